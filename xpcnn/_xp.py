@@ -1,0 +1,169 @@
+"""The door to array libraries: the only importer of array-api-compat and array-api-extra.
+
+Everything above works on "some array library `xp`". What differs between the libraries and is not
+in the Array API standard (finding the namespace, indexed updates, copies to the host) is here.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+Array = Any
+"""An array of any library that follows the Array API standard."""
+
+_NAMESPACES: dict[type, ModuleType] = {}
+
+
+def numpy_namespace() -> ModuleType:
+    """Return NumPy's namespace as the Array API standard has it."""
+    import array_api_compat.numpy as xp
+
+    return xp
+
+
+def is_array(x: object) -> bool:
+    """Tell whether `x` is an array of a library this process has loaded."""
+    if type(x) in _NAMESPACES:
+        return True
+    from array_api_compat import is_array_api_obj
+
+    return bool(is_array_api_obj(x))
+
+
+def namespace(*arrays: Array, who: str = "xpcnn") -> ModuleType:
+    """Return the one namespace that all `arrays` belong to; ``None`` entries are skipped.
+
+    Raises
+    ------
+    TypeError
+        If something is not an array, or the arrays come from different libraries.
+    """
+    found: ModuleType | None = None
+    first: Array = None
+    for array in arrays:
+        if array is None:
+            continue
+        xp = _NAMESPACES.get(type(array)) or _find_namespace(array, who)
+        if found is None:
+            found, first = xp, array
+        elif xp is not found:
+            raise TypeError(
+                f"{who}: the arrays come from different libraries, "
+                f"{describe(first)} and {describe(array)}; "
+                "move one of them, e.g. with xpcnn.device.resolve(...).asarray(x)"
+            )
+    if found is None:
+        raise TypeError(f"{who}: expected at least one array")
+    return found
+
+
+def _find_namespace(array: Array, who: str) -> ModuleType:
+    from array_api_compat import array_namespace, is_array_api_obj
+
+    if not is_array_api_obj(array):
+        raise TypeError(
+            f"{who}: expected an array of NumPy, CuPy, PyTorch, JAX or another library that "
+            f"follows the Array API standard, got {type(array).__name__}; "
+            "convert it, e.g. numpy.asarray(x, dtype='float32')"
+        )
+    if isinstance(array, np.ndarray) and array.dtype == object:
+        raise TypeError(
+            f"{who}: expected numbers, got a NumPy array of dtype object with shape "
+            f"{array.shape}; its rows probably differ in length"
+        )
+    xp: ModuleType = array_namespace(array)
+    _NAMESPACES[type(array)] = xp
+    return xp
+
+
+def device_of(x: Array) -> Any:
+    """Return the physical device an array lies on, as its library names it."""
+    if isinstance(x, np.ndarray):
+        return "cpu"
+    from array_api_compat import device
+
+    return device(x)
+
+
+def same_device(x: Array, y: Array) -> bool:
+    """Tell whether two arrays of one library lie on the same physical device."""
+    return bool(device_of(x) == device_of(y))
+
+
+def on_host(x: Array) -> bool:
+    """Tell whether an array lies in the host's memory, where caches favour small chunks."""
+    if isinstance(x, np.ndarray):
+        return True
+    return "cpu" in str(device_of(x)).lower()
+
+
+def is_numpy(xp: ModuleType) -> bool:
+    """Tell whether a namespace is NumPy's."""
+    return xp.__name__ in ("numpy", "array_api_compat.numpy")
+
+
+def library(xp: ModuleType) -> str:
+    """Return the plain name of the library behind a namespace, for messages."""
+    name = xp.__name__.removeprefix("array_api_compat.")
+    return "jax" if name.startswith("jax") else name
+
+
+def dtype_name(x: Array) -> str:
+    """Return the name of an array's dtype without its library: ``"float32"``."""
+    return str(x.dtype).rsplit(".", 1)[-1]
+
+
+def is_floating(x: Array) -> bool:
+    """Tell whether an array holds real floating-point numbers (bfloat16 counts)."""
+    return "float" in dtype_name(x)
+
+
+def describe(x: Array) -> str:
+    """Describe an array for an error message: library, shape, dtype and device."""
+    xp = _NAMESPACES.get(type(x)) or _find_namespace(x, "xpcnn")
+    return (
+        f"a {library(xp)} array of shape {tuple(x.shape)}, dtype {dtype_name(x)}, "
+        f"device {device_of(x)}"
+    )
+
+
+def add_at(x: Array, index: Any, values: Array) -> Array:
+    """Return `x` with `values` added at a basic index; `x` must not be used afterwards."""
+    if isinstance(x, np.ndarray):
+        x[index] += values
+        return x
+    from array_api_extra import at
+
+    return at(x, index).add(values)
+
+
+def set_at(x: Array, index: Any, values: Any) -> Array:
+    """Return `x` with `values` written at a basic index; `x` must not be used afterwards."""
+    if isinstance(x, np.ndarray):
+        x[index] = values
+        return x
+    from array_api_extra import at
+
+    return at(x, index).set(values)
+
+
+def to_numpy(x: Any) -> np.ndarray:
+    """Copy (or view, where memory is shared) an array of any library as a NumPy array."""
+    if isinstance(x, np.ndarray):
+        return x
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(x, torch.Tensor):
+        return np.asarray(x.detach().cpu())
+    cupy = sys.modules.get("cupy")
+    if cupy is not None and isinstance(x, cupy.ndarray):
+        return np.asarray(x.get())
+    strict = sys.modules.get("array_api_strict")
+    if strict is not None and isinstance(x, strict._array_object.Array):
+        return np.asarray(np.from_dlpack(x))
+    if hasattr(x, "__array__") or not hasattr(x, "__dlpack__"):
+        return np.asarray(x)
+    return np.asarray(np.from_dlpack(x))

@@ -1,0 +1,163 @@
+"""Pooling on plain arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from xpcnn import _xp, kernels
+from xpcnn._xp import Array
+from xpcnn.errors import rank_error
+from xpcnn.functional._check import LAYOUTS, check_float
+from xpcnn.window import Ints, Pairs, Window, as_ints, as_padding
+
+
+def pool_window(
+    spatial: Ints,
+    kernel: Ints,
+    stride: Ints,
+    padding: str | Ints | Pairs,
+    dilation: Ints,
+    ceil_mode: bool,
+    who: str,
+) -> Window:
+    """Make the window of a pooling for one input size.
+
+    Raises
+    ------
+    ValueError
+        If the padding is more than half the window (a window could then lie wholly in it), or the
+        window does not fit into the padded input.
+    """
+    window = Window.resolve(spatial, kernel, stride, padding, dilation)
+    for sides, extent in zip(window.padding, window.extent, strict=True):
+        if 2 * min(sides) > extent or max(sides) >= extent:
+            raise ValueError(
+                f"{who}: padding may be at most half the window, got padding {window.padding} "
+                f"with a window covering {window.extent}"
+            )
+    if ceil_mode:
+        window = window.with_ceil(spatial)
+    window.output_shape(spatial, who)
+    return window
+
+
+def max_pool_forward(
+    x: Array, window: Window, *, who: str = "max_pool"
+) -> tuple[Array, kernels.Saved]:
+    """Take the maximum under each window and keep what the backward pass needs."""
+    xp = _check(x, window, who)
+    result = kernels.run(xp, "max_pool", x, window)
+    assert result is not None, "the generic kernels take every pooling"
+    return result
+
+
+def avg_pool_forward(
+    x: Array, window: Window, divisor: np.ndarray | float, *, who: str = "avg_pool"
+) -> tuple[Array, kernels.Saved]:
+    """Average under each window and keep what the backward pass needs."""
+    xp = _check(x, window, who)
+    result = kernels.run(xp, "avg_pool", x, window, divisor)
+    assert result is not None, "the generic kernels take every pooling"
+    return result
+
+
+def pool_backward(dy: Array, saved: kernels.Saved, window: Window) -> Array:
+    """Return the gradient dx of a max or average pooling."""
+    return saved.backward(_xp.namespace(dy), dy, saved.state, window)
+
+
+def avg_pool_divisor(
+    window: Window,
+    spatial: Ints,
+    padding: Pairs,
+    count_include_pad: bool,
+    divisor_override: int | None,
+) -> np.ndarray | float:
+    """Say by what each window's sum is divided.
+
+    `padding` is what the user asked for: elements that only ``ceil_mode`` added never count.
+    """
+    if divisor_override is not None:
+        return float(divisor_override)
+    counts = np.ones(())
+    for axis, m in enumerate(window.output_shape(spatial)):
+        taps = window.dilation[axis] * np.arange(window.kernel[axis]) - window.padding[axis][0]
+        seen = window.stride[axis] * np.arange(m)[:, None] + taps
+        before, after = padding[axis] if count_include_pad else (0, 0)
+        inside = (seen >= -before) & (seen < spatial[axis] + after)
+        counts = np.multiply.outer(counts, inside.sum(axis=1))
+    return float(counts.flat[0]) if (counts == counts.flat[0]).all() else counts
+
+
+def max_pool(
+    x: Array,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+) -> Array:
+    """Max pooling of any spatial rank; the arguments are those of :class:`xpcnn.MaxPool2d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import functional as F
+    >>> F.max_pool(np.array([[[1.0, 3.0, 2.0, 5.0]]]), 2)
+    array([[[3., 5.]]])
+    """
+    who = "max_pool"
+    window, _ = _window(x, kernel_size, stride, padding, dilation, ceil_mode, who)
+    return max_pool_forward(x, window, who=who)[0]
+
+
+def avg_pool(
+    x: Array,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Array:
+    """Average pooling of any spatial rank; the arguments are those of :class:`xpcnn.AvgPool2d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import functional as F
+    >>> F.avg_pool(np.array([[[1.0, 3.0, 2.0, 6.0]]]), 2)
+    array([[[2., 4.]]])
+    """
+    who = "avg_pool"
+    window, asked = _window(x, kernel_size, stride, padding, 1, ceil_mode, who)
+    divisor = avg_pool_divisor(
+        window, tuple(x.shape[2:]), asked, count_include_pad, divisor_override
+    )
+    return avg_pool_forward(x, window, divisor, who=who)[0]
+
+
+def _window(
+    x: Array, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool, who: str
+) -> tuple[Window, Pairs]:
+    _xp.namespace(x, who=who)
+    ndim = x.ndim - 2
+    if ndim < 1:
+        raise rank_error(who, 4, LAYOUTS[2], x.shape)
+    spatial = tuple(x.shape[2:])
+    kernel = as_ints(kernel, ndim, who, "kernel_size")
+    stride = kernel if stride is None else as_ints(stride, ndim, who, "stride")
+    dilation = as_ints(dilation, ndim, who, "dilation")
+    padding = as_padding(padding, ndim, who)
+    window = pool_window(spatial, kernel, stride, padding, dilation, ceil_mode, who)
+    return window, Window.resolve(spatial, kernel, stride, padding, dilation).padding
+
+
+def _check(x: Array, window: Window, who: str) -> Any:
+    xp = _xp.namespace(x, who=who)
+    if x.ndim != window.ndim + 2:
+        raise rank_error(who, window.ndim + 2, LAYOUTS[window.ndim], x.shape)
+    check_float(x, who)
+    return xp

@@ -1,0 +1,108 @@
+"""Functions on plain arrays that need no geometry: linear map, activations, one-hot, padding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from xpcnn import _xp, kernels
+from xpcnn._xp import Array
+from xpcnn.errors import choice_error
+from xpcnn.functional._check import check_float
+from xpcnn.window import Pairs
+
+PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
+
+
+def run(op: str, x: Array, *arguments: Any, who: str) -> tuple[Array, kernels.Saved]:
+    """Run the forward of an operation that takes one array, and keep what backward needs."""
+    xp = _xp.namespace(x, who=who)
+    check_float(x, who)
+    result = kernels.run(xp, op, x, *arguments)
+    assert result is not None, f"the generic kernels have {op}"
+    return result
+
+
+def run_backward(dy: Array, saved: kernels.Saved, *arguments: Any) -> Any:
+    """Run the backward that belongs to `saved`."""
+    return saved.backward(_xp.namespace(dy), dy, saved.state, *arguments)
+
+
+def linear_forward(
+    x: Array, w: Array, b: Array | None, *, who: str = "linear"
+) -> tuple[Array, kernels.Saved]:
+    """Multiply the last axis of `x` by `w` and add `b`; keep what the backward pass needs."""
+    xp = _xp.namespace(x, w, b, who=who)
+    check_float(x, who)
+    if x.shape[-1] != w.shape[1]:
+        flat = 1
+        for n in x.shape[1:]:
+            flat *= n
+        hint = "; put a Flatten layer in front" if flat == w.shape[1] and x.ndim > 2 else ""
+        raise ValueError(
+            f"{who}: expected {w.shape[1]} input features (last axis), got {x.shape[-1]} in an "
+            f"input of shape {tuple(x.shape)}{hint}"
+        )
+    result = kernels.run(xp, "linear", x, w, b)
+    assert result is not None, "the generic kernels take every linear map"
+    return result
+
+
+def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
+    """Return ``x @ weight.T + bias``: (..., I) to (..., O), with weight (O, I)."""
+    return linear_forward(x, weight, bias)[0]
+
+
+def pad_pairs(spatial: tuple[int, ...], padding: Pairs, mode: str, who: str) -> None:
+    """Raise unless an input of that size can be padded so."""
+    for n, sides in zip(spatial, padding, strict=True):
+        limit = {"reflect": n - 1, "circular": n}.get(mode)
+        if limit is not None and max(sides) > limit:
+            raise ValueError(
+                f"{who}: padding_mode {mode!r} can add at most {limit} elements to an axis of "
+                f"length {n}, asked for {sides}; use less padding or 'replicate'"
+            )
+
+
+def pad(x: Array, padding: Pairs, mode: str = "reflect") -> Array:
+    """Extend the spatial axes of x (N, C, *spatial) by (before, after) elements each.
+
+    `mode` is "reflect", "replicate" or "circular".
+    """
+    if mode not in PADDING_MODES[1:]:
+        raise choice_error("pad", "mode", mode, PADDING_MODES[1:])
+    pad_pairs(tuple(x.shape[2:]), padding, mode, "pad")
+    return run("pad", x, padding, mode, who="pad")[0]
+
+
+def one_hot(labels: Array, num_classes: int, dtype: Any) -> Array:
+    """Turn integer labels (N, ...) into rows of zeros with a one: (N, num_classes, ...)."""
+    xp = _xp.namespace(labels, who="one_hot")
+    classes = xp.arange(num_classes, dtype=labels.dtype, device=_xp.device_of(labels))
+    classes = xp.reshape(classes, (1, -1, *(1,) * (labels.ndim - 1)))
+    return xp.astype(xp.expand_dims(labels, axis=1) == classes, dtype)
+
+
+def _activation(op: str, summary: str) -> Callable[[Array], Array]:
+    def function(x: Array) -> Array:
+        return run(op, x, who=op)[0]
+
+    function.__name__ = function.__qualname__ = op
+    function.__doc__ = summary
+    return function
+
+
+relu = _activation("relu", "Return max(x, 0), element by element.")
+sigmoid = _activation("sigmoid", "Return 1 / (1 + exp(-x)), element by element.")
+tanh = _activation("tanh", "Return the hyperbolic tangent, element by element.")
+silu = _activation("silu", "Return x * sigmoid(x), element by element.")
+
+
+def softmax(x: Array, axis: int = 1) -> Array:
+    """Return exp(x) normalised to sum to one along `axis`."""
+    return run("softmax", x, axis, who="softmax")[0]
+
+
+def log_softmax(x: Array, axis: int = 1) -> Array:
+    """Return the logarithm of :func:`softmax` without losing small probabilities."""
+    return run("log_softmax", x, axis, who="log_softmax")[0]

@@ -1,0 +1,144 @@
+"""First values of weights.
+
+Every function takes its settings and returns ``init(shape, rng) -> numpy.ndarray`` (float64). For a
+weight of shape (out, in, *kernel), fan_in is ``in * prod(kernel)`` and fan_out
+``out * prod(kernel)``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+Initializer = Callable[[tuple[int, ...], np.random.Generator], np.ndarray]
+
+_GAINS = {
+    "linear": 1.0,
+    "conv": 1.0,
+    "sigmoid": 1.0,
+    "tanh": 5.0 / 3.0,
+    "relu": math.sqrt(2.0),
+    "selu": 0.75,
+}
+
+
+def fans(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return (fan_in, fan_out) of a weight of shape (out, in, *kernel).
+
+    Raises
+    ------
+    ValueError
+        If the shape has fewer than two dimensions.
+
+    Examples
+    --------
+    >>> fans((30, 3, 5, 5))
+    (75, 750)
+    """
+    if len(shape) < 2:
+        raise ValueError(
+            f"fan-based initializers need a weight of shape (out, in, ...), got {shape}; "
+            "use zeros(), ones(), normal() or uniform() for a bias"
+        )
+    receptive = math.prod(shape[2:])
+    return shape[1] * receptive, shape[0] * receptive
+
+
+def gain(nonlinearity: str, negative_slope: float = 0.01) -> float:
+    """Return the factor that keeps the variance through a nonlinearity (PyTorch's table)."""
+    if nonlinearity == "leaky_relu":
+        return math.sqrt(2.0 / (1.0 + negative_slope**2))
+    if nonlinearity not in _GAINS:
+        raise ValueError(
+            f"nonlinearity must be one of {', '.join([*_GAINS, 'leaky_relu'])}; "
+            f"got {nonlinearity!r}"
+        )
+    return _GAINS[nonlinearity]
+
+
+def normal(std: float = 0.01, mean: float = 0.0) -> Initializer:
+    """Normal distribution."""
+    return lambda shape, rng: rng.normal(mean, std, shape)
+
+
+def uniform(low: float = -0.05, high: float = 0.05) -> Initializer:
+    """Uniform distribution on [low, high)."""
+    return lambda shape, rng: rng.uniform(low, high, shape)
+
+
+def constant(value: float) -> Initializer:
+    """Return an initializer that sets every element to `value`."""
+    return lambda shape, rng: np.full(shape, value)
+
+
+def zeros() -> Initializer:
+    """All zeros."""
+    return constant(0.0)
+
+
+def ones() -> Initializer:
+    """All ones."""
+    return constant(1.0)
+
+
+def xavier_normal(gain: float = 1.0) -> Initializer:
+    """Normal with variance 2 gain^2 / (fan_in + fan_out) (Glorot & Bengio, 2010)."""
+    return lambda shape, rng: rng.normal(0.0, gain * math.sqrt(2.0 / sum(fans(shape))), shape)
+
+
+def xavier_uniform(gain: float = 1.0) -> Initializer:
+    """Uniform with variance 2 gain^2 / (fan_in + fan_out) (Glorot & Bengio, 2010)."""
+    return _symmetric(lambda shape: gain * math.sqrt(6.0 / sum(fans(shape))))
+
+
+def he_normal(
+    a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu"
+) -> Initializer:
+    """Normal with variance gain^2 / fan (He et al., 2015); `a` is the negative slope."""
+    return lambda shape, rng: rng.normal(0.0, _he_std(shape, a, mode, nonlinearity), shape)
+
+
+def he_uniform(
+    a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu"
+) -> Initializer:
+    """Uniform with variance gain^2 / fan (He et al., 2015); `a` is the negative slope."""
+    return _symmetric(lambda shape: math.sqrt(3.0) * _he_std(shape, a, mode, nonlinearity))
+
+
+def orthogonal(gain: float = 1.0) -> Initializer:
+    """Rows (or columns) orthonormal, times `gain` (Saxe et al., 2014)."""
+
+    def init(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+        fans(shape)
+        rows, columns = shape[0], math.prod(shape[1:])
+        q, r = np.linalg.qr(rng.normal(size=(max(rows, columns), min(rows, columns))))
+        q = q * np.sign(np.diag(r))
+        return gain * (q.T if rows < columns else q).reshape(shape)
+
+    return init
+
+
+def fan_in_uniform(fan_in: int) -> Initializer:
+    """Uniform on +-1 / sqrt(fan_in): PyTorch's default for weights and biases alike."""
+    return _symmetric(lambda shape: 1.0 / math.sqrt(fan_in) if fan_in else 0.0)
+
+
+def _symmetric(bound: Callable[[tuple[int, ...]], float]) -> Initializer:
+    def init(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+        limit = bound(shape)
+        return rng.uniform(-limit, limit, shape)
+
+    return init
+
+
+def _he_std(shape: tuple[int, ...], a: float, mode: str, nonlinearity: str) -> float:
+    if mode not in ("fan_in", "fan_out"):
+        raise ValueError(f"mode must be 'fan_in' or 'fan_out', got {mode!r}")
+    fan = fans(shape)[mode == "fan_out"]
+    return gain(nonlinearity, a) / math.sqrt(fan)
+
+
+glorot_normal, glorot_uniform = xavier_normal, xavier_uniform
+kaiming_normal, kaiming_uniform = he_normal, he_uniform

@@ -1,0 +1,67 @@
+"""The array work, as pairs of a forward and a backward function.
+
+``forward(xp, ...) -> (y, saved)`` and ``backward(xp, dy, saved, ...)``; only the partner reads
+`saved`. The generic pairs are the definition; a set written for one array library may replace any
+of them, and returns ``NotImplemented`` for what it does not take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from xpcnn._xp import Array
+from xpcnn.kernels import generic
+
+
+class Saved(NamedTuple):
+    """What a forward run leaves for its backward: the partner function and its notes."""
+
+    backward: Callable[..., Any]
+    state: Any
+    kernel_set: str
+
+
+_forced: ContextVar[str | None] = ContextVar("xpcnn_kernel_set", default=None)
+
+
+@contextmanager
+def force(kernel_set: str | None) -> Iterator[None]:
+    """Use one kernel set only, whatever it declines (for tests and benchmarks)."""
+    token = _forced.set(kernel_set)
+    try:
+        yield
+    finally:
+        _forced.reset(token)
+
+
+def select(xp: ModuleType, op: str) -> list[tuple[str, generic.OpPair]]:
+    """List the kernel sets that have `op` for arrays of `xp`, the one to try first in front.
+
+    An empty list means that no set has it; that happens only for fused operations, which the
+    caller then runs one by one.
+    """
+    # An accelerated set for one library is added here, in front of the generic one:
+    #     if is_numpy(xp): from xpcnn.kernels import cpu; candidates.append(("cpu", cpu.PAIRS))
+    candidates = [("generic", generic.PAIRS)]
+    wanted = _forced.get()
+    return [(name, pairs[op]) for name, pairs in candidates if op in pairs and wanted in (None, name)]
+
+
+def run(xp: ModuleType, op: str, *args: Any, **options: Any) -> tuple[Array, Saved] | None:
+    """Run the forward of the first kernel set that takes these arguments.
+
+    Returns
+    -------
+    (y, Saved) or None
+        ``None`` if every set declined.
+    """
+    for name, pair in select(xp, op):
+        result = pair.forward(xp, *args, **options)
+        if result is not NotImplemented:
+            y, state = result
+            return y, Saved(pair.backward, state, name)
+    return None

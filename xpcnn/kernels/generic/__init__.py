@@ -1,0 +1,29 @@
+"""The textbook: every operation in the Array API standard alone, for any array library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from xpcnn.kernels.generic import activation, conv, conv_pool, linear, norm, pad, pool
+
+
+class OpPair(NamedTuple):
+    """A forward function and the backward function that belongs to it."""
+
+    forward: Callable[..., Any]
+    backward: Callable[..., Any]
+
+
+PAIRS: dict[str, OpPair] = {
+    "conv": OpPair(conv.conv_forward, conv.conv_backward),
+    "conv_relu_max_pool": OpPair(conv_pool.forward, conv_pool.backward),
+    "linear": OpPair(linear.linear_forward, linear.linear_backward),
+    "max_pool": OpPair(pool.max_pool_forward, pool.max_pool_backward),
+    "avg_pool": OpPair(pool.avg_pool_forward, pool.avg_pool_backward),
+    "global_avg_pool": OpPair(pool.global_avg_pool_forward, pool.global_avg_pool_backward),
+    "global_max_pool": OpPair(pool.global_max_pool_forward, pool.global_max_pool_backward),
+    "batch_norm": OpPair(norm.batch_norm_forward, norm.batch_norm_backward),
+    "pad": OpPair(pad.pad_forward, pad.pad_backward),
+    **{name: OpPair(*pair) for name, pair in activation.PAIRS.items()},
+}

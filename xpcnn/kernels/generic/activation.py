@@ -1,0 +1,158 @@
+"""Activation functions and their derivatives.
+
+Each pair is ``forward(xp, x, **options) -> (y, saved)`` and ``backward(xp, dy, saved) -> dx``.
+Comparisons are written so that NaN goes through: ``where(x < 0, 0, x)``, not ``where(x > 0, x, 0)``.
+"""
+
+from __future__ import annotations
+
+import math
+from types import ModuleType
+from typing import Any
+
+from xpcnn._xp import Array
+from xpcnn.kernels.generic.special import erf
+
+
+def relu_forward(xp: ModuleType, x: Array) -> tuple[Array, Array]:
+    y = xp.maximum(x, 0.0)
+    return y, y
+
+
+def relu_backward(xp: ModuleType, dy: Array, y: Array) -> Array:
+    return xp.where(y > 0, dy, 0.0)
+
+
+def leaky_relu_forward(xp: ModuleType, x: Array, negative_slope: float) -> tuple[Array, Any]:
+    return xp.where(x > 0, x, x * negative_slope), (x, negative_slope)
+
+
+def leaky_relu_backward(xp: ModuleType, dy: Array, saved: Any) -> Array:
+    x, negative_slope = saved
+    return xp.where(x > 0, dy, dy * negative_slope)
+
+
+def sigmoid(xp: ModuleType, x: Array) -> Array:
+    """1 / (1 + exp(-x)), from exp(-|x|) so that nothing overflows."""
+    e = xp.exp(-xp.abs(x))
+    return xp.where(x < 0, e, 1.0) / (1.0 + e)
+
+
+def sigmoid_forward(xp: ModuleType, x: Array) -> tuple[Array, Array]:
+    y = sigmoid(xp, x)
+    return y, y
+
+
+def sigmoid_backward(xp: ModuleType, dy: Array, y: Array) -> Array:
+    return dy * y * (1.0 - y)
+
+
+def tanh_forward(xp: ModuleType, x: Array) -> tuple[Array, Array]:
+    y = xp.tanh(x)
+    return y, y
+
+
+def tanh_backward(xp: ModuleType, dy: Array, y: Array) -> Array:
+    return dy * (1.0 - y * y)
+
+
+def softmax(xp: ModuleType, x: Array, axis: int) -> Array:
+    """exp(x) / sum(exp(x)); subtracting the maximum changes nothing but avoids overflow."""
+    e = xp.exp(x - xp.max(x, axis=axis, keepdims=True))
+    return e / xp.sum(e, axis=axis, keepdims=True, dtype=e.dtype)
+
+
+def log_softmax(xp: ModuleType, x: Array, axis: int) -> Array:
+    """log(softmax(x)), without taking the logarithm of a rounded zero."""
+    shifted = x - xp.max(x, axis=axis, keepdims=True)
+    total = xp.sum(xp.exp(shifted), axis=axis, keepdims=True, dtype=x.dtype)
+    return shifted - xp.log(total)
+
+
+def softmax_forward(xp: ModuleType, x: Array, axis: int) -> tuple[Array, Any]:
+    y = softmax(xp, x, axis)
+    return y, (y, axis)
+
+
+def softmax_backward(xp: ModuleType, dy: Array, saved: Any) -> Array:
+    y, axis = saved
+    return y * (dy - xp.sum(dy * y, axis=axis, keepdims=True, dtype=dy.dtype))
+
+
+def log_softmax_forward(xp: ModuleType, x: Array, axis: int) -> tuple[Array, Any]:
+    y = log_softmax(xp, x, axis)
+    return y, (y, axis)
+
+
+def log_softmax_backward(xp: ModuleType, dy: Array, saved: Any) -> Array:
+    y, axis = saved
+    return dy - xp.exp(y) * xp.sum(dy, axis=axis, keepdims=True, dtype=dy.dtype)
+
+
+def elu_forward(xp: ModuleType, x: Array, alpha: float) -> tuple[Array, Any]:
+    y = xp.where(x > 0, x, alpha * xp.expm1(xp.minimum(x, 0.0)))
+    return y, (x, alpha)
+
+
+def elu_backward(xp: ModuleType, dy: Array, saved: Any) -> Array:
+    x, alpha = saved
+    return dy * xp.where(x > 0, 1.0, alpha * xp.exp(xp.minimum(x, 0.0)))
+
+
+def silu_forward(xp: ModuleType, x: Array) -> tuple[Array, Any]:
+    s = sigmoid(xp, x)
+    return x * s, (x, s)
+
+
+def silu_backward(xp: ModuleType, dy: Array, saved: Any) -> Array:
+    x, s = saved
+    return dy * (s * (1.0 + x * (1.0 - s)))
+
+
+def softplus_forward(
+    xp: ModuleType, x: Array, beta: float, threshold: float
+) -> tuple[Array, Any]:
+    z = x * beta
+    smooth = (xp.maximum(z, 0.0) + xp.log1p(xp.exp(-xp.abs(z)))) / beta
+    return xp.where(z > threshold, x, smooth), (z, threshold)
+
+
+def softplus_backward(xp: ModuleType, dy: Array, saved: Any) -> Array:
+    z, threshold = saved
+    return xp.where(z > threshold, dy, dy * sigmoid(xp, z))
+
+
+def gelu_forward(xp: ModuleType, x: Array, approximate: str) -> tuple[Array, Any]:
+    if approximate == "tanh":
+        share = 0.5 * (1.0 + xp.tanh(_gelu_inner(x)))
+    else:
+        share = 0.5 * (1.0 + erf(xp, x * math.sqrt(0.5)))
+    return x * share, (x, share, approximate)
+
+
+def gelu_backward(xp: ModuleType, dy: Array, saved: Any) -> Array:
+    x, share, approximate = saved
+    if approximate == "tanh":
+        slope = math.sqrt(2.0 / math.pi) * (1.0 + 3.0 * 0.044715 * x * x)
+        density = 2.0 * share * (1.0 - share) * slope
+    else:
+        density = xp.exp(-0.5 * x * x) * (1.0 / math.sqrt(2.0 * math.pi))
+    return dy * (share + x * density)
+
+
+def _gelu_inner(x: Array) -> Array:
+    return math.sqrt(2.0 / math.pi) * (x + 0.044715 * x * x * x)
+
+
+PAIRS = {
+    "relu": (relu_forward, relu_backward),
+    "leaky_relu": (leaky_relu_forward, leaky_relu_backward),
+    "sigmoid": (sigmoid_forward, sigmoid_backward),
+    "tanh": (tanh_forward, tanh_backward),
+    "softmax": (softmax_forward, softmax_backward),
+    "log_softmax": (log_softmax_forward, log_softmax_backward),
+    "elu": (elu_forward, elu_backward),
+    "silu": (silu_forward, silu_backward),
+    "softplus": (softplus_forward, softplus_backward),
+    "gelu": (gelu_forward, gelu_backward),
+}

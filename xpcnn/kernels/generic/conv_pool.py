@@ -1,0 +1,121 @@
+"""Convolution, bias, ReLU and max pooling in one go.
+
+Where pooling windows do not overlap, window (i, j) holds the convolution outputs at
+``pool * (i, j) + phase``, one for each phase of the pool. Columns gathered phase by phase make the
+maximum a comparison of contiguous blocks. Adding a bias and applying ReLU commute with the
+maximum, so both come after it, on a fraction of the elements.
+"""
+
+from __future__ import annotations
+
+import itertools
+from math import prod
+from types import ModuleType
+from typing import Any
+
+from xpcnn._xp import Array
+from xpcnn.kernels.generic.im2col import channel_major, col2im, crop_spatial, im2col, pad_spatial
+from xpcnn.kernels.workspace import batch_chunks
+from xpcnn.window import Ints, Window
+
+_Chunks = list[tuple[slice, Array]]
+_State = tuple[Array, Array, bool, Array, _Chunks]
+
+
+def forward(
+    xp: ModuleType,
+    x: Array,
+    w: Array,
+    b: Array | None,
+    window: Window,
+    groups: int,
+    pool: Window,
+    *,
+    training: bool = True,
+) -> Any:
+    """Compute ``max_pool(relu(conv(x, w) + b))``; see :func:`conv.conv_forward` for the shapes.
+
+    Declines overlapping or padded pooling and grouped convolution.
+    """
+    simple = pool.kernel == pool.stride and not pool.is_padded and pool.extent == pool.kernel
+    if not simple or groups != 1:
+        return NotImplemented
+    pooled = pool.output_shape(window.output_shape(x.shape[2:]))
+    steps, starts = _phases(window, pool)
+    n_out, n_phases = w.shape[0], len(starts)
+    weights = xp.reshape(w, (n_out, -1))
+    pieces, winners = [], []
+    for chunk in batch_chunks(x, _bytes_per_sample(x, w, window, pool)):
+        padded = pad_spatial(xp, channel_major(xp, x[chunk, ...]), window)
+        columns = im2col(xp, padded, steps, pooled, starts)
+        y = xp.reshape(weights @ columns, (n_out, n_phases, -1))
+        best, winner = _best_phase(xp, y, training)
+        if b is not None:
+            best = best + b[:, None]
+        pieces.append(xp.reshape(best, (n_out, chunk.stop - chunk.start, *pooled)))
+        winners.append((chunk, winner))
+    y = pieces[0] if len(pieces) == 1 else xp.concat(pieces, axis=1)
+    y = channel_major(xp, xp.maximum(y, 0.0))
+    return y, (x, w, b is not None, y, winners)
+
+
+def backward(
+    xp: ModuleType,
+    dy: Array,
+    saved: _State,
+    window: Window,
+    groups: int,
+    pool: Window,
+    need_dx: bool,
+) -> tuple[Array | None, Array, Array | None]:
+    """Return the gradients (dx, dw, db)."""
+    x, w, has_bias, y, winners = saved
+    pooled = tuple(dy.shape[2:])
+    padded_shape = window.padded_shape(x.shape[2:])
+    steps, starts = _phases(window, pool)
+    dy = xp.where(y > 0, dy, 0.0)
+    weights_t = xp.permute_dims(xp.reshape(w, (w.shape[0], -1)), (1, 0))
+    dw: Any = 0.0
+    pieces = []
+    for chunk, winner in winners:
+        padded = pad_spatial(xp, channel_major(xp, x[chunk, ...]), window)
+        columns = im2col(xp, padded, steps, pooled, starts)
+        dy_chunk = xp.reshape(channel_major(xp, dy[chunk, ...]), (w.shape[0], -1))
+        by_phase = [xp.where(winner == p, dy_chunk, 0.0) for p in range(len(starts))]
+        dy_phases = xp.concat(by_phase, axis=1)
+        dw = dw + dy_phases @ xp.permute_dims(columns, (1, 0))
+        if need_dx:
+            shape = (x.shape[1], chunk.stop - chunk.start, *padded_shape)
+            dx = col2im(xp, weights_t @ dy_phases, shape, steps, pooled, starts)
+            pieces.append(channel_major(xp, crop_spatial(dx, window, x.shape[2:])))
+    db = xp.sum(dy, axis=(0, *range(2, dy.ndim)), dtype=dy.dtype) if has_bias else None
+    dx = None
+    if need_dx:
+        dx = pieces[0] if len(pieces) == 1 else xp.concat(pieces, axis=0)
+    return dx, xp.reshape(dw, w.shape), db
+
+
+def _phases(window: Window, pool: Window) -> tuple[Window, list[Ints]]:
+    """Return the window that steps from pool to pool, and where each phase starts."""
+    stride = tuple(s * p for s, p in zip(window.stride, pool.stride, strict=True))
+    steps = Window(window.kernel, stride, ((0, 0),) * window.ndim, window.dilation)
+    phases = itertools.product(*map(range, pool.kernel))
+    starts = [tuple(p * s for p, s in zip(phase, window.stride, strict=True)) for phase in phases]
+    return steps, starts
+
+
+def _best_phase(xp: ModuleType, y: Array, training: bool) -> tuple[Array, Array | None]:
+    """Take the maximum over axis 1, and the number of the first phase that reaches it."""
+    best = y[:, 0, :]
+    winner = xp.zeros_like(best, dtype=xp.uint8) if training else None
+    for p in range(1, y.shape[1]):
+        if training:
+            winner = xp.where(y[:, p, :] > best, p, winner)
+        best = xp.maximum(best, y[:, p, :])
+    return best, winner
+
+
+def _bytes_per_sample(x: Array, w: Array, window: Window, pool: Window) -> int:
+    positions = prod(window.output_shape(x.shape[2:]))
+    itemsize = 8 if "64" in str(x.dtype) else 4
+    return (x.shape[1] * window.taps + w.shape[0]) * positions * itemsize

@@ -1,0 +1,97 @@
+"""Image to columns and back: the rearrangement that turns a convolution into a matrix product.
+
+Arrays here are channel-major, ``(C, N, *spatial)``. Every column of the result is what the window
+sees at one position of one image, so that ``weights @ columns`` is the convolution:
+
+    columns[c * taps + tap, n * positions + position]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from types import ModuleType
+
+from xpcnn import _xp
+from xpcnn._xp import Array
+from xpcnn.window import Ints, Window
+
+
+def channel_major(xp: ModuleType, x: Array) -> Array:
+    """Swap the batch and the channel axis: (N, C, ...) to (C, N, ...) and back."""
+    return xp.permute_dims(x, (1, 0, *range(2, x.ndim)))
+
+
+def pad_spatial(xp: ModuleType, x: Array, window: Window, value: float = 0.0) -> Array:
+    """Surround the spatial axes by the window's padding, filled with `value`."""
+    if not window.is_padded:
+        return x
+    shape = x.shape[:2] + window.padded_shape(x.shape[2:])
+    padded = xp.full(shape, value, dtype=x.dtype, device=_xp.device_of(x))
+    return _xp.set_at(padded, _core(window, x.shape[2:]), x)
+
+
+def crop_spatial(x: Array, window: Window, spatial: Sequence[int]) -> Array:
+    """Cut the padding off again."""
+    return x[_core(window, spatial)] if window.is_padded else x
+
+
+def _core(window: Window, spatial: Sequence[int]) -> tuple[slice, ...]:
+    inner = (
+        slice(before, before + n) for n, (before, _) in zip(spatial, window.padding, strict=True)
+    )
+    return (slice(None), slice(None), *inner)
+
+
+def im2col(
+    xp: ModuleType, x: Array, window: Window, out: Ints, starts: Sequence[Ints] = ((),)
+) -> Array:
+    """Gather the columns of a padded, channel-major image.
+
+    Parameters
+    ----------
+    x : array of shape (C, N, *padded spatial)
+    window : Window
+        Its padding is not looked at: `x` is padded already.
+    out : tuple of int
+        Number of window positions per dimension.
+    starts : sequence of tuple of int
+        First window positions. With several, the columns of all positions from the first start
+        come first, then those from the second, and so on.
+
+    Returns
+    -------
+    array of shape (C * taps, len(starts) * N * prod(out))
+    """
+    views = [x[window.tap(offset, out, s)] for offset in window.offsets() for s in starts]
+    columns = xp.stack(views, axis=1)  # (C, taps * starts, N, *out)
+    positions = len(starts) * x.shape[1] * prod(out)
+    return xp.reshape(columns, (x.shape[0] * window.taps, positions))
+
+
+def col2im(
+    xp: ModuleType,
+    columns: Array,
+    shape: Sequence[int],
+    window: Window,
+    out: Ints,
+    starts: Sequence[Ints] = ((),),
+) -> Array:
+    """Add every column back to where :func:`im2col` took it from (its transpose).
+
+    Parameters
+    ----------
+    columns : array of shape (C * taps, len(starts) * N * prod(out))
+    shape : (C, N, *padded spatial)
+
+    Returns
+    -------
+    array of that shape; elements seen by several windows hold the sum.
+    """
+    views = len(starts) * window.taps
+    columns = xp.reshape(columns, (shape[0], views, shape[1], *out))
+    x = xp.zeros(tuple(shape), dtype=columns.dtype, device=_xp.device_of(columns))
+    taps = ((offset, s) for offset in window.offsets() for s in starts)
+    for view, (offset, s) in enumerate(taps):
+        x = _xp.add_at(x, window.tap(offset, out, s), columns[:, view, ...])
+    return x

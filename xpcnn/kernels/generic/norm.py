@@ -1,0 +1,77 @@
+"""Batch normalisation (Ioffe & Szegedy, 2015): every channel to mean 0 and variance 1."""
+
+from __future__ import annotations
+
+from math import prod
+from types import ModuleType
+from typing import Any
+
+from xpcnn._xp import Array
+
+BatchNormState = tuple[Array, Array, Array | None, bool]
+
+
+def batch_norm_forward(
+    xp: ModuleType,
+    x: Array,
+    gamma: Array | None,
+    beta: Array | None,
+    eps: float,
+    statistics: tuple[Array, Array] | None,
+) -> tuple[tuple[Array, Array, Array], BatchNormState]:
+    """Normalise channel c of x (N, C, *spatial), then scale by gamma and shift by beta.
+
+    Parameters
+    ----------
+    statistics : (mean, variance), each of shape (C,), or None
+        Given: use them. None: use those of this batch (the variance divides by the count).
+
+    Returns
+    -------
+    (y, mean, variance)
+        What was computed, and the statistics used.
+    """
+    axes = (0, *range(2, x.ndim))
+    if statistics is None:
+        mean = xp.mean(x, axis=axes)
+        centered = x - _per_channel(xp, mean, x)
+        variance = xp.mean(centered * centered, axis=axes)
+    else:
+        mean, variance = statistics
+        centered = x - _per_channel(xp, mean, x)
+    inv_std = 1.0 / xp.sqrt(variance + eps)
+    x_hat = centered * _per_channel(xp, inv_std, x)
+    y = x_hat
+    if gamma is not None:
+        y = x_hat * _per_channel(xp, gamma, x) + _per_channel(xp, beta, x)
+    return (y, mean, variance), (x_hat, inv_std, gamma, statistics is None)
+
+
+def batch_norm_backward(
+    xp: ModuleType, dy: Array, saved: BatchNormState, need_dx: bool
+) -> tuple[Array | None, Array, Array]:
+    """Return the gradients (dx, dgamma, dbeta).
+
+    With the batch's own statistics, mean and variance depend on x too:
+
+        dx = inv_std * gamma * (dy - mean(dy) - x_hat * mean(dy * x_hat))
+    """
+    x_hat, inv_std, gamma, own_statistics = saved
+    axes = (0, *range(2, dy.ndim))
+    dgamma = xp.sum(dy * x_hat, axis=axes, dtype=dy.dtype)
+    dbeta = xp.sum(dy, axis=axes, dtype=dy.dtype)
+    dx: Any = None
+    if need_dx:
+        scale = inv_std if gamma is None else inv_std * gamma
+        dx = dy
+        if own_statistics:
+            count = prod(dy.shape[a] for a in axes)
+            dx = dy - _per_channel(xp, dbeta / count, dy)
+            dx = dx - x_hat * _per_channel(xp, dgamma / count, dy)
+        dx = dx * _per_channel(xp, scale, dy)
+    return dx, dgamma, dbeta
+
+
+def _per_channel(xp: ModuleType, values: Array, x: Array) -> Array:
+    """Shape (C,) so that it broadcasts along the channel axis of x."""
+    return xp.reshape(values, (1, -1, *(1,) * (x.ndim - 2)))

@@ -1,0 +1,118 @@
+"""Max and average pooling of any spatial rank.
+
+A pooling window has few taps, so both directions loop over the taps and treat all window positions
+at once: tap t of every window is one strided slice of the padded input.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from types import ModuleType
+
+import numpy as np
+
+from xpcnn import _xp
+from xpcnn._xp import Array
+from xpcnn.kernels.generic.im2col import crop_spatial, pad_spatial
+from xpcnn.window import Ints, Window
+
+MaxPoolState = tuple[Array, Ints]
+AvgPoolState = tuple[Array, Ints]
+
+
+def max_pool_forward(xp: ModuleType, x: Array, window: Window) -> tuple[Array, MaxPoolState]:
+    """Take the largest element under each window; padding never wins, NaN always does.
+
+    Saved is the number of the winning tap, the first one where several are equal.
+    """
+    out = window.output_shape(x.shape[2:])
+    padded = pad_spatial(xp, x, window, -xp.inf)
+    winner = _first_real_tap(xp, x, window, out)
+    best = padded[window.tap((0,) * window.ndim, out)]
+    for number, offset in enumerate(window.offsets()):
+        if number > 0:
+            value = padded[window.tap(offset, out)]
+            winner = xp.where(value > best, number, winner)
+            best = xp.maximum(best, value)
+    if window.taps == 1:
+        best = xp.asarray(best, copy=True)
+    return best, (winner, tuple(x.shape))
+
+
+def max_pool_backward(xp: ModuleType, dy: Array, saved: MaxPoolState, window: Window) -> Array:
+    """Send each gradient to the element that won."""
+    winner, shape = saved
+    out = tuple(dy.shape[2:])
+    padded_shape = (*shape[:2], *window.padded_shape(shape[2:]))
+    dx = xp.zeros(padded_shape, dtype=dy.dtype, device=_xp.device_of(dy))
+    for number, offset in enumerate(window.offsets()):
+        dx = _xp.add_at(dx, window.tap(offset, out), xp.where(winner == number, dy, 0.0))
+    return crop_spatial(dx, window, shape[2:])
+
+
+def _first_real_tap(xp: ModuleType, x: Array, window: Window, out: Ints) -> Array:
+    """Number the first tap of each window that is not in the padding.
+
+    It is the winner as long as nothing beats minus infinity.
+    """
+    dtype = "uint8" if window.taps <= 256 else "int32"
+    shape, device = (*x.shape[:2], *out), _xp.device_of(x)
+    if not window.is_padded:
+        return xp.zeros(shape, dtype=getattr(xp, dtype), device=device)
+    first = np.zeros((), dtype=np.int64)
+    geometry = (window.kernel, window.stride, window.dilation, window.padding)
+    for m, k, s, d, (before, _) in zip(out, *geometry, strict=True):
+        in_padding = before - s * np.arange(m)
+        first = np.add.outer(first * k, np.clip(-(-in_padding // d), 0, k - 1))
+    return xp.broadcast_to(xp.asarray(first.astype(dtype), device=device), shape)
+
+
+def avg_pool_forward(
+    xp: ModuleType, x: Array, window: Window, divisor: np.ndarray | float
+) -> tuple[Array, AvgPoolState]:
+    """Add what lies under each window and divide by `divisor`, one for all or one per position."""
+    out = window.output_shape(x.shape[2:])
+    padded = pad_spatial(xp, x, window)
+    total = None
+    for offset in window.offsets():
+        value = padded[window.tap(offset, out)]
+        total = value if total is None else total + value
+    scale = xp.asarray(np.asarray(1.0 / divisor), dtype=x.dtype, device=_xp.device_of(x))
+    return total * scale, (scale, tuple(x.shape))
+
+
+def avg_pool_backward(xp: ModuleType, dy: Array, saved: AvgPoolState, window: Window) -> Array:
+    """Give each element under a window its share of the gradient."""
+    scale, shape = saved
+    out = tuple(dy.shape[2:])
+    padded_shape = (*shape[:2], *window.padded_shape(shape[2:]))
+    share = dy * scale
+    dx = xp.zeros(padded_shape, dtype=dy.dtype, device=_xp.device_of(dy))
+    for offset in window.offsets():
+        dx = _xp.add_at(dx, window.tap(offset, out), share)
+    return crop_spatial(dx, window, shape[2:])
+
+
+def global_avg_pool_forward(xp: ModuleType, x: Array) -> tuple[Array, Ints]:
+    """Average over all positions: (N, C, *spatial) to (N, C)."""
+    return xp.mean(x, axis=tuple(range(2, x.ndim))), tuple(x.shape)
+
+
+def global_avg_pool_backward(xp: ModuleType, dy: Array, shape: Ints) -> Array:
+    """Spread each gradient evenly over the positions."""
+    share = xp.reshape(dy / prod(shape[2:]), (*shape[:2], *(1,) * (len(shape) - 2)))
+    return xp.broadcast_to(share, shape)
+
+
+def global_max_pool_forward(xp: ModuleType, x: Array) -> tuple[Array, tuple[Array, Ints]]:
+    """Take the largest of all positions: (N, C, *spatial) to (N, C). The first of equals wins."""
+    rows = xp.reshape(x, (*x.shape[:2], -1))
+    return xp.max(rows, axis=2), (xp.argmax(rows, axis=2), tuple(x.shape))
+
+
+def global_max_pool_backward(xp: ModuleType, dy: Array, saved: tuple[Array, Ints]) -> Array:
+    """Send each gradient to the position that won."""
+    winner, shape = saved
+    positions = xp.arange(prod(shape[2:]), dtype=winner.dtype, device=_xp.device_of(dy))
+    dx = xp.where(winner[..., None] == positions, dy[..., None], 0.0)
+    return xp.reshape(dx, shape)

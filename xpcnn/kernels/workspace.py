@@ -1,0 +1,48 @@
+"""How much scratch memory a kernel may use, and the batch chunks that follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from xpcnn import _xp
+from xpcnn._xp import Array
+
+_limit = 64 * 2**20
+_CACHE_SIZED = 2 * 2**20
+
+
+def set_workspace_limit(n_bytes: int) -> None:
+    """Set the most scratch memory, in bytes, that one operation may use (default 64 MiB).
+
+    One sample's columns are the least a convolution can work with, so a limit below that is
+    exceeded rather than refused.
+
+    Raises
+    ------
+    ValueError
+        If `n_bytes` is not positive.
+    """
+    global _limit
+    if n_bytes <= 0:
+        raise ValueError(f"the workspace limit must be positive, got {n_bytes}")
+    _limit = int(n_bytes)
+
+
+def get_workspace_limit() -> int:
+    """Return the most scratch memory, in bytes, that one operation may use."""
+    return _limit
+
+
+def batch_chunks(x: Array, bytes_per_sample: int) -> Iterator[slice]:
+    """Cut the batch axis so that the scratch memory of one piece stays under the limit.
+
+    In host memory the pieces are smaller still, about the size of a cache: columns that are read
+    back from a cache cost a fraction of columns that went out to memory.
+    """
+    budget = min(_limit, _CACHE_SIZED) if _xp.on_host(x) else _limit
+    step = max(1, budget // max(1, bytes_per_sample))
+    n = x.shape[0]
+    pieces = max(1, -(-n // step))
+    step = max(1, -(-n // pieces))
+    for start in range(0, n, step):
+        yield slice(start, min(start + step, n))

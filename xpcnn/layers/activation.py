@@ -1,0 +1,198 @@
+"""Activation layers: a function applied to every element, or along one axis."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any, ClassVar
+
+from xpcnn import functional as F
+from xpcnn._xp import Array
+from xpcnn.errors import choice_error
+from xpcnn.layers.layer import Layer
+
+
+class _Activation(Layer):
+    """A layer that is one operation with the options that `_options` returns."""
+
+    op: ClassVar[str]
+
+    def _options(self) -> tuple[Any, ...]:
+        return ()
+
+    def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
+        return F.run(self.op, x, *self._options(), who=self.who)
+
+    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
+        return F.run_backward(dy, saved) if need_dx else None
+
+
+class ReLU(_Activation):
+    """max(x, 0).
+
+    Parameters
+    ----------
+    inplace : bool
+        Taken so that PyTorch's calls work; a layer never changes its input.
+    """
+
+    op = "relu"
+
+    def __init__(self, inplace: bool = False) -> None:
+        self.inplace = bool(inplace)
+
+
+class LeakyReLU(_Activation):
+    """x where positive, ``negative_slope * x`` elsewhere.
+
+    Parameters
+    ----------
+    negative_slope : float
+    inplace : bool
+        Taken so that PyTorch's calls work; a layer never changes its input.
+    """
+
+    op = "leaky_relu"
+
+    def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
+        self.negative_slope = float(negative_slope)
+        self.inplace = bool(inplace)
+
+    def _options(self) -> tuple[Any, ...]:
+        return (self.negative_slope,)
+
+
+class Sigmoid(_Activation):
+    """1 / (1 + exp(-x))."""
+
+    op = "sigmoid"
+
+    def __init__(self) -> None:
+        pass
+
+
+class Tanh(_Activation):
+    """Hyperbolic tangent."""
+
+    op = "tanh"
+
+    def __init__(self) -> None:
+        pass
+
+
+class _AlongAxis(_Activation):
+    def __init__(self, dim: int = 1) -> None:
+        self.dim = int(dim)
+
+    def _options(self) -> tuple[Any, ...]:
+        return (self.dim,)
+
+    def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
+        if not -x.ndim <= self.dim < x.ndim:
+            raise ValueError(
+                f"{self.who}: dim={self.dim} is out of range for an input of shape "
+                f"{tuple(x.shape)}"
+            )
+        return super()._forward(xp, x, training)
+
+
+class Softmax(_AlongAxis):
+    """exp(x) normalised to sum to one.
+
+    For training a classifier leave it out: :class:`xpcnn.CrossEntropyLoss` takes the scores.
+
+    Parameters
+    ----------
+    dim : int
+        Axis along which the outputs sum to one.
+    """
+
+    op = "softmax"
+
+
+class LogSoftmax(_AlongAxis):
+    """Logarithm of the softmax, for :class:`xpcnn.NLLLoss`.
+
+    Parameters
+    ----------
+    dim : int
+        Axis along which the exponentials of the outputs sum to one.
+    """
+
+    op = "log_softmax"
+
+
+class ELU(_Activation):
+    """x where positive, ``alpha * (exp(x) - 1)`` elsewhere (Clevert et al., 2015).
+
+    Parameters
+    ----------
+    alpha : float
+    inplace : bool
+        Taken so that PyTorch's calls work; a layer never changes its input.
+    """
+
+    op = "elu"
+
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
+        self.alpha = float(alpha)
+        self.inplace = bool(inplace)
+
+    def _options(self) -> tuple[Any, ...]:
+        return (self.alpha,)
+
+
+class GELU(_Activation):
+    """x times the normal distribution function at x (Hendrycks & Gimpel, 2016).
+
+    Parameters
+    ----------
+    approximate : {"none", "tanh"}
+        "tanh" is the published approximation by a hyperbolic tangent.
+    """
+
+    op = "gelu"
+
+    def __init__(self, approximate: str = "none") -> None:
+        if approximate not in ("none", "tanh"):
+            raise choice_error("GELU", "approximate", approximate, ("none", "tanh"))
+        self.approximate = approximate
+
+    def _options(self) -> tuple[Any, ...]:
+        return (self.approximate,)
+
+
+class SiLU(_Activation):
+    """x * sigmoid(x), also called swish.
+
+    Parameters
+    ----------
+    inplace : bool
+        Taken so that PyTorch's calls work; a layer never changes its input.
+    """
+
+    op = "silu"
+
+    def __init__(self, inplace: bool = False) -> None:
+        self.inplace = bool(inplace)
+
+
+class Softplus(_Activation):
+    """log(1 + exp(beta * x)) / beta, a smooth ReLU.
+
+    Parameters
+    ----------
+    beta : float
+    threshold : float
+        Where ``beta * x`` is above it the output is x.
+    """
+
+    op = "softplus"
+
+    def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
+        self.beta = float(beta)
+        self.threshold = float(threshold)
+        if not self.beta:
+            raise ValueError("Softplus: beta must not be zero")
+
+    def _options(self) -> tuple[Any, ...]:
+        return (self.beta, self.threshold)

@@ -1,0 +1,220 @@
+"""Convolution layers.
+
+What a convolution does is in :mod:`xpcnn.kernels.generic.conv`; here are the arguments, the
+parameters and the shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from types import ModuleType
+from typing import Any, ClassVar
+
+from xpcnn import functional as F
+from xpcnn._xp import Array
+from xpcnn.errors import choice_error, rank_error
+from xpcnn.functional._check import LAYOUTS
+from xpcnn.initializers import fan_in_uniform
+from xpcnn.layers.layer import Layer, Shape
+from xpcnn.layers.parameter import Parameter
+from xpcnn.window import Window, as_int, as_ints, as_padding
+
+
+class _Conv(Layer):
+    """What Conv1d, Conv2d and Conv3d have in common: everything but the number of dimensions."""
+
+    ndim: ClassVar[int]
+
+    def __init__(
+        self,
+        in_channels: int | None = None,
+        out_channels: int | None = None,
+        kernel_size: Any = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+    ) -> None:
+        who = type(self).__name__
+        if out_channels is None or kernel_size is None:
+            raise TypeError(
+                f"{who} needs out_channels and kernel_size; write {who}(1, 30, 5), or "
+                f"{who}(out_channels=30, kernel_size=5) to infer in_channels from the input"
+            )
+        self.in_channels = (
+            None if in_channels is None else as_int(in_channels, who, "in_channels", 1)
+        )
+        self.out_channels = as_int(out_channels, who, "out_channels", 1)
+        self.kernel_size = as_ints(kernel_size, self.ndim, who, "kernel_size")
+        self.stride = as_ints(stride, self.ndim, who, "stride")
+        self.padding = as_padding(padding, self.ndim, who)
+        self.dilation = as_ints(dilation, self.ndim, who, "dilation")
+        self.groups = as_int(groups, who, "groups", 1)
+        if padding_mode not in F.PADDING_MODES:
+            raise choice_error(who, "padding_mode", padding_mode, F.PADDING_MODES)
+        self.padding_mode = padding_mode
+        self._check_groups()
+        self.weight = Parameter(None, self._init)
+        self.bias = Parameter((self.out_channels,), self._init) if bias else None
+        self._set_weight_shape()
+
+    def config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return super().config() | {"bias": self.bias is not None}
+
+    def output_shape(self, input_shape: Sequence[int]) -> Shape:
+        """Return (N, out_channels, *out) for an input (N, in_channels, *spatial)."""
+        self._check_shape(tuple(input_shape))
+        window = self._window(tuple(input_shape[2:]))
+        out = window.output_shape(input_shape[2:], self.who)
+        return (input_shape[0], self.out_channels, *out)
+
+    def multiply_adds(self, input_shape: Sequence[int]) -> int:
+        """Return out elements times taps times input channels per group."""
+        outputs = prod(self.output_shape(input_shape))
+        return outputs * prod(self.kernel_size) * (input_shape[1] // self.groups)
+
+    def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
+        self._check_shape(tuple(x.shape))
+        window = self._window(tuple(x.shape[2:]))
+        saved_pad = None
+        if self.padding_mode != "zeros" and window.is_padded:
+            F.pad_pairs(tuple(x.shape[2:]), window.padding, self.padding_mode, self.who)
+            x, saved_pad = F.run("pad", x, window.padding, self.padding_mode, who=self.who)
+        inner = window if saved_pad is None else window.without_padding()
+        bias = None if self.bias is None else self.bias.data
+        y, saved = F.conv_forward(x, self.weight.data, bias, inner, self.groups, who=self.who)
+        return y, (saved, window, inner, saved_pad)
+
+    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
+        saved, window, inner, saved_pad = saved
+        dx, dw, db = F.conv_backward(dy, saved, inner, self.groups, need_dx)
+        self.accumulate(dw, db)
+        if need_dx and saved_pad is not None:
+            dx = F.run_backward(dx, saved_pad, window.padding, self.padding_mode)
+        return dx
+
+    def accumulate(self, dw: Array, db: Array | None) -> None:
+        """Add to the gradients of weight and bias."""
+        self.weight.accumulate(dw)
+        if self.bias is not None:
+            self.bias.accumulate(db)
+
+    def _window(self, spatial: Shape) -> Window:
+        return Window.resolve(spatial, self.kernel_size, self.stride, self.padding, self.dilation)
+
+    def _infer(self, input_shape: Shape) -> None:
+        if self.in_channels is None and len(input_shape) == self.ndim + 2:
+            self.in_channels = input_shape[1]
+            self._check_groups()
+            self._set_weight_shape()
+
+    def _after_load(self) -> None:
+        if self.in_channels is None and self.weight.shape is not None:
+            self.in_channels = self.weight.shape[1] * self.groups
+
+    def _set_weight_shape(self) -> None:
+        if self.in_channels is not None:
+            per_group = self.in_channels // self.groups
+            self.weight.shape = (self.out_channels, per_group, *self.kernel_size)
+
+    def _init(self, shape: Shape, rng: Any) -> Any:
+        """PyTorch's default: uniform on +-1 / sqrt(fan_in), for weight and bias."""
+        assert self.weight.shape is not None
+        return fan_in_uniform(prod(self.weight.shape[1:]))(shape, rng)
+
+    def _check_groups(self) -> None:
+        for name, channels in (("in_channels", self.in_channels), ("out_channels", self.out_channels)):
+            if channels is not None and channels % self.groups:
+                raise ValueError(
+                    f"{self.who}: {name}={channels} must be divisible by groups={self.groups}"
+                )
+
+    def _check_shape(self, shape: Shape) -> None:
+        if len(shape) != self.ndim + 2:
+            raise rank_error(self.who, self.ndim + 2, LAYOUTS[self.ndim], shape)
+        if self.in_channels is not None and shape[1] != self.in_channels:
+            hint = ""
+            if shape[-1] == self.in_channels:
+                hint = "; the channels seem to be last, move them with numpy.moveaxis(x, -1, 1)"
+            raise ValueError(
+                f"{self.who}: expected {self.in_channels} input channels (axis 1), got "
+                f"{shape[1]} in an input of shape {shape}{hint}"
+            )
+
+
+_DOC = """{rank}-dimensional convolution (cross-correlation), with PyTorch's arguments.
+
+    Parameters
+    ----------
+    in_channels : int, optional
+        Channels of the input; inferred from the first input if left out.
+    out_channels : int
+        Number of filters.
+    kernel_size : int or tuple of int
+        Size of a filter.
+    stride : int or tuple of int
+        Step from one window position to the next.
+    padding : int, tuple of int, tuple of (before, after) pairs, "same" or "valid"
+        Elements added at the borders. "same" gives ``ceil(n / stride)`` outputs for any stride;
+        an odd element goes to the end.
+    dilation : int or tuple of int
+        Distance between the taps of a filter.
+    groups : int
+        Number of blocks the channels are cut into; each output sees its block only.
+    bias : bool
+        Whether to add a learned number per output channel.
+    padding_mode : {{"zeros", "reflect", "replicate", "circular"}}
+        What the padding holds.
+
+    Attributes
+    ----------
+    weight : Parameter of shape (out_channels, in_channels / groups, {kernel})
+    bias : Parameter of shape (out_channels,), or None
+
+    Raises
+    ------
+    ValueError
+        If the arguments contradict each other, or an input has the wrong rank or channels or is
+        smaller than the kernel.
+
+    Notes
+    -----
+    Input {layout}, output the same with `out_channels` and, per dimension,
+    ``floor((n + 2 padding - dilation (kernel_size - 1) - 1) / stride) + 1``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> layer = xpcnn.Conv{ndim}d(3, 8, 3, padding="same")
+    >>> layer(np.zeros({shape}, dtype="float32")).shape
+    {result}
+    """
+
+
+def _document(cls: type[_Conv], rank: str, kernel: str, shape: Shape) -> None:
+    result = (shape[0], 8, *shape[2:])
+    cls.__doc__ = _DOC.format(
+        rank=rank, kernel=kernel, layout=LAYOUTS[cls.ndim], ndim=cls.ndim, shape=shape, result=result
+    )
+
+
+class Conv1d(_Conv):
+    ndim = 1
+
+
+class Conv2d(_Conv):
+    ndim = 2
+
+
+class Conv3d(_Conv):
+    ndim = 3
+
+
+_document(Conv1d, "One", "k", (2, 3, 9))
+_document(Conv2d, "Two", "kH, kW", (2, 3, 9, 9))
+_document(Conv3d, "Three", "kD, kH, kW", (2, 3, 5, 5, 5))

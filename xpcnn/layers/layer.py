@@ -1,0 +1,314 @@
+"""The base class of all layers."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from types import ModuleType
+from typing import Any, ClassVar
+
+import numpy as np
+
+from xpcnn import _xp, rng
+from xpcnn._xp import Array
+from xpcnn.device import Device, resolve
+from xpcnn.errors import cast_hint, dtype_error
+from xpcnn.layers.parameter import Buffer, Parameter, Tensor
+
+Shape = tuple[int, ...]
+
+
+class Layer:
+    """A step of a network that knows its forward and its backward computation.
+
+    A subclass stores its constructor arguments under their own names, declares its
+    :class:`Parameter` and :class:`Buffer` attributes, and implements
+
+    - ``output_shape(input_shape)``,
+    - ``_forward(xp, x, training) -> (y, saved)``,
+    - ``_backward(xp, dy, saved, need_dx) -> dx``, which also calls ``Parameter.accumulate``,
+    - ``_infer(input_shape)``, if some arguments may be left out and follow from the input.
+
+    All shapes include the batch axis.
+    """
+
+    name: str | None = None
+    _saved: tuple[Shape, Any] | None = None
+    _keeps_dtype: ClassVar[bool] = True
+
+    # -- What a subclass implements ------------------------------------------------------------
+
+    def output_shape(self, input_shape: Sequence[int]) -> Shape:
+        """Return the shape of the output for an input of shape `input_shape`.
+
+        Raises
+        ------
+        ValueError
+            If the layer does not take such an input.
+        """
+        return tuple(input_shape)
+
+    def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
+        raise NotImplementedError(f"{type(self).__name__} does not implement _forward")
+
+    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
+        raise NotImplementedError(f"{type(self).__name__} does not implement _backward")
+
+    def _infer(self, input_shape: Shape) -> None:
+        """Fill in the arguments that were left out, from the shape of the input."""
+
+    # -- Running -------------------------------------------------------------------------------
+
+    def forward(self, x: Array, *, training: bool = False) -> Array:
+        """Compute the output.
+
+        Parameters
+        ----------
+        x : array
+            It is not changed.
+        training : bool
+            ``True`` keeps what :meth:`backward` needs, and makes dropout and batch normalisation
+            behave as in training.
+
+        Raises
+        ------
+        ValueError
+            If the shape of `x` does not fit the layer.
+        TypeError
+            If `x` is not an array of floats, or of another library, device or dtype than the
+            parameters.
+        """
+        xp = self._check_input(x)
+        self._saved = None
+        y, saved = self._forward(xp, x, training)
+        if training:
+            self._saved = (tuple(y.shape), saved)
+        return y
+
+    __call__ = forward
+
+    def backward(self, dy: Array, *, need_dx: bool = True) -> Array | None:
+        """Compute the gradient of the input, and add to the gradient of every parameter.
+
+        Parameters
+        ----------
+        dy : array
+            Gradient with respect to the output of the last training forward; it is not changed.
+        need_dx : bool
+            ``False`` allows the layer to skip the gradient of its input and return ``None``.
+
+        Raises
+        ------
+        RuntimeError
+            If there was no forward with ``training=True`` since the last backward.
+        """
+        if self._saved is None:
+            raise RuntimeError(
+                f"{self.who}: backward needs a forward(x, training=True) before it, and each "
+                "forward serves one backward"
+            )
+        shape, saved = self._saved
+        xp = _xp.namespace(dy, who=f"{self.who} backward")
+        if tuple(dy.shape) != shape:
+            raise ValueError(
+                f"{self.who}: backward expects a gradient of the output's shape {shape}, got "
+                f"{tuple(dy.shape)}"
+            )
+        self._saved = None
+        return self._backward(xp, dy, saved, need_dx)
+
+    def build(
+        self,
+        input_shape: Sequence[int],
+        *,
+        device: str | Device = "cpu",
+        dtype: str = "float32",
+        rng: np.random.Generator | None = None,
+    ) -> Shape:
+        """Infer what was left open and allocate the parameters, once.
+
+        Parameters
+        ----------
+        input_shape : sequence of int
+            Shape of the input, batch axis included.
+        device : str or Device
+        dtype : str
+        rng : numpy.random.Generator, optional
+            Source of the first values.
+
+        Returns
+        -------
+        tuple of int
+            Shape of the output.
+        """
+        device = resolve(device)
+        rng = rng if rng is not None else np.random.default_rng()
+        input_shape = tuple(input_shape)
+        self._infer(input_shape)
+        output_shape = self.output_shape(input_shape)
+        self._allocate(input_shape, device, dtype, rng)
+        return output_shape
+
+    def _allocate(
+        self, input_shape: Shape, device: Device, dtype: str, rng: np.random.Generator
+    ) -> None:
+        for _, tensor in self._own_tensors():
+            tensor.allocate(device, dtype, rng)
+            tensor.move(device, dtype)
+
+    @property
+    def is_built(self) -> bool:
+        """Whether all parameters and buffers have their values."""
+        return all(tensor.is_built for tensor in self._tensors().values())
+
+    @property
+    def who(self) -> str:
+        """Name for messages: the class, and the name in the model if there is one."""
+        return f"{type(self).__name__} {self.name!r}" if self.name else type(self).__name__
+
+    def _check_input(self, x: Array) -> ModuleType:
+        xp = _xp.namespace(x, who=self.who)
+        if not _xp.is_floating(x):
+            got = _xp.dtype_name(x)
+            raise dtype_error(
+                self.who, "float32 (or another float)", got, cast_hint("float32", got)
+            )
+        if 0 in x.shape:
+            raise ValueError(
+                f"{self.who}: got an empty array of shape {tuple(x.shape)}; every axis needs at "
+                "least one element"
+            )
+        if not self.is_built:
+            self.build(tuple(x.shape), device=Device.of(x), dtype=_xp.dtype_name(x))
+        for _, tensor in self._own_tensors():
+            if isinstance(tensor, Buffer) and tensor.on_host:
+                continue
+            self._check_match(x, tensor.data)
+        return xp
+
+    def _check_match(self, x: Array, own: Array) -> None:
+        if type(x) is not type(own):
+            _xp.namespace(x, own, who=self.who)
+        if x.dtype != own.dtype:
+            expected, got = _xp.dtype_name(own), _xp.dtype_name(x)
+            raise dtype_error(self.who, expected, got, cast_hint(expected, got))
+        if not _xp.same_device(x, own):
+            raise TypeError(
+                f"{self.who}: the input is {_xp.describe(x)}, but the parameters lie on "
+                f"{_xp.device_of(own)}; move one of them"
+            )
+
+    # -- Parameters and state ------------------------------------------------------------------
+
+    def children(self) -> dict[str, Layer]:
+        """Return the layers inside this one, by name."""
+        found: dict[str, Layer] = {}
+        for name, value in vars(self).items():
+            if isinstance(value, Layer):
+                found[name] = value
+            elif isinstance(value, (list, tuple)):
+                found |= {
+                    f"{name}.{i}": item for i, item in enumerate(value) if isinstance(item, Layer)
+                }
+        return found
+
+    def layers_within(self) -> Iterator[tuple[str, Layer]]:
+        """Yield this layer and all layers inside it, with dotted names; its own name is empty."""
+        yield "", self
+        for name, child in self.children().items():
+            for inner, layer in child.layers_within():
+                yield f"{name}.{inner}" if inner else name, layer
+
+    def _own_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                yield name, value
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {
+            f"{prefix}.{name}" if prefix else name: tensor
+            for prefix, layer in self.layers_within()
+            for name, tensor in layer._own_tensors()
+        }
+
+    def parameters(self) -> dict[str, Parameter]:
+        """Return all parameters by dotted name, in a fixed order."""
+        return {n: t for n, t in self._tensors().items() if isinstance(t, Parameter)}
+
+    def buffers(self) -> dict[str, Buffer]:
+        """Return all buffers by dotted name, in a fixed order."""
+        return {n: t for n, t in self._tensors().items() if isinstance(t, Buffer)}
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of all parameters."""
+        for parameter in self.parameters().values():
+            parameter.zero_grad()
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return the arrays of all parameters and buffers by dotted name, as PyTorch names them."""
+        return {name: tensor.data for name, tensor in self._tensors().items()}
+
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
+        """Take over parameters and buffers from arrays of any library.
+
+        Parameters
+        ----------
+        state : mapping of str to array
+            Names and layouts as :meth:`state_dict` (and PyTorch) has them.
+        strict : bool
+            ``False`` ignores missing and unexpected names; shapes must fit in any case.
+
+        Raises
+        ------
+        ValueError
+            Listing every missing, unexpected and misshapen entry. Nothing has been changed then.
+        """
+        own = self._tensors()
+        problems = []
+        if strict:
+            problems += [f"missing: {name}" for name in own if name not in state]
+            problems += [f"unexpected: {name}" for name in state if name not in own]
+        for name, tensor in own.items():
+            if name in state and tensor.shape is not None:
+                shape = tuple(np.shape(state[name]))
+                if shape != tensor.shape:
+                    problems.append(f"misshapen: {name} has shape {shape}, expected {tensor.shape}")
+        if problems:
+            listing = "\n  ".join(problems)
+            raise ValueError(f"{self.who}: the state does not fit this model:\n  {listing}")
+        for name, tensor in own.items():
+            if name in state:
+                tensor.load(state[name])
+        for _, layer in self.layers_within():
+            layer._after_load()
+
+    def _after_load(self) -> None:
+        """Adapt what depends on the shapes of loaded parameters (widths that were left open)."""
+
+    # -- Description ---------------------------------------------------------------------------
+
+    def config(self) -> dict[str, Any]:
+        """Return the constructor's arguments, from which an equal layer can be made."""
+        names = list(inspect.signature(type(self).__init__).parameters)[1:]
+        return {name: getattr(self, name) for name in names}
+
+    def multiply_adds(self, input_shape: Sequence[int]) -> int:
+        """Return how many multiply-adds a forward pass takes for this input shape.
+
+        Only matrix products are counted, as is usual.
+        """
+        return 0
+
+    def __repr__(self) -> str:
+        signature = inspect.signature(type(self).__init__).parameters
+        shown = []
+        for name, value in self.config().items():
+            default = signature[name].default
+            if default is inspect.Parameter.empty or value != default:
+                shown.append(f"{name}={value!r}")
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def seed_from(generator: np.random.Generator | None) -> int:
+    """Draw a seed for a layer that needs random numbers while it runs."""
+    return int(generator.integers(2**32)) if generator is not None else rng.fresh_seed()

@@ -1,0 +1,160 @@
+"""Batch normalisation layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from types import ModuleType
+from typing import Any, ClassVar
+
+import numpy as np
+
+from xpcnn import functional as F
+from xpcnn._xp import Array
+from xpcnn.functional._check import LAYOUTS
+from xpcnn.initializers import ones, zeros
+from xpcnn.layers.layer import Layer, Shape
+from xpcnn.layers.parameter import Buffer, Parameter
+from xpcnn.window import as_int
+
+
+class _BatchNorm(Layer):
+    layouts: ClassVar[dict[int, str]]
+
+    def __init__(
+        self,
+        num_features: int | None = None,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+    ) -> None:
+        who = type(self).__name__
+        self.num_features = (
+            None if num_features is None else as_int(num_features, who, "num_features", 1)
+        )
+        self.eps = float(eps)
+        self.momentum = None if momentum is None else float(momentum)
+        self.affine = bool(affine)
+        self.track_running_stats = bool(track_running_stats)
+        shape = None if self.num_features is None else (self.num_features,)
+        self.weight = Parameter(shape, ones()) if affine else None
+        self.bias = Parameter(shape, zeros()) if affine else None
+        if track_running_stats:
+            self.running_mean = Buffer(shape, zeros())
+            self.running_var = Buffer(shape, ones())
+            self.num_batches_tracked = Buffer((), _zero_count, on_host=True)
+
+    def output_shape(self, input_shape: Sequence[int]) -> Shape:
+        """Return the input's shape."""
+        shape = tuple(input_shape)
+        if len(shape) not in self.layouts:
+            allowed = " or ".join(self.layouts.values())
+            raise ValueError(
+                f"{self.who}: expected an input laid out as {allowed}, got {len(shape)} "
+                f"dimensions with shape {shape}"
+            )
+        if self.num_features is not None and shape[1] != self.num_features:
+            raise ValueError(
+                f"{self.who}: expected {self.num_features} channels (axis 1), got {shape[1]} in "
+                f"an input of shape {shape}"
+            )
+        return shape
+
+    def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
+        self.output_shape(x.shape)
+        count = prod(x.shape) // x.shape[1]
+        own_statistics = training or not self.track_running_stats
+        if own_statistics and training and count < 2:
+            raise ValueError(
+                f"{self.who}: training needs more than one value per channel, got an input of "
+                f"shape {tuple(x.shape)}; use a larger batch"
+            )
+        statistics = None if own_statistics else (self.running_mean.data, self.running_var.data)
+        gamma = None if self.weight is None else self.weight.data
+        beta = None if self.bias is None else self.bias.data
+        (y, mean, variance), saved = F.run(
+            "batch_norm", x, gamma, beta, self.eps, statistics, who=self.who
+        )
+        if training and self.track_running_stats:
+            self._track(mean, variance * (count / (count - 1)))
+        return y, saved
+
+    def _track(self, mean: Array, variance: Array) -> None:
+        """Move the running statistics towards those of this batch."""
+        self.num_batches_tracked.data = self.num_batches_tracked.data + np.int64(1)
+        share = self.momentum
+        if share is None:
+            share = 1.0 / int(self.num_batches_tracked.data)
+        for running, new in ((self.running_mean, mean), (self.running_var, variance)):
+            running.data = running.data * (1.0 - share) + new * share
+
+    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
+        dx, dgamma, dbeta = F.run_backward(dy, saved, need_dx)
+        if self.weight is not None and self.bias is not None:
+            self.weight.accumulate(dgamma)
+            self.bias.accumulate(dbeta)
+        return dx
+
+    def _infer(self, input_shape: Shape) -> None:
+        if self.num_features is None and len(input_shape) in self.layouts:
+            self.num_features = input_shape[1]
+            for name, tensor in self._own_tensors():
+                if name != "num_batches_tracked":
+                    tensor.shape = (self.num_features,)
+
+    def _after_load(self) -> None:
+        if self.num_features is None:
+            shapes = [t.shape for _, t in self._own_tensors() if t.shape]
+            self.num_features = shapes[0][0] if shapes else None
+
+
+def _zero_count(shape: Shape, rng: Any) -> np.ndarray:
+    return np.zeros(shape, dtype=np.int64)
+
+
+class BatchNorm1d(_BatchNorm):
+    layouts: ClassVar[dict[int, str]] = {2: "(N, C)", 3: LAYOUTS[1]}
+
+
+class BatchNorm2d(_BatchNorm):
+    layouts: ClassVar[dict[int, str]] = {4: LAYOUTS[2]}
+
+
+class BatchNorm3d(_BatchNorm):
+    layouts: ClassVar[dict[int, str]] = {5: LAYOUTS[3]}
+
+
+_DOC = """Batch normalisation (Ioffe & Szegedy, 2015) of inputs laid out as {layout}.
+
+    In training every channel is brought to mean 0 and variance 1 over the batch; otherwise with
+    the running statistics gathered in training.
+
+    Parameters
+    ----------
+    num_features : int, optional
+        Number of channels; inferred from the first input if left out.
+    eps : float
+        Added to the variance.
+    momentum : float or None
+        Share of the new batch in the running statistics; ``None`` averages all batches.
+    affine : bool
+        Whether to scale by a learned `weight` and shift by a learned `bias`.
+    track_running_stats : bool
+        ``False`` uses the batch's own statistics always.
+
+    Attributes
+    ----------
+    weight, bias : Parameter of shape (num_features,), or None
+    running_mean, running_var : Buffer of shape (num_features,)
+        The variance is the unbiased one.
+    num_batches_tracked : Buffer of shape ()
+
+    Raises
+    ------
+    ValueError
+        If an input has the wrong rank or channels, or one value per channel in training.
+    """
+
+for _cls in (BatchNorm1d, BatchNorm2d, BatchNorm3d):
+    _cls.__doc__ = _DOC.format(layout=" or ".join(_cls.layouts.values()))

@@ -1,0 +1,151 @@
+"""What a layer owns: parameters, which training changes, and buffers, which it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from xpcnn import _xp
+from xpcnn._xp import Array
+from xpcnn.device import Device
+
+Initializer = Callable[[tuple[int, ...], np.random.Generator], np.ndarray]
+
+
+class Tensor:
+    """An array that belongs to a layer; its shape may be known before its numbers are.
+
+    Parameters
+    ----------
+    shape : tuple of int, optional
+        ``None`` until the layer has inferred it from its input.
+    init : callable
+        ``init(shape, rng)`` returns the first values as a NumPy array.
+    """
+
+    def __init__(self, shape: tuple[int, ...] | None, init: Initializer) -> None:
+        self.shape = shape
+        self.init = init
+        self._data: Array | None = None
+
+    @property
+    def is_built(self) -> bool:
+        """Whether the numbers are there."""
+        return self._data is not None
+
+    @property
+    def data(self) -> Array:
+        """The array, in the layout the layer documents.
+
+        Raises
+        ------
+        RuntimeError
+            If the layer was not built yet.
+        """
+        if self._data is None:
+            raise RuntimeError(
+                "this parameter has no values yet; build the layer or run it on an input first"
+            )
+        return self._data
+
+    @data.setter
+    def data(self, value: Array) -> None:
+        shape = tuple(value.shape)
+        if self.shape is not None and shape != self.shape:
+            raise ValueError(f"expected an array of shape {self.shape}, got {shape}")
+        if self._data is not None and value.dtype != self._data.dtype:
+            raise TypeError(
+                f"expected dtype {_xp.dtype_name(self._data)}, got {_xp.dtype_name(value)}; "
+                "use Model.to to change the dtype of a model"
+            )
+        self.shape = shape
+        self._data = value
+
+    def allocate(self, device: Device, dtype: str, rng: np.random.Generator) -> None:
+        """Draw the first values on the host and move them; values already there are kept."""
+        if self._data is not None:
+            return
+        if self.shape is None:
+            raise RuntimeError("the shape of a parameter is not known; build the layer first")
+        self._data = device.asarray(np.asarray(self.init(self.shape, rng)), dtype)
+
+    def load(self, values: Any) -> None:
+        """Take values from an array of any library; device and dtype stay as they are."""
+        if self._data is None:
+            self._data = np.array(_xp.to_numpy(values))
+            self.shape = tuple(self._data.shape)
+        else:
+            values = np.array(_xp.to_numpy(values))
+            self._data = Device.of(self._data).asarray(values, _xp.dtype_name(self._data))
+
+    def move(self, device: Device, dtype: str) -> None:
+        """Bring the values, if there are any, to another device or dtype."""
+        if self._data is not None:
+            self._data = device.asarray(self._data, dtype)
+
+    def __repr__(self) -> str:
+        state = _xp.dtype_name(self._data) if self._data is not None else "not built"
+        return f"{type(self).__name__}(shape={self.shape}, {state})"
+
+
+class Parameter(Tensor):
+    """An array that training changes.
+
+    Attributes
+    ----------
+    grad : array or None
+        Sum of the gradients of the backward passes since :meth:`zero_grad`.
+    requires_grad : bool
+        ``False`` freezes the parameter: optimizers pass it over.
+    """
+
+    def __init__(self, shape: tuple[int, ...] | None, init: Initializer) -> None:
+        super().__init__(shape, init)
+        self.grad: Array | None = None
+        self.requires_grad = True
+
+    def accumulate(self, gradient: Array) -> None:
+        """Add a gradient."""
+        self.grad = gradient if self.grad is None else self.grad + gradient
+
+    def zero_grad(self) -> None:
+        """Forget the gradient."""
+        self.grad = None
+
+    def move(self, device: Device, dtype: str) -> None:
+        """Bring the values to another device or dtype, and forget the gradient."""
+        super().move(device, dtype)
+        self.grad = None
+
+
+class Buffer(Tensor):
+    """An array that belongs to the state of a layer but is not trained, as running statistics.
+
+    With ``on_host=True`` it is a NumPy array of its own dtype wherever the layer computes.
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...] | None, init: Initializer, *, on_host: bool = False
+    ) -> None:
+        super().__init__(shape, init)
+        self.on_host = on_host
+
+    def allocate(self, device: Device, dtype: str, rng: np.random.Generator) -> None:
+        """Set the first values."""
+        if self.on_host and self._data is None and self.shape is not None:
+            self._data = np.asarray(self.init(self.shape, rng))
+        super().allocate(device, dtype, rng)
+
+    def move(self, device: Device, dtype: str) -> None:
+        """Bring the values to another device or dtype."""
+        if not self.on_host:
+            super().move(device, dtype)
+
+    def load(self, values: Any) -> None:
+        """Take values from an array of any library."""
+        if self.on_host:
+            self._data = np.array(_xp.to_numpy(values))
+        else:
+            super().load(values)

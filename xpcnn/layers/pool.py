@@ -1,0 +1,263 @@
+"""Pooling layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any, ClassVar
+
+from xpcnn import functional as F
+from xpcnn._xp import Array
+from xpcnn.errors import rank_error
+from xpcnn.functional._check import LAYOUTS
+from xpcnn.layers.layer import Layer, Shape
+from xpcnn.window import Ints, Window, as_int, as_ints, as_padding
+
+
+class _Pool(Layer):
+    """What max and average pooling of all ranks have in common: the sliding window."""
+
+    ndim: ClassVar[int]
+    kernel_size: Ints
+    ceil_mode: bool
+
+    def _set_window(
+        self, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
+    ) -> None:
+        who = type(self).__name__
+        self.kernel_size = as_ints(kernel_size, self.ndim, who, "kernel_size")
+        self.stride = (
+            self.kernel_size if stride is None else as_ints(stride, self.ndim, who, "stride")
+        )
+        self.padding = as_padding(padding, self.ndim, who)
+        self.dilation = as_ints(dilation, self.ndim, who, "dilation")
+        self.ceil_mode = bool(ceil_mode)
+
+    def output_shape(self, input_shape: Sequence[int]) -> Shape:
+        """Return (N, C, *out) for an input (N, C, *spatial)."""
+        spatial = tuple(input_shape[2:])
+        if len(input_shape) != self.ndim + 2:
+            raise rank_error(self.who, self.ndim + 2, LAYOUTS[self.ndim], input_shape)
+        return (*input_shape[:2], *self.window(spatial).output_shape(spatial))
+
+    def window(self, spatial: Shape) -> Window:
+        """Return the window for inputs of this size."""
+        return F.pool_window(
+            spatial,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.ceil_mode,
+            self.who,
+        )
+
+    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
+        saved, window = saved
+        return F.pool_backward(dy, saved, window) if need_dx else None
+
+
+class _MaxPool(_Pool):
+    def __init__(
+        self,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        dilation: Any = 1,
+        return_indices: bool = False,
+        ceil_mode: bool = False,
+    ) -> None:
+        if return_indices:
+            raise ValueError(
+                f"{type(self).__name__}: return_indices is not supported, since a layer has one "
+                "output; leave it out"
+            )
+        self.return_indices = False
+        self._set_window(kernel_size, stride, padding, dilation, ceil_mode)
+
+    def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
+        self.output_shape(x.shape)
+        window = self.window(tuple(x.shape[2:]))
+        y, saved = F.max_pool_forward(x, window, who=self.who)
+        return y, (saved, window)
+
+
+class _AvgPool(_Pool):
+    def __init__(
+        self,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+        dilation: Any = 1,
+    ) -> None:
+        self._set_window(kernel_size, stride, padding, dilation, ceil_mode)
+        self.count_include_pad = bool(count_include_pad)
+        self.divisor_override = divisor_override
+        if divisor_override is not None:
+            as_int(divisor_override, type(self).__name__, "divisor_override", 1)
+
+    def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
+        self.output_shape(x.shape)
+        spatial = tuple(x.shape[2:])
+        window = self.window(spatial)
+        asked = Window.resolve(
+            spatial, self.kernel_size, self.stride, self.padding, self.dilation
+        ).padding
+        divisor = F.avg_pool_divisor(
+            window, spatial, asked, self.count_include_pad, self.divisor_override
+        )
+        y, saved = F.avg_pool_forward(x, window, divisor, who=self.who)
+        return y, (saved, window)
+
+
+class _GlobalPool(Layer):
+    ndim: ClassVar[int]
+    op: ClassVar[str]
+
+    def __init__(self, keepdims: bool = False) -> None:
+        self.keepdims = bool(keepdims)
+
+    def output_shape(self, input_shape: Sequence[int]) -> Shape:
+        """Return (N, C), or (N, C, 1, ...) with `keepdims`."""
+        if len(input_shape) != self.ndim + 2:
+            raise rank_error(self.who, self.ndim + 2, LAYOUTS[self.ndim], input_shape)
+        return (*input_shape[:2], *((1,) * self.ndim if self.keepdims else ()))
+
+    def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
+        shape = self.output_shape(x.shape)
+        y, saved = F.run(self.op, x, who=self.who)
+        return xp.reshape(y, shape), saved
+
+    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
+        return F.run_backward(xp.reshape(dy, dy.shape[:2]), saved) if need_dx else None
+
+
+class MaxPool1d(_MaxPool):
+    ndim = 1
+
+
+class MaxPool2d(_MaxPool):
+    ndim = 2
+
+
+class MaxPool3d(_MaxPool):
+    ndim = 3
+
+
+class AvgPool1d(_AvgPool):
+    ndim = 1
+
+
+class AvgPool2d(_AvgPool):
+    ndim = 2
+
+
+class AvgPool3d(_AvgPool):
+    ndim = 3
+
+
+class GlobalAvgPool1d(_GlobalPool):
+    ndim, op = 1, "global_avg_pool"
+
+
+class GlobalAvgPool2d(_GlobalPool):
+    ndim, op = 2, "global_avg_pool"
+
+
+class GlobalAvgPool3d(_GlobalPool):
+    ndim, op = 3, "global_avg_pool"
+
+
+class GlobalMaxPool1d(_GlobalPool):
+    ndim, op = 1, "global_max_pool"
+
+
+class GlobalMaxPool2d(_GlobalPool):
+    ndim, op = 2, "global_max_pool"
+
+
+class GlobalMaxPool3d(_GlobalPool):
+    ndim, op = 3, "global_max_pool"
+
+
+_WINDOW = """
+    kernel_size : int or tuple of int
+        Size of the window.
+    stride : int or tuple of int, optional
+        Step from one window to the next; the window's size if left out.
+    padding : int, tuple of int, tuple of (before, after) pairs, "same" or "valid"
+        Elements added at the borders, at most half the window."""
+
+_MAX_DOC = """Largest element under a sliding window, over {ndim} dimension(s).
+
+    Parameters
+    ----------{window}
+    dilation : int or tuple of int
+        Distance between the elements of a window.
+    return_indices : bool
+        Present for PyTorch's order of arguments; must be ``False``.
+    ceil_mode : bool
+        Round the output size up instead of down.
+
+    Raises
+    ------
+    ValueError
+        If the padding is too large, or an input has the wrong rank or is smaller than the window.
+
+    Notes
+    -----
+    Input {layout}, output the same with fewer positions. Padding never wins; NaN does. The
+    gradient goes to the first of equal elements, as in PyTorch.
+    """
+
+_AVG_DOC = """Mean of the elements under a sliding window, over {ndim} dimension(s).
+
+    Parameters
+    ----------{window}
+    ceil_mode : bool
+        Round the output size up instead of down.
+    count_include_pad : bool
+        Whether the zeros of the padding count as elements.
+    divisor_override : int, optional
+        Divide by this instead of the number of elements.
+    dilation : int or tuple of int
+        Distance between the elements of a window (an addition to PyTorch's arguments).
+
+    Raises
+    ------
+    ValueError
+        If the padding is too large, or an input has the wrong rank or is smaller than the window.
+
+    Notes
+    -----
+    Input {layout}, output the same with fewer positions.
+    """
+
+_GLOBAL_DOC = """{what} of all positions of a channel, over {ndim} dimension(s).
+
+    Parameters
+    ----------
+    keepdims : bool
+        Keep the spatial axes with length 1.
+
+    Raises
+    ------
+    ValueError
+        If an input has the wrong rank.
+
+    Notes
+    -----
+    Input {layout}, output (N, C).
+    """
+
+for _cls in (MaxPool1d, MaxPool2d, MaxPool3d):
+    _cls.__doc__ = _MAX_DOC.format(ndim=_cls.ndim, layout=LAYOUTS[_cls.ndim], window=_WINDOW)
+for _cls in (AvgPool1d, AvgPool2d, AvgPool3d):
+    _cls.__doc__ = _AVG_DOC.format(ndim=_cls.ndim, layout=LAYOUTS[_cls.ndim], window=_WINDOW)
+for _cls in (GlobalAvgPool1d, GlobalAvgPool2d, GlobalAvgPool3d):
+    _cls.__doc__ = _GLOBAL_DOC.format(what="Mean", ndim=_cls.ndim, layout=LAYOUTS[_cls.ndim])
+for _cls in (GlobalMaxPool1d, GlobalMaxPool2d, GlobalMaxPool3d):
+    _cls.__doc__ = _GLOBAL_DOC.format(what="Largest", ndim=_cls.ndim, layout=LAYOUTS[_cls.ndim])
