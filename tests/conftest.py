@@ -1,0 +1,77 @@
+"""Fixtures and options that all tests share."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+import xpcnn
+from xpcnn import kernels
+from xpcnn.device import Device, resolve
+
+# A test that takes `device` runs once for each of these; "name+set" would run the accelerated
+# kernel set of that name only (see the fixture).
+DEVICES = ("cpu", "strict", "strict:1", "torch:cpu", "jax:cpu", "cuda")
+
+if importlib.util.find_spec("jax") is not None:
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+
+if importlib.util.find_spec("torch") is not None:
+    import torch
+
+    # The tests' arrays are tiny; more threads only fight with those of the other libraries.
+    torch.set_num_threads(1)
+
+if importlib.util.find_spec("hypothesis") is not None:
+    import hypothesis
+
+    # The same examples in every run, and no limit on time: a slow machine is not a defect.
+    hypothesis.settings.register_profile("xpcnn", derandomize=True, deadline=None)
+    hypothesis.settings.load_profile("xpcnn")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--require-gpu",
+        action="store_true",
+        help="fail, instead of skipping, the tests on 'cuda' if no GPU works",
+    )
+    parser.addoption("--run-slow", action="store_true", help="run the tests marked slow too")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: takes many seconds; runs with --run-slow or -m slow")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--run-slow") or "slow" in (config.getoption("markexpr") or ""):
+        return
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    if slow:
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if not item.get_closest_marker("slow")]
+
+
+@pytest.fixture(params=DEVICES)
+def device(request: pytest.FixtureRequest) -> Iterator[Device]:
+    """Every array library in turn; one that is missing is a skip that says why."""
+    name, _, kernel_set = request.param.partition("+")
+    try:
+        found = resolve(name)
+    except xpcnn.DeviceError as error:
+        if name == "cuda" and request.config.getoption("--require-gpu"):
+            pytest.fail(f"--require-gpu was given, but: {error}")
+        pytest.skip(str(error))
+    with kernels.force(kernel_set or None):
+        yield found
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Return a random generator with the same seed for every test."""
+    return np.random.default_rng(20240607)
