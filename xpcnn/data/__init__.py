@@ -1,0 +1,5 @@
+"""Data sets, and mini-batches of them."""
+
+from xpcnn.data.batches import batches
+
+__all__ = ["batches"]
