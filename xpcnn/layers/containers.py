@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -62,6 +62,11 @@ class Sequential(Layer):
     def config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return {"layers": self.layers}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Layer:
+        """Make a layer from what :meth:`config` returned."""
+        return cls(*config["layers"])
 
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
         """Return the shape after the last layer."""

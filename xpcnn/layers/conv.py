@@ -68,7 +68,7 @@ class _Conv(Layer):
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
         """Return (N, out_channels, *out) for an input (N, in_channels, *spatial)."""
         self._check_shape(tuple(input_shape))
-        window = self._window(tuple(input_shape[2:]))
+        window = self.window(tuple(input_shape[2:]))
         out = window.output_shape(input_shape[2:], self.who)
         return (input_shape[0], self.out_channels, *out)
 
@@ -79,7 +79,7 @@ class _Conv(Layer):
 
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
         self._check_shape(tuple(x.shape))
-        window = self._window(tuple(x.shape[2:]))
+        window = self.window(tuple(x.shape[2:]))
         saved_pad = None
         if self.padding_mode != "zeros" and window.is_padded:
             F.pad_pairs(tuple(x.shape[2:]), window.padding, self.padding_mode, self.who)
@@ -103,7 +103,8 @@ class _Conv(Layer):
         if self.bias is not None:
             self.bias.accumulate(db)
 
-    def _window(self, spatial: Shape) -> Window:
+    def window(self, spatial: Shape) -> Window:
+        """Return the window for inputs of this size."""
         return Window.resolve(spatial, self.kernel_size, self.stride, self.padding, self.dilation)
 
     def _infer(self, input_shape: Shape) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +34,6 @@ class Layer:
 
     name: str | None = None
     _saved: tuple[Shape, Any] | None = None
-    _keeps_dtype: ClassVar[bool] = True
 
     # -- What a subclass implements ------------------------------------------------------------
 
@@ -291,6 +290,11 @@ class Layer:
         """Return the constructor's arguments, from which an equal layer can be made."""
         names = list(inspect.signature(type(self).__init__).parameters)[1:]
         return {name: getattr(self, name) for name in names}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Layer:
+        """Make a layer from what :meth:`config` returned."""
+        return cls(**config)
 
     def multiply_adds(self, input_shape: Sequence[int]) -> int:
         """Return how many multiply-adds a forward pass takes for this input shape.

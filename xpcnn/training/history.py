@@ -1,0 +1,30 @@
+"""What training has reached, epoch by epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass
+class History:
+    """Loss and metrics of every epoch.
+
+    Attributes
+    ----------
+    epoch : list of int
+        Numbers of the epochs, counted from 1 over the life of the model.
+    history : dict of str to list of float
+        One list per quantity, such as ``"loss"`` and ``"val_accuracy"``, as long as `epoch`.
+    """
+
+    epoch: list[int] = field(default_factory=list)
+    history: dict[str, list[float]] = field(default_factory=dict)
+
+    def append(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """Add one epoch; a quantity that an epoch lacks is NaN there."""
+        for name in [*self.history, *logs]:
+            column = self.history.setdefault(name, [float("nan")] * len(self.epoch))
+            if len(column) == len(self.epoch):
+                column.append(float(logs.get(name, float("nan"))))
+        self.epoch.append(epoch)

@@ -1,0 +1,226 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xpcnn import _xp
+from xpcnn._xp import Array
+from xpcnn.data.batches import batches
+from xpcnn.errors import NonFiniteError
+from xpcnn.training.border import Samples
+from xpcnn.training.callbacks import Callback, ProgressBar
+from xpcnn.training.history import History
+from xpcnn.window import as_int
+
+if TYPE_CHECKING:
+    from xpcnn.training.model import Model
+
+
+class Fit:
+    """One call of ``fit``: the model, its data, and the state of the current epoch.
+
+    Where reading a number from the device would make the host wait, losses stay on the device
+    until the epoch ends.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        samples: Samples,
+        validation: Samples | None,
+        batch_size: int,
+        shuffle: bool,
+    ) -> None:
+        self.model = model
+        self.samples = samples
+        self.validation = validation
+        self.batch_size = as_int(batch_size, "fit", "batch_size", 1)
+        self.shuffle = shuffle
+        self.history = History()
+
+    def run(self, epochs: int, callbacks: Sequence[Callback], verbose: str | int) -> History:
+        """Train for some epochs."""
+        model = self.model
+        epochs = as_int(epochs, "fit", "epochs", 0)
+        if verbose not in ("auto", 0, 1, 2):
+            raise ValueError(f"verbose must be 'auto', 0 or 1, got {verbose!r}")
+        everyone = [*([ProgressBar()] if verbose else []), *callbacks]
+        for callback in everyone:
+            if not isinstance(callback, Callback):
+                raise TypeError(f"fit: not a callback: {callback!r}; make it with ClassName()")
+            callback.model = model
+        model.stop_training = False
+        try:
+            for callback in everyone:
+                callback.on_train_begin(epochs, -(-len(self.samples) // self.batch_size))
+            for _ in range(epochs):
+                self._epoch(everyone)
+                if model.stop_training:
+                    break
+        finally:
+            for callback in everyone:
+                callback.on_train_end()
+        return self.history
+
+    def _epoch(self, callbacks: Sequence[Callback]) -> None:
+        model = self.model
+        number = model.epoch + 1
+        before = _Snapshot(model)
+        for callback in callbacks:
+            callback.on_epoch_begin(number)
+        for metric in model.metrics:
+            metric.reset()
+        order = batches(
+            len(self.samples),
+            self.batch_size,
+            shuffle=self.shuffle,
+            seed=model.seed,
+            epoch=model.epoch,
+        )
+        sums: list[tuple[Array, int]] = []
+        total = 0.0
+        for batch, indices in enumerate(order, start=1):
+            x, y, weights = self.samples.batch(indices)
+            loss, finite = self._step(x, y, weights)
+            if not finite:
+                self._stop(before, number, batch, x)
+            sums.append((loss, len(indices)))
+            logs = {}
+            if _xp.on_host(loss):
+                total += float(loss) * len(indices)
+                logs = {"loss": total / sum(n for _, n in sums)}
+            for callback in callbacks:
+                callback.on_batch_end(batch, logs)
+        self._end_epoch(number, sums, before, callbacks)
+
+    def _end_epoch(
+        self,
+        number: int,
+        sums: list[tuple[Array, int]],
+        before: _Snapshot,
+        callbacks: Sequence[Callback],
+    ) -> None:
+        model = self.model
+        values = [float(loss) for loss, _ in sums]
+        for batch, value in enumerate(values, start=1):
+            if not np.isfinite(value):
+                self._stop(before, number, batch, None)
+        counts = [n for _, n in sums]
+        logs = {"loss": float(np.dot(values, counts) / sum(counts))}
+        logs |= {metric.name: metric.result() for metric in model.metrics}
+        if self.validation is not None:
+            logs |= {f"val_{name}": value for name, value in self.evaluate(self.validation).items()}
+        model.epoch = number
+        schedule = model.optimizer.schedule if model.optimizer is not None else None
+        if schedule is not None and hasattr(schedule, "observe"):
+            schedule.observe(logs.get("val_loss", logs["loss"]))
+        self.history.append(number, logs)
+        model.history.append(number, logs)
+        for callback in callbacks:
+            callback.on_epoch_end(number, logs)
+
+    def _step(self, x: Array, y: Any, weights: Any) -> tuple[Array, bool]:
+        """Make one step; returns the loss and whether it is finite, as far as known yet.
+
+        Where the loss can be read at once and is not finite, nothing has been changed.
+        """
+        model = self.model
+        assert model.loss is not None and model.optimizer is not None
+        model.zero_grad()
+        prediction = model.forward(x, training=True)
+        loss = model.loss.forward(prediction, y, sample_weight=weights)
+        if _xp.on_host(loss) and not np.isfinite(float(loss)):
+            return loss, False
+        for metric in model.metrics:
+            metric.update(prediction, y)
+        model.backward(model.loss.backward())
+        model.optimizer.step(model.parameters(), epoch=model.epoch)
+        model.step += 1
+        return loss, True
+
+    def one_step(self) -> dict[str, float]:
+        """Make one step on all samples and return loss and metrics."""
+        before = _Snapshot(self.model)
+        for metric in self.model.metrics:
+            metric.reset()
+        x, y, weights = self.samples.batch(np.arange(len(self.samples)))
+        loss, finite = self._step(x, y, weights)
+        if not finite or not np.isfinite(float(loss)):
+            self._stop(before, self.model.epoch + 1, 1, x)
+        return {"loss": float(loss)} | {m.name: m.result() for m in self.model.metrics}
+
+    def evaluate(self, samples: Samples) -> dict[str, float]:
+        """Return loss and metrics of some samples."""
+        model = self.model
+        assert model.loss is not None
+        for metric in model.metrics:
+            metric.reset()
+        total = None
+        for indices in batches(len(samples), self.batch_size, shuffle=False):
+            x, y, weights = samples.batch(indices)
+            prediction = model.forward(x)
+            loss = model.loss.forward(prediction, y, sample_weight=weights) * len(indices)
+            total = loss if total is None else total + loss
+            for metric in model.metrics:
+                metric.update(prediction, y)
+        assert total is not None
+        logs = {"loss": float(total) / len(samples)}
+        return logs | {metric.name: metric.result() for metric in model.metrics}
+
+    def _stop(self, before: _Snapshot, epoch: int, batch: int, x: Array | None) -> None:
+        """Find the first layer that fails, go back to good weights, and raise."""
+        model = self.model
+        now = _Snapshot(model)
+        layer = None
+        if x is not None and model._plan is not None:
+            layer = model._plan.first_not_finite(x)
+        now.restore()
+        if not now.is_finite():
+            before.restore()
+        where = f"the first output that is not finite is that of {layer}" if layer else (
+            "the outputs of all layers are finite, so the loss itself overflowed"
+            if x is not None
+            else "the layer is not known, since the loss was read after the epoch"
+        )
+        raise NonFiniteError(
+            f"the loss became NaN or infinite in epoch {epoch}, batch {batch}; {where}. The "
+            "weights are the last good ones; try a smaller learning rate, clip_norm=1.0 in the "
+            "optimizer, or look for outliers in the data",
+            epoch=epoch,
+            batch=batch,
+            layer=layer,
+        )
+
+
+class _Snapshot:
+    """The state of a model at one moment.
+
+    Updates put new arrays in the place of old ones, so keeping the old ones costs no copy.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.arrays = [(t, t.data) for t in model._network._tensors().values()]
+        self.step = model.step
+        self.slots: dict[str, Array] = {}
+        self.iterations = 0
+        if model.optimizer is not None:
+            self.slots = model.optimizer.state_dict()
+            self.iterations = model.optimizer.iterations
+
+    def is_finite(self) -> bool:
+        """Whether all parameters and buffers are."""
+        return all(np.isfinite(_xp.to_numpy(array)).all() for _, array in self.arrays)
+
+    def restore(self) -> None:
+        """Put the old arrays back."""
+        for tensor, array in self.arrays:
+            tensor.data = array
+        self.model.step = self.step
+        if self.model.optimizer is not None:
+            self.model.optimizer.load_state_dict(self.slots, self.model.device)
+            self.model.optimizer.iterations = self.iterations

@@ -1,0 +1,497 @@
+"""The model: a network with everything that is needed to train and use it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xpcnn import _xp, losses, metrics, optim, rng
+from xpcnn._xp import Array
+from xpcnn.data.batches import batches
+from xpcnn.device import Device, resolve
+from xpcnn.errors import ModelFileError, choice_error
+from xpcnn.layers.containers import Sequential, check_layers
+from xpcnn.layers.layer import Layer, Shape
+from xpcnn.training import border, saving
+from xpcnn.training.callbacks import Callback
+from xpcnn.training.history import History
+from xpcnn.training.loop import Fit
+from xpcnn.training.plan import Plan
+from xpcnn.training.summary import summarize
+
+DTYPES = ("float16", "bfloat16", "float32", "float64")
+
+
+class Model:
+    """A network on a device, with training, evaluation, prediction and saving.
+
+    Parameters
+    ----------
+    layers : iterable of Layer
+        Run one after the other.
+    device : str or Device
+        See :func:`xpcnn.device.resolve`; "auto" takes a GPU if one works, else the CPU.
+    dtype : {"float32", "float64", "float16", "bfloat16"}
+        Type of parameters, inputs and outputs.
+    seed : int, optional
+        Makes initial weights, shuffling and dropout repeatable.
+
+    Attributes
+    ----------
+    device : Device
+    history : History
+        Of all epochs so far, over several calls of :meth:`fit` and over saving and loading.
+    epoch, step : int
+        Finished epochs and training steps.
+    stop_training : bool
+        A callback sets it to end training after the epoch.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> x = np.random.default_rng(0).random((64, 1, 8, 8), dtype="float32")
+    >>> y = (x.mean(axis=(1, 2, 3)) > 0.5).astype(int)
+    >>> layers = [xpcnn.Conv2d(1, 4, 3), xpcnn.ReLU(), xpcnn.MaxPool2d(2), xpcnn.Flatten()]
+    >>> model = xpcnn.Model([*layers, xpcnn.Linear(out_features=2)], device="cpu", seed=0)
+    >>> model.compile(xpcnn.optim.Adam(), xpcnn.CrossEntropyLoss(), ["accuracy"])
+    >>> history = model.fit(x, y, epochs=2, verbose=0)
+    >>> model.predict(x).shape
+    (64, 2)
+    """
+
+    def __init__(
+        self,
+        layers: Iterable[Layer] = (),
+        *,
+        device: str | Device = "auto",
+        dtype: str = "float32",
+        seed: int | None = None,
+    ) -> None:
+        if dtype not in DTYPES:
+            raise choice_error("Model", "dtype", dtype, DTYPES)
+        if seed is not None and (not isinstance(seed, (int, np.integer)) or seed < 0):
+            raise ValueError(f"Model: seed must be an integer of at least 0, got {seed!r}")
+        self.device = resolve(device)
+        self.device.dtype(dtype)
+        self.dtype = dtype
+        self.seed = rng.fresh_seed() if seed is None else int(seed)
+        self.epoch = 0
+        self.step = 0
+        self.history = History()
+        self.stop_training = False
+        self.optimizer: optim.Optimizer | None = None
+        self.loss: losses.Loss | None = None
+        self.metrics: list[metrics.Metric] = []
+        self._network = Sequential(*layers)
+        self._plan: Plan | None = None
+        self._input_shape: Shape | None = None
+
+    # -- The network ---------------------------------------------------------------------------
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers, in order."""
+        return list(self._network.layers)
+
+    def add(self, layer: Layer) -> None:
+        """Append a layer.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is not a layer, or stands in the model already.
+        """
+        self._network.layers = check_layers([*self._network.layers, layer], "Model.add")
+        self._plan = None
+
+    def build(self, input_shape: Sequence[int | None]) -> Shape:
+        """Infer open widths and allocate the parameters.
+
+        Parameters
+        ----------
+        input_shape : sequence of int
+            Batch axis included, which may be ``None``: ``(None, 1, 28, 28)``.
+
+        Returns
+        -------
+        tuple of int
+            Shape of the output (for a batch of one where the batch axis was ``None``).
+        """
+        if not self._network.layers:
+            raise RuntimeError("the model has no layers; give them to Model([...]) or add them")
+        shape = tuple(1 if n is None else int(n) for n in input_shape)
+        for name, layer in self._network.layers_within():
+            layer.name = name or None
+            if hasattr(layer, "seed"):
+                layer.seed = int(rng.generator(self.seed, f"layer {name}").integers(2**32))
+        output_shape = self._network.build(
+            shape,
+            device=self.device,
+            dtype=self.dtype,
+            rng=rng.generator(self.seed, "weights"),
+        )
+        self._input_shape = shape
+        self._plan = Plan(self._network.layers)
+        return output_shape
+
+    def forward(self, x: Array, *, training: bool = False) -> Array:
+        """Run the network on an array of the model's device, and return one.
+
+        With ``training=True`` the model is ready for :meth:`backward`.
+        """
+        plan = self._ready(x)
+        if training:
+            for _, layer in self._network.layers_within():
+                if hasattr(layer, "step"):
+                    layer.step = self.step
+        return plan.forward(x, training=training)
+
+    def backward(self, dy: Array, *, need_dx: bool = False) -> Array | None:
+        """Run the network backward and add to the gradients of all parameters.
+
+        Parameters
+        ----------
+        dy : array
+            Gradient with respect to the output of the last training forward.
+        need_dx : bool
+            Whether to return the gradient of the network's input.
+        """
+        if self._plan is None:
+            raise RuntimeError("Model.backward needs a forward(x, training=True) before it")
+        return self._plan.backward(dy, need_dx=need_dx)
+
+    def __call__(self, x: Any) -> Array:
+        """Run the network on NumPy arrays, lists or any other arrays; returns a device array."""
+        host = border.as_features(x, self.device, self.dtype, "Model", finite=False)
+        return self.forward(self.device.asarray(host))
+
+    def parameters(self) -> dict[str, Any]:
+        """Return all parameters by dotted name."""
+        return self._network.parameters()
+
+    def zero_grad(self) -> None:
+        """Forget all gradients."""
+        self._network.zero_grad()
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return the arrays of all parameters and buffers by dotted name."""
+        return self._network.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
+        """Take over parameters and buffers; see :meth:`xpcnn.layers.Layer.load_state_dict`."""
+        self._network.load_state_dict(state, strict)
+
+    def to(self, device: str | Device | None = None, dtype: str | None = None) -> Model:
+        """Move the model, its optimizer's state included, to another device or dtype.
+
+        Returns
+        -------
+        Model
+            This model.
+        """
+        target = self.device if device is None else resolve(device)
+        dtype = dtype or self.dtype
+        if dtype not in DTYPES:
+            raise choice_error("Model.to", "dtype", dtype, DTYPES)
+        target.dtype(dtype)
+        for _, layer in self._network.layers_within():
+            for _, tensor in layer._own_tensors():
+                tensor.move(target, dtype)
+        if self.optimizer is not None:
+            slots = self.optimizer.state_dict()
+            self.optimizer.load_state_dict(
+                {name: target.asarray(_xp.to_numpy(a), dtype) for name, a in slots.items()}, target
+            )
+        self.device, self.dtype = target, dtype
+        return self
+
+    def _ready(self, x: Array) -> Plan:
+        if self._plan is None or not self._network.is_built:
+            self.build(tuple(x.shape))
+        assert self._plan is not None
+        return self._plan
+
+    # -- Training ------------------------------------------------------------------------------
+
+    def compile(
+        self,
+        optimizer: str | optim.Optimizer,
+        loss: str | losses.Loss,
+        metrics: Iterable[Any] = (),
+    ) -> None:
+        """Choose how to train.
+
+        Parameters
+        ----------
+        optimizer : str or Optimizer
+            Such as ``"adam"`` or ``xpcnn.optim.Adam(lr=1e-3)``.
+        loss : str or Loss
+            Such as ``"cross_entropy"`` or ``xpcnn.CrossEntropyLoss()``.
+        metrics : iterable of str or Metric
+            Such as ``["accuracy"]``.
+        """
+        self._configure(optimizer, loss, metrics)
+
+    def _configure(self, optimizer: Any, loss: Any, chosen: Any) -> None:
+        if optimizer is not None:
+            self.optimizer = optim.get(optimizer)
+        if loss is not None:
+            self.loss = losses.get(loss)
+        if chosen is not None:
+            chosen = [chosen] if isinstance(chosen, str) else chosen
+            self.metrics = [metrics.get(metric) for metric in chosen]
+
+    def fit(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        epochs: int = 1,
+        batch_size: int = 32,
+        optimizer: str | optim.Optimizer | None = None,
+        loss: str | losses.Loss | None = None,
+        metrics: Iterable[Any] | None = None,
+        validation_data: tuple[Any, Any] | None = None,
+        validation_split: float = 0.0,
+        callbacks: Sequence[Callback] = (),
+        shuffle: bool = True,
+        class_weight: Mapping[int, float] | Sequence[float] | None = None,
+        sample_weight: Any = None,
+        verbose: str | int = "auto",
+    ) -> History:
+        """Train.
+
+        Parameters
+        ----------
+        x : array of shape (N, ...), any library, or nested lists
+        y : array of shape (N,), (N, classes) or as the loss takes it
+        epochs : int
+            How many more epochs to train.
+        batch_size : int
+            Samples per step.
+        optimizer, loss, metrics
+            As in :meth:`compile`; what is left out stays as it was.
+        validation_data : (x, y), optional
+            Evaluated after every epoch.
+        validation_split : float
+            Share of the samples, taken from the end, to validate with instead.
+        callbacks : sequence of Callback
+        shuffle : bool
+            Whether every epoch has an order of its own.
+        class_weight : mapping of class to weight, optional
+        sample_weight : array of shape (N,), optional
+        verbose : {"auto", 0, 1}
+            0 is silent; otherwise progress is shown.
+
+        Returns
+        -------
+        History
+            Of these epochs.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the data or labels do not fit; nothing has been trained then.
+        NonFiniteError
+            If the loss became NaN or infinite; the weights are the last good ones.
+        """
+        self._configure(optimizer, loss, metrics)
+        x, labels, weights = self._training_data(x, y, "fit", class_weight, sample_weight)
+        validation = None
+        if validation_data is not None:
+            validation = self._samples(*self._training_data(*validation_data, "validation_data"))
+        elif validation_split:
+            front, back = border.split_validation(x, (labels, weights), validation_split)
+            (x, labels, weights), validation = front, self._samples(*back)
+        samples = self._samples(x, labels, weights)
+        return Fit(self, samples, validation, batch_size, shuffle).run(epochs, callbacks, verbose)
+
+    def train_on_batch(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
+        """Make one training step and return loss and metrics of this batch."""
+        samples = self._samples(*self._training_data(x, y, "train_on_batch", None, sample_weight))
+        fit = Fit(self, samples, None, len(samples), shuffle=False)
+        return fit.one_step()
+
+    def evaluate(self, x: Any, y: Any, *, batch_size: int = 256) -> dict[str, float]:
+        """Return loss and metrics without training.
+
+        Examples
+        --------
+        ``model.evaluate(x_test, y_test)["accuracy"]``
+        """
+        samples = self._samples(*self._training_data(x, y, "evaluate"))
+        return Fit(self, samples, None, batch_size, shuffle=False).evaluate(samples)
+
+    def predict(self, x: Any, *, batch_size: int = 256) -> np.ndarray:
+        """Return the network's outputs for `x` as a NumPy array, computed batch by batch."""
+        features = border.as_features(x, self.device, self.dtype, "predict")
+        samples = self._samples(features, None, None)
+        order = batches(len(samples), batch_size, shuffle=False)
+        outputs = [_xp.to_numpy(self.forward(samples.batch(part)[0])) for part in order]
+        return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
+
+    def _training_data(
+        self, x: Any, y: Any, who: str, class_weight: Any = None, sample_weight: Any = None
+    ) -> tuple[Array, np.ndarray, np.ndarray | None]:
+        """Check data and labels against each other, the network and the loss."""
+        if self.loss is None or self.optimizer is None:
+            raise RuntimeError(
+                f"{who}: the model has no {'loss' if self.loss is None else 'optimizer'} yet; call "
+                "model.compile('adam', 'cross_entropy', ['accuracy']) or give them to fit"
+            )
+        x = border.as_features(x, self.device, self.dtype, f"{who}: x")
+        labels = border.as_labels(y, x.shape[0], f"{who}: y")
+        self._ready(x)
+        output_shape = self._network.output_shape(tuple(x.shape))
+        labels = self.loss.prepare_target(output_shape, labels, self.dtype)
+        weights = border.as_weights(sample_weight, class_weight, labels, self.dtype)
+        return x, labels, weights
+
+    def _samples(
+        self, x: Array, labels: np.ndarray | None, weights: np.ndarray | None
+    ) -> border.Samples:
+        return border.Samples(x, labels, weights, self.device)
+
+    # -- Description and files -----------------------------------------------------------------
+
+    def summary(self, input_shape: Sequence[int | None] | None = None) -> str:
+        """Print and return a table of layers, shapes, parameters, multiply-adds and memory.
+
+        Parameters
+        ----------
+        input_shape : sequence of int, optional
+            Batch axis included; needed while the model is not built.
+        """
+        if input_shape is None and self._input_shape is None:
+            raise RuntimeError(
+                "the model is not built yet; call model.summary((None, 1, 28, 28)) with the shape "
+                "of your input"
+            )
+        if input_shape is not None:
+            self.build(input_shape)
+        assert self._input_shape is not None
+        text = summarize(self._network.layers, self._input_shape, self.dtype)
+        print(text)
+        return text
+
+    def save(self, path: str | Path) -> None:
+        """Write weights, training state and architecture to one safetensors file.
+
+        The file is replaced in one move: at any moment the old or the new one is there, whole.
+
+        Raises
+        ------
+        RuntimeError
+            If the model was not built yet.
+        """
+        if not self._network.is_built or self._input_shape is None:
+            raise RuntimeError("the model is not built yet; train it or call model.build first")
+        tensors = {name: _xp.to_numpy(array) for name, array in self.state_dict().items()}
+        description: dict[str, Any] = {
+            "version": saving.VERSION,
+            "layers": [saving.layer_to_json(layer) for layer in self._network.layers],
+            "input_shape": list(self._input_shape),
+            "dtype": self.dtype,
+            "seed": self.seed,
+            "epoch": self.epoch,
+            "step": self.step,
+            "history": {"epoch": self.history.epoch, "history": self.history.history},
+            "loss": None if self.loss is None else losses.to_config(self.loss),
+            "metrics": [metrics.to_config(metric) for metric in self.metrics],
+            "frozen": [n for n, p in self.parameters().items() if not p.requires_grad],
+        }
+        if self.optimizer is not None:
+            description["optimizer"] = optim.to_config(self.optimizer)
+            description["iterations"] = self.optimizer.iterations
+            schedule = self.optimizer.schedule
+            if schedule is not None and hasattr(schedule, "state_dict"):
+                description["schedule_state"] = schedule.state_dict()
+            slots = self.optimizer.state_dict()
+            tensors |= {
+                saving.OPTIMIZER_PREFIX + name: _xp.to_numpy(array)
+                for name, array in slots.items()
+            }
+        saving.write_file(path, tensors, description)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        device: str | Device = "auto",
+        custom_layers: Mapping[str, type[Layer]] | None = None,
+    ) -> Model:
+        """Read a model that :meth:`save` wrote; training can go on where it stopped.
+
+        Parameters
+        ----------
+        path : str or Path
+        device : str or Device
+            May be another one than the model was saved from.
+        custom_layers : mapping of str to class, optional
+            Layer classes of your own that the file names.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ModelFileError
+            If the file is truncated, damaged, inconsistent, or not a model. Nothing in a file is
+            ever executed.
+        """
+        tensors, description = saving.read_file(path)
+        known = saving.known_layers() | dict(custom_layers or {})
+        target = resolve(device)
+        try:
+            return cls._from_description(tensors, description, known, target)
+        except (
+            ValueError,
+            TypeError,
+            KeyError,
+            AttributeError,
+            OverflowError,
+            RecursionError,
+        ) as error:
+            raise ModelFileError(
+                f"{str(path)!r} does not describe a consistent model: {error}"
+            ) from error
+
+    @classmethod
+    def _from_description(
+        cls,
+        tensors: dict[str, np.ndarray],
+        description: dict[str, Any],
+        known: Mapping[str, type[Layer]],
+        device: Device,
+    ) -> Model:
+        model = cls(
+            [saving.layer_from_json(layer, known) for layer in description["layers"]],
+            device=device,
+            dtype=description["dtype"],
+            seed=description["seed"],
+        )
+        prefix = saving.OPTIMIZER_PREFIX
+        weights = {n: a for n, a in tensors.items() if not n.startswith(prefix)}
+        slots = {n.removeprefix(prefix): a for n, a in tensors.items() if n.startswith(prefix)}
+        model.load_state_dict(weights)
+        model.build(description["input_shape"])
+        frozen = set(description["frozen"])
+        for name, parameter in model.parameters().items():
+            parameter.requires_grad = name not in frozen
+        model.epoch, model.step = int(description["epoch"]), int(description["step"])
+        model.history = History(**description["history"])
+        model.loss = description["loss"] and losses.from_config(description["loss"])
+        model.metrics = [metrics.from_config(metric) for metric in description["metrics"]]
+        if description.get("optimizer") is not None:
+            model.optimizer = optim.from_config(description["optimizer"])
+            model.optimizer.load_state_dict(
+                {name: device.asarray(a) for name, a in slots.items()}, device
+            )
+            model.optimizer.iterations = int(description["iterations"])
+            if "schedule_state" in description and model.optimizer.schedule is not None:
+                model.optimizer.schedule.load_state_dict(description["schedule_state"])
+        return model

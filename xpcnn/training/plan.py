@@ -1,0 +1,157 @@
+"""From a list of layers to the steps that are run: where neighbouring layers become one kernel.
+
+A step is a layer, or a few consecutive layers for which the kernel set has one fused operation.
+Both ways give the same numbers up to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from xpcnn import _xp
+from xpcnn import functional as F
+from xpcnn._xp import Array
+from xpcnn.layers.activation import ReLU
+from xpcnn.layers.containers import Sequential
+from xpcnn.layers.conv import _Conv
+from xpcnn.layers.layer import Layer
+from xpcnn.layers.pool import _MaxPool
+
+
+class Step(Protocol):
+    """What a plan is made of."""
+
+    layers: list[Layer]
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        """Compute the output."""
+
+    def backward(self, dy: Array, *, need_dx: bool) -> Array | None:
+        """Compute the gradient of the input and add to those of the parameters."""
+
+
+class LayerStep:
+    """One layer as it is."""
+
+    def __init__(self, layer: Layer) -> None:
+        self.layers = [layer]
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        """Run the layer forward."""
+        return self.layers[0].forward(x, training=training)
+
+    def backward(self, dy: Array, *, need_dx: bool) -> Array | None:
+        """Run the layer backward."""
+        return self.layers[0].backward(dy, need_dx=need_dx)
+
+
+class ConvReluMaxPoolStep:
+    """Convolution, ReLU and max pooling; one by one where no kernel takes all three."""
+
+    def __init__(self, conv: _Conv, relu: Layer, pool: _MaxPool) -> None:
+        self.layers: list[Layer] = [conv, relu, pool]
+        self._saved: Any = None
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        """Run the fused forward, or the three layers."""
+        conv, _, pool = self.layers
+        assert isinstance(conv, _Conv) and isinstance(pool, _MaxPool)
+        conv._check_input(x)
+        after_conv = conv.output_shape(x.shape)
+        pool.output_shape(after_conv)
+        windows = conv.window(tuple(x.shape[2:])), pool.window(after_conv[2:])
+        bias = None if conv.bias is None else conv.bias.data
+        result = F.conv_relu_max_pool_forward(
+            x, conv.weight.data, bias, windows[0], conv.groups, windows[1], training=training
+        )
+        self._saved = None
+        if result is None:
+            for layer in self.layers:
+                x = layer.forward(x, training=training)
+            return x
+        y, saved = result
+        if training:
+            self._saved = (saved, windows)
+        return y
+
+    def backward(self, dy: Array, *, need_dx: bool) -> Array | None:
+        """Run the backward that belongs to the last forward."""
+        conv = self.layers[0]
+        assert isinstance(conv, _Conv)
+        if self._saved is None:
+            gradient: Array | None = dy
+            for layer in reversed(self.layers):
+                gradient = layer.backward(gradient, need_dx=need_dx or layer is not conv)
+            return gradient
+        (saved, (window, pool)), self._saved = self._saved, None
+        dx, dw, db = F.conv_relu_max_pool_backward(dy, saved, window, conv.groups, pool, need_dx)
+        conv.accumulate(dw, db)
+        return dx
+
+
+class Plan:
+    """The steps of a network.
+
+    Parameters
+    ----------
+    layers : iterable of Layer
+        Nested :class:`~xpcnn.Sequential` containers are unrolled.
+    fuse : bool
+        ``False`` makes every layer a step of its own.
+    """
+
+    def __init__(self, layers: Iterable[Layer], *, fuse: bool = True) -> None:
+        self.steps: list[Step] = []
+        waiting = list(unroll(layers))
+        while waiting:
+            step, used = _fused_step(waiting) if fuse else (None, 1)
+            self.steps.append(step or LayerStep(waiting[0]))
+            del waiting[:used]
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        """Run all steps forward."""
+        for step in self.steps:
+            x = step.forward(x, training=training)
+        return x
+
+    def backward(self, dy: Array, *, need_dx: bool) -> Array | None:
+        """Run all steps backward; the gradient of the network's input only if it is needed."""
+        gradient: Array | None = dy
+        for position in reversed(range(len(self.steps))):
+            gradient = self.steps[position].backward(gradient, need_dx=need_dx or position > 0)
+        return gradient
+
+    def first_not_finite(self, x: Array) -> str | None:
+        """Name the first layer whose output for `x` is not finite, running layer by layer."""
+        xp = _xp.namespace(x)
+        for step in self.steps:
+            for layer in step.layers:
+                x = layer.forward(x, training=True)
+                if not bool(xp.all(xp.isfinite(x))):
+                    return layer.who
+        return None
+
+
+def unroll(layers: Iterable[Layer]) -> Iterable[Layer]:
+    """Yield the layers in order, with the contents of nested Sequential containers in place."""
+    for layer in layers:
+        if type(layer) is Sequential:
+            yield from unroll(layer)
+        else:
+            yield layer
+
+
+def _fused_step(layers: list[Layer]) -> tuple[Step | None, int]:
+    """Make a fused step from the first layers, if they are such; and say how many it takes."""
+    if len(layers) >= 3:
+        conv, relu, pool = layers[:3]
+        if (
+            isinstance(conv, _Conv)
+            and conv.padding_mode == "zeros"
+            and type(relu) is ReLU
+            and isinstance(pool, _MaxPool)
+            and conv.ndim == pool.ndim
+        ):
+            return ConvReluMaxPoolStep(conv, relu, pool), 3
+    return None, 1

@@ -1,0 +1,156 @@
+"""Models as files: one safetensors file with the weights, all that training needs, and the
+architecture as JSON.
+
+Nothing in a file is ever executed: layers, losses and optimizers are named, and only names of a
+fixed list are known.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xpcnn import layers as layer_module
+from xpcnn.errors import ModelFileError
+from xpcnn.layers.layer import Layer
+
+FORMAT = "xpcnn-model"
+VERSION = 1
+OPTIMIZER_PREFIX = "optimizer:"
+
+
+def known_layers() -> dict[str, type[Layer]]:
+    """Return the layer classes that a file may name."""
+    found = {name: getattr(layer_module, name) for name in layer_module.__all__}
+    return {
+        name: cls
+        for name, cls in found.items()
+        if isinstance(cls, type) and issubclass(cls, Layer) and cls is not Layer
+    }
+
+
+def layer_to_json(layer: Layer) -> dict[str, Any]:
+    """Describe a layer by its class and its arguments."""
+    return {
+        "class": type(layer).__name__,
+        "config": {name: _value_to_json(value) for name, value in layer.config().items()},
+    }
+
+
+def _value_to_json(value: Any) -> Any:
+    if isinstance(value, Layer):
+        return layer_to_json(value)
+    if isinstance(value, (list, tuple)):
+        return [_value_to_json(item) for item in value]
+    return value
+
+
+def layer_from_json(description: Any, known: Mapping[str, type[Layer]]) -> Layer:
+    """Make the layer that :func:`layer_to_json` described."""
+    if not isinstance(description, dict) or set(description) != {"class", "config"}:
+        raise ModelFileError(f"not the description of a layer: {str(description)[:80]!r}")
+    name = description["class"]
+    if name not in known:
+        raise ModelFileError(
+            f"unknown layer class {str(name)[:80]!r}; for a class of your own call "
+            "Model.load(path, custom_layers={'Name': Class})"
+        )
+    config = description["config"]
+    if not isinstance(config, dict):
+        raise ModelFileError(f"the arguments of {name} are not a JSON object")
+    return known[name].from_config(
+        {key: _value_from_json(value, known) for key, value in config.items()}
+    )
+
+
+def _value_from_json(value: Any, known: Mapping[str, type[Layer]]) -> Any:
+    if isinstance(value, dict):
+        return layer_from_json(value, known)
+    if isinstance(value, list):
+        return [_value_from_json(item, known) for item in value]
+    return value
+
+
+def write_file(
+    path: str | Path, tensors: Mapping[str, np.ndarray], description: Mapping[str, Any]
+) -> None:
+    """Write a model file so that at any moment the old or the new one is there, whole."""
+    from safetensors.numpy import save
+
+    path = Path(path)
+    contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    # ascontiguousarray turns a 0-d array into a 1-d one.
+    contiguous = {name: a.reshape(np.shape(tensors[name])) for name, a in contiguous.items()}
+    content = save(contiguous, metadata={FORMAT: json.dumps(description)})
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the renaming itself durable, where the system can."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass
+    finally:
+        os.close(handle)
+
+
+def read_file(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Read a model file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    ModelFileError
+        If it is truncated, damaged, or not one of ours.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no model file {str(path)!r}")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+        raise ModelFileError(
+            f"{str(path)!r} cannot be read as a safetensors file ({error}); it is truncated, "
+            "damaged, or something else"
+        ) from error
+    if FORMAT not in metadata:
+        raise ModelFileError(
+            f"{str(path)!r} holds arrays but no xpcnn model; to load weights into a model of your "
+            "own use model.load_state_dict(safetensors.numpy.load_file(path))"
+        )
+    try:
+        description = json.loads(metadata[FORMAT])
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(f"{str(path)!r}: the description of the model is damaged") from error
+    if not isinstance(description, dict) or description.get("version") != VERSION:
+        found = description.get("version") if isinstance(description, dict) else None
+        raise ModelFileError(
+            f"{str(path)!r} has format version {found!r}, this xpcnn reads version {VERSION}; "
+            "update xpcnn"
+        )
+    return tensors, description
