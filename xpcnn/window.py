@@ -12,6 +12,7 @@ import itertools
 import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 Ints = tuple[int, ...]
@@ -189,6 +190,10 @@ class Window:
         """Yield the index of every tap, last dimension fastest."""
         return itertools.product(*map(range, self.kernel))
 
+    def views(self, out: Ints, starts: Sequence[Ints]) -> tuple[tuple[Any, ...], ...]:
+        """Index of every tap for every start, the starts of one tap side by side."""
+        return _views(self, out, tuple(starts))
+
     def tap(self, offset: Ints, out: Ints, start: Ints | None = None) -> tuple[Any, ...]:
         """Index of what tap `offset` sees over all window positions.
 
@@ -200,3 +205,8 @@ class Window:
             slice(a + o * d, a + o * d + (m - 1) * s + 1, s)
             for o, d, s, m, a in zip(offset, self.dilation, self.stride, out, starts, strict=True)
         )
+
+
+@lru_cache(maxsize=256)
+def _views(window: Window, out: Ints, starts: tuple[Ints, ...]) -> tuple[tuple[Any, ...], ...]:
+    return tuple(window.tap(offset, out, s) for offset in window.offsets() for s in starts)

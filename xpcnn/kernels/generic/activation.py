@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from xpcnn._xp import Array
+from xpcnn.kernels.generic.select import keep
 from xpcnn.kernels.generic.special import erf
 
 
@@ -20,7 +21,7 @@ def relu_forward(xp: ModuleType, x: Array) -> tuple[Array, Array]:
 
 
 def relu_backward(xp: ModuleType, dy: Array, y: Array) -> Array:
-    return xp.where(y > 0, dy, 0.0)
+    return keep(xp, y > 0, dy)
 
 
 def leaky_relu_forward(xp: ModuleType, x: Array, negative_slope: float) -> tuple[Array, Any]:

@@ -63,8 +63,7 @@ def im2col(
     -------
     array of shape (C * taps, len(starts) * N * prod(out))
     """
-    views = [x[window.tap(offset, out, s)] for offset in window.offsets() for s in starts]
-    columns = xp.stack(views, axis=1)  # (C, taps * starts, N, *out)
+    columns = xp.stack([x[view] for view in window.views(out, starts)], axis=1)  # (C, taps * starts, N, *out)
     positions = len(starts) * x.shape[1] * prod(out)
     return xp.reshape(columns, (x.shape[0] * window.taps, positions))
 
@@ -88,10 +87,9 @@ def col2im(
     -------
     array of that shape; elements seen by several windows hold the sum.
     """
-    views = len(starts) * window.taps
-    columns = xp.reshape(columns, (shape[0], views, shape[1], *out))
+    views = window.views(out, starts)
+    columns = xp.reshape(columns, (shape[0], len(views), shape[1], *out))
     x = xp.zeros(tuple(shape), dtype=columns.dtype, device=_xp.device_of(columns))
-    taps = ((offset, s) for offset in window.offsets() for s in starts)
-    for view, (offset, s) in enumerate(taps):
-        x = _xp.add_at(x, window.tap(offset, out, s), columns[:, view, ...])
+    for number, view in enumerate(views):
+        x = _xp.add_at(x, view, columns[:, number, ...])
     return x

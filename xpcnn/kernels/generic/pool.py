@@ -14,6 +14,7 @@ import numpy as np
 from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.kernels.generic.im2col import crop_spatial, pad_spatial
+from xpcnn.kernels.generic.select import keep, renumber
 from xpcnn.window import Ints, Window
 
 MaxPoolState = tuple[Array, Ints]
@@ -32,7 +33,7 @@ def max_pool_forward(xp: ModuleType, x: Array, window: Window) -> tuple[Array, M
     for number, offset in enumerate(window.offsets()):
         if number > 0:
             value = padded[window.tap(offset, out)]
-            winner = xp.where(value > best, number, winner)
+            winner = renumber(xp, value > best, number, winner)
             best = xp.maximum(best, value)
     if window.taps == 1:
         best = xp.asarray(best, copy=True)
@@ -46,7 +47,7 @@ def max_pool_backward(xp: ModuleType, dy: Array, saved: MaxPoolState, window: Wi
     padded_shape = (*shape[:2], *window.padded_shape(shape[2:]))
     dx = xp.zeros(padded_shape, dtype=dy.dtype, device=_xp.device_of(dy))
     for number, offset in enumerate(window.offsets()):
-        dx = _xp.add_at(dx, window.tap(offset, out), xp.where(winner == number, dy, 0.0))
+        dx = _xp.add_at(dx, window.tap(offset, out), keep(xp, winner == number, dy))
     return crop_spatial(dx, window, shape[2:])
 
 
