@@ -1,0 +1,216 @@
+"""The command ``xpcnn``: train, evaluate, predict, info."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import xpcnn
+from xpcnn.cli import evaluate, info, predict, train
+from xpcnn.cli.train import DEFAULTS
+from xpcnn.networks import NETWORKS
+
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+_EXIT_CODES = """\
+exit codes: 0 done, 1 failed while running, 2 wrong use of the command, 130 interrupted (Ctrl-C)
+"""
+_DATA_SETS = ("digits", "mnist")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The words after ``xpcnn``; those of the process if left out.
+
+    Returns
+    -------
+    int
+        The exit code: 0 done, 1 failed while running, 2 wrong use, 130 interrupted.
+    """
+    try:
+        args = _parser().parse_args(argv)
+    except SystemExit as stop:  # argparse has said what there is to say
+        return stop.code if isinstance(stop.code, int) else USAGE
+    try:
+        args.run(args)
+        sys.stdout.flush()
+    except KeyboardInterrupt as interrupt:
+        print(f"xpcnn {args.command}: interrupted{interrupt}", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has gone: xpcnn info | head -1
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except ImportError as error:
+        print(f"xpcnn {args.command}: error: {error}; reinstall xpcnn", file=sys.stderr)
+        return FAILED
+    except (OSError, ValueError, TypeError, RuntimeError, ArithmeticError, MemoryError) as error:
+        text = str(error) or type(error).__name__
+        print(f"xpcnn {args.command}: error: {text}", file=sys.stderr)
+        return FAILED
+    return OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="xpcnn",
+        description="Convolutional neural networks on any array library.",
+        epilog=_EXIT_CODES,
+    )
+    parser.add_argument("--version", action="version", version=f"xpcnn {xpcnn.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_train(commands)
+    _add_evaluate(commands)
+    _add_predict(commands)
+    command = commands.add_parser("info", help="show the environment and which devices work")
+    command.set_defaults(run=info.run)
+    return parser
+
+
+def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "train",
+        help="train a network on images",
+        description="Train a network on images, print its accuracy on the test images, and save "
+        "it. Without options: the first network of the course, on the handwritten digits that "
+        "come with the package.",
+        epilog=_EXIT_CODES,
+    )
+    command.set_defaults(run=train.run, usage_error=command.error)
+    command.add_argument(
+        "--model", choices=list(NETWORKS), help=f"network (default {DEFAULTS.model})"
+    )
+    _add_data(command)
+    _add_device(command)
+    command.add_argument(
+        "--epochs",
+        type=_positive,
+        metavar="N",
+        help=f"epochs in all, those of --resume included (default {DEFAULTS.epochs})",
+    )
+    command.add_argument(
+        "--batch-size",
+        type=_positive,
+        metavar="N",
+        default=DEFAULTS.batch_size,
+        help="images in a training step (default %(default)s)",
+    )
+    command.add_argument(
+        "--lr",
+        type=_positive_float,
+        metavar="X",
+        help=f"learning rate of Adam (default {DEFAULTS.lr}, or that of --resume)",
+    )
+    command.add_argument(
+        "--seed",
+        type=_seed,
+        metavar="N",
+        help="makes first weights and the order of the images repeatable "
+        f"(default {DEFAULTS.seed})",
+    )
+    command.add_argument(
+        "--save",
+        type=Path,
+        metavar="FILE",
+        help="where to save the model, also when training is interrupted with Ctrl-C (default "
+        "MODEL-DATA.safetensors, or the file of --resume, and only at the end)",
+    )
+    command.add_argument(
+        "--resume", type=Path, metavar="FILE", help="go on training the model saved in FILE"
+    )
+
+
+def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "evaluate",
+        help="measure a saved model on test images",
+        description="Print loss and accuracy of a saved model on the test images of a data set.",
+        epilog=_EXIT_CODES,
+    )
+    command.set_defaults(run=evaluate.run)
+    _add_model_file(command)
+    _add_data(command)
+    _add_device(command)
+
+
+def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "predict",
+        help="classify image files with a saved model",
+        description="Print the most probable class of each image, and its probability. Images "
+        "are turned grey and resized to what the model takes. Models trained on the digits "
+        "expect light ink on dark paper; use --invert for dark ink on light paper. Reading "
+        'images needs Pillow: pip install "xpcnn[images]"',
+        epilog=_EXIT_CODES,
+    )
+    command.set_defaults(run=predict.run)
+    command.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="PNG or other file")
+    command.add_argument("--invert", action="store_true", help="swap light and dark")
+    _add_model_file(command)
+    _add_device(command)
+
+
+def _add_model_file(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--model",
+        type=Path,
+        metavar="FILE",
+        default=DEFAULTS.file,
+        help="file of a trained model (default %(default)s, which 'xpcnn train' writes)",
+    )
+
+
+def _add_data(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--data",
+        type=_data_set,
+        metavar="{digits,mnist,FOLDER}",
+        default=DEFAULTS.data,
+        help="images: the 6,000 digits that come with the package, MNIST (downloaded once), or a "
+        "folder with IDX files of the same names (default %(default)s)",
+    )
+
+
+def _add_device(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--device",
+        default="auto",
+        help="where to compute: auto, cpu, cuda, cuda:1, torch:cpu, ... as 'xpcnn info' lists them "
+        "(default %(default)s)",
+    )
+
+
+def _data_set(text: str) -> str:
+    if text not in _DATA_SETS and not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither 'digits' nor 'mnist' nor an existing folder"
+        )
+    return text
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {text!r}")
+    return int(text)
+
+
+def _positive_float(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0.0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return number

@@ -1,0 +1,14 @@
+"""``xpcnn evaluate``."""
+
+from __future__ import annotations
+
+import argparse
+
+from xpcnn.cli.common import load_data, load_model, score
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print loss and accuracy of a saved model."""
+    model = load_model(args.model, args.device)
+    _, test = load_data(args.data)
+    print(score(model, test))

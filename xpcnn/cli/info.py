@@ -1,0 +1,59 @@
+"""``xpcnn info``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+from importlib import metadata
+
+import xpcnn
+from xpcnn.cli.common import describe_device
+from xpcnn.data.download import cache_folder
+from xpcnn.device import devices, resolve
+
+_LIBRARIES = (
+    ("numpy", ("numpy",)),
+    ("array-api-compat", ("array-api-compat",)),
+    ("array-api-extra", ("array-api-extra",)),
+    ("safetensors", ("safetensors",)),
+    ("tqdm", ("tqdm",)),
+    ("cupy", ("cupy-cuda13x", "cupy-cuda12x", "cupy")),
+    ("torch", ("torch",)),
+    ("jax", ("jax",)),
+    ("numba", ("numba",)),
+    ("pillow", ("pillow",)),
+    ("pooch", ("pooch",)),
+)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the environment, and which devices work or why not."""
+    print(f"xpcnn {xpcnn.__version__}")
+    print(f"Python {platform.python_version()} ({sys.executable})")
+    print(f"{platform.platform()}, {_cores()} cores")
+    print(f"data folder: {cache_folder()}")
+    print("\nlibraries")
+    for name, distributions in _LIBRARIES:
+        print(f"  {name:<18}{_version(distributions)}")
+    print("\ndevices")
+    for name, state in devices().items():
+        print(f"  {name:<18}{state}")
+    print(f"\nauto chooses: {describe_device(resolve('auto'))}")
+
+
+def _version(distributions: tuple[str, ...]) -> str:
+    for distribution in distributions:
+        try:
+            return metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            continue
+    return "not installed"
+
+
+def _cores() -> int:
+    """Return the number of cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
