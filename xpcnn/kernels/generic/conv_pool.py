@@ -36,10 +36,11 @@ def forward(
 ) -> Any:
     """Compute ``max_pool(relu(conv(x, w) + b))``; see :func:`conv.conv_forward` for the shapes.
 
-    Declines overlapping or padded pooling and grouped convolution.
+    Declines overlapping or padded pooling, grouped convolution, and pooling windows of more
+    elements than eight bits can number.
     """
     simple = pool.kernel == pool.stride and not pool.is_padded and pool.extent == pool.kernel
-    if not simple or groups != 1:
+    if not simple or groups != 1 or pool.taps > 256:
         return NotImplemented
     pooled = pool.output_shape(window.output_shape(x.shape[2:]))
     steps, starts = _phases(window, pool)
