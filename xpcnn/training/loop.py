@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -116,8 +116,8 @@ class Fit:
             logs |= {f"val_{name}": value for name, value in self.evaluate(self.validation).items()}
         model.epoch = number
         schedule = model.optimizer.schedule if model.optimizer is not None else None
-        if schedule is not None and hasattr(schedule, "observe"):
-            schedule.observe(logs.get("val_loss", logs["loss"]))
+        if schedule is not None and schedule.monitor is not None:
+            schedule.observe(_observed(schedule.monitor, logs))
         self.history.append(number, logs)
         model.history.append(number, logs)
         for callback in callbacks:
@@ -196,6 +196,18 @@ class Fit:
         )
 
 
+def _observed(monitor: str, logs: Mapping[str, float]) -> float:
+    """Look up what a schedule watches; without validation the training loss stands in."""
+    if monitor == "val_loss" and monitor not in logs:
+        return logs["loss"]
+    if monitor not in logs:
+        raise ValueError(
+            f"the schedule monitors {monitor!r}, but there is only {', '.join(logs)}; give "
+            "validation_data, or monitor one of these"
+        )
+    return logs[monitor]
+
+
 class _Snapshot:
     """The state of a model at one moment.
 
@@ -206,11 +218,7 @@ class _Snapshot:
         self.model = model
         self.arrays = [(t, t.data) for t in model._network._tensors().values()]
         self.step = model.step
-        self.slots: dict[str, Array] = {}
-        self.iterations = 0
-        if model.optimizer is not None:
-            self.slots = model.optimizer.state_dict()
-            self.iterations = model.optimizer.iterations
+        self.slots = {} if model.optimizer is None else model.optimizer.state_dict()
 
     def is_finite(self) -> bool:
         """Whether all parameters and buffers are."""
@@ -223,4 +231,3 @@ class _Snapshot:
         self.model.step = self.step
         if self.model.optimizer is not None:
             self.model.optimizer.load_state_dict(self.slots, self.model.device)
-            self.model.optimizer.iterations = self.iterations

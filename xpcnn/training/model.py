@@ -202,10 +202,7 @@ class Model:
             for _, tensor in layer._own_tensors():
                 tensor.move(target, dtype)
         if self.optimizer is not None:
-            slots = self.optimizer.state_dict()
-            self.optimizer.load_state_dict(
-                {name: target.asarray(_xp.to_numpy(a), dtype) for name, a in slots.items()}, target
-            )
+            self.optimizer.move(target, dtype)
         self.device, self.dtype = target, dtype
         return self
 
@@ -406,10 +403,8 @@ class Model:
         }
         if self.optimizer is not None:
             description["optimizer"] = optim.to_config(self.optimizer)
-            description["iterations"] = self.optimizer.iterations
-            schedule = self.optimizer.schedule
-            if schedule is not None and hasattr(schedule, "state_dict"):
-                description["schedule_state"] = schedule.state_dict()
+            if self.optimizer.schedule is not None:
+                description["schedule_state"] = self.optimizer.schedule.state_dict()
             slots = self.optimizer.state_dict()
             tensors |= {
                 saving.OPTIMIZER_PREFIX + name: _xp.to_numpy(array)
@@ -488,10 +483,7 @@ class Model:
         model.metrics = [metrics.from_config(metric) for metric in description["metrics"]]
         if description.get("optimizer") is not None:
             model.optimizer = optim.from_config(description["optimizer"])
-            model.optimizer.load_state_dict(
-                {name: device.asarray(a) for name, a in slots.items()}, device
-            )
-            model.optimizer.iterations = int(description["iterations"])
-            if "schedule_state" in description and model.optimizer.schedule is not None:
+            model.optimizer.load_state_dict(slots, device, parameters=model.parameters())
+            if model.optimizer.schedule is not None:
                 model.optimizer.schedule.load_state_dict(description["schedule_state"])
         return model

@@ -1,0 +1,114 @@
+"""Fused steps give the numbers of the single layers."""
+
+import numpy as np
+import pytest
+
+import xpcnn
+from xpcnn import networks
+from xpcnn._xp import to_numpy
+from xpcnn.training.plan import ConvReluMaxPoolStep, Plan
+
+
+def copies(make, shape, device):
+    """Build the same network twice, from the same random numbers."""
+    pair = []
+    for _ in range(2):
+        layers = make()
+        seeds = np.random.default_rng(1)
+        current = shape
+        for layer in layers:
+            current = layer.build(current, device=device, dtype="float64", rng=seeds)
+        pair.append(layers)
+    return pair
+
+
+def gradients(layers):
+    return [to_numpy(p.grad) for layer in layers for p in layer.parameters().values()]
+
+
+@pytest.mark.parametrize("name", networks.NETWORKS)
+def test_plan_agrees_with_single_layers(name, device, rng):
+    fused, single = copies(lambda: networks.make(name), (3, 1, 28, 28), device)
+    x = device.asarray(rng.standard_normal((3, 1, 28, 28)))
+    dy = device.asarray(rng.standard_normal((3, 10)))
+    plans = Plan(fused), Plan(single, fuse=False)
+    outputs = [to_numpy(plan.forward(x, training=True)) for plan in plans]
+    inputs = [to_numpy(plan.backward(dy, need_dx=True)) for plan in plans]
+    np.testing.assert_allclose(*outputs, rtol=1e-11, atol=1e-12)
+    np.testing.assert_allclose(*inputs, rtol=1e-10, atol=1e-12)
+    for a, b in zip(gradients(fused), gradients(single), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-11)
+
+
+def test_plan_fuses_convolution_relu_and_pooling():
+    plan = Plan(networks.make("simple"))
+    assert isinstance(plan.steps[0], ConvReluMaxPoolStep)
+    assert [len(step.layers) for step in plan.steps] == [3, 1, 1, 1, 1]
+
+
+def test_fused_step_really_ran(monkeypatch, rng):
+    """The single layers are not touched when the fused kernel takes the arguments."""
+    conv, pool = xpcnn.Conv2d(1, 2, 3), xpcnn.MaxPool2d(2)
+    plan = Plan([conv, xpcnn.ReLU(), pool])
+    monkeypatch.setattr(pool, "_forward", lambda *a: pytest.fail("the layers ran one by one"))
+    plan.forward(rng.random((1, 1, 8, 8), dtype="float32"), training=True)
+
+
+def test_declined_fusion_falls_back_to_the_layers(rng):
+    """Overlapping pooling has no fused kernel."""
+    layers = [xpcnn.Conv2d(1, 2, 3), xpcnn.ReLU(), xpcnn.MaxPool2d(3, stride=1)]
+    plan = Plan(layers)
+    x = rng.random((2, 1, 8, 8))
+    y = plan.forward(x, training=True)
+    for layer in layers:
+        x = layer(x)
+    np.testing.assert_array_equal(y, x)
+    dx = plan.backward(np.ones_like(y), need_dx=True)
+    assert dx.shape == (2, 1, 8, 8)
+
+
+def test_nested_sequential_is_unrolled():
+    inner = xpcnn.Sequential(xpcnn.Conv2d(1, 2, 3), xpcnn.Sequential(xpcnn.ReLU()))
+    plan = Plan([inner, xpcnn.MaxPool2d(2)])
+    assert [len(step.layers) for step in plan.steps] == [3]
+
+
+def test_a_step_serves_one_backward(rng):
+    plan = Plan([xpcnn.Conv2d(1, 2, 3), xpcnn.ReLU(), xpcnn.MaxPool2d(2)])
+    y = plan.forward(rng.random((1, 1, 8, 8)), training=True)
+    plan.backward(y, need_dx=False)
+    with pytest.raises(RuntimeError, match="backward needs a forward"):
+        plan.backward(y, need_dx=False)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [xpcnn.Conv2d(1, 30, 5), xpcnn.ReLU(), xpcnn.MaxPool2d(2)],
+        [xpcnn.Conv2d(1, 30, 5)],
+    ],
+    ids=["fused", "conv"],
+)
+def test_memory_of_a_step_is_bounded_by_the_workspace(layers):
+    """The columns of this batch would take 25 taps * 40,000 positions * 32 images * 4 bytes."""
+    import tracemalloc
+
+    before = xpcnn.get_workspace_limit()
+    x = np.ones((32, 1, 204, 204), dtype="float32")
+    all_columns = 25 * 200 * 200 * 32 * 4
+    outputs = 30 * 200 * 200 * 32 * 4 // (4 if len(layers) == 3 else 1)
+    limit = 8 * 2**20
+    try:
+        xpcnn.set_workspace_limit(limit)
+        plan = Plan(layers)
+        plan.forward(x[:1], training=False)
+        tracemalloc.start()
+        y = plan.forward(x, training=True)
+        plan.backward(np.ones_like(y), need_dx=False)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+        xpcnn.set_workspace_limit(before)
+    # The output, its gradient, a copy of each while chunks are joined, and the workspace.
+    assert peak < 4 * outputs + 2 * limit
+    assert len(layers) < 3 or peak < 2 * all_columns
