@@ -1,0 +1,62 @@
+"""Losses: each gives a number to minimise and its gradient, and checks targets beforehand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xpcnn import _registry
+from xpcnn._registry import to_config
+from xpcnn.losses.classification import BCEWithLogitsLoss, CrossEntropyLoss, NLLLoss
+from xpcnn.losses.loss import Loss
+from xpcnn.losses.regression import HuberLoss, L1Loss, MSELoss
+
+__all__ = [
+    "BCEWithLogitsLoss",
+    "CrossEntropyLoss",
+    "HuberLoss",
+    "L1Loss",
+    "Loss",
+    "MSELoss",
+    "NLLLoss",
+    "from_config",
+    "get",
+    "to_config",
+]
+
+_NAMES: dict[str, type[Loss]] = {
+    "cross_entropy": CrossEntropyLoss,
+    "nll": NLLLoss,
+    "mse": MSELoss,
+    "l1": L1Loss,
+    "huber": HuberLoss,
+    "bce_with_logits": BCEWithLogitsLoss,
+}
+_CLASSES: dict[str, type[Loss]] = {cls.__name__: cls for cls in _NAMES.values()}
+
+
+def get(loss: str | Loss) -> Loss:
+    """Return the loss of that name with its defaults; an object is returned as it is.
+
+    Raises
+    ------
+    ValueError
+        If there is no loss of that name.
+
+    Examples
+    --------
+    >>> from xpcnn import losses
+    >>> losses.get("cross_entropy")
+    CrossEntropyLoss()
+    """
+    return _registry.get(loss, Loss, _NAMES, "loss")
+
+
+def from_config(description: Any) -> Loss:
+    """Make the loss that :func:`to_config` described.
+
+    Raises
+    ------
+    ValueError
+        If the class is none of this module, or its arguments do not fit.
+    """
+    return _registry.from_config(description, _CLASSES, "loss")

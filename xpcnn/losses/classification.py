@@ -1,0 +1,426 @@
+"""Losses of classifiers: cross-entropy of classes, and of independent yes/no answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from xpcnn import _xp
+from xpcnn import functional as F
+from xpcnn._xp import Array
+from xpcnn.losses.loss import (
+    ConstantArray,
+    Loss,
+    check_finite,
+    check_numeric,
+    check_same_shape,
+)
+
+
+class _ClassLoss(Loss):
+    """``-sum over classes of T * log p``, with T made of the target, smoothing and class weights.
+
+    Target is an integer array of labels (N, d1, ...), or an array (N, C, d1, ...) that gives each
+    class its share: one-hot of any dtype, or soft.
+    """
+
+    def __init__(
+        self,
+        weight: Sequence[float] | np.ndarray | None = None,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(reduction)
+        who = type(self).__name__
+        if isinstance(ignore_index, bool) or not isinstance(ignore_index, (int, np.integer)):
+            raise TypeError(f"{who}: ignore_index must be a whole number, got {ignore_index!r}")
+        if not 0.0 <= label_smoothing <= 1.0:
+            raise ValueError(f"{who}: label_smoothing must be from 0 to 1, got {label_smoothing!r}")
+        self.ignore_index = int(ignore_index)
+        self.label_smoothing = float(label_smoothing)
+        self.weight: list[float] | None = None
+        if weight is not None:
+            self._weight = ConstantArray(_xp.to_numpy(weight))
+            values = self._weight.values
+            if values.ndim != 1 or not (np.isfinite(values).all() and (values >= 0.0).all()):
+                raise ValueError(
+                    f"{who}: weight must be one finite number of at least 0 for each class, got "
+                    f"{weight!r:.200}"
+                )
+            self.weight = values.tolist()
+
+    def _entropy(
+        self, xp: ModuleType, logp: Array, target: Array
+    ) -> tuple[Array, Array | int, Array]:
+        """Return the terms (N, d1, ...), the divisor of the mean, and T (N, C, d1, ...)."""
+        self._check_classes(logp.shape[1])
+        if target.ndim == logp.ndim:
+            return self._soft_entropy(xp, logp, target)
+        chosen = self._chosen(xp, logp, target)
+        share = xp.astype(chosen, logp.dtype)
+        if self.weight is None and not self.label_smoothing:
+            count = xp.sum(share, dtype=share.dtype)
+            return -xp.sum(xp.where(chosen, logp, 0.0), axis=1, dtype=logp.dtype), count, share
+        weighted = share if self.weight is None else share * self._class_weights(xp, logp)
+        count = xp.sum(weighted, dtype=share.dtype)
+        if self.label_smoothing:
+            valid = xp.any(chosen, axis=1, keepdims=True)
+            weighted = xp.where(valid, self._smooth(xp, share, logp), 0.0)
+        # A class without share adds nothing, however impossible the network thinks it.
+        products = xp.where(weighted == 0.0, 0.0, weighted * logp)
+        return -xp.sum(products, axis=1, dtype=logp.dtype), count, weighted
+
+    def _soft_entropy(
+        self, xp: ModuleType, logp: Array, target: Array
+    ) -> tuple[Array, Array | int, Array]:
+        if self.ignore_index >= 0:
+            raise ValueError(
+                f"{type(self).__name__}: ignore_index={self.ignore_index} works with integer "
+                "labels only, and these targets are one-hot or soft; pass labels"
+            )
+        share = xp.astype(target, logp.dtype)
+        if self.label_smoothing or self.weight is not None:
+            share = self._smooth(xp, share, logp)
+        terms = -xp.sum(share * logp, axis=1, dtype=logp.dtype)
+        count = 1
+        for n in terms.shape:
+            count *= n
+        return terms, count, share
+
+    def _smooth(self, xp: ModuleType, share: Array, logp: Array) -> Array:
+        if self.label_smoothing:
+            share = (1.0 - self.label_smoothing) * share + self.label_smoothing / logp.shape[1]
+        return share if self.weight is None else share * self._class_weights(xp, logp)
+
+    def _class_weights(self, xp: ModuleType, logp: Array) -> Array:
+        return xp.reshape(self._weight.like(logp), (1, -1, *(1,) * (logp.ndim - 2)))
+
+    def _chosen(self, xp: ModuleType, logp: Array, labels: Array) -> Array:
+        """Return a mask (N, C, d1, ...) of the target's class; all False where it is ignored."""
+        classes = logp.shape[1]
+        if isinstance(labels, np.ndarray):  # already on the host, so that looking costs nothing
+            self._check_labels(labels, classes)
+        if _xp.dtype_name(labels) in ("bool", "int8", "uint8", "int16", "uint16"):
+            labels = xp.astype(labels, xp.int32)
+        chosen = F.one_hot(labels, classes, xp.bool)
+        if 0 <= self.ignore_index < classes:
+            chosen = xp.logical_and(chosen, xp.expand_dims(labels != self.ignore_index, axis=1))
+        return chosen
+
+    # -- Checks --------------------------------------------------------------------------------
+
+    def _check(self, prediction: Array, target: Array, sample_weight: Array | None) -> ModuleType:
+        xp = super()._check(prediction, target, sample_weight)
+        self._check_target(tuple(prediction.shape), tuple(target.shape), _xp.dtype_name(target))
+        if target.shape[0] != prediction.shape[0]:
+            raise ValueError(
+                f"{type(self).__name__}: {prediction.shape[0]} predictions, but {target.shape[0]} "
+                "targets"
+            )
+        return xp
+
+    def _check_target(
+        self, output_shape: tuple[int, ...], shape: tuple[int, ...], dtype: str
+    ) -> None:
+        """Raise unless the targets are labels or shares of classes, batch axis aside."""
+        who = type(self).__name__
+        if len(output_shape) < 2:
+            raise ValueError(
+                f"{who}: expected predictions of shape (N, C) or (N, C, d1, ...), got {output_shape}"
+            )
+        places = output_shape[2:]
+        if len(shape) == len(output_shape) and shape[1:] == output_shape[1:]:
+            return
+        if len(shape) == len(output_shape) - 1 and shape[1:] == places:
+            if "float" not in dtype:
+                return
+            raise TypeError(
+                f"{who}: targets of shape {shape} are class labels, which must be integers, got "
+                f"{dtype}; convert them with target.astype('int64')"
+            )
+        labels = ", ".join(["N", *map(str, places)]) + ("" if places else ",")
+        shares = ", ".join(["N", *map(str, output_shape[1:])])
+        fix = "reshape them"
+        if len(shape) == len(output_shape) and shape[1] == 1:
+            fix = "for labels in a column, pass target[:, 0]"
+        elif len(shape) == len(output_shape) and shape[2:] == places:
+            fix = f"the network gives {output_shape[1]} classes, the targets have {shape[1]}"
+        raise ValueError(
+            f"{who}: expected integer labels of shape ({labels}), or one-hot or soft targets of "
+            f"shape ({shares}); got {shape}; {fix}"
+        )
+
+    def _check_classes(self, classes: int) -> None:
+        if self.weight is not None and len(self.weight) != classes:
+            raise ValueError(
+                f"{type(self).__name__}: weight has {len(self.weight)} numbers, but the "
+                f"predictions have {classes} classes"
+            )
+
+    def _check_labels(self, labels: np.ndarray, classes: int) -> None:
+        lowest, highest = labels.min(), labels.max()
+        if lowest >= 0 and highest < classes:
+            return
+        wrong = ((labels < 0) | (labels >= classes)) & (labels != self.ignore_index)
+        if wrong.any():
+            where = tuple(map(int, np.argwhere(wrong)[0]))
+            fix = "the last layer needs as many outputs as there are classes"
+            if lowest == 1 and highest == classes:
+                fix = "labels count from 0: pass target - 1"
+            raise ValueError(
+                f"{type(self).__name__}: labels must be from 0 to {classes - 1} (or "
+                f"ignore_index={self.ignore_index}), got {labels[where]} at index {where} and "
+                f"{int(wrong.sum())} wrong in all; {fix}"
+            )
+
+    def prepare_target(
+        self, output_shape: Sequence[int], target: np.ndarray, dtype: str
+    ) -> np.ndarray:
+        """Check labels, one-hot or soft targets on the host, once.
+
+        Returns
+        -------
+        numpy.ndarray
+            int64 labels, or shares of classes in `dtype`. One-hot rows become labels where that
+            changes no number.
+
+        Raises
+        ------
+        ValueError
+            If shape or values do not fit; the message says how to change them.
+        TypeError
+            If labels are not integers.
+        """
+        who = type(self).__name__
+        target, output_shape = np.asarray(target), tuple(output_shape)
+        check_numeric(who, target)
+        self._check_target(output_shape, target.shape, target.dtype.name)
+        self._check_classes(output_shape[1])
+        if target.ndim < len(output_shape):
+            labels = target.astype(np.uint8) if target.dtype.kind == "b" else target
+            self._check_labels(labels, output_shape[1])
+            return labels.astype(np.int64, copy=False)
+        check_finite(who, target)
+        if (target < 0).any():
+            raise ValueError(f"{who}: one-hot and soft targets must not be negative")
+        # With class weights the mean of labels and of shares have different divisors.
+        if self.weight is None and self.ignore_index < 0:
+            one_hot = ((target == 0) | (target == 1)).all() and (target.sum(axis=1) == 1).all()
+            if one_hot:
+                return target.argmax(axis=1).astype(np.int64, copy=False)
+        return target.astype(dtype, copy=False)
+
+
+class CrossEntropyLoss(_ClassLoss):
+    """Cross-entropy between logits and classes: softmax and negative log-likelihood in one.
+
+    Parameters
+    ----------
+    weight : sequence of C floats, optional
+        Weight of each class. With labels, the mean divides by the sum of the targets' weights.
+    ignore_index : int
+        Label of places that do not count.
+    reduction : "mean", "sum" or "none"
+    label_smoothing : float
+        Share of the target that is spread evenly over all classes (Szegedy et al., 2016).
+
+    Notes
+    -----
+    Prediction (N, C, d1, ...), raw scores (logits). Target: integer labels (N, d1, ...), or one-hot
+    of any dtype or soft (N, C, d1, ...). The numbers are PyTorch's.
+
+    Raises
+    ------
+    ValueError
+        If a setting is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> loss = CrossEntropyLoss()
+    >>> float(loss(np.zeros((2, 4)), np.array([0, 3])))  # log(4): all classes alike
+    1.3862943611198906
+    >>> loss.backward()[0]
+    array([-0.375,  0.125,  0.125,  0.125])
+    """
+
+    def __init__(
+        self,
+        weight: Sequence[float] | np.ndarray | None = None,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(weight, ignore_index, reduction, label_smoothing)
+
+    def _terms(
+        self, xp: ModuleType, prediction: Array, target: Array
+    ) -> tuple[Array, Array | int, Any]:
+        logp, saved = F.run("log_softmax", prediction, 1, who=type(self).__name__)
+        terms, count, share = self._entropy(xp, logp, target)
+        return terms, count, (share, saved)
+
+    def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
+        share, log_softmax_saved = saved
+        return F.run_backward(-_spread(xp, scale) * share, log_softmax_saved)
+
+
+class NLLLoss(_ClassLoss):
+    """Negative log-likelihood of classes, for networks that end in LogSoftmax.
+
+    Parameters
+    ----------
+    weight : sequence of C floats, optional
+        Weight of each class. With labels, the mean divides by the sum of the targets' weights.
+    ignore_index : int
+        Label of places that do not count.
+    reduction : "mean", "sum" or "none"
+
+    Notes
+    -----
+    Prediction (N, C, d1, ...), logarithms of probabilities. Target as for
+    :class:`CrossEntropyLoss`.
+
+    Raises
+    ------
+    ValueError
+        If a setting is out of range.
+    """
+
+    def __init__(
+        self,
+        weight: Sequence[float] | np.ndarray | None = None,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(weight, ignore_index, reduction)
+
+    def _terms(
+        self, xp: ModuleType, prediction: Array, target: Array
+    ) -> tuple[Array, Array | int, Any]:
+        return self._entropy(xp, prediction, target)
+
+    def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
+        return -_spread(xp, scale) * saved
+
+
+def _spread(xp: ModuleType, scale: Array | float) -> Array | float:
+    """Give a scale of the terms (N, d1, ...) the class axis, at 1."""
+    if isinstance(scale, float) or scale.ndim == 0:
+        return scale
+    return xp.expand_dims(scale, axis=1)
+
+
+class BCEWithLogitsLoss(Loss):
+    """Binary cross-entropy of independent yes/no answers given as logits, safe at any size.
+
+    Parameters
+    ----------
+    weight : array, optional
+        Factor on the terms; broadcasts against the prediction.
+    reduction : "mean", "sum" or "none"
+    pos_weight : array, optional
+        Factor on the positive answers; broadcasts against the prediction.
+
+    Notes
+    -----
+    Prediction (N, ...); target of the same shape, from 0 to 1.
+
+    Raises
+    ------
+    ValueError
+        If a setting is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> loss = BCEWithLogitsLoss()
+    >>> float(loss(np.array([[0.0], [1000.0]]), np.array([[1.0], [1.0]])))  # (log(2) + 0) / 2
+    0.34657359027997264
+    """
+
+    def __init__(
+        self,
+        weight: Any = None,
+        reduction: str = "mean",
+        pos_weight: Any = None,
+    ) -> None:
+        super().__init__(reduction)
+        self.weight, self._weight = self._factors("weight", weight)
+        self.pos_weight, self._pos_weight = self._factors("pos_weight", pos_weight)
+
+    def _factors(self, name: str, values: Any) -> tuple[Any, ConstantArray | None]:
+        if values is None:
+            return None, None
+        constant = ConstantArray(_xp.to_numpy(values))
+        if not (np.isfinite(constant.values).all() and (constant.values >= 0.0).all()):
+            raise ValueError(
+                f"BCEWithLogitsLoss: {name} must hold finite numbers of at least 0, got "
+                f"{values!r:.200}"
+            )
+        return constant.values.tolist(), constant
+
+    def _check(self, prediction: Array, target: Array, sample_weight: Array | None) -> ModuleType:
+        xp = super()._check(prediction, target, sample_weight)
+        check_same_shape(type(self).__name__, tuple(prediction.shape), tuple(target.shape))
+        for name, factors in (("weight", self._weight), ("pos_weight", self._pos_weight)):
+            if factors is not None:
+                _check_broadcast(name, factors.values.shape, tuple(prediction.shape))
+        return xp
+
+    def _terms(
+        self, xp: ModuleType, prediction: Array, target: Array
+    ) -> tuple[Array, Array | int, Any]:
+        # -log(sigmoid(x)) = max(-x, 0) + log(1 + exp(-|x|)), and -log(1 - sigmoid(x)) is x more.
+        target = xp.astype(target, prediction.dtype)
+        no_loss = xp.maximum(-prediction, 0.0) + xp.log1p(xp.exp(-xp.abs(prediction)))
+        terms = (1.0 - target) * prediction + self._positive(prediction, target) * no_loss
+        if self._weight is not None:
+            terms = terms * self._weight.like(prediction)
+        return terms, _size(prediction), (prediction, target)
+
+    def _positive(self, prediction: Array, target: Array) -> Array | float:
+        if self._pos_weight is None:
+            return 1.0
+        return 1.0 + (self._pos_weight.like(prediction) - 1.0) * target
+
+    def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
+        prediction, target = saved
+        slope = (1.0 - target) - self._positive(prediction, target) * F.sigmoid(-prediction)
+        if self._weight is not None:
+            slope = slope * self._weight.like(prediction)
+        return scale * slope
+
+    def prepare_target(
+        self, output_shape: Sequence[int], target: np.ndarray, dtype: str
+    ) -> np.ndarray:
+        """Check that targets have the output's shape and lie from 0 to 1."""
+        prepared = super().prepare_target(output_shape, target, dtype)
+        if (prepared < 0).any() or (prepared > 1).any():
+            raise ValueError(
+                f"BCEWithLogitsLoss: targets must lie from 0 to 1, got values from "
+                f"{prepared.min():g} to {prepared.max():g}; use CrossEntropyLoss for class labels"
+            )
+        return prepared
+
+
+def _check_broadcast(name: str, shape: tuple[int, ...], target: tuple[int, ...]) -> None:
+    fits = len(shape) <= len(target) and all(
+        n in (1, m) for n, m in zip(reversed(shape), reversed(target), strict=False)
+    )
+    if not fits:
+        raise ValueError(
+            f"BCEWithLogitsLoss: {name} of shape {shape} does not broadcast against predictions of "
+            f"shape {target}"
+        )
+
+
+def _size(x: Array) -> int:
+    size = 1
+    for n in x.shape:
+        size *= n
+    return size

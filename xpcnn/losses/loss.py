@@ -1,0 +1,261 @@
+"""The base class of all losses: reduction, sample weights and their gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from xpcnn import _xp
+from xpcnn._registry import Configurable
+from xpcnn._xp import Array
+from xpcnn.device import Device
+from xpcnn.errors import cast_hint, choice_error, dtype_error
+
+REDUCTIONS = ("mean", "sum", "none")
+Factors = tuple[float, Array | None]
+"""A number and an array, both to be multiplied; the array is left out where it is all ones."""
+
+
+class Loss(Configurable):
+    """Measures how far predictions lie from targets.
+
+    A subclass implements :meth:`_terms` and :meth:`_gradient`, and may override
+    :meth:`prepare_target`.
+
+    Parameters
+    ----------
+    reduction : "mean", "sum" or "none"
+        What becomes of the terms: their mean, their sum, or no reduction.
+
+    Raises
+    ------
+    ValueError
+        If a setting is out of range.
+    """
+
+    def __init__(self, reduction: str = "mean") -> None:
+        if reduction not in REDUCTIONS:
+            raise choice_error(type(self).__name__, "reduction", reduction, REDUCTIONS)
+        self.reduction = reduction
+        self._saved: tuple[Array, Any, Factors] | None = None
+
+    # -- What a subclass implements ------------------------------------------------------------
+
+    def _terms(
+        self, xp: ModuleType, prediction: Array, target: Array
+    ) -> tuple[Array, Array | int, Any]:
+        """Return the terms, what their sum is divided by for the mean, and notes for `_gradient`.
+
+        The first axis of the terms is the batch.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not implement _terms")
+
+    def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
+        """Return the derivative of ``sum(scale * terms)`` with respect to the prediction.
+
+        `scale` is a number, or an array that broadcasts against the terms.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not implement _gradient")
+
+    # -- Running -------------------------------------------------------------------------------
+
+    def forward(
+        self, prediction: Array, target: Array, *, sample_weight: Array | None = None
+    ) -> Array:
+        """Compute the loss.
+
+        Parameters
+        ----------
+        prediction : array (N, ...)
+            Floats; not changed.
+        target : array
+            On the same device; see the class for its shape.
+        sample_weight : array (N,), optional
+            Multiplies the terms of each sample. The mean still divides by the number of terms (or
+            by the sum of the class weights of the targets), not by the sum of these.
+
+        Returns
+        -------
+        array
+            0-dimensional, or the terms themselves with ``reduction="none"``.
+
+        Raises
+        ------
+        ValueError
+            If the shapes do not fit.
+        TypeError
+            If the prediction is not an array of floats, or the arrays are of different libraries.
+        """
+        xp = self._check(prediction, target, sample_weight)
+        terms, count, notes = self._terms(xp, prediction, target)
+        weights: Array | None = None
+        if sample_weight is not None:
+            weights = xp.astype(sample_weight, prediction.dtype)
+            weights = xp.reshape(weights, (-1, *(1,) * (terms.ndim - 1)))
+            terms = terms * weights
+        factor: float = 1.0
+        if self.reduction == "mean":
+            if isinstance(count, int):
+                factor = 1.0 / count
+            else:
+                # Where every target is ignored the terms are zeros, and so shall the gradient be.
+                least = float(xp.finfo(count.dtype).smallest_normal)
+                share = 1.0 / xp.maximum(count, least)
+                weights = share if weights is None else weights * share
+        self._saved = (terms, notes, (factor, weights))
+        if self.reduction == "none":
+            return terms
+        total = xp.sum(terms, dtype=terms.dtype)
+        if self.reduction == "sum":
+            return total
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return total / count  # NaN, as in PyTorch, where every target is ignored
+
+    __call__ = forward
+
+    def backward(self, dy: Array | None = None) -> Array:
+        """Compute the gradient with respect to the prediction of the last forward.
+
+        Parameters
+        ----------
+        dy : array, optional
+            Gradient with respect to the loss, of its shape; 1 (or ones) without it.
+
+        Raises
+        ------
+        RuntimeError
+            If there was no forward.
+        """
+        if self._saved is None:
+            raise RuntimeError(f"{type(self).__name__}: backward needs a forward before it")
+        terms, notes, (factor, weights) = self._saved
+        scale: Array | float = factor if weights is None else weights * factor
+        if dy is not None:
+            expected = tuple(terms.shape) if self.reduction == "none" else ()
+            if tuple(dy.shape) != expected:
+                raise ValueError(
+                    f"{type(self).__name__}: backward expects a gradient of the loss's shape "
+                    f"{expected}, got {tuple(dy.shape)}"
+                )
+            scale = dy * scale
+        return self._gradient(_xp.namespace(terms), notes, scale)
+
+    def _check(self, prediction: Array, target: Array, sample_weight: Array | None) -> ModuleType:
+        who = type(self).__name__
+        xp = _xp.namespace(prediction, target, sample_weight, who=who)
+        if not _xp.is_floating(prediction):
+            got = _xp.dtype_name(prediction)
+            raise dtype_error(who, "float32 (or another float)", got, cast_hint("float32", got))
+        for other in (target, sample_weight):
+            if other is not None and not _xp.same_device(prediction, other):
+                raise TypeError(
+                    f"{who}: the prediction lies on {_xp.device_of(prediction)}, but there is "
+                    f"{_xp.describe(other)}; move one of them"
+                )
+        if prediction.ndim == 0 or 0 in prediction.shape:
+            raise ValueError(
+                f"{who}: expected a prediction of shape (N, ...) with no empty axis, got "
+                f"{tuple(prediction.shape)}"
+            )
+        if sample_weight is not None and tuple(sample_weight.shape) != (prediction.shape[0],):
+            raise ValueError(
+                f"{who}: sample_weight must have shape ({prediction.shape[0]},), one number for "
+                f"each sample; got {tuple(sample_weight.shape)}"
+            )
+        return xp
+
+    # -- Targets -------------------------------------------------------------------------------
+
+    def prepare_target(
+        self, output_shape: Sequence[int], target: np.ndarray, dtype: str
+    ) -> np.ndarray:
+        """Check targets on the host, once, and bring them to the dtype :meth:`forward` wants.
+
+        Parameters
+        ----------
+        output_shape : sequence of int
+            Shape of the network's output; its batch axis does not matter.
+        target : numpy.ndarray
+        dtype : str
+            The network's dtype.
+
+        Returns
+        -------
+        numpy.ndarray
+            To be indexed by batch and moved to the device.
+
+        Raises
+        ------
+        ValueError
+            If shape or values do not fit; the message says how to change them.
+        TypeError
+            If the dtype does not fit.
+        """
+        who = type(self).__name__
+        target = np.asarray(target)
+        check_numeric(who, target)
+        check_same_shape(who, tuple(output_shape), target.shape, target.dtype.kind in "iub")
+        check_finite(who, target)
+        return target.astype(dtype, copy=False)
+
+
+class ConstantArray:
+    """Numbers kept on the host, with a copy on the device and in the dtype last asked for."""
+
+    def __init__(self, values: Any) -> None:
+        self.values = np.asarray(values, dtype=np.float64)
+        self._copy: Array | None = None
+
+    def like(self, x: Array) -> Array:
+        """Return the numbers as an array of the library, device and dtype of `x`."""
+        copy = self._copy
+        if copy is None or type(copy) is not type(x) or copy.dtype != x.dtype:
+            copy = None
+        if copy is None or not _xp.same_device(copy, x):
+            copy = Device.of(x).asarray(self.values, _xp.dtype_name(x))
+            self._copy = copy
+        return copy
+
+
+def check_numeric(who: str, target: np.ndarray) -> None:
+    """Raise unless the targets are real numbers."""
+    if target.dtype.kind not in "iubf":
+        raise TypeError(
+            f"{who}: targets must be numbers, got dtype {target.dtype}; turn class names into "
+            "labels first, e.g. names, labels = numpy.unique(y, return_inverse=True)"
+        )
+    if target.ndim == 0 or 0 in target.shape:
+        raise ValueError(f"{who}: got empty targets of shape {target.shape}")
+
+
+def check_finite(who: str, target: np.ndarray) -> None:
+    """Raise if there is a NaN or an infinity."""
+    if target.dtype.kind == "f" and not np.isfinite(target).all():
+        bad = np.argwhere(~np.isfinite(target))
+        raise ValueError(
+            f"{who}: the targets hold {len(bad)} NaN or infinite value(s), the first at index "
+            f"{tuple(map(int, bad[0]))}; remove or replace them"
+        )
+
+
+def check_same_shape(
+    who: str, output_shape: tuple[int, ...], shape: tuple[int, ...], whole: bool = False
+) -> None:
+    """Raise unless targets have the shape of the output, the batch axis aside."""
+    if shape[1:] == output_shape[1:] and len(shape) == len(output_shape):
+        return
+    expected = ", ".join(["N", *map(str, output_shape[1:])]) + ("," if len(output_shape) == 1 else "")
+    fix = "reshape them"
+    if len(output_shape) == 2 and len(shape) == 1:
+        classes = output_shape[1]
+        if classes == 1:
+            fix = "add the axis with target[:, None]"
+        elif whole:
+            fix = (
+                f"turn the labels into one-hot rows with numpy.eye({classes})[target], or use "
+                "CrossEntropyLoss, which takes labels"
+            )
+    raise ValueError(f"{who}: expected targets of shape ({expected}), got {shape}; {fix}")

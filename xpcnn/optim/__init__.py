@@ -1,0 +1,86 @@
+"""Optimizers, and schedules of their learning rates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xpcnn import _registry
+from xpcnn._registry import to_config
+from xpcnn.optim.adaptive import Adadelta, Adagrad, Adam, AdamW, RMSprop
+from xpcnn.optim.optimizer import Optimizer
+from xpcnn.optim.schedules import (
+    CosineAnnealingLR,
+    ExponentialLR,
+    MultiStepLR,
+    OneCycleLR,
+    ReduceLROnPlateau,
+    Schedule,
+    StepLR,
+    Warmup,
+)
+from xpcnn.optim.sgd import SGD
+
+__all__ = [
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "CosineAnnealingLR",
+    "ExponentialLR",
+    "MultiStepLR",
+    "OneCycleLR",
+    "Optimizer",
+    "RMSprop",
+    "ReduceLROnPlateau",
+    "Schedule",
+    "StepLR",
+    "Warmup",
+    "from_config",
+    "get",
+    "to_config",
+]
+
+_OPTIMIZERS: dict[str, type[Optimizer]] = {
+    cls.__name__.lower(): cls for cls in (SGD, Adagrad, RMSprop, Adadelta, Adam, AdamW)
+}
+_SCHEDULES: tuple[type[Schedule], ...] = (
+    StepLR,
+    MultiStepLR,
+    ExponentialLR,
+    CosineAnnealingLR,
+    OneCycleLR,
+    ReduceLROnPlateau,
+    Warmup,
+)
+_CLASSES: dict[str, type[Any]] = {
+    cls.__name__: cls for cls in (*_OPTIMIZERS.values(), *_SCHEDULES)
+}
+
+
+def get(optimizer: str | Optimizer) -> Optimizer:
+    """Return the optimizer of that name with its defaults; an object is returned as it is.
+
+    Raises
+    ------
+    ValueError
+        If there is no optimizer of that name.
+
+    Examples
+    --------
+    >>> from xpcnn import optim
+    >>> optim.get("adam")
+    Adam()
+    """
+    return _registry.get(optimizer, Optimizer, _OPTIMIZERS, "optimizer")
+
+
+def from_config(description: Any) -> Any:
+    """Make the optimizer or schedule that :func:`to_config` described.
+
+    Raises
+    ------
+    ValueError
+        If the class is none of this module, or its arguments do not fit.
+    """
+    return _registry.from_config(description, _CLASSES, "optimizer or schedule")

@@ -1,0 +1,312 @@
+"""Optimizers that give every element its own step from the size of its past gradients.
+
+A slot that would start as zeros is written from the first gradient directly.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from xpcnn._xp import Array
+from xpcnn.optim.optimizer import Optimizer
+from xpcnn.optim.schedules import Schedule
+
+
+def _average(old: Array | None, new: Array, keep: float) -> Array:
+    """Return ``keep * old + (1 - keep) * new``; an `old` that is not there counts as zeros."""
+    new = (1.0 - keep) * new
+    return new if old is None else keep * old + new
+
+
+class Adagrad(Optimizer):
+    """``p -= lr * g / (sqrt(sum of g^2) + eps)`` (Duchi et al., 2011).
+
+    Parameters
+    ----------
+    lr : float
+        Learning rate.
+    lr_decay : float
+        Divides the learning rate of update t (from 0) by ``1 + t * lr_decay``.
+    weight_decay : float
+        L2 penalty.
+    initial_accumulator_value : float
+        Where the sum of squares starts.
+    eps : float
+        Keeps the division finite.
+    clip_norm, clip_value, schedule
+        See :class:`Optimizer`.
+    """
+
+    _slots = ("sum",)
+
+    def __init__(
+        self,
+        lr: float = 1e-2,
+        lr_decay: float = 0.0,
+        weight_decay: float = 0.0,
+        initial_accumulator_value: float = 0.0,
+        eps: float = 1e-10,
+        *,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        schedule: Schedule | None = None,
+    ) -> None:
+        super().__init__(
+            lr,
+            weight_decay=weight_decay,
+            clip_norm=clip_norm,
+            clip_value=clip_value,
+            schedule=schedule,
+        )
+        self.lr_decay = self._number("lr_decay", lr_decay)
+        self.initial_accumulator_value = self._number(
+            "initial_accumulator_value", initial_accumulator_value
+        )
+        self.eps = self._number("eps", eps)
+
+    def _update(
+        self, xp: ModuleType, p: Array, g: Array, slots: dict[str, Array], lr: float, step: int
+    ) -> Array:
+        total = g * g + slots.get("sum", self.initial_accumulator_value)
+        slots["sum"] = total
+        lr = lr / (1.0 + (step - 1) * self.lr_decay)
+        return p - lr * g / (xp.sqrt(total) + self.eps)
+
+
+class RMSprop(Optimizer):
+    """``p -= lr * g / (sqrt(mean of g^2) + eps)`` with a running mean (Hinton, 2012).
+
+    Parameters
+    ----------
+    lr : float
+        Learning rate.
+    alpha : float
+        Share of the running means that is kept in each update.
+    eps : float
+        Keeps the division finite.
+    weight_decay : float
+        L2 penalty.
+    momentum : float
+        Share of the last direction that is kept.
+    centered : bool
+        Divides by the standard deviation of the gradient (Graves, 2013).
+    clip_norm, clip_value, schedule
+        See :class:`Optimizer`.
+    """
+
+    _slots = ("square_avg", "grad_avg", "momentum_buffer")
+
+    def __init__(
+        self,
+        lr: float = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+        centered: bool = False,
+        *,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        schedule: Schedule | None = None,
+    ) -> None:
+        super().__init__(
+            lr,
+            weight_decay=weight_decay,
+            clip_norm=clip_norm,
+            clip_value=clip_value,
+            schedule=schedule,
+        )
+        self.alpha = self._number("alpha", alpha)
+        self.eps = self._number("eps", eps)
+        self.momentum = self._number("momentum", momentum)
+        self.centered = bool(centered)
+
+    def _update(
+        self, xp: ModuleType, p: Array, g: Array, slots: dict[str, Array], lr: float, step: int
+    ) -> Array:
+        square = slots["square_avg"] = _average(slots.get("square_avg"), g * g, self.alpha)
+        if self.centered:
+            mean = slots["grad_avg"] = _average(slots.get("grad_avg"), g, self.alpha)
+            square = square - mean * mean
+        direction = g / (xp.sqrt(square) + self.eps)
+        if self.momentum:
+            if "momentum_buffer" in slots:
+                direction = self.momentum * slots["momentum_buffer"] + direction
+            slots["momentum_buffer"] = direction
+        return p - lr * direction
+
+
+class Adadelta(Optimizer):
+    """Steps in proportion to the size of past steps over that of past gradients (Zeiler, 2012).
+
+    Parameters
+    ----------
+    lr : float
+        Factor on the step.
+    rho : float
+        Share of the running means that is kept in each update.
+    eps : float
+        Keeps the division finite and the first steps above zero.
+    weight_decay : float
+        L2 penalty.
+    clip_norm, clip_value, schedule
+        See :class:`Optimizer`.
+    """
+
+    _slots = ("square_avg", "acc_delta")
+
+    def __init__(
+        self,
+        lr: float = 1.0,
+        rho: float = 0.9,
+        eps: float = 1e-6,
+        weight_decay: float = 0.0,
+        *,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        schedule: Schedule | None = None,
+    ) -> None:
+        super().__init__(
+            lr,
+            weight_decay=weight_decay,
+            clip_norm=clip_norm,
+            clip_value=clip_value,
+            schedule=schedule,
+        )
+        self.rho = self._number("rho", rho)
+        if self.rho > 1.0:
+            raise ValueError(f"Adadelta: rho must be between 0 and 1, got {rho!r}")
+        self.eps = self._number("eps", eps)
+
+    def _update(
+        self, xp: ModuleType, p: Array, g: Array, slots: dict[str, Array], lr: float, step: int
+    ) -> Array:
+        square = slots["square_avg"] = _average(slots.get("square_avg"), g * g, self.rho)
+        past = slots.get("acc_delta")
+        size = self.eps**0.5 if past is None else xp.sqrt(past + self.eps)
+        delta = size * g / xp.sqrt(square + self.eps)
+        slots["acc_delta"] = _average(past, delta * delta, self.rho)
+        return p - lr * delta
+
+
+class Adam(Optimizer):
+    """Running means of the gradient and of its square, freed of their start at zero.
+
+    ``p -= lr * m / (sqrt(v) + eps)`` (Kingma & Ba, 2015).
+
+    Parameters
+    ----------
+    lr : float
+        Learning rate.
+    betas : (float, float)
+        Shares of the two running means that are kept in each update.
+    eps : float
+        Keeps the division finite.
+    weight_decay : float
+        L2 penalty; see :class:`AdamW` for the decoupled one.
+    amsgrad : bool
+        Divides by the largest mean square so far (Reddi et al., 2018).
+    clip_norm, clip_value, schedule
+        See :class:`Optimizer`.
+
+    Examples
+    --------
+    >>> from xpcnn.optim import Adam
+    >>> Adam(3e-4, betas=(0.9, 0.99))
+    Adam(lr=0.0003, betas=(0.9, 0.99))
+    """
+
+    _slots = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
+
+    def __init__(
+        self,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        amsgrad: bool = False,
+        *,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        schedule: Schedule | None = None,
+    ) -> None:
+        super().__init__(
+            lr,
+            weight_decay=weight_decay,
+            clip_norm=clip_norm,
+            clip_value=clip_value,
+            schedule=schedule,
+        )
+        self.betas = self._betas(betas)
+        self.eps = self._number("eps", eps)
+        self.amsgrad = bool(amsgrad)
+
+    def _update(
+        self, xp: ModuleType, p: Array, g: Array, slots: dict[str, Array], lr: float, step: int
+    ) -> Array:
+        beta1, beta2 = self.betas
+        mean = slots["exp_avg"] = _average(slots.get("exp_avg"), g, beta1)
+        square = slots["exp_avg_sq"] = _average(slots.get("exp_avg_sq"), g * g, beta2)
+        if self.amsgrad:
+            if "max_exp_avg_sq" in slots:
+                square = xp.maximum(slots["max_exp_avg_sq"], square)
+            slots["max_exp_avg_sq"] = square
+        # The corrections for the start at zero are numbers, so they are applied to numbers, not
+        # to arrays: m / c1 / (sqrt(v) / c2 + eps) = (c2 / c1) * m / (sqrt(v) + c2 * eps).
+        correction1, correction2 = 1.0 - beta1**step, (1.0 - beta2**step) ** 0.5
+        size = lr * correction2 / correction1
+        return p - size * mean / (xp.sqrt(square) + correction2 * self.eps)
+
+
+class AdamW(Adam):
+    """:class:`Adam` whose weight decay shrinks the parameters directly.
+
+    ``p *= 1 - lr * weight_decay`` before the step (Loshchilov & Hutter, 2019).
+
+    Parameters
+    ----------
+    lr : float
+        Learning rate.
+    betas : (float, float)
+        Shares of the two running means that are kept in each update.
+    eps : float
+        Keeps the division finite.
+    weight_decay : float
+        Share of a parameter, times `lr`, that is taken away in each update.
+    amsgrad : bool
+        Divides by the largest mean square so far (Reddi et al., 2018).
+    clip_norm, clip_value, schedule
+        See :class:`Optimizer`.
+    """
+
+    _decoupled_decay = True
+
+    def __init__(
+        self,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        *,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        schedule: Schedule | None = None,
+    ) -> None:
+        super().__init__(
+            lr,
+            betas,
+            eps,
+            weight_decay,
+            amsgrad,
+            clip_norm=clip_norm,
+            clip_value=clip_value,
+            schedule=schedule,
+        )
+
+    def _update(
+        self, xp: ModuleType, p: Array, g: Array, slots: dict[str, Array], lr: float, step: int
+    ) -> Array:
+        if self.weight_decay:
+            p = (1.0 - lr * self.weight_decay) * p
+        return super()._update(xp, p, g, slots, lr, step)

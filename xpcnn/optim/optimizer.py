@@ -1,0 +1,308 @@
+"""The base class of all optimizers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from xpcnn import _xp
+from xpcnn._registry import Configurable
+from xpcnn._xp import Array
+from xpcnn.device import Device, resolve
+from xpcnn.optim.schedules import Schedule
+
+
+class Trainable(Protocol):
+    """What an optimizer needs of a parameter."""
+
+    data: Array
+    grad: Array | None
+    requires_grad: bool
+
+
+class Optimizer(Configurable):
+    """Changes parameters against their gradients.
+
+    A subclass implements :meth:`_update` and lists in `_slots` the names of the arrays it keeps
+    for each parameter. The equations are PyTorch's.
+
+    Parameters
+    ----------
+    lr : float
+        Learning rate, before the schedule.
+    weight_decay : float
+        Adds ``weight_decay * parameter`` to the gradient (after clipping).
+    clip_norm : float, optional
+        Scales all gradients together so that their common Euclidean norm is at most this, as
+        PyTorch's ``clip_grad_norm_``.
+    clip_value : float, optional
+        Limits every element of the gradients to [-clip_value, clip_value]; comes before
+        `clip_norm` if both are given.
+    schedule : Schedule, optional
+        Changes the learning rate during training.
+
+    Attributes
+    ----------
+    iterations : int
+        Updates done so far.
+
+    Raises
+    ------
+    ValueError
+        If a setting is negative or not finite.
+    """
+
+    _slots: ClassVar[tuple[str, ...]] = ()
+    _decoupled_decay: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        lr: float,
+        *,
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        schedule: Schedule | None = None,
+    ) -> None:
+        self.lr = self._number("lr", lr)
+        self.weight_decay = self._number("weight_decay", weight_decay)
+        self.clip_norm = None if clip_norm is None else self._positive("clip_norm", clip_norm)
+        self.clip_value = None if clip_value is None else self._positive("clip_value", clip_value)
+        if schedule is not None and not isinstance(schedule, Schedule):
+            raise TypeError(
+                f"{type(self).__name__}: schedule must be a Schedule such as StepLR(30), got "
+                f"{schedule!r}"
+            )
+        self.schedule = schedule
+        self.iterations = 0
+        self._state: dict[str, dict[str, Array]] = {}
+        self._steps: dict[str, int] = {}
+
+    # -- What a subclass implements ------------------------------------------------------------
+
+    def _update(
+        self, xp: ModuleType, p: Array, g: Array, slots: dict[str, Array], lr: float, step: int
+    ) -> Array:
+        """Return the new value of a parameter.
+
+        Parameters
+        ----------
+        xp : module
+            Namespace of the arrays.
+        p, g : array
+            The parameter and its gradient; they must not be changed.
+        slots : dict of str to array
+            What the last call left for this parameter: empty at first. Entries are replaced, the
+            arrays in them are not changed.
+        lr : float
+            Learning rate of this update.
+        step : int
+            Number of this update of this parameter, from 1.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not implement _update")
+
+    # -- Running -------------------------------------------------------------------------------
+
+    def current_lr(self, epoch: int = 0) -> float:
+        """Return the learning rate that the next update in this epoch (from 0) will use."""
+        if self.schedule is None:
+            return self.lr
+        return self.schedule.lr(self.lr, epoch=epoch, step=self.iterations)
+
+    def step(self, parameters: Mapping[str, Trainable], *, epoch: int = 0) -> None:
+        """Update every parameter that has a gradient and is not frozen.
+
+        If anything fails or is interrupted while the new values are computed, nothing has changed.
+
+        Parameters
+        ----------
+        parameters : mapping of str to Parameter
+            As ``layer.parameters()`` returns them; what an optimizer remembers goes by name.
+        epoch : int
+            Number of the epoch, from 0, for schedules that count epochs.
+        """
+        lr = self.current_lr(epoch)
+        active = {
+            name: parameter
+            for name, parameter in parameters.items()
+            if parameter.grad is not None and parameter.requires_grad
+        }
+        gradients = self._clip({name: parameter.grad for name, parameter in active.items()})
+        results = []
+        for name, parameter in active.items():
+            p, g = parameter.data, gradients[name]
+            if self.weight_decay and not self._decoupled_decay:
+                g = g + self.weight_decay * p
+            slots = dict(self._state.get(name, {}))
+            step = self._steps.get(name, 0) + 1
+            value = self._update(_xp.namespace(p), p, g, slots, lr, step)
+            if value.shape != p.shape:
+                raise ValueError(
+                    f"{type(self).__name__}: what is kept for {name} has not the parameter's shape "
+                    f"{tuple(p.shape)}; it belongs to another model, call reset() to forget it"
+                )
+            results.append((name, value, slots, step))
+        for name, value, slots, step in results:
+            active[name].data = value
+            self._state[name] = slots
+            self._steps[name] = step
+        self.iterations += 1
+
+    def _clip(self, gradients: dict[str, Array]) -> dict[str, Array]:
+        if not gradients or (self.clip_norm is None and self.clip_value is None):
+            return gradients
+        if self.clip_value is not None:
+            gradients = {
+                name: _xp.namespace(g).clip(g, -self.clip_value, self.clip_value)
+                for name, g in gradients.items()
+            }
+        if self.clip_norm is not None:
+            scale = _norm_scale(list(gradients.values()), self.clip_norm)
+            gradients = {name: g * scale for name, g in gradients.items()}
+        return gradients
+
+    # -- State ---------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return what training has to go on with.
+
+        Returns
+        -------
+        dict of str to array
+            ``"<parameter>/<slot>"`` for every array kept, ``"<parameter>/step"`` (host, int64) for
+            the updates of each parameter and ``"iterations"`` (host, int64). The schedule keeps
+            its own state.
+        """
+        state: dict[str, Array] = {"iterations": np.asarray(self.iterations, dtype=np.int64)}
+        for name, step in self._steps.items():
+            state[f"{name}/step"] = np.asarray(step, dtype=np.int64)
+            state |= {f"{name}/{slot}": array for slot, array in self._state[name].items()}
+        return state
+
+    def load_state_dict(
+        self,
+        state: Mapping[str, Any],
+        device: str | Device = "cpu",
+        *,
+        parameters: Mapping[str, Trainable] | None = None,
+    ) -> None:
+        """Go on from a state that :meth:`state_dict` returned.
+
+        Parameters
+        ----------
+        state : mapping of str to array
+        device : str or Device
+            Where the parameters lie.
+        parameters : mapping of str to Parameter, optional
+            If given, names and shapes must fit these, and dtypes are theirs.
+
+        Raises
+        ------
+        ValueError
+            Listing every entry that does not fit. Nothing has been changed then.
+        """
+        problems: list[str] = []
+        steps: dict[str, int] = {}
+        arrays: dict[str, dict[str, Any]] = {}
+        for key, value in state.items():
+            name, _, slot = key.rpartition("/")
+            if key == "iterations" or (name and slot == "step"):
+                problems += _count_problem(key, value)
+                if slot == "step":
+                    steps[name] = 0 if problems else int(value)
+            elif not name or slot not in self._slots:
+                problems.append(f"unexpected: {key}")
+            else:
+                arrays.setdefault(name, {})[slot] = value
+                problems += _fit_problem(key, name, value, parameters)
+        problems += [f"missing: {name}/step" for name in arrays if name not in steps]
+        if problems:
+            listing = "\n  ".join(problems)
+            raise ValueError(f"{type(self).__name__}: the state does not fit:\n  {listing}")
+        device = resolve(device)
+        dtypes = {name: _xp.dtype_name(p.data) for name, p in (parameters or {}).items()}
+        self._state = {
+            name: {
+                slot: device.asarray(array, dtypes.get(name))
+                for slot, array in arrays.get(name, {}).items()
+            }
+            for name in steps
+        }
+        self._steps = steps
+        self.iterations = int(state.get("iterations", max(steps.values(), default=0)))
+
+    def move(self, device: str | Device, dtype: str | None = None) -> None:
+        """Bring the arrays kept to another device or dtype, together with their parameters."""
+        device = resolve(device)
+        for slots in self._state.values():
+            slots |= {slot: device.asarray(array, dtype) for slot, array in slots.items()}
+
+    def reset(self) -> None:
+        """Forget everything learnt so far: slots, counters and the state of the schedule."""
+        self._state, self._steps, self.iterations = {}, {}, 0
+        if self.schedule is not None:
+            self.schedule.reset()
+
+    # -- Checks of settings --------------------------------------------------------------------
+
+    def _number(self, name: str, value: Any, *, below: float = math.inf) -> float:
+        """Return `value` as a float if it lies in [0, below)."""
+        if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+            raise TypeError(f"{type(self).__name__}: {name} must be a number, got {value!r}")
+        if not 0.0 <= value < below:
+            limit = "finite" if below == math.inf else f"below {below:g}"
+            raise ValueError(
+                f"{type(self).__name__}: {name} must be at least 0 and {limit}, got {value!r}"
+            )
+        return float(value)
+
+    def _positive(self, name: str, value: Any) -> float:
+        if self._number(name, value) == 0.0:
+            raise ValueError(
+                f"{type(self).__name__}: {name} must be above 0, got {value!r}; leave it out for "
+                "no limit"
+            )
+        return float(value)
+
+    def _betas(self, betas: Any) -> tuple[float, float]:
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+            raise ValueError(
+                f"{type(self).__name__}: betas must be two numbers such as (0.9, 0.999), got "
+                f"{betas!r}"
+            )
+        first, second = (self._number(f"betas[{i}]", b, below=1.0) for i, b in enumerate(betas))
+        return first, second
+
+
+def _norm_scale(gradients: list[Array], limit: float) -> Array:
+    """Return min(1, limit / norm) as an array, so that nothing waits for the device."""
+    total: Array = 0.0
+    for g in gradients:
+        xp = _xp.namespace(g)
+        total = xp.sum(g * g, dtype=g.dtype) + total
+    xp = _xp.namespace(gradients[0])
+    return xp.minimum(limit / (xp.sqrt(total) + 1e-6), 1.0)
+
+
+def _count_problem(key: str, value: Any) -> list[str]:
+    array = _xp.to_numpy(value)
+    if array.shape != () or array.dtype.kind not in "iu" or array < 0:
+        return [f"{key}: expected one whole number, got shape {array.shape} of {array.dtype}"]
+    return []
+
+
+def _fit_problem(
+    key: str, name: str, value: Any, parameters: Mapping[str, Trainable] | None
+) -> list[str]:
+    if parameters is None:
+        return []
+    if name not in parameters:
+        return [f"unexpected: {key} (there is no parameter {name})"]
+    expected, got = tuple(parameters[name].data.shape), tuple(np.shape(value))
+    if expected != got:
+        return [f"misshapen: {key} has shape {got}, expected {expected}"]
+    return []
