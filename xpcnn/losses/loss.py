@@ -247,7 +247,9 @@ def check_same_shape(
     """Raise unless targets have the shape of the output, the batch axis aside."""
     if shape[1:] == output_shape[1:] and len(shape) == len(output_shape):
         return
-    expected = ", ".join(["N", *map(str, output_shape[1:])]) + ("," if len(output_shape) == 1 else "")
+    expected = ", ".join(["N", *map(str, output_shape[1:])]) + (
+        "," if len(output_shape) == 1 else ""
+    )
     fix = "reshape them"
     if len(output_shape) == 2 and len(shape) == 1:
         classes = output_shape[1]

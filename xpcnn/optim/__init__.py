@@ -53,9 +53,7 @@ _SCHEDULES: tuple[type[Schedule], ...] = (
     ReduceLROnPlateau,
     Warmup,
 )
-_CLASSES: dict[str, type[Any]] = {
-    cls.__name__: cls for cls in (*_OPTIMIZERS.values(), *_SCHEDULES)
-}
+_CLASSES: dict[str, type[Any]] = {cls.__name__: cls for cls in (*_OPTIMIZERS.values(), *_SCHEDULES)}
 
 
 def get(optimizer: str | Optimizer) -> Optimizer:

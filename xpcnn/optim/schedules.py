@@ -18,9 +18,12 @@ class Schedule(Configurable):
     ----------
     counts : "epochs" or "steps"
         What the schedule goes by.
+    monitor : str or None
+        Which value of the training log :meth:`observe` wants after every epoch, if any.
     """
 
     counts: ClassVar[Literal["epochs", "steps"]] = "epochs"
+    monitor: str | None = None
 
     def lr(self, base_lr: float, *, epoch: int, step: int) -> float:
         """Return the learning rate.
@@ -370,6 +373,7 @@ class Warmup(Schedule):
         if after is not None and not isinstance(after, Schedule):
             raise TypeError(f"Warmup: after must be a Schedule such as StepLR(30), got {after!r}")
         self.after = after
+        self.monitor = None if after is None else after.monitor
         self.start_factor = self._number("start_factor", start_factor)
         if self.start_factor > 1.0:
             raise ValueError(f"Warmup: start_factor must be from 0 to 1, got {start_factor!r}")
