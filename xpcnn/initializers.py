@@ -1,8 +1,11 @@
 """First values of weights.
 
-Every function takes its settings and returns ``init(shape, rng) -> numpy.ndarray`` (float64). For a
-weight of shape (out, in, *kernel), fan_in is ``in * prod(kernel)`` and fan_out
-``out * prod(kernel)``.
+Every function takes its settings, PyTorch's, and returns ``init(shape, rng) -> numpy.ndarray``
+(float64). For a weight of shape (out, in, *kernel), fan_in is ``in * prod(kernel)`` and fan_out
+``out * prod(kernel)``. Set one before the layer is built::
+
+    layer = Conv2d(3, 30, 5)
+    layer.weight.init = he_normal(nonlinearity="relu")
 """
 
 from __future__ import annotations
@@ -12,11 +15,15 @@ from collections.abc import Callable
 
 import numpy as np
 
+from xpcnn.errors import choice_error
+
 Initializer = Callable[[tuple[int, ...], np.random.Generator], np.ndarray]
 
 _GAINS = {
     "linear": 1.0,
-    "conv": 1.0,
+    "conv1d": 1.0,
+    "conv2d": 1.0,
+    "conv3d": 1.0,
     "sigmoid": 1.0,
     "tanh": 5.0 / 3.0,
     "relu": math.sqrt(2.0),
@@ -49,6 +56,8 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
 def gain(nonlinearity: str, negative_slope: float = 0.01) -> float:
     """Return the factor that keeps the variance through a nonlinearity (PyTorch's table)."""
     if nonlinearity == "leaky_relu":
+        if not math.isfinite(negative_slope):
+            raise ValueError(f"the negative slope must be a finite number, got {negative_slope!r}")
         return math.sqrt(2.0 / (1.0 + negative_slope**2))
     if nonlinearity not in _GAINS:
         raise ValueError(
@@ -58,14 +67,30 @@ def gain(nonlinearity: str, negative_slope: float = 0.01) -> float:
     return _GAINS[nonlinearity]
 
 
-def normal(std: float = 0.01, mean: float = 0.0) -> Initializer:
-    """Normal distribution."""
+def normal(mean: float = 0.0, std: float = 1.0) -> Initializer:
+    """Normal distribution.
+
+    Raises
+    ------
+    ValueError
+        If `std` is negative or a setting is not finite.
+    """
+    if not (math.isfinite(mean) and 0.0 <= std < math.inf):
+        raise ValueError(f"normal: expected a finite mean and std >= 0, got {mean!r} and {std!r}")
     return lambda shape, rng: rng.normal(mean, std, shape)
 
 
-def uniform(low: float = -0.05, high: float = 0.05) -> Initializer:
-    """Uniform distribution on [low, high)."""
-    return lambda shape, rng: rng.uniform(low, high, shape)
+def uniform(a: float = 0.0, b: float = 1.0) -> Initializer:
+    """Uniform distribution on [a, b).
+
+    Raises
+    ------
+    ValueError
+        If `b` is below `a` or one of them is not finite.
+    """
+    if not (math.isfinite(a) and math.isfinite(b) and a <= b):
+        raise ValueError(f"uniform: expected finite bounds a <= b, got {a!r} and {b!r}")
+    return lambda shape, rng: rng.uniform(a, b, shape)
 
 
 def constant(value: float) -> Initializer:
@@ -96,15 +121,32 @@ def xavier_uniform(gain: float = 1.0) -> Initializer:
 def he_normal(
     a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu"
 ) -> Initializer:
-    """Normal with variance gain^2 / fan (He et al., 2015); `a` is the negative slope."""
-    return lambda shape, rng: rng.normal(0.0, _he_std(shape, a, mode, nonlinearity), shape)
+    """Normal with variance gain^2 / fan (He et al., 2015).
+
+    Parameters
+    ----------
+    a : float
+        Negative slope of a leaky ReLU; 0 is a plain ReLU.
+    mode : "fan_in" or "fan_out"
+        Which pass keeps its variance: forward, or backward.
+    nonlinearity : str
+        What follows the layer; see :func:`gain`.
+
+    Raises
+    ------
+    ValueError
+        If `mode` or `nonlinearity` is unknown.
+    """
+    std = _he_std(a, mode, nonlinearity)
+    return lambda shape, rng: rng.normal(0.0, std(shape), shape)
 
 
 def he_uniform(
     a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu"
 ) -> Initializer:
-    """Uniform with variance gain^2 / fan (He et al., 2015); `a` is the negative slope."""
-    return _symmetric(lambda shape: math.sqrt(3.0) * _he_std(shape, a, mode, nonlinearity))
+    """Uniform with variance gain^2 / fan (He et al., 2015); settings as :func:`he_normal`."""
+    std = _he_std(a, mode, nonlinearity)
+    return _symmetric(lambda shape: math.sqrt(3.0) * std(shape))
 
 
 def orthogonal(gain: float = 1.0) -> Initializer:
@@ -114,7 +156,7 @@ def orthogonal(gain: float = 1.0) -> Initializer:
         fans(shape)
         rows, columns = shape[0], math.prod(shape[1:])
         q, r = np.linalg.qr(rng.normal(size=(max(rows, columns), min(rows, columns))))
-        q = q * np.sign(np.diag(r))
+        q = q * np.where(np.diag(r) < 0.0, -1.0, 1.0)  # else QR would prefer some directions
         return gain * (q.T if rows < columns else q).reshape(shape)
 
     return init
@@ -133,11 +175,11 @@ def _symmetric(bound: Callable[[tuple[int, ...]], float]) -> Initializer:
     return init
 
 
-def _he_std(shape: tuple[int, ...], a: float, mode: str, nonlinearity: str) -> float:
+def _he_std(a: float, mode: str, nonlinearity: str) -> Callable[[tuple[int, ...]], float]:
     if mode not in ("fan_in", "fan_out"):
-        raise ValueError(f"mode must be 'fan_in' or 'fan_out', got {mode!r}")
-    fan = fans(shape)[mode == "fan_out"]
-    return gain(nonlinearity, a) / math.sqrt(fan)
+        raise choice_error("he initializer", "mode", mode, ("fan_in", "fan_out"))
+    factor, which = gain(nonlinearity, a), int(mode == "fan_out")
+    return lambda shape: factor / math.sqrt(fans(shape)[which])
 
 
 glorot_normal, glorot_uniform = xavier_normal, xavier_uniform

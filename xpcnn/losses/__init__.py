@@ -6,7 +6,8 @@ from typing import Any
 
 from xpcnn import _registry
 from xpcnn._registry import to_config
-from xpcnn.losses.classification import BCEWithLogitsLoss, CrossEntropyLoss, NLLLoss
+from xpcnn.losses.binary import BCEWithLogitsLoss
+from xpcnn.losses.classification import CrossEntropyLoss, NLLLoss
 from xpcnn.losses.loss import Loss
 from xpcnn.losses.regression import HuberLoss, L1Loss, MSELoss
 

@@ -160,6 +160,11 @@ class Loss(Configurable):
                 f"{who}: expected a prediction of shape (N, ...) with no empty axis, got "
                 f"{tuple(prediction.shape)}"
             )
+        if target.ndim == 0 or target.shape[0] != prediction.shape[0]:
+            raise ValueError(
+                f"{who}: {prediction.shape[0]} predictions, but targets of shape "
+                f"{tuple(target.shape)}"
+            )
         if sample_weight is not None and tuple(sample_weight.shape) != (prediction.shape[0],):
             raise ValueError(
                 f"{who}: sample_weight must have shape ({prediction.shape[0]},), one number for "

@@ -8,12 +8,12 @@ from xpcnn import _registry
 from xpcnn._registry import to_config
 from xpcnn.optim.adaptive import Adadelta, Adagrad, Adam, AdamW, RMSprop
 from xpcnn.optim.optimizer import Optimizer
+from xpcnn.optim.plateau import ReduceLROnPlateau
 from xpcnn.optim.schedules import (
     CosineAnnealingLR,
     ExponentialLR,
     MultiStepLR,
     OneCycleLR,
-    ReduceLROnPlateau,
     Schedule,
     StepLR,
     Warmup,

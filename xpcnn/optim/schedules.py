@@ -128,7 +128,7 @@ class CosineAnnealingLR(Schedule):
     It rises again in the following `T_max` epochs (Loshchilov & Hutter, 2017).
     """
 
-    def __init__(self, T_max: int, eta_min: float = 0.0) -> None:  # noqa: N803 (PyTorch's name)
+    def __init__(self, T_max: int, eta_min: float = 0.0) -> None:
         self.T_max = self._count("T_max", T_max)
         self.eta_min = self._number("eta_min", eta_min)
 
@@ -218,128 +218,6 @@ class OneCycleLR(Schedule):
             phases = phases[1:]
         stop, first, final = phases[0]
         return blend(first, final, (step - start) / (stop - start) if stop != start else 1.0)
-
-
-class ReduceLROnPlateau(Schedule):
-    """Multiply by `factor` when a monitored value has not improved for `patience` epochs.
-
-    Whoever trains calls :meth:`observe` after every epoch.
-
-    Parameters
-    ----------
-    mode : "min" or "max"
-        Whether smaller or larger values are better.
-    factor : float
-        Below 1.
-    patience : int
-        Epochs without improvement that are tolerated.
-    threshold : float
-        What counts as an improvement.
-    threshold_mode : "rel" or "abs"
-        Whether `threshold` is a share of the best value or a difference.
-    cooldown : int
-        Epochs after a reduction in which nothing is counted.
-    min_lr : float
-        The learning rate never falls below it.
-    eps : float
-        A reduction by no more than this is left out.
-    monitor : str
-        Which value of the training log is observed.
-
-    Raises
-    ------
-    ValueError
-        If a setting is out of range.
-    """
-
-    def __init__(
-        self,
-        mode: str = "min",
-        factor: float = 0.1,
-        patience: int = 10,
-        threshold: float = 1e-4,
-        threshold_mode: str = "rel",
-        cooldown: int = 0,
-        min_lr: float = 0.0,
-        eps: float = 1e-8,
-        monitor: str = "val_loss",
-    ) -> None:
-        if mode not in ("min", "max"):
-            raise choice_error("ReduceLROnPlateau", "mode", mode, ("min", "max"))
-        if threshold_mode not in ("rel", "abs"):
-            raise choice_error(
-                "ReduceLROnPlateau", "threshold_mode", threshold_mode, ("rel", "abs")
-            )
-        self.mode = mode
-        self.factor = self._number("factor", factor)
-        if self.factor >= 1.0:
-            raise ValueError(f"ReduceLROnPlateau: factor must be below 1, got {factor!r}")
-        self.patience = self._count("patience", patience, least=0)
-        self.threshold = self._number("threshold", threshold)
-        self.threshold_mode = threshold_mode
-        self.cooldown = self._count("cooldown", cooldown, least=0)
-        self.min_lr = self._number("min_lr", min_lr)
-        self.eps = self._number("eps", eps)
-        self.monitor = str(monitor)
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget all values observed."""
-        self.best: float | None = None
-        self.bad_epochs = 0
-        self.cooldown_left = 0
-        self.reductions = 0
-
-    def observe(self, value: float) -> None:
-        """Take note of the monitored value of an epoch."""
-        value = float(value)
-        if self._is_better(value):
-            self.best = value
-            self.bad_epochs = 0
-        else:
-            self.bad_epochs += 1
-        if self.cooldown_left > 0:
-            self.cooldown_left -= 1
-            self.bad_epochs = 0
-        if self.bad_epochs > self.patience:
-            self.reductions += 1
-            self.cooldown_left = self.cooldown
-            self.bad_epochs = 0
-
-    def _is_better(self, value: float) -> bool:
-        sign = 1.0 if self.mode == "max" else -1.0
-        if self.best is None:
-            return sign * value > -math.inf  # never for NaN
-        if self.threshold_mode == "abs":
-            return sign * value > sign * (self.best + sign * self.threshold)
-        return sign * value > sign * (self.best * (1.0 + sign * self.threshold))
-
-    def lr(self, base_lr: float, *, epoch: int, step: int) -> float:
-        """Return the learning rate after the reductions so far."""
-        for _ in range(self.reductions):
-            reduced = max(base_lr * self.factor, self.min_lr)
-            if base_lr - reduced <= self.eps:
-                break
-            base_lr = reduced
-        return base_lr
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what was observed, as JSON has it."""
-        names = ("best", "bad_epochs", "cooldown_left", "reductions")
-        return {name: getattr(self, name) for name in names}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` returned."""
-        super().load_state_dict(state)
-        best = state["best"]
-        if best is not None and (isinstance(best, bool) or not isinstance(best, (int, float))):
-            raise ValueError(f"ReduceLROnPlateau: best must be a number or null, got {best!r:.80}")
-        counts = {name: state[name] for name in state if name != "best"}
-        for name, value in counts.items():
-            self._count(name, value, least=0)
-        self.best = None if best is None else float(best)
-        for name, value in counts.items():
-            setattr(self, name, value)
 
 
 class Warmup(Schedule):

@@ -1,9 +1,4 @@
-"""Metrics: how good predictions are, as functions and as streaming objects.
-
-Predictions are scores (N, C, d1, ...), the highest of which is the predicted class; or predicted
-classes themselves, integers (N, d1, ...). Targets are integer labels (N, d1, ...), or one-hot or
-soft (N, C, d1, ...), where the highest share is the class.
-"""
+"""Metrics that collect batch after batch on the device."""
 
 from __future__ import annotations
 
@@ -13,30 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from xpcnn import _registry, _xp
+from xpcnn import _xp
 from xpcnn import functional as F
-from xpcnn._registry import Configurable, to_config
+from xpcnn._registry import Configurable
 from xpcnn._xp import Array
 from xpcnn.errors import choice_error
-
-__all__ = [
-    "Accuracy",
-    "ConfusionMatrix",
-    "F1Score",
-    "Metric",
-    "Precision",
-    "Recall",
-    "TopKAccuracy",
-    "accuracy",
-    "confusion_matrix",
-    "f1_score",
-    "from_config",
-    "get",
-    "precision",
-    "recall",
-    "to_config",
-    "top_k_accuracy",
-]
 
 AVERAGES = ("macro", "micro", "weighted", None)
 
@@ -225,23 +201,7 @@ class ConfusionMatrix(Metric):
 
 
 class _PerClass(ConfusionMatrix):
-    """A ratio of counts for each class, and its average.
-
-    Parameters
-    ----------
-    average : "macro", "micro", "weighted" or None
-        Mean over the classes that occur in targets or predictions, ratio of the total counts, mean
-        weighted by how often a class is the target, or one number for each class.
-    num_classes : int, optional
-        Needed only if predictions are classes, not scores.
-    zero_division : float
-        Value of a ratio whose denominator is 0.
-
-    Raises
-    ------
-    ValueError
-        If `average` is none of these.
-    """
+    """A ratio of counts for each class, and its average."""
 
     def __init__(
         self,
@@ -282,9 +242,32 @@ class _PerClass(ConfusionMatrix):
 
 
 class Precision(_PerClass):
-    """Share of the predictions of a class that are right."""
+    """Share of the predictions of a class that are right.
 
-    __doc__ = f"{__doc__}\n{(_PerClass.__doc__ or '').partition(chr(10))[2]}"
+    Parameters
+    ----------
+    average : "macro", "micro", "weighted" or None
+        Mean over the classes that occur in targets or predictions, ratio of the total counts, mean
+        weighted by how often a class is the target, or one number for each class.
+    num_classes : int, optional
+        Needed only if predictions are classes, not scores.
+    zero_division : float
+        Value of a ratio whose denominator is 0.
+
+    Raises
+    ------
+    ValueError
+        If `average` is none of these.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> metric = Precision(average=None, num_classes=2)
+    >>> metric.update(np.array([0, 1, 1]), np.array([0, 0, 1]))
+    >>> metric.result()
+    array([1. , 0.5])
+    """
+
     name = "precision"
 
     def _ratio(
@@ -294,9 +277,8 @@ class Precision(_PerClass):
 
 
 class Recall(_PerClass):
-    """Share of the places of a class that are found."""
+    """Share of the places of a class that are found; settings as for :class:`Precision`."""
 
-    __doc__ = f"{__doc__}\n{(_PerClass.__doc__ or '').partition(chr(10))[2]}"
     name = "recall"
 
     def _ratio(
@@ -306,126 +288,14 @@ class Recall(_PerClass):
 
 
 class F1Score(_PerClass):
-    """Harmonic mean of precision and recall."""
+    """Harmonic mean of precision and recall; settings as for :class:`Precision`."""
 
-    __doc__ = f"{__doc__}\n{(_PerClass.__doc__ or '').partition(chr(10))[2]}"
     name = "f1_score"
 
     def _ratio(
         self, right: np.ndarray, predicted: np.ndarray, actual: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         return 2 * right, predicted + actual
-
-
-# -- Functions -------------------------------------------------------------------------------------
-
-
-def accuracy(prediction: Array, target: Array, *, threshold: float = 0.0) -> float:
-    """Return the share of places that are right; see :class:`Accuracy`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> accuracy(np.array([[0.1, 0.9], [0.8, 0.2]]), np.array([1, 1]))
-    0.5
-    """
-    return float(Accuracy(threshold)._once(prediction, target))
-
-
-def top_k_accuracy(prediction: Array, target: Array, *, k: int = 5) -> float:
-    """Return the share of places with the target among the `k` highest scores."""
-    return float(TopKAccuracy(k)._once(prediction, target))
-
-
-def confusion_matrix(
-    prediction: Array, target: Array, *, num_classes: int | None = None
-) -> np.ndarray:
-    """Return how often each class (row) was predicted as each class (column), as (C, C).
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> confusion_matrix(np.array([0, 1, 1]), np.array([0, 0, 1]), num_classes=2)
-    array([[1, 1],
-           [0, 1]])
-    """
-    matrix = ConfusionMatrix(num_classes)
-    matrix.update(prediction, target)
-    return np.asarray(matrix.result())
-
-
-def precision(
-    prediction: Array,
-    target: Array,
-    *,
-    average: str | None = "macro",
-    num_classes: int | None = None,
-    zero_division: float = 0.0,
-) -> Any:
-    """Return the share of the predictions of a class that are right; see :class:`Precision`."""
-    return Precision(average, num_classes, zero_division)._once(prediction, target)
-
-
-def recall(
-    prediction: Array,
-    target: Array,
-    *,
-    average: str | None = "macro",
-    num_classes: int | None = None,
-    zero_division: float = 0.0,
-) -> Any:
-    """Return the share of the places of a class that are found; see :class:`Recall`."""
-    return Recall(average, num_classes, zero_division)._once(prediction, target)
-
-
-def f1_score(
-    prediction: Array,
-    target: Array,
-    *,
-    average: str | None = "macro",
-    num_classes: int | None = None,
-    zero_division: float = 0.0,
-) -> Any:
-    """Return the harmonic mean of precision and recall; see :class:`F1Score`."""
-    return F1Score(average, num_classes, zero_division)._once(prediction, target)
-
-
-# -- By name ---------------------------------------------------------------------------------------
-
-_NAMES: dict[str, type[Metric]] = {
-    "accuracy": Accuracy,
-    "top_k_accuracy": TopKAccuracy,
-    "precision": Precision,
-    "recall": Recall,
-    "f1_score": F1Score,
-    "confusion_matrix": ConfusionMatrix,
-}
-_CLASSES: dict[str, type[Metric]] = {cls.__name__: cls for cls in _NAMES.values()}
-
-
-def get(metric: str | Metric) -> Metric:
-    """Return the metric of that name with its defaults; an object is returned as it is.
-
-    Raises
-    ------
-    ValueError
-        If there is no metric of that name.
-    """
-    return _registry.get(metric, Metric, _NAMES, "metric")
-
-
-def from_config(description: Any) -> Metric:
-    """Make the metric that :func:`to_config` described.
-
-    Raises
-    ------
-    ValueError
-        If the class is none of this module, or its arguments do not fit.
-    """
-    return _registry.from_config(description, _CLASSES, "metric")
-
-
-# -- Shapes ----------------------------------------------------------------------------------------
 
 
 def _namespace(prediction: Array, target: Array, who: str) -> ModuleType:

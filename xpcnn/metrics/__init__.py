@@ -1,0 +1,81 @@
+"""Metrics: how good predictions are, as functions and as streaming objects.
+
+Predictions are scores (N, C, d1, ...), the highest of which is the predicted class; or predicted
+classes themselves, integers (N, d1, ...). Targets are integer labels (N, d1, ...), or one-hot or
+soft (N, C, d1, ...), where the highest share is the class.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xpcnn import _registry
+from xpcnn._registry import to_config
+from xpcnn.metrics.functions import (
+    accuracy,
+    confusion_matrix,
+    f1_score,
+    precision,
+    recall,
+    top_k_accuracy,
+)
+from xpcnn.metrics.streaming import (
+    Accuracy,
+    ConfusionMatrix,
+    F1Score,
+    Metric,
+    Precision,
+    Recall,
+    TopKAccuracy,
+)
+
+__all__ = [
+    "Accuracy",
+    "ConfusionMatrix",
+    "F1Score",
+    "Metric",
+    "Precision",
+    "Recall",
+    "TopKAccuracy",
+    "accuracy",
+    "confusion_matrix",
+    "f1_score",
+    "from_config",
+    "get",
+    "precision",
+    "recall",
+    "to_config",
+    "top_k_accuracy",
+]
+
+_NAMES: dict[str, type[Metric]] = {
+    "accuracy": Accuracy,
+    "top_k_accuracy": TopKAccuracy,
+    "precision": Precision,
+    "recall": Recall,
+    "f1_score": F1Score,
+    "confusion_matrix": ConfusionMatrix,
+}
+_CLASSES: dict[str, type[Metric]] = {cls.__name__: cls for cls in _NAMES.values()}
+
+
+def get(metric: str | Metric) -> Metric:
+    """Return the metric of that name with its defaults; an object is returned as it is.
+
+    Raises
+    ------
+    ValueError
+        If there is no metric of that name.
+    """
+    return _registry.get(metric, Metric, _NAMES, "metric")
+
+
+def from_config(description: Any) -> Metric:
+    """Make the metric that :func:`to_config` described.
+
+    Raises
+    ------
+    ValueError
+        If the class is none of this module, or its arguments do not fit.
+    """
+    return _registry.from_config(description, _CLASSES, "metric")

@@ -1,0 +1,87 @@
+"""Metrics of one batch, as functions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from xpcnn._xp import Array
+from xpcnn.metrics.streaming import (
+    Accuracy,
+    ConfusionMatrix,
+    F1Score,
+    Precision,
+    Recall,
+    TopKAccuracy,
+)
+
+
+def accuracy(prediction: Array, target: Array, *, threshold: float = 0.0) -> float:
+    """Return the share of places that are right; see :class:`Accuracy`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> accuracy(np.array([[0.1, 0.9], [0.8, 0.2]]), np.array([1, 1]))
+    0.5
+    """
+    return float(Accuracy(threshold)._once(prediction, target))
+
+
+def top_k_accuracy(prediction: Array, target: Array, *, k: int = 5) -> float:
+    """Return the share of places with the target among the `k` highest scores."""
+    return float(TopKAccuracy(k)._once(prediction, target))
+
+
+def confusion_matrix(
+    prediction: Array, target: Array, *, num_classes: int | None = None
+) -> np.ndarray:
+    """Return how often each class (row) was predicted as each class (column), as (C, C).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> confusion_matrix(np.array([0, 1, 1]), np.array([0, 0, 1]), num_classes=2)
+    array([[1, 1],
+           [0, 1]])
+    """
+    matrix = ConfusionMatrix(num_classes)
+    matrix.update(prediction, target)
+    return np.asarray(matrix.result())
+
+
+def precision(
+    prediction: Array,
+    target: Array,
+    *,
+    average: str | None = "macro",
+    num_classes: int | None = None,
+    zero_division: float = 0.0,
+) -> Any:
+    """Return the share of the predictions of a class that are right; see :class:`Precision`."""
+    return Precision(average, num_classes, zero_division)._once(prediction, target)
+
+
+def recall(
+    prediction: Array,
+    target: Array,
+    *,
+    average: str | None = "macro",
+    num_classes: int | None = None,
+    zero_division: float = 0.0,
+) -> Any:
+    """Return the share of the places of a class that are found; see :class:`Recall`."""
+    return Recall(average, num_classes, zero_division)._once(prediction, target)
+
+
+def f1_score(
+    prediction: Array,
+    target: Array,
+    *,
+    average: str | None = "macro",
+    num_classes: int | None = None,
+    zero_division: float = 0.0,
+) -> Any:
+    """Return the harmonic mean of precision and recall; see :class:`F1Score`."""
+    return F1Score(average, num_classes, zero_division)._once(prediction, target)
