@@ -1,0 +1,243 @@
+"""The classifier of the one-dimensional sprint; public through ``conv1d``."""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from xpcnn import _xp
+from xpcnn._xp import Array
+from xpcnn.device import Device
+from xpcnn.scratch._batches import GetMiniBatch
+from xpcnn.scratch._conv1d import Conv1d, MaxPooling1D, get_output_size
+from xpcnn.scratch._layers import Affine, Flatten, ReLU
+from xpcnn.scratch._losses import SoftmaxWithLoss
+from xpcnn.scratch._network import Network, check_param
+from xpcnn.scratch._optimizers import SGD, AdaGrad, Adam, make_optimizer
+from xpcnn.scratch._shared import (
+    as_array,
+    as_floats,
+    batch_slices,
+    class_labels,
+    count_correct,
+    legacy_normal,
+)
+
+OPTIMIZERS = {"sgd": SGD, "adagrad": AdaGrad, "adam": Adam}
+
+
+class Net1d(Network):
+    """Convolution, ReLU, max pooling, then affine layers with ReLU between them."""
+
+    def __init__(
+        self,
+        input_shape: Sequence[int],
+        conv: Mapping[str, int],
+        pool: Mapping[str, int],
+        nodes: Sequence[int],
+        weight_init_std: float,
+        device: Device,
+        dtype: str,
+    ) -> None:
+        super().__init__(device, dtype)
+        self.weight_init_std = weight_init_std
+        channels, length = input_shape
+        filters, filter_size = conv["filter_num"], conv["filter_size"]
+        length = get_output_size(length, filter_size, conv["stride"], conv["pad"])
+        length = get_output_size(length, pool["pool_size"], pool["stride"], pool["pad"])
+        w, b = self._weights(1, (filters, channels, filter_size), filters)
+        self.layers: OrderedDict[str, Any] = OrderedDict(
+            Conv1=self._own(Conv1d(w, b, conv["stride"], conv["pad"]), 1),
+            ReLU1=ReLU(),
+            Pool1=MaxPooling1D(pool["pool_size"], pool["stride"], pool["pad"]),
+            Flatten1=Flatten(),
+        )
+        widths = (filters * length, *nodes)
+        for number, shape in enumerate(pairwise(widths), start=1):
+            w, b = self._weights(number + 1, shape, shape[1])
+            if number > 1:
+                self.layers[f"ReLU{number}"] = ReLU()
+            self.layers[f"Affine{number}"] = self._own(Affine(w, b), number + 1)
+        self.last_layer = SoftmaxWithLoss()
+
+    def _weights(self, number: int, shape: Sequence[int], n_out: int) -> tuple[Array, Array]:
+        w = self._new_param(f"W{number}", self.weight_init_std * legacy_normal(*shape))
+        return w, self._new_param(f"b{number}", np.zeros(n_out))
+
+
+class Scratch1dCNNClassifier:
+    """A classifier of signals: one convolution, max pooling and fully connected layers.
+
+    Parameters
+    ----------
+    conv_param : dict
+        ``filter_num`` (30), ``filter_size`` (5), ``pad`` (0) and ``stride`` (1).
+    pool_param : dict
+        ``pool_size`` (2), ``pad`` (0) and ``stride`` (2).
+    n_epochs, batch_size : int
+    optimizer : {"sgd", "adagrad", "adam"}, class or object
+        Anything with ``update(params, grads)``.
+    optimizer_param : dict
+        Arguments of the optimizer, such as ``{"lr": 0.001}``.
+    layer_nodes : int or sequence of int
+        Widths of the fully connected layers. One output for each class is added, unless the last
+        number is that already.
+    weight_init_std : float
+        Standard deviation of the initial weights; biases start from zero.
+    verbose : bool
+        Whether to print a line after each epoch.
+
+    Attributes
+    ----------
+    train_loss_list, train_acc_list : list of float
+        One entry for each epoch: the mean over its batches, each taken before its update.
+    val_loss_list, val_acc_list : list of float
+        The same of the validation data, at the end of each epoch.
+    params : dict of str to array
+        ``W1``, ``b1`` (convolution), ``W2``, ``b2``, ... (affine), once `fit` was called.
+    layers : OrderedDict
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.conv1d import Scratch1dCNNClassifier
+    >>> np.random.seed(0)
+    >>> x = np.random.rand(40, 1, 20)
+    >>> y = (x[:, 0, :10].mean(axis=1) > x[:, 0, 10:].mean(axis=1)).astype(int)
+    >>> model = Scratch1dCNNClassifier(
+    ...     conv_param={"filter_num": 4}, n_epochs=5, batch_size=10, layer_nodes=8
+    ... )
+    >>> model.fit(x, y).predict(x).shape
+    (40,)
+    """
+
+    def __init__(
+        self,
+        conv_param: Mapping[str, int] | None = None,
+        pool_param: Mapping[str, int] | None = None,
+        n_epochs: int = 10,
+        batch_size: int = 100,
+        optimizer: Any = "adam",
+        optimizer_param: Mapping[str, Any] | None = None,
+        layer_nodes: int | Sequence[int] = 100,
+        weight_init_std: float = 0.01,
+        verbose: bool = False,
+    ) -> None:
+        who = type(self).__name__
+        conv = {"filter_num": 30, "filter_size": 5, "pad": 0, "stride": 1}
+        pool = {"pool_size": 2, "pad": 0, "stride": 2}
+        self.conv_param = check_param(conv_param, conv, f"{who} conv_param")
+        self.pool_param = check_param(pool_param, pool, f"{who} pool_param")
+        self.n_epochs = n_epochs
+        self.batch_size = batch_size
+        self.optimizer = make_optimizer(optimizer, optimizer_param, OPTIMIZERS, who)
+        self.layer_nodes = (layer_nodes,) if isinstance(layer_nodes, int) else tuple(layer_nodes)
+        self.weight_init_std = weight_init_std
+        self.verbose = verbose
+        self.network: Net1d | None = None
+        self._clear_history()
+
+    def fit(
+        self, x_train: Array, y_train: Any, x_val: Array | None = None, y_val: Any = None
+    ) -> Scratch1dCNNClassifier:
+        """Train from new weights.
+
+        Parameters
+        ----------
+        x_train, x_val : array of shape (N, C, L), or (N, L) for one channel
+        y_train, y_val : array
+            Integer labels (N,), or one-hot rows (N, K).
+
+        Returns
+        -------
+        Scratch1dCNNClassifier
+            Itself.
+        """
+        x_train, labels = _signals(x_train), class_labels(y_train)
+        width = as_array(y_train).shape[-1] if as_array(y_train).ndim == 2 else 0
+        n_classes = max(int(labels.max()) + 1, width)
+        nodes = self.layer_nodes
+        nodes = nodes if nodes and nodes[-1] == n_classes else (*nodes, n_classes)
+        self.network = Net1d(
+            x_train.shape[1:],
+            self.conv_param,
+            self.pool_param,
+            nodes,
+            self.weight_init_std,
+            Device.of(x_train),
+            _xp.dtype_name(x_train),
+        )
+        self.params, self.layers = self.network.params, self.network.layers
+        optimizer = copy.deepcopy(self.optimizer)
+        self._clear_history()
+        for epoch in range(1, self.n_epochs + 1):
+            loss, accuracy = self._epoch(self.network, optimizer, x_train, labels)
+            self.train_loss_list.append(loss)
+            self.train_acc_list.append(accuracy)
+            line = f"epoch {epoch}/{self.n_epochs}: loss {loss:.4f}, accuracy {accuracy:.4f}"
+            if x_val is not None:
+                loss, accuracy = self.evaluate(x_val, y_val)
+                self.val_loss_list.append(loss)
+                self.val_acc_list.append(accuracy)
+                line += f", validation loss {loss:.4f}, accuracy {accuracy:.4f}"
+            if self.verbose:
+                print(line)
+        return self
+
+    def predict(self, x: Array) -> Array:
+        """Return the class of every signal: integers (N,)."""
+        scores = self.decision_function(x)
+        return _xp.namespace(scores).argmax(scores, axis=1)
+
+    def decision_function(self, x: Array) -> Array:
+        """Return the scores before the softmax: (N, K)."""
+        network = self._fitted("decision_function")
+        x = _signals(x)
+        parts = [network.predict(x[p, ...]) for p in batch_slices(x.shape[0], self.batch_size)]
+        return parts[0] if len(parts) == 1 else _xp.namespace(*parts).concat(parts, axis=0)
+
+    def evaluate(self, x: Array, y: Any) -> tuple[float, float]:
+        """Return the mean loss and the accuracy on signals and their labels."""
+        scores, labels = self.decision_function(x), class_labels(y)
+        loss = SoftmaxWithLoss().forward(scores, labels)
+        return float(loss), count_correct(scores, labels) / scores.shape[0]
+
+    def _epoch(
+        self, network: Net1d, optimizer: Any, x: Array, labels: np.ndarray
+    ) -> tuple[float, float]:
+        loss, right = 0.0, 0
+        for x_batch, t_batch in GetMiniBatch(x, labels, self.batch_size, seed=None):
+            grads = network.gradient(x_batch, t_batch)
+            loss += float(network.last_layer.loss) * len(t_batch)
+            right += count_correct(network.last_layer.y, t_batch)
+            optimizer.update(network.params, grads)
+        return loss / len(labels), right / len(labels)
+
+    def _fitted(self, method: str) -> Net1d:
+        if self.network is None:
+            raise RuntimeError(f"{type(self).__name__}.{method}: call fit(x_train, y_train) first")
+        return self.network
+
+    def _clear_history(self) -> None:
+        self.train_loss_list: list[float] = []
+        self.train_acc_list: list[float] = []
+        self.val_loss_list: list[float] = []
+        self.val_acc_list: list[float] = []
+
+
+def _signals(x: Any) -> Array:
+    """Return signals as floats of shape (N, C, L)."""
+    x = as_array(x)
+    if x.ndim == 2:
+        x = x[:, None, :]
+    if x.ndim != 3:
+        raise ValueError(
+            f"Scratch1dCNNClassifier: expected signals (N, C, L) or (N, L), got shape "
+            f"{tuple(x.shape)}; reshape images with x.reshape(len(x), 1, -1)"
+        )
+    return as_floats("Scratch1dCNNClassifier", x)[0]

@@ -1,0 +1,213 @@
+"""The two networks of the two-dimensional course; public through ``deep_conv_net``."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from math import prod, sqrt
+from typing import Any
+
+import numpy as np
+
+from xpcnn import _xp
+from xpcnn._xp import Array
+from xpcnn.device import Device
+from xpcnn.scratch._layers import Affine, Convolution, MaxPooling, ReLU
+from xpcnn.scratch._losses import MeanSquaredLoss, SoftmaxWithLoss
+from xpcnn.scratch._network import Network, check_param, size_after
+from xpcnn.scratch._norm_dropout import BatchNormalization, Dropout
+from xpcnn.scratch._shared import legacy_normal
+
+CONV_3X3 = {"filter_size": 3, "pad": 1, "stride": 1}
+DEEP_DEFAULTS = (
+    {"filter_num": 16, **CONV_3X3},
+    {"filter_num": 16, **CONV_3X3},
+    {"filter_num": 32, **CONV_3X3},
+    {"filter_num": 32, **CONV_3X3, "pad": 2},
+    {"filter_num": 64, **CONV_3X3},
+    {"filter_num": 64, **CONV_3X3},
+)
+
+
+class SimpleConvNet(Network):
+    """Convolution, pooling, dropout, batch normalisation, mean squared loss, weight decay.
+
+    Convolution, ReLU, max pooling, dropout 0.15, affine, batch normalisation, ReLU, affine; the
+    loss is the mean squared one plus ``weight_decay_lambda / 2`` times the sum of squares of
+    ``W1``, ``W2`` and ``W3``.
+
+    Parameters
+    ----------
+    input_dim : (int, int, int)
+        Channels, height and width of an image.
+    conv_param : dict
+        ``filter_num``, ``filter_size``, ``pad`` and ``stride`` of the convolution.
+    pool_param : dict
+        ``pool_size``, ``pad`` and ``stride`` of the pooling.
+    hidden_size, output_size : int
+        Outputs of the first affine layer, and the number of classes.
+    weight_init_std : float
+        Standard deviation of the initial weights; biases start from zero.
+    weight_decay_lambda : float
+    device : str or Device
+        Where the weights lie; images are moved there.
+    dtype : str
+        Of the weights.
+
+    Attributes
+    ----------
+    params : dict of str to array
+        ``W1``, ``b1`` (convolution), ``W2``, ``b2``, ``W3``, ``b3`` (affine), and ``gamma1``,
+        ``beta1`` (batch normalisation).
+    layers : OrderedDict
+        ``Conv1``, ``ReLU1``, ``Pool1``, ``Drop1``, ``Affine1``, ``BatchNorm1``, ``ReLU2``,
+        ``Affine2``.
+    last_layer : MeanSquaredLoss
+    """
+
+    takes_flag = (Dropout, BatchNormalization)
+
+    def __init__(
+        self,
+        input_dim: Sequence[int] = (1, 28, 28),
+        conv_param: Mapping[str, int] | None = None,
+        pool_param: Mapping[str, int] | None = None,
+        hidden_size: int = 100,
+        output_size: int = 15,
+        weight_init_std: float = 0.025,
+        weight_decay_lambda: float = 0.015,
+        *,
+        device: str | Device = "cpu",
+        dtype: str = "float64",
+    ) -> None:
+        super().__init__(device, dtype)
+        self.weight_decay_lambda = weight_decay_lambda
+        who = "SimpleConvNet"
+        defaults = {"filter_num": 30, "filter_size": 5, "pad": 0, "stride": 1}
+        conv = check_param(conv_param, defaults, f"{who} conv_param")
+        pool = check_param(pool_param, {"pool_size": 2, "pad": 0, "stride": 2}, f"{who} pool_param")
+        channels, *size = input_dim
+        filters, filter_size = conv["filter_num"], conv["filter_size"]
+        out = size_after(tuple(size), filter_size, conv["stride"], conv["pad"], who)
+        out = size_after(out, pool["pool_size"], pool["stride"], pool["pad"], who)
+        shapes = (
+            (filters, channels, filter_size, filter_size),
+            (filters * prod(out), hidden_size),
+            (hidden_size, output_size),
+        )
+        for number, shape in enumerate(shapes, start=1):
+            self._new_param(f"W{number}", weight_init_std * legacy_normal(*shape))
+            self._new_param(f"b{number}", np.zeros(shape[0] if number == 1 else shape[1]))
+        self._new_param("gamma1", np.ones(hidden_size))
+        self._new_param("beta1", np.zeros(hidden_size))
+        self.layers = self._make_layers(conv, pool)
+        self.last_layer = MeanSquaredLoss()
+
+    def _make_layers(
+        self, conv: Mapping[str, int], pool: Mapping[str, int]
+    ) -> OrderedDict[str, Any]:
+        p = self.params
+        conv1 = Convolution(p["W1"], p["b1"], conv["stride"], conv["pad"])
+        norm1 = BatchNormalization(p["gamma1"], p["beta1"])
+        return OrderedDict(
+            Conv1=self._own(conv1, 1),
+            ReLU1=ReLU(),
+            Pool1=MaxPooling(pool["pool_size"], pool["pool_size"], pool["stride"], pool["pad"]),
+            Drop1=Dropout(0.15),
+            Affine1=self._own(Affine(p["W2"], p["b2"]), 2),
+            BatchNorm1=self._own(norm1, 1, ("gamma", "beta")),
+            ReLU2=ReLU(),
+            Affine2=self._own(Affine(p["W3"], p["b3"]), 3),
+        )
+
+    def loss(self, x: Array, t: Any) -> Any:
+        """Return the loss of a training forward, weight decay included."""
+        decay = 0.0
+        for key in ("W1", "W2", "W3"):
+            w = self.params[key]
+            decay = decay + _xp.namespace(w).sum(w * w, dtype=w.dtype)
+        return super().loss(x, t) + 0.5 * self.weight_decay_lambda * decay
+
+    def gradient(self, x: Array, t: Any) -> dict[str, Array]:
+        """Return the gradient of the loss for every entry of ``params``."""
+        grads = super().gradient(x, t)
+        for key in ("W1", "W2", "W3"):
+            grads[key] = grads[key] + self.weight_decay_lambda * self.params[key]
+        return grads
+
+
+class DeepConvNet(Network):
+    """Six convolutions and two affine layers, after Saitoh (2016), chapter 8.
+
+    Three times (convolution, ReLU, convolution, ReLU, 2 x 2 max pooling), then affine, ReLU,
+    dropout 0.5, affine, dropout 0.5, softmax cross-entropy. Initial weights after He et al.
+    (2015): N(0, 2 / fan-in).
+
+    Parameters
+    ----------
+    input_dim : (int, int, int)
+        Channels, height and width of an image.
+    conv_param_1, conv_param_2, conv_param_3, conv_param_4, conv_param_5, conv_param_6 : dict
+        ``filter_num`` (16, 16, 32, 32, 64, 64), ``filter_size`` (3), ``pad`` (1, and 2 in the
+        fourth) and ``stride`` (1) of the convolutions.
+    hidden_size, output_size : int
+        Outputs of the first affine layer, and the number of classes.
+    device : str or Device
+        Where the weights lie; images are moved there.
+    dtype : str
+        Of the weights.
+
+    Attributes
+    ----------
+    params : dict of str to array
+        ``W1``, ``b1`` to ``W8``, ``b8``.
+    layers : list
+    last_layer : SoftmaxWithLoss
+    """
+
+    takes_flag = (Dropout,)
+
+    def __init__(
+        self,
+        input_dim: Sequence[int] = (1, 28, 28),
+        conv_param_1: Mapping[str, int] | None = None,
+        conv_param_2: Mapping[str, int] | None = None,
+        conv_param_3: Mapping[str, int] | None = None,
+        conv_param_4: Mapping[str, int] | None = None,
+        conv_param_5: Mapping[str, int] | None = None,
+        conv_param_6: Mapping[str, int] | None = None,
+        hidden_size: int = 50,
+        output_size: int = 10,
+        *,
+        device: str | Device = "cpu",
+        dtype: str = "float64",
+    ) -> None:
+        super().__init__(device, dtype)
+        given = (
+            conv_param_1, conv_param_2, conv_param_3, conv_param_4, conv_param_5, conv_param_6
+        )  # fmt: skip
+        self.layers: list[Any] = []
+        channels, *size = input_dim
+        out = tuple(size)
+        for number, (param, defaults) in enumerate(zip(given, DEEP_DEFAULTS, strict=True), 1):
+            conv = check_param(param, defaults, f"DeepConvNet conv_param_{number}")
+            f, stride, pad = conv["filter_size"], conv["stride"], conv["pad"]
+            w, b = self._he_params(number, (conv["filter_num"], channels, f, f))
+            self.layers += [self._own(Convolution(w, b, stride, pad), number), ReLU()]
+            channels = conv["filter_num"]
+            out = size_after(out, f, stride, pad, "DeepConvNet")
+            if number % 2 == 0:
+                self.layers.append(MaxPooling(pool_h=2, pool_w=2, stride=2))
+                out = size_after(out, 2, 2, 0, "DeepConvNet")
+        w, b = self._he_params(7, (channels * prod(out), hidden_size))
+        self.layers += [self._own(Affine(w, b), 7), ReLU(), Dropout(0.5)]
+        w, b = self._he_params(8, (hidden_size, output_size))
+        self.layers += [self._own(Affine(w, b), 8), Dropout(0.5)]
+        self.last_layer = SoftmaxWithLoss()
+
+    def _he_params(self, number: int, shape: tuple[int, ...]) -> tuple[Array, Array]:
+        """Make weights (FN, C, FH, FW) or (D, M) and zero biases, and put them into params."""
+        is_conv = len(shape) == 4
+        fan_in = prod(shape[1:]) if is_conv else shape[0]
+        w = self._new_param(f"W{number}", sqrt(2.0 / fan_in) * legacy_normal(*shape))
+        return w, self._new_param(f"b{number}", np.zeros(shape[0] if is_conv else shape[1]))

@@ -1,0 +1,165 @@
+"""What the courses' networks have in common: layers, loss, accuracy and gradients by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from os import PathLike
+from typing import Any, ClassVar
+
+import numpy as np
+
+from xpcnn import _xp
+from xpcnn._xp import Array
+from xpcnn.device import Device, resolve
+from xpcnn.errors import ModelFileError
+from xpcnn.scratch._layers import Affine, Convolution
+from xpcnn.scratch._shared import batch_slices, class_labels, count_correct, numerical_gradient
+from xpcnn.window import Ints, Window
+
+GRADIENTS = {"W": "dW", "b": "db", "gamma": "dgamma", "beta": "dbeta"}
+
+
+class Network:
+    """Layers in a row, whose weights are the entries of the dict ``params``.
+
+    Before every forward the layers are handed the arrays that are in ``params`` at that moment.
+    So an update written into the arrays is seen, and one that replaces entries of the dict, too.
+    """
+
+    takes_flag: ClassVar[tuple[type[Any], ...]] = ()
+    """Layers whose forward takes ``train_flg``."""
+
+    last_layer: Any
+
+    def __init__(self, device: str | Device, dtype: str) -> None:
+        self._device = resolve(device)
+        self._dtype = dtype
+        self.params: dict[str, Array] = {}
+        self._owners: list[tuple[Any, str, str]] = []
+
+    def _new_param(self, key: str, value: np.ndarray) -> Array:
+        self.params[key] = self._device.asarray(value, self._dtype)
+        return self.params[key]
+
+    def _own(self, layer: Any, number: int, names: Iterable[str] = ("W", "b")) -> Any:
+        """Note that a layer holds the parameters called ``W<number>`` and so on."""
+        self._owners += [(layer, name, f"{name}{number}") for name in names]
+        return layer
+
+    def _layer_list(self) -> list[Any]:
+        layers: Any = self.layers  # type: ignore[attr-defined]
+        return list(layers.values()) if isinstance(layers, Mapping) else list(layers)
+
+    def _hand_out(self) -> None:
+        for layer, name, key in self._owners:
+            setattr(layer, name, self.params[key])
+
+    def _move(self, x: Any) -> Array:
+        """Bring images to where the weights are."""
+        return Device.of(next(iter(self.params.values()))).asarray(x)
+
+    def predict(self, x: Array, train_flg: bool = False) -> Array:
+        """Return the scores (N, K) of images (N, C, H, W)."""
+        self._hand_out()
+        x = self._move(x)
+        for layer in self._layer_list():
+            x = (
+                layer.forward(x, train_flg)
+                if isinstance(layer, self.takes_flag)
+                else layer.forward(x)
+            )
+        return x
+
+    def loss(self, x: Array, t: Any) -> Any:
+        """Return the loss of a training forward; `t` are integer labels or one-hot rows."""
+        return self.last_layer.forward(self.predict(x, train_flg=True), t)
+
+    def accuracy(self, x: Array, t: Any, batch_size: int = 100) -> float:
+        """Return the share of images classified rightly; every image counts."""
+        labels = class_labels(t)
+        if labels.shape[0] != x.shape[0]:
+            raise ValueError(
+                f"{type(self).__name__}.accuracy: got {x.shape[0]} images but "
+                f"{labels.shape[0]} labels"
+            )
+        right = sum(
+            count_correct(self.predict(x[part, ...]), labels[part])
+            for part in batch_slices(x.shape[0], batch_size)
+        )
+        return right / x.shape[0]
+
+    def gradient(self, x: Array, t: Any) -> dict[str, Array]:
+        """Return the gradient of the loss for every entry of ``params``."""
+        self.loss(x, t)
+        dout = self.last_layer.backward(1)
+        first, *others = self._layer_list()
+        for layer in reversed(others):
+            dout = layer.backward(dout)
+        if isinstance(first, (Convolution, Affine)):
+            first.backward(dout, need_dx=False)
+        else:
+            first.backward(dout)
+        return {key: getattr(layer, GRADIENTS[name]) for layer, name, key in self._owners}
+
+    def numerical_gradient(self, x: Array, t: Any) -> dict[str, Array]:
+        """Return what :meth:`gradient` does, from differences of the loss; very slow."""
+        gradients = {}
+        for key, original in self.params.items():
+
+            def loss_with(value: Array, key: str = key) -> Any:
+                self.params[key] = value
+                return self.loss(x, t)
+
+            gradients[key] = numerical_gradient(loss_with, original)
+            self.params[key] = original
+        return gradients
+
+    def save_params(self, file_name: str | PathLike[str] = "params.npz") -> None:
+        """Write ``params`` to a file of NumPy's npz format, whatever its name."""
+        host: dict[str, Any] = {key: _xp.to_numpy(p) for key, p in self.params.items()}
+        with open(file_name, "wb") as file:
+            np.savez(file, **host)
+
+    def load_params(self, file_name: str | PathLike[str] = "params.npz") -> None:
+        """Read what :meth:`save_params` wrote.
+
+        Raises
+        ------
+        ModelFileError
+            If the file is something else (a pickle is never read), or was written by a network
+            with other parameters.
+        """
+        who = f"{type(self).__name__}.load_params"
+        try:
+            with np.load(file_name, allow_pickle=False) as file:
+                loaded = {key: file[key] for key in file.files}
+        except (ValueError, EOFError, AttributeError, TypeError) as error:
+            raise ModelFileError(
+                f"{who}: {file_name!s} was not written by save_params ({error}); pickled "
+                "parameters are not read, convert them with numpy.savez"
+            ) from error
+        ours = {key: tuple(value.shape) for key, value in self.params.items()}
+        theirs = {key: value.shape for key, value in loaded.items()}
+        if ours != theirs:
+            raise ModelFileError(f"{who}: expected parameters of shapes {ours}, got {theirs}")
+        for key, old in self.params.items():
+            self.params[key] = Device.of(old).asarray(loaded[key], _xp.dtype_name(old))
+
+
+def size_after(size: Ints, kernel: int, stride: int, pad: int, who: str) -> Ints:
+    """Return the (height, width) that a square convolution or pooling makes of another."""
+    window = Window((kernel, kernel), (stride, stride), ((pad, pad), (pad, pad)), (1, 1))
+    return window.output_shape(size, who)
+
+
+def check_param(
+    given: Mapping[str, int] | None, defaults: Mapping[str, int], who: str
+) -> dict[str, int]:
+    """Complete a dict such as ``conv_param`` from its defaults, and refuse unknown keys."""
+    unknown = [key for key in given or {} if key not in defaults]
+    if unknown:
+        raise ValueError(
+            f"{who}: unknown keys {', '.join(map(repr, unknown))}; the keys are "
+            f"{', '.join(map(repr, defaults))}"
+        )
+    return {**defaults, **(given or {})}

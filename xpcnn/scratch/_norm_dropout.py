@@ -1,0 +1,138 @@
+"""Dropout and batch normalisation, which do different things in training and evaluation."""
+
+from __future__ import annotations
+
+from xpcnn import _xp
+from xpcnn import functional as F
+from xpcnn._xp import Array
+from xpcnn.device import Device
+from xpcnn.scratch._layers import ScratchLayer
+from xpcnn.scratch._shared import as_floats, legacy_uniform
+
+
+class Dropout(ScratchLayer):
+    """Set elements to zero at random in training; at evaluation multiply by the share kept.
+
+    This is dropout as first published (Srivastava et al., 2014), not the inverted form of
+    :class:`xpcnn.Dropout`, which scales in training instead.
+
+    Parameters
+    ----------
+    dropout_ratio : float
+        Probability of an element to be dropped, from 0 to 1.
+
+    Raises
+    ------
+    ValueError
+        If the ratio is not between 0 and 1.
+    """
+
+    def __init__(self, dropout_ratio: float = 0.5) -> None:
+        if not 0.0 <= dropout_ratio <= 1.0:
+            raise ValueError(
+                f"Dropout: dropout_ratio must be between 0 and 1, got {dropout_ratio!r}"
+            )
+        self.dropout_ratio = dropout_ratio
+        self.mask: Array = None
+
+    def forward(self, x: Array, train_flg: bool = True) -> Array:
+        (x,) = as_floats(self.who, x)
+        if not train_flg:
+            share = 1.0 - self.dropout_ratio
+            return self._keep(x * share, share)
+        kept = legacy_uniform(*x.shape) >= self.dropout_ratio
+        self.mask = Device.of(x).asarray(kept, _xp.dtype_name(x))
+        return self._keep(x * self.mask, self.mask)
+
+    def backward(self, dout: Array) -> Array:
+        dout, factor = self._recall(dout)
+        return dout * factor
+
+
+class BatchNormalization(ScratchLayer):
+    """Batch normalisation (Ioffe & Szegedy, 2015) of (N, D), or of each channel of (N, C, H, W).
+
+    Parameters
+    ----------
+    gamma, beta : array of shape (D,), or None
+        Scale and shift. ``None`` starts from ones and zeros at the first forward.
+    rho : float
+        Share of the old value in the moving averages.
+    moving_mean, moving_var : array of shape (D,), optional
+        What ``forward(x, train_flg=False)`` normalises with. They start from zeros at the first
+        training forward; before that, evaluation takes mean 0 and variance 1.
+
+    Attributes
+    ----------
+    dgamma, dbeta : array of shape (D,), or None
+        Gradients, after `backward`.
+
+    Raises
+    ------
+    ValueError
+        If an input is neither (N, D) nor (N, C, H, W), or its D is not that of `gamma`.
+
+    Notes
+    -----
+    Gamma and beta are parameters: put them into the dict that the optimizer updates.
+    """
+
+    epsilon = 1e-8
+
+    def __init__(
+        self,
+        gamma: Array | None,
+        beta: Array | None,
+        rho: float = 0.9,
+        moving_mean: Array | None = None,
+        moving_var: Array | None = None,
+    ) -> None:
+        self.gamma = gamma
+        self.beta = beta
+        self.rho = rho
+        self.moving_mean = moving_mean
+        self.moving_var = moving_var
+        self.dgamma: Array = None
+        self.dbeta: Array = None
+
+    def forward(self, x: Array, train_flg: bool = True) -> Array:
+        (x,) = as_floats(self.who, x)
+        xp = _xp.namespace(x)
+        if x.ndim not in (2, 4):
+            raise ValueError(
+                f"{self.who}: expected an input (N, D) or (N, C, H, W), got {x.ndim} dimensions "
+                f"with shape {tuple(x.shape)}"
+            )
+        ones = xp.ones((x.shape[1],), dtype=x.dtype, device=_xp.device_of(x))
+        if self.gamma is None:
+            self.gamma = xp.asarray(ones, copy=True)
+        if self.beta is None:
+            self.beta = xp.zeros_like(ones)
+        x, gamma, beta = as_floats(self.who, x, self.gamma, self.beta)
+        if tuple(gamma.shape) != (x.shape[1],) or tuple(beta.shape) != (x.shape[1],):
+            raise ValueError(
+                f"{self.who}: gamma and beta have shapes {tuple(gamma.shape)} and "
+                f"{tuple(beta.shape)}, but axis 1 of an input of shape {tuple(x.shape)} is "
+                f"{x.shape[1]} long"
+            )
+        statistics = None
+        if not train_flg:
+            mean = xp.zeros_like(ones) if self.moving_mean is None else self.moving_mean
+            variance = ones if self.moving_var is None else self.moving_var
+            statistics = (mean, variance)
+        (y, mean, variance), saved = F.run(
+            "batch_norm", x, gamma, beta, self.epsilon, statistics, who=self.who
+        )
+        if train_flg:
+            self.moving_mean = self._average(self.moving_mean, mean)
+            self.moving_var = self._average(self.moving_var, variance)
+        return self._keep(y, saved)
+
+    def _average(self, old: Array | None, new: Array) -> Array:
+        fresh = (1.0 - self.rho) * new
+        return fresh if old is None else self.rho * old + fresh
+
+    def backward(self, dout: Array) -> Array:
+        dout, saved = self._recall(dout)
+        dx, self.dgamma, self.dbeta = F.run_backward(dout, saved, True)
+        return dx

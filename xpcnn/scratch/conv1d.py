@@ -1,0 +1,53 @@
+"""The one-dimensional sprint: convolutions over signals, and a classifier made of one.
+
+Examples
+--------
+The course's example by hand, forward and backward:
+
+>>> import numpy as np
+>>> from xpcnn.scratch.conv1d import SimpleConv1d
+>>> conv = SimpleConv1d(W=np.array([3, 5, 7]), b=np.array([1]))
+>>> conv.forward(np.array([1, 2, 3, 4]))
+array([35., 50.])
+>>> conv.backward(np.array([10, 20]))
+array([ 30., 110., 170., 140.])
+>>> conv.dW, conv.db
+(array([ 50.,  80., 110.]), array([30.]))
+"""
+
+from __future__ import annotations
+
+from xpcnn.scratch._batches import GetMiniBatch
+from xpcnn.scratch._classifier1d import Scratch1dCNNClassifier
+from xpcnn.scratch._conv1d import (
+    Conv1d,
+    MaxPooling1D,
+    SimpleConv1d,
+    col2im_1d,
+    get_output_size,
+    im2col_1d,
+)
+from xpcnn.scratch._layers import Affine, Flatten, ReLU, Softmax, softmax
+from xpcnn.scratch._losses import SoftmaxWithLoss, cross_entropy_error
+from xpcnn.scratch._optimizers import SGD, AdaGrad, Adam
+
+__all__ = [
+    "get_output_size",
+    "im2col_1d",
+    "col2im_1d",
+    "SimpleConv1d",
+    "Conv1d",
+    "MaxPooling1D",
+    "Flatten",
+    "Affine",
+    "ReLU",
+    "Softmax",
+    "SoftmaxWithLoss",
+    "softmax",
+    "cross_entropy_error",
+    "SGD",
+    "AdaGrad",
+    "Adam",
+    "GetMiniBatch",
+    "Scratch1dCNNClassifier",
+]

@@ -1,0 +1,353 @@
+"""The fully connected deep classifier, whose layers hold their own optimizers.
+
+Examples
+--------
+>>> import numpy as np
+>>> from xpcnn.scratch.deep_nn import *
+>>> np.random.seed(0)
+>>> X, y = np.random.rand(60, 4), np.arange(60) % 2
+>>> X[:, 0] += y
+>>> layers = [
+...     FC(4, 8, HeInitializer(), AdaGrad(0.1), ReLU()),
+...     FC(8, 2, SimpleInitializer(0.1), AdaGrad(0.1), Softmax()),
+... ]
+>>> model = ScratchDeepNeuralNetworkClassifier(layers)
+>>> bool(np.mean(model.fit(X, y, n_epoch=20, n_batch=10).predict(X) == y) > 0.9)
+True
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import sqrt
+from typing import Any
+
+import numpy as np
+
+from xpcnn import _xp
+from xpcnn import functional as F
+from xpcnn._xp import Array
+from xpcnn.device import Device
+from xpcnn.errors import rank_error
+from xpcnn.scratch._batches import GetMiniBatch, take_rows
+from xpcnn.scratch._layers import ReLU, Sigmoid, Softmax, Tanh
+from xpcnn.scratch._shared import (
+    as_array,
+    as_floats,
+    batch_slices,
+    class_labels,
+    legacy_normal,
+    move_by,
+    one_hot_targets,
+)
+
+__all__ = [
+    "FC",
+    "SimpleInitializer",
+    "XavierInitializer",
+    "HeInitializer",
+    "Sigmoid",
+    "Tanh",
+    "ReLU",
+    "Softmax",
+    "SGD",
+    "AdaGrad",
+    "GetMiniBatch",
+    "ScratchDeepNeuralNetrowkClassifier",
+    "ScratchDeepNeuralNetworkClassifier",
+]
+
+
+class SimpleInitializer:
+    """Weights from N(0, sigma**2), biases of zero."""
+
+    def __init__(self, sigma: float = 0.01) -> None:
+        self.sigma = sigma
+
+    def W(self, n_nodes1: int, n_nodes2: int) -> np.ndarray:  # noqa: N802
+        """Return weights of shape (n_nodes1, n_nodes2)."""
+        return self._std(n_nodes1) * legacy_normal(n_nodes1, n_nodes2)
+
+    def B(self, n_nodes2: int) -> np.ndarray:  # noqa: N802
+        """Return biases of shape (n_nodes2,)."""
+        return np.zeros(n_nodes2)
+
+    def _std(self, n_nodes1: int) -> float:
+        return self.sigma
+
+
+class XavierInitializer(SimpleInitializer):
+    """Weights from N(0, 1 / n_nodes1), for sigmoid and tanh (Glorot & Bengio, 2010)."""
+
+    def __init__(self) -> None:
+        super().__init__(1.0)
+
+    def _std(self, n_nodes1: int) -> float:
+        return 1.0 / sqrt(n_nodes1)
+
+
+class HeInitializer(SimpleInitializer):
+    """Weights from N(0, 2 / n_nodes1), for ReLU (He et al., 2015)."""
+
+    def __init__(self) -> None:
+        super().__init__(1.0)
+
+    def _std(self, n_nodes1: int) -> float:
+        return sqrt(2.0 / n_nodes1)
+
+
+class SGD:
+    """Gradient descent on one layer: ``W -= lr * dW; B -= lr * dB``."""
+
+    def __init__(self, lr: float = 0.01) -> None:
+        self.lr = lr
+
+    def update(self, layer: Any) -> Any:
+        """Change the weights and biases of a layer against their gradients, and return it."""
+        layer.W = move_by(layer.W, layer.dW * -self.lr)
+        layer.B = move_by(layer.B, layer.dB * -self.lr)
+        return layer
+
+
+class AdaGrad:
+    """AdaGrad on one layer: ``h += g * g; p -= lr * g / (sqrt(h) + 1e-7)``, for W and for B.
+
+    The sums of squares belong to the layer (``hW``, ``hB``), so one object may serve several.
+    """
+
+    def __init__(self, lr: float = 0.01) -> None:
+        self.lr = lr
+
+    def update(self, layer: Any) -> Any:
+        """Change the weights and biases of a layer against their gradients, and return it."""
+        for name in ("W", "B"):
+            p, g = getattr(layer, name), getattr(layer, f"d{name}")
+            xp = _xp.namespace(p)
+            h = getattr(layer, f"h{name}", None)
+            h = g * g if h is None else move_by(h, g * g)
+            setattr(layer, f"h{name}", h)
+            setattr(layer, name, move_by(p, g * -self.lr / (xp.sqrt(h) + 1e-7)))
+        return layer
+
+
+class FC:
+    """A fully connected layer with its activation and its optimizer.
+
+    Parameters
+    ----------
+    n_nodes1, n_nodes2 : int
+        Inputs and outputs.
+    initializer : object
+        With ``W(n_nodes1, n_nodes2)`` and ``B(n_nodes2)``.
+    optimizer : object or None
+        With ``update(layer)``; `backward` calls it. ``None`` leaves the weights as they are.
+    activation : object
+        With ``forward(A)`` and ``backward(dZ)``.
+
+    Attributes
+    ----------
+    W : array of shape (n_nodes1, n_nodes2)
+    B : array of shape (n_nodes2,)
+        The first forward moves both to the device and dtype of its input.
+    dW, dB : array of the shape of `W` and of `B`, or None
+        Gradients, after `backward`.
+
+    Raises
+    ------
+    ValueError
+        If an input is not (N, n_nodes1).
+    """
+
+    def __init__(
+        self, n_nodes1: int, n_nodes2: int, initializer: Any, optimizer: Any, activation: Any
+    ) -> None:
+        self.n_nodes1 = n_nodes1
+        self.n_nodes2 = n_nodes2
+        self.initializer = initializer
+        self.optimizer = optimizer
+        self.activation = activation
+        self.W: Array = initializer.W(n_nodes1, n_nodes2)
+        self.B: Array = initializer.B(n_nodes2)
+        self.dW: Array = None
+        self.dB: Array = None
+        self._saved: Any = None
+        self._placed = False
+
+    def forward(self, X: Array) -> Array:
+        """Return ``activation(X @ W + B)``: (N, n_nodes1) to (N, n_nodes2)."""
+        (X,) = as_floats("FC", X)
+        if X.ndim != 2:
+            raise rank_error("FC", 2, "(N, n_nodes1)", X.shape)
+        if X.shape[1] != self.n_nodes1:
+            raise ValueError(
+                f"FC: expected {self.n_nodes1} inputs (axis 1), got an input of shape "
+                f"{tuple(X.shape)}"
+            )
+        if not self._placed:
+            self._place(X)
+        X, w, b = as_floats("FC", X, self.W, self.B)
+        w = _xp.namespace(w).permute_dims(w, (1, 0))
+        A, self._saved = F.linear_forward(X, w, b, who="FC")
+        return self.activation.forward(A)
+
+    def backward(self, dZ: Array) -> Array:
+        """Set `dW` and `dB`, let the optimizer change the weights, return the gradient of X."""
+        if self._saved is None:
+            raise RuntimeError("FC.backward: there was no forward before it; call forward(X) first")
+        return self.backward_linear(self.activation.backward(dZ))
+
+    def backward_linear(self, dA: Array, need_dx: bool = True) -> Array:
+        """Do as `backward`, from the gradient of what goes into the activation."""
+        xp = _xp.namespace(dA)
+        dX, dw, self.dB = F.run_backward(dA, self._saved, need_dx)
+        self.dW = xp.permute_dims(dw, (1, 0))
+        if self.optimizer is not None:
+            self.optimizer.update(self)
+        return dX
+
+    def _place(self, X: Array) -> None:
+        """Move the weights to where X is, the transposed matrix in one piece.
+
+        The library's gradient comes as the transpose of a contiguous array; weights laid out
+        alike are updated in one sweep through memory.
+        """
+        device, dtype = Device.of(X), _xp.dtype_name(X)
+        transposed = np.ascontiguousarray(_xp.to_numpy(self.W).T)
+        self.W = device.xp.permute_dims(device.asarray(transposed, dtype), (1, 0))
+        self.B = device.asarray(np.array(_xp.to_numpy(self.B)), dtype)
+        self._placed = True
+
+
+class ScratchDeepNeuralNetworkClassifier:
+    """A classifier of any number of fully connected layers.
+
+    Parameters
+    ----------
+    layers : sequence of FC, or dict of them
+        In order; the last one has a `Softmax`.
+    verbose : bool
+        Whether to print a line after each epoch.
+
+    Attributes
+    ----------
+    train_loss_list, train_acc_list : list of float
+        One entry for each epoch: the mean over its batches, each taken before its update.
+    val_loss_list, val_acc_list : list of float
+        The same of the validation data, at the end of each epoch.
+
+    Raises
+    ------
+    ValueError
+        If there is no layer, or the last one has no `Softmax`.
+    """
+
+    def __init__(self, layers: Sequence[FC] | Mapping[Any, FC], verbose: bool = False) -> None:
+        self.layers = list(layers.values()) if isinstance(layers, Mapping) else list(layers)
+        if not self.layers or not isinstance(self.layers[-1].activation, Softmax):
+            raise ValueError(
+                f"{type(self).__name__}: the last of the layers must have the activation Softmax(), "
+                f"got {[type(layer.activation).__name__ for layer in self.layers]}"
+            )
+        self.verbose = verbose
+        self.train_loss_list: list[float] = []
+        self.train_acc_list: list[float] = []
+        self.val_loss_list: list[float] = []
+        self.val_acc_list: list[float] = []
+
+    def fit(
+        self,
+        X: Array,
+        y: Any,
+        X_val: Array | None = None,
+        y_val: Any = None,
+        n_epoch: int = 10,
+        n_batch: int = 20,
+        lr: float | None = None,
+    ) -> ScratchDeepNeuralNetworkClassifier:
+        """Train; a further call goes on from where this one ended.
+
+        Parameters
+        ----------
+        X, X_val : array of shape (N, n_features)
+        y, y_val : array
+            Integer labels (N,), or one-hot rows (N, K).
+        n_epoch, n_batch : int
+            Times through the data, and the size of a mini-batch.
+        lr : float, optional
+            Learning rate for the optimizers of all layers; theirs without it.
+
+        Returns
+        -------
+        ScratchDeepNeuralNetworkClassifier
+            Itself.
+        """
+        (X,) = as_floats(type(self).__name__, X)
+        if lr is not None:
+            for layer in self.layers:
+                layer.optimizer.lr = lr
+        labels = class_labels(y)
+        blank = np.zeros((len(labels), self.layers[-1].n_nodes2), dtype=_xp.dtype_name(X))
+        targets = Device.of(X).asarray(one_hot_targets(blank, labels, type(self).__name__))
+        for epoch in range(1, n_epoch + 1):
+            loss, accuracy = self._epoch(X, targets, n_batch)
+            self.train_loss_list.append(loss)
+            self.train_acc_list.append(accuracy)
+            line = f"epoch {epoch}/{n_epoch}: loss {loss:.4f}, accuracy {accuracy:.4f}"
+            if X_val is not None:
+                loss, accuracy = self.evaluate(X_val, y_val)
+                self.val_loss_list.append(loss)
+                self.val_acc_list.append(accuracy)
+                line += f", validation loss {loss:.4f}, accuracy {accuracy:.4f}"
+            if self.verbose:
+                print(line)
+        return self
+
+    def predict(self, X: Array) -> Array:
+        """Return the class of every sample: integers (N,)."""
+        probabilities = self.predict_proba(X)
+        return _xp.namespace(probabilities).argmax(probabilities, axis=1)
+
+    def predict_proba(self, X: Array) -> Array:
+        """Return the probability of every class: (N, K)."""
+        X = as_array(X)
+        parts = [self._forward(X[part, ...]) for part in batch_slices(X.shape[0], 1000)]
+        return parts[0] if len(parts) == 1 else _xp.namespace(*parts).concat(parts, axis=0)
+
+    def evaluate(self, X: Array, y: Any) -> tuple[float, float]:
+        """Return the mean cross-entropy and the accuracy on samples and their labels."""
+        Z = self.predict_proba(X)
+        loss, right = _loss_and_hits(Z, one_hot_targets(Z, class_labels(y), type(self).__name__))
+        return loss / Z.shape[0], right / Z.shape[0]
+
+    def _forward(self, X: Array) -> Array:
+        for layer in self.layers:
+            X = layer.forward(X)
+        return X
+
+    def _epoch(self, X: Array, targets: Array, n_batch: int) -> tuple[float, float]:
+        loss, right = 0.0, 0
+        for rows in GetMiniBatch(np.arange(X.shape[0]), np.arange(X.shape[0]), n_batch, seed=None):
+            t = take_rows(targets, rows[0])
+            Z = self._forward(take_rows(X, rows[0]))
+            batch_loss, batch_right = _loss_and_hits(Z, t)
+            loss, right = loss + batch_loss, right + batch_right
+            # Softmax and cross-entropy together have this gradient; the mean is taken here, once.
+            gradient = (Z - t) / t.shape[0]
+            for number in range(len(self.layers) - 1, -1, -1):
+                layer = self.layers[number]
+                if number < len(self.layers) - 1:
+                    gradient = layer.activation.backward(gradient)
+                gradient = layer.backward_linear(gradient, need_dx=number > 0)
+        return loss / X.shape[0], right / X.shape[0]
+
+
+ScratchDeepNeuralNetrowkClassifier = ScratchDeepNeuralNetworkClassifier
+
+
+def _loss_and_hits(Z: Array, t: Array) -> tuple[float, int]:
+    """Return the sum of the cross-entropies, and how many rows have their maximum right."""
+    xp = _xp.namespace(Z)
+    loss = -xp.sum(t * xp.log(Z + 1e-7), dtype=Z.dtype)
+    return float(loss), int(
+        xp.sum(xp.astype(xp.argmax(Z, axis=1) == xp.argmax(t, axis=1), xp.int64))
+    )

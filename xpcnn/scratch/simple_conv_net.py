@@ -1,0 +1,193 @@
+"""The plain two-dimensional network: convolution, pooling, two affine layers, softmax.
+
+In the form of Saitoh, "Deep Learning from Scratch" (O'Reilly, 2016), chapter 7.
+
+Examples
+--------
+>>> import numpy as np
+>>> from xpcnn.scratch.simple_conv_net import Adam, SimpleConvNet
+>>> np.random.seed(0)
+>>> x, t = np.random.rand(20, 1, 12, 12), np.arange(20) % 2
+>>> net = SimpleConvNet(input_dim=(1, 12, 12), output_size=2, hidden_size=10)
+>>> before = net.loss(x, t)
+>>> optimizer = Adam(lr=0.01)
+>>> for _ in range(5):
+...     optimizer.update(net.params, net.gradient(x, t))
+>>> bool(net.loss(x, t) < before)
+True
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from xpcnn._xp import Array
+from xpcnn.device import Device
+from xpcnn.scratch._layers import Affine, Convolution, Pooling, ReLU, softmax
+from xpcnn.scratch._losses import SoftmaxWithLoss, cross_entropy_error
+from xpcnn.scratch._network import Network, check_param, size_after
+from xpcnn.scratch._optimizers import SGD, AdaGrad, Adam, Momentum
+from xpcnn.scratch._shared import columns, images, legacy_normal, numerical_gradient
+
+__all__ = [
+    "im2col",
+    "col2im",
+    "Convolution",
+    "Pooling",
+    "Affine",
+    "Relu",
+    "SoftmaxWithLoss",
+    "softmax",
+    "cross_entropy_error",
+    "numerical_gradient",
+    "SGD",
+    "Momentum",
+    "AdaGrad",
+    "Adam",
+    "SimpleConvNet",
+]
+
+
+class Relu(ReLU):
+    __doc__ = ReLU.__doc__
+
+
+def im2col(input_data: Array, filter_h: int, filter_w: int, stride: int = 1, pad: int = 0) -> Array:
+    """Lay out images (N, C, H, W) as rows, one for each window position.
+
+    Parameters
+    ----------
+    input_data : array of shape (N, C, H, W)
+    filter_h, filter_w : int
+        Size of the window.
+    stride, pad : int
+
+    Returns
+    -------
+    array of shape (N * OH * OW, C * filter_h * filter_w)
+
+    Raises
+    ------
+    ValueError
+        If the input is not (N, C, H, W), or the window does not fit into it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.simple_conv_net import im2col
+    >>> im2col(np.arange(9).reshape(1, 1, 3, 3), 2, 2)
+    array([[0, 1, 3, 4],
+           [1, 2, 4, 5],
+           [3, 4, 6, 7],
+           [4, 5, 7, 8]])
+    """
+    return columns(input_data, (filter_h, filter_w), stride, pad, 0, "im2col")
+
+
+def col2im(
+    col: Array,
+    input_shape: Sequence[int],
+    filter_h: int,
+    filter_w: int,
+    stride: int = 1,
+    pad: int = 0,
+) -> Array:
+    """Add rows of :func:`im2col` back into images: its transpose.
+
+    Parameters
+    ----------
+    col : array of shape (N * OH * OW, C * filter_h * filter_w)
+    input_shape : (N, C, H, W)
+    filter_h, filter_w, stride, pad : int
+        As for :func:`im2col`.
+
+    Returns
+    -------
+    array of shape `input_shape`
+        Pixels that several windows cover hold the sum.
+
+    Raises
+    ------
+    ValueError
+        If the number of elements of `col` does not follow from the other arguments.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.simple_conv_net import col2im
+    >>> col2im(np.ones((4, 4)), (1, 1, 3, 3), 2, 2)
+    array([[[[1., 2., 1.],
+             [2., 4., 2.],
+             [1., 2., 1.]]]])
+    """
+    return images(col, input_shape, (filter_h, filter_w), stride, pad, True, "col2im")
+
+
+class SimpleConvNet(Network):
+    """Convolution, ReLU, 2 x 2 max pooling, affine, ReLU, affine, softmax cross-entropy.
+
+    Parameters
+    ----------
+    input_dim : (int, int, int)
+        Channels, height and width of an image.
+    conv_param : dict
+        ``filter_num``, ``filter_size``, ``pad`` and ``stride`` of the convolution.
+    hidden_size, output_size : int
+        Outputs of the first affine layer, and the number of classes.
+    weight_init_std : float
+        Standard deviation of the initial weights; biases start from zero.
+    device : str or Device
+        Where the weights lie; images are moved there.
+    dtype : str
+        Of the weights.
+
+    Attributes
+    ----------
+    params : dict of str to array
+        ``W1``, ``b1`` (convolution), ``W2``, ``b2``, ``W3``, ``b3`` (affine).
+    layers : OrderedDict
+        ``Conv1``, ``Relu1``, ``Pool1``, ``Affine1``, ``Relu2``, ``Affine2``.
+    last_layer : SoftmaxWithLoss
+    """
+
+    def __init__(
+        self,
+        input_dim: Sequence[int] = (1, 28, 28),
+        conv_param: Mapping[str, int] | None = None,
+        hidden_size: int = 100,
+        output_size: int = 10,
+        weight_init_std: float = 0.01,
+        *,
+        device: str | Device = "cpu",
+        dtype: str = "float64",
+    ) -> None:
+        super().__init__(device, dtype)
+        defaults = {"filter_num": 30, "filter_size": 5, "pad": 0, "stride": 1}
+        conv = check_param(conv_param, defaults, "SimpleConvNet conv_param")
+        channels, *size = input_dim
+        filters, filter_size = conv["filter_num"], conv["filter_size"]
+        out = size_after(tuple(size), filter_size, conv["stride"], conv["pad"], "SimpleConvNet")
+        pooled = filters * prod(size_after(out, 2, 2, 0, "SimpleConvNet"))
+
+        def weights(*shape: int) -> np.ndarray:
+            return weight_init_std * legacy_normal(*shape)
+
+        new = self._new_param
+        w1, b1 = new("W1", weights(filters, channels, filter_size, filter_size)), np.zeros(filters)
+        w2, b2 = new("W2", weights(pooled, hidden_size)), np.zeros(hidden_size)
+        w3, b3 = new("W3", weights(hidden_size, output_size)), np.zeros(output_size)
+        conv1 = Convolution(w1, new("b1", b1), conv["stride"], conv["pad"])
+        self.layers: OrderedDict[str, Any] = OrderedDict(
+            Conv1=self._own(conv1, 1),
+            Relu1=Relu(),
+            Pool1=Pooling(pool_h=2, pool_w=2, stride=2),
+            Affine1=self._own(Affine(w2, new("b2", b2)), 2),
+            Relu2=Relu(),
+            Affine2=self._own(Affine(w3, new("b3", b3)), 3),
+        )
+        self.last_layer = SoftmaxWithLoss()

@@ -1,0 +1,183 @@
+"""One convolution with tanh, trained image by image, by matrix products alone.
+
+An image becomes columns (F_h * F_w, O_h * O_w); the kernels times the columns, through tanh, are
+the hidden layer; that times ``weights_1_2``, through the softmax, gives the classes. There is no
+bias. Pixels lie between 0 and 1 in training and testing alike.
+
+Examples
+--------
+>>> import numpy as np
+>>> from xpcnn.scratch.tanh_cnn import back_propagation_cnn, cnn
+>>> rng = np.random.default_rng(0)
+>>> dark, bright = np.full((6, 6), 0.1), np.full((6, 6), 0.9)
+>>> kernels, weights_1_2 = rng.normal(0, 0.1, (4, 3, 3)), rng.normal(0, 0.1, (4 * 16, 2))
+>>> kernels, weights_1_2 = back_propagation_cnn(
+...     np.stack([dark, bright]), np.eye(2), kernels, weights_1_2, 30
+... )
+>>> [int(np.argmax(cnn(image, kernels, weights_1_2))) for image in (dark, bright)]
+[0, 1]
+"""
+
+from __future__ import annotations
+
+from math import isqrt
+from types import ModuleType
+from typing import Any
+
+from xpcnn import _xp
+from xpcnn import functional as F
+from xpcnn._xp import Array
+from xpcnn.scratch._shared import as_array, as_floats, default_float, one_hot_targets, store
+
+__all__ = ["cnn", "back_propagation_cnn"]
+
+_PIXEL_MAX = 255
+
+
+def cnn(image: Array, kernels: Array, weights_1_2: Array) -> Array:
+    """Return the probability of each class for one image.
+
+    Parameters
+    ----------
+    image : array of shape (H, W), (1, H, W), or (H * W,) if square
+        Pixels between 0 and 1; integers are taken to lie between 0 and 255 and divided by 255.
+    kernels : array of shape (K, F_h, F_w), (K, 1, F_h, F_w), (K, F * F) or (F * F, K)
+        K kernels; those without a height and width of their own are square.
+    weights_1_2 : array of shape (K * O_h * O_w, n_classes)
+        From the hidden layer to the classes. The hidden layer is (K, O_h * O_w) laid out in a
+        row, or (O_h * O_w, K) for kernels of shape (F * F, K).
+
+    Returns
+    -------
+    array of shape (n_classes,)
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit together.
+    """
+    pixels = _pixels(as_array(image)[None, ...], "cnn")
+    x, w, weights = as_floats("cnn", pixels, kernels, weights_1_2)
+    xp = _xp.namespace(x)
+    rows, by_position, size = _kernel_rows(xp, w, x.shape[1:], weights.shape, "cnn")
+    _, scores, _ = _forward(xp, x[0, ...], rows, weights, size, by_position)
+    return F.softmax(scores, axis=1)[0, :]
+
+
+def back_propagation_cnn(
+    images: Array,
+    one_hot_labels: Array,
+    kernels: Array,
+    weights_1_2: Array,
+    epoch: int,
+    lr: float = 0.02,
+) -> tuple[Array, Array]:
+    """Train by one step of gradient descent on the cross-entropy for each image in turn.
+
+    Parameters
+    ----------
+    images : array of shape (N, H, W), (N, 1, H, W), or (N, H * W) if square
+        Pixels as in :func:`cnn`.
+    one_hot_labels : array of shape (N, n_classes), or integer labels (N,)
+    kernels, weights_1_2 : array
+        As in :func:`cnn`. They are written to where the library's arrays can be.
+    epoch : int
+        How many times to go through the images.
+    lr : float
+        Learning rate.
+
+    Returns
+    -------
+    kernels, weights_1_2 : array
+        The trained arrays.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit together.
+    """
+    who = "back_propagation_cnn"
+    x, w, weights = as_floats(who, _pixels(as_array(images), who), kernels, weights_1_2)
+    xp = _xp.namespace(x)
+    rows, by_position, size = _kernel_rows(xp, w, x.shape[1:], weights.shape, who)
+    blank = xp.zeros((x.shape[0], weights.shape[1]), dtype=x.dtype, device=_xp.device_of(x))
+    targets = one_hot_targets(blank, one_hot_labels, who)
+    rows, weights = xp.asarray(rows, copy=True), xp.asarray(weights, copy=True)
+    for _ in range(epoch):
+        for i in range(x.shape[0]):
+            columns, scores, hidden = _forward(xp, x[i, ...], rows, weights, size, by_position)
+            delta = F.softmax(scores, axis=1) - targets[i : i + 1, :]
+            d_hidden = (delta @ weights.T) * (1.0 - hidden * hidden)
+            weights = _xp.add_at(weights, ..., hidden.T @ (delta * -lr))
+            if by_position:
+                d_hidden = xp.reshape(d_hidden, (-1, rows.shape[0])).T
+            else:
+                d_hidden = xp.reshape(d_hidden, (rows.shape[0], -1))
+            rows = _xp.add_at(rows, ..., (d_hidden @ columns.T) * -lr)
+    rows = rows.T if by_position else rows
+    trained = xp.reshape(rows, w.shape)
+    return _write(kernels, trained), _write(weights_1_2, weights)
+
+
+def _forward(
+    xp: ModuleType, image: Array, rows: Array, weights: Array, size: Any, by_position: bool
+) -> tuple[Array, Array, Array]:
+    """Return the columns, the scores (1, n_classes) and the hidden layer (1, K * positions)."""
+    columns = F.im2col(image[None, None, ...], size)[0, ...]
+    hidden = xp.tanh(rows @ columns)
+    hidden = xp.reshape(hidden.T if by_position else hidden, (1, -1))
+    return columns, hidden @ weights, hidden
+
+
+def _pixels(images: Array, who: str) -> Array:
+    """Return images as (N, H, W) with pixels between 0 and 1."""
+    xp = _xp.namespace(images, who=who)
+    if images.ndim == 4 and images.shape[1] == 1:
+        images = images[:, 0, :, :]
+    if images.ndim == 2 and isqrt(images.shape[1]) ** 2 == images.shape[1]:
+        side = isqrt(images.shape[1])
+        images = xp.reshape(images, (images.shape[0], side, side))
+    if images.ndim != 3:
+        raise ValueError(
+            f"{who}: expected images of one channel, (H, W) each, got shape "
+            f"{tuple(images.shape[1:])} for one image"
+        )
+    if not _xp.is_floating(images):
+        images = xp.astype(images, default_float(xp, images)) / _PIXEL_MAX
+    return images
+
+
+def _kernel_rows(
+    xp: ModuleType, kernels: Array, image: Any, weights: Any, who: str
+) -> tuple[Array, bool, tuple[int, int]]:
+    """Return kernels as rows (K, F_h * F_w), whether the hidden layer runs by position, and size.
+
+    Kernels (K, F * F) and (F * F, K) can have the same shape; the length of the weights tells
+    which is meant.
+    """
+    shape = tuple(kernels.shape)
+    if len(shape) == 4 and shape[1] == 1:
+        shape = (shape[0], *shape[2:])
+    candidates = []
+    if len(shape) == 3:
+        candidates.append((shape[0], (shape[1], shape[2]), False))
+    elif len(shape) == 2:
+        for count, taps, by_position in ((*shape, False), (*shape[::-1], True)):
+            if isqrt(taps) ** 2 == taps:
+                candidates.append((count, (isqrt(taps), isqrt(taps)), by_position))
+    for count, (f_h, f_w), by_position in candidates:
+        positions = max(image[0] - f_h + 1, 0) * max(image[1] - f_w + 1, 0)
+        if len(weights) == 2 and positions and count * positions == weights[0]:
+            rows = kernels.T if by_position else xp.reshape(kernels, (count, f_h * f_w))
+            return rows, by_position, (f_h, f_w)
+    raise ValueError(
+        f"{who}: kernels of shape {tuple(kernels.shape)} and weights_1_2 of shape "
+        f"{tuple(weights)} do not fit images of size {tuple(image)}; kernels are (K, F_h, F_w) "
+        "and weights_1_2 (K * (H - F_h + 1) * (W - F_w + 1), classes)"
+    )
+
+
+def _write(old: Any, new: Array) -> Array:
+    """Write into what the caller gave, if it is an array of floats; else return the new array."""
+    old = as_array(old)
+    return store(old, new) if _xp.is_floating(old) else new
