@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, ClassVar
 
 from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.errors import choice_error
-from xpcnn.layers.layer import Layer
+from xpcnn.layers.layer import Layer, Shape
 
 
 class _Activation(Layer):
@@ -86,12 +87,17 @@ class _AlongAxis(_Activation):
     def _options(self) -> tuple[Any, ...]:
         return (self.dim,)
 
-    def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
-        if not -x.ndim <= self.dim < x.ndim:
+    def output_shape(self, input_shape: Sequence[int]) -> Shape:
+        """Return the input's shape."""
+        shape = tuple(input_shape)
+        if not -len(shape) <= self.dim < len(shape):
             raise ValueError(
-                f"{self.who}: dim={self.dim} is out of range for an input of shape "
-                f"{tuple(x.shape)}"
+                f"{self.who}: dim={self.dim} is out of range for an input of shape {shape}"
             )
+        return shape
+
+    def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
+        self.output_shape(x.shape)
         return super()._forward(xp, x, training)
 
 

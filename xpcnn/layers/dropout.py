@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 from xpcnn import rng
 from xpcnn._xp import Array, dtype_name
 from xpcnn.device import Device
+from xpcnn.errors import rank_error
+from xpcnn.functional._check import LAYOUTS
 from xpcnn.layers.layer import Layer, Shape, seed_from
 
 
@@ -47,6 +50,7 @@ class Dropout(Layer):
         return shape
 
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
+        self.output_shape(x.shape)
         if not training or self.p == 0.0:
             return x, None
         if self.seed is None:
@@ -87,7 +91,11 @@ class Dropout2d(Dropout):
         If `p` is not between 0 and 1, or an input has fewer than three dimensions.
     """
 
+    def output_shape(self, input_shape: Sequence[int]) -> Shape:
+        """Return the input's shape."""
+        if len(input_shape) < 3:
+            raise rank_error(self.who, 4, LAYOUTS[2], input_shape)
+        return tuple(input_shape)
+
     def _mask_shape(self, shape: Shape) -> Shape:
-        if len(shape) < 3:
-            raise ValueError(f"{self.who}: expected (N, C, H, W), got shape {shape}")
         return (*shape[:2], *(1,) * (len(shape) - 2))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,15 @@ from xpcnn.errors import cast_hint, dtype_error
 from xpcnn.layers.parameter import Buffer, Parameter, Tensor
 
 Shape = tuple[int, ...]
+
+
+class _Output(NamedTuple):
+    """What a training forward gave, as far as the gradient must be like it."""
+
+    shape: Shape
+    xp: ModuleType
+    dtype: Any
+    device: Any
 
 
 class Layer:
@@ -33,7 +42,7 @@ class Layer:
     """
 
     name: str | None = None
-    _saved: tuple[Shape, Any] | None = None
+    _saved: tuple[_Output, Any] | None = None
 
     # -- What a subclass implements ------------------------------------------------------------
 
@@ -78,10 +87,9 @@ class Layer:
             parameters.
         """
         xp = self._check_input(x)
-        self._saved = None
         y, saved = self._forward(xp, x, training)
         if training:
-            self._saved = (tuple(y.shape), saved)
+            self._saved = (_Output(tuple(y.shape), xp, y.dtype, _xp.device_of(y)), saved)
         return y
 
     __call__ = forward
@@ -100,19 +108,16 @@ class Layer:
         ------
         RuntimeError
             If there was no forward with ``training=True`` since the last backward.
+        ValueError, TypeError
+            If the shape, or the library, device or dtype of `dy` is not that of the output.
         """
         if self._saved is None:
             raise RuntimeError(
                 f"{self.who}: backward needs a forward(x, training=True) before it, and each "
                 "forward serves one backward"
             )
-        shape, saved = self._saved
-        xp = _xp.namespace(dy, who=f"{self.who} backward")
-        if tuple(dy.shape) != shape:
-            raise ValueError(
-                f"{self.who}: backward expects a gradient of the output's shape {shape}, got "
-                f"{tuple(dy.shape)}"
-            )
+        output, saved = self._saved
+        xp = self._check_gradient(dy, output)
         self._saved = None
         return self._backward(xp, dy, saved, need_dx)
 
@@ -183,6 +188,24 @@ class Layer:
             if isinstance(tensor, Buffer) and tensor.on_host:
                 continue
             self._check_match(x, tensor.data)
+        return xp
+
+    def _check_gradient(self, dy: Array, output: _Output) -> ModuleType:
+        xp = _xp.namespace(dy, who=f"{self.who} backward")
+        if tuple(dy.shape) != output.shape:
+            raise ValueError(
+                f"{self.who}: backward expects a gradient of the output's shape {output.shape}, "
+                f"got {tuple(dy.shape)}"
+            )
+        same = xp is output.xp and dy.dtype == output.dtype
+        if not same or _xp.device_of(dy) != output.device:
+            dtype = str(output.dtype).rsplit(".", 1)[-1]
+            raise TypeError(
+                f"{self.who}: backward expects a gradient like the output, a "
+                f"{_xp.library(output.xp)} array of dtype {dtype} on device {output.device}, got "
+                f"{_xp.describe(dy)}; convert it, e.g. with "
+                f"xpcnn.device.resolve(...).asarray(dy, '{dtype}')"
+            )
         return xp
 
     def _check_match(self, x: Array, own: Array) -> None:

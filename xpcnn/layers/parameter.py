@@ -29,11 +29,12 @@ class Tensor:
         self.shape = shape
         self.init = init
         self._data: Array | None = None
+        self._is_placed = False  # values loaded before build wait for their device and dtype
 
     @property
     def is_built(self) -> bool:
-        """Whether the numbers are there."""
-        return self._data is not None
+        """Whether the numbers are there, on the device and in the dtype the layer works with."""
+        return self._data is not None and self._is_placed
 
     @property
     def data(self) -> Array:
@@ -62,6 +63,7 @@ class Tensor:
             )
         self.shape = shape
         self._data = value
+        self._is_placed = True
 
     def allocate(self, device: Device, dtype: str, rng: np.random.Generator) -> None:
         """Draw the first values on the host and move them; values already there are kept."""
@@ -70,6 +72,7 @@ class Tensor:
         if self.shape is None:
             raise RuntimeError("the shape of a parameter is not known; build the layer first")
         self._data = device.asarray(np.asarray(self.init(self.shape, rng)), dtype)
+        self._is_placed = True
 
     def load(self, values: Any) -> None:
         """Take values from an array of any library; device and dtype stay as they are."""
@@ -84,6 +87,7 @@ class Tensor:
         """Bring the values, if there are any, to another device or dtype."""
         if self._data is not None:
             self._data = device.asarray(self._data, dtype)
+            self._is_placed = True
 
     def __repr__(self) -> str:
         state = _xp.dtype_name(self._data) if self._data is not None else "not built"
@@ -136,6 +140,7 @@ class Buffer(Tensor):
         """Set the first values."""
         if self.on_host and self._data is None and self.shape is not None:
             self._data = np.asarray(self.init(self.shape, rng))
+            self._is_placed = True
         super().allocate(device, dtype, rng)
 
     def move(self, device: Device, dtype: str) -> None:
@@ -147,5 +152,6 @@ class Buffer(Tensor):
         """Take values from an array of any library."""
         if self.on_host:
             self._data = np.array(_xp.to_numpy(values))
+            self._is_placed = True
         else:
             super().load(values)
