@@ -1,0 +1,127 @@
+"""Every layer, with an input shape: what the conformance test runs over.
+
+A layer that is added to the package is added here too; a test says so if it is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import xpcnn as xc
+
+
+class Case(NamedTuple):
+    """How to make a layer, and the shape of an input for it.
+
+    wrong_rank : a shape that the layer must refuse, if there is one
+    wrong_channels : one that it must refuse once it has seen `shape`, if there is one
+    """
+
+    make: Callable[[], xc.Layer]
+    shape: tuple[int, ...]
+    wrong_rank: tuple[int, ...] | None = None
+    wrong_channels: tuple[int, ...] | None = None
+
+
+def _seeded(layer: xc.Dropout) -> xc.Dropout:
+    layer.seed = 7
+    return layer
+
+
+ROW, LINE, IMAGE, VOLUME = (3, 4), (2, 3, 9), (2, 3, 6, 7), (1, 2, 4, 5, 4)
+WIDE_ROW, WIDE_LINE, WIDE_IMAGE, WIDE_VOLUME = (3, 5), (2, 4, 9), (2, 4, 6, 7), (1, 3, 4, 5, 4)
+
+CASES: dict[str, Case] = {
+    "Conv1d": Case(lambda: xc.Conv1d(3, 4, 3, stride=2, padding=1), LINE, (3, 9), WIDE_LINE),
+    "Conv2d": Case(lambda: xc.Conv2d(3, 4, 3), IMAGE, (3, 6, 7), WIDE_IMAGE),
+    "Conv2d-inferred": Case(
+        lambda: xc.Conv2d(out_channels=4, kernel_size=(3, 2), padding="same", stride=2),
+        IMAGE,
+        (2, 3, 6, 7, 1),
+        WIDE_IMAGE,
+    ),
+    "Conv2d-groups": Case(
+        lambda: xc.Conv2d(3, 6, 2, padding=((1, 0), (0, 2)), dilation=2, groups=3, bias=False),
+        IMAGE,
+        (2, 3),
+        WIDE_IMAGE,
+    ),
+    "Conv2d-reflect": Case(
+        lambda: xc.Conv2d(3, 2, 3, padding=1, padding_mode="reflect"), IMAGE, (6, 7), WIDE_IMAGE
+    ),
+    "Conv3d": Case(lambda: xc.Conv3d(2, 3, 2), VOLUME, IMAGE, WIDE_VOLUME),
+    "Linear": Case(lambda: xc.Linear(4, 5), ROW, (4,), WIDE_ROW),
+    "Linear-inferred": Case(
+        lambda: xc.Linear(out_features=2, bias=False), (2, 3, 4), (4,), (2, 3, 5)
+    ),
+    "MaxPool1d": Case(lambda: xc.MaxPool1d(3, 2, 1), LINE, IMAGE),
+    "MaxPool2d": Case(lambda: xc.MaxPool2d(2), IMAGE, LINE),
+    "MaxPool2d-ceil": Case(lambda: xc.MaxPool2d(2, 3, 1, 2, ceil_mode=True), IMAGE, LINE),
+    "MaxPool3d": Case(lambda: xc.MaxPool3d((2, 3, 2), 2), VOLUME, IMAGE),
+    "AvgPool1d": Case(lambda: xc.AvgPool1d(3, 2, 1), LINE, IMAGE),
+    "AvgPool2d": Case(lambda: xc.AvgPool2d(2), IMAGE, LINE),
+    "AvgPool2d-ceil": Case(
+        lambda: xc.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False), IMAGE, LINE
+    ),
+    "AvgPool3d": Case(lambda: xc.AvgPool3d(2, divisor_override=3), VOLUME, IMAGE),
+    "GlobalAvgPool1d": Case(lambda: xc.GlobalAvgPool1d(), LINE, IMAGE),
+    "GlobalAvgPool2d": Case(lambda: xc.GlobalAvgPool2d(keepdims=True), IMAGE, LINE),
+    "GlobalAvgPool3d": Case(lambda: xc.GlobalAvgPool3d(), VOLUME, IMAGE),
+    "GlobalMaxPool1d": Case(lambda: xc.GlobalMaxPool1d(), LINE, IMAGE),
+    "GlobalMaxPool2d": Case(lambda: xc.GlobalMaxPool2d(keepdims=True), IMAGE, LINE),
+    "GlobalMaxPool3d": Case(lambda: xc.GlobalMaxPool3d(), VOLUME, IMAGE),
+    "BatchNorm1d": Case(lambda: xc.BatchNorm1d(4), ROW, IMAGE, WIDE_ROW),
+    "BatchNorm1d-line": Case(lambda: xc.BatchNorm1d(momentum=None), LINE, IMAGE, WIDE_LINE),
+    "BatchNorm2d": Case(lambda: xc.BatchNorm2d(3, eps=1e-3), IMAGE, LINE, WIDE_IMAGE),
+    "BatchNorm2d-plain": Case(
+        lambda: xc.BatchNorm2d(affine=False, track_running_stats=False), IMAGE, LINE
+    ),
+    "BatchNorm3d": Case(lambda: xc.BatchNorm3d(2), VOLUME, IMAGE, WIDE_VOLUME),
+    "Dropout": Case(lambda: _seeded(xc.Dropout(0.4)), ROW),
+    "Dropout2d": Case(lambda: _seeded(xc.Dropout2d(0.4)), IMAGE, ROW),
+    "Flatten": Case(lambda: xc.Flatten(), IMAGE, (3,)),
+    "Flatten-some": Case(lambda: xc.Flatten(2, 3), IMAGE, LINE),
+    "ReLU": Case(lambda: xc.ReLU(), IMAGE),
+    "LeakyReLU": Case(lambda: xc.LeakyReLU(0.2), ROW),
+    "Sigmoid": Case(lambda: xc.Sigmoid(), ROW),
+    "Tanh": Case(lambda: xc.Tanh(), ROW),
+    "Softmax": Case(lambda: xc.Softmax(), ROW, (3,)),
+    "LogSoftmax": Case(lambda: xc.LogSoftmax(dim=-1), LINE),
+    "ELU": Case(lambda: xc.ELU(0.7), ROW),
+    "GELU": Case(lambda: xc.GELU(), ROW),
+    "GELU-tanh": Case(lambda: xc.GELU("tanh"), ROW),
+    "SiLU": Case(lambda: xc.SiLU(), ROW),
+    "Softplus": Case(lambda: xc.Softplus(2.0, 10.0), ROW),
+    "Sequential": Case(
+        lambda: xc.Sequential(
+            xc.Conv2d(3, 2, 3), xc.ReLU(), xc.MaxPool2d(2), xc.Flatten(), xc.Linear(out_features=3)
+        ),
+        IMAGE,
+        (3, 6, 7),
+        WIDE_IMAGE,
+    ),
+    "Residual": Case(
+        lambda: xc.Residual(
+            xc.Sequential(xc.Conv2d(3, 3, 3, padding=1), xc.BatchNorm2d(3), xc.Tanh())
+        ),
+        IMAGE,
+        LINE,
+        WIDE_IMAGE,
+    ),
+    "Residual-shortcut": Case(
+        lambda: xc.Residual(xc.Conv2d(3, 4, 3, 2, 1), xc.Conv2d(3, 4, 1, 2, bias=False)),
+        IMAGE,
+        LINE,
+        WIDE_IMAGE,
+    ),
+    "Parallel": Case(
+        lambda: xc.Parallel([xc.Conv1d(3, 2, 1), xc.Conv1d(3, 4, 3, padding=1)]),
+        LINE,
+        ROW,
+        WIDE_LINE,
+    ),
+    "Parallel-sum": Case(
+        lambda: xc.Parallel([xc.Linear(4, 3), xc.Linear(4, 3)], join="sum"), ROW, (4,), WIDE_ROW
+    ),
+}
