@@ -1,9 +1,62 @@
-"""xpcnn: convolutional neural networks on any array library."""
+"""xpcnn: convolutional neural networks on any array library that follows the Array API standard."""
 
-from xpcnn import functional, initializers
+from xpcnn import data, functional, initializers, layers, losses, metrics, networks, optim
 from xpcnn.device import Device, devices
 from xpcnn.errors import DeviceError, ModelFileError, NonFiniteError
+from xpcnn.gradcheck import gradcheck
 from xpcnn.kernels.workspace import get_workspace_limit, set_workspace_limit
 from xpcnn.layers import *  # noqa: F403
+from xpcnn.losses import (
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
+    HuberLoss,
+    L1Loss,
+    Loss,
+    MSELoss,
+    NLLLoss,
+)
+from xpcnn.training import (
+    Callback,
+    CSVLogger,
+    EarlyStopping,
+    History,
+    Model,
+    ModelCheckpoint,
+    ProgressBar,
+)
 
 __version__ = "0.1.0.dev0"
+
+__all__ = [
+    "BCEWithLogitsLoss",
+    "CSVLogger",
+    "Callback",
+    "CrossEntropyLoss",
+    "Device",
+    "DeviceError",
+    "EarlyStopping",
+    "History",
+    "HuberLoss",
+    "L1Loss",
+    "Loss",
+    "MSELoss",
+    "Model",
+    "ModelCheckpoint",
+    "ModelFileError",
+    "NLLLoss",
+    "NonFiniteError",
+    "ProgressBar",
+    "data",
+    "devices",
+    "functional",
+    "get_workspace_limit",
+    "gradcheck",
+    "initializers",
+    "layers",
+    "losses",
+    "metrics",
+    "networks",
+    "optim",
+    "set_workspace_limit",
+    *layers.__all__,
+]

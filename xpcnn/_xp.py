@@ -70,11 +70,6 @@ def _find_namespace(array: Array, who: str) -> ModuleType:
             f"follows the Array API standard, got {type(array).__name__}; "
             "convert it, e.g. numpy.asarray(x, dtype='float32')"
         )
-    if isinstance(array, np.ndarray) and array.dtype == object:
-        raise TypeError(
-            f"{who}: expected numbers, got a NumPy array of dtype object with shape "
-            f"{array.shape}; its rows probably differ in length"
-        )
     xp: ModuleType = array_namespace(array)
     _NAMESPACES[type(array)] = xp
     return xp

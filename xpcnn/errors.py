@@ -53,6 +53,8 @@ def cast_hint(expected: str, got: str) -> str:
     """Say how to turn an array of dtype `got` into one of dtype `expected`."""
     if got.startswith(("int", "uint", "bool")):
         return f"convert and scale it first, e.g. images.astype('{expected}') / 255"
+    if "float" not in got:
+        return f"give real numbers of dtype {expected}"
     return f"convert it with x.astype('{expected}'), or build the model with dtype='{got}'"
 
 

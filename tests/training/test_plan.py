@@ -26,8 +26,16 @@ def gradients(layers):
     return [to_numpy(p.grad) for layer in layers for p in layer.parameters().values()]
 
 
+def test_plan_agrees_with_single_layers_everywhere(device, rng):
+    check_plan("simple", device, rng)
+
+
 @pytest.mark.parametrize("name", networks.NETWORKS)
-def test_plan_agrees_with_single_layers(name, device, rng):
+def test_plan_agrees_with_single_layers(name, rng):
+    check_plan(name, xpcnn.device.resolve("cpu"), rng)
+
+
+def check_plan(name, device, rng):
     fused, single = copies(lambda: networks.make(name), (3, 1, 28, 28), device)
     x = device.asarray(rng.standard_normal((3, 1, 28, 28)))
     dy = device.asarray(rng.standard_normal((3, 10)))

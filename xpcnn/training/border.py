@@ -38,6 +38,11 @@ def as_features(x: Any, device: Device, dtype: str, who: str, *, finite: bool = 
     """
     x = _as_array(x, device, dtype, who)
     got = _xp.dtype_name(x)
+    if got == "object":
+        raise TypeError(
+            f"{who}: expected numbers, got an array of dtype object and shape {tuple(x.shape)}; "
+            "its rows probably differ in length"
+        )
     if got != dtype:
         raise dtype_error(who, dtype, got, cast_hint(dtype, got))
     if x.ndim == 0 or 0 in x.shape:

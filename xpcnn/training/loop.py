@@ -69,7 +69,7 @@ class Fit:
     def _epoch(self, callbacks: Sequence[Callback]) -> None:
         model = self.model
         number = model.epoch + 1
-        before = _Snapshot(model)
+        self._good = _Snapshot(model)
         for callback in callbacks:
             callback.on_epoch_begin(number)
         for metric in model.metrics:
@@ -87,7 +87,7 @@ class Fit:
             x, y, weights = self.samples.batch(indices)
             loss, finite = self._step(x, y, weights)
             if not finite:
-                self._stop(before, number, batch, x)
+                self._stop(number, batch, x)
             sums.append((loss, len(indices)))
             logs = {}
             if _xp.on_host(loss):
@@ -95,23 +95,22 @@ class Fit:
                 logs = {"loss": total / sum(n for _, n in sums)}
             for callback in callbacks:
                 callback.on_batch_end(batch, logs)
-        self._end_epoch(number, sums, before, callbacks)
+        self._end_epoch(number, sums, callbacks)
 
     def _end_epoch(
         self,
         number: int,
         sums: list[tuple[Array, int]],
-        before: _Snapshot,
         callbacks: Sequence[Callback],
     ) -> None:
         model = self.model
         values = [float(loss) for loss, _ in sums]
         for batch, value in enumerate(values, start=1):
             if not np.isfinite(value):
-                self._stop(before, number, batch, None)
+                self._stop(number, batch, None)
         counts = [n for _, n in sums]
         logs = {"loss": float(np.dot(values, counts) / sum(counts))}
-        logs |= {metric.name: metric.result() for metric in model.metrics}
+        logs |= self._figures()
         if self.validation is not None:
             logs |= {f"val_{name}": value for name, value in self.evaluate(self.validation).items()}
         model.epoch = number
@@ -133,8 +132,10 @@ class Fit:
         model.zero_grad()
         prediction = model.forward(x, training=True)
         loss = model.loss.forward(prediction, y, sample_weight=weights)
-        if _xp.on_host(loss) and not np.isfinite(float(loss)):
-            return loss, False
+        if _xp.on_host(loss):
+            if not np.isfinite(float(loss)):
+                return loss, False
+            self._good = _Snapshot(model)
         for metric in model.metrics:
             metric.update(prediction, y)
         model.backward(model.loss.backward())
@@ -144,14 +145,14 @@ class Fit:
 
     def one_step(self) -> dict[str, float]:
         """Make one step on all samples and return loss and metrics."""
-        before = _Snapshot(self.model)
+        self._good = _Snapshot(self.model)
         for metric in self.model.metrics:
             metric.reset()
         x, y, weights = self.samples.batch(np.arange(len(self.samples)))
         loss, finite = self._step(x, y, weights)
         if not finite or not np.isfinite(float(loss)):
-            self._stop(before, self.model.epoch + 1, 1, x)
-        return {"loss": float(loss)} | {m.name: m.result() for m in self.model.metrics}
+            self._stop(self.model.epoch + 1, 1, x)
+        return {"loss": float(loss)} | self._figures()
 
     def evaluate(self, samples: Samples) -> dict[str, float]:
         """Return loss and metrics of some samples."""
@@ -169,20 +170,36 @@ class Fit:
                 metric.update(prediction, y)
         assert total is not None
         logs = {"loss": float(total) / len(samples)}
-        return logs | {metric.name: metric.result() for metric in model.metrics}
+        return logs | self._figures()
 
-    def _stop(self, before: _Snapshot, epoch: int, batch: int, x: Array | None) -> None:
-        """Find the first layer that fails, go back to good weights, and raise."""
-        model = self.model
-        now = _Snapshot(model)
+    def _figures(self) -> dict[str, float]:
+        """Read the metrics."""
+        figures = {}
+        for metric in self.model.metrics:
+            value = metric.result()
+            if np.ndim(value) != 0:
+                raise ValueError(
+                    f"metric {metric.name!r} gives an array of shape {np.shape(value)}, and the "
+                    "history holds single numbers; call its function in xpcnn.metrics on "
+                    "model.predict(x) instead"
+                )
+            figures[metric.name] = float(value)
+        return figures
+
+    def _stop(self, epoch: int, batch: int, x: Array | None) -> None:
+        """Find the first layer that fails, go back to good weights, and raise.
+
+        Good are the weights with which the loss was last finite; where losses are read after the
+        epoch only, those from before it.
+        """
         layer = None
-        if x is not None and model._plan is not None:
-            layer = model._plan.first_not_finite(x)
-        now.restore()
-        if not now.is_finite():
-            before.restore()
-        where = f"the first output that is not finite is that of {layer}" if layer else (
-            "the outputs of all layers are finite, so the loss itself overflowed"
+        if x is not None and self.model._plan is not None:
+            layer = self.model._plan.first_not_finite(x)
+        self._good.restore()
+        where = (
+            f"the first output that is not finite is that of {layer}"
+            if layer
+            else "the outputs of all layers are finite, so the loss itself overflowed"
             if x is not None
             else "the layer is not known, since the loss was read after the epoch"
         )
@@ -219,10 +236,6 @@ class _Snapshot:
         self.arrays = [(t, t.data) for t in model._network._tensors().values()]
         self.step = model.step
         self.slots = {} if model.optimizer is None else model.optimizer.state_dict()
-
-    def is_finite(self) -> bool:
-        """Whether all parameters and buffers are."""
-        return all(np.isfinite(_xp.to_numpy(array)).all() for _, array in self.arrays)
 
     def restore(self) -> None:
         """Put the old arrays back."""

@@ -86,7 +86,7 @@ class Model:
         self.optimizer: optim.Optimizer | None = None
         self.loss: losses.Loss | None = None
         self.metrics: list[metrics.Metric] = []
-        self._network = Sequential(*layers)
+        self._network = Sequential([layers] if isinstance(layers, Layer) else list(layers))
         self._plan: Plan | None = None
         self._input_shape: Shape | None = None
 

@@ -65,15 +65,13 @@ class ConvReluMaxPoolStep:
         result = F.conv_relu_max_pool_forward(
             x, conv.weight.data, bias, windows[0], conv.groups, windows[1], training=training
         )
-        self._saved = None
-        if result is None:
-            for layer in self.layers:
-                x = layer.forward(x, training=training)
-            return x
-        y, saved = result
         if training:
-            self._saved = (saved, windows)
-        return y
+            self._saved = None if result is None else (result[1], windows)
+        if result is not None:
+            return result[0]
+        for layer in self.layers:
+            x = layer.forward(x, training=training)
+        return x
 
     def backward(self, dy: Array, *, need_dx: bool) -> Array | None:
         """Run the backward that belongs to the last forward."""
