@@ -245,8 +245,8 @@ class ScratchDeepNeuralNetworkClassifier:
         self.layers = list(layers.values()) if isinstance(layers, Mapping) else list(layers)
         if not self.layers or not isinstance(self.layers[-1].activation, Softmax):
             raise ValueError(
-                f"{type(self).__name__}: the last of the layers must have the activation Softmax(), "
-                f"got {[type(layer.activation).__name__ for layer in self.layers]}"
+                f"{type(self).__name__}: the last layer must have the activation Softmax(), "
+                f"got the activations {[type(layer.activation).__name__ for layer in self.layers]}"
             )
         self.verbose = verbose
         self.train_loss_list: list[float] = []

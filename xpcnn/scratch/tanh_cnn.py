@@ -9,12 +9,13 @@ Examples
 >>> import numpy as np
 >>> from xpcnn.scratch.tanh_cnn import back_propagation_cnn, cnn
 >>> rng = np.random.default_rng(0)
->>> dark, bright = np.full((6, 6), 0.1), np.full((6, 6), 0.9)
+>>> upright, lying = np.zeros((6, 6)), np.zeros((6, 6))
+>>> upright[1:5, 3], lying[3, 1:5] = 1.0, 1.0
 >>> kernels, weights_1_2 = rng.normal(0, 0.1, (4, 3, 3)), rng.normal(0, 0.1, (4 * 16, 2))
 >>> kernels, weights_1_2 = back_propagation_cnn(
-...     np.stack([dark, bright]), np.eye(2), kernels, weights_1_2, 30
+...     np.stack([upright, lying]), np.eye(2), kernels, weights_1_2, 100
 ... )
->>> [int(np.argmax(cnn(image, kernels, weights_1_2))) for image in (dark, bright)]
+>>> [int(np.argmax(cnn(image, kernels, weights_1_2))) for image in (upright, lying)]
 [0, 1]
 """
 
