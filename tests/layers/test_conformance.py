@@ -73,6 +73,8 @@ def test_a_training_step(device, name):
     reference.test_shape = shape
     expected = step(reference, CPU, "float64")
     for dtype, tolerance in (("float64", 1e-12), ("float32", 1e-4)):
+        if dtype == "float64" and len(shape) > 3 and _xp.library(device.xp) == "jax":
+            continue  # it compiles every operation anew, which takes long
         layer = built(name, device, dtype)
         assert layer.is_built
         x_before = numbers(shape, dtype)

@@ -1,0 +1,104 @@
+"""Dropout: the mask follows from (seed, step) alone, and its statistics are what they should be."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import xpcnn
+from xpcnn import _xp
+
+
+def dropped(layer, seed, step, shape, device=None):
+    """Return the output for an input of ones, as NumPy array."""
+    layer.seed, layer.step = seed, step
+    ones = np.ones(shape, dtype="float32")
+    x = ones if device is None else device.asarray(ones)
+    return _xp.to_numpy(layer.forward(x, training=True))
+
+
+def test_same_bits_on_every_library(device):
+    for layer, shape in ((xpcnn.Dropout(0.3), (4, 50)), (xpcnn.Dropout2d(0.5), (3, 8, 2, 2))):
+        for step in (0, 17):
+            np.testing.assert_array_equal(
+                dropped(layer, 5, step, shape, device), dropped(layer, 5, step, shape)
+            )
+
+
+def test_mask_follows_from_seed_and_step_alone():
+    first = dropped(xpcnn.Dropout(0.5), 1, 0, (4, 100))
+    used = xpcnn.Dropout(0.5)
+    dropped(used, 9, 3, (2, 7))
+    np.testing.assert_array_equal(dropped(used, 1, 0, (4, 100)), first)
+    for seed, step in ((1, 1), (2, 0)):
+        assert (dropped(used, seed, step, (4, 100)) != first).mean() > 0.3
+
+
+def test_on_its_own_it_counts_its_training_steps():
+    layer = xpcnn.Dropout(0.5)
+    layer.seed = 3
+    x = np.ones((2, 100), dtype="float32")
+    masks = [layer.forward(x, training=True) for _ in range(2)]
+    assert layer.step == 2
+    layer.forward(x)
+    assert layer.step == 2
+    for step, mask in enumerate(masks):
+        np.testing.assert_array_equal(mask, dropped(layer, 3, step, (2, 100)))
+
+
+def test_two_layers_of_a_model_drop_differently():
+    net = xpcnn.Sequential(xpcnn.Dropout(0.5), xpcnn.Dropout(0.5))
+    net.build((2, 10), rng=np.random.default_rng(0))
+    assert net[0].seed != net[1].seed
+    same = xpcnn.Sequential(xpcnn.Dropout(0.5), xpcnn.Dropout(0.5))
+    same.build((2, 10), rng=np.random.default_rng(0))
+    assert [layer.seed for layer in same] == [layer.seed for layer in net]
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+def test_kept_elements_are_scaled_and_the_share_is_right(p):
+    n = 40_000
+    y = dropped(xpcnn.Dropout(p), 11, 0, (4, n // 4))
+    kept = y != 0
+    np.testing.assert_allclose(y[kept], 1 / (1 - p), rtol=1e-6)
+    # within five standard deviations of a binomial distribution
+    assert abs(kept.sum() - n * (1 - p)) < 5 * math.sqrt(n * p * (1 - p))
+
+
+def test_channels_are_dropped_whole():
+    y = dropped(xpcnn.Dropout2d(0.5), 1, 0, (20, 30, 3, 4))
+    per_channel = y.reshape(600, 12)
+    assert (per_channel == per_channel[:, :1]).all()
+    kept = (per_channel[:, 0] != 0).sum()
+    assert abs(kept - 300) < 5 * math.sqrt(600 / 4)
+
+
+@pytest.mark.parametrize("cls", [xpcnn.Dropout, xpcnn.Dropout2d])
+def test_nothing_and_everything(cls, rng):
+    x = rng.normal(size=(2, 3, 4, 4))
+    dy = rng.normal(size=x.shape)
+    layer = cls(0.0)
+    np.testing.assert_array_equal(layer.forward(x, training=True), x)
+    np.testing.assert_array_equal(layer.backward(dy), dy)
+    layer = cls(1.0)
+    np.testing.assert_array_equal(layer.forward(x, training=True), np.zeros_like(x))
+    np.testing.assert_array_equal(layer.backward(dy), np.zeros_like(x))
+    layer = cls(0.7)
+    np.testing.assert_array_equal(layer(x), x)
+
+
+def test_gradient_goes_where_the_input_went(rng):
+    layer = xpcnn.Dropout(0.4)
+    layer.seed = 1
+    x, dy = rng.normal(size=(3, 20)), rng.normal(size=(3, 20))
+    y = layer.forward(x, training=True)
+    np.testing.assert_allclose(layer.backward(dy) * x, y * dy, rtol=1e-12, atol=1e-12)
+
+
+def test_errors():
+    for cls in (xpcnn.Dropout, xpcnn.Dropout2d):
+        for wrong in (-0.1, 1.5, float("nan")):
+            with pytest.raises(ValueError, match=f"{cls.__name__}: p must be between 0 and 1, got"):
+                cls(wrong)

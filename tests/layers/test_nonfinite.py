@@ -1,0 +1,63 @@
+"""NaN and infinity go where they go in PyTorch."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pytest
+
+import xpcnn
+from tests.layers.cases import CASES
+
+torch = pytest.importorskip("torch")
+
+# containers, and what PyTorch has not, are made of the others
+NAMES = [
+    name
+    for name, case in CASES.items()
+    if hasattr(torch.nn, type(case.make()).__name__)
+    and name not in ("Sequential", "Conv2d-inferred", "Conv2d-groups", "Dropout", "Dropout2d")
+]
+
+
+def pair(name):
+    """The same layer twice, with the same numbers."""
+    ours = CASES[name].make()
+    ours.build(CASES[name].shape, dtype="float64", rng=np.random.default_rng(0))
+    cls = getattr(torch.nn, type(ours).__name__)
+    known = inspect.signature(cls).parameters  # average pooling has fewer there
+    theirs = cls(**{key: value for key, value in ours.config().items() if key in known})
+    state = {key: torch.from_numpy(np.array(v)) for key, v in ours.state_dict().items()}
+    theirs.double().load_state_dict(state)
+    return ours, theirs
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
+@pytest.mark.parametrize("training", [False, True], ids=["inference", "training"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf], ids=["nan", "inf", "minus-inf"])
+@pytest.mark.parametrize("name", NAMES)
+def test_as_in_torch(name, value, training):
+    ours, theirs = pair(name)
+    theirs.train(training)
+    x = np.random.default_rng(1).normal(size=CASES[name].shape)
+    x.flat[[0, x.size // 2, x.size - 1]] = value
+    with torch.no_grad():
+        expected = theirs(torch.from_numpy(x)).numpy()
+    y = ours.forward(x, training=training)
+    np.testing.assert_allclose(y, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["MaxPool1d", "MaxPool2d", "MaxPool3d", "ReLU"])
+def test_nan_raises_no_warning_where_nothing_is_computed(name):
+    x = np.full(CASES[name].shape, np.nan)
+    assert np.isnan(CASES[name].make()(x)).all()
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_global_pools_pass_nan_on(rank):
+    x = np.zeros((2, 2, *(3,) * rank))
+    x[(0, 1, *(2,) * rank)] = np.nan
+    for kind in ("Avg", "Max"):
+        y = getattr(xpcnn, f"Global{kind}Pool{rank}d")()(x)
+        np.testing.assert_array_equal(np.isnan(y), [[False, True], [False, False]])
