@@ -109,7 +109,9 @@ class Accuracy(_Share):
                 raise _shape_error("Accuracy", prediction, target)
             yes = xp.reshape(prediction, (-1,)) > self.threshold
             truth = xp.reshape(target, (-1,))
-            return yes == (truth if _xp.dtype_name(truth) == "bool" else truth > 0.5)
+            if _xp.dtype_name(truth) != "bool":
+                truth = truth > (0.5 if _xp.is_floating(truth) else 0)
+            return yes == truth
         predicted, truth, _ = _classes(xp, prediction, target, "Accuracy")
         return predicted == truth
 

@@ -1,0 +1,231 @@
+"""Schedules against cases worked by hand and against PyTorch."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from xpcnn import optim
+
+BASE = 0.4
+
+
+def sequence(schedule: optim.Schedule, count: int) -> list[float]:
+    """Learning rates over the epochs or steps, whichever the schedule counts; the other is off."""
+    if schedule.counts == "epochs":
+        return [schedule.lr(BASE, epoch=i, step=10**6) for i in range(count)]
+    return [schedule.lr(BASE, epoch=10**6, step=i) for i in range(count)]
+
+
+def pytorch_sequence(make: Any, count: int) -> list[float]:
+    torch = pytest.importorskip("torch")
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=BASE)
+    schedule = make(torch.optim.lr_scheduler, optimizer)
+    rates = []
+    for _ in range(count):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        if len(rates) < count:
+            schedule.step()
+    return rates
+
+
+PAIRS: list[tuple[optim.Schedule, Any, int]] = [
+    (optim.StepLR(3), lambda t, o: t.StepLR(o, 3), 12),
+    (optim.StepLR(1, 0.5), lambda t, o: t.StepLR(o, 1, 0.5), 12),
+    (optim.MultiStepLR([5, 2, 5]), lambda t, o: t.MultiStepLR(o, [2, 5, 5]), 12),
+    (optim.ExponentialLR(0.9), lambda t, o: t.ExponentialLR(o, 0.9), 12),
+    (optim.CosineAnnealingLR(7), lambda t, o: t.CosineAnnealingLR(o, 7), 24),
+    (optim.CosineAnnealingLR(5, 0.1), lambda t, o: t.CosineAnnealingLR(o, 5, 0.1), 24),
+    (
+        optim.Warmup(6, start_factor=0.25),
+        lambda t, o: t.LinearLR(o, start_factor=0.25, total_iters=6),
+        12,
+    ),
+]
+
+
+@pytest.mark.parametrize(("ours", "theirs", "count"), PAIRS, ids=lambda value: repr(value)[:40])
+def test_as_pytorch(ours: optim.Schedule, theirs: Any, count: int) -> None:
+    np.testing.assert_allclose(
+        sequence(ours, count), pytorch_sequence(theirs, count), rtol=1e-12, atol=1e-15
+    )
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"total_steps": 20},
+        {"epochs": 3, "steps_per_epoch": 7, "anneal_strategy": "linear"},
+        {"total_steps": 20, "three_phase": True},
+        {"total_steps": 21, "three_phase": True, "pct_start": 0.4, "anneal_strategy": "linear"},
+        {"total_steps": 10, "pct_start": 0.5, "div_factor": 10.0, "final_div_factor": 100.0},
+        {"total_steps": 10, "pct_start": 0.0},
+        {"total_steps": 10, "pct_start": 1.0},
+    ],
+    ids=str,
+)
+def test_one_cycle_as_pytorch(settings: dict[str, Any]) -> None:
+    count = settings.get("total_steps", 21)
+    theirs = pytorch_sequence(
+        lambda t, o: t.OneCycleLR(o, max_lr=0.7, cycle_momentum=False, **settings), count
+    )
+    ours = optim.OneCycleLR(0.7, **settings)
+    assert ours.counts == "steps"
+    np.testing.assert_allclose(sequence(ours, count), theirs, rtol=1e-12)
+    assert ours.lr(BASE, epoch=0, step=count + 5) == ours.lr(BASE, epoch=0, step=count - 1)
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+@pytest.mark.parametrize("threshold_mode", ["rel", "abs"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"patience": 2},
+        {"patience": 0, "factor": 0.5, "threshold": 0.1},
+        {"patience": 1, "cooldown": 3, "factor": 0.3},
+        {"patience": 0, "factor": 0.5, "min_lr": 0.03},
+        {"patience": 0, "factor": 0.5, "eps": 0.05},
+    ],
+    ids=str,
+)
+def test_plateau_as_pytorch(mode: str, threshold_mode: str, settings: dict[str, Any]) -> None:
+    torch = pytest.importorskip("torch")
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=BASE)
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, mode=mode, threshold_mode=threshold_mode, **settings
+    )
+    ours = optim.ReduceLROnPlateau(mode, threshold_mode=threshold_mode, **settings)
+    values = np.round(np.random.default_rng(5).normal(1.0, 0.3, 40), 2)
+    values[[3, 11]] = np.nan
+    values[20] = np.inf
+    for value in values:
+        theirs.step(value)
+        ours.observe(value)
+        # A copy from the saved state goes on in the same way.
+        copy = optim.from_config(json.loads(json.dumps(optim.to_config(ours))))
+        copy.load_state_dict(json.loads(json.dumps(ours.state_dict())))
+        ours = copy
+        expected = optimizer.param_groups[0]["lr"]
+        assert ours.lr(BASE, epoch=0, step=0) == pytest.approx(expected, rel=1e-12)
+
+
+def test_plateau_by_hand() -> None:
+    schedule = optim.ReduceLROnPlateau(patience=1, factor=0.5)
+    rates = []
+    for value in (1.0, 0.9, 0.9, 0.9, 0.9, 0.5):
+        schedule.observe(value)
+        rates.append(schedule.lr(0.8, epoch=0, step=0))
+    assert rates == [0.8, 0.8, 0.8, 0.4, 0.4, 0.4]
+
+
+def test_warmup_then_another_schedule() -> None:
+    epochs = optim.Warmup(4, after=optim.StepLR(1, 0.5), start_factor=0.0)
+    assert epochs.counts == "steps"
+    assert [epochs.lr(1.0, epoch=0, step=i) for i in range(5)] == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert epochs.lr(1.0, epoch=2, step=9) == 0.25
+    # A schedule of steps starts when the warm-up is over.
+    cycle = optim.OneCycleLR(1.0, total_steps=10)
+    steps = optim.Warmup(4, after=cycle)
+    assert steps.lr(1.0, epoch=0, step=4 + 3) == cycle.lr(1.0, epoch=0, step=3)
+    assert steps.lr(1.0, epoch=0, step=0) == pytest.approx(0.01 * cycle.lr(1.0, epoch=0, step=0))
+
+
+def test_warmup_passes_observations_on() -> None:
+    schedule = optim.Warmup(
+        1, after=optim.ReduceLROnPlateau(patience=0, factor=0.5, monitor="loss")
+    )
+    assert schedule.monitor == "loss"
+    assert optim.Warmup(1).monitor is None
+    for value in (1.0, 2.0):
+        schedule.observe(value)
+    assert schedule.lr(1.0, epoch=0, step=5) == 0.5
+    other = optim.Warmup(1, after=optim.ReduceLROnPlateau(factor=0.5))
+    other.load_state_dict(schedule.state_dict())
+    assert other.lr(1.0, epoch=0, step=5) == 0.5
+    other.reset()
+    assert other.lr(1.0, epoch=0, step=5) == 1.0
+
+
+def test_optimizer_follows_its_schedule() -> None:
+    by_epoch = optim.SGD(1.0, schedule=optim.StepLR(2, 0.5))
+    assert [by_epoch.current_lr(epoch) for epoch in range(4)] == [1.0, 1.0, 0.5, 0.5]
+    by_step = optim.SGD(1.0, schedule=optim.Warmup(2, start_factor=0.5))
+    rates = []
+    for _ in range(3):
+        rates.append(by_step.current_lr())
+        by_step.step({})
+    assert rates == [0.5, 0.75, 1.0]
+
+
+ALL = [pair[0] for pair in PAIRS] + [
+    optim.OneCycleLR(0.1, epochs=2, steps_per_epoch=3),
+    optim.ReduceLROnPlateau("max", patience=3, monitor="val_accuracy"),
+    optim.Warmup(3, optim.Warmup(2, optim.MultiStepLR([1, 4]))),
+]
+
+
+@pytest.mark.parametrize("schedule", ALL, ids=repr)
+def test_configuration_round_trip(schedule: optim.Schedule) -> None:
+    again = optim.from_config(json.loads(json.dumps(optim.to_config(schedule))))
+    assert type(again) is type(schedule)
+    assert again.config() == schedule.config()
+    assert sequence(again, 9) == sequence(schedule, 9)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: optim.StepLR(0), "step_size must be a whole number of at least 1"),
+        (lambda: optim.StepLR(2.5), "step_size"),  # type: ignore[arg-type]
+        (lambda: optim.StepLR(2, gamma=-1.0), "gamma"),
+        (lambda: optim.MultiStepLR([-1]), "milestones"),
+        (lambda: optim.ExponentialLR(math.nan), "gamma"),
+        (lambda: optim.CosineAnnealingLR(0), "T_max"),
+        (lambda: optim.OneCycleLR(0.1), "give total_steps, or epochs and steps_per_epoch"),
+        (lambda: optim.OneCycleLR(0.1, 10, pct_start=1.5), "pct_start"),
+        (lambda: optim.OneCycleLR(0.1, 10, anneal_strategy="step"), "anneal_strategy"),
+        (lambda: optim.OneCycleLR(0.1, 10, div_factor=0.0), "div_factor .* above 0"),
+        (lambda: optim.ReduceLROnPlateau("least"), "mode must be one of 'min', 'max'"),
+        (lambda: optim.ReduceLROnPlateau(threshold_mode="x"), "threshold_mode"),
+        (lambda: optim.ReduceLROnPlateau(factor=1.0), "factor must be below 1"),
+        (lambda: optim.ReduceLROnPlateau(patience=-1), "patience"),
+        (lambda: optim.Warmup(0), "steps"),
+        (lambda: optim.Warmup(2, start_factor=2.0), "start_factor"),
+    ],
+)
+def test_wrong_settings(make: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {},
+        {"best": 1.0},
+        {"best": "low", "bad_epochs": 0, "cooldown_left": 0, "reductions": 0},
+        {"best": 1.0, "bad_epochs": 0, "cooldown_left": 0, "reductions": -1},
+        {"best": 1.0, "bad_epochs": 0.5, "cooldown_left": 0, "reductions": 0},
+        None,
+    ],
+)
+def test_hostile_states(state: Any) -> None:
+    schedule = optim.ReduceLROnPlateau()
+    before = schedule.state_dict()
+    with pytest.raises(ValueError, match="ReduceLROnPlateau"):
+        schedule.load_state_dict(state)
+    assert schedule.state_dict() == before
+    with pytest.raises(ValueError, match="StepLR"):
+        optim.StepLR(1).load_state_dict({"best": 1.0})
+
+
+def test_an_enormous_number_of_reductions_ends() -> None:
+    schedule = optim.ReduceLROnPlateau()
+    state = schedule.state_dict() | {"reductions": 10**12}
+    schedule.load_state_dict(state)
+    assert schedule.lr(1.0, epoch=0, step=0) < 1e-7
