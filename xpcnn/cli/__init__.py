@@ -36,8 +36,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         args = _parser().parse_args(argv)
+        return _run(args)
     except SystemExit as stop:  # argparse has said what there is to say
         return stop.code if isinstance(stop.code, int) else USAGE
+
+
+def _run(args: argparse.Namespace) -> int:
+    """Run one command, and turn what goes wrong into a message and an exit code."""
     try:
         args.run(args)
         sys.stdout.flush()

@@ -149,8 +149,10 @@ class _StopAtStep(Callback):
 def _interrupt_between_steps() -> Iterator[_StopAtStep]:
     """Hold back the first Ctrl-C until the current step is complete; a second acts at once."""
     callback = _StopAtStep()
-    if threading.current_thread() is not threading.main_thread():
-        yield callback  # only the main thread may handle signals
+    # Only the main thread may handle signals; a job in the background is told to ignore this one.
+    main_thread = threading.current_thread() is threading.main_thread()
+    if not main_thread or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        yield callback
         return
 
     def handle(number: int, frame: Any) -> None:
