@@ -83,7 +83,12 @@ def build(network: str, nn: object, *, out_features: bool) -> list:
         return [*body, linear(4320, 100), relu(), linear(100, 10)]
     body, channels = [], 1
     for out, padding, pool in (
-        (16, 1, False), (16, 1, True), (32, 1, False), (32, 2, True), (64, 1, False), (64, 1, True)
+        (16, 1, False),
+        (16, 1, True),
+        (32, 1, False),
+        (32, 2, True),
+        (64, 1, False),
+        (64, 1, True),
     ):
         body += [conv2(channels, out, 3, padding=padding), relu()]
         body += [nn.MaxPool2d(2)] if pool else []

@@ -5,7 +5,7 @@ from xpcnn.device import Device, devices
 from xpcnn.errors import DeviceError, ModelFileError, NonFiniteError
 from xpcnn.gradcheck import gradcheck
 from xpcnn.kernels.workspace import get_workspace_limit, set_workspace_limit
-from xpcnn.layers import *  # noqa: F403
+from xpcnn.layers import *
 from xpcnn.losses import (
     BCEWithLogitsLoss,
     CrossEntropyLoss,

@@ -69,7 +69,7 @@ class Device:
                 x = self.xp.astype(x, xp_dtype)
             if _xp.device_of(x) == self.physical:
                 return x
-            from array_api_compat import to_device  # noqa: PLC0415
+            from array_api_compat import to_device
 
             return to_device(x, self.physical)
         host = _xp.to_numpy(x)

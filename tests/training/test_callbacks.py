@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 import xpcnn
-from xpcnn.training.callbacks import Callback, CSVLogger, EarlyStopping, ModelCheckpoint, ProgressBar
+from xpcnn.training.callbacks import (
+    Callback,
+    CSVLogger,
+    EarlyStopping,
+    ModelCheckpoint,
+    ProgressBar,
+)
 
 
 def fitted(callbacks, epochs=4, **options):

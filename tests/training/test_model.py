@@ -328,7 +328,7 @@ def test_summary_counts_by_hand(capsys):
     assert "multiply-adds of a forward pass: 1,404" in text
     # 4 numbers per parameter, 2 per element of the outputs 144 + 144 + 36 + 36 + 3, 4 bytes each.
     assert "about 5.2 KiB" in text
-    assert (4 * 151 + 2 * 363) * 4 / 1024 == pytest.approx(5.2, abs=0.05)
+    assert pytest.approx(5.2, abs=0.05) == (4 * 151 + 2 * 363) * 4 / 1024
 
 
 def test_summary_needs_a_shape():

@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _image_size(model: Model, path: Path) -> tuple[int, int, int]:
     """Return (channels, height, width) of the images a model takes."""
-    shape = model._input_shape
+    shape = model.input_shape
     if shape is None or len(shape) != 4 or shape[1] not in (1, 3):
         found = None if shape is None else ("N", *shape[1:])
         raise ValueError(

@@ -5,10 +5,8 @@ from __future__ import annotations
 import gzip
 import hashlib
 import importlib.util
-import logging
 import os
 import sys
-import tempfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,6 +60,8 @@ def fetch(file: RemoteFile, folder: Path, mirrors: Sequence[str]) -> Path:
     FileNotFoundError
         If the file cannot be had; the message says what failed, and which file to put where.
     """
+    import tempfile  # here, since few who import the package download anything
+
     target = folder / f"{file.name}.gz"
     by_hand = (
         f"; or get the file elsewhere and put it at {target} (unpacked, without .gz, does too), "
@@ -90,6 +90,8 @@ def fetch(file: RemoteFile, folder: Path, mirrors: Sequence[str]) -> Path:
 
 def _try_mirror(url: str, file: RemoteFile, work: Path, target: Path) -> str | None:
     """Fetch from one mirror; return what went wrong, or None."""
+    import logging
+
     import pooch
 
     pooch.get_logger().setLevel(logging.WARNING)

@@ -114,9 +114,7 @@ def conv(
     return conv_forward(x, weight, bias, window, as_int(groups, who, "groups", 1), who=who)[0]
 
 
-def check_operands(
-    x: Array, w: Array, b: Array | None, ndim: int, groups: int, who: str
-) -> None:
+def check_operands(x: Array, w: Array, b: Array | None, ndim: int, groups: int, who: str) -> None:
     """Raise unless input, weight and bias of a convolution fit together."""
     if x.ndim != ndim + 2:
         raise rank_error(who, ndim + 2, LAYOUTS[ndim], x.shape)
@@ -138,6 +136,4 @@ def check_operands(
             f"in an input of shape {tuple(x.shape)}"
         )
     if b is not None and tuple(b.shape) != (w.shape[0],):
-        raise ValueError(
-            f"{who}: expected a bias of shape ({w.shape[0]},), got {tuple(b.shape)}"
-        )
+        raise ValueError(f"{who}: expected a bias of shape ({w.shape[0]},), got {tuple(b.shape)}")

@@ -26,9 +26,7 @@ def conv_relu_max_pool_forward(
         With ``training=False`` the saved part is of no use.
     """
     xp = _xp.namespace(x, w, b)
-    return kernels.run(
-        xp, "conv_relu_max_pool", x, w, b, window, groups, pool, training=training
-    )
+    return kernels.run(xp, "conv_relu_max_pool", x, w, b, window, groups, pool, training=training)
 
 
 def conv_relu_max_pool_backward(

@@ -48,7 +48,9 @@ def select(xp: ModuleType, op: str) -> list[tuple[str, generic.OpPair]]:
     #     if is_numpy(xp): from xpcnn.kernels import cpu; candidates.append(("cpu", cpu.PAIRS))
     candidates = [("generic", generic.PAIRS)]
     wanted = _forced.get()
-    return [(name, pairs[op]) for name, pairs in candidates if op in pairs and wanted in (None, name)]
+    return [
+        (name, pairs[op]) for name, pairs in candidates if op in pairs and wanted in (None, name)
+    ]
 
 
 def run(xp: ModuleType, op: str, *args: Any, **options: Any) -> tuple[Array, Saved] | None:

@@ -107,9 +107,7 @@ class Sequential(Layer):
     def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
         gradient: Array | None = dy
         for position in reversed(range(len(self.layers))):
-            gradient = self.layers[position].backward(
-                gradient, need_dx=need_dx or position > 0
-            )
+            gradient = self.layers[position].backward(gradient, need_dx=need_dx or position > 0)
         return gradient
 
     def __repr__(self) -> str:
@@ -167,8 +165,8 @@ class Residual(Layer):
         return through + past, None
 
     def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        dx = self.body.backward(dy, need_dx=need_dx)
-        past: Array | None = dy
+        dx: Any = self.body.backward(dy, need_dx=need_dx)
+        past: Any = dy
         if self.shortcut is not None:
             past = self.shortcut.backward(dy, need_dx=need_dx)
         return dx + past if need_dx else None

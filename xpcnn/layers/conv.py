@@ -128,7 +128,8 @@ class _Conv(Layer):
         return fan_in_uniform(prod(self.weight.shape[1:]))(shape, rng)
 
     def _check_groups(self) -> None:
-        for name, channels in (("in_channels", self.in_channels), ("out_channels", self.out_channels)):
+        widths = {"in_channels": self.in_channels, "out_channels": self.out_channels}
+        for name, channels in widths.items():
             if channels is not None and channels % self.groups:
                 raise ValueError(
                     f"{self.who}: {name}={channels} must be divisible by groups={self.groups}"
@@ -198,9 +199,13 @@ _DOC = """{rank}-dimensional convolution (cross-correlation), with PyTorch's arg
 
 
 def _document(cls: type[_Conv], rank: str, kernel: str, shape: Shape) -> None:
-    result = (shape[0], 8, *shape[2:])
     cls.__doc__ = _DOC.format(
-        rank=rank, kernel=kernel, layout=LAYOUTS[cls.ndim], ndim=cls.ndim, shape=shape, result=result
+        rank=rank,
+        kernel=kernel,
+        layout=LAYOUTS[cls.ndim],
+        ndim=cls.ndim,
+        shape=shape,
+        result=(shape[0], 8, *shape[2:]),
     )
 
 

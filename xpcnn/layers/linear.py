@@ -76,9 +76,7 @@ class Linear(Layer):
         if len(shape) < 2:
             raise rank_error(self.who, 2, "(N, features)", shape)
         if self.in_features is not None and shape[-1] != self.in_features:
-            hint = (
-                "; put a Flatten layer in front" if prod(shape[1:]) == self.in_features else ""
-            )
+            hint = "; put a Flatten layer in front" if prod(shape[1:]) == self.in_features else ""
             raise ValueError(
                 f"{self.who}: expected {self.in_features} input features (last axis), got "
                 f"{shape[-1]} in an input of shape {shape}{hint}"

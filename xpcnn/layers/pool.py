@@ -253,6 +253,7 @@ _GLOBAL_DOC = """{what} of all positions of a channel, over {ndim} dimension(s).
     Input {layout}, output (N, C).
     """
 
+_cls: type[_Pool | _GlobalPool]
 for _cls in (MaxPool1d, MaxPool2d, MaxPool3d):
     _cls.__doc__ = _MAX_DOC.format(ndim=_cls.ndim, layout=LAYOUTS[_cls.ndim], window=_WINDOW)
 for _cls in (AvgPool1d, AvgPool2d, AvgPool3d):

@@ -109,9 +109,7 @@ def as_weights(
     if sample_weight is not None:
         given = np.asarray(_xp.to_numpy(sample_weight), dtype=dtype)
         if given.shape != (len(labels),):
-            raise ValueError(
-                f"sample_weight: expected shape ({len(labels)},), got {given.shape}"
-            )
+            raise ValueError(f"sample_weight: expected shape ({len(labels)},), got {given.shape}")
         weights = weights * given
     if class_weight is not None:
         weights = weights * _per_class(class_weight, labels, dtype)
@@ -147,9 +145,7 @@ def split_validation(
         raise ValueError(f"validation_split must lie between 0 and 1, got {share}")
     cut = int(x.shape[0] * (1.0 - share))
     if cut == 0 or cut == x.shape[0]:
-        raise ValueError(
-            f"validation_split={share} of {x.shape[0]} samples leaves one part empty"
-        )
+        raise ValueError(f"validation_split={share} of {x.shape[0]} samples leaves one part empty")
     everything = (x, *arrays)
     front = tuple(None if a is None else a[:cut, ...] for a in everything)
     back = tuple(None if a is None else a[cut:, ...] for a in everything)

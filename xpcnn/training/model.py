@@ -46,6 +46,8 @@ class Model:
         Of all epochs so far, over several calls of :meth:`fit` and over saving and loading.
     epoch, step : int
         Finished epochs and training steps.
+    input_shape : tuple of int or None
+        Shape the model was built for, batch axis included.
     stop_training : bool
         A callback sets it to end training after the epoch.
 
@@ -88,7 +90,7 @@ class Model:
         self.metrics: list[metrics.Metric] = []
         self._network = Sequential([layers] if isinstance(layers, Layer) else list(layers))
         self._plan: Plan | None = None
-        self._input_shape: Shape | None = None
+        self.input_shape: Shape | None = None
 
     # -- The network ---------------------------------------------------------------------------
 
@@ -134,7 +136,7 @@ class Model:
             dtype=self.dtype,
             rng=rng.generator(self.seed, "weights"),
         )
-        self._input_shape = shape
+        self.input_shape = shape
         self._plan = Plan(self._network.layers)
         return output_shape
 
@@ -363,15 +365,15 @@ class Model:
         input_shape : sequence of int, optional
             Batch axis included; needed while the model is not built.
         """
-        if input_shape is None and self._input_shape is None:
+        if input_shape is None and self.input_shape is None:
             raise RuntimeError(
                 "the model is not built yet; call model.summary((None, 1, 28, 28)) with the shape "
                 "of your input"
             )
         if input_shape is not None:
             self.build(input_shape)
-        assert self._input_shape is not None
-        text = summarize(self._network.layers, self._input_shape, self.dtype)
+        assert self.input_shape is not None
+        text = summarize(self._network.layers, self.input_shape, self.dtype)
         print(text)
         return text
 
@@ -385,32 +387,9 @@ class Model:
         RuntimeError
             If the model was not built yet.
         """
-        if not self._network.is_built or self._input_shape is None:
+        if not self._network.is_built or self.input_shape is None:
             raise RuntimeError("the model is not built yet; train it or call model.build first")
-        tensors = {name: _xp.to_numpy(array) for name, array in self.state_dict().items()}
-        description: dict[str, Any] = {
-            "version": saving.VERSION,
-            "layers": [saving.layer_to_json(layer) for layer in self._network.layers],
-            "input_shape": list(self._input_shape),
-            "dtype": self.dtype,
-            "seed": self.seed,
-            "epoch": self.epoch,
-            "step": self.step,
-            "history": {"epoch": self.history.epoch, "history": self.history.history},
-            "loss": None if self.loss is None else losses.to_config(self.loss),
-            "metrics": [metrics.to_config(metric) for metric in self.metrics],
-            "frozen": [n for n, p in self.parameters().items() if not p.requires_grad],
-        }
-        if self.optimizer is not None:
-            description["optimizer"] = optim.to_config(self.optimizer)
-            if self.optimizer.schedule is not None:
-                description["schedule_state"] = self.optimizer.schedule.state_dict()
-            slots = self.optimizer.state_dict()
-            tensors |= {
-                saving.OPTIMIZER_PREFIX + name: _xp.to_numpy(array)
-                for name, array in slots.items()
-            }
-        saving.write_file(path, tensors, description)
+        saving.write_file(path, *saving.describe(self))
 
     @classmethod
     def load(
@@ -439,51 +418,12 @@ class Model:
             ever executed.
         """
         tensors, description = saving.read_file(path)
-        known = saving.known_layers() | dict(custom_layers or {})
         target = resolve(device)
         try:
-            return cls._from_description(tensors, description, known, target)
-        except (
-            ValueError,
-            TypeError,
-            KeyError,
-            AttributeError,
-            OverflowError,
-            RecursionError,
-        ) as error:
+            return saving.restore(cls, tensors, description, target, custom_layers or {})
+        except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
             raise ModelFileError(
                 f"{str(path)!r} does not describe a consistent model: {error}"
             ) from error
-
-    @classmethod
-    def _from_description(
-        cls,
-        tensors: dict[str, np.ndarray],
-        description: dict[str, Any],
-        known: Mapping[str, type[Layer]],
-        device: Device,
-    ) -> Model:
-        model = cls(
-            [saving.layer_from_json(layer, known) for layer in description["layers"]],
-            device=device,
-            dtype=description["dtype"],
-            seed=description["seed"],
-        )
-        prefix = saving.OPTIMIZER_PREFIX
-        weights = {n: a for n, a in tensors.items() if not n.startswith(prefix)}
-        slots = {n.removeprefix(prefix): a for n, a in tensors.items() if n.startswith(prefix)}
-        model.load_state_dict(weights)
-        model.build(description["input_shape"])
-        frozen = set(description["frozen"])
-        for name, parameter in model.parameters().items():
-            parameter.requires_grad = name not in frozen
-        model.epoch, model.step = int(description["epoch"]), int(description["step"])
-        model.history = History(**description["history"])
-        model.loss = description["loss"] and losses.from_config(description["loss"])
-        model.metrics = [metrics.from_config(metric) for metric in description["metrics"]]
-        if description.get("optimizer") is not None:
-            model.optimizer = optim.from_config(description["optimizer"])
-            model.optimizer.load_state_dict(slots, device, parameters=model.parameters())
-            if model.optimizer.schedule is not None:
-                model.optimizer.schedule.load_state_dict(description["schedule_state"])
-        return model
+        except RecursionError as error:
+            raise ModelFileError(f"{str(path)!r} nests its layers too deeply") from error

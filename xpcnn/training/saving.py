@@ -1,8 +1,7 @@
-"""Models as files: one safetensors file with the weights, all that training needs, and the
-architecture as JSON.
+"""Models as files: weights, what training needs, and the architecture as JSON.
 
-Nothing in a file is ever executed: layers, losses and optimizers are named, and only names of a
-fixed list are known.
+All of it is one safetensors file. Nothing in a file is ever executed: layers, losses and
+optimizers are named, and only the names of a fixed list are known.
 """
 
 from __future__ import annotations
@@ -10,14 +9,21 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xpcnn import _xp, losses, metrics, optim
 from xpcnn import layers as layer_module
+from xpcnn.device import Device
 from xpcnn.errors import ModelFileError
 from xpcnn.layers.layer import Layer
+from xpcnn.training.history import History
+
+if TYPE_CHECKING:
+    from xpcnn.training.model import Model
 
 FORMAT = "xpcnn-model"
 VERSION = 1
@@ -74,6 +80,71 @@ def _value_from_json(value: Any, known: Mapping[str, type[Layer]]) -> Any:
     if isinstance(value, list):
         return [_value_from_json(item, known) for item in value]
     return value
+
+
+def describe(model: Model) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return the tensors and the description that a model's file holds."""
+    tensors = {name: _xp.to_numpy(array) for name, array in model.state_dict().items()}
+    description: dict[str, Any] = {
+        "version": VERSION,
+        "layers": [layer_to_json(layer) for layer in model.layers],
+        "input_shape": model.input_shape,
+        "dtype": model.dtype,
+        "seed": model.seed,
+        "epoch": model.epoch,
+        "step": model.step,
+        "history": asdict(model.history),
+        "loss": None if model.loss is None else losses.to_config(model.loss),
+        "metrics": [metrics.to_config(metric) for metric in model.metrics],
+        "frozen": [name for name, p in model.parameters().items() if not p.requires_grad],
+        "optimizer": None,
+    }
+    if model.optimizer is not None:
+        description["optimizer"] = optim.to_config(model.optimizer)
+        if model.optimizer.schedule is not None:
+            description["schedule_state"] = model.optimizer.schedule.state_dict()
+        slots = model.optimizer.state_dict().items()
+        tensors |= {OPTIMIZER_PREFIX + name: _xp.to_numpy(array) for name, array in slots}
+    return tensors, description
+
+
+def restore(
+    cls: type[Model],
+    tensors: dict[str, np.ndarray],
+    description: dict[str, Any],
+    device: Device,
+    custom_layers: Mapping[str, type[Layer]],
+) -> Model:
+    """Make the model that :func:`describe` described.
+
+    The weights are loaded before the model is built, so a description that does not fit them
+    fails before anything of its sizes is allocated.
+    """
+    known = known_layers() | dict(custom_layers)
+    model = cls(
+        [layer_from_json(layer, known) for layer in description["layers"]],
+        device=device,
+        dtype=description["dtype"],
+        seed=description["seed"],
+    )
+    prefix = OPTIMIZER_PREFIX
+    model.load_state_dict({n: a for n, a in tensors.items() if not n.startswith(prefix)})
+    model.build(description["input_shape"])
+    frozen = set(description["frozen"])
+    for name, parameter in model.parameters().items():
+        parameter.requires_grad = name not in frozen
+    model.epoch, model.step = int(description["epoch"]), int(description["step"])
+    model.history = History(**description["history"])
+    if description["loss"] is not None:
+        model.loss = losses.from_config(description["loss"])
+    model.metrics = [metrics.from_config(metric) for metric in description["metrics"]]
+    if description["optimizer"] is not None:
+        model.optimizer = optim.from_config(description["optimizer"])
+        slots = {n.removeprefix(prefix): a for n, a in tensors.items() if n.startswith(prefix)}
+        model.optimizer.load_state_dict(slots, device, parameters=model.parameters())
+        if model.optimizer.schedule is not None:
+            model.optimizer.schedule.load_state_dict(description["schedule_state"])
+    return model
 
 
 def write_file(

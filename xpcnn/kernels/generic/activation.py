@@ -1,12 +1,14 @@
 """Activation functions and their derivatives.
 
 Each pair is ``forward(xp, x, **options) -> (y, saved)`` and ``backward(xp, dy, saved) -> dx``.
-Comparisons are written so that NaN goes through: ``where(x < 0, 0, x)``, not ``where(x > 0, x, 0)``.
+Comparisons are written so that NaN goes through: ``where(x < 0, 0, x)``, and not
+``where(x > 0, x, 0)``.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -110,9 +112,7 @@ def silu_backward(xp: ModuleType, dy: Array, saved: Any) -> Array:
     return dy * (s * (1.0 + x * (1.0 - s)))
 
 
-def softplus_forward(
-    xp: ModuleType, x: Array, beta: float, threshold: float
-) -> tuple[Array, Any]:
+def softplus_forward(xp: ModuleType, x: Array, beta: float, threshold: float) -> tuple[Array, Any]:
     z = x * beta
     smooth = (xp.maximum(z, 0.0) + xp.log1p(xp.exp(-xp.abs(z)))) / beta
     return xp.where(z > threshold, x, smooth), (z, threshold)
@@ -145,7 +145,7 @@ def _gelu_inner(x: Array) -> Array:
     return math.sqrt(2.0 / math.pi) * (x + 0.044715 * x * x * x)
 
 
-PAIRS = {
+PAIRS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "relu": (relu_forward, relu_backward),
     "leaky_relu": (leaky_relu_forward, leaky_relu_backward),
     "sigmoid": (sigmoid_forward, sigmoid_backward),

@@ -63,7 +63,9 @@ def im2col(
     -------
     array of shape (C * taps, len(starts) * N * prod(out))
     """
-    columns = xp.stack([x[view] for view in window.views(out, starts)], axis=1)  # (C, taps * starts, N, *out)
+    columns = xp.stack(
+        [x[view] for view in window.views(out, starts)], axis=1
+    )  # (C, taps * starts, N, *out)
     positions = len(starts) * x.shape[1] * prod(out)
     return xp.reshape(columns, (x.shape[0] * window.taps, positions))
 
