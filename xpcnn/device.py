@@ -77,7 +77,8 @@ class Device:
             host = host.astype(dtype)
         if _xp.is_numpy(self.xp):
             return host
-        if not host.flags.writeable:
+        if not host.flags.writeable or any(step < 0 for step in host.strides):
+            # some libraries share the memory and cannot have it so
             host = host.copy()
         if dtype == "bfloat16":
             host = host.astype("float32")
