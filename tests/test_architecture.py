@@ -1,0 +1,193 @@
+"""Who may import whom, read from the source."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import xpcnn
+
+PACKAGE = Path(xpcnn.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# Imports inside the package go to the left only. What stands together does not know each other.
+LEVELS: list[set[str]] = [
+    {"errors"},
+    {"_xp", "window", "rng", "_registry", "initializers"},
+    {"device"},
+    {"kernels"},
+    {"functional"},
+    {"layers", "losses", "optim", "metrics", "data"},
+    {"gradcheck"},
+    {"training"},
+    {"networks", "interop"},
+    {"scratch"},
+    {"cli"},
+    {"__init__", "__main__"},
+]
+LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
+
+ARRAY_LIBRARIES = {"torch", "cupy", "jax", "jaxlib", "array_api_strict", "numba"}
+CORE = {"numpy", "array_api_compat", "array_api_extra", "safetensors", "tqdm"}
+OPTIONAL = ARRAY_LIBRARIES | {
+    "sklearn",
+    "matplotlib",
+    "PIL",
+    "pooch",
+    "onnx",
+    "onnxruntime",
+    "scipy",
+    "h5py",
+    "pandas",
+    "threadpoolctl",
+}
+UNSAFE = {"pickle", "cPickle", "dill", "marshal", "shelve", "joblib"}
+
+
+def imports(path: Path, *, top_level_only: bool = False) -> Iterator[str]:
+    """Yield the dotted names a file imports, but for those only a type checker sees."""
+    waiting: list[ast.AST] = list(ast.parse(path.read_text()).body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            if node.module == "xpcnn":
+                yield from (f"xpcnn.{alias.name}" for alias in node.names)
+            else:
+                yield node.module or ""
+        elif top_level_only and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        waiting.extend(ast.iter_child_nodes(node))
+
+
+def part(path: Path) -> str:
+    """Name the part of the package that a file belongs to: "layers" for layers/conv.py."""
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def knows_vendors(path: Path) -> bool:
+    """Whether a file may import array libraries."""
+    inside = path.relative_to(PACKAGE)
+    vendor_kernels = inside.parts[0] == "kernels" and (
+        inside.parts[1] in ("cpu", "cuda", "torch.py", "jax.py", "torch", "jax")
+    )
+    return str(inside) in ("device.py", "_xp.py") or vendor_kernels
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(PACKAGE))
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_imports_point_one_way(path):
+    own = part(path)
+    assert own in LEVEL, f"{own} is new; give it a place in LEVELS"
+    for imported in imports(path):
+        if imported == "xpcnn" or not imported.startswith("xpcnn."):
+            continue
+        other = imported.split(".")[1]
+        if other not in LEVEL:
+            # a name that the package itself exports, or its version
+            other = "__init__"
+        assert other == own or LEVEL[other] < LEVEL[own], f"{own} must not import {imported}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_array_libraries_are_behind_two_doors(path):
+    roots = {imported.split(".")[0] for imported in imports(path)}
+    assert not roots & UNSAFE, "nothing is loaded through pickle"
+    if knows_vendors(path):
+        return
+    assert not roots & ARRAY_LIBRARIES
+    assert not roots & {"array_api_compat", "array_api_extra"}
+    names = {
+        node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)
+    }
+    assert not names & ARRAY_LIBRARIES
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_dependencies_are_declared_or_lazy(path):
+    roots = {imported.split(".")[0] for imported in imports(path)}
+    known = sys.stdlib_module_names | CORE | OPTIONAL | {"xpcnn"}
+    assert roots <= known, f"undeclared: {roots - known}"
+    at_import = {imported.split(".")[0] for imported in imports(path, top_level_only=True)}
+    assert not at_import & OPTIONAL, "optional dependencies are imported where they are used"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_nothing_outside_the_package_is_named(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            assert not re.search(
+                r"\.\./|(^|[\s\"'`(])/(home|root|tmp|work|mnt|Users)\b", node.value
+            )
+
+
+def run(code: str) -> str:
+    """Run Python in a process of its own, where warnings are errors."""
+    environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_importing_the_package_imports_no_optional_dependency():
+    shown = run(f"import sys, xpcnn; print(sorted(set({sorted(OPTIONAL)!r}) & sys.modules.keys()))")
+    assert shown == "[]"
+
+
+def test_a_training_step_on_numpy_imports_no_other_array_library():
+    code = (
+        "import sys, numpy as np, xpcnn\n"
+        "net = xpcnn.Sequential(xpcnn.Conv2d(1, 2, 3), xpcnn.BatchNorm2d(2), xpcnn.MaxPool2d(2))\n"
+        "y = net.forward(np.ones((2, 1, 6, 6), 'float32'), training=True)\n"
+        "net.backward(y)\n"
+        f"print(sorted(set({sorted(OPTIONAL - {'numba'})!r}) & sys.modules.keys()))"
+    )
+    assert run(code) == "[]"
+
+
+def test_asking_for_numpy_imports_no_other_array_library():
+    assert run("import sys, xpcnn; xpcnn.device.resolve('cpu'); print('torch' in sys.modules)") == (
+        "False"
+    )
+
+
+@pytest.mark.parametrize("module", ["", "layers", "functional"])
+def test_public_names_exist(module):
+    where = getattr(xpcnn, module) if module else xpcnn
+    assert len(set(where.__all__)) == len(where.__all__)
+    for public in where.__all__:
+        assert getattr(where, public) is not None
+        assert not public.startswith("_") or public == "__version__"
+
+
+def test_public_functions_and_classes_are_documented():
+    for where in (xpcnn, xpcnn.layers, xpcnn.functional):
+        for public in where.__all__:
+            thing = getattr(where, public)
+            if callable(thing):
+                assert thing.__doc__, f"{public} has no docstring"
+
+
+def test_types_are_shipped():
+    assert (PACKAGE / "py.typed").is_file()
