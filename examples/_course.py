@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +15,24 @@ from xpcnn.data import load_mnist
 FULL_MNIST = Path(__file__).resolve().parents[2] / "shared" / "data" / "mnist"
 
 
-def parse_arguments(description: str, epochs: int, seed: int, unit: str) -> argparse.Namespace:
-    """Read the arguments that all scripts have."""
-    parser = argparse.ArgumentParser(description=description)
+def parse_arguments(
+    description: str,
+    epochs: int,
+    seed: int,
+    unit: str,
+    more: Callable[[argparse.ArgumentParser], None] | None = None,
+) -> argparse.Namespace:
+    """Read the arguments that all scripts have, and those that `more` adds."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--epochs", type=int, default=epochs, help=f"{unit} (default %(default)s)")
     parser.add_argument("--seed", type=int, default=seed, help="default %(default)s")
     parser.add_argument("--device", default="cpu", help="see xpcnn.devices() (default %(default)s)")
     parser.add_argument("--dtype", default="float32", help="default %(default)s")
     parser.add_argument("--data", help="folder with the four IDX files of MNIST")
+    if more is not None:
+        more(parser)
     return parser.parse_args()
 
 

@@ -186,7 +186,7 @@ class Scratch1dCNNClassifier:
                 self.val_acc_list.append(accuracy)
                 line += f", validation loss {loss:.4f}, accuracy {accuracy:.4f}"
             if self.verbose:
-                print(line)
+                print(line, flush=True)
         return self
 
     def predict(self, x: Array) -> Array:

@@ -299,7 +299,7 @@ class ScratchDeepNeuralNetworkClassifier:
                 self.val_acc_list.append(accuracy)
                 line += f", validation loss {loss:.4f}, accuracy {accuracy:.4f}"
             if self.verbose:
-                print(line)
+                print(line, flush=True)
         return self
 
     def predict(self, X: Array) -> Array:
