@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
@@ -14,19 +14,31 @@ T = TypeVar("T")
 class Configurable:
     """An object that keeps its constructor's arguments as attributes of the same names."""
 
-    def config(self) -> dict[str, Any]:
-        """Return the constructor's arguments as JSON has them, to make an equal object."""
+    def arguments(self) -> dict[str, Any]:
+        """Return the constructor's arguments, from which an equal object can be made."""
         names = list(inspect.signature(type(self).__init__).parameters)[1:]
-        return {name: _to_json(getattr(self, name)) for name in names}
+        return {name: getattr(self, name) for name in names}
+
+    @classmethod
+    def from_arguments(cls, arguments: Mapping[str, Any]) -> Self:
+        """Make an object from what :meth:`arguments` returned."""
+        return cls(**arguments)
+
+    def config(self) -> dict[str, Any]:
+        """Return :meth:`arguments` as JSON has them."""
+        return {name: _to_json(value) for name, value in self.arguments().items()}
 
     def __repr__(self) -> str:
         signature = inspect.signature(type(self).__init__).parameters
         shown = []
-        for name in list(signature)[1:]:
-            value, default = getattr(self, name), signature[name].default
+        for name, value in self.arguments().items():
+            default = signature[name].default
             if default is inspect.Parameter.empty or _to_json(value) != _to_json(default):
                 shown.append(f"{name}={value!r}")
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+C = TypeVar("C", bound=Configurable)
 
 
 def _to_json(value: Any) -> Any:
@@ -44,7 +56,7 @@ def to_config(obj: Configurable) -> dict[str, Any]:
     return {"class": type(obj).__name__, "config": obj.config()}
 
 
-def from_config(description: Any, classes: Mapping[str, type[T]], kind: str) -> T:
+def from_config(description: Any, classes: Mapping[str, type[C]], kind: str) -> C:
     """Make the object that :func:`to_config` described; only the listed classes are made.
 
     Raises
@@ -66,10 +78,7 @@ def from_config(description: Any, classes: Mapping[str, type[T]], kind: str) -> 
     name = description["class"]
     if name not in classes:
         raise ValueError(f"{kind}: unknown class {name!r:.80}; known are {', '.join(classes)}")
-    config = {
-        key: from_config(value, classes, kind) if isinstance(value, Mapping) else value
-        for key, value in description["config"].items()
-    }
+    config = {key: _from_json(value, classes, kind) for key, value in description["config"].items()}
     allowed = list(inspect.signature(classes[name].__init__).parameters)[1:]
     unexpected = [key for key in config if key not in allowed]
     if unexpected:
@@ -77,9 +86,17 @@ def from_config(description: Any, classes: Mapping[str, type[T]], kind: str) -> 
             f"{kind}: {name} has no argument {unexpected[0]!r:.80}; it takes {', '.join(allowed)}"
         )
     try:
-        return classes[name](**config)
+        return classes[name].from_arguments(config)
     except (TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"{kind}: {name} cannot be made from {config!r:.200}: {error}") from error
+
+
+def _from_json(value: Any, classes: Mapping[str, type[C]], kind: str) -> Any:
+    if isinstance(value, Mapping):
+        return from_config(value, classes, kind)
+    if isinstance(value, list):
+        return [_from_json(item, classes, kind) for item in value]
+    return value
 
 
 def get(spec: Any, base: type[T], names: Mapping[str, type[T]], kind: str) -> T:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
 import xpcnn
 from tests.layers.cases import CASES
-from xpcnn import _xp
+from xpcnn import _registry, _xp
 from xpcnn.device import Device, resolve
 from xpcnn.layers import Layer
+from xpcnn.training import saving
 
 NAMES = list(CASES)
 WITH_STATE = [name for name in NAMES if CASES[name].make()._tensors()]
@@ -40,14 +43,10 @@ def _shape_of(layer: Layer) -> tuple[int, ...]:
     return layer.test_shape  # type: ignore[attr-defined]
 
 
-def rebuilt(value):
-    """Make an equal layer from config(), and so all the way down."""
-    if isinstance(value, Layer):
-        config = {name: rebuilt(part) for name, part in value.config().items()}
-        return type(value).from_config(config)
-    if isinstance(value, (list, tuple)):
-        return type(value)(rebuilt(part) for part in value)
-    return value
+def rebuilt(layer):
+    """Make an equal layer from its description, as a model file holds it."""
+    description = json.loads(json.dumps(_registry.to_config(layer)))
+    return _registry.from_config(description, saving.known_layers(), "layer")
 
 
 def test_every_public_layer_is_among_the_cases():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, Self
 
 from xpcnn._xp import Array
 from xpcnn.errors import choice_error
@@ -59,14 +59,14 @@ class Sequential(Layer):
         """Return the layers by their position, as PyTorch names them."""
         return {str(i): layer for i, layer in enumerate(self.layers)}
 
-    def config(self) -> dict[str, Any]:
+    def arguments(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return {"layers": self.layers}
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Layer:
-        """Make a layer from what :meth:`config` returned."""
-        return cls(*config["layers"])
+    def from_arguments(cls, arguments: Mapping[str, Any]) -> Self:
+        """Make a layer from what :meth:`arguments` returned."""
+        return cls(*arguments["layers"])
 
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
         """Return the shape after the last layer."""

@@ -61,9 +61,9 @@ class _Conv(Layer):
         self.bias = Parameter((self.out_channels,), self._init) if bias else None
         self._set_weight_shape()
 
-    def config(self) -> dict[str, Any]:
+    def arguments(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
-        return super().config() | {"bias": self.bias is not None}
+        return super().arguments() | {"bias": self.bias is not None}
 
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
         """Return (N, out_channels, *out) for an input (N, in_channels, *spatial)."""

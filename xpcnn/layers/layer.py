@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpcnn import _xp, rng
+from xpcnn._registry import Configurable
 from xpcnn._xp import Array
 from xpcnn.device import Device, resolve
 from xpcnn.errors import cast_hint, dtype_error
@@ -27,7 +27,7 @@ class _Output(NamedTuple):
     device: Any
 
 
-class Layer:
+class Layer(Configurable):
     """A step of a network that knows its forward and its backward computation.
 
     A subclass stores its constructor arguments under their own names, declares its
@@ -309,31 +309,12 @@ class Layer:
 
     # -- Description ---------------------------------------------------------------------------
 
-    def config(self) -> dict[str, Any]:
-        """Return the constructor's arguments, from which an equal layer can be made."""
-        names = list(inspect.signature(type(self).__init__).parameters)[1:]
-        return {name: getattr(self, name) for name in names}
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Layer:
-        """Make a layer from what :meth:`config` returned."""
-        return cls(**config)
-
     def multiply_adds(self, input_shape: Sequence[int]) -> int:
         """Return how many multiply-adds a forward pass takes for this input shape.
 
         Only matrix products are counted, as is usual.
         """
         return 0
-
-    def __repr__(self) -> str:
-        signature = inspect.signature(type(self).__init__).parameters
-        shown = []
-        for name, value in self.config().items():
-            default = signature[name].default
-            if default is inspect.Parameter.empty or value != default:
-                shown.append(f"{name}={value!r}")
-        return f"{type(self).__name__}({', '.join(shown)})"
 
 
 def seed_from(generator: np.random.Generator | None) -> int:

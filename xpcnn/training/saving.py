@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xpcnn import _xp, losses, metrics, optim
+from xpcnn import _registry, _xp, losses, metrics, optim
 from xpcnn import layers as layer_module
 from xpcnn.device import Device
 from xpcnn.errors import ModelFileError
@@ -40,54 +40,12 @@ def known_layers() -> dict[str, type[Layer]]:
     }
 
 
-def layer_to_json(layer: Layer) -> dict[str, Any]:
-    """Describe a layer by its class and its arguments."""
-    return {
-        "class": type(layer).__name__,
-        "config": {name: _value_to_json(value) for name, value in layer.config().items()},
-    }
-
-
-def _value_to_json(value: Any) -> Any:
-    if isinstance(value, Layer):
-        return layer_to_json(value)
-    if isinstance(value, (list, tuple)):
-        return [_value_to_json(item) for item in value]
-    return value
-
-
-def layer_from_json(description: Any, known: Mapping[str, type[Layer]]) -> Layer:
-    """Make the layer that :func:`layer_to_json` described."""
-    if not isinstance(description, dict) or set(description) != {"class", "config"}:
-        raise ModelFileError(f"not the description of a layer: {str(description)[:80]!r}")
-    name = description["class"]
-    if name not in known:
-        raise ModelFileError(
-            f"unknown layer class {str(name)[:80]!r}; for a class of your own call "
-            "Model.load(path, custom_layers={'Name': Class})"
-        )
-    config = description["config"]
-    if not isinstance(config, dict):
-        raise ModelFileError(f"the arguments of {name} are not a JSON object")
-    return known[name].from_config(
-        {key: _value_from_json(value, known) for key, value in config.items()}
-    )
-
-
-def _value_from_json(value: Any, known: Mapping[str, type[Layer]]) -> Any:
-    if isinstance(value, dict):
-        return layer_from_json(value, known)
-    if isinstance(value, list):
-        return [_value_from_json(item, known) for item in value]
-    return value
-
-
 def describe(model: Model) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Return the tensors and the description that a model's file holds."""
     tensors = {name: _xp.to_numpy(array) for name, array in model.state_dict().items()}
     description: dict[str, Any] = {
         "version": VERSION,
-        "layers": [layer_to_json(layer) for layer in model.layers],
+        "layers": [_registry.to_config(layer) for layer in model.layers],
         "input_shape": model.input_shape,
         "dtype": model.dtype,
         "seed": model.seed,
@@ -121,8 +79,9 @@ def restore(
     fails before anything of its sizes is allocated.
     """
     known = known_layers() | dict(custom_layers)
+    kind = "layer (classes of your own must be given as custom_layers={'Name': Class})"
     model = cls(
-        [layer_from_json(layer, known) for layer in description["layers"]],
+        [_registry.from_config(layer, known, kind) for layer in description["layers"]],
         device=device,
         dtype=description["dtype"],
         seed=description["seed"],
