@@ -222,21 +222,21 @@ def test_download_once(server, cache, monkeypatch):
 
 
 @needs_pooch
-@pytest.mark.parametrize(
-    "bad", [None, b"not gzip", gzip.compress(b"wrong content"), "cut", "longer"]
-)
+@pytest.mark.parametrize("bad", ["missing", "not gzip", "other content", "cut", "longer"])
 def test_next_mirror_if_one_is_bad(server, cache, monkeypatch, bad):
     mirrors = (server.serve("a"), server.serve("b"))
     monkeypatch.setattr(datasets, "MIRRORS", mirrors)
     path = f"/a/{NAMES[2]}.gz"
-    if bad is None:
+    right = contents()[NAMES[2]]
+    if bad == "missing":
         del server.files[path]
-    elif bad == "cut":
-        server.files[path] = server.files[path][:-10]
-    elif bad == "longer":
-        server.files[path] = gzip.compress(contents()[NAMES[2]] + b"more")
     else:
-        server.files[path] = bad
+        server.files[path] = {
+            "not gzip": b"not gzip",
+            "other content": gzip.compress(right[:-1] + b"?"),
+            "cut": gzip.compress(right)[:-10],
+            "longer": gzip.compress(right + b"more"),
+        }[bad]
     check_tiny(load_mnist())
     assert f"/b/{NAMES[2]}.gz" in server.asked
     assert read_idx(cache / f"{NAMES[2]}.gz").tolist() == tiny()[NAMES[2]].tolist()
