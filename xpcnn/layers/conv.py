@@ -56,7 +56,7 @@ class _Conv(Layer):
         if padding_mode not in F.PADDING_MODES:
             raise choice_error(who, "padding_mode", padding_mode, F.PADDING_MODES)
         self.padding_mode = padding_mode
-        self._check_groups()
+        self._check_groups(self.in_channels)
         self.weight = Parameter(None, self._init)
         self.bias = Parameter((self.out_channels,), self._init) if bias else None
         self._set_weight_shape()
@@ -69,6 +69,8 @@ class _Conv(Layer):
         """Return (N, out_channels, *out) for an input (N, in_channels, *spatial)."""
         self._check_shape(tuple(input_shape))
         window = self.window(tuple(input_shape[2:]))
+        if self.padding_mode != "zeros":
+            F.pad_pairs(tuple(input_shape[2:]), window.padding, self.padding_mode, self.who)
         out = window.output_shape(input_shape[2:], self.who)
         return (input_shape[0], self.out_channels, *out)
 
@@ -110,7 +112,6 @@ class _Conv(Layer):
     def _infer(self, input_shape: Shape) -> None:
         if self.in_channels is None and len(input_shape) == self.ndim + 2:
             self.in_channels = input_shape[1]
-            self._check_groups()
             self._set_weight_shape()
 
     def _after_load(self) -> None:
@@ -127,8 +128,8 @@ class _Conv(Layer):
         assert self.weight.shape is not None
         return fan_in_uniform(prod(self.weight.shape[1:]))(shape, rng)
 
-    def _check_groups(self) -> None:
-        widths = {"in_channels": self.in_channels, "out_channels": self.out_channels}
+    def _check_groups(self, in_channels: int | None) -> None:
+        widths = {"in_channels": in_channels, "out_channels": self.out_channels}
         for name, channels in widths.items():
             if channels is not None and channels % self.groups:
                 raise ValueError(
@@ -138,6 +139,8 @@ class _Conv(Layer):
     def _check_shape(self, shape: Shape) -> None:
         if len(shape) != self.ndim + 2:
             raise rank_error(self.who, self.ndim + 2, LAYOUTS[self.ndim], shape)
+        if self.in_channels is None:
+            self._check_groups(shape[1])
         if self.in_channels is not None and shape[1] != self.in_channels:
             hint = ""
             if shape[-1] == self.in_channels:

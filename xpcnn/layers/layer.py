@@ -148,8 +148,9 @@ class Layer(Configurable):
         device = resolve(device)
         rng = rng if rng is not None else np.random.default_rng()
         input_shape = tuple(input_shape)
-        self._infer(input_shape)
+        # first the checks: an input that is refused must not decide about the widths
         output_shape = self.output_shape(input_shape)
+        self._infer(input_shape)
         self._allocate(input_shape, device, dtype, rng)
         return output_shape
 
