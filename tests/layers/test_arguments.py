@@ -104,7 +104,9 @@ def test_widths_are_inferred_once():
     odd = xc.Conv2d(out_channels=4, kernel_size=3, groups=2)
     with pytest.raises(ValueError, match="in_channels=3 must be divisible by groups=2"):
         odd(np.ones((1, 3, 5, 5), "float32"))
-    # and takes the next input that fits
+    with pytest.raises(ValueError, match="the kernel covers"):
+        odd(np.ones((1, 4, 2, 2), "float32"))
+    # what was refused has decided nothing
     assert odd(np.ones((1, 2, 5, 5), "float32")).shape == (1, 4, 3, 3)
 
 
