@@ -8,6 +8,8 @@ AdaGrad with learning rate 0.01, batches of 20; the other 12,000 training images
 
 import argparse
 
+from itertools import pairwise
+
 from _course import Clock, load, parse_arguments, report
 
 from xpcnn.scratch.deep_nn import (
@@ -33,7 +35,7 @@ NETWORKS = {
 
 def make_layers(nodes: tuple[int, ...], initializer: type, activation: type) -> list[FC]:
     layers = []
-    for i, (n_in, n_out) in enumerate(zip(nodes[:-1], nodes[1:], strict=True)):
+    for i, (n_in, n_out) in enumerate(pairwise(nodes)):
         last = i == len(nodes) - 2
         layers.append(
             FC(n_in, n_out, initializer(), AdaGrad(LR), Softmax() if last else activation())

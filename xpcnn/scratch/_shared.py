@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
 from math import isfinite, prod
 from types import ModuleType
 from typing import Any
@@ -34,16 +33,11 @@ def as_floats(who: str, *values: Any) -> tuple[Array, ...]:
     """
     arrays = [as_array(value) for value in values]
     xp = _xp.namespace(*arrays, who=who)
-    floats = {a.dtype for a in arrays if _is_float(a.dtype)}
+    floats = {a.dtype for a in arrays if "float" in str(a.dtype)}
     if not floats:
         floats = {default_float(xp, arrays[0])}
     dtype = floats.pop() if len(floats) == 1 else xp.result_type(*floats)
     return tuple(a if a.dtype == dtype else xp.astype(a, dtype) for a in arrays)
-
-
-@cache
-def _is_float(dtype: Any) -> bool:
-    return "float" in str(dtype)
 
 
 def default_float(xp: ModuleType, like: Array) -> Any:
