@@ -12,9 +12,9 @@ import xpcnn
 from xpcnn import kernels
 from xpcnn.device import Device, resolve
 
-# A test that takes `device` runs once for each of these; "name+set" would run the accelerated
-# kernel set of that name only (see the fixture).
-DEVICES = ("cpu", "strict", "strict:1", "torch:cpu", "jax:cpu", "cuda")
+# A test that takes `device` runs once for each of these. "cpu" is NumPy with the generic kernels,
+# "cpu+numba" with the compiled ones in front, as users have them who installed Numba.
+DEVICES = ("cpu", "cpu+numba", "strict", "strict:1", "torch:cpu", "jax:cpu", "cuda")
 
 if importlib.util.find_spec("jax") is not None:
     import jax
@@ -60,14 +60,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(params=DEVICES)
 def device(request: pytest.FixtureRequest) -> Iterator[Device]:
     """Every array library in turn; one that is missing is a skip that says why."""
-    name, _, kernel_set = request.param.partition("+")
+    name, _, accelerator = request.param.partition("+")
+    if accelerator:
+        pytest.importorskip(accelerator)
     try:
         found = resolve(name)
     except xpcnn.DeviceError as error:
         if name == "cuda" and request.config.getoption("--require-gpu"):
             pytest.fail(f"--require-gpu was given, but: {error}")
         pytest.skip(str(error))
-    with kernels.force(kernel_set or None):
+    with kernels.force("generic" if request.param == "cpu" else None):
         yield found
 
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import xpcnn
 from tests import reference
 from xpcnn import _xp
 from xpcnn import functional as F
@@ -187,6 +188,14 @@ def test_pad():
         F.pad(x, ((0, 2), (0, 0)), "reflect")
     with pytest.raises(ValueError, match="'circular' can add at most 3"):
         F.pad(x, ((0, 0), (4, 0)), "circular")
+    with pytest.raises(ValueError, match="one .before, after. pair for each of 2 spatial axes"):
+        F.pad(x, ((0, 1),), "circular")
+
+
+def test_average_of_padding_only_is_zero():
+    """A dilated window of two taps around a single element sees none of it."""
+    layer = xpcnn.AvgPool1d(2, 1, 1, dilation=2, count_include_pad=False)
+    equal(layer(np.ones((1, 1, 1))), [[[0.0]]])
 
 
 # -- The rest --------------------------------------------------------------------------------------

@@ -87,7 +87,8 @@ def avg_pool_divisor(
         seen = window.stride[axis] * np.arange(m)[:, None] + taps
         before, after = padding[axis] if count_include_pad else (0, 0)
         inside = (seen >= -before) & (seen < spatial[axis] + after)
-        counts = np.multiply.outer(counts, inside.sum(axis=1))
+        # A dilated window can see nothing but padding; the mean of nothing is 0.
+        counts = np.multiply.outer(counts, np.maximum(inside.sum(axis=1), 1))
     return float(counts.flat[0]) if (counts == counts.flat[0]).all() else counts
 
 

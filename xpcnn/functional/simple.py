@@ -55,6 +55,11 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
 
 def pad_pairs(spatial: tuple[int, ...], padding: Pairs, mode: str, who: str) -> None:
     """Raise unless an input of that size can be padded so."""
+    if len(padding) != len(spatial):
+        raise ValueError(
+            f"{who}: expected one (before, after) pair for each of {len(spatial)} spatial axes, "
+            f"got {padding!r}"
+        )
     for n, sides in zip(spatial, padding, strict=True):
         limit = {"reflect": n - 1, "circular": n}.get(mode)
         if limit is not None and max(sides) > limit:

@@ -7,13 +7,15 @@ of them, and returns ``NotImplemented`` for what it does not take.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from xpcnn._xp import Array
+from xpcnn._xp import Array, is_numpy
 from xpcnn.kernels import generic
 
 
@@ -23,6 +25,11 @@ class Saved(NamedTuple):
     backward: Callable[..., Any]
     state: Any
     kernel_set: str
+
+
+@cache
+def _has_numba() -> bool:
+    return importlib.util.find_spec("numba") is not None
 
 
 _forced: ContextVar[str | None] = ContextVar("xpcnn_kernel_set", default=None)
@@ -44,10 +51,12 @@ def select(xp: ModuleType, op: str) -> list[tuple[str, generic.OpPair]]:
     An empty list means that no set has it; that happens only for fused operations, which the
     caller then runs one by one.
     """
-    # An accelerated set for one library is added here, in front of the generic one:
-    #     if is_numpy(xp): from xpcnn.kernels import cpu; candidates.append(("cpu", cpu.PAIRS))
     candidates = [("generic", generic.PAIRS)]
     wanted = _forced.get()
+    if is_numpy(xp) and wanted != "generic" and _has_numba():
+        from xpcnn.kernels import cpu
+
+        candidates.insert(0, ("cpu", cpu.PAIRS))
     return [
         (name, pairs[op]) for name, pairs in candidates if op in pairs and wanted in (None, name)
     ]

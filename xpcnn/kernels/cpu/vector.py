@@ -1,0 +1,196 @@
+"""Eight float32 numbers at once: a vector type for Numba, and what can be done with it.
+
+Loops over these vectors become SIMD instructions as written (AVX on x86, pairs of NEON operations
+on ARM); nothing depends on the compiler guessing. Only Numba's public extension interface is used.
+
+Loads and stores do not check bounds: ``load(a, i)`` touches ``a[i]`` to ``a[i + 7]``. Arrays are
+one-dimensional and contiguous.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, models, register_model
+
+WIDTH = 8
+
+_FLOAT = ir.FloatType()
+_BYTE = ir.IntType(8)
+_VECTOR = ir.VectorType(_FLOAT, WIDTH)
+_BYTES = ir.VectorType(_BYTE, WIDTH)
+_LANES = ir.VectorType(ir.IntType(32), WIDTH)
+
+Generate = Callable[[Any, Any, Any, Any], Any]
+
+
+class _Vec8(types.Type):
+    def __init__(self) -> None:
+        super().__init__(name="float32x8")
+
+
+vec8 = _Vec8()
+
+
+@register_model(_Vec8)
+class _Vec8Model(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: Any) -> None:
+        super().__init__(manager, kind, _VECTOR)
+
+
+def _pointer(context: Any, builder: Any, signature: Any, args: Any, element: Any) -> Any:
+    """Return a pointer to args[0][args[1]], seen as `element`."""
+    data = context.make_array(signature.args[0])(context, builder, args[0]).data
+    return builder.bitcast(builder.gep(data, [args[1]]), element.as_pointer())
+
+
+def _splat(builder: Any, number: Any) -> Any:
+    undefined = ir.Constant(_VECTOR, ir.Undefined)
+    first = builder.insert_element(undefined, number, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(_LANES, [0] * WIDTH))
+
+
+@intrinsic
+def load(typing: Any, array: Any, index: Any) -> tuple[Any, Generate]:
+    """Read a[i] to a[i + 7]."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.load(_pointer(context, builder, signature, args, _VECTOR), align=4)
+
+    return vec8(array, types.intp), generate
+
+
+@intrinsic
+def load_splat(typing: Any, array: Any, index: Any) -> tuple[Any, Generate]:
+    """Read a[i] into all eight places."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        number = builder.load(_pointer(context, builder, signature, args, _FLOAT), align=4)
+        return _splat(builder, number)
+
+    return vec8(array, types.intp), generate
+
+
+@intrinsic
+def load_bytes(typing: Any, array: Any, index: Any) -> tuple[Any, Generate]:
+    """Read eight uint8 numbers as float32."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        numbers = builder.load(_pointer(context, builder, signature, args, _BYTES), align=1)
+        return builder.uitofp(numbers, _VECTOR)
+
+    return vec8(array, types.intp), generate
+
+
+@intrinsic
+def store(typing: Any, array: Any, index: Any, value: Any) -> tuple[Any, Generate]:
+    """Write a[i] to a[i + 7]."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.store(args[2], _pointer(context, builder, signature, args, _VECTOR), align=4)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vec8), generate
+
+
+@intrinsic
+def store_bytes(typing: Any, array: Any, index: Any, value: Any) -> tuple[Any, Generate]:
+    """Write whole numbers from 0 to 255 as eight uint8."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        numbers = builder.fptoui(args[2], _BYTES)
+        builder.store(numbers, _pointer(context, builder, signature, args, _BYTES), align=1)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vec8), generate
+
+
+@intrinsic
+def splat(typing: Any, number: Any) -> tuple[Any, Generate]:
+    """Put one number into all eight places."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _splat(builder, args[0])
+
+    return vec8(types.float32), generate
+
+
+@intrinsic
+def zero(typing: Any) -> tuple[Any, Generate]:
+    """Return eight zeros."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return ir.Constant(_VECTOR, [0.0] * WIDTH)
+
+    return vec8(), generate
+
+
+@intrinsic
+def fma(typing: Any, a: Any, b: Any, c: Any) -> tuple[Any, Generate]:
+    """Return a * b + c; fused where the processor can, and never a library call."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
+        name = f"llvm.fmuladd.v{WIDTH}f32"
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
+
+    return vec8(vec8, vec8, vec8), generate
+
+
+@intrinsic
+def add(typing: Any, a: Any, b: Any) -> tuple[Any, Generate]:
+    """Return a + b."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fadd(*args)
+
+    return vec8(vec8, vec8), generate
+
+
+@intrinsic
+def beats(typing: Any, value: Any, best: Any, yes: Any, no: Any) -> tuple[Any, Generate]:
+    """Return `yes` where `value` is larger than `best` or NaN, and `no` elsewhere."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        value, best, yes, no = args
+        larger = builder.fcmp_ordered(">", value, best)
+        missing = builder.fcmp_unordered("uno", value, value)
+        return builder.select(builder.or_(larger, missing), yes, no)
+
+    return vec8(vec8, vec8, vec8, vec8), generate
+
+
+@intrinsic
+def relu(typing: Any, value: Any) -> tuple[Any, Generate]:
+    """Return 0 where `value` is negative, and `value` (NaN too) elsewhere."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        nothing = ir.Constant(_VECTOR, [0.0] * WIDTH)
+        return builder.select(builder.fcmp_ordered("<", args[0], nothing), nothing, args[0])
+
+    return vec8(vec8), generate
+
+
+@intrinsic
+def where_equal(typing: Any, a: Any, b: Any, yes: Any, no: Any) -> tuple[Any, Generate]:
+    """Return `yes` where a == b, and `no` elsewhere."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.select(builder.fcmp_ordered("==", args[0], args[1]), args[2], args[3])
+
+    return vec8(vec8, vec8, vec8, vec8), generate
+
+
+@intrinsic
+def where_positive(typing: Any, a: Any, yes: Any, no: Any) -> tuple[Any, Generate]:
+    """Return `yes` where a > 0, and `no` elsewhere."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        nothing = ir.Constant(_VECTOR, [0.0] * WIDTH)
+        return builder.select(builder.fcmp_ordered(">", args[0], nothing), args[1], args[2])
+
+    return vec8(vec8, vec8, vec8), generate
