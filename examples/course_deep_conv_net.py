@@ -24,7 +24,7 @@ def add_rows(parser: argparse.ArgumentParser) -> None:
 
 def main() -> None:
     arguments = parse_arguments(
-        __doc__, epochs=10, seed=0, unit="times through the data", more=add_rows
+        __doc__, epochs=8, seed=0, unit="times through the data", more=add_rows
     )
     (x, t), (x_test, t_test) = load(arguments)
     x, t = x[: arguments.rows], t[: arguments.rows]

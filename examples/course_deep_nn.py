@@ -7,7 +7,6 @@ AdaGrad with learning rate 0.01, batches of 20; the other 12,000 training images
 """
 
 import argparse
-
 from itertools import pairwise
 
 from _course import Clock, load, parse_arguments, report

@@ -21,7 +21,7 @@ def main() -> None:
     x, x_test = x[:N_TRAIN, 0], x_test[:N_TEST, 0]
     labels = np.eye(10)[t[:N_TRAIN]]
     device = xpcnn.device.resolve(arguments.device)
-    kernels = device.asarray(np.random.normal(0, 0.1, (N_KERNELS, KERNEL, KERNEL)), arguments.dtype)
+    kernels = device.asarray(np.random.normal(0, 0.3, (N_KERNELS, KERNEL, KERNEL)), arguments.dtype)
     weights = device.asarray(np.random.normal(0, 0.01, (HIDDEN, 10)), arguments.dtype)
 
     def accuracy() -> float:
