@@ -6,7 +6,7 @@ import pytest
 import xpcnn
 from xpcnn import networks
 from xpcnn._xp import to_numpy
-from xpcnn.training.plan import ConvReluMaxPoolStep, Plan
+from xpcnn.training.plan import ConvBlockStep, Plan
 
 
 def copies(make, shape, device):
@@ -50,7 +50,7 @@ def check_plan(name, device, rng):
 
 def test_plan_fuses_convolution_relu_and_pooling():
     plan = Plan(networks.make("simple"))
-    assert isinstance(plan.steps[0], ConvReluMaxPoolStep)
+    assert isinstance(plan.steps[0], ConvBlockStep)
     assert [len(step.layers) for step in plan.steps] == [3, 1, 1, 1, 1]
 
 

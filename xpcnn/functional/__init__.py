@@ -6,7 +6,7 @@ are.
 
 from xpcnn.functional.columns import col2im, im2col
 from xpcnn.functional.conv import conv, conv_backward, conv_forward
-from xpcnn.functional.fused import conv_relu_max_pool_backward, conv_relu_max_pool_forward
+from xpcnn.functional.fused import conv_block_backward, conv_block_forward
 from xpcnn.functional.pool import (
     avg_pool,
     avg_pool_divisor,
@@ -41,9 +41,9 @@ __all__ = [
     "col2im",
     "conv",
     "conv_backward",
+    "conv_block_backward",
+    "conv_block_forward",
     "conv_forward",
-    "conv_relu_max_pool_backward",
-    "conv_relu_max_pool_forward",
     "im2col",
     "linear",
     "linear_forward",

@@ -56,7 +56,8 @@ def select(xp: ModuleType, op: str) -> list[tuple[str, generic.OpPair]]:
     if is_numpy(xp) and wanted != "generic" and _has_numba():
         from xpcnn.kernels import cpu
 
-        candidates.insert(0, ("cpu", cpu.PAIRS))
+        if cpu.usable:
+            candidates.insert(0, ("cpu", cpu.PAIRS))
     return [
         (name, pairs[op]) for name, pairs in candidates if op in pairs and wanted in (None, name)
     ]

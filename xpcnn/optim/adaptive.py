@@ -7,15 +7,11 @@ from __future__ import annotations
 
 from types import ModuleType
 
+from xpcnn import kernels
 from xpcnn._xp import Array
+from xpcnn.kernels.generic.update import adam_numbers, average
 from xpcnn.optim.optimizer import Optimizer
 from xpcnn.optim.schedules import Schedule
-
-
-def _average(old: Array | None, new: Array, keep: float) -> Array:
-    """Return ``keep * old + (1 - keep) * new``; an `old` that is not there counts as zeros."""
-    new = (1.0 - keep) * new
-    return new if old is None else keep * old + new
 
 
 class Adagrad(Optimizer):
@@ -124,9 +120,9 @@ class RMSprop(Optimizer):
     def _update(
         self, xp: ModuleType, p: Array, g: Array, slots: dict[str, Array], lr: float, step: int
     ) -> Array:
-        square = slots["square_avg"] = _average(slots.get("square_avg"), g * g, self.alpha)
+        square = slots["square_avg"] = average(slots.get("square_avg"), g * g, self.alpha)
         if self.centered:
-            mean = slots["grad_avg"] = _average(slots.get("grad_avg"), g, self.alpha)
+            mean = slots["grad_avg"] = average(slots.get("grad_avg"), g, self.alpha)
             square = square - mean * mean
         direction = g / (xp.sqrt(square) + self.eps)
         if self.momentum:
@@ -181,11 +177,11 @@ class Adadelta(Optimizer):
     def _update(
         self, xp: ModuleType, p: Array, g: Array, slots: dict[str, Array], lr: float, step: int
     ) -> Array:
-        square = slots["square_avg"] = _average(slots.get("square_avg"), g * g, self.rho)
+        square = slots["square_avg"] = average(slots.get("square_avg"), g * g, self.rho)
         past = slots.get("acc_delta")
         size = self.eps**0.5 if past is None else xp.sqrt(past + self.eps)
         delta = size * g / xp.sqrt(square + self.eps)
-        slots["acc_delta"] = _average(past, delta * delta, self.rho)
+        slots["acc_delta"] = average(past, delta * delta, self.rho)
         return p - lr * delta
 
 
@@ -244,18 +240,19 @@ class Adam(Optimizer):
     def _update(
         self, xp: ModuleType, p: Array, g: Array, slots: dict[str, Array], lr: float, step: int
     ) -> Array:
-        beta1, beta2 = self.betas
-        mean = slots["exp_avg"] = _average(slots.get("exp_avg"), g, beta1)
-        square = slots["exp_avg_sq"] = _average(slots.get("exp_avg_sq"), g * g, beta2)
-        if self.amsgrad:
-            if "max_exp_avg_sq" in slots:
-                square = xp.maximum(slots["max_exp_avg_sq"], square)
-            slots["max_exp_avg_sq"] = square
-        # The corrections for the start at zero are numbers, so they are applied to numbers, not
-        # to arrays: m / c1 / (sqrt(v) / c2 + eps) = (c2 / c1) * m / (sqrt(v) + c2 * eps).
-        correction1, correction2 = 1.0 - beta1**step, (1.0 - beta2**step) ** 0.5
-        size = lr * correction2 / correction1
-        return p - size * mean / (xp.sqrt(square) + correction2 * self.eps)
+        old = slots.get("exp_avg"), slots.get("exp_avg_sq")
+        if not self.amsgrad:
+            result = kernels.run(xp, "adam", p, g, *old, lr, self.betas, self.eps, step)
+            assert result is not None, "the generic kernels have adam"
+            (p, slots["exp_avg"], slots["exp_avg_sq"]), _ = result
+            return p
+        mean = slots["exp_avg"] = average(old[0], g, self.betas[0])
+        square = slots["exp_avg_sq"] = average(old[1], g * g, self.betas[1])
+        if "max_exp_avg_sq" in slots:
+            square = xp.maximum(slots["max_exp_avg_sq"], square)
+        slots["max_exp_avg_sq"] = square
+        size, eps = adam_numbers(lr, self.betas, self.eps, step)
+        return p - size * mean / (xp.sqrt(square) + eps)
 
 
 class AdamW(Adam):

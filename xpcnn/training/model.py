@@ -15,6 +15,7 @@ from xpcnn.device import Device, resolve
 from xpcnn.errors import ModelFileError, choice_error
 from xpcnn.layers.containers import Sequential, check_layers
 from xpcnn.layers.layer import Layer, Shape
+from xpcnn.layers.parameter import Parameter
 from xpcnn.training import border, saving
 from xpcnn.training.callbacks import Callback
 from xpcnn.training.history import History
@@ -89,7 +90,10 @@ class Model:
         self.loss: losses.Loss | None = None
         self.metrics: list[metrics.Metric] = []
         self._network = Sequential([layers] if isinstance(layers, Layer) else list(layers))
+        # Known once the model is built; until then the plan is None.
         self._plan: Plan | None = None
+        self._random_layers: list[Any] = []
+        self._parameters: dict[str, Parameter] = {}
         self.input_shape: Shape | None = None
 
     # -- The network ---------------------------------------------------------------------------
@@ -138,6 +142,9 @@ class Model:
         )
         self.input_shape = shape
         self._plan = Plan(self._network.layers)
+        inside = [layer for _, layer in self._network.layers_within()]
+        self._random_layers = [layer for layer in inside if hasattr(layer, "step")]
+        self._parameters = self._network.parameters()
         return output_shape
 
     def forward(self, x: Array, *, training: bool = False) -> Array:
@@ -147,9 +154,8 @@ class Model:
         """
         plan = self._ready(x)
         if training:
-            for _, layer in self._network.layers_within():
-                if hasattr(layer, "step"):
-                    layer.step = self.step
+            for layer in self._random_layers:
+                layer.step = self.step
         return plan.forward(x, training=training)
 
     def backward(self, dy: Array, *, need_dx: bool = False) -> Array | None:
@@ -171,13 +177,14 @@ class Model:
         host = border.as_features(x, self.device, self.dtype, "Model", finite=False)
         return self.forward(self.device.asarray(host))
 
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> dict[str, Parameter]:
         """Return all parameters by dotted name."""
-        return self._network.parameters()
+        return self._network.parameters() if self._plan is None else dict(self._parameters)
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
-        self._network.zero_grad()
+        for parameter in self.parameters().values():
+            parameter.zero_grad()
 
     def state_dict(self) -> dict[str, Array]:
         """Return the arrays of all parameters and buffers by dotted name."""
@@ -209,7 +216,7 @@ class Model:
         return self
 
     def _ready(self, x: Array) -> Plan:
-        if self._plan is None or not self._network.is_built:
+        if self._plan is None:
             self.build(tuple(x.shape))
         assert self._plan is not None
         return self._plan

@@ -46,27 +46,29 @@ class LayerStep:
         return self.layers[0].backward(dy, need_dx=need_dx)
 
 
-class ConvReluMaxPoolStep:
-    """Convolution, ReLU and max pooling; one by one where no kernel takes all three."""
+class ConvBlockStep:
+    """Convolution, ReLU and perhaps max pooling; one by one where no kernel takes them together."""
 
-    def __init__(self, conv: _Conv, relu: Layer, pool: _MaxPool) -> None:
-        self.layers: list[Layer] = [conv, relu, pool]
+    def __init__(self, conv: _Conv, relu: Layer, pool: _MaxPool | None) -> None:
+        self.layers: list[Layer] = [conv, relu] if pool is None else [conv, relu, pool]
+        self.conv, self.pool = conv, pool
         self._saved: Any = None
 
     def forward(self, x: Array, *, training: bool) -> Array:
-        """Run the fused forward, or the three layers."""
-        conv, _, pool = self.layers
-        assert isinstance(conv, _Conv) and isinstance(pool, _MaxPool)
+        """Run the fused forward, or the layers."""
+        conv = self.conv
         conv._check_input(x)
         after_conv = conv.output_shape(x.shape)
-        pool.output_shape(after_conv)
-        windows = conv.window(tuple(x.shape[2:])), pool.window(after_conv[2:])
+        window, pool = conv.window(tuple(x.shape[2:])), None
+        if self.pool is not None:
+            self.pool.output_shape(after_conv)
+            pool = self.pool.window(after_conv[2:])
         bias = None if conv.bias is None else conv.bias.data
-        result = F.conv_relu_max_pool_forward(
-            x, conv.weight.data, bias, windows[0], conv.groups, windows[1], training=training
+        result = F.conv_block_forward(
+            x, conv.weight.data, bias, window, conv.groups, pool, training=training
         )
         if training:
-            self._saved = None if result is None else (result[1], windows)
+            self._saved = None if result is None else (result[1], window, pool)
         if result is not None:
             return result[0]
         for layer in self.layers:
@@ -75,15 +77,14 @@ class ConvReluMaxPoolStep:
 
     def backward(self, dy: Array, *, need_dx: bool) -> Array | None:
         """Run the backward that belongs to the last forward."""
-        conv = self.layers[0]
-        assert isinstance(conv, _Conv)
+        conv = self.conv
         if self._saved is None:
             gradient: Array | None = dy
             for layer in reversed(self.layers):
                 gradient = layer.backward(gradient, need_dx=need_dx or layer is not conv)
             return gradient
-        (saved, (window, pool)), self._saved = self._saved, None
-        dx, dw, db = F.conv_relu_max_pool_backward(dy, saved, window, conv.groups, pool, need_dx)
+        (saved, window, pool), self._saved = self._saved, None
+        dx, dw, db = F.conv_block_backward(dy, saved, window, conv.groups, pool, need_dx)
         conv.accumulate(dw, db)
         return dx
 
@@ -142,14 +143,9 @@ def unroll(layers: Iterable[Layer]) -> Iterable[Layer]:
 
 def _fused_step(layers: list[Layer]) -> tuple[Step | None, int]:
     """Make a fused step from the first layers, if they are such; and say how many it takes."""
-    if len(layers) >= 3:
-        conv, relu, pool = layers[:3]
-        if (
-            isinstance(conv, _Conv)
-            and conv.padding_mode == "zeros"
-            and type(relu) is ReLU
-            and isinstance(pool, _MaxPool)
-            and conv.ndim == pool.ndim
-        ):
-            return ConvReluMaxPoolStep(conv, relu, pool), 3
-    return None, 1
+    conv, relu, pool = (*layers, None, None)[:3]
+    if not isinstance(conv, _Conv) or conv.padding_mode != "zeros" or type(relu) is not ReLU:
+        return None, 1
+    if isinstance(pool, _MaxPool) and pool.ndim == conv.ndim:
+        return ConvBlockStep(conv, relu, pool), 3
+    return ConvBlockStep(conv, relu, None), 2

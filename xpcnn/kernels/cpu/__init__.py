@@ -6,11 +6,29 @@ the generic kernels run.
 
 from __future__ import annotations
 
-from xpcnn.kernels.cpu import conv, fused, linear
+import os
+
+from xpcnn.kernels.cpu import conv, fused, linear, update
 from xpcnn.kernels.generic import OpPair
+from xpcnn.kernels.generic.update import no_backward
+
+usable = True
+"""Whether this process may run them."""
+
+
+def _after_fork() -> None:
+    """Leave a forked process to the generic kernels: the threads of its parent are not in it."""
+    global usable
+    usable = False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 PAIRS: dict[str, OpPair] = {
     "conv": OpPair(conv.conv_forward, conv.conv_backward),
     "conv_relu_max_pool": OpPair(fused.forward, fused.backward),
+    "conv_relu": OpPair(conv.conv_relu_forward, conv.conv_relu_backward),
     "linear": OpPair(linear.linear_forward, linear.linear_backward),
+    "adam": OpPair(update.adam, no_backward),
 }

@@ -132,6 +132,13 @@ def conv_forward(
     return view, (x, image, w, b is not None, view if relu else None)
 
 
+def conv_relu_forward(
+    xp: Any, x: Any, w: Any, b: Any, window: Window, groups: int, *, training: bool = True
+) -> Any:
+    """Convolve and drop negative results in the same pass."""
+    return conv_forward(xp, x, w, b, window, groups, relu=True)
+
+
 def conv_backward(
     xp: Any, dy: Any, saved: Any, window: Window, groups: int, need_dx: bool
 ) -> tuple[Any, Any, Any]:
@@ -152,6 +159,10 @@ def conv_backward(
     return dx, dw, db
 
 
+conv_relu_backward = conv_backward
+# The gradient is dropped where the saved output is not positive.
+
+
 def _weight_gradient(
     image: Image, x: Any, d: Image, cells: np.ndarray, w: Any, g: Geometry, groups: int
 ) -> np.ndarray:
@@ -161,17 +172,25 @@ def _weight_gradient(
     taps = tap_table(g.kernel, g.dilation, image.line, image.pixel, channels)
     blocks = -(-width // COLUMNS)
     row = blocks * COLUMNS
-    tiles = -(-taps.size // 6)
-    parts = min(tiles, 16) if tiles >= 32 else 1
-    splits = 1 if parts > 1 else max(1, min(16, n * rows.size // 1024))
+    splits, parts = cut(taps.size * row, n * rows.size)
     partial = np.zeros((splits, groups, taps.size + 1, row), np.float32)
     gather_outer(
         image.flat, n, image.image, rows, taps, channels, d.flat, d.image, cells, width,
-        groups, blocks, splits, parts, partial.reshape(-1), row,
+        groups, blocks, splits, parts, 1, partial.reshape(-1), row,
     )  # fmt: skip
     total = partial[0] if splits == 1 else partial.sum(axis=0)
     total = total[:, :-1, :width].reshape(groups, *g.kernel, channels, width)
     return np.ascontiguousarray(total.transpose(0, 4, 3, 1, 2)).reshape(w.shape)
+
+
+def cut(results: int, rows: int) -> tuple[int, int]:
+    """Cut a sum of outer products into jobs: pieces of the rows, and pieces of the results.
+
+    The results of a job should fit into a second-level cache; small sums are not worth cutting.
+    Neither number depends on the threads, so that results do not either.
+    """
+    parts = -(-results // 65536)
+    return max(1, min(16 // parts, rows // 512)), parts
 
 
 def _out_shape(g: Geometry, spatial: Ints) -> Ints:

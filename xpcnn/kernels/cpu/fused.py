@@ -149,7 +149,7 @@ def _backward(
                     rows[f * count + j] = windows[first + j] + phases[f]
                     cells[f * count + j] = (f * count + j) * row
             _outer_block(
-                x, rows, n * image, taps, 0, taps.size, scratch, cells, 0, blocks,
+                x, rows, n * image, taps, 0, taps.size, scratch, cells, 0, 0, blocks,
                 0, phases.size * count, g, s * (taps.size + 1) * row, row,
             )  # fmt: skip
 

@@ -165,11 +165,12 @@ def gather_times(
 @njit(nogil=True, cache=True)
 def _outer_block(
     x: Any, rows: Any, xb: int, taps: Any, first_tap: int, last_tap: int,
-    d: Any, cells: Any, db: int, blocks: int, first: int, last: int, g: Any, gb: int, g_row: int,
+    d: Any, cells: Any, db: int, first_block: int, last_block: int, first: int, last: int,
+    g: Any, gb: int, g_row: int,
 ) -> None:  # fmt: skip
-    """Add the products of some rows to the results of some taps."""
+    """Add the products of some rows to the results of some taps and blocks of columns."""
     end = last_tap - 1
-    for b in range(blocks):
+    for b in range(first_block, last_block):
         column = b * COLUMNS
         for t in range(first_tap, last_tap, ROWS):
             if t + ROWS <= last_tap:
@@ -195,30 +196,35 @@ def _outer_block(
 def gather_outer(
     x: Any, images: int, image: int, rows: Any, taps: Any, channels: int,
     d: Any, d_image: int, cells: Any, width: int, groups: int, blocks: int,
-    splits: int, parts: int, g: Any, g_row: int,
+    splits: int, parts: int, column_parts: int, g: Any, g_row: int,
 ) -> None:  # fmt: skip
     """Sum the products of gathered rows of x with cells of d, over all rows of all images.
 
     Results of group k and split s start at ``(s * groups + k) * (taps.size + 1) * g_row``; the
-    extra row is spare room. The splits are to be added by the caller: their number does not depend
-    on the number of threads, so that the sum does not either.
+    extra row is spare room. The rows of x are cut into `splits`, the taps into `parts` and the
+    blocks of columns into `column_parts`. The splits are to be added by the caller: their number
+    does not depend on the number of threads, so that the sum does not either.
     """
     n_rows = rows.size
-    n_blocks = (n_rows + 4 * BLOCK - 1) // (4 * BLOCK)
+    n_blocks = (n_rows + BLOCK - 1) // BLOCK
     pieces = images * n_blocks
     per_split = (pieces + splits - 1) // splits
     tiles = (taps.size + ROWS - 1) // ROWS
     per_part = (tiles + parts - 1) // parts * ROWS
-    for job in prange(splits * groups * parts):
-        part = job % parts
-        k = job // parts % groups
-        s = job // (parts * groups)
+    per_column_part = (blocks + column_parts - 1) // column_parts
+    for job in prange(splits * groups * parts * column_parts):
+        column_part = job % column_parts
+        part = job // column_parts % parts
+        k = job // (column_parts * parts) % groups
+        s = job // (column_parts * parts * groups)
         base = (s * groups + k) * (taps.size + 1) * g_row
         for piece in range(s * per_split, min(pieces, (s + 1) * per_split)):
             n = piece // n_blocks
-            first = (piece - n * n_blocks) * 4 * BLOCK
+            first = (piece - n * n_blocks) * BLOCK
             _outer_block(
                 x, rows, n * image + k * channels, taps, part * per_part,
                 min(taps.size, (part + 1) * per_part), d, cells, n * d_image + k * width,
-                blocks, first, min(n_rows, first + 4 * BLOCK), g, base, g_row,
+                column_part * per_column_part,
+                min(blocks, (column_part + 1) * per_column_part),
+                first, min(n_rows, first + BLOCK), g, base, g_row,
             )  # fmt: skip

@@ -194,3 +194,35 @@ def where_positive(typing: Any, a: Any, yes: Any, no: Any) -> tuple[Any, Generat
         return builder.select(builder.fcmp_ordered(">", args[0], nothing), args[1], args[2])
 
     return vec8(vec8, vec8, vec8), generate
+
+
+@intrinsic
+def multiply(typing: Any, a: Any, b: Any) -> tuple[Any, Generate]:
+    """Return a * b."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fmul(*args)
+
+    return vec8(vec8, vec8), generate
+
+
+@intrinsic
+def divide(typing: Any, a: Any, b: Any) -> tuple[Any, Generate]:
+    """Return a / b."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fdiv(*args)
+
+    return vec8(vec8, vec8), generate
+
+
+@intrinsic
+def square_root(typing: Any, a: Any) -> tuple[Any, Generate]:
+    """Return the square root of a."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(_VECTOR, [_VECTOR])
+        name = f"llvm.sqrt.v{WIDTH}f32"
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
+
+    return vec8(vec8), generate

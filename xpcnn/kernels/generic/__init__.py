@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from xpcnn.kernels.generic import activation, conv, conv_pool, linear, norm, pad, pool
+from xpcnn.kernels.generic import activation, conv, conv_pool, linear, norm, pad, pool, update
 
 
 class OpPair(NamedTuple):
@@ -25,5 +25,6 @@ PAIRS: dict[str, OpPair] = {
     "global_max_pool": OpPair(pool.global_max_pool_forward, pool.global_max_pool_backward),
     "batch_norm": OpPair(norm.batch_norm_forward, norm.batch_norm_backward),
     "pad": OpPair(pad.pad_forward, pad.pad_backward),
+    "adam": OpPair(update.adam, update.no_backward),
     **{name: OpPair(*pair) for name, pair in activation.PAIRS.items()},
 }

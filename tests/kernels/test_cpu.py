@@ -1,0 +1,298 @@
+"""The compiled kernels for NumPy, against the generic ones in float64."""
+
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+
+import numpy as np
+import pytest
+
+import xpcnn
+from xpcnn import kernels
+from xpcnn._xp import numpy_namespace
+from xpcnn.kernels import generic
+from xpcnn.window import Window
+
+pytest.importorskip("numba")
+
+from xpcnn.kernels import cpu
+
+XP = numpy_namespace()
+
+
+def error(a, b):
+    """Relative distance in the Euclidean norm."""
+    assert a.shape == b.shape
+    return np.linalg.norm(a - b) / max(np.linalg.norm(b), 1e-30)
+
+
+def draw_window(rng, ndim):
+    ints = lambda low, high: tuple(int(v) for v in rng.integers(low, high, ndim))  # noqa: E731
+    padding = tuple((int(a), int(b)) for a, b in rng.integers(0, 3, (ndim, 2)))
+    return Window(ints(1, 4), ints(1, 4), padding, ints(1, 3))
+
+
+def draw_conv(seed, groups=1):
+    """Draw the arguments of a convolution: contiguous, channels-last, reversed or read-only."""
+    rng = np.random.default_rng(seed)
+    ndim = int(rng.integers(1, 3))
+    channels = int(rng.integers(1, 20)) * groups
+    filters = int(rng.integers(8 if groups > 1 else 1, 40)) * groups
+    window = draw_window(rng, ndim)
+    spatial = tuple(int(v) for v in rng.integers(6, 12, ndim))
+    x = rng.standard_normal((int(rng.integers(1, 4)), channels, *spatial)).astype("float32")
+    if seed % 4 == 1:
+        x = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+    elif seed % 4 == 2:
+        x = x[..., ::-1]
+    elif seed % 4 == 3:
+        x.flags.writeable = False
+    w = rng.standard_normal((filters, channels // groups, *window.kernel)).astype("float32")
+    b = rng.standard_normal(filters).astype("float32") if seed % 5 else None
+    return rng, x, w, b, window
+
+
+def compare(op, x, w, b, windows, rng, need_dx=True):
+    """Run both kernel sets forward and backward; returns the largest relative error."""
+    y, saved = cpu.PAIRS[op].forward(XP, x, w, b, *windows)
+    wide = [None if a is None else a.astype("float64") for a in (x, w, b)]
+    expected, expected_saved = generic.PAIRS[op].forward(XP, *wide, *windows)
+    dy = rng.standard_normal(y.shape).astype("float32")
+    got = cpu.PAIRS[op].backward(XP, dy, saved, *windows, need_dx)
+    wanted = generic.PAIRS[op].backward(XP, dy.astype("float64"), expected_saved, *windows, need_dx)
+    assert [a is None for a in got] == [a is None for a in wanted]
+    pairs = [(y, expected), *zip(got, wanted, strict=True)]
+    return max(error(a, e) for a, e in pairs if e is not None)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_convolution(seed):
+    groups = 2 if seed % 6 == 0 else 1
+    rng, x, w, b, window = draw_conv(seed, groups)
+    assert compare("conv", x, w, b, (window, groups), rng) < 1e-5
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_convolution_relu_pooling(seed):
+    rng, x, w, b, window = draw_conv(seed + 1000)
+    out = window.output_shape(x.shape[2:])
+    size = tuple(int(rng.integers(1, min(n, 3) + 1)) for n in out)
+    pool = Window(size, size, ((0, 0),) * len(out), (1,) * len(out))
+    args = (window, 1, pool)
+    assert compare("conv_relu_max_pool", x, w, b, args, rng, need_dx=seed % 2 == 0) < 1e-5
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_convolution_relu(seed):
+    rng, x, w, b, window = draw_conv(seed + 2000)
+    y, saved = cpu.PAIRS["conv_relu"].forward(XP, x, w, b, window, 1)
+    wide = [None if a is None else a.astype("float64") for a in (x, w, b)]
+    plain, plain_saved = generic.PAIRS["conv"].forward(XP, *wide, window, 1)
+    assert error(y, np.maximum(plain, 0)) < 1e-5
+    dy = rng.standard_normal(y.shape).astype("float32")
+    got = cpu.PAIRS["conv_relu"].backward(XP, dy, saved, window, 1, True)
+    # The float32 output decides which gradients pass, so that a rounded zero is no difference.
+    gated = np.where(y > 0, dy, 0).astype("float64")
+    wanted = generic.PAIRS["conv"].backward(XP, gated, plain_saved, window, 1, True)
+    for a, e in zip(got, wanted, strict=True):
+        assert (a is None and e is None) or error(a, e) < 1e-5
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (100, 432, 100), (20, 784, 40), (7, 33, 17)])
+def test_linear(shape):
+    n, inputs, outputs = shape
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((n, inputs)).astype("float32")
+    w = rng.standard_normal((outputs, inputs)).astype("float32")
+    b = rng.standard_normal(outputs).astype("float32")
+    assert compare("linear", x, w, b, (), rng) < 1e-5
+
+
+@pytest.mark.parametrize("shape", [(1,), (7,), (16, 3), (100, 432)])
+def test_adam(shape):
+    rng = np.random.default_rng(0)
+    p, g, m = (rng.standard_normal(shape).astype("float32") for _ in range(3))
+    settings = (1e-3, (0.9, 0.999), 1e-8, 5)
+    for state in ((None, None), (m, m * m)):
+        got, _ = cpu.PAIRS["adam"].forward(XP, p, g, *state, *settings)
+        wide = [None if a is None else a.astype("float64") for a in (p, g, *state)]
+        wanted, _ = generic.PAIRS["adam"].forward(XP, *wide, *settings)
+        assert max(error(a, e) for a, e in zip(got, wanted, strict=True)) < 1e-6
+
+
+def test_what_is_declined():
+    _, x, w, b, window = draw_conv(4)
+    pair = cpu.PAIRS["conv"]
+    assert pair.forward(XP, x.astype("float64"), w, b, window, 1) is NotImplemented
+    volume = Window((1, 1, 1), (1, 1, 1), ((0, 0),) * 3, (1, 1, 1))
+    x3, w3 = np.ones((1, 1, 2, 2, 2), "float32"), np.ones((1, 1, 1, 1, 1), "float32")
+    assert pair.forward(XP, x3, w3, None, volume, 1) is NotImplemented
+    # Depthwise: one channel per group.
+    depthwise = np.ones((4, 1, 1, 1), "float32")
+    pixel = Window((1, 1), (1, 1), ((0, 0),) * 2, (1, 1))
+    x4 = np.ones((1, 4, 2, 2), "float32")
+    assert pair.forward(XP, x4, depthwise, None, pixel, 4) is NotImplemented
+    # Pooling windows that overlap.
+    overlapping = Window((2, 2), (1, 1), ((0, 0),) * 2, (1, 1))
+    fused = cpu.PAIRS["conv_relu_max_pool"]
+    one = np.ones((4, 4, 1, 1), "float32")
+    assert fused.forward(XP, x4, one, None, pixel, 1, overlapping) is NotImplemented
+
+
+def test_a_model_really_runs_on_them():
+    """In a training step of the simple network no product is left to the generic kernels."""
+    layers = xpcnn.networks.make("simple")
+    model = xpcnn.Model(layers, device="cpu", seed=0)
+    x = np.random.default_rng(0).random((4, 1, 28, 28), dtype="float32")
+    model.forward(x, training=True)
+    assert model._plan.steps[0]._saved[0].kernel_set == "cpu"
+    assert layers[4]._saved[1].kernel_set == "cpu"
+    with kernels.force("generic"):
+        model.forward(x, training=True)
+    assert model._plan.steps[0]._saved[0].kernel_set == "generic"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_nan_and_infinity_go_through(value):
+    """Where the generic kernels give NaN or infinity, these give the same."""
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((2, 3, 8, 8)).astype("float32")
+    x[1, 2, 4, 5] = value
+    w = rng.standard_normal((20, 3, 3, 3)).astype("float32")
+    window = Window((3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
+    pool = Window((2, 2), (2, 2), ((0, 0), (0, 0)), (1, 1))
+    with np.errstate(invalid="ignore"):
+        for op, args in (("conv", (window, 1)), ("conv_relu_max_pool", (window, 1, pool))):
+            got, _ = cpu.PAIRS[op].forward(XP, x, w, None, *args)
+            wanted, _ = generic.PAIRS[op].forward(XP, x, w, None, *args)
+            np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
+            assert not np.isfinite(got).all()
+
+
+def test_ties_go_to_the_first_phase():
+    """A constant image: every window has four equal outputs."""
+    x = np.ones((1, 1, 5, 5), "float32")
+    w = np.ones((1, 1, 2, 2), "float32")
+    window = Window((2, 2), (1, 1), ((0, 0), (0, 0)), (1, 1))
+    pool = Window((2, 2), (2, 2), ((0, 0), (0, 0)), (1, 1))
+    pair = cpu.PAIRS["conv_relu_max_pool"]
+    y, saved = pair.forward(XP, x, w, None, window, 1, pool)
+    dx, dw, _ = pair.backward(XP, np.ones_like(y), saved, window, 1, pool, True)
+    # Each of the four windows passes its gradient to its first convolution output.
+    first = np.zeros((5, 5))
+    first[0:2, 0:2] += 1
+    first[0:2, 2:4] += 1
+    first[2:4, 0:2] += 1
+    first[2:4, 2:4] += 1
+    np.testing.assert_array_equal(dx[0, 0], first)
+    np.testing.assert_array_equal(dw[0, 0], np.full((2, 2), 4.0))
+
+
+def test_results_do_not_depend_on_threads_or_run():
+    program = textwrap.dedent(
+        """
+        import hashlib
+        import numpy as np
+        import xpcnn
+        model = xpcnn.Model(xpcnn.networks.make("deep"), device="cpu", seed=0)
+        rng = np.random.default_rng(0)
+        x, y = rng.random((40, 1, 28, 28), dtype="float32"), rng.integers(0, 10, 40)
+        model.fit(x, y, batch_size=20, optimizer="adam", loss="cross_entropy", verbose=0)
+        digest = hashlib.sha256()
+        for array in model.state_dict().values():
+            digest.update(np.ascontiguousarray(array).tobytes())
+        print(digest.hexdigest())
+        """
+    )
+    digests = set()
+    for threads in ("1", "2", "2"):
+        environment = os.environ | {"NUMBA_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        digests.add(done.stdout)
+    assert len(digests) == 1
+
+
+def test_two_models_in_two_threads():
+    rng = np.random.default_rng(0)
+    x, y = rng.random((32, 1, 28, 28), dtype="float32"), rng.integers(0, 10, 32)
+    losses = {}
+
+    def train(name):
+        model = xpcnn.Model(xpcnn.networks.make("simple"), device="cpu", seed=7)
+        history = model.fit(
+            x, y, epochs=3, batch_size=8, optimizer="adam", loss="cross_entropy", verbose=0
+        )
+        losses[name] = history.history["loss"]
+
+    train("alone")
+    threads = [threading.Thread(target=train, args=(name,)) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert losses["a"] == losses["b"] == losses["alone"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
+def test_forked_process_predicts_too():
+    program = textwrap.dedent(
+        """
+        import os
+        import numpy as np
+        import xpcnn
+        model = xpcnn.Model(xpcnn.networks.make("simple"), device="cpu", seed=0)
+        x = np.random.default_rng(0).random((4, 1, 28, 28), dtype="float32")
+        before = model.predict(x)
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if np.allclose(model.predict(x), before, atol=1e-5) else 1)
+        raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        """
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_nothing_is_written_outside(seed, monkeypatch):
+    """Every buffer the kernels allocate lies between sentinels that must survive."""
+    guards = []
+    room = 64
+
+    def guarded(shape, dtype=float, fill=None):
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        memory = np.full(size + 2 * room, 0xA5, np.uint8)
+        guards.append(memory)
+        inner = memory[room : room + size].view(dtype).reshape(shape)
+        if fill is not None:
+            inner[...] = fill
+        return inner
+
+    class Guarded:
+        def __getattr__(self, name):
+            return getattr(np, name)
+
+        empty = staticmethod(guarded)
+        zeros = staticmethod(lambda shape, dtype=float: guarded(shape, dtype, 0))
+
+    for module in (cpu.conv, cpu.fused, cpu.linear, cpu.layout):
+        monkeypatch.setattr(module, "np", Guarded())
+    rng, x, w, b, window = draw_conv(seed + 3000)
+    compare("conv", x, w, b, (window, 1), rng)
+    size = tuple(min(n, 2) for n in window.output_shape(x.shape[2:]))
+    pool = Window(size, size, ((0, 0),) * len(size), (1,) * len(size))
+    compare("conv_relu_max_pool", x, w, b, (window, 1, pool), rng, need_dx=seed % 2 == 0)
+    flat = np.ascontiguousarray(x.reshape(len(x), -1))
+    weights = rng.standard_normal((5, flat.shape[1])).astype("float32")
+    compare("linear", flat, weights, None, (), rng)
+    assert len(guards) > 10
+    for memory in guards:
+        assert (memory[:room] == 0xA5).all()
+        assert (memory[-room:] == 0xA5).all()
