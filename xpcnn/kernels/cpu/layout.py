@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit, prange
 from numpy.lib.stride_tricks import as_strided
 
+from xpcnn.kernels.cpu import threads
 from xpcnn.kernels.cpu.product import COLUMNS
 from xpcnn.window import Ints, Pairs
 
@@ -80,6 +81,7 @@ def padded_copy(
     out = np.zeros(size, np.float32) if padded else np.empty(size, np.float32)
     out[size - COLUMNS :] = 0.0
     start = top * line + left * c
+    threads.for_work(4 * n * c * h * w)
     if gate is None:
         _copy(flat, *strides, n, c, h, w, out, start, height * line, line, c)
     else:
@@ -168,6 +170,7 @@ def pack_weights(
     """
     blocks = -(-lanes // COLUMNS)
     packed = np.empty(groups * blocks * taps[0] * taps[1] * inner * COLUMNS, np.float32)
+    threads.for_work(2 * packed.size)
     _pack(
         w.reshape(-1), base, groups, group, lanes, lane, taps[0], steps[0], taps[1], steps[1],
         inner, step, blocks, packed,

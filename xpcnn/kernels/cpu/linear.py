@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from xpcnn.kernels.cpu import threads
 from xpcnn.kernels.cpu.conv import multiply, padded_bias, row_table
 from xpcnn.kernels.cpu.layout import Image, pack_weights
 from xpcnn.kernels.cpu.product import COLUMNS, gather_outer
@@ -72,6 +73,7 @@ def _outer(
     outputs, width = shape
     taps = np.arange(outputs, dtype=np.int64)
     out = np.zeros((outputs + 1, x_row), np.float32)
+    threads.for_work(n * outputs * x_row // 8)
     gather_outer(
         d, 1, 0, row_table((n, 1), (1, 1), d_row, 0), taps, outputs,
         x, 0, row_table((n, 1), (1, 1), x_row, 0), width, 1, x_row // COLUMNS,
