@@ -273,8 +273,12 @@ def test_softmax_and_its_two_gradients(rng) -> None:
     np.testing.assert_allclose(layer.forward(SCORES), PROBABILITIES)
     expected = slope(lambda v: (dout * softmax(v)).sum(), SCORES)
     np.testing.assert_allclose(layer.backward(dout), expected, atol=1e-9)
-    combined = layer.backward(SCORES, np.array([1, 1]))
-    np.testing.assert_allclose(combined, np.array([[0.25, -0.25], [0.8, -0.8]]) / 2)
+    # with targets: scores or output in front, the one course has this and the other that
+    for first in (SCORES, layer.forward(SCORES)):
+        combined = layer.backward(first, np.array([1, 1]))
+        np.testing.assert_allclose(combined, np.array([[0.25, -0.25], [0.8, -0.8]]) / 2)
+    with pytest.raises(RuntimeError, match="call forward"):
+        Softmax().backward(SCORES, np.array([1, 1]))
 
 
 def test_loss_functions_by_hand(device) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 
 import numpy as np
@@ -213,6 +214,18 @@ def test_params_are_saved_and_loaded(tmp_path, rng) -> None:
     (tmp_path / "pickled.pkl").write_bytes(pickle.dumps({"W1": 1}))
     with pytest.raises(ModelFileError, match="pickled parameters are not read"):
         net.load_params(tmp_path / "pickled.pkl")
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_can_be_copied(rng, name) -> None:
+    make, shape = NETWORKS[name]
+    net, x, t = make(), rng.normal(size=(3, *shape)), np.array([0, 2, 1])
+    grads = net.gradient(x, t)
+    copied = copy.deepcopy(net)
+    before = net.predict(x)
+    simple_conv_net.SGD(lr=0.1).update(copied.params, grads)
+    np.testing.assert_array_equal(net.predict(x), before)
+    assert not np.allclose(copied.predict(x), before)
 
 
 def test_settings_are_checked() -> None:

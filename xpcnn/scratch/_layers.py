@@ -290,8 +290,9 @@ class Softmax(ScratchLayer):
     """exp(x) normalised to sum to one over each row of (N, K).
 
     ``backward(dout)`` is the gradient through the function itself. ``backward(x, t)`` is that of
-    the mean cross-entropy of its output with the targets t (integer labels or one-hot rows),
-    which is ``(softmax(x) - t) / N``.
+    the mean cross-entropy of the last output y with the targets t (integer labels or one-hot
+    rows), which is ``(y - t) / N``; its first argument is not looked at, so it may be the scores
+    or the output, as the course has it.
     """
 
     def forward(self, x: Array) -> Array:
@@ -300,7 +301,7 @@ class Softmax(ScratchLayer):
 
     def backward(self, dout: Array, t: Any = None) -> Array:
         if t is not None:
-            y = softmax(dout)
+            y, _ = self._recall(self._output)
             return (y - one_hot_targets(y, t, self.who)) / y.shape[0]
         dout, saved = self._recall(dout)
         return F.run_backward(dout, saved)

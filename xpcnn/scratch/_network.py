@@ -32,13 +32,14 @@ class Network:
     last_layer: Any
 
     def __init__(self, device: str | Device, dtype: str) -> None:
-        self._device = resolve(device)
+        # by name: a Device holds a module, and a network must be open to copy.deepcopy
+        self._device = str(resolve(device))
         self._dtype = dtype
         self.params: dict[str, Array] = {}
         self._owners: list[tuple[Any, str, str]] = []
 
     def _new_param(self, key: str, value: np.ndarray) -> Array:
-        self.params[key] = self._device.asarray(value, self._dtype)
+        self.params[key] = resolve(self._device).asarray(value, self._dtype)
         return self.params[key]
 
     def _own(self, layer: Any, number: int, names: Iterable[str] = ("W", "b")) -> Any:
