@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Iterator
 
@@ -26,6 +27,10 @@ if importlib.util.find_spec("torch") is not None:
 
     # The tests' arrays are tiny; more threads only fight with those of the other libraries.
     torch.set_num_threads(1)
+
+if importlib.util.find_spec("numba") is not None:
+    # Says on standard error, once, that it compiles; not in the middle of a test that reads it.
+    importlib.import_module("xpcnn.kernels.cpu")
 
 if importlib.util.find_spec("hypothesis") is not None:
     import hypothesis
