@@ -306,3 +306,19 @@ def test_an_optimizer_of_ones_own() -> None:
     p = parameter(np.zeros(2), np.array([3.0, -0.1]))
     SignSGD(0.5).step({"p": p})
     np.testing.assert_array_equal(p.data, [-0.5, 0.5])
+
+
+@pytest.mark.parametrize("make", [optim.Adam, lambda: optim.SGD(0.1, momentum=0.9)])
+def test_state_of_another_model_is_refused(make: Any) -> None:
+    optimizer = make()
+    for shape, fits in (((2, 4), True), ((3, 4), False)):
+        parameter = Parameter(shape, zeros())
+        parameter.data = np.zeros(shape)
+        parameter.grad = np.ones(shape)
+        if fits:
+            optimizer.step({"weight": parameter})
+            continue
+        with pytest.raises(ValueError, match=r"weight has not the parameter's shape \(3, 4\)"):
+            optimizer.step({"weight": parameter})
+        assert not parameter.data.any()
+        assert optimizer.iterations == 1

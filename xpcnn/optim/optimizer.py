@@ -139,12 +139,12 @@ class Optimizer(Configurable):
                 g = g + self.weight_decay * p
             slots = dict(self._state.get(name, {}))
             step = self._steps.get(name, 0) + 1
-            value = self._update(_xp.namespace(p), p, g, slots, lr, step)
-            if value.shape != p.shape:
+            if any(array.shape != p.shape for array in slots.values()):
                 raise ValueError(
                     f"{type(self).__name__}: what is kept for {name} has not the parameter's shape "
                     f"{tuple(p.shape)}; it belongs to another model, call reset() to forget it"
                 )
+            value = self._update(_xp.namespace(p), p, g, slots, lr, step)
             results.append((name, value, slots, step))
         for name, value, slots, step in results:
             active[name].data = value
