@@ -155,6 +155,15 @@ def test_custom_layers_must_be_named(tmp_path):
 # -- Atomic writing --------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("path", "error", "message"),
+    [(".", IsADirectoryError, "it is a folder"), ("nix/m", FileNotFoundError, "no folder '.*nix'")],
+)
+def test_saving_where_no_file_can_be(saved, tmp_path, path, error, message):
+    with pytest.raises(error, match=f"cannot save to .*{message}"):
+        saved[0].save(tmp_path / path)
+
+
 def test_failed_save_leaves_the_old_file(saved, monkeypatch):
     model, path = saved
     before = path.read_bytes()

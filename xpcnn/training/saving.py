@@ -117,6 +117,12 @@ def write_file(
     # ascontiguousarray turns a 0-d array into a 1-d one.
     contiguous = {name: a.reshape(np.shape(tensors[name])) for name, a in contiguous.items()}
     content = save(contiguous, metadata={FORMAT: json.dumps(description)})
+    if path.is_dir() or not path.name:
+        raise IsADirectoryError(f"cannot save to {str(path)!r}: it is a folder; add a file name")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"cannot save to {str(path)!r}: there is no folder {str(path.parent)!r}; make it"
+        )
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
