@@ -54,7 +54,8 @@ def with_value(value):
         (X.astype("float16"), TypeError, "got float16"),
         (X[:0], ValueError, r"empty array of shape \(0, 1, 8, 8\)"),
         (X[:, :, :0], ValueError, "empty array"),
-        (np.float32(1.0), ValueError, "empty array|expected"),
+        (np.float32(1.0), ValueError, "single number"),
+        (np.ma.masked_greater(X, 0.5), TypeError, "masked array"),
         (with_value(np.nan), ValueError, r"1 of 384 values.*\(2, 0, 3, 4\)"),
         (with_value(np.inf), ValueError, "NaN or infinite"),
         ([[1.0, 2.0], [3.0]], ValueError, "differ in length"),
@@ -76,7 +77,8 @@ def test_inputs(model, verb, x, error, message):
     ("y", "error", "message"),
     [
         ([0, 1, 2, 0, 1, 3], ValueError, "3"),
-        ([0, 1, 2, 0, 1, -1], ValueError, "-1"),
+        ([0, 1, 2, 0, 1, -1], ValueError, "got -1.*count from 0; .*ignore_index"),
+        ([[1, 2], [3]] * 3, ValueError, "y: the rows of the nested list differ"),
         ([0, 1, 2], ValueError, "6 samples"),
         (np.eye(4)[[0, 1, 2, 0, 1, 2]], ValueError, r"\(6, 4\)"),
         (["a"] * 6, (TypeError, ValueError), "label|dtype"),
@@ -84,7 +86,17 @@ def test_inputs(model, verb, x, error, message):
         (np.array(1), ValueError, "6 samples"),
         ([0.5, 1.0, 2.0, 0.0, 1.0, 2.0], (TypeError, ValueError), "integer|shape|float"),
     ],
-    ids=["too large", "negative", "too few", "columns", "text", "nan", "scalar", "fractions"],
+    ids=[
+        "too large",
+        "negative",
+        "ragged",
+        "too few",
+        "columns",
+        "text",
+        "nan",
+        "scalar",
+        "fractions",
+    ],
 )
 @pytest.mark.parametrize("verb", ["fit", "evaluate", "train_on_batch"])
 def test_labels(model, verb, y, error, message):
@@ -107,6 +119,14 @@ def test_labels(model, verb, y, error, message):
         ({"callbacks": [xpcnn.EarlyStopping("val_loss")]}, ValueError, "validation_data"),
         ({"validation_split": 1.5}, ValueError, "between 0 and 1"),
         ({"validation_split": 0.9}, ValueError, "empty"),
+        ({"validation_split": "0.1"}, ValueError, "between 0 and 1"),
+        ({"callbacks": xpcnn.EarlyStopping("loss")}, TypeError, r"must be a list.*\[callback\]"),
+        ({"callbacks": None}, TypeError, "must be a list"),
+        ({"loss": xpcnn.CrossEntropyLoss(reduction="none")}, ValueError, "reduction='none'"),
+        ({"sample_weight": "abcdef"}, TypeError, "sample_weight must hold numbers"),
+        ({"class_weight": "balanced"}, TypeError, "class_weight must be a mapping"),
+        ({"class_weight": 2.0}, TypeError, "class_weight must be a mapping"),
+        ({"class_weight": {0: "a", 1: 1, 2: 1}}, TypeError, "class_weight must hold numbers"),
         ({"sample_weight": [1.0]}, ValueError, r"shape \(6,\)"),
         ({"sample_weight": [-1.0] * 6}, ValueError, "not negative"),
         ({"class_weight": {0: 1.0}}, ValueError, r"\[1, 2\]"),
@@ -163,3 +183,40 @@ def test_not_a_layer():
     shared = xpcnn.Linear(2, 2)
     with pytest.raises(ValueError, match="two places"):
         xpcnn.Model([shared, shared])
+
+
+def test_plain_arrays_of_other_kinds_are_taken():
+    made = xpcnn.Model([xpcnn.Flatten(), xpcnn.Linear(64, 3)], device="cpu", seed=0)
+    expected = made.predict(X)
+    for x in (X.astype(">f4"), np.ma.array(X)):
+        np.testing.assert_array_equal(made.predict(x), expected)
+        assert type(made.predict(x)) is np.ndarray
+    flat = xpcnn.Model([xpcnn.Linear(64, 3)], device="cpu", seed=0)
+    np.testing.assert_array_equal(flat.predict(X.reshape(6, 64).view(np.matrix)), expected)
+
+
+def test_class_weight_of_yes_no_answers_in_a_column():
+    x, y = np.ones((4, 2), dtype="float32"), np.array([[0], [1], [1], [1]])
+    weighted = np.array([1.0, 3.0, 3.0, 3.0])
+
+    def loss(**options):
+        made = xpcnn.Model([xpcnn.Linear(2, 1)], device="cpu", seed=0)
+        history = made.fit(x, y, optimizer="sgd", loss="bce_with_logits", verbose=0, **options)
+        return history.history["loss"]
+
+    assert loss(class_weight={0: 1.0, 1: 3.0}) == loss(sample_weight=weighted) != loss()
+
+
+@pytest.mark.parametrize(
+    ("loss", "y", "message"),
+    [
+        ("cross_entropy", np.array([[0, 1, 2, 0]] * 2), "one label per sample"),
+        ("mse", np.full((2, 3, 4), 0.5), "one label per sample"),
+    ],
+)
+def test_class_weight_needs_one_label_per_sample(loss, y, message):
+    """Labels of places, (N, L), are no shares of classes."""
+    made = xpcnn.Model([xpcnn.Conv1d(1, 3, 1)], device="cpu", seed=0)
+    x = np.ones((2, 1, 4), dtype="float32")
+    with pytest.raises(ValueError, match=message):
+        made.fit(x, y, optimizer="sgd", loss=loss, class_weight=[1.0] * 4, verbose=0)

@@ -157,7 +157,12 @@ class _ClassLoss(Loss):
         if wrong.any():
             where = tuple(map(int, np.argwhere(wrong)[0]))
             fix = "the last layer needs as many outputs as there are classes"
-            if lowest == 1 and highest == classes:
+            if labels[where] < 0:
+                fix = (
+                    "labels count from 0; places that shall not count are marked with "
+                    "ignore_index, e.g. ignore_index=-1"
+                )
+            elif lowest == 1 and highest == classes:
                 fix = "labels count from 0: pass target - 1"
             raise ValueError(
                 f"{type(self).__name__}: labels must be from 0 to {classes - 1} (or "

@@ -45,7 +45,12 @@ def as_features(x: Any, device: Device, dtype: str, who: str, *, finite: bool = 
         )
     if got != dtype:
         raise dtype_error(who, dtype, got, cast_hint(dtype, got))
-    if x.ndim == 0 or 0 in x.shape:
+    if x.ndim == 0:
+        raise ValueError(
+            f"{who}: expected samples along the first axis, got a single number; give an array of "
+            "shape (N, ...)"
+        )
+    if 0 in x.shape:
         raise ValueError(
             f"{who}: got an empty array of shape {tuple(x.shape)}; every axis needs at least one "
             "element"
@@ -64,10 +69,12 @@ def as_features(x: Any, device: Device, dtype: str, who: str, *, finite: bool = 
 
 
 def _as_array(x: Any, device: Device, dtype: str, who: str) -> Array:
+    if isinstance(x, np.ndarray):
+        return _plain(x, who)
     if _xp.is_array(x):
         return x if _xp.namespace(x, who=who) is device.xp else _xp.to_numpy(x)
     if hasattr(x, "__dlpack__") or hasattr(x, "__array__"):
-        return _xp.to_numpy(x)
+        return _plain(_xp.to_numpy(x), who)
     try:
         host = np.asarray(x)
     except ValueError as error:
@@ -77,9 +84,22 @@ def _as_array(x: Any, device: Device, dtype: str, who: str) -> Array:
     return host.astype(dtype)
 
 
+def _plain(x: np.ndarray, who: str) -> np.ndarray:
+    """Return a plain array in the machine's byte order, the only kind the kernels know."""
+    if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
+        raise TypeError(
+            f"{who}: got a masked array, and a network has no notion of missing values; fill them "
+            "first, e.g. with x.filled(0)"
+        )
+    return np.asarray(x).astype(x.dtype.newbyteorder("="), copy=False)
+
+
 def as_labels(y: Any, n: int, who: str) -> np.ndarray:
     """Bring labels to the host and check that there is one for each of `n` samples."""
-    labels = _xp.to_numpy(y)
+    try:
+        labels = _xp.to_numpy(y)
+    except ValueError as error:
+        raise ValueError(f"{who}: the rows of the nested list differ in length ({error})") from None
     if labels.ndim == 0 or labels.shape[0] != n:
         raise ValueError(
             f"{who}: expected one label for each of the {n} samples, got an array of shape "
@@ -107,7 +127,7 @@ def as_weights(
         return None
     weights = np.ones(len(labels), dtype=dtype)
     if sample_weight is not None:
-        given = np.asarray(_xp.to_numpy(sample_weight), dtype=dtype)
+        given = _numbers(_xp.to_numpy(sample_weight), "sample_weight", dtype)
         if given.shape != (len(labels),):
             raise ValueError(f"sample_weight: expected shape ({len(labels)},), got {given.shape}")
         weights = weights * given
@@ -121,14 +141,35 @@ def as_weights(
 def _per_class(
     class_weight: Mapping[int, float] | Sequence[float], labels: np.ndarray, dtype: str
 ) -> np.ndarray:
-    classes = labels.argmax(axis=1) if labels.ndim == 2 else labels
+    if isinstance(class_weight, (str, bytes)) or not hasattr(class_weight, "__iter__"):
+        raise TypeError(
+            "class_weight must be a mapping such as {0: 1.0, 1: 5.0}, or one number for each "
+            f"class; got {class_weight!r}"
+        )
+    classes = labels
+    if labels.ndim == 2 and labels.shape[1] == 1:  # yes/no answers in a column
+        classes = labels[:, 0]
+    elif labels.ndim == 2 and labels.dtype.kind == "f":  # shares of classes
+        classes = labels.argmax(axis=1)
     if classes.ndim != 1:
-        raise ValueError("class_weight needs one label per sample; use sample_weight instead")
+        raise ValueError(
+            f"class_weight needs one label per sample, got labels of shape {labels.shape}; use "
+            "sample_weight, or the weight argument of the loss"
+        )
+    if classes.dtype.kind == "f" and (classes != np.floor(classes)).any():
+        raise ValueError("class_weight needs classes, and these labels are not whole numbers")
     table = dict(class_weight if isinstance(class_weight, Mapping) else enumerate(class_weight))
     missing = sorted({int(c) for c in np.unique(classes)} - set(table))
     if missing:
         raise ValueError(f"class_weight has no weight for the classes {missing}")
-    return np.array([table[int(c)] for c in classes], dtype=dtype)
+    return _numbers([table[int(c)] for c in classes], "class_weight", dtype)
+
+
+def _numbers(values: Any, who: str, dtype: str) -> np.ndarray:
+    try:
+        return np.asarray(values, dtype=dtype)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{who} must hold numbers ({error})") from None
 
 
 def split_validation(
@@ -141,8 +182,8 @@ def split_validation(
     ValueError
         If `share` is not between 0 and 1, or leaves one part empty.
     """
-    if not 0.0 < share < 1.0:
-        raise ValueError(f"validation_split must lie between 0 and 1, got {share}")
+    if not isinstance(share, (int, float, np.number)) or not 0.0 < share < 1.0:
+        raise ValueError(f"validation_split must lie between 0 and 1, got {share!r}")
     cut = int(x.shape[0] * (1.0 - share))
     if cut == 0 or cut == x.shape[0]:
         raise ValueError(f"validation_split={share} of {x.shape[0]} samples leaves one part empty")

@@ -35,6 +35,11 @@ class Fit:
         batch_size: int,
         shuffle: bool,
     ) -> None:
+        if model.loss is not None and model.loss.reduction == "none":
+            raise ValueError(
+                f"{type(model.loss).__name__}: a model trains on one number, and "
+                "reduction='none' gives one for each term; use reduction='mean' or 'sum'"
+            )
         self.model = model
         self.samples = samples
         self.validation = validation
@@ -48,6 +53,8 @@ class Fit:
         epochs = as_int(epochs, "fit", "epochs", 0)
         if verbose not in ("auto", 0, 1, 2):
             raise ValueError(f"verbose must be 'auto', 0 or 1, got {verbose!r}")
+        if not isinstance(callbacks, (list, tuple)):
+            raise TypeError(f"fit: callbacks must be a list, got {callbacks!r}; write [callback]")
         everyone = [*([ProgressBar()] if verbose else []), *callbacks]
         for callback in everyone:
             if not isinstance(callback, Callback):
