@@ -16,8 +16,7 @@ class Configurable:
 
     def arguments(self) -> dict[str, Any]:
         """Return the constructor's arguments, from which an equal object can be made."""
-        names = list(inspect.signature(type(self).__init__).parameters)[1:]
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in _accepted(type(self))}
 
     @classmethod
     def from_arguments(cls, arguments: Mapping[str, Any]) -> Self:
@@ -29,16 +28,21 @@ class Configurable:
         return {name: _to_json(value) for name, value in self.arguments().items()}
 
     def __repr__(self) -> str:
-        signature = inspect.signature(type(self).__init__).parameters
+        accepted = _accepted(type(self))
         shown = []
         for name, value in self.arguments().items():
-            default = signature[name].default
+            default = accepted[name].default
             if default is inspect.Parameter.empty or _to_json(value) != _to_json(default):
                 shown.append(f"{name}={value!r}")
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
 C = TypeVar("C", bound=Configurable)
+
+
+def _accepted(cls: type) -> dict[str, inspect.Parameter]:
+    """Return what the constructor takes; a class without one of its own takes nothing."""
+    return dict(inspect.signature(cls).parameters)
 
 
 def _to_json(value: Any) -> Any:
@@ -79,11 +83,12 @@ def from_config(description: Any, classes: Mapping[str, type[C]], kind: str) -> 
     if name not in classes:
         raise ValueError(f"{kind}: unknown class {name!r:.80}; known are {', '.join(classes)}")
     config = {key: _from_json(value, classes, kind) for key, value in description["config"].items()}
-    allowed = list(inspect.signature(classes[name].__init__).parameters)[1:]
+    allowed = _accepted(classes[name])
     unexpected = [key for key in config if key not in allowed]
     if unexpected:
         raise ValueError(
-            f"{kind}: {name} has no argument {unexpected[0]!r:.80}; it takes {', '.join(allowed)}"
+            f"{kind}: {name} has no argument {unexpected[0]!r:.80}; it takes "
+            + (", ".join(allowed) or "none")
         )
     try:
         return classes[name].from_arguments(config)

@@ -147,12 +147,17 @@ def set_at(x: Array, index: Any, values: Any) -> Array:
 
 
 def to_numpy(x: Any) -> np.ndarray:
-    """Copy (or view, where memory is shared) an array of any library as a NumPy array."""
+    """Copy (or view, where memory is shared) an array of any library as a NumPy array.
+
+    PyTorch's bfloat16, which NumPy lacks, comes as float32.
+    """
     if isinstance(x, np.ndarray):
         return x
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(x, torch.Tensor):
-        return np.asarray(x.detach().cpu())
+        host = x.detach().cpu()
+        # NumPy has no bfloat16; float32 holds each of its numbers.
+        return np.asarray(host.float() if host.dtype == torch.bfloat16 else host)
     cupy = sys.modules.get("cupy")
     if cupy is not None and isinstance(x, cupy.ndarray):
         return np.asarray(x.get())

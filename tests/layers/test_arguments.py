@@ -141,3 +141,46 @@ def test_initial_values_are_pytorchs_in_size():
     np.testing.assert_array_equal(norm.weight.data, np.ones(3))
     np.testing.assert_array_equal(norm.running_var.data, np.ones(3))
     np.testing.assert_array_equal(norm.running_mean.data, np.zeros(3))
+
+
+@pytest.mark.parametrize(
+    ("layer", "weight", "message"),
+    [
+        (xc.Conv2d(out_channels=4, kernel_size=3), (7, 2, 3, 3), r"expected \(4, any, 3, 3\)"),
+        (xc.Conv2d(out_channels=4, kernel_size=3), (4, 2, 5, 5), r"expected \(4, any, 3, 3\)"),
+        (xc.Conv2d(out_channels=4, kernel_size=3), (4,), r"expected \(4, any, 3, 3\)"),
+        (xc.Linear(out_features=4), (4,), r"expected \(4, any\)"),
+        (xc.BatchNorm1d(track_running_stats=False), (), r"expected \(any,\)"),
+    ],
+)
+def test_state_of_a_layer_with_an_open_width_must_fit_the_rest(layer, weight, message):
+    with pytest.raises(ValueError, match=message):
+        layer.load_state_dict({"weight": np.zeros(weight), "bias": np.zeros(4)})
+    assert not layer.is_built
+
+
+@pytest.mark.parametrize("values", [["a"] * 4, np.ones(4) * 1j, np.full(4, None)])
+def test_state_must_hold_real_numbers(values):
+    layer = xc.Linear(3, 4)
+    with pytest.raises(ValueError, match="unusable: bias has dtype .*, expected real numbers"):
+        layer.load_state_dict({"weight": np.zeros((4, 3)), "bias": values})
+    with pytest.raises(TypeError, match="a state maps names to arrays.*got list"):
+        layer.load_state_dict([values])
+
+
+def test_bfloat16_of_pytorch_is_taken():
+    torch = pytest.importorskip("torch")
+    theirs, ours = torch.nn.Linear(3, 2).bfloat16(), xc.Linear(3, 2)
+    ours.load_state_dict(theirs.state_dict())
+    assert ours.weight.data.tolist() == theirs.weight.tolist()
+    model = xc.Model([ours], device="torch:cpu", dtype="bfloat16")
+    x = torch.tensor([[1.0, 2.0, 3.0]], dtype=torch.bfloat16)
+    assert model.predict(x).tolist() == model.forward(x).tolist()
+
+
+def test_a_layer_without_a_constructor_of_its_own():
+    class Double(xc.layers.Layer):
+        pass
+
+    assert repr(Double()) == "Double()"
+    assert Double().config() == {}

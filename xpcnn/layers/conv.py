@@ -58,6 +58,7 @@ class _Conv(Layer):
         self.padding_mode = padding_mode
         self._check_groups(self.in_channels)
         self.weight = Parameter(None, self._init)
+        self.weight.pattern = (self.out_channels, None, *self.kernel_size)
         self.bias = Parameter((self.out_channels,), self._init) if bias else None
         self._set_weight_shape()
 

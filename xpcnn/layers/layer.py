@@ -285,23 +285,30 @@ class Layer(Configurable):
         ------
         ValueError
             Listing every missing, unexpected and misshapen entry. Nothing has been changed then.
+        TypeError
+            If `state` is not a mapping.
         """
+        if not isinstance(state, Mapping):
+            raise TypeError(
+                f"{self.who}: a state maps names to arrays, as state_dict() returns it; got "
+                f"{type(state).__name__}"
+            )
         own = self._tensors()
         problems = []
         if strict:
             problems += [f"missing: {name}" for name in own if name not in state]
             problems += [f"unexpected: {name}" for name in state if name not in own]
-        for name, tensor in own.items():
-            if name in state and tensor.shape is not None:
-                shape = tuple(np.shape(state[name]))
-                if shape != tensor.shape:
-                    problems.append(f"misshapen: {name} has shape {shape}, expected {tensor.shape}")
+        values = {name: _xp.to_numpy(state[name]) for name in own if name in state}
+        for name, array in values.items():
+            problem = own[name].problem(array)
+            if problem is not None:
+                kind = "misshapen" if problem.startswith("has shape") else "unusable"
+                problems.append(f"{kind}: {name} {problem}")
         if problems:
             listing = "\n  ".join(problems)
             raise ValueError(f"{self.who}: the state does not fit this model:\n  {listing}")
-        for name, tensor in own.items():
-            if name in state:
-                tensor.load(state[name])
+        for name, array in values.items():
+            own[name].load(array)
         for _, layer in self.layers_within():
             layer._after_load()
 

@@ -63,6 +63,7 @@ class Linear(Layer):
         )
         self.out_features = as_int(out_features, "Linear", "out_features", 1)
         self.weight = Parameter(None, self._init)
+        self.weight.pattern = (self.out_features, None)
         self.bias = Parameter((self.out_features,), self._init) if bias else None
         self._set_weight_shape()
 

@@ -44,6 +44,9 @@ class _BatchNorm(Layer):
             self.running_mean = Buffer(shape, zeros())
             self.running_var = Buffer(shape, ones())
             self.num_batches_tracked = Buffer((), _zero_count, on_host=True)
+        for _, tensor in self._own_tensors():
+            if tensor.shape is None:
+                tensor.pattern = (None,)
 
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
         """Return the input's shape."""

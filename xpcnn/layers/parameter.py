@@ -23,10 +23,16 @@ class Tensor:
         ``None`` until the layer has inferred it from its input.
     init : callable
         ``init(shape, rng)`` returns the first values as a NumPy array.
+
+    Attributes
+    ----------
+    pattern : tuple of int or None, optional
+        What is known of the shape before all of it is, with ``None`` for an open length.
     """
 
     def __init__(self, shape: tuple[int, ...] | None, init: Initializer) -> None:
         self.shape = shape
+        self.pattern: tuple[int | None, ...] | None = None
         self.init = init
         self._data: Array | None = None
         self._is_placed = False  # values loaded before build wait for their device and dtype
@@ -64,6 +70,21 @@ class Tensor:
         self.shape = shape
         self._data = value
         self._is_placed = True
+
+    def problem(self, values: np.ndarray) -> str | None:
+        """Say why these cannot be the values of this array, or ``None`` if they can."""
+        expected = self.pattern if self.shape is None else self.shape
+        if expected is not None:
+            fits = len(expected) == values.ndim and all(
+                n in (None, m) for n, m in zip(expected, values.shape, strict=True)
+            )
+            if not fits:
+                shown = ", ".join("any" if n is None else str(n) for n in expected)
+                shown += "," if len(expected) == 1 else ""
+                return f"has shape {values.shape}, expected ({shown})"
+        if values.dtype.kind not in "biuf" and "float" not in values.dtype.name:
+            return f"has dtype {values.dtype}, expected real numbers"
+        return None
 
     def allocate(self, device: Device, dtype: str, rng: np.random.Generator) -> None:
         """Draw the first values on the host and move them; values already there are kept."""
