@@ -121,6 +121,8 @@ def test_labels(model, verb, y, error, message):
         ({"validation_split": 0.9}, ValueError, "empty"),
         ({"validation_split": "0.1"}, ValueError, "between 0 and 1"),
         ({"callbacks": xpcnn.EarlyStopping("loss")}, TypeError, r"must be a list.*\[callback\]"),
+        ({"validation_data": X}, TypeError, r"pair \(x, y\), got ndarray of 6"),
+        ({"validation_data": (X, Y, Y)}, TypeError, r"pair \(x, y\), got tuple of 3"),
         ({"callbacks": None}, TypeError, "must be a list"),
         ({"loss": xpcnn.CrossEntropyLoss(reduction="none")}, ValueError, "reduction='none'"),
         ({"sample_weight": "abcdef"}, TypeError, "sample_weight must hold numbers"),
@@ -173,6 +175,8 @@ def test_forward_wants_arrays_of_the_device():
     made.build((None, 2))
     with pytest.raises(TypeError, match="torch array.*numpy array"):
         made.forward(torch.zeros((1, 2)))
+    with pytest.raises(TypeError, match=r"Model\.forward: expected an array.*got list"):
+        xpcnn.Model([xpcnn.Linear(2, 2)], device="cpu").forward([[1.0, 2.0]])
 
 
 def test_not_a_layer():

@@ -120,3 +120,20 @@ def test_memory_of_a_step_is_bounded_by_the_workspace(layers):
     # The output, its gradient, a copy of each while chunks are joined, and the workspace.
     assert peak < 4 * outputs + 2 * limit
     assert len(layers) < 3 or peak < 2 * all_columns
+
+
+@pytest.mark.parametrize(
+    ("dy", "error", "message"),
+    [
+        (np.ones((1, 2, 3, 3), "float32"), ValueError, r"the output's shape \(1, 2, 2, 2\)"),
+        (np.ones((1, 2, 2, 2), "float64"), TypeError, "dtype float32.*dtype float64"),
+    ],
+)
+def test_a_fused_step_checks_the_gradient_as_a_layer_does(dy, error, message):
+    layers = [xpcnn.Conv2d(1, 2, 3), xpcnn.ReLU(), xpcnn.MaxPool2d(2)]
+    model = xpcnn.Model(layers, device="cpu", seed=0)
+    model.forward(np.ones((1, 1, 6, 6), "float32"), training=True)
+    with pytest.raises(error, match=message):
+        model.backward(dy)
+    model.backward(np.ones((1, 2, 2, 2), "float32"))  # the forward still has its one backward
+    assert model.parameters()["0.weight"].grad.dtype == np.float32

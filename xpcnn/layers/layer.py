@@ -27,6 +27,11 @@ class _Output(NamedTuple):
     device: Any
 
 
+def output_of(y: Array) -> _Output:
+    """Note what the gradient of an output must be like."""
+    return _Output(tuple(y.shape), _xp.namespace(y), y.dtype, _xp.device_of(y))
+
+
 class Layer(Configurable):
     """A step of a network that knows its forward and its backward computation.
 
@@ -89,7 +94,7 @@ class Layer(Configurable):
         xp = self._check_input(x)
         y, saved = self._forward(xp, x, training)
         if training:
-            self._saved = (_Output(tuple(y.shape), xp, y.dtype, _xp.device_of(y)), saved)
+            self._saved = (output_of(y), saved)
         return y
 
     __call__ = forward

@@ -152,6 +152,7 @@ class Model:
 
         With ``training=True`` the model is ready for :meth:`backward`.
         """
+        _xp.namespace(x, who="Model.forward")
         plan = self._ready(x)
         if training:
             for layer in self._random_layers:
@@ -309,6 +310,12 @@ class Model:
         x, labels, weights = self._training_data(x, y, "fit", class_weight, sample_weight)
         validation = None
         if validation_data is not None:
+            if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
+                raise TypeError(
+                    "fit: validation_data must be a pair (x, y), got "
+                    f"{type(validation_data).__name__}"
+                    + (f" of {len(validation_data)}" if hasattr(validation_data, "__len__") else "")
+                )
             validation = self._samples(*self._training_data(*validation_data, "validation_data"))
         elif validation_split:
             front, back = border.split_validation(x, (labels, weights), validation_split)

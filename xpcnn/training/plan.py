@@ -15,7 +15,7 @@ from xpcnn._xp import Array
 from xpcnn.layers.activation import ReLU
 from xpcnn.layers.containers import Sequential
 from xpcnn.layers.conv import _Conv
-from xpcnn.layers.layer import Layer
+from xpcnn.layers.layer import Layer, output_of
 from xpcnn.layers.pool import _MaxPool
 
 
@@ -68,7 +68,9 @@ class ConvBlockStep:
             x, conv.weight.data, bias, window, conv.groups, pool, training=training
         )
         if training:
-            self._saved = None if result is None else (result[1], window, pool)
+            self._saved = None
+            if result is not None:
+                self._saved = (result[1], window, pool, output_of(result[0]))
         if result is not None:
             return result[0]
         for layer in self.layers:
@@ -83,7 +85,9 @@ class ConvBlockStep:
             for layer in reversed(self.layers):
                 gradient = layer.backward(gradient, need_dx=need_dx or layer is not conv)
             return gradient
-        (saved, window, pool), self._saved = self._saved, None
+        saved, window, pool, output = self._saved
+        self.layers[-1]._check_gradient(dy, output)
+        self._saved = None
         dx, dw, db = F.conv_block_backward(dy, saved, window, conv.groups, pool, need_dx)
         conv.accumulate(dw, db)
         return dx
