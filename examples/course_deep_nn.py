@@ -22,7 +22,7 @@ from xpcnn.scratch.deep_nn import (
     XavierInitializer,
 )
 
-N_TRAIN, BATCH, LR = 48_000, 20, 0.01
+BATCH, LR = 20, 0.01
 
 # nodes, initializer, activation, expected accuracy
 NETWORKS = {
@@ -54,6 +54,7 @@ def main() -> None:
     )
     (x, t), _ = load(arguments)
     x = x.reshape(len(t), 784)
+    n_train = 4 * len(t) // 5  # 48,000; the others validate
     rows, clock = [], Clock()
     for name, (nodes, initializer, activation, expected) in NETWORKS.items():
         if arguments.network not in (name, "all"):
@@ -63,10 +64,10 @@ def main() -> None:
             make_layers(nodes, initializer, activation), verbose=True
         )
         model.fit(
-            x[:N_TRAIN],
-            t[:N_TRAIN],
-            x[N_TRAIN:],
-            t[N_TRAIN:],
+            x[:n_train],
+            t[:n_train],
+            x[n_train:],
+            t[n_train:],
             n_epoch=arguments.epochs,
             n_batch=BATCH,
         )

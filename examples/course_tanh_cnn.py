@@ -33,8 +33,10 @@ def main() -> None:
         kernels, weights = back_propagation_cnn(x, labels, kernels, weights, epoch=1, lr=0.02)
         figures.append(accuracy())
         print(f"epoch {epoch}/{arguments.epochs}: test accuracy {figures[-1]:.2f}", flush=True)
-    rows = [(f"accuracy on {N_TEST} test images, 10 epochs", figures[9], 0.83)] * (len(figures) > 9)
-    report([*rows, (f"accuracy on {N_TEST} test images, the end", figures[-1], 0.89)], clock)
+    rows = [(f"accuracy on {N_TEST} test images, the end", figures[-1], 0.89)]
+    if len(figures) >= 10:
+        rows.insert(0, (f"accuracy on {N_TEST} test images, 10 epochs", figures[9], 0.83))
+    report(rows, clock)
 
 
 if __name__ == "__main__":
