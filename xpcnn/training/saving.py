@@ -92,8 +92,11 @@ def restore(
     frozen = set(description["frozen"])
     for name, parameter in model.parameters().items():
         parameter.requires_grad = name not in frozen
-    model.epoch, model.step = int(description["epoch"]), int(description["step"])
-    model.history = History(**description["history"])
+    for name in ("epoch", "step"):
+        if type(description[name]) is not int or description[name] < 0:
+            raise ValueError(f"{name} must be a whole number, got {description[name]!r:.80}")
+        setattr(model, name, description[name])
+    model.history = _history(description["history"])
     if description["loss"] is not None:
         model.loss = losses.from_config(description["loss"])
     model.metrics = [metrics.from_config(metric) for metric in description["metrics"]]
@@ -104,6 +107,17 @@ def restore(
         if model.optimizer.schedule is not None:
             model.optimizer.schedule.load_state_dict(description["schedule_state"])
     return model
+
+
+def _history(description: Any) -> History:
+    """Make a history, of which each column must be as long as the list of epochs."""
+    history = History(**description)
+    columns = history.history.values()
+    for column in (history.epoch, *columns):
+        good = isinstance(column, list) and len(column) == len(history.epoch)
+        if not good or not all(isinstance(value, (int, float)) for value in column):
+            raise ValueError(f"the history has a column that is none: {column!r:.80}")
+    return history
 
 
 def write_file(
