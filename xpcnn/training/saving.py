@@ -112,8 +112,8 @@ def restore(
 def _history(description: Any) -> History:
     """Make a history, of which each column must be as long as the list of epochs."""
     history = History(**description)
-    columns = history.history.values()
-    for column in (history.epoch, *columns):
+    columns: list[Any] = [history.epoch, *history.history.values()]
+    for column in columns:
         good = isinstance(column, list) and len(column) == len(history.epoch)
         if not good or not all(isinstance(value, (int, float)) for value in column):
             raise ValueError(f"the history has a column that is none: {column!r:.80}")
