@@ -49,7 +49,7 @@ PAIRS: list[tuple[optim.Schedule, Any, int]] = [
 ]
 
 
-@pytest.mark.parametrize(("ours", "theirs", "count"), PAIRS, ids=lambda value: repr(value)[:40])
+@pytest.mark.parametrize(("ours", "theirs", "count"), PAIRS, ids=[repr(p[0]) for p in PAIRS])
 def test_as_pytorch(ours: optim.Schedule, theirs: Any, count: int) -> None:
     np.testing.assert_allclose(
         sequence(ours, count), pytorch_sequence(theirs, count), rtol=1e-12, atol=1e-15
