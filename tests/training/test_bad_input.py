@@ -173,8 +173,11 @@ def test_forward_wants_arrays_of_the_device():
     torch = pytest.importorskip("torch")
     made = xpcnn.Model([xpcnn.Linear(2, 2)], device="cpu", seed=0)
     made.build((None, 2))
-    with pytest.raises(TypeError, match="torch array.*numpy array"):
-        made.forward(torch.zeros((1, 2)))
+    for one in (made, xpcnn.Model([xpcnn.ReLU()], device="cpu")):
+        with pytest.raises(TypeError, match="float32 on device 'cpu', got a torch array"):
+            one.forward(torch.zeros((1, 2)))
+        with pytest.raises(TypeError, match="got a numpy array.*dtype float64"):
+            one.forward(np.zeros((1, 2)))
     with pytest.raises(TypeError, match=r"Model\.forward: expected an array.*got list"):
         xpcnn.Model([xpcnn.Linear(2, 2)], device="cpu").forward([[1.0, 2.0]])
 

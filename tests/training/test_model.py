@@ -331,6 +331,39 @@ def test_summary_counts_by_hand(capsys):
     assert pytest.approx(5.2, abs=0.05) == (4 * 151 + 2 * 363) * 4 / 1024
 
 
+def test_summary_after_fit_is_not_that_of_the_whole_data():
+    x, y = data()
+    ours = model()
+    ours.fit(x, y, batch_size=4, verbose=0)
+    assert ours.input_shape == (None, 1, 8, 8)
+    assert "input (1, 1, 8, 8)" in ours.summary()
+    assert "(4, 4, 3, 3)" in ours.summary(batch_size=4)
+    with pytest.raises(ValueError, match="Linear '4': expected 36 input features"):
+        ours.summary((None, 1, 12, 12))
+    assert ours.input_shape == (None, 1, 8, 8)
+
+
+def test_bfloat16_takes_ordinary_numbers():
+    """NumPy has no bfloat16, so float32 stands in for it at the border."""
+    pytest.importorskip("torch")
+    x, y = data()
+    ours = xpcnn.Model(layers(), device="torch:cpu", dtype="bfloat16", seed=0)
+    ours.compile(xpcnn.optim.SGD(lr=0.05), "cross_entropy", ["accuracy"])
+    ours.fit(x, y, sample_weight=np.ones(36), verbose=0)
+    ours.fit(x.tolist(), np.eye(3)[y], verbose=0)
+    assert ours.predict(x).shape == (36, 3)
+    assert _xp.dtype_name(ours(x)) == "bfloat16"
+
+
+def test_build_checks_its_shape():
+    for shape, error in (((None, 1, 8.5, 8), TypeError), ((0, 1, 8, 8), ValueError)):
+        with pytest.raises(error, match="input_shape"):
+            model().build(shape)
+    for shape in (3, "abc"):
+        with pytest.raises(TypeError, match="batch axis in front"):
+            model().build(shape)
+
+
 def test_summary_needs_a_shape():
     with pytest.raises(RuntimeError, match="summary"):
         model().summary()

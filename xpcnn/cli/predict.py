@@ -46,7 +46,8 @@ def _image_size(model: Model, path: Path) -> tuple[int, int, int]:
             f"the model in {path} takes input of shape {found}, not grey or colour images of "
             "shape (N, 1, height, width) or (N, 3, height, width)"
         )
-    return shape[1], shape[2], shape[3]
+    channels, height, width = (n or 1 for n in shape[1:])
+    return channels, height, width
 
 
 def read_image(path: Path, size: tuple[int, int, int], *, invert: bool = False) -> np.ndarray:

@@ -37,6 +37,8 @@ def as_features(x: Any, device: Device, dtype: str, who: str, *, finite: bool = 
         If it is empty, or has NaN or infinity.
     """
     x = _as_array(x, device, dtype, who)
+    if isinstance(x, np.ndarray):
+        dtype = host_dtype(dtype)
     got = _xp.dtype_name(x)
     if got == "object":
         raise TypeError(
@@ -81,7 +83,12 @@ def _as_array(x: Any, device: Device, dtype: str, who: str) -> Array:
         raise ValueError(f"{who}: the rows of the nested list differ in length ({error})") from None
     if host.dtype.kind not in "biuf":
         raise TypeError(f"{who}: expected numbers, got {type(x).__name__} of {host.dtype}")
-    return host.astype(dtype)
+    return host.astype(host_dtype(dtype))
+
+
+def host_dtype(dtype: str) -> str:
+    """Return the dtype in which NumPy holds the data of a model: it has no bfloat16."""
+    return "float32" if dtype == "bfloat16" else dtype
 
 
 def _plain(x: np.ndarray, who: str) -> np.ndarray:
@@ -197,9 +204,15 @@ class Samples:
     """Inputs, labels and weights from which batches are taken to the device."""
 
     def __init__(
-        self, x: Array, y: np.ndarray | None, weights: np.ndarray | None, device: Device
+        self,
+        x: Array,
+        y: np.ndarray | None,
+        weights: np.ndarray | None,
+        device: Device,
+        dtype: str,
     ) -> None:
-        self.x, self.y, self.weights, self.device = x, y, weights, device
+        self.x, self.y, self.weights = x, y, weights
+        self.device, self.dtype = device, dtype
 
     def __len__(self) -> int:
         return int(self.x.shape[0])
@@ -207,9 +220,12 @@ class Samples:
     def batch(self, indices: np.ndarray) -> tuple[Array, Array | None, Array | None]:
         """Return (x, y, weights) of some samples on the device."""
         if isinstance(self.x, np.ndarray):
-            x = self.device.asarray(self.x[indices])
+            x = self._bring(self.x[indices])
         else:
             x = self.device.xp.take(self.x, self.device.asarray(indices), axis=0)
-        y = None if self.y is None else self.device.asarray(self.y[indices])
-        weights = None if self.weights is None else self.device.asarray(self.weights[indices])
+        y = None if self.y is None else self._bring(self.y[indices])
+        weights = None if self.weights is None else self._bring(self.weights[indices])
         return x, y, weights
+
+    def _bring(self, host: np.ndarray) -> Array:
+        return self.device.asarray(host, self.dtype if host.dtype.kind == "f" else None)

@@ -22,6 +22,7 @@ from xpcnn.training.history import History
 from xpcnn.training.loop import Fit
 from xpcnn.training.plan import Plan
 from xpcnn.training.summary import summarize
+from xpcnn.window import as_int
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 
@@ -48,7 +49,7 @@ class Model:
     epoch, step : int
         Finished epochs and training steps.
     input_shape : tuple of int or None
-        Shape the model was built for, batch axis included.
+        Shape the model was built for; the batch axis is ``None``.
     stop_training : bool
         A callback sets it to end training after the epoch.
 
@@ -94,7 +95,7 @@ class Model:
         self._plan: Plan | None = None
         self._random_layers: list[Any] = []
         self._parameters: dict[str, Parameter] = {}
-        self.input_shape: Shape | None = None
+        self.input_shape: tuple[int | None, ...] | None = None
 
     # -- The network ---------------------------------------------------------------------------
 
@@ -129,7 +130,14 @@ class Model:
         """
         if not self._network.layers:
             raise RuntimeError("the model has no layers; give them to Model([...]) or add them")
-        shape = tuple(1 if n is None else int(n) for n in input_shape)
+        if isinstance(input_shape, str) or not hasattr(input_shape, "__iter__"):
+            raise TypeError(
+                "Model.build: input_shape must be a tuple with the batch axis in front, such as "
+                f"(None, 1, 28, 28), got {input_shape!r}"
+            )
+        shape = tuple(
+            1 if n is None else as_int(n, "Model.build", "input_shape", 1) for n in input_shape
+        )
         for name, layer in self._network.layers_within():
             layer.name = name or None
             if hasattr(layer, "seed"):
@@ -140,7 +148,7 @@ class Model:
             dtype=self.dtype,
             rng=rng.generator(self.seed, "weights"),
         )
-        self.input_shape = shape
+        self.input_shape = (None, *shape[1:])
         self._plan = Plan(self._network.layers)
         inside = [layer for _, layer in self._network.layers_within()]
         self._random_layers = [layer for layer in inside if hasattr(layer, "step")]
@@ -152,7 +160,13 @@ class Model:
 
         With ``training=True`` the model is ready for :meth:`backward`.
         """
-        _xp.namespace(x, who="Model.forward")
+        xp = _xp.namespace(x, who="Model.forward")
+        if xp is not self.device.xp or _xp.dtype_name(x) != self.dtype:
+            raise TypeError(
+                f"Model.forward: expected {self.dtype} on device {self.device.name!r}, got "
+                f"{_xp.describe(x)}; call the model itself, model(x), or bring the array there "
+                "with model.device.asarray(x, model.dtype)"
+            )
         plan = self._ready(x)
         if training:
             for layer in self._random_layers:
@@ -176,7 +190,7 @@ class Model:
     def __call__(self, x: Any) -> Array:
         """Run the network on NumPy arrays, lists or any other arrays; returns a device array."""
         host = border.as_features(x, self.device, self.dtype, "Model", finite=False)
-        return self.forward(self.device.asarray(host))
+        return self.forward(self.device.asarray(host, self.dtype))
 
     def parameters(self) -> dict[str, Parameter]:
         """Return all parameters by dotted name."""
@@ -360,34 +374,40 @@ class Model:
         labels = border.as_labels(y, x.shape[0], f"{who}: y")
         self._ready(x)
         output_shape = self._network.output_shape(tuple(x.shape))
-        labels = self.loss.prepare_target(output_shape, labels, self.dtype)
-        weights = border.as_weights(sample_weight, class_weight, labels, self.dtype)
+        dtype = border.host_dtype(self.dtype)
+        labels = self.loss.prepare_target(output_shape, labels, dtype)
+        weights = border.as_weights(sample_weight, class_weight, labels, dtype)
         return x, labels, weights
 
     def _samples(
         self, x: Array, labels: np.ndarray | None, weights: np.ndarray | None
     ) -> border.Samples:
-        return border.Samples(x, labels, weights, self.device)
+        return border.Samples(x, labels, weights, self.device, self.dtype)
 
     # -- Description and files -----------------------------------------------------------------
 
-    def summary(self, input_shape: Sequence[int | None] | None = None) -> str:
+    def summary(
+        self, input_shape: Sequence[int | None] | None = None, *, batch_size: int = 1
+    ) -> str:
         """Print and return a table of layers, shapes, parameters, multiply-adds and memory.
 
         Parameters
         ----------
         input_shape : sequence of int, optional
             Batch axis included; needed while the model is not built.
+        batch_size : int
+            What shapes, multiply-adds and memory are given for.
         """
         if input_shape is None and self.input_shape is None:
             raise RuntimeError(
                 "the model is not built yet; call model.summary((None, 1, 28, 28)) with the shape "
                 "of your input"
             )
-        if input_shape is not None:
+        if input_shape is not None and self._plan is None:
             self.build(input_shape)
-        assert self.input_shape is not None
-        text = summarize(self._network.layers, self.input_shape, self.dtype)
+        sample = [n or 1 for n in (input_shape or self.input_shape or ())[1:]]
+        shape = (as_int(batch_size, "Model.summary", "batch_size", 1), *sample)
+        text = summarize(self._network.layers, shape, self.dtype)
         print(text)
         return text
 
