@@ -37,9 +37,9 @@ class Geometry(NamedTuple):
 def takes(x: Any, w: Any, groups: int) -> bool:
     """Whether this kernel set convolves such arrays.
 
-    Groups with few channels would leave most of a vector empty.
+    A few filters (in a group) would leave most of a vector, and of the output's memory, empty.
     """
-    narrow = groups > 1 and w.shape[0] // groups < 8
+    narrow = w.shape[0] // groups < 8
     return x.dtype == np.float32 and w.dtype == np.float32 and x.ndim in (3, 4) and not narrow
 
 
