@@ -1,6 +1,6 @@
 """One training step of the course networks, against PyTorch, in one run.
 
-    python benchmarks/training_step.py [--networks simple,oned] [--rounds 9] [--markdown FILE]
+    python benchmarks/training_step.py [--networks simple,oned] [--kernels generic] [--rounds 9]
 
 A step is forward, backward and an Adam update in float32. The libraries take turns, each in a
 process of its own that is asked to run a few steps at a time, so that neither's idle threads
@@ -96,27 +96,38 @@ def build(network: str, nn: object, *, out_features: bool) -> list:
     return [*body, flat(), linear(64 * 4 * 4, 50), relu(), linear(50, 10)]
 
 
-def worker(library: str, network: str) -> None:
-    """Run steps whenever a line comes in, and print how long one took."""
-    step = {"xpcnn": xpcnn_step, "torch": torch_step}[library](network)
+def worker(library: str, network: str, kernel_set: str | None) -> None:
+    """Make the steps of one library and run them when asked to."""
+    if library == "xpcnn":
+        from xpcnn import kernels
+
+        with kernels.force(kernel_set):
+            answer(xpcnn_step(network), STEPS[network])
+    else:
+        answer(torch_step(network), STEPS[network])
+
+
+def answer(step: Callable[[], object], count: int) -> None:
+    """Run `count` steps for every line of standard input, and print time and memory."""
     for _ in range(3):
         step()
     print("ready", flush=True)
     for _ in sys.stdin:
         start = time.perf_counter()
-        for _ in range(STEPS[network]):
+        for _ in range(count):
             step()
-        milliseconds = (time.perf_counter() - start) / STEPS[network] * 1e3
+        milliseconds = (time.perf_counter() - start) / count * 1e3
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(json.dumps([milliseconds, peak]), flush=True)
 
 
-def compare(network: str, rounds: int) -> dict[str, float]:
+def compare(network: str, rounds: int, kernel_set: str | None) -> dict[str, float]:
     """Let both libraries take turns; return medians, ratio and memory."""
-    command = [sys.executable, __file__, "--worker"]
+    command = [sys.executable, __file__]
+    command += ["--kernels", kernel_set] if kernel_set else []
     workers = {
         library: subprocess.Popen(
-            [*command, library, "--networks", network],
+            [*command, "--worker", library, "--networks", network],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -151,23 +162,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", default="simple,oned,deep,mlp")
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--kernels", choices=("generic",), help="leave the compiled kernels out")
     parser.add_argument("--markdown", type=Path)
     parser.add_argument("--worker", choices=("xpcnn", "torch"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        worker(options.worker, options.networks)
+        worker(options.worker, options.networks, options.kernels)
         return
     from importlib.metadata import version
 
     lines = [
         f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, "
-        f"Python {platform.python_version()}, NumPy {np.__version__}, PyTorch {version('torch')}",
+        f"Python {platform.python_version()}, NumPy {np.__version__}, "
+        f"PyTorch {version('torch')}; kernels: {options.kernels or 'all that are installed'}",
         "",
         "| network | PyTorch ms | xpcnn ms | ratio | PyTorch MiB | xpcnn MiB |",
         "|---|---|---|---|---|---|",
     ]
     for network in options.networks.split(","):
-        r = compare(network, options.rounds)
+        r = compare(network, options.rounds, options.kernels)
         lines.append(
             f"| {network} | {r['torch_ms']:.2f} | {r['xpcnn_ms']:.2f} | {r['ratio']:.2f} "
             f"| {r['torch_mib']:.0f} | {r['xpcnn_mib']:.0f} |"

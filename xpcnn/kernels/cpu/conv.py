@@ -175,14 +175,14 @@ def _weight_gradient(
     blocks = -(-width // COLUMNS)
     row = blocks * COLUMNS
     splits, parts = cut(taps.size * row, n * rows.size)
-    partial = np.zeros((splits, groups, taps.size + 1, row), np.float32)
+    partial = np.zeros((splits, groups, taps.size, row), np.float32)
     threads.for_work(n * rows.size * groups * taps.size * row // 8)
     gather_outer(
         image.flat, n, image.image, rows, taps, channels, d.flat, d.image, cells, width,
         groups, blocks, splits, parts, 1, partial.reshape(-1), row,
     )  # fmt: skip
     total = partial[0] if splits == 1 else partial.sum(axis=0)
-    total = total[:, :-1, :width].reshape(groups, *g.kernel, channels, width)
+    total = total[:, :, :width].reshape(groups, *g.kernel, channels, width)
     return np.ascontiguousarray(total.transpose(0, 4, 3, 1, 2)).reshape(w.shape)
 
 

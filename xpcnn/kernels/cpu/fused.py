@@ -151,7 +151,7 @@ def _backward(
                     cells[f * count + j] = (f * count + j) * row
             _outer_block(
                 x, rows, n * image, taps, 0, taps.size, scratch, cells, 0, 0, blocks,
-                0, phases.size * count, g, s * (taps.size + 1) * row, row,
+                0, phases.size * count, g, s * taps.size * row, row,
             )  # fmt: skip
 
 
@@ -222,14 +222,14 @@ def backward(
     )
     taps = tap_table(g.kernel, g.dilation, image.line, image.pixel, channels)
     splits = max(1, min(16, n * windows.size // 512))
-    partial = np.zeros((splits, taps.size + 1, row), np.float32)
+    partial = np.zeros((splits, taps.size, row), np.float32)
     db = np.zeros((splits, row), np.float32)
     threads.for_work(n * windows.size * phases.size * taps.size * row // 8)
     _backward(
         image.flat, n, image.image, windows, phases, taps, dy.reshape(-1), winner, width, blocks,
         splits, partial.reshape(-1), db.reshape(-1),
     )  # fmt: skip
-    dw = partial.sum(axis=0)[:-1, :width].reshape(*g.kernel, channels, width)
+    dw = partial.sum(axis=0)[:, :width].reshape(*g.kernel, channels, width)
     dw = np.ascontiguousarray(dw.transpose(3, 2, 0, 1)).reshape(w.shape)
     return None, dw, db.sum(axis=0)[:width] if has_bias else None
 

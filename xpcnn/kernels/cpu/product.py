@@ -16,7 +16,7 @@ from typing import Any
 
 from numba import njit, prange
 
-from xpcnn.kernels.cpu.vector import fma, load, load_splat, relu, store
+from xpcnn.kernels.cpu.vector import fma, load, load_index, load_splat, relu, store
 
 ROWS = 6
 COLUMNS = 16
@@ -79,7 +79,7 @@ def _outer_tile(
     a20, a21, a30, a31 = load(g, g2), load(g, g2 + 8), load(g, g3), load(g, g3 + 8)
     a40, a41, a50, a51 = load(g, g4), load(g, g4 + 8), load(g, g5), load(g, g5 + 8)
     for p in range(first, last):
-        q, c = xb + rows[p], db + cells[p]
+        q, c = xb + load_index(rows, p), db + load_index(cells, p)
         d0, d1 = load(d, c), load(d, c + 8)
         v = load_splat(x, q + t0)
         a00, a01 = fma(v, d0, a00), fma(v, d1, a01)
@@ -163,13 +163,26 @@ def gather_times(
 
 
 @njit(nogil=True, cache=True)
+def _outer_row(
+    x: Any, rows: Any, xb: int, d: Any, cells: Any, db: int, first: int, last: int, g: Any, gb: int
+) -> None:  # fmt: skip
+    """Do for a single tap what :func:`_outer_tile` does for six."""
+    a0, a1 = load(g, gb), load(g, gb + 8)
+    for p in range(first, last):
+        c = db + load_index(cells, p)
+        v = load_splat(x, xb + load_index(rows, p))
+        a0, a1 = fma(v, load(d, c), a0), fma(v, load(d, c + 8), a1)
+    store(g, gb, a0)
+    store(g, gb + 8, a1)
+
+
+@njit(nogil=True, cache=True)
 def _outer_block(
     x: Any, rows: Any, xb: int, taps: Any, first_tap: int, last_tap: int,
     d: Any, cells: Any, db: int, first_block: int, last_block: int, first: int, last: int,
     g: Any, gb: int, g_row: int,
 ) -> None:  # fmt: skip
     """Add the products of some rows to the results of some taps and blocks of columns."""
-    end = last_tap - 1
     for b in range(first_block, last_block):
         column = b * COLUMNS
         for t in range(first_tap, last_tap, ROWS):
@@ -182,14 +195,9 @@ def _outer_block(
                     out + 5 * g_row,
                 )  # fmt: skip
             else:
-                # The rest one by one; the five other results of the tile go to spare rows.
-                spare = gb + (taps.size) * g_row + column
-                for s in range(t, end + 1):
-                    _outer_tile(
-                        x, rows, xb, taps[s], taps[s], taps[s], taps[s], taps[s], taps[s],
-                        d, cells, db + column, first, last,
-                        g, gb + s * g_row + column, spare, spare, spare, spare, spare,
-                    )  # fmt: skip
+                for s in range(t, last_tap):
+                    out = gb + s * g_row + column
+                    _outer_row(x, rows, xb + taps[s], d, cells, db + column, first, last, g, out)
 
 
 @njit(nogil=True, parallel=True, cache=True)
@@ -200,8 +208,7 @@ def gather_outer(
 ) -> None:  # fmt: skip
     """Sum the products of gathered rows of x with cells of d, over all rows of all images.
 
-    Results of group k and split s start at ``(s * groups + k) * (taps.size + 1) * g_row``; the
-    extra row is spare room. The rows of x are cut into `splits`, the taps into `parts` and the
+    Results of group k and split s start at ``(s * groups + k) * taps.size * g_row``. The rows of x are cut into `splits`, the taps into `parts` and the
     blocks of columns into `column_parts`. The splits are to be added by the caller: their number
     does not depend on the number of threads, so that the sum does not either.
     """
@@ -217,7 +224,7 @@ def gather_outer(
         part = job // column_parts % parts
         k = job // (column_parts * parts) % groups
         s = job // (column_parts * parts * groups)
-        base = (s * groups + k) * (taps.size + 1) * g_row
+        base = (s * groups + k) * taps.size * g_row
         for piece in range(s * per_split, min(pieces, (s + 1) * per_split)):
             n = piece // n_blocks
             first = (piece - n * n_blocks) * BLOCK

@@ -76,6 +76,16 @@ def load_splat(typing: Any, array: Any, index: Any) -> tuple[Any, Generate]:
 
 
 @intrinsic
+def load_index(typing: Any, array: Any, index: Any) -> tuple[Any, Generate]:
+    """Read one int64 number, without Numba's provision for negative indices."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.load(_pointer(context, builder, signature, args, ir.IntType(64)), align=8)
+
+    return types.int64(array, types.intp), generate
+
+
+@intrinsic
 def load_bytes(typing: Any, array: Any, index: Any) -> tuple[Any, Generate]:
     """Read eight uint8 numbers as float32."""
 
