@@ -12,6 +12,7 @@ from xpcnn.kernels.cpu import threads
 from xpcnn.kernels.cpu.layout import (
     Image,
     as_image,
+    channel_sums,
     flat_view,
     lift,
     lift_pair,
@@ -156,7 +157,7 @@ def conv_backward(
     dw = _weight_gradient(image, x, d, cells, w, g, groups)
     db = dy.sum(axis=(0, *range(2, dy.ndim))) if has_bias and gate is None else None
     if has_bias and gate is not None:
-        db = d.flat[:-COLUMNS].reshape(-1, shape[1]).sum(axis=0)
+        db = channel_sums(d, shape[1])
     dx = _input_gradient(d, border, x, w, shape[2:], g, groups) if need_dx else None
     return dx, dw, db
 

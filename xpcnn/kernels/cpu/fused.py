@@ -28,7 +28,15 @@ from xpcnn.kernels.cpu.conv import (
     takes,
     tap_table,
 )
-from xpcnn.kernels.cpu.layout import Image, as_image, lift, lift_pair, pack_weights
+from xpcnn.kernels.cpu.layout import (
+    Image,
+    as_image,
+    channel_sums,
+    lift,
+    lift_pair,
+    pack_weights,
+    spread,
+)
 from xpcnn.kernels.cpu.product import COLUMNS, ROWS, _outer_block, _times_tile
 from xpcnn.kernels.cpu.vector import (
     add,
@@ -243,17 +251,18 @@ def _backward_with_dx(
     spatial = lift(x).shape[2:]
     out = lift_pair(Window(*g).output_shape(spatial), 1)
     border = _border(g, spatial, out)
-    line = (out[1] + sum(border[1])) * width
+    pixel = spread(width)
+    line = (out[1] + sum(border[1])) * pixel
     size = (out[0] + sum(border[0])) * line
-    d = Image(np.zeros(n * size + COLUMNS, np.float32), size, line, width)
-    first = border[0][0] * line + border[1][0] * width
+    d = Image(np.zeros(n * size + COLUMNS, np.float32), size, line, pixel)
+    first = border[0][0] * line + border[1][0] * pixel
     windows, phases = _tables(
-        lift_pair(dy.shape[2:], 1), lift_pair(pool.kernel, 1), (1, 1), line, width
+        lift_pair(dy.shape[2:], 1), lift_pair(pool.kernel, 1), (1, 1), line, pixel
     )
     row = -(-width // COLUMNS) * COLUMNS
     threads.for_work(4 * dy.size)
     _expand(dy.reshape(-1), n, windows + first, phases, winner, width, row, d.flat, size)
-    cells = row_table(out, (1, 1), line, width, first)
+    cells = row_table(out, (1, 1), line, pixel, first)
     dw = _weight_gradient(image, x, d, cells, w, g, 1)
-    db = d.flat[:-COLUMNS].reshape(-1, width).sum(axis=0) if has_bias else None
+    db = channel_sums(d, width) if has_bias else None
     return _input_gradient(d, border, x, w, out, g, 1), dw, db

@@ -208,9 +208,10 @@ def gather_outer(
 ) -> None:  # fmt: skip
     """Sum the products of gathered rows of x with cells of d, over all rows of all images.
 
-    Results of group k and split s start at ``(s * groups + k) * taps.size * g_row``. The rows of x are cut into `splits`, the taps into `parts` and the
-    blocks of columns into `column_parts`. The splits are to be added by the caller: their number
-    does not depend on the number of threads, so that the sum does not either.
+    Results of group k and split s start at ``(s * groups + k) * taps.size * g_row``. The rows of x
+    are cut into `splits`, the taps into `parts` and the blocks of columns into `column_parts`. The
+    splits are to be added by the caller: their number does not depend on the number of threads, so
+    that the sum does not either.
     """
     n_rows = rows.size
     n_blocks = (n_rows + BLOCK - 1) // BLOCK
