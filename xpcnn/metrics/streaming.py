@@ -81,6 +81,9 @@ class _Share(Metric):
 class Accuracy(_Share):
     """Share of places whose highest score is that of the target's class.
 
+    Every sample has one class. Where several answers of a sample can be yes at once, targets of
+    several columns would be taken for shares of classes: measure such answers column by column.
+
     Parameters
     ----------
     threshold : float
