@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
+import io
 from collections.abc import Iterator
 
 import numpy as np
@@ -29,8 +31,10 @@ if importlib.util.find_spec("torch") is not None:
     torch.set_num_threads(1)
 
 if importlib.util.find_spec("numba") is not None:
-    # Says on standard error, once, that it compiles; not in the middle of a test that reads it.
-    importlib.import_module("xpcnn.kernels.cpu")
+    # It says on standard error, once, that it compiles; that would be in the way of tests that
+    # read it, and of pytest's closing line.
+    with contextlib.redirect_stderr(io.StringIO()):
+        importlib.import_module("xpcnn.kernels.cpu")
 
 if importlib.util.find_spec("hypothesis") is not None:
     import hypothesis
