@@ -217,20 +217,26 @@ def test_first_interrupt_waits_for_the_step_and_the_second_does_not():
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal")
 def test_interrupted_process_saves(images, tmp_path):
     words = ["train", "--data", str(images), "--device", "cpu", "--epochs", "100000"]
+    # A shell that started the tests in the background may have told them to ignore the signal.
+    program = (
+        "import signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from xpcnn.cli import main\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
     process = subprocess.Popen(
-        [sys.executable, "-m", "xpcnn", *words, "--save", "part.safetensors"],
+        [sys.executable, "-c", program, *words, "--save", "part.safetensors"],
         cwd=tmp_path,
         env=environment(),
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
-        # A shell that started the tests in the background may have told them to ignore it.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     with process:
         assert process.stderr is not None
         try:
-            assert process.stderr.readline().startswith("epoch 1/100000")
+            lines = iter(process.stderr.readline, "")
+            assert any(line.startswith("epoch 1/100000") for line in lines)
             process.send_signal(signal.SIGINT)
             _, err = process.communicate(timeout=60)
         finally:
