@@ -13,8 +13,6 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
 from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.errors import DeviceError
@@ -310,8 +308,3 @@ def _strict(rest: str) -> Device:
         raise DeviceError(f"unknown device {spelling!r}; array-api-strict has strict, 1 and 2")
     physical = strict.Device(f"device{number}" if number else "CPU_DEVICE")
     return Device(spelling, strict, physical)
-
-
-def host_array(x: Any) -> np.ndarray:
-    """Return numbers of any library (or a list) as a NumPy array."""
-    return _xp.to_numpy(x)

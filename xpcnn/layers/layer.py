@@ -13,6 +13,7 @@ from xpcnn._registry import Configurable
 from xpcnn._xp import Array
 from xpcnn.device import Device, resolve
 from xpcnn.errors import cast_hint, dtype_error
+from xpcnn.functional._check import check_float
 from xpcnn.layers.parameter import Buffer, Parameter, Tensor
 
 Shape = tuple[int, ...]
@@ -178,16 +179,7 @@ class Layer(Configurable):
 
     def _check_input(self, x: Array) -> ModuleType:
         xp = _xp.namespace(x, who=self.who)
-        if not _xp.is_floating(x):
-            got = _xp.dtype_name(x)
-            raise dtype_error(
-                self.who, "float32 (or another float)", got, cast_hint("float32", got)
-            )
-        if 0 in x.shape:
-            raise ValueError(
-                f"{self.who}: got an empty array of shape {tuple(x.shape)}; every axis needs at "
-                "least one element"
-            )
+        check_float(x, self.who)
         if not self.is_built:
             self.build(tuple(x.shape), device=Device.of(x), dtype=_xp.dtype_name(x))
         for _, tensor in self._own_tensors():

@@ -39,7 +39,7 @@ _announce()
 PAIRS: dict[str, OpPair] = {
     "conv": OpPair(conv.conv_forward, conv.conv_backward),
     "conv_relu_max_pool": OpPair(fused.forward, fused.backward),
-    "conv_relu": OpPair(conv.conv_relu_forward, conv.conv_relu_backward),
+    "conv_relu": OpPair(conv.conv_relu_forward, conv.conv_backward),
     "linear": OpPair(linear.linear_forward, linear.linear_backward),
     "adam": OpPair(update.adam, no_backward),
 }

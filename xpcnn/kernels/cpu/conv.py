@@ -109,6 +109,15 @@ def output_row(groups: int, width: int, blocks: int) -> int:
     return (groups - 1) * width + blocks * COLUMNS
 
 
+def pack_filters(w: np.ndarray, kernel: Pair, groups: int) -> tuple[np.ndarray, int]:
+    """Pack the filters of a forward convolution: a lane for each filter of a group."""
+    channels, width, taps = w.shape[1], w.shape[0] // groups, kernel[0] * kernel[1]
+    return pack_weights(
+        np.ascontiguousarray(w), 0, groups, width * channels * taps, width, channels * taps,
+        kernel, (kernel[1], 1), channels, taps,
+    )  # fmt: skip
+
+
 def conv_forward(
     xp: Any, x: Any, w: Any, b: Any, window: Window, groups: int, *, relu: bool = False
 ) -> Any:
@@ -120,11 +129,7 @@ def conv_forward(
     out = lift_pair(spatial, 1)
     n, channels, width = x.shape[0], w.shape[1], w.shape[0] // groups
     image = as_image(lift(x), g.padding)
-    taps = g.kernel[0] * g.kernel[1]
-    packed, blocks = pack_weights(
-        np.ascontiguousarray(w), 0, groups, width * channels * taps, width, channels * taps,
-        g.kernel, (g.kernel[1], 1), channels, taps,
-    )  # fmt: skip
+    packed, blocks = pack_filters(w, g.kernel, groups)
     row = output_row(groups, width, blocks)
     y, view = new_output(n, w.shape[0], spatial, row)
     multiply(
@@ -145,7 +150,7 @@ def conv_relu_forward(
 def conv_backward(
     xp: Any, dy: Any, saved: Any, window: Window, groups: int, need_dx: bool
 ) -> tuple[Any, Any, Any]:
-    """Return the gradients (dx, dw, db)."""
+    """Return the gradients (dx, dw, db), of a convolution with or without ReLU behind it."""
     x, image, w, has_bias, gate = saved
     g = geometry(window)
     border = _border(g, lift(x).shape[2:], lift(dy).shape[2:]) if need_dx else ((0, 0), (0, 0))
@@ -162,15 +167,11 @@ def conv_backward(
     return dx, dw, db
 
 
-conv_relu_backward = conv_backward
-# The gradient is dropped where the saved output is not positive.
-
-
 def _weight_gradient(
     image: Image, x: Any, d: Image, cells: np.ndarray, w: Any, g: Geometry, groups: int
 ) -> np.ndarray:
     n, width, channels = x.shape[0], w.shape[0] // groups, w.shape[1]
-    out = lift_pair(_out_shape(g, lift(x).shape[2:]), 1)
+    out = Window(*g).output_shape(lift(x).shape[2:])
     rows = row_table(out, g.stride, image.line, image.pixel)
     taps = tap_table(g.kernel, g.dilation, image.line, image.pixel, channels)
     blocks = -(-width // COLUMNS)
@@ -195,10 +196,6 @@ def cut(results: int, rows: int) -> tuple[int, int]:
     """
     parts = -(-results // 65536)
     return max(1, min(16 // parts, rows // 512)), parts
-
-
-def _out_shape(g: Geometry, spatial: Ints) -> Ints:
-    return Window(g.kernel, g.stride, g.padding, g.dilation).output_shape(spatial)
 
 
 class _Phase(NamedTuple):

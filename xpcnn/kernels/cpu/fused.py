@@ -8,7 +8,6 @@ so they come after it. Saved is one byte per output: the winning phase, or that 
 from __future__ import annotations
 
 from functools import lru_cache
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from xpcnn.kernels.cpu.conv import (
     _weight_gradient,
     geometry,
     output_row,
+    pack_filters,
     padded_bias,
     row_table,
     run_table,
@@ -34,7 +34,6 @@ from xpcnn.kernels.cpu.layout import (
     channel_sums,
     lift,
     lift_pair,
-    pack_weights,
     spread,
 )
 from xpcnn.kernels.cpu.product import COLUMNS, ROWS, _outer_block, _times_tile
@@ -192,11 +191,7 @@ def forward(
     g, n, channels = geometry(window), x.shape[0], w.shape[1]
     pooled = pool.output_shape(window.output_shape(x.shape[2:]))
     image = as_image(lift(x), g.padding)
-    taps = prod(g.kernel)
-    packed, blocks = pack_weights(
-        np.ascontiguousarray(w), 0, 1, 0, w.shape[0], channels * taps, g.kernel,
-        (g.kernel[1], 1), channels, taps,
-    )  # fmt: skip
+    packed, blocks = pack_filters(w, g.kernel, 1)
     row = output_row(1, w.shape[0], blocks)
     runs, length = run_table(g.kernel, g.dilation, image.line, image.pixel, channels, 1)
     windows, phases = _tables(
@@ -249,7 +244,7 @@ def _backward_with_dx(
     x, image, w, has_bias, winner = saved
     n, width = x.shape[0], w.shape[0]
     spatial = lift(x).shape[2:]
-    out = lift_pair(Window(*g).output_shape(spatial), 1)
+    out = Window(*g).output_shape(spatial)
     border = _border(g, spatial, out)
     pixel = spread(width)
     line = (out[1] + sum(border[1])) * pixel

@@ -45,7 +45,7 @@ def conv_forward(
     out = window.output_shape(x.shape[2:])
     weights = _weight_matrix(xp, w, groups)
     pieces = []
-    for chunk in batch_chunks(x, _bytes_per_sample(x, w, window, groups)):
+    for chunk in batch_chunks(x, bytes_per_sample(x, w, window)):
         columns = _group_columns(xp, x[chunk, ...], window, groups)
         y = xp.reshape(weights @ columns, (n_out, -1))
         if b is not None:
@@ -66,7 +66,7 @@ def conv_backward(
     transposed = xp.permute_dims(weights, (0, 2, 1))
     dw: Any = 0.0
     pieces = []
-    for chunk in batch_chunks(x, _bytes_per_sample(x, w, window, groups)):
+    for chunk in batch_chunks(x, bytes_per_sample(x, w, window)):
         columns = _group_columns(xp, x[chunk, ...], window, groups)
         dy_chunk = xp.reshape(channel_major(xp, dy[chunk, ...]), (groups, w.shape[0] // groups, -1))
         dw = dw + dy_chunk @ xp.permute_dims(columns, (0, 2, 1))
@@ -94,7 +94,7 @@ def _group_columns(xp: ModuleType, x: Array, window: Window, groups: int) -> Arr
     return xp.reshape(columns, (groups, columns.shape[0] // groups, columns.shape[1]))
 
 
-def _bytes_per_sample(x: Array, w: Array, window: Window, groups: int) -> int:
+def bytes_per_sample(x: Array, w: Array, window: Window) -> int:
     """Size of one sample's columns and outputs."""
     positions = prod(window.output_shape(x.shape[2:]))
     itemsize = 8 if "64" in str(x.dtype) else 4

@@ -9,11 +9,11 @@ maximum, so both come after it, on a fraction of the elements.
 from __future__ import annotations
 
 import itertools
-from math import prod
 from types import ModuleType
 from typing import Any
 
 from xpcnn._xp import Array
+from xpcnn.kernels.generic.conv import bytes_per_sample
 from xpcnn.kernels.generic.im2col import channel_major, col2im, crop_spatial, im2col, pad_spatial
 from xpcnn.kernels.generic.select import keep, renumber
 from xpcnn.kernels.workspace import batch_chunks
@@ -47,7 +47,7 @@ def forward(
     n_out, n_phases = w.shape[0], len(starts)
     weights = xp.reshape(w, (n_out, -1))
     pieces, winners = [], []
-    for chunk in batch_chunks(x, _bytes_per_sample(x, w, window, pool)):
+    for chunk in batch_chunks(x, bytes_per_sample(x, w, window)):
         padded = pad_spatial(xp, channel_major(xp, x[chunk, ...]), window)
         columns = im2col(xp, padded, steps, pooled, starts)
         y = xp.reshape(weights @ columns, (n_out, n_phases, -1))
@@ -115,9 +115,3 @@ def _best_phase(xp: ModuleType, y: Array, training: bool) -> tuple[Array, Array 
             winner = renumber(xp, y[:, p, :] > best, p, winner)
         best = xp.maximum(best, y[:, p, :])
     return best, winner
-
-
-def _bytes_per_sample(x: Array, w: Array, window: Window, pool: Window) -> int:
-    positions = prod(window.output_shape(x.shape[2:]))
-    itemsize = 8 if "64" in str(x.dtype) else 4
-    return (x.shape[1] * window.taps + w.shape[0]) * positions * itemsize
