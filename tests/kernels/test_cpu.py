@@ -222,6 +222,15 @@ def test_results_do_not_depend_on_threads_or_run():
     assert len(digests) == 1
 
 
+def test_numbas_own_setting_is_left_alone():
+    import numba
+
+    before = numba.get_num_threads()
+    model = xpcnn.Model(xpcnn.networks.make("simple"), device="cpu", seed=0)
+    model.predict(np.zeros((2, 1, 28, 28), "float32"))
+    assert numba.get_num_threads() == before
+
+
 def test_two_models_in_two_threads():
     rng = np.random.default_rng(0)
     x, y = rng.random((32, 1, 28, 28), dtype="float32"), rng.integers(0, 10, 32)

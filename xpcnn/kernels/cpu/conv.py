@@ -97,8 +97,8 @@ def multiply(
     """Run the product kernel with its jobs cut finely enough for the threads."""
     block = runs[0].size * runs[1] * COLUMNS
     parts = 1 if groups > 1 or n * rows.size >= 1024 else blocks
-    threads.for_work(n * rows.size * groups * blocks * block // 8)
-    gather_times(
+    threads.launch(
+        n * rows.size * groups * blocks * block // 8, gather_times,
         image.flat, n, image.image, rows, runs[0], runs[1], packed, blocks * block, block, COLUMNS,
         groups, blocks, parts, bias, width, channels, int(not relu), y, y_row,
     )  # fmt: skip
@@ -178,8 +178,8 @@ def _weight_gradient(
     row = blocks * COLUMNS
     splits, parts = cut(taps.size * row, n * rows.size)
     partial = np.zeros((splits, groups, taps.size, row), np.float32)
-    threads.for_work(n * rows.size * groups * taps.size * row // 8)
-    gather_outer(
+    threads.launch(
+        n * rows.size * groups * taps.size * row // 8, gather_outer,
         image.flat, n, image.image, rows, taps, channels, d.flat, d.image, cells, width,
         groups, blocks, splits, parts, 1, partial.reshape(-1), row,
     )  # fmt: skip

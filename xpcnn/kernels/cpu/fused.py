@@ -199,8 +199,8 @@ def forward(
     )
     y = np.empty((n, w.shape[0], *pooled), np.float32)
     winner = np.empty(n * windows.size * row, np.uint8)
-    threads.for_work(n * windows.size * phases.size * runs.size * length * row // 8)
-    _forward(
+    threads.launch(
+        n * windows.size * phases.size * runs.size * length * row // 8, _forward,
         image.flat, n, image.image, windows, phases, runs, length, packed,
         runs.size * length * COLUMNS, blocks, padded_bias(b, row), w.shape[0],
         padded_bias(None, COLUMNS), y.reshape(-1), winner,
@@ -227,8 +227,8 @@ def backward(
     splits = max(1, min(16, n * windows.size // 512))
     partial = np.zeros((splits, taps.size, row), np.float32)
     db = np.zeros((splits, row), np.float32)
-    threads.for_work(n * windows.size * phases.size * taps.size * row // 8)
-    _backward(
+    threads.launch(
+        n * windows.size * phases.size * taps.size * row // 8, _backward,
         image.flat, n, image.image, windows, phases, taps, dy.reshape(-1), winner, width, blocks,
         splits, partial.reshape(-1), db.reshape(-1),
     )  # fmt: skip
@@ -255,8 +255,19 @@ def _backward_with_dx(
         lift_pair(dy.shape[2:], 1), lift_pair(pool.kernel, 1), (1, 1), line, pixel
     )
     row = -(-width // COLUMNS) * COLUMNS
-    threads.for_work(4 * dy.size)
-    _expand(dy.reshape(-1), n, windows + first, phases, winner, width, row, d.flat, size)
+    threads.launch(
+        4 * dy.size,
+        _expand,
+        dy.reshape(-1),
+        n,
+        windows + first,
+        phases,
+        winner,
+        width,
+        row,
+        d.flat,
+        size,
+    )
     cells = row_table(out, (1, 1), line, pixel, first)
     dw = _weight_gradient(image, x, d, cells, w, g, 1)
     db = channel_sums(d, width) if has_bias else None

@@ -95,15 +95,14 @@ def padded_copy(
     out = np.zeros(size, np.float32) if padded else np.empty(size, np.float32)
     out[size - COLUMNS :] = 0.0
     start = top * line + left * pixel
-    threads.for_work(4 * n * c * h * w)
+    target = (n, c, h, w, out, start, height * line, line, pixel)
     if gate is None:
-        _copy(flat, *strides, n, c, h, w, out, start, height * line, line, pixel)
+        threads.launch(4 * n * c * h * w, _copy, flat, *strides, *target)
     else:
         gate_flat, gate_strides = flat_view(gate)
-        _copy_gated(
-            flat, *strides, gate_flat, *gate_strides, n, c, h, w,
-            out, start, height * line, line, pixel,
-        )  # fmt: skip
+        threads.launch(
+            4 * n * c * h * w, _copy_gated, flat, *strides, gate_flat, *gate_strides, *target
+        )
     return Image(out, height * line, line, pixel)
 
 
@@ -184,8 +183,8 @@ def pack_weights(
     """
     blocks = -(-lanes // COLUMNS)
     packed = np.empty(groups * blocks * taps[0] * taps[1] * inner * COLUMNS, np.float32)
-    threads.for_work(2 * packed.size)
-    _pack(
+    threads.launch(
+        2 * packed.size, _pack,
         w.reshape(-1), base, groups, group, lanes, lane, taps[0], steps[0], taps[1], steps[1],
         inner, step, blocks, packed,
     )  # fmt: skip

@@ -73,8 +73,8 @@ def _outer(
     outputs, width = shape
     taps = np.arange(outputs, dtype=np.int64)
     out = np.zeros((outputs, x_row), np.float32)
-    threads.for_work(n * outputs * x_row // 8)
-    gather_outer(
+    threads.launch(
+        n * outputs * x_row // 8, gather_outer,
         d, 1, 0, row_table((n, 1), (1, 1), d_row, 0), taps, outputs,
         x, 0, row_table((n, 1), (1, 1), x_row, 0), width, 1, x_row // COLUMNS,
         1, 1, min(x_row // COLUMNS, 16), out.reshape(-1), x_row,

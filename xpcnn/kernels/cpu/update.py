@@ -61,6 +61,7 @@ def adam(
     size, eps = adam_numbers(lr, betas, eps, step)
     keep1, keep2 = betas
     numbers = (keep1, keep2, 1.0 - keep1, 1.0 - keep2, size, eps)
-    threads.for_work(4 * p.size)
-    _adam(*old, *(a.reshape(-1) for a in new), *map(np.float32, numbers))
+    threads.launch(
+        4 * p.size, _adam, *old, *(a.reshape(-1) for a in new), *map(np.float32, numbers)
+    )
     return tuple(new), None
