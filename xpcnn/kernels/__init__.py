@@ -2,7 +2,8 @@
 
 ``forward(xp, ...) -> (y, saved)`` and ``backward(xp, dy, saved, ...)``; only the partner reads
 `saved`. The generic pairs are the definition; a set written for one array library may replace any
-of them, and returns ``NotImplemented`` for what it does not take.
+of them, and returns :class:`Declined` with a reason, or ``NotImplemented``, for what it does not
+take.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from typing import Any, NamedTuple
 
 from xpcnn._xp import Array, is_numpy
 from xpcnn.kernels import generic
+from xpcnn.kernels.trace import Decision, Declined, is_active, record, trace
+
+__all__ = ["Decision", "Declined", "Saved", "force", "run", "select", "trace"]
 
 
 class Saved(NamedTuple):
@@ -51,13 +55,12 @@ def select(xp: ModuleType, op: str) -> list[tuple[str, generic.OpPair]]:
     An empty list means that no set has it; that happens only for fused operations, which the
     caller then runs one by one.
     """
-    candidates = [("generic", generic.PAIRS)]
     wanted = _forced.get()
-    if is_numpy(xp) and wanted != "generic" and _has_numba():
+    candidates = [("generic", generic.PAIRS)]
+    if wanted != "generic" and _why_no_cpu(xp) is None:
         from xpcnn.kernels import cpu
 
-        if cpu.usable:
-            candidates.insert(0, ("cpu", cpu.PAIRS))
+        candidates.insert(0, ("cpu", cpu.PAIRS))
     return [
         (name, pairs[op]) for name, pairs in candidates if op in pairs and wanted in (None, name)
     ]
@@ -71,9 +74,35 @@ def run(xp: ModuleType, op: str, *args: Any, **options: Any) -> tuple[Array, Sav
     (y, Saved) or None
         ``None`` if every set declined.
     """
+    declined: list[tuple[str, Any]] = _absent(xp, op) if is_active() else []
     for name, pair in select(xp, op):
         result = pair.forward(xp, *args, **options)
-        if result is not NotImplemented:
-            y, state = result
-            return y, Saved(pair.backward, state, name)
+        if result is NotImplemented or isinstance(result, Declined):
+            declined.append((name, result))
+            continue
+        record(op, name, declined)
+        y, state = result
+        return y, Saved(pair.backward, state, name)
+    record(op, None, declined)
     return None
+
+
+def _why_no_cpu(xp: ModuleType) -> str | None:
+    """Say why the compiled kernels cannot run on arrays of `xp`; ``None`` if they can."""
+    if not is_numpy(xp):
+        return "for NumPy arrays only"
+    if not _has_numba():
+        return 'Numba is not installed; pip install "xpcnn[fast]"'
+    from xpcnn.kernels import cpu
+
+    return None if cpu.usable else "not in a forked process"
+
+
+def _absent(xp: ModuleType, op: str) -> list[tuple[str, Any]]:
+    """List the kernel sets that are not even asked, with the reason."""
+    if _forced.get() not in (None, "cpu"):
+        return []
+    reason = _why_no_cpu(xp)
+    if reason is None and not any(name == "cpu" for name, _ in select(xp, op)):
+        reason = f"has no kernel for {op}"
+    return [] if reason is None else [("cpu", Declined(reason))]

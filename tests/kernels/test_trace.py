@@ -1,0 +1,72 @@
+"""Who took an operation, and why others did not."""
+
+import numpy as np
+import pytest
+
+from xpcnn import _xp, kernels
+from xpcnn.kernels import Decision, Declined, generic
+
+
+def pair(answer):
+    return generic.OpPair(lambda xp, x: answer, lambda *args: None)
+
+
+@pytest.fixture
+def three_sets(monkeypatch):
+    """Two kernel sets that decline, with and without a reason, in front of one that does not."""
+    pairs = [
+        ("first", pair(Declined("rank 7"))),
+        ("second", pair(NotImplemented)),
+        ("third", pair(("result", "state"))),
+    ]
+    monkeypatch.setattr(kernels, "select", lambda xp, op: pairs)
+    return pairs
+
+
+NOT_NUMPY = ("cpu", "for NumPy arrays only")
+
+
+def test_reasons_are_recorded(three_sets):
+    with kernels.trace() as decisions:
+        y, saved = kernels.run(None, "op", 1)
+        del three_sets[1:]
+        assert kernels.run(None, "other", 1) is None
+    assert (y, saved.state, saved.kernel_set) == ("result", "state", "third")
+    kernels.run(None, "op", 1)  # after the trace
+    assert decisions == [
+        Decision(
+            "op",
+            "third",
+            (NOT_NUMPY, ("first", "rank 7"), ("second", "does not take these arguments")),
+        ),
+        Decision("other", None, (NOT_NUMPY, ("first", "rank 7"))),
+    ]
+
+
+def test_an_inner_trace_keeps_its_decisions_for_itself():
+    xp = _xp.numpy_namespace()
+    with kernels.force("generic"), kernels.trace() as outer:
+        kernels.run(xp, "relu", np.ones(3))
+        with kernels.trace() as inner:
+            kernels.run(xp, "tanh", np.ones(3))
+    assert [d.op for d in outer] == ["relu"]
+    assert [d.op for d in inner] == ["tanh"]
+
+
+def test_why_the_compiled_kernels_are_not_asked(monkeypatch):
+    xp = _xp.numpy_namespace()
+    monkeypatch.setattr(kernels, "_has_numba", lambda: False)
+    with kernels.trace() as decisions:
+        kernels.run(xp, "relu", np.ones(3))
+    assert decisions == [
+        Decision("relu", "generic", (("cpu", 'Numba is not installed; pip install "xpcnn[fast]"'),))
+    ]
+
+
+def test_an_operation_that_the_compiled_kernels_lack():
+    pytest.importorskip("numba")
+    with kernels.trace() as decisions:
+        kernels.run(_xp.numpy_namespace(), "no such operation")
+    assert decisions == [
+        Decision("no such operation", None, (("cpu", "has no kernel for no such operation"),))
+    ]
