@@ -41,5 +41,6 @@ PAIRS: dict[str, OpPair] = {
     "conv_relu_max_pool": OpPair(fused.forward, fused.backward),
     "conv_relu": OpPair(conv.conv_relu_forward, conv.conv_backward),
     "linear": OpPair(linear.linear_forward, linear.linear_backward),
+    "linear_relu": OpPair(linear.linear_relu_forward, linear.linear_backward),
     "adam": OpPair(update.adam, no_backward),
 }

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpcnn.kernels.cpu import threads
+from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.layout import (
     Image,
     as_image,
@@ -177,7 +177,7 @@ def _weight_gradient(
     blocks = -(-width // COLUMNS)
     row = blocks * COLUMNS
     splits, parts = cut(taps.size * row, n * rows.size)
-    partial = np.zeros((splits, groups, taps.size, row), np.float32)
+    partial = buffers.zeros((splits, groups, taps.size, row))
     threads.launch(
         n * rows.size * groups * taps.size * row // 8, gather_outer,
         image.flat, n, image.image, rows, taps, channels, d.flat, d.image, cells, width,
@@ -263,7 +263,7 @@ def _input_gradient(
     lines, columns = _axis_phases(g, spatial)
     single = len(lines) == len(columns) == 1 and lines[0].taps and columns[0].taps
     if not single:
-        dx = np.zeros((n, *spatial, x.shape[1]), np.float32)
+        dx = buffers.zeros((n, *spatial, x.shape[1]))
     for a in lines:
         for b in columns:
             if not (a.taps and b.taps):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numba import njit, prange
 
-from xpcnn.kernels.cpu import threads
+from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.conv import (
     Geometry,
     _border,
@@ -197,8 +197,8 @@ def forward(
     windows, phases = _tables(
         lift_pair(pooled, 1), lift_pair(pool.kernel, 1), g.stride, image.line, image.pixel
     )
-    y = np.empty((n, w.shape[0], *pooled), np.float32)
-    winner = np.empty(n * windows.size * row, np.uint8)
+    y = buffers.empty((n, w.shape[0], *pooled))
+    winner = buffers.empty(n * windows.size * row, np.uint8)
     threads.launch(
         n * windows.size * phases.size * runs.size * length * row // 8, _forward,
         image.flat, n, image.image, windows, phases, runs, length, packed,
@@ -225,7 +225,7 @@ def backward(
     )
     taps = tap_table(g.kernel, g.dilation, image.line, image.pixel, channels)
     splits = max(1, min(16, n * windows.size // 512))
-    partial = np.zeros((splits, taps.size, row), np.float32)
+    partial = buffers.zeros((splits, taps.size, row))
     db = np.zeros((splits, row), np.float32)
     threads.launch(
         n * windows.size * phases.size * taps.size * row // 8, _backward,
@@ -249,7 +249,7 @@ def _backward_with_dx(
     pixel = spread(width)
     line = (out[1] + sum(border[1])) * pixel
     size = (out[0] + sum(border[0])) * line
-    d = Image(np.zeros(n * size + COLUMNS, np.float32), size, line, pixel)
+    d = Image(buffers.zeros(n * size + COLUMNS), size, line, pixel)
     first = border[0][0] * line + border[1][0] * pixel
     windows, phases = _tables(
         lift_pair(dy.shape[2:], 1), lift_pair(pool.kernel, 1), (1, 1), line, pixel

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit, prange
 from numpy.lib.stride_tricks import as_strided
 
-from xpcnn.kernels.cpu import threads
+from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.product import COLUMNS
 from xpcnn.window import Ints, Pairs
 
@@ -91,11 +91,9 @@ def padded_copy(
     pixel = spread(c)
     line, height = (w + left + right) * pixel, h + top + bottom
     size = n * height * line + COLUMNS
-    padded = h != height or left or right
-    out = np.zeros(size, np.float32) if padded else np.empty(size, np.float32)
+    out = buffers.empty(size)
     out[size - COLUMNS :] = 0.0
-    start = top * line + left * pixel
-    target = (n, c, h, w, out, start, height * line, line, pixel)
+    target = (n, c, h, w, out, top, left, height, line, pixel)
     if gate is None:
         threads.launch(4 * n * c * h * w, _copy, flat, *strides, *target)
     else:
@@ -109,7 +107,7 @@ def padded_copy(
 def new_output(n: int, channels: int, spatial: Ints, row: int) -> tuple[np.ndarray, np.ndarray]:
     """Return a flat channels-last buffer with `row` numbers per pixel, and its (N, C, ...) view."""
     pixels = int(np.prod(spatial))
-    flat = np.empty(n * pixels * row, np.float32)
+    flat = buffers.empty(n * pixels * row)
     view = flat.reshape(n, *spatial, row)[..., :channels]
     return flat, np.moveaxis(view, -1, 1)
 
@@ -117,12 +115,18 @@ def new_output(n: int, channels: int, spatial: Ints, row: int) -> tuple[np.ndarr
 @njit(nogil=True, parallel=True, cache=True)
 def _copy(
     x: Any, sn: int, sc: int, sh: int, sw: int, n: int, c: int, h: int, w: int,
-    out: Any, start: int, image: int, line: int, pixel: int,
+    out: Any, top: int, left: int, height: int, line: int, pixel: int,
 ) -> None:  # fmt: skip
-    for job in prange(n * h):
-        i = job // h
-        j = job - i * h
-        to, source = start + i * image + j * line, i * sn + j * sh
+    for job in prange(n * height):
+        i = job // height
+        j = job - i * height - top
+        to, source = job * line, i * sn + j * sh
+        if j < 0 or j >= h:
+            for p in range(line):
+                out[to + p] = 0.0
+            continue
+        _clear_sides(out, to, left, w, line, pixel)
+        to += left * pixel
         if sc == 1:
             for p in range(w):
                 for k in range(c):
@@ -136,16 +140,32 @@ def _copy(
 @njit(nogil=True, parallel=True, cache=True)
 def _copy_gated(
     x: Any, sn: int, sc: int, sh: int, sw: int, g: Any, gn: int, gc: int, gh: int, gw: int,
-    n: int, c: int, h: int, w: int, out: Any, start: int, image: int, line: int, pixel: int,
+    n: int, c: int, h: int, w: int, out: Any, top: int, left: int, height: int, line: int,
+    pixel: int,
 ) -> None:  # fmt: skip
-    for job in prange(n * h):
-        i = job // h
-        j = job - i * h
-        to, source, gate = start + i * image + j * line, i * sn + j * sh, i * gn + j * gh
+    for job in prange(n * height):
+        i = job // height
+        j = job - i * height - top
+        to, source, gate = job * line, i * sn + j * sh, i * gn + j * gh
+        if j < 0 or j >= h:
+            for p in range(line):
+                out[to + p] = 0.0
+            continue
+        _clear_sides(out, to, left, w, line, pixel)
+        to += left * pixel
         for p in range(w):
             for k in range(c):
                 keep = g[gate + p * gw + k * gc] > 0
                 out[to + p * pixel + k] = x[source + p * sw + k * sc] if keep else np.float32(0)
+
+
+@njit(nogil=True, cache=True)
+def _clear_sides(out: Any, to: int, left: int, w: int, line: int, pixel: int) -> None:
+    """Put zeros to the left and to the right of a line of an image."""
+    for p in range(left * pixel):
+        out[to + p] = 0.0
+    for p in range((left + w) * pixel, line):
+        out[to + p] = 0.0
 
 
 @njit(nogil=True, parallel=True, cache=True)
@@ -182,7 +202,7 @@ def pack_weights(
     (packed, blocks)
     """
     blocks = -(-lanes // COLUMNS)
-    packed = np.empty(groups * blocks * taps[0] * taps[1] * inner * COLUMNS, np.float32)
+    packed = buffers.empty(groups * blocks * taps[0] * taps[1] * inner * COLUMNS)
     threads.launch(
         2 * packed.size, _pack,
         w.reshape(-1), base, groups, group, lanes, lane, taps[0], steps[0], taps[1], steps[1],

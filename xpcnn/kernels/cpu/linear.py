@@ -1,82 +1,258 @@
-"""The fully connected layer by the same two products as convolution."""
+"""The fully connected layer: three products, each reading the weights as they lie in memory.
+
+    forward   y[n, o]  = sum over k of x[n, k] * w[o, k]    along k, eight at a time
+    dx        dx[n, k] = sum over o of d[n, o] * w[o, k]    16 columns of w, copied to a scratch
+    dw        dw[o, k] = sum over n of d[n, o] * x[n, k]    columns of x, copied to a scratch
+
+So nothing has to be rearranged when the weights change.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+from numba import njit, prange
 
-from xpcnn.kernels.cpu import threads
-from xpcnn.kernels.cpu.conv import multiply, padded_bias, row_table
-from xpcnn.kernels.cpu.layout import Image, pack_weights
-from xpcnn.kernels.cpu.product import COLUMNS, gather_outer
+from xpcnn.kernels.cpu import buffers, threads
+from xpcnn.kernels.cpu.product import COLUMNS, ROWS, _outer_tile, _times_tile
+from xpcnn.kernels.cpu.vector import fma, load, store, store_half, sums, zero
+
+CHUNK = 1024
+"""Numbers of a sum taken at a time, so that the rows of a block stay in the second-level cache."""
+
+SAMPLES = 240
+"""Rows of x or d taken at a time where they are the sum's, or the output's, rows."""
+
+
+@njit(nogil=True, cache=True)
+def _dot_tile(
+    x: Any, x0: int, x1: int, x2: int, w: Any, w0: int, w1: int, w2: int, w3: int, count: int,
+    base: Any, b0: int, b1: int, b2: int, floor: Any, y: Any, y0: int, y1: int, y2: int,
+) -> None:  # fmt: skip
+    """Multiply three rows of x with four of w, and add what stands in `base`."""
+    a00, a01, a02, a03 = zero(), zero(), zero(), zero()
+    a10, a11, a12, a13 = zero(), zero(), zero(), zero()
+    a20, a21, a22, a23 = zero(), zero(), zero(), zero()
+    for k in range(0, count, 8):
+        u0, u1, u2 = load(x, x0 + k), load(x, x1 + k), load(x, x2 + k)
+        v = load(w, w0 + k)
+        a00, a10, a20 = fma(u0, v, a00), fma(u1, v, a10), fma(u2, v, a20)
+        v = load(w, w1 + k)
+        a01, a11, a21 = fma(u0, v, a01), fma(u1, v, a11), fma(u2, v, a21)
+        v = load(w, w2 + k)
+        a02, a12, a22 = fma(u0, v, a02), fma(u1, v, a12), fma(u2, v, a22)
+        v = load(w, w3 + k)
+        a03, a13, a23 = fma(u0, v, a03), fma(u1, v, a13), fma(u2, v, a23)
+    # All reading before all writing: the last rows of a block may be one and the same.
+    s0 = sums(a00, a01, a02, a03, base, b0)
+    s1 = sums(a10, a11, a12, a13, base, b1)
+    s2 = sums(a20, a21, a22, a23, base, b2)
+    store_half(y, y0, s0, floor)
+    store_half(y, y1, s1, floor)
+    store_half(y, y2, s2, floor)
+
+
+@njit(nogil=True, cache=True)
+def _add_rest(
+    x: Any, x0: int, w: Any, w0: int, w_row: int, last: int, count: int, floor: Any, y: Any,
+    y0: int,
+) -> None:  # fmt: skip
+    """Add the products that did not fill a vector to a row of results."""
+    for o in range(last):
+        total = y[y0 + o]
+        for k in range(count):
+            total += x[x0 + k] * w[w0 + o * w_row + k]
+        y[y0 + o] = floor if total < floor else total
+
+
+@njit(nogil=True, parallel=True, cache=True)
+def _forward(
+    x: Any, n: int, x_row: int, w: Any, outputs: int, w_row: int, width: int, bias: Any,
+    floor: Any, y: Any, y_row: int, row_block: int, block: int,
+) -> None:  # fmt: skip
+    row_blocks = (n + row_block - 1) // row_block
+    blocks = (outputs + block - 1) // block
+    whole = width // 8 * 8
+    no_floor = np.float32(-np.inf)
+    for job in prange(row_blocks * blocks):
+        r = job // blocks
+        first, last = r * row_block, min(n, (r + 1) * row_block)
+        o_first = (job - r * blocks) * block
+        o_last = min(outputs, o_first + block)
+        for k in range(0, max(whole, 1), CHUNK):
+            count = min(CHUNK, whole - k)
+            base, base_row = (y, y_row) if k > 0 else (bias, 0)
+            limit = floor if k + count == width else no_floor
+            for o in range(o_first, o_last, 4):
+                o1, o2, o3 = min(o + 1, o_last - 1), min(o + 2, o_last - 1), min(o + 3, o_last - 1)
+                for p in range(first, last, 3):
+                    p1, p2 = min(p + 1, last - 1), min(p + 2, last - 1)
+                    _dot_tile(
+                        x, p * x_row + k, p1 * x_row + k, p2 * x_row + k, w, o * w_row + k,
+                        o1 * w_row + k, o2 * w_row + k, o3 * w_row + k, count,
+                        base, p * base_row + o, p1 * base_row + o, p2 * base_row + o, limit,
+                        y, p * y_row + o, p1 * y_row + o, p2 * y_row + o,
+                    )  # fmt: skip
+        if whole < width:
+            for p in range(first, last):
+                _add_rest(
+                    x, p * x_row + whole, w, o_first * w_row + whole, w_row, o_last - o_first,
+                    width - whole, floor, y, p * y_row + o_first,
+                )  # fmt: skip
+
+
+@njit(nogil=True, cache=True)
+def _copy_columns(
+    x: Any, start: int, row: int, count: int, width: int, blocks: int, out: Any
+) -> None:
+    """Copy columns as [block of 16][row][16], with zeros where a block is not full."""
+    for b in range(blocks):
+        lanes = min(16, width - b * 16)
+        for p in range(count):
+            at, to = start + p * row + b * 16, (b * count + p) * 16
+            if lanes == 16:
+                store(out, to, load(x, at))
+                store(out, to + 8, load(x, at + 8))
+            else:
+                for t in range(16):
+                    out[to + t] = x[at + t] if t < lanes else np.float32(0)
+
+
+@njit(nogil=True, parallel=True, cache=True)
+def _input_gradient(
+    d: Any, n: int, d_row: int, w: Any, outputs: int, width: int, nothing: Any, one: Any,
+    dx: Any, dx_row: int, block: int,
+) -> None:  # fmt: skip
+    blocks = (width + 16 * block - 1) // (16 * block)
+    row_blocks = (n + SAMPLES - 1) // SAMPLES
+    for job in prange(row_blocks * blocks):
+        r = job // blocks
+        first, last = r * SAMPLES, min(n, (r + 1) * SAMPLES)
+        column = (job - r * blocks) * 16 * block
+        columns = min(16 * block, width - column)
+        parts = (columns + 15) // 16
+        scratch = np.empty(parts * outputs * 16, np.float32)
+        _copy_columns(w, column, width, outputs, columns, parts, scratch)
+        for b in range(parts):
+            to = column + b * 16
+            for p in range(first, last, ROWS):
+                p1, p2, p3 = min(p + 1, last - 1), min(p + 2, last - 1), min(p + 3, last - 1)
+                p4, p5 = min(p + 4, last - 1), min(p + 5, last - 1)
+                _times_tile(
+                    d, p * d_row, p1 * d_row, p2 * d_row, p3 * d_row, p4 * d_row, p5 * d_row,
+                    one, outputs, scratch, b * outputs * 16, COLUMNS, nothing, 0, 1,
+                    dx, p * dx_row + to, p1 * dx_row + to, p2 * dx_row + to, p3 * dx_row + to,
+                    p4 * dx_row + to, p5 * dx_row + to,
+                )  # fmt: skip
+
+
+@njit(nogil=True, parallel=True, cache=True)
+def _weight_gradient(
+    d: Any, n: int, d_row: int, outputs: int, x: Any, x_row: int, width: int, rows: Any,
+    cells: Any, dw: Any, block: int,
+) -> None:  # fmt: skip
+    blocks = (width + 16 * block - 1) // (16 * block)
+    for job in prange(blocks):
+        column = job * 16 * block
+        columns = min(16 * block, width - column)
+        parts = (columns + 15) // 16
+        direct = n <= SAMPLES and columns % 16 == 0
+        scratch = np.empty(parts * SAMPLES * 16, np.float32)
+        total = np.empty(16 if direct else parts * outputs * 16, np.float32)
+        for first in range(0, n, SAMPLES):
+            count = min(SAMPLES, n - first)
+            _copy_columns(x, first * x_row + column, x_row, count, columns, parts, scratch)
+            for b in range(parts):
+                g, at, row = (
+                    (dw, column + b * 16, width) if direct else (total, b * outputs * 16, 16)
+                )
+                for o in range(0, outputs, ROWS):
+                    end = outputs - 1
+                    o1, o2, o3 = min(o + 1, end), min(o + 2, end), min(o + 3, end)
+                    o4, o5 = min(o + 4, end), min(o + 5, end)
+                    _outer_tile(
+                        d, rows, first * d_row, o, o1, o2, o3, o4, o5,
+                        scratch, cells, b * count * 16, 0, count, int(first == 0),
+                        g, at + o * row, at + o1 * row, at + o2 * row, at + o3 * row,
+                        at + o4 * row, at + o5 * row,
+                    )  # fmt: skip
+        for b in range(0 if direct else parts):
+            lanes = min(16, columns - b * 16)
+            for o in range(outputs):
+                for t in range(lanes):
+                    dw[o * width + column + b * 16 + t] = total[(b * outputs + o) * 16 + t]
 
 
 def _rows(x: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return rows of numbers in flat memory with whole vectors per row, and the row's length."""
+    """Return a matrix as flat memory and the distance of its rows; copies if it must."""
     n, width = x.shape
-    row = -(-width // COLUMNS) * COLUMNS
-    if row == width and x.flags.c_contiguous and x.flags.writeable and x.flags.aligned:
-        return x.reshape(-1), row
-    out = np.zeros((n, row), np.float32)
-    out[:, :width] = x
-    return out.reshape(-1), row
+    if n > 0 and x.strides[1] == 4 and x.strides[0] >= 4 * width and x.flags.writeable:
+        flat = np.lib.stride_tricks.as_strided(x, ((n - 1) * (x.strides[0] // 4) + width,), (4,))
+        return flat, x.strides[0] // 4
+    out = buffers.empty(x.shape)
+    out[...] = x
+    return out.reshape(-1), width
 
 
-def linear_forward(xp: Any, x: Any, w: Any, b: Any) -> Any:
-    """Multiply the last axis of x by w and add b."""
+_NO_RUNS = np.zeros(1, np.int64)
+_NOTHING = np.zeros(2 * COLUMNS, np.float32)
+
+
+def linear_forward(xp: Any, x: Any, w: Any, b: Any, *, relu: bool = False) -> Any:
+    """Multiply the last axis of x by w and add b; with `relu`, drop negative results."""
     if x.dtype != np.float32 or w.dtype != np.float32:
         return NotImplemented
-    rows = x.reshape(-1, x.shape[-1])
-    flat, row = _rows(rows)
-    outputs, width = w.shape
-    y = _times(flat, row, len(rows), w, 0, outputs, width, width, 1, b)
-    return y.reshape(*x.shape[:-1], outputs), (flat, row, rows.shape, w, b is not None)
+    (outputs, width), n = w.shape, x.size // x.shape[-1]
+    flat, row = _rows(x.reshape(n, width))
+    weights, w_row = _rows(w)
+    y_row = -(-outputs // 4) * 4
+    y = buffers.empty((n, y_row))
+    bias = np.zeros(y_row, np.float32)
+    if b is not None:
+        bias[:outputs] = b
+    floor = np.float32(0.0 if relu else -np.inf)
+    # A block of outputs and one of samples for every job; several of each where there is work.
+    block = 24 if n < 256 else 128
+    threads.launch(
+        n * outputs * width // 8, _forward,
+        flat, n, row, weights, outputs, w_row, width, bias, floor, y.reshape(-1), y_row,
+        48, block,
+    )  # fmt: skip
+    y = y[:, :outputs].reshape(*x.shape[:-1], outputs)
+    return y, (flat, row, w, b is not None, y if relu else None)
+
+
+def linear_relu_forward(xp: Any, x: Any, w: Any, b: Any) -> Any:
+    """Multiply, add b and drop negative results."""
+    return linear_forward(xp, x, w, b, relu=True)
 
 
 def linear_backward(xp: Any, dy: Any, saved: Any, need_dx: bool) -> tuple[Any, Any, Any]:
     """Return the gradients (dx, dw, db)."""
-    flat, row, (n, width), w, has_bias = saved
-    shape = (*dy.shape[:-1], width)
-    dy = dy.reshape(-1, w.shape[0])
-    d, d_row = _rows(dy)
-    dw = _outer(d, d_row, flat, row, n, w.shape)
-    db = dy.sum(axis=0) if has_bias else None
-    dx = None
-    if need_dx:
-        dx = _times(d, d_row, n, w, 0, width, w.shape[0], 1, width, None).reshape(shape)
-    return dx, dw, db
-
-
-def _times(
-    flat: np.ndarray, row: int, n: int, w: np.ndarray, base: int, lanes: int, inner: int,
-    lane: int, step: int, b: np.ndarray | None,
-) -> np.ndarray:  # fmt: skip
-    """Multiply rows by a matrix whose element (lane, inner) is at those distances in w."""
-    packed, blocks = pack_weights(
-        np.ascontiguousarray(w), base, 1, 0, lanes, lane, (1, 1), (0, 0), inner, step
-    )
-    out_row = blocks * COLUMNS
-    y = np.empty(n * out_row, np.float32)
-    image = Image(flat, 0, row, row)
-    multiply(
-        image, 1, row_table((n, 1), (1, 1), row, 0), (np.zeros(1, np.int64), inner), packed,
-        1, blocks, lanes, inner, padded_bias(b, out_row), False, y, out_row,
-    )  # fmt: skip
-    return y.reshape(n, out_row)[:, :lanes]
-
-
-def _outer(
-    d: np.ndarray, d_row: int, x: np.ndarray, x_row: int, n: int, shape: tuple[int, int]
-) -> np.ndarray:
-    """Sum the outer products of the rows of d and x: the gradient of the weights."""
-    outputs, width = shape
-    taps = np.arange(outputs, dtype=np.int64)
-    out = np.zeros((outputs, x_row), np.float32)
+    x, x_row, w, has_bias, gate = saved
+    outputs, width = w.shape
+    n = dy.size // outputs
+    if gate is not None:
+        gated = buffers.empty(dy.shape)
+        dy = np.multiply(dy, gate > 0, out=gated)
+    rows = dy.reshape(n, outputs)
+    d, d_row = _rows(rows)
+    block = 2 if width < 2048 else 4
+    dw = buffers.empty((outputs, width))
+    taps = np.arange(min(n, SAMPLES), dtype=np.int64)
     threads.launch(
-        n * outputs * x_row // 8, gather_outer,
-        d, 1, 0, row_table((n, 1), (1, 1), d_row, 0), taps, outputs,
-        x, 0, row_table((n, 1), (1, 1), x_row, 0), width, 1, x_row // COLUMNS,
-        1, 1, min(x_row // COLUMNS, 16), out.reshape(-1), x_row,
+        n * outputs * width // 8, _weight_gradient,
+        d, n, d_row, outputs, x, x_row, width, taps * d_row, taps * COLUMNS, dw.reshape(-1), block,
     )  # fmt: skip
-    return out[:, :width]
+    db = rows.sum(axis=0) if has_bias else None
+    if not need_dx:
+        return None, dw, db
+    dx_row = -(-width // COLUMNS) * COLUMNS
+    dx = buffers.empty((n, dx_row))
+    threads.launch(
+        n * outputs * width // 8, _input_gradient,
+        d, n, d_row, _rows(w)[0], outputs, width, _NOTHING, _NO_RUNS, dx.reshape(-1), dx_row,
+        block,
+    )  # fmt: skip
+    return dx[:, :width].reshape(*dy.shape[:-1], width), dw, db

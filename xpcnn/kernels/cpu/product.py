@@ -16,7 +16,7 @@ from typing import Any
 
 from numba import njit, prange
 
-from xpcnn.kernels.cpu.vector import fma, load, load_index, load_splat, relu, store
+from xpcnn.kernels.cpu.vector import fma, load, load_index, load_splat, relu, store, zero
 
 ROWS = 6
 COLUMNS = 16
@@ -72,12 +72,16 @@ def _times_tile(
 @njit(nogil=True, cache=True)
 def _outer_tile(
     x: Any, rows: Any, xb: int, t0: int, t1: int, t2: int, t3: int, t4: int, t5: int,
-    d: Any, cells: Any, db: int, first: int, last: int,
+    d: Any, cells: Any, db: int, first: int, last: int, fresh: int,
     g: Any, g0: int, g1: int, g2: int, g3: int, g4: int, g5: int,
 ) -> None:  # fmt: skip
-    a00, a01, a10, a11 = load(g, g0), load(g, g0 + 8), load(g, g1), load(g, g1 + 8)
-    a20, a21, a30, a31 = load(g, g2), load(g, g2 + 8), load(g, g3), load(g, g3 + 8)
-    a40, a41, a50, a51 = load(g, g4), load(g, g4 + 8), load(g, g5), load(g, g5 + 8)
+    if fresh == 1:
+        a00, a01, a10, a11, a20, a21 = zero(), zero(), zero(), zero(), zero(), zero()
+        a30, a31, a40, a41, a50, a51 = zero(), zero(), zero(), zero(), zero(), zero()
+    else:
+        a00, a01, a10, a11 = load(g, g0), load(g, g0 + 8), load(g, g1), load(g, g1 + 8)
+        a20, a21, a30, a31 = load(g, g2), load(g, g2 + 8), load(g, g3), load(g, g3 + 8)
+        a40, a41, a50, a51 = load(g, g4), load(g, g4 + 8), load(g, g5), load(g, g5 + 8)
     for p in range(first, last):
         q, c = xb + load_index(rows, p), db + load_index(cells, p)
         d0, d1 = load(d, c), load(d, c + 8)
@@ -190,7 +194,7 @@ def _outer_block(
                 out = gb + t * g_row + column
                 _outer_tile(
                     x, rows, xb, taps[t], taps[t + 1], taps[t + 2], taps[t + 3], taps[t + 4],
-                    taps[t + 5], d, cells, db + column, first, last,
+                    taps[t + 5], d, cells, db + column, first, last, 0,
                     g, out, out + g_row, out + 2 * g_row, out + 3 * g_row, out + 4 * g_row,
                     out + 5 * g_row,
                 )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numba import njit, prange
 
-from xpcnn.kernels.cpu import threads
+from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.vector import (
     add,
     divide,
@@ -57,7 +57,7 @@ def adam(
         return NotImplemented
     arrays = [p, g, *(np.zeros_like(p) if a is None else a for a in (mean, square))]
     old = [np.require(a, np.float32, ["C", "A", "W"]).reshape(-1) for a in arrays]
-    new = [np.empty(p.shape, np.float32) for _ in range(3)]
+    new = [buffers.empty(p.shape) for _ in range(3)]
     size, eps = adam_numbers(lr, betas, eps, step)
     keep1, keep2 = betas
     numbers = (keep1, keep2, 1.0 - keep1, 1.0 - keep2, size, eps)

@@ -23,6 +23,7 @@ _FLOAT = ir.FloatType()
 _BYTE = ir.IntType(8)
 _VECTOR = ir.VectorType(_FLOAT, WIDTH)
 _BYTES = ir.VectorType(_BYTE, WIDTH)
+_HALF = ir.VectorType(_FLOAT, WIDTH // 2)
 _LANES = ir.VectorType(ir.IntType(32), WIDTH)
 
 Generate = Callable[[Any, Any, Any, Any], Any]
@@ -33,13 +34,24 @@ class _Vec8(types.Type):
         super().__init__(name="float32x8")
 
 
-vec8 = _Vec8()
+class _Vec4(types.Type):
+    def __init__(self) -> None:
+        super().__init__(name="float32x4")
+
+
+vec8, vec4 = _Vec8(), _Vec4()
 
 
 @register_model(_Vec8)
 class _Vec8Model(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: Any) -> None:
         super().__init__(manager, kind, _VECTOR)
+
+
+@register_model(_Vec4)
+class _Vec4Model(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: Any) -> None:
+        super().__init__(manager, kind, _HALF)
 
 
 def _pointer(context: Any, builder: Any, signature: Any, args: Any, element: Any) -> Any:
@@ -236,3 +248,51 @@ def square_root(typing: Any, a: Any) -> tuple[Any, Generate]:
         return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
 
     return vec8(vec8), generate
+
+
+def _pick(builder: Any, a: Any, b: Any, lanes: list[int]) -> Any:
+    kind = ir.VectorType(ir.IntType(32), len(lanes))
+    return builder.shuffle_vector(a, b, ir.Constant(kind, lanes))
+
+
+def _pairs(builder: Any, a: Any, b: Any) -> Any:
+    """Add neighbours: a0 + a1, b0 + b1, a2 + a3, ..."""
+    even = _pick(builder, a, b, [0, 8, 2, 10, 4, 12, 6, 14])
+    return builder.fadd(even, _pick(builder, a, b, [1, 9, 3, 11, 5, 13, 7, 15]))
+
+
+@intrinsic
+def sums(
+    typing: Any, a: Any, b: Any, c: Any, d: Any, base: Any, index: Any
+) -> tuple[Any, Generate]:  # fmt: skip
+    """Return four numbers: the sum of each vector, plus base[i] to base[i + 3]."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        a, b, c, d = args[:4]
+        low, high = _pairs(builder, a, b), _pairs(builder, c, d)
+        both = builder.fadd(
+            _pick(builder, low, high, [0, 1, 8, 9, 4, 5, 12, 13]),
+            _pick(builder, low, high, [2, 3, 10, 11, 6, 7, 14, 15]),
+        )
+        total = builder.fadd(
+            _pick(builder, both, both, [0, 1, 2, 3]), _pick(builder, both, both, [4, 5, 6, 7])
+        )
+        data = context.make_array(signature.args[4])(context, builder, args[4]).data
+        pointer = builder.bitcast(builder.gep(data, [args[5]]), _HALF.as_pointer())
+        return builder.fadd(total, builder.load(pointer, align=4))
+
+    return vec4(vec8, vec8, vec8, vec8, base, types.intp), generate
+
+
+@intrinsic
+def store_half(typing: Any, array: Any, index: Any, value: Any, floor: Any) -> tuple[Any, Generate]:
+    """Write four numbers, or `floor` where they are below it; NaN stays."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        _, _, value, floor = args
+        limit = _pick(builder, _splat(builder, floor), _splat(builder, floor), [0, 1, 2, 3])
+        value = builder.select(builder.fcmp_ordered("<", value, limit), limit, value)
+        builder.store(value, _pointer(context, builder, signature, args, _HALF), align=4)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vec4, types.float32), generate
