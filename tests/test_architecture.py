@@ -28,7 +28,7 @@ LEVELS: list[set[str]] = [
     {"gradcheck"},
     {"training"},
     {"networks", "interop"},
-    {"scratch"},
+    {"scratch", "bench"},
     {"cli"},
     {"__init__", "__main__"},
 ]
@@ -48,6 +48,9 @@ OPTIONAL = ARRAY_LIBRARIES | {
     "pandas",
     "threadpoolctl",
 }
+# The benchmark runs other libraries' own networks, inside functions, in processes of their own:
+# there is nothing of ours between it and them.
+RIVALS = str(Path("bench", "rivals.py"))
 UNSAFE = {"pickle", "cPickle", "dill", "marshal", "shelve", "joblib"}
 
 
@@ -79,7 +82,7 @@ def part(path: Path) -> str:
 
 def knows_vendors(path: Path) -> bool:
     """Whether a file may import array libraries."""
-    return name(path) in ("device.py", "_xp.py") or is_vendor_kernel(path)
+    return name(path) in ("device.py", "_xp.py", RIVALS) or is_vendor_kernel(path)
 
 
 def is_vendor_kernel(path: Path) -> bool:

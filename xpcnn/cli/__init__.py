@@ -1,4 +1,4 @@
-"""The command ``xpcnn``: train, evaluate, predict, info."""
+"""The command ``xpcnn``: train, evaluate, predict, bench, info."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import xpcnn
-from xpcnn.cli import evaluate, info, predict, train
+from xpcnn.cli import bench, evaluate, info, predict, train
 from xpcnn.cli.train import DEFAULTS
 from xpcnn.networks import NETWORKS
 
@@ -73,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_evaluate(commands)
     _add_predict(commands)
+    _add_bench(commands)
     command = commands.add_parser("info", help="show the environment and which devices work")
     command.set_defaults(run=info.run)
     return parser
@@ -159,6 +160,54 @@ def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     command.add_argument("--invert", action="store_true", help="swap light and dark")
     _add_model_file(command)
     _add_device(command)
+
+
+def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "bench",
+        help="compare the speed of xpcnn and PyTorch on this machine",
+        description="Let xpcnn and PyTorch take turns at training, at single layers and at "
+        "prediction, each in a process of its own on the CPU, and print times, ratios and memory. "
+        "Before it measures, it compares what the libraries compute. Takes about ten minutes.",
+        epilog=_EXIT_CODES,
+    )
+    command.set_defaults(run=bench.run)
+    command.add_argument(
+        "--workloads",
+        metavar="NAMES",
+        default="*",
+        help="names or patterns such as 'conv*', with commas between them (default all)",
+    )
+    command.add_argument(
+        "--rounds", type=_positive, metavar="N", help=f"turns of each (default {bench.ROUNDS})"
+    )
+    command.add_argument("--quick", action="store_true", help="fewer and shorter turns")
+    command.add_argument(
+        "--check", action="store_true", help="compare what the libraries compute, and no times"
+    )
+    command.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="write FILE.json and FILE.md as well; in a folder they are called bench",
+    )
+    command.add_argument(
+        "--threads", type=_positive, metavar="N", help="for each library (default all cores)"
+    )
+    command.add_argument(
+        "--batch-size", type=_positive, metavar="N", help="instead of the workloads' own sizes"
+    )
+    command.add_argument(
+        "--kernels",
+        choices=("best", "generic", "both"),
+        default="best",
+        help="kernels of xpcnn: the compiled ones where they are installed, those of NumPy alone, "
+        "or one after the other (default %(default)s)",
+    )
+    command.add_argument("--jax", action="store_true", help="measure JAX as well")
+    command.add_argument(
+        "--fused-adam", action="store_true", help="measure PyTorch with its fused Adam as well"
+    )
 
 
 def _add_model_file(command: argparse.ArgumentParser) -> None:

@@ -1,0 +1,159 @@
+"""From what was asked for to what was measured."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from xpcnn.bench import environment
+from xpcnn.bench.configurations import Configuration
+from xpcnn.bench.program import Digest, difference
+from xpcnn.bench.turns import Worker, WorkerError, take_turns
+from xpcnn.bench.worker import SGEMM_SIZE
+from xpcnn.bench.workloads import Workload
+
+TOLERANCE = 1e-3
+"""Largest difference between the libraries' results, relative to the largest element."""
+LATER_TOLERANCE = 2e-2
+"""The same for losses after updates: Adam turns rounding about zero into steps of full size."""
+PEAK_SECONDS = 0.3
+
+Results = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to measure and how.
+
+    Attributes
+    ----------
+    workloads : sequence of Workload
+    configurations : sequence of Configuration
+        Ratios are about the first.
+    rounds : int
+        Turns of each configuration; 0 compares results only.
+    seconds : float
+        Length of a turn, which has one step at least.
+    threads : int
+        For each library.
+    notes : sequence of str
+        What the reader of the report has to know.
+    """
+
+    workloads: Sequence[Workload]
+    configurations: Sequence[Configuration]
+    rounds: int
+    seconds: float
+    threads: int
+    notes: Sequence[str] = ()
+
+
+def compare(settings: Settings, show: Callable[[Results, dict[str, Any]], None]) -> Results:
+    """Measure all workloads; `show` is called with the results so far after each of them."""
+    results: Results = {
+        "environment": environment.describe(),
+        "threads": settings.threads,
+        "rounds": settings.rounds,
+        "seconds_per_turn": settings.seconds,
+        "configurations": {each.name: each.title for each in settings.configurations},
+        "subject": settings.configurations[0].name,
+        "notes": list(settings.notes),
+        "peak_gflops": 0.0,
+        "workloads": [],
+    }
+    with Worker(None, None, settings.threads) as sgemm:
+        sgemm.ready()
+        for workload in settings.workloads:
+            if settings.rounds:
+                speed = 2 * SGEMM_SIZE**3 / sgemm.turn(PEAK_SECONDS)["least_ms"] / 1e6
+                results["peak_gflops"] = max(results["peak_gflops"], speed)
+            entry = measure(workload, settings)
+            results["workloads"].append(entry)
+            show(results, entry)
+    return results
+
+
+def measure(workload: Workload, settings: Settings) -> dict[str, Any]:
+    """Run one workload in all configurations that take it."""
+    chosen = [each for each in settings.configurations if each.takes(workload)]
+    runs: dict[str, dict[str, Any]] = {}
+    workers: dict[str, Worker] = {}
+    digests: dict[str, list[Digest]] = {}
+    with ExitStack() as stack:
+        for configuration in chosen:
+            run = runs[configuration.name] = {}
+            try:
+                if configuration.library == "xpcnn":
+                    run["first_step_maybe_compiling_s"] = _prepare(
+                        configuration, workload, settings
+                    )
+                worker = stack.enter_context(Worker(configuration, workload, settings.threads))
+                ready = worker.ready()
+            except WorkerError as error:
+                run["error"] = str(error)
+                continue
+            run["first_step_s"] = ready["first_step_s"]
+            digests[configuration.name] = ready["digests"]
+            workers[configuration.name] = worker
+        try:
+            turns = take_turns(list(workers.values()), settings.rounds, settings.seconds)
+        except WorkerError as error:
+            for name in workers:
+                runs[name]["error"] = f"one of the libraries failed while measured: {error}"
+            turns = []
+    for name, answers in zip(workers, turns, strict=False):
+        runs[name] |= _summary(answers)
+    return {
+        "name": workload.name,
+        "kind": workload.kind,
+        "shape": list(workload.shape),
+        "gflop": 2 * workload.multiply_adds() / 1e9,
+        "runs": runs,
+        "differences": _differences(settings.configurations[0].name, digests),
+    }
+
+
+def _prepare(configuration: Configuration, workload: Workload, settings: Settings) -> float:
+    """Run one step in a process of its own, so that what is measured finds compiled kernels."""
+    with Worker(configuration, workload, settings.threads, warm_up=1) as worker:
+        seconds: float = worker.ready()["first_step_s"]
+        return seconds
+
+
+def _summary(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    if not answers:
+        return {}
+    rounds = [answer["ms"] for answer in answers]
+    return {
+        "ms": statistics.median(rounds),
+        "round_ms": rounds,
+        "least_ms": min(answer["least_ms"] for answer in answers),
+        "steps": sum(answer["steps"] for answer in answers),
+        "peak_mib": answers[-1]["peak_mib"],
+    }
+
+
+def _differences(subject: str, digests: dict[str, list[Digest]]) -> dict[str, list[float]]:
+    """Compare what every other library gave, step by step, with the first configuration."""
+    if subject not in digests:
+        return {}
+    return {
+        name: [difference(own, other) for own, other in zip(digests[subject], steps, strict=True)]
+        for name, steps in digests.items()
+        if name != subject
+    }
+
+
+def disagreements(kind: str, differences: dict[str, list[float]]) -> list[tuple[str, int, float]]:
+    """List each configuration that computed something else: its name, the step, how far off."""
+    found = []
+    for name, steps in differences.items():
+        for step, far in enumerate(steps, start=1):
+            limit = LATER_TOLERANCE if kind == "train" and step > 1 else TOLERANCE
+            if not far <= limit:
+                found.append((name, step, far))
+                break
+    return found

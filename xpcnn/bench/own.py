@@ -1,0 +1,51 @@
+"""The workloads as xpcnn runs them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import xpcnn
+from xpcnn.bench import program
+from xpcnn.bench.program import Program
+from xpcnn.bench.workloads import Workload
+
+
+def make(workload: Workload) -> Program:
+    """Make a workload ready on NumPy, for the kernel set in force."""
+    model = xpcnn.Model(workload.build(xpcnn.layers), device="cpu", seed=0)
+    output_shape = model.build(workload.shape)
+    values = {
+        name: program.first_value(name, parameter.shape or ())
+        for name, parameter in model.parameters().items()
+    }
+    model.load_state_dict(values, strict=False)
+    x = program.images(workload.shape)
+    if workload.kind == "train":
+        return _training(model, x, program.labels(len(x)))
+    if workload.kind == "predict":
+        return Program(lambda: model(x), lambda y: {"y": y})
+    if x.ndim > 2:  # a layer by itself: its input lies in memory as a layer before it leaves it
+        x = program.channels_last(x)
+    if workload.kind == "forward":
+        return Program(lambda: model.forward(x), lambda y: {"y": y})
+    return _gradients(model, x, program.channels_last(program.output_gradient(output_shape)))
+
+
+def _training(model: xpcnn.Model, x: Any, y: Any) -> Program:
+    model.compile(xpcnn.optim.Adam(), xpcnn.CrossEntropyLoss())
+    return Program(lambda: model.train_on_batch(x, y), lambda logs: {"loss": logs["loss"]})
+
+
+def _gradients(model: xpcnn.Model, x: Any, dy: Any) -> Program:
+    parameters = model.parameters()
+
+    def step() -> tuple[Any, Any]:
+        model.zero_grad()
+        y = model.forward(x, training=True)
+        return y, model.backward(dy, need_dx=True)
+
+    def arrays(result: tuple[Any, Any]) -> dict[str, Any]:
+        y, dx = result
+        return {"y": y, "dx": dx} | {name: p.grad for name, p in parameters.items()}
+
+    return Program(step, arrays)

@@ -1,0 +1,95 @@
+"""A workload as one library runs it, and what makes the libraries' runs comparable."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import prod, sqrt
+from typing import Any
+
+import numpy as np
+
+SAMPLES = 256
+"""Elements that stand for an array when results are compared; copies would count as memory."""
+
+Digest = dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A workload made ready.
+
+    Attributes
+    ----------
+    step : callable
+        Does the work once; what it returns is ready to be read, not promised.
+    arrays : callable
+        Names the arrays or numbers in what `step` returned.
+    """
+
+    step: Callable[[], Any]
+    arrays: Callable[[Any], Mapping[str, Any]]
+
+
+def first_value(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Draw the first value of a parameter, the same in every library.
+
+    Weights of convolutions and linear layers keep the size of what passes through them and a ReLU;
+    scales lie about one, shifts about zero.
+    """
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    if len(shape) > 1:
+        values = rng.standard_normal(shape, dtype=np.float32)
+        return values * np.float32(sqrt(2 / prod(shape[1:])))
+    values = rng.random(shape, dtype=np.float32) * np.float32(0.2) - np.float32(0.1)
+    return values + np.float32(1) if name.endswith("weight") else values
+
+
+def images(shape: tuple[int, ...]) -> np.ndarray:
+    """Draw an input."""
+    return np.random.default_rng(0).random(shape, dtype=np.float32)
+
+
+def labels(count: int) -> np.ndarray:
+    """Draw labels of ten classes."""
+    return np.random.default_rng(1).integers(0, 10, count)
+
+
+def output_gradient(shape: tuple[int, ...]) -> np.ndarray:
+    """Draw the gradient that comes back to a layer."""
+    return np.random.default_rng(2).standard_normal(shape, dtype=np.float32)
+
+
+def channels_last(x: np.ndarray) -> np.ndarray:
+    """Return the same array with the channels next to each other in memory."""
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+
+
+def digest(arrays: Mapping[str, Any]) -> Digest:
+    """Take the same few elements out of every array."""
+    found = {}
+    for name, value in arrays.items():
+        array = np.asarray(value)
+        count = min(array.size, SAMPLES)
+        chosen = np.random.default_rng(array.size).choice(array.size, count, replace=False)
+        elements = array[np.unravel_index(chosen, array.shape)] if array.ndim else array
+        found[name] = [float(element) for element in np.ravel(elements)]
+    return found
+
+
+def difference(ours: Digest, theirs: Digest) -> float:
+    """Return the largest difference, relative to the largest element of each array.
+
+    Arrays that only one of them has, and numbers that are not finite, make it infinite.
+    """
+    if ours.keys() != theirs.keys():
+        return float("inf")
+    worst = 0.0
+    for name, own in ours.items():
+        a, b = np.asarray(own), np.asarray(theirs[name])
+        if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
+            return float("inf")
+        scale = float(np.max(np.abs(b), initial=0.0)) or 1.0
+        worst = max(worst, float(np.max(np.abs(a - b), initial=0.0)) / scale)
+    return worst

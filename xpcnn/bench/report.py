@@ -1,0 +1,190 @@
+"""What was measured, as tables, JSON and Markdown."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from xpcnn.bench.compare import disagreements
+
+LEGEND = """\
+ms: median time of one step, over the rounds. ratio: fastest PyTorch configuration / {subject}, the
+median over rounds; above 1, xpcnn is faster. floor: time / (operations / {peak:.0f} GFLOP/s, the
+best of NumPy's matrix product in this run); Winograd needs fewer operations and can be below 1.
+MiB: peak memory of a whole process; memory: smallest PyTorch process / {subject}."""
+
+NOTHING = "-"
+
+
+def figures(entry: dict[str, Any], subject: str, peak_gflops: float) -> dict[str, Any]:
+    """Derive the ratios of a workload; ``None`` where something to derive them from is missing.
+
+    Parameters
+    ----------
+    entry : dict
+        As :func:`xpcnn.bench.compare.measure` returns it.
+    subject : str
+        The configuration the ratios are about.
+    peak_gflops : float
+        Speed of a matrix product.
+    """
+    runs = entry["runs"]
+    own = runs.get(subject, {})
+    rivals = {n: run for n, run in runs.items() if n.startswith("torch") and "ms" in run}
+    best = min(rivals, key=lambda name: rivals[name]["ms"], default=None)
+    found: dict[str, Any] = dict.fromkeys(("ratio", "floor_ms", "floor_ratio", "memory_ratio"))
+    found["best_rival"] = best
+    if "ms" not in own:
+        return found
+    if peak_gflops:
+        found["floor_ms"] = entry["gflop"] / peak_gflops * 1e3
+        found["floor_ratio"] = own["ms"] / found["floor_ms"]
+    if best is None:
+        return found
+    pairs = zip(rivals[best]["round_ms"], own["round_ms"], strict=True)
+    found["ratio"] = statistics.median(theirs / ours for theirs, ours in pairs)
+    peaks = [run["peak_mib"] for run in rivals.values()]
+    if own["peak_mib"] and all(peaks):
+        found["memory_ratio"] = min(peaks) / own["peak_mib"]
+    return found
+
+
+def headings(results: dict[str, Any]) -> list[str]:
+    """Return the names of the columns."""
+    titles = results["configurations"]
+    rivals = [name for name in titles if name.startswith("torch")]
+    columns = ["workload", *(f"{title} ms" for title in titles.values())]
+    columns += ["ratio"] if rivals else []
+    columns += ["floor", f"{titles[results['subject']]} MiB"]
+    return columns + (["PyTorch MiB", "memory"] if rivals else [])
+
+
+def cells(results: dict[str, Any], entry: dict[str, Any]) -> list[str]:
+    """Return the row of a workload."""
+    subject, runs = results["subject"], entry["runs"]
+    derived = figures(entry, subject, results["peak_gflops"])
+    rivals = [name for name in results["configurations"] if name.startswith("torch")]
+    row = [entry["name"]]
+    for name in results["configurations"]:
+        run = runs.get(name, {})
+        row.append("failed" if "error" in run else number(run.get("ms")))
+    row += [number(derived["ratio"])] if rivals else []
+    row += [number(derived["floor_ratio"]), number(runs.get(subject, {}).get("peak_mib"), 0)]
+    if rivals:
+        peaks = [run["peak_mib"] for n in rivals if (run := runs.get(n, {})).get("peak_mib")]
+        row += [number(min(peaks, default=None), 0), number(derived["memory_ratio"])]
+    return row
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """Write a number with so many digits behind the point, or a dash where there is none."""
+    return NOTHING if value is None else f"{value:.{digits}f}"
+
+
+def widths(results: dict[str, Any], names: Sequence[str]) -> list[int]:
+    """Return the widths of the columns, known before the first row is."""
+    first, *others = headings(results)
+    return [max(map(len, [first, *names])), *(max(len(title), 7) for title in others)]
+
+
+def line(row: Sequence[str], columns: Sequence[int]) -> str:
+    """Return a row of a table: Markdown that is aligned as it stands."""
+    first, *others = [
+        cell.ljust(width) if position == 0 else cell.rjust(width)
+        for position, (cell, width) in enumerate(zip(row, columns, strict=True))
+    ]
+    return f"| {' | '.join([first, *others])} |"
+
+
+def rule(columns: Sequence[int]) -> str:
+    """Return the line below the headings."""
+    first, *others = columns
+    return f"|{'-' * (first + 2)}|{''.join('-' * (width + 1) + ':|' for width in others)}"
+
+
+def setting(results: dict[str, Any]) -> list[str]:
+    """Say where and how it was measured."""
+    where = results["environment"]
+    versions = ", ".join(
+        f"{name} {version or 'not installed'}" for name, version in where["versions"].items()
+    )
+    lines = [
+        f"{where['cpu']}, {where['cores']} cores, {results['threads']} threads for each library",
+        f"{where['system']}, Python {where['python']}",
+        versions,
+        f"{where['date']}; {results['rounds']} rounds of turns of {results['seconds_per_turn']} s",
+    ]
+    if where["load"] is not None and where["load"] > 0.5:
+        lines.append(
+            f"busy: {where['load']} processes wanted to run before this began; do not trust figures"
+        )
+    return lines + results["notes"]
+
+
+def agreement(results: dict[str, Any], entry: dict[str, Any]) -> str:
+    """Say how far the libraries' results lie apart, after one step and after the last."""
+    titles, differences = results["configurations"], entry["differences"]
+    parts = [f"{titles[name]} {far[0]:.1e}, {far[-1]:.1e}" for name, far in differences.items()]
+    return f"{entry['name']}: relative difference {'; '.join(parts) or 'unknown'}"
+
+
+def problems(results: dict[str, Any]) -> list[str]:
+    """List what failed, and where the libraries did not compute the same."""
+    titles, found = results["configurations"], []
+    for entry in results["workloads"]:
+        for name, run in entry["runs"].items():
+            if "error" in run:
+                found.append(f"{entry['name']}: {titles[name]} failed: {run['error']}")
+        for name, step, far in disagreements(entry["kind"], entry["differences"]):
+            found.append(
+                f"{entry['name']}: in step {step} {titles[name]} gives other numbers than "
+                f"{titles[results['subject']]} (relative difference {far:.1e}); these times are "
+                "not comparable"
+            )
+    return found
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """Return the whole report."""
+    columns = widths(results, [entry["name"] for entry in results["workloads"]])
+    lines = ["# xpcnn bench", "", *(f"- {text}" for text in setting(results)), ""]
+    lines += [line(headings(results), columns), rule(columns)]
+    lines += [line(cells(results, entry), columns) for entry in results["workloads"]]
+    lines += ["", legend(results)]
+    wrong = problems(results)
+    if wrong:
+        lines += ["", "## Problems", "", *(f"- {text}" for text in wrong)]
+    return "\n".join(lines) + "\n"
+
+
+def legend(results: dict[str, Any]) -> str:
+    """Explain the columns."""
+    subject = results["configurations"][results["subject"]]
+    return LEGEND.format(subject=subject, peak=results["peak_gflops"])
+
+
+def as_json(results: dict[str, Any]) -> str:
+    """Return everything that was measured and derived, as JSON without NaN."""
+    subject, peak = results["subject"], results["peak_gflops"]
+    entries = [entry | figures(entry, subject, peak) for entry in results["workloads"]]
+    for entry in entries:
+        entry["differences"] = {
+            name: [far if math.isfinite(far) else None for far in steps]
+            for name, steps in entry["differences"].items()
+        }
+    return json.dumps(results | {"workloads": entries}, indent=1, allow_nan=False) + "\n"
+
+
+def write(results: dict[str, Any], base: Path) -> list[Path]:
+    """Write the JSON and Markdown files called `base` with their suffixes."""
+    texts = {".json": as_json(results), ".md": markdown(results)}
+    paths = []
+    for suffix, text in texts.items():
+        path = base.with_name(base.name + suffix)
+        path.write_text(text, encoding="utf-8")
+        paths.append(path)
+    return paths

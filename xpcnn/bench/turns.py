@@ -1,0 +1,129 @@
+"""One process for each library, which take turns."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from xpcnn.bench.configurations import Configuration
+from xpcnn.bench.worker import SGEMM
+from xpcnn.bench.workloads import Workload
+
+PAUSE = 0.05
+"""Seconds between turns: threads that wait for more work spin for a while before they sleep."""
+
+_PACKAGE = Path(__file__).parents[1]
+
+# For the rivals: xpcnn.bench without the rest of xpcnn, so that the memory is theirs alone.
+_LIGHT = """\
+import sys, types
+package = types.ModuleType("xpcnn")
+package.__path__ = [sys.argv.pop(1)]
+sys.modules["xpcnn"] = package
+from xpcnn.bench.worker import main
+sys.exit(main())
+"""
+
+
+class WorkerError(RuntimeError):
+    """A process that could not run its workload."""
+
+
+class Worker:
+    """A process that runs one workload in one configuration; a context manager."""
+
+    def __init__(
+        self,
+        configuration: Configuration | None,
+        workload: Workload | None,
+        threads: int,
+        *,
+        warm_up: int | None = None,
+    ) -> None:
+        if configuration is not None and configuration.library == "xpcnn":
+            command = [sys.executable, "-m", "xpcnn.bench.worker"]
+        else:
+            command = [sys.executable, "-c", _LIGHT, str(_PACKAGE)]
+        names = [each.name if each is not None else SGEMM for each in (configuration, workload)]
+        command += [*names, "--threads", str(threads)]
+        if workload is not None:
+            command += ["--batch-size", str(workload.shape[0])]
+        command += [] if warm_up is None else ["--warm-up", str(warm_up)]
+        self.process = subprocess.Popen(
+            command,
+            env=_environment(threads),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def ready(self) -> dict[str, Any]:
+        """Wait for the warm-up; returns the time of the first step and what the steps gave."""
+        return self._read()
+
+    def turn(self, seconds: float) -> dict[str, Any]:
+        """Let it run; returns milliseconds a step, and the peak of its memory so far."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # why it ended is read next
+            self.process.stdin.write(f"{seconds}\n")
+            self.process.stdin.flush()
+        return self._read()
+
+    def _read(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise WorkerError(f"the process ended with exit code {self.process.wait()}")
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise WorkerError(answer["error"])
+        return answer
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        try:
+            self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+
+
+def take_turns(workers: Sequence[Worker], rounds: int, seconds: float) -> list[list[dict]]:
+    """Let every worker run once a round, each round begun by another one.
+
+    Returns
+    -------
+    list of list of dict
+        For every worker its answers, one a round.
+    """
+    answers: list[list[dict]] = [[] for _ in workers]
+    for start in range(rounds):
+        for step in range(len(workers)):
+            number = (start + step) % len(workers)
+            time.sleep(PAUSE)
+            answers[number].append(workers[number].turn(seconds))
+    return answers
+
+
+def _environment(threads: int) -> dict[str, str]:
+    """Return the environment of a worker: the same threads for everybody, and this xpcnn."""
+    path = [str(_PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    settings = ("OMP", "OPENBLAS", "MKL", "NUMBA", "VECLIB_MAXIMUM")
+    return (
+        os.environ
+        | {f"{library}_NUM_THREADS": str(threads) for library in settings}
+        | {"PYTHONPATH": os.pathsep.join(path), "JAX_PLATFORMS": "cpu"}
+    )

@@ -1,0 +1,79 @@
+"""``xpcnn bench``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from xpcnn.bench import configurations, report, workloads
+from xpcnn.bench.compare import Settings, compare
+from xpcnn.bench.environment import cores
+
+ROUNDS, SECONDS = 9, 0.35
+QUICK_ROUNDS, QUICK_SECONDS = 3, 0.1
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure, print a line for each workload as it is ready, and write the files."""
+    base = None if args.output is None else prepare_output(args.output)
+    settings = make_settings(args)
+    names = [workload.name for workload in settings.workloads]
+    printed = Table(names)
+    results = compare(settings, printed.add)
+    if settings.rounds:
+        print("", report.legend(results), sep="\n")
+    for path in [] if base is None else report.write(results, base):
+        print(f"written: {path}")
+    wrong = report.problems(results)
+    if wrong:
+        raise RuntimeError("\n  ".join(["not everything went well:", *wrong]))
+    print(
+        f"results agree in all {len(names)} workloads" if len(settings.configurations) > 1 else ""
+    )
+
+
+class Table:
+    """Prints the setting and the headings before the first row, then row by row."""
+
+    def __init__(self, names: list[str]) -> None:
+        self.names = names
+
+    def add(self, results: dict[str, Any], entry: dict[str, Any]) -> None:
+        """Print the row of a workload."""
+        columns = report.widths(results, self.names)
+        if len(results["workloads"]) == 1:
+            print(*report.setting(results), "", sep="\n")
+            if results["rounds"]:
+                print(
+                    report.line(report.headings(results), columns), report.rule(columns), sep="\n"
+                )
+        if results["rounds"]:
+            print(report.line(report.cells(results, entry), columns), flush=True)
+        else:
+            print(report.agreement(results, entry), flush=True)
+
+
+def make_settings(args: argparse.Namespace) -> Settings:
+    """Turn the options of the command into what is to be measured."""
+    chosen = workloads.choose(args.workloads.split(","))
+    if args.batch_size is not None:
+        chosen = [workload.with_batch(args.batch_size) for workload in chosen]
+    ways, notes = configurations.choose(args.kernels, with_jax=args.jax, fused_adam=args.fused_adam)
+    rounds = args.rounds or (QUICK_ROUNDS if args.quick else ROUNDS)
+    return Settings(
+        workloads=chosen,
+        configurations=ways,
+        rounds=0 if args.check else rounds,
+        seconds=QUICK_SECONDS if args.quick else SECONDS,
+        threads=args.threads or cores(),
+        notes=notes,
+    )
+
+
+def prepare_output(output: Path) -> Path:
+    """Return the files' path without suffix; its folder is made now, not after minutes of work."""
+    if output.is_dir():
+        output = output / "bench"
+    output.parent.mkdir(parents=True, exist_ok=True)
+    return output
