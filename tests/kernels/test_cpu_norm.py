@@ -1,0 +1,224 @@
+"""The compiled batch normalisation, against its definition in float64."""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from xpcnn._xp import numpy_namespace
+
+pytest.importorskip("numba")
+
+import numba
+
+from xpcnn.kernels.cpu import buffers, norm
+
+XP = numpy_namespace()
+EPS = 1e-3
+
+
+def error(a, b):
+    """Relative distance in the Euclidean norm."""
+    assert a.shape == b.shape
+    assert a.dtype == np.float32
+    return np.linalg.norm(a - b) / max(np.linalg.norm(b), 1e-30)
+
+
+def lay(x, how):
+    """Return x with its memory in another order."""
+    if how == 1:
+        return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+    if how == 2:  # channels-last with room between the pixels
+        wide = np.full((x.shape[0], *x.shape[2:], x.shape[1] + 5), np.nan, np.float32)
+        wide[..., : x.shape[1]] = np.moveaxis(x, 1, -1)
+        return np.moveaxis(wide[..., : x.shape[1]], -1, 1)
+    if how == 3:
+        return np.ascontiguousarray(x[..., ::-1])[..., ::-1]
+    if how == 4:
+        x = x.copy()
+        x.flags.writeable = False
+    if how == 5:  # every second image of a larger array
+        twice = np.full((2 * x.shape[0], *x.shape[1:]), np.nan, np.float32)
+        twice[::2] = x
+        return lay(twice, 1)[::2]
+    return x
+
+
+def per_channel(values, x):
+    return values.reshape(1, -1, *(1,) * (x.ndim - 2))
+
+
+def expected(x, other, gamma, beta, statistics, y, dy):
+    """Work everything out in float64; `y` says which gradients ReLU lets through (None: all)."""
+    axes = (0, *range(2, x.ndim))
+    x, dy = x.astype("float64"), dy.astype("float64")
+    count = x.size // x.shape[1]
+    mean = x.mean(axis=axes) if statistics is None else statistics[0].astype("float64")
+    var = x.var(axis=axes) if statistics is None else statistics[1].astype("float64")
+    gamma = np.ones(x.shape[1]) if gamma is None else gamma.astype("float64")
+    beta = np.zeros(x.shape[1]) if beta is None else beta.astype("float64")
+    inv_std = 1 / np.sqrt(var + EPS)
+    x_hat = (x - per_channel(mean, x)) * per_channel(inv_std, x)
+    out = x_hat * per_channel(gamma, x) + per_channel(beta, x)
+    if other is not None:
+        out = out + other
+    if y is not None:
+        out = np.maximum(out, 0)
+        dy = np.where(y > 0, dy, 0)
+    dgamma, dbeta = (dy * x_hat).sum(axis=axes), dy.sum(axis=axes)
+    dx = dy
+    if statistics is None:
+        dx = dy - per_channel(dbeta / count, x) - x_hat * per_channel(dgamma / count, x)
+    dx = dx * per_channel(gamma * inv_std, x)
+    return (out, mean, var), (dx, dgamma, dbeta, dy)
+
+
+def draw(seed):
+    rng = np.random.default_rng(seed)
+    channels = (1, 3, 8, 16, 30, 64, 7, 17, 100)[seed % 9]
+    spatial = [(), (13,), (6, 5), (9, 11), (2, 3, 4)][seed % 5]
+    x = rng.standard_normal((int(rng.integers(2, 40)), channels, *spatial)) * 3 + 2
+    gamma, beta = rng.standard_normal((2, channels)).astype("float32")
+    if seed % 4 == 3:
+        gamma = beta = None
+    statistics = None
+    if seed % 3 == 2:
+        statistics = (
+            rng.standard_normal(channels).astype("float32"),
+            rng.random(channels, dtype="float32") + 0.1,
+        )
+    return rng, x.astype("float32"), gamma, beta, statistics
+
+
+@pytest.mark.parametrize("seed", range(45))
+@pytest.mark.parametrize("op", ["plain", "relu", "add_relu"])
+def test_agrees_with_the_definition(op, seed):
+    rng, x, gamma, beta, statistics = draw(seed)
+    dy, other = rng.standard_normal((2, *x.shape)).astype("float32")
+    layouts = [int(v) for v in rng.integers(0, 6, 3)]
+    x_laid, dy_laid, other_laid = (lay(a, h) for a, h in zip((x, dy, other), layouts, strict=True))
+    arguments = (gamma, beta, EPS, statistics)
+    if op == "plain":
+        (y, *seen), saved = norm.batch_norm_forward(XP, x_laid, *arguments)
+        got = norm.batch_norm_backward(XP, dy_laid, saved, True)
+    elif op == "relu":
+        (y, *seen), saved = norm.batch_norm_relu_forward(XP, x_laid, *arguments)
+        got = norm.batch_norm_backward(XP, dy_laid, saved, True)
+    else:
+        (y, *seen), saved = norm.batch_norm_add_relu_forward(XP, x_laid, other_laid, *arguments)
+        got = norm.batch_norm_add_relu_backward(XP, dy_laid, saved, True)
+    forward, backward = expected(
+        x, other if op == "add_relu" else None, gamma, beta, statistics,
+        None if op == "plain" else y, dy,
+    )  # fmt: skip
+    results = [y, *seen, *got]
+    assert len(got) == (4 if op == "add_relu" else 3)
+    for a, e in zip(results, [*forward, *backward[: len(got)]], strict=True):
+        assert error(a, e) < 1e-5
+
+
+def test_output_is_channels_last_and_dense():
+    x = np.ones((2, 12, 3, 4), np.float32)
+    (y, _, _), saved = norm.batch_norm_forward(XP, x, None, None, EPS, None)
+    dx, _, _ = norm.batch_norm_backward(XP, y, saved, True)
+    for a in (y, dx):
+        assert a.transpose(0, 2, 3, 1).flags.c_contiguous
+
+
+def test_no_dx_unless_needed():
+    x = np.ones((2, 12, 3, 4), np.float32)
+    _, saved = norm.batch_norm_forward(XP, x, None, None, EPS, None)
+    assert norm.batch_norm_backward(XP, x, saved, False)[0] is None
+
+
+def test_variance_of_data_far_from_zero():
+    """Squares of the raw numbers would leave nothing of a variance of 1 at a mean of 4096."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((50, 8, 20, 20)) + 4096
+    x[0, :, 0, 0] = -1e4
+    x = x.astype("float32")
+    (y, mean, variance), _ = norm.batch_norm_forward(XP, x, None, None, 1e-5, None)
+    wide = x.astype("float64")
+    exact, spread = wide.mean(axis=(0, 2, 3)), wide.var(axis=(0, 2, 3))
+    np.testing.assert_allclose(mean, exact, rtol=1e-6)
+    np.testing.assert_allclose(variance, spread, rtol=1e-5)
+    # The mean itself is rounded to float32: one part in 10^7 of 4096.
+    wanted = (wide - per_channel(mean.astype("float64"), x)) / per_channel(np.sqrt(spread), x)
+    np.testing.assert_allclose(y, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nan_and_infinity_spoil_their_channel_only(value):
+    x = np.random.default_rng(0).standard_normal((4, 10, 5, 5)).astype("float32")
+    x[1, 9, 2, 3] = value
+    with np.errstate(invalid="ignore"):
+        (y, mean, _), saved = norm.batch_norm_forward(XP, x, None, None, EPS, None)
+        dx, dgamma, _ = norm.batch_norm_backward(XP, np.ones_like(x), saved, True)
+    assert np.isfinite(y[:, :9]).all()
+    assert np.isfinite(dx[:, :9]).all()
+    assert np.isnan(y[1, 9, 2, 3])
+    assert not np.isfinite(mean[9])
+    assert np.isnan(dgamma[9])
+
+
+def test_relu_passes_nan_on():
+    x = np.full((2, 8, 2, 2), np.nan, np.float32)
+    (y, _, _), _ = norm.batch_norm_relu_forward(XP, x, None, None, EPS, None)
+    assert np.isnan(y).all()
+
+
+def test_what_is_declined():
+    x = np.ones((2, 8, 2, 2), np.float32)
+    declined = [
+        norm.batch_norm_forward(XP, x.astype("float64"), None, None, EPS, None),
+        norm.batch_norm_forward(XP, x, np.ones(8), np.ones(8), EPS, None),
+        norm.batch_norm_forward(XP, x[:0], None, None, EPS, None),
+        norm.batch_norm_add_relu_forward(XP, x, x[:1], None, None, EPS, None),
+    ]
+    assert [a.reason for a in declined] == [
+        "float64 arrays",
+        "float64 arrays",
+        "arrays of shape (0, 8, 2, 2)",
+        "adding shape (1, 8, 2, 2) to (2, 8, 2, 2)",
+    ]
+
+
+def test_same_bits_for_any_number_of_threads():
+    rng = np.random.default_rng(0)
+    x, other, dy = (lay(a, 1) for a in rng.standard_normal((3, 40, 20, 40, 40)).astype("float32"))
+    before, digests = numba.get_num_threads(), set()
+    try:
+        for threads in (1, before, before):
+            numba.set_num_threads(threads)
+            out, saved = norm.batch_norm_add_relu_forward(XP, x, other, None, None, EPS, None)
+            gradients = norm.batch_norm_add_relu_backward(XP, dy, saved, True)
+            digest = hashlib.sha256()
+            for a in (*out, *gradients):
+                digest.update(np.ascontiguousarray(a).tobytes())
+            digests.add(digest.hexdigest())
+    finally:
+        numba.set_num_threads(before)
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize("channels", [1, 3, 8, 30, 33])
+def test_nothing_is_written_outside(channels, monkeypatch):
+    guards = []
+    room = 64
+
+    def guarded(shape, dtype=np.float32):
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        memory = np.full(size + 2 * room, 0xA5, np.uint8)
+        guards.append(memory)
+        return memory[room : room + size].view(dtype).reshape(shape)
+
+    monkeypatch.setattr(buffers, "empty", guarded)
+    x = np.random.default_rng(0).standard_normal((5, channels, 7, 9)).astype("float32")
+    for how in range(6):
+        a = lay(x, how)
+        _, saved = norm.batch_norm_add_relu_forward(XP, a, a, None, None, EPS, None)
+        norm.batch_norm_add_relu_backward(XP, a, saved, True)
+    assert len(guards) > 10
+    for memory in guards:
+        assert (memory[:room] == 0xA5).all()
+        assert (memory[-room:] == 0xA5).all()

@@ -1,0 +1,197 @@
+"""ReLU and sums of two arrays: one pass over memory, in whatever order the memory is.
+
+Also what other kernels need that treat every position alike: an array as rows of channels.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit, prange
+from numpy.lib.stride_tricks import as_strided
+
+from xpcnn.kernels.cpu import buffers, threads
+from xpcnn.kernels.cpu.layout import flat_view, lift, padded_copy
+from xpcnn.kernels.cpu.vector import WIDTH, add, load, relu, store, where_positive, zero
+from xpcnn.kernels.trace import Declined
+
+PIECE = 4096
+"""Numbers a thread works on at a time: 16 KB, so that they stay in the first-level cache."""
+
+RELU, ADD, ADD_RELU, GATE = range(4)
+"""What to do with a and b: max(a, 0), a + b, max(a + b, 0), or a where b is positive."""
+
+
+class Rows(NamedTuple):
+    """An array (N, C, ...) as one row of channels for each position.
+
+    Attributes
+    ----------
+    flat : float32 array of one dimension
+    pitch : int
+        Distance from one row to the next, in numbers.
+    lanes : int
+        Numbers in a row: the channels, but at least one vector.
+    """
+
+    flat: np.ndarray
+    pitch: int
+    lanes: int
+
+
+def as_rows(x: np.ndarray) -> Rows:
+    """Return x (N, C, ...) as rows, in place if it is channels-last, else copied."""
+    channels = x.shape[1]
+    last = x.transpose(0, *range(2, x.ndim), 1)
+    if channels < WIDTH:
+        # Rows filled up with zeros, so that a vector never reaches past the last one.
+        wide = buffers.zeros((*last.shape[:-1], WIDTH))
+        wide[..., :channels] = last
+        return Rows(wide.reshape(-1), WIDTH, WIDTH)
+    if x.flags.writeable and x.flags.aligned:
+        if last.flags.c_contiguous:
+            return Rows(last.reshape(-1), channels, channels)
+        pitch = _pitch(last)
+        if pitch:
+            extent = (prod(last.shape[:-1]) - 1) * pitch + channels
+            return Rows(as_strided(x, (extent,), (4,)), pitch, channels)
+    if x.ndim in (3, 4):
+        image = lift(x)
+        flat, strides = flat_view(image)
+        copy = padded_copy(flat, strides, image.shape, ((0, 0), (0, 0)), None)
+        return Rows(copy.flat, copy.pixel, channels)
+    dense = buffers.empty(last.shape)
+    dense[...] = last
+    return Rows(dense.reshape(-1), channels, channels)
+
+
+def _pitch(last: np.ndarray) -> int:
+    """Distance between the rows along the last axis, or 0 if it is not the same everywhere."""
+    if last.strides[-1] != 4:
+        return 0
+    step = 0
+    for size, stride in zip(last.shape[-2::-1], last.strides[-2::-1], strict=True):
+        if size == 1:
+            continue
+        if step == 0:
+            pitch = step = stride
+        if stride != step:
+            return 0
+        step *= size
+    if step == 0:
+        return last.shape[-1]
+    return pitch // 4 if pitch % 4 == 0 and pitch >= 4 * last.shape[-1] else 0
+
+
+def new_rows(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the flat memory of a channels-last array, dense from 8 channels on, and its view."""
+    lanes = max(shape[1], WIDTH)
+    out = buffers.empty((shape[0], *shape[2:], lanes))
+    last = len(shape) - 1
+    return out.reshape(-1), out[..., : shape[1]].transpose(0, last, *range(1, last))
+
+
+def takes(*arrays: Any) -> bool:
+    """Whether these kernels take such arrays: float32, of one shape, at least a vector each."""
+    first = arrays[0]
+    return first.ndim > 1 and all(
+        a.dtype == np.float32 and a.size >= WIDTH and a.shape == first.shape for a in arrays
+    )
+
+
+def declined(*arrays: Any) -> Declined:
+    """Say what came instead of float32 arrays of some size."""
+    other = next((a.dtype for a in arrays if a.dtype != np.float32), None)
+    if other is not None:
+        return Declined(f"{other} arrays")
+    return Declined("arrays of shape " + " and ".join(str(a.shape) for a in arrays))
+
+
+def apply(what: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return what :data:`RELU` and its neighbours say, in the memory order of a if possible."""
+    axes = sorted(range(a.ndim), key=lambda axis: -a.strides[axis])
+    dense_a, dense_b = a.transpose(axes), b.transpose(axes)
+    if _usable(dense_a) and _usable(dense_b):
+        out = buffers.empty(dense_a.shape)
+        y = out.transpose(np.argsort(axes))
+        arguments = (dense_a.reshape(-1), a.size, dense_b.reshape(-1), a.size, 1, a.size)
+        threads.launch(a.size, _apply, *arguments, what, out.reshape(-1), a.size)
+        return y
+    rows_a = as_rows(a)
+    rows_b = rows_a if b is a else as_rows(b)
+    flat, y = new_rows(a.shape)
+    threads.launch(
+        a.size, _apply, rows_a.flat, rows_a.pitch, rows_b.flat, rows_b.pitch,
+        a.size // a.shape[1], rows_a.lanes, what, flat, rows_a.lanes,
+    )  # fmt: skip
+    return y
+
+
+def _usable(dense: np.ndarray) -> bool:
+    return dense.flags.c_contiguous and dense.flags.writeable and dense.flags.aligned
+
+
+@njit(nogil=True, parallel=True, cache=True)
+def _apply(
+    a: Any, a_pitch: int, b: Any, b_pitch: int, rows: int, width: int, what: int, y: Any, pitch: int
+) -> None:
+    """Work on rows of `width` numbers, at least 8; the end of a row is done twice if need be."""
+    columns = (width + PIECE - 1) // PIECE
+    per_job = max(1, PIECE // width)
+    jobs = (rows + per_job - 1) // per_job
+    for job in prange(jobs * columns):
+        first = (job // columns) * per_job
+        left = job % columns * PIECE
+        right = min(width, left + PIECE)
+        for r in range(first, min(rows, first + per_job)):
+            for k in range(left, right, WIDTH):
+                c = min(k, right - WIDTH)
+                value = load(a, r * a_pitch + c)
+                if what == GATE:
+                    value = where_positive(load(b, r * b_pitch + c), value, zero())
+                elif what != RELU:
+                    value = add(value, load(b, r * b_pitch + c))
+                if what in (RELU, ADD_RELU):
+                    value = relu(value)
+                store(y, r * pitch + c, value)
+
+
+def relu_forward(xp: Any, x: Any) -> Any:
+    """Return max(x, 0), NaN going through; x of any memory order."""
+    if not takes(x):
+        return declined(x)
+    y = apply(RELU, x, x)
+    return y, y
+
+
+def relu_backward(xp: Any, dy: Any, y: Any) -> np.ndarray:
+    """Return the gradient where the output was positive."""
+    return apply(GATE, dy, y)
+
+
+def add_forward(xp: Any, a: Any, b: Any) -> Any:
+    """Return a + b, two arrays of one shape."""
+    if not takes(a, b):
+        return declined(a, b)
+    return apply(ADD, a, b), None
+
+
+def add_backward(xp: Any, dy: Any, saved: None) -> tuple[Any, Any]:
+    """Return the gradients of both: dy itself."""
+    return dy, dy
+
+
+def add_relu_forward(xp: Any, a: Any, b: Any) -> Any:
+    """Return max(a + b, 0), two arrays of one shape."""
+    if not takes(a, b):
+        return declined(a, b)
+    y = apply(ADD_RELU, a, b)
+    return y, y
+
+
+def add_relu_backward(xp: Any, dy: Any, y: Any) -> tuple[Any, Any]:
+    """Return the gradients of both, which are one array."""
+    dx = apply(GATE, dy, y)
+    return dx, dx

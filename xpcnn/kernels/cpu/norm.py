@@ -1,0 +1,318 @@
+"""Batch normalisation, alone or with what follows it: adding a shortcut, and ReLU.
+
+An array is treated as rows of channels, cut into pieces that stay in the first-level cache. The
+statistics take one pass over memory: each piece is summed, and summed again around its own mean;
+the pieces are then combined in float64. No normalised copy of x is kept: backward works it out.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit, prange
+
+from xpcnn.kernels.cpu import buffers, threads
+from xpcnn.kernels.cpu.elementwise import PIECE, Rows, as_rows, declined, new_rows
+from xpcnn.kernels.cpu.vector import (
+    WIDTH,
+    add,
+    fma,
+    load,
+    multiply,
+    relu,
+    splat,
+    store,
+    where_positive,
+    zero,
+)
+from xpcnn.kernels.trace import Declined
+
+OPEN, RECOMPUTED, FROM_OUTPUT = range(3)
+"""Which gradients pass: all; those of positive outputs, worked out anew; or read from y."""
+
+
+class State(NamedTuple):
+    """What backward needs.
+
+    Attributes
+    ----------
+    x : Rows
+    center, inv_std, scale, shift : float32 arrays with one number per lane
+        ``y = (x + center) * scale + shift``: the center is the negated mean.
+    y : array or None
+        The output, where a shortcut was added and ReLU gates the gradient.
+    gate : int
+        One of :data:`OPEN` and its neighbours.
+    own_statistics : bool
+        Whether mean and variance were those of x.
+    """
+
+    x: Rows
+    center: np.ndarray
+    inv_std: np.ndarray
+    scale: np.ndarray
+    shift: np.ndarray
+    y: np.ndarray | None
+    gate: int
+    own_statistics: bool
+
+
+def batch_norm_forward(xp: Any, x: Any, gamma: Any, beta: Any, eps: float, statistics: Any) -> Any:
+    """Normalise the channels of x (N, C, ...); see the generic kernel."""
+    return _forward(x, None, gamma, beta, eps, statistics, False)
+
+
+def batch_norm_relu_forward(
+    xp: Any, x: Any, gamma: Any, beta: Any, eps: float, statistics: Any
+) -> Any:
+    """Normalise, then ReLU."""
+    return _forward(x, None, gamma, beta, eps, statistics, True)
+
+
+def batch_norm_add_relu_forward(
+    xp: Any, x: Any, other: Any, gamma: Any, beta: Any, eps: float, statistics: Any
+) -> Any:
+    """Normalise x, add `other` (of its shape), then ReLU."""
+    if other.shape != x.shape:
+        return Declined(f"adding shape {other.shape} to {x.shape}")
+    return _forward(x, other, gamma, beta, eps, statistics, True)
+
+
+def batch_norm_backward(xp: Any, dy: Any, saved: State, need_dx: bool) -> tuple[Any, Any, Any]:
+    """Return (dx, dgamma, dbeta), after :func:`batch_norm_forward` or the one with ReLU."""
+    return _backward(dy, saved, need_dx)[:3]
+
+
+def batch_norm_add_relu_backward(
+    xp: Any, dy: Any, saved: State, need_dx: bool
+) -> tuple[Any, Any, Any, Any]:
+    """Return (dx, dgamma, dbeta, dother)."""
+    return _backward(dy, saved, need_dx)
+
+
+def _forward(
+    x: Any, other: Any, gamma: Any, beta: Any, eps: float, statistics: Any, closes: bool
+) -> Any:
+    values = [a for a in (x, other, gamma, beta, *(statistics or ())) if a is not None]
+    if x.size == 0 or any(a.dtype != np.float32 for a in values):
+        return declined(*values)
+    channels, positions = x.shape[1], x.size // x.shape[1]
+    rows = as_rows(x)
+    if statistics is None:
+        mean, variance = _statistics(rows, positions)
+    else:
+        mean, variance = (_lanes(a, rows.lanes, 0.0) for a in statistics)
+    inv_std = (1.0 / np.sqrt(variance + np.float32(eps))).astype(np.float32)
+    scale = inv_std if gamma is None else inv_std * _lanes(gamma, rows.lanes, 0.0)
+    shift = _lanes(beta, rows.lanes, 0.0)
+    flat, y = new_rows(x.shape)
+    added = rows if other is None else as_rows(other)
+    threads.launch(
+        2 * x.size, _normalise, rows.flat, rows.pitch, added.flat, added.pitch, -mean, scale, shift,
+        rows.lanes, positions, per_piece(rows.lanes), int(other is not None), int(closes), flat,
+    )  # fmt: skip
+    gate = OPEN if not closes else RECOMPUTED if other is None else FROM_OUTPUT
+    kept = y if gate == FROM_OUTPUT else None
+    state = State(rows, -mean, inv_std, scale, shift, kept, gate, statistics is None)
+    return (y, mean[:channels], variance[:channels]), state
+
+
+def _lanes(values: Any, lanes: int, filler: float) -> np.ndarray:
+    """Return values per channel as a contiguous array of their own, filled up to the lanes."""
+    out = np.full(lanes, filler, np.float32)
+    if values is not None:
+        out[: values.shape[0]] = values
+    return out
+
+
+def per_piece(lanes: int) -> int:
+    """Return the number of rows in a piece."""
+    return max(8, PIECE // lanes)
+
+
+def _statistics(rows: Rows, positions: int) -> tuple[np.ndarray, np.ndarray]:
+    lanes, per = rows.lanes, per_piece(rows.lanes)
+    pieces = -(-positions // per)
+    partial = buffers.empty((pieces, 2, lanes))
+    threads.launch(
+        4 * positions * lanes, _moments, rows.flat, rows.pitch, lanes, positions, per,
+        partial.reshape(-1),
+    )  # fmt: skip
+    mean, variance = np.empty(lanes, np.float32), np.empty(lanes, np.float32)
+    total, squares = np.zeros(lanes), np.zeros(lanes)
+    _combine_moments(partial.reshape(-1), lanes, positions, per, total, squares, mean, variance)
+    return mean, variance
+
+
+def _backward(dy: Any, saved: State, need_dx: bool) -> tuple[Any, Any, Any, Any]:
+    x, d = saved.x, as_rows(dy)
+    lanes, channels, positions = x.lanes, dy.shape[1], dy.size // dy.shape[1]
+    per = per_piece(lanes)
+    pieces = -(-positions // per)
+    gate, gated, dother = d, d.flat, None
+    if saved.gate == FROM_OUTPUT:
+        gate = as_rows(saved.y)  # type: ignore[arg-type]
+        gated, dother = new_rows(dy.shape)
+    partial = buffers.empty((pieces, 2, lanes))
+    threads.launch(
+        4 * dy.size, _sums, x.flat, x.pitch, d.flat, d.pitch, gate.flat, gate.pitch,
+        saved.center, saved.scale, saved.shift, lanes, positions, per, saved.gate, gated,
+        partial.reshape(-1),
+    )  # fmt: skip
+    total = partial.sum(axis=0, dtype=np.float64)
+    dbeta, dgamma = total[0], total[1] * saved.inv_std
+    dx = None
+    if need_dx:
+        # dx = scale * (dy - mean(dy) - x_hat * mean(dy * x_hat)), multiplied out.
+        count = positions if saved.own_statistics else np.inf
+        constant = (-saved.scale * (dbeta / count)).astype(np.float32)
+        slope = (-saved.scale * saved.inv_std * (dgamma / count)).astype(np.float32)
+        if saved.gate == FROM_OUTPUT:
+            d = Rows(gated, lanes, lanes)
+        flat, dx = new_rows(dy.shape)
+        threads.launch(
+            4 * dy.size, _input_gradient, x.flat, x.pitch, d.flat, d.pitch, saved.center,
+            saved.scale, saved.shift, constant, slope, lanes, positions, per,
+            int(saved.gate == RECOMPUTED), int(saved.own_statistics), flat,
+        )  # fmt: skip
+    gradients = (dgamma[:channels].astype(np.float32), dbeta[:channels].astype(np.float32))
+    return dx, *gradients, dother
+
+
+@njit(nogil=True, parallel=True, cache=True)
+def _moments(x: Any, pitch: int, lanes: int, positions: int, per: int, partial: Any) -> None:
+    """Write for every piece the sum, and the sum of squared distances from the piece's mean."""
+    for job in prange((positions + per - 1) // per):
+        first = job * per
+        count = min(per, positions - first)
+        share = splat(np.float32(-1.0 / count))
+        for k in range(0, lanes, 4 * WIDTH):
+            c0, c1 = min(k, lanes - WIDTH), min(k + WIDTH, lanes - WIDTH)
+            c2, c3 = min(k + 2 * WIDTH, lanes - WIDTH), min(k + 3 * WIDTH, lanes - WIDTH)
+            s0, s1, s2, s3 = zero(), zero(), zero(), zero()
+            for p in range(first, first + count):
+                s0, s1 = add(s0, load(x, p * pitch + c0)), add(s1, load(x, p * pitch + c1))
+                s2, s3 = add(s2, load(x, p * pitch + c2)), add(s3, load(x, p * pitch + c3))
+            to = 2 * job * lanes
+            store(partial, to + c0, s0)
+            store(partial, to + c1, s1)
+            store(partial, to + c2, s2)
+            store(partial, to + c3, s3)
+            # The negated means, so that adding them centers.
+            s0, s1, s2, s3 = (
+                multiply(s0, share), multiply(s1, share), multiply(s2, share), multiply(s3, share),
+            )  # fmt: skip
+            q0, q1, q2, q3 = zero(), zero(), zero(), zero()
+            for p in range(first, first + count):
+                v0, v1 = add(load(x, p * pitch + c0), s0), add(load(x, p * pitch + c1), s1)
+                v2, v3 = add(load(x, p * pitch + c2), s2), add(load(x, p * pitch + c3), s3)
+                q0, q1, q2, q3 = fma(v0, v0, q0), fma(v1, v1, q1), fma(v2, v2, q2), fma(v3, v3, q3)
+            to += lanes
+            store(partial, to + c0, q0)
+            store(partial, to + c1, q1)
+            store(partial, to + c2, q2)
+            store(partial, to + c3, q3)
+
+
+@njit(nogil=True, cache=True)
+def _combine_moments(
+    partial: Any, lanes: int, positions: int, per: int, total: Any, squares: Any, mean: Any,
+    variance: Any,
+) -> None:  # fmt: skip
+    """Combine the pieces: squares around their own means, and those of the means.
+
+    `total` and `squares` are float64 zeros to work in.
+    """
+    pieces = (positions + per - 1) // per
+    for piece in range(pieces):
+        for c in range(lanes):
+            total[c] += partial[2 * piece * lanes + c]
+    for c in range(lanes):
+        total[c] /= positions
+    for piece in range(pieces):
+        count = min(per, positions - piece * per)
+        for c in range(lanes):
+            # The mean as the piece had it, rounded: its squares were taken around that.
+            away = np.float64(partial[2 * piece * lanes + c] * np.float32(1.0 / count)) - total[c]
+            squares[c] += partial[(2 * piece + 1) * lanes + c] + count * (away * away)
+    for c in range(lanes):
+        mean[c] = total[c]
+        variance[c] = squares[c] / positions
+
+
+@njit(nogil=True, parallel=True, cache=True)
+def _normalise(
+    x: Any, pitch: int, other: Any, other_pitch: int, center: Any, scale: Any,
+    shift: Any,
+    lanes: int, positions: int, per: int, adds: int, closes: int, y: Any,
+) -> None:  # fmt: skip
+    for job in prange((positions + per - 1) // per):
+        for p in range(job * per, min(positions, (job + 1) * per)):
+            for k in range(0, lanes, WIDTH):
+                c = min(k, lanes - WIDTH)
+                value = add(load(x, p * pitch + c), load(center, c))
+                value = fma(value, load(scale, c), load(shift, c))
+                if adds == 1:
+                    value = add(value, load(other, p * other_pitch + c))
+                if closes == 1:
+                    value = relu(value)
+                store(y, p * lanes + c, value)
+
+
+@njit(nogil=True, parallel=True, cache=True)
+def _sums(
+    x: Any, pitch: int, dy: Any, dy_pitch: int, y: Any, y_pitch: int, center: Any, scale: Any,
+    shift: Any, lanes: int, positions: int, per: int, gate: int, gated: Any, partial: Any,
+) -> None:  # fmt: skip
+    """Write for every piece the sums of dy and of dy * (x + center), dy being gated by ReLU."""
+    for job in prange((positions + per - 1) // per):
+        last = min(positions, (job + 1) * per)
+        for k in range(0, lanes, 2 * WIDTH):
+            c0, c1 = min(k, lanes - WIDTH), min(k + WIDTH, lanes - WIDTH)
+            m0, m1 = load(center, c0), load(center, c1)
+            a0, a1, b0, b1 = zero(), zero(), zero(), zero()
+            for p in range(job * per, last):
+                d0, d1 = load(dy, p * dy_pitch + c0), load(dy, p * dy_pitch + c1)
+                v0 = add(load(x, p * pitch + c0), m0)
+                v1 = add(load(x, p * pitch + c1), m1)
+                if gate == RECOMPUTED:
+                    y0 = fma(v0, load(scale, c0), load(shift, c0))
+                    y1 = fma(v1, load(scale, c1), load(shift, c1))
+                    d0, d1 = where_positive(y0, d0, zero()), where_positive(y1, d1, zero())
+                elif gate == FROM_OUTPUT:
+                    d0 = where_positive(load(y, p * y_pitch + c0), d0, zero())
+                    d1 = where_positive(load(y, p * y_pitch + c1), d1, zero())
+                    store(gated, p * lanes + c0, d0)
+                    store(gated, p * lanes + c1, d1)
+                a0, a1 = add(a0, d0), add(a1, d1)
+                b0, b1 = fma(d0, v0, b0), fma(d1, v1, b1)
+            to = 2 * job * lanes
+            store(partial, to + c0, a0)
+            store(partial, to + c1, a1)
+            store(partial, to + lanes + c0, b0)
+            store(partial, to + lanes + c1, b1)
+
+
+@njit(nogil=True, parallel=True, cache=True)
+def _input_gradient(
+    x: Any, pitch: int, dy: Any, dy_pitch: int, center: Any, scale: Any, shift: Any,
+    constant: Any, slope: Any, lanes: int, positions: int, per: int, gate: int, own: int, dx: Any,
+) -> None:  # fmt: skip
+    """Compute ``scale * dy``, with own statistics plus ``constant + slope * (x + center)``."""
+    for job in prange((positions + per - 1) // per):
+        for p in range(job * per, min(positions, (job + 1) * per)):
+            for k in range(0, lanes, WIDTH):
+                c = min(k, lanes - WIDTH)
+                d = load(dy, p * dy_pitch + c)
+                if gate == 1 or own == 1:
+                    value = add(load(x, p * pitch + c), load(center, c))
+                    if gate == 1:
+                        d = where_positive(fma(value, load(scale, c), load(shift, c)), d, zero())
+                    if own == 1:
+                        rest = fma(value, load(slope, c), load(constant, c))
+                        store(dx, p * lanes + c, fma(d, load(scale, c), rest))
+                    else:
+                        store(dx, p * lanes + c, multiply(d, load(scale, c)))
+                else:
+                    store(dx, p * lanes + c, multiply(d, load(scale, c)))
