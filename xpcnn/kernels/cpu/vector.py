@@ -296,3 +296,13 @@ def store_half(typing: Any, array: Any, index: Any, value: Any, floor: Any) -> t
         return context.get_dummy_value()
 
     return types.void(array, types.intp, vec4, types.float32), generate
+
+
+@intrinsic
+def where_greater(typing: Any, a: Any, b: Any, yes: Any, no: Any) -> tuple[Any, Generate]:
+    """Return `yes` where a > b, and `no` elsewhere, also where one of them is NaN."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.select(builder.fcmp_ordered(">", args[0], args[1]), args[2], args[3])
+
+    return vec8(vec8, vec8, vec8, vec8), generate
