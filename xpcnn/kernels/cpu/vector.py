@@ -306,3 +306,24 @@ def where_greater(typing: Any, a: Any, b: Any, yes: Any, no: Any) -> tuple[Any, 
         return builder.select(builder.fcmp_ordered(">", args[0], args[1]), args[2], args[3])
 
     return vec8(vec8, vec8, vec8, vec8), generate
+
+
+@intrinsic
+def store_first(typing: Any, array: Any, index: Any, value: Any, count: Any) -> tuple[Any, Generate]:
+    """Write the first `count` of eight numbers (all, if it is more); slower than :func:`store`."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = _pointer(context, builder, signature, args, _VECTOR)
+        undefined = ir.Constant(_LANES, ir.Undefined)
+        count = builder.trunc(args[3], ir.IntType(32))
+        first = builder.insert_element(undefined, count, ir.Constant(ir.IntType(32), 0))
+        counts = builder.shuffle_vector(first, undefined, ir.Constant(_LANES, [0] * WIDTH))
+        mask = builder.icmp_signed("<", ir.Constant(_LANES, list(range(WIDTH))), counts)
+        kinds = [_VECTOR, pointer.type, ir.IntType(32), mask.type]
+        name = f"llvm.masked.store.v{WIDTH}f32.p0"
+        kind = ir.FunctionType(ir.VoidType(), kinds)
+        store = cgutils.get_or_insert_function(builder.module, kind, name)
+        builder.call(store, [args[2], pointer, ir.Constant(ir.IntType(32), 4), mask])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vec8, types.intp), generate
