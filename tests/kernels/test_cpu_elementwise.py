@@ -1,0 +1,138 @@
+"""The compiled ReLU and sums, against NumPy: they must agree to the last bit."""
+
+import numpy as np
+import pytest
+
+from xpcnn._xp import numpy_namespace
+
+pytest.importorskip("numba")
+
+import numba
+
+from xpcnn.kernels.cpu import buffers, elementwise
+
+XP = numpy_namespace()
+
+
+def channels_last(x):
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+
+
+def with_gaps(x):
+    """Channels-last with room between the pixels."""
+    wide = np.full((x.shape[0], *x.shape[2:], x.shape[1] + 3), np.nan, np.float32)
+    wide[..., : x.shape[1]] = np.moveaxis(x, 1, -1)
+    return np.moveaxis(wide[..., : x.shape[1]], -1, 1)
+
+
+def read_only(x):
+    x = x.copy()
+    x.flags.writeable = False
+    return x
+
+
+def reverse(x):
+    return np.ascontiguousarray(x[..., ::-1])[..., ::-1]
+
+
+LAYOUTS = [np.ascontiguousarray, channels_last, with_gaps, read_only, reverse]
+SHAPES = [(5, 9), (3, 1, 7), (2, 3, 5, 4), (2, 30, 6, 7), (3, 64, 5, 5), (1, 8, 2, 3, 4), (1, 9000)]
+
+
+def draw(shape, seed=0):
+    x = np.random.default_rng(seed).standard_normal(shape).astype("float32")
+    x.reshape(-1)[[0, 3, -1]] = np.nan, np.inf, -np.inf
+    x.reshape(-1)[[1, -2]] = 0.0, -0.0
+    return x
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("first", LAYOUTS)
+@pytest.mark.parametrize("second", LAYOUTS)
+def test_agrees_with_numpy(shape, first, second):
+    x, other, dy = draw(shape), draw(shape, 1), draw(shape, 2)
+    a, b, d = first(x), second(other), second(dy)
+    y, saved = elementwise.relu_forward(XP, a)
+    np.testing.assert_array_equal(y, np.maximum(x, 0))
+    np.testing.assert_array_equal(
+        elementwise.relu_backward(XP, d, saved), np.where(x > 0, dy, np.float32(0))
+    )
+    with np.errstate(invalid="ignore"):
+        total = x + other
+    y, saved = elementwise.add_forward(XP, a, b)
+    np.testing.assert_array_equal(y, total)
+    assert all(g is d for g in elementwise.add_backward(XP, d, saved))
+    y, saved = elementwise.add_relu_forward(XP, a, b)
+    np.testing.assert_array_equal(y, np.maximum(total, 0))
+    for g in elementwise.add_relu_backward(XP, d, saved):
+        np.testing.assert_array_equal(g, np.where(total > 0, dy, np.float32(0)))
+    assert y.dtype == g.dtype == np.float32
+
+
+@pytest.mark.parametrize("lay", [np.ascontiguousarray, channels_last])
+def test_memory_order_stays(lay):
+    x = lay(draw((2, 30, 6, 7)))
+    y, saved = elementwise.relu_forward(XP, x)
+    assert y.strides == x.strides
+    assert elementwise.relu_backward(XP, x, saved).strides == x.strides
+
+
+def test_inputs_are_left_alone():
+    x = draw((4, 9))
+    before = x.copy()
+    y, _ = elementwise.relu_forward(XP, x)
+    np.testing.assert_array_equal(x, before)
+    assert not np.shares_memory(x, y)
+
+
+def test_what_is_declined():
+    x = np.ones((2, 8, 2), np.float32)
+    declined = [
+        elementwise.relu_forward(XP, x.astype("float64")),
+        elementwise.relu_forward(XP, x[:0]),
+        elementwise.relu_forward(XP, x[0, 0]),
+        elementwise.add_forward(XP, x, x[:1]),
+        elementwise.add_relu_forward(XP, x, x.astype("float64")),
+    ]
+    assert [a.reason for a in declined] == [
+        "float64 arrays",
+        "arrays of shape (0, 8, 2)",
+        "arrays of shape (2,)",
+        "arrays of shape (2, 8, 2) and (1, 8, 2)",
+        "float64 arrays",
+    ]
+
+
+def test_same_bits_for_any_number_of_threads():
+    x, other = (channels_last(draw((40, 30, 40, 40), seed)) for seed in (0, 1))
+    before, seen = numba.get_num_threads(), set()
+    try:
+        for threads in (1, before, before):
+            numba.set_num_threads(threads)
+            y, _ = elementwise.add_relu_forward(XP, x, other)
+            seen.add(np.ascontiguousarray(y).tobytes())
+    finally:
+        numba.set_num_threads(before)
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_nothing_is_written_outside(shape, monkeypatch):
+    guards = []
+    room = 64
+
+    def guarded(shape, dtype=np.float32):
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        memory = np.full(size + 2 * room, 0xA5, np.uint8)
+        guards.append(memory)
+        return memory[room : room + size].view(dtype).reshape(shape)
+
+    monkeypatch.setattr(buffers, "empty", guarded)
+    for lay in LAYOUTS:
+        x = lay(draw(shape))
+        y, _ = elementwise.relu_forward(XP, x)
+        np.testing.assert_array_equal(y, np.maximum(x, 0))
+    assert len(guards) >= len(LAYOUTS)
+    for memory in guards:
+        assert (memory[:room] == 0xA5).all()
+        assert (memory[-room:] == 0xA5).all()

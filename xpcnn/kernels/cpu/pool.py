@@ -1,0 +1,380 @@
+"""Max and average pooling of channels-last images, eight channels at a time.
+
+Padding is never made: a window is cut to what lies in the image. Backward gathers: each number of
+dx collects from the windows that saw it, so that it is written once and needs no zeros before.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit, prange
+
+from xpcnn.kernels.cpu import buffers, threads
+from xpcnn.kernels.cpu.elementwise import PIECE, as_rows, declined, new_rows
+from xpcnn.kernels.cpu.layout import as_image, lift, lift_pair
+from xpcnn.kernels.cpu.vector import (
+    WIDTH,
+    add,
+    beats,
+    fma,
+    load,
+    load_bytes,
+    load_index,
+    load_splat,
+    multiply,
+    splat,
+    store,
+    store_bytes,
+    where_equal,
+    where_greater,
+    zero,
+)
+from xpcnn.kernels.trace import Declined
+from xpcnn.window import Ints, Window
+
+MOST_TAPS = 256
+"""Taps that fit into the byte in which the winner is kept."""
+
+EXACT = 1 << 24
+"""Up to here every whole number is a float32."""
+
+
+class Images(NamedTuple):
+    """Channels-last images of at least one vector per pixel.
+
+    Attributes
+    ----------
+    flat : float32 array of one dimension
+    image, line, pixel : int
+        Distance from one to the next, in numbers.
+    lanes : int
+        Numbers in a pixel: the channels, but at least one vector.
+    """
+
+    flat: np.ndarray
+    image: int
+    line: int
+    pixel: int
+    lanes: int
+
+
+def as_images(x: np.ndarray) -> Images:
+    """Return x (N, C, H, W) or (N, C, L) channels-last, in place if it is that already."""
+    channels, h, w = lift(x).shape[1:]
+    if channels < WIDTH:
+        rows = as_rows(x)
+        return Images(rows.flat, h * w * rows.pitch, w * rows.pitch, rows.pitch, rows.lanes)
+    image = as_image(lift(x), ((0, 0), (0, 0)))
+    return Images(*image, channels)
+
+
+@lru_cache(maxsize=512)
+def _reach(window: Window, spatial: Ints) -> np.ndarray:
+    """For both axes and every window: its start, and the taps (from, to) inside the image.
+
+    As one array: three numbers per line of the output, then three per column.
+    """
+    parts = []
+    for axis, m in enumerate(lift_pair(window.output_shape(spatial), 1)):
+        kernel, stride, dilation = _axis(window, axis)
+        start = stride * np.arange(m, dtype=np.int64) - _before(window, axis)
+        size = lift_pair(spatial, 1)[axis]
+        low = np.clip(-(start // dilation), 0, kernel)
+        high = np.clip(-((start - size) // dilation), low, kernel)
+        parts.append(np.stack([start, low, high], axis=1).reshape(-1))
+    return np.concatenate(parts)
+
+
+@lru_cache(maxsize=512)
+def _seen_by(window: Window, spatial: Ints) -> tuple[np.ndarray, np.ndarray]:
+    """For both axes and every position of the input: the windows that see it, and by which tap.
+
+    Returns
+    -------
+    bounds : int64 array
+        Entries ``bounds[i]`` to ``bounds[i + 1]`` of `pairs` belong to line i; those of column j
+        start at ``bounds[lines + 1 + j]``.
+    pairs : int64 array
+        Window and tap, alternating.
+    """
+    bounds, pairs, total = [], [], 0
+    for axis, m in enumerate(lift_pair(window.output_shape(spatial), 1)):
+        kernel, stride, dilation = _axis(window, axis)
+        for i in range(lift_pair(spatial, 1)[axis]):
+            bounds.append(total)
+            for tap in range(kernel):
+                q, rest = divmod(i + _before(window, axis) - dilation * tap, stride)
+                if rest == 0 and 0 <= q < m:
+                    pairs += [q, tap]
+                    total += 1
+        bounds.append(total)
+    return np.array(bounds, np.int64), np.array(pairs + [0, 0], np.int64)
+
+
+def _axis(window: Window, axis: int) -> tuple[int, int, int]:
+    pairs = (window.kernel, window.stride, window.dilation)
+    kernel, stride, dilation = (lift_pair(values, 1)[axis] for values in pairs)
+    return kernel, stride, dilation
+
+
+def _before(window: Window, axis: int) -> int:
+    return lift_pair(window.padding, (0, 0))[axis][0]
+
+
+def _declines(x: Any) -> Declined | None:
+    if x.dtype != np.float32 or x.size == 0:
+        return declined(x)
+    return None if x.ndim in (3, 4) else Declined(f"{x.ndim - 2} spatial dimensions")
+
+
+def max_pool_forward(xp: Any, x: Any, window: Window) -> Any:
+    """Take the largest number under each window; the first of equals wins, NaN spreads."""
+    refusal = _declines(x)
+    if refusal is None and window.taps > MOST_TAPS:
+        refusal = Declined(f"a window of {window.taps} taps, more than {MOST_TAPS}")
+    if refusal is not None:
+        return refusal
+    spatial, out = x.shape[2:], window.output_shape(x.shape[2:])
+    images = as_images(x)
+    flat, y = new_rows((*x.shape[:2], *out))
+    winner = buffers.empty(flat.size, np.uint8)
+    threads.launch(
+        y.size * window.taps, _max_forward, images.flat, images.image, images.line, images.pixel,
+        images.lanes, x.shape[0], *lift_pair(out, 1), _reach(window, spatial),
+        lift_pair(window.kernel, 1)[1], *lift_pair(window.dilation, 1), flat, winner,
+    )  # fmt: skip
+    return y, (winner, tuple(x.shape))
+
+
+def max_pool_backward(xp: Any, dy: Any, saved: Any, window: Window) -> np.ndarray:
+    """Send each gradient to the number that won."""
+    winner, shape = saved
+    return _backward(dy, shape, window, winner, np.ones(1, np.float32), 0)
+
+
+def avg_pool_forward(xp: Any, x: Any, window: Window, divisor: Any) -> Any:
+    """Add what lies under each window and divide by `divisor`, one for all or one per position."""
+    refusal = _declines(x)
+    if refusal is not None:
+        return refusal
+    spatial, out = x.shape[2:], window.output_shape(x.shape[2:])
+    share = (1.0 / np.broadcast_to(np.asarray(divisor), out)).astype(np.float32).reshape(-1)
+    images = as_images(x)
+    flat, y = new_rows((*x.shape[:2], *out))
+    threads.launch(
+        y.size * window.taps, _avg_forward, images.flat, images.image, images.line, images.pixel,
+        images.lanes, x.shape[0], *lift_pair(out, 1), _reach(window, spatial),
+        *lift_pair(window.dilation, 1), share, flat,
+    )  # fmt: skip
+    return y, (share, tuple(x.shape))
+
+
+def avg_pool_backward(xp: Any, dy: Any, saved: Any, window: Window) -> np.ndarray:
+    """Give each number under a window its share of the gradient."""
+    share, shape = saved
+    return _backward(dy, shape, window, np.zeros(1, np.uint8), share, 1)
+
+
+def _backward(
+    dy: Any, shape: Ints, window: Window, winner: np.ndarray, share: np.ndarray, average: int
+) -> np.ndarray:
+    images = as_images(dy)
+    flat, dx = new_rows(shape)
+    bounds, pairs = _seen_by(window, shape[2:])
+    threads.launch(
+        dy.size * window.taps, _gather, images.flat, images.image, images.line, images.pixel,
+        images.lanes, shape[0], *lift_pair(shape[2:], 1), *lift_pair(dy.shape[2:], 1), bounds,
+        pairs, lift_pair(window.kernel, 1)[1], winner, share, average, flat,
+    )  # fmt: skip
+    return dx
+
+
+@njit(nogil=True, parallel=True, cache=True)
+def _max_forward(
+    x: Any, image: int, line: int, pixel: int, lanes: int, images: int, out_h: int, out_w: int,
+    reach: Any, kernel_w: int, dilation_h: int, dilation_w: int, y: Any, winner: Any,
+) -> None:  # fmt: skip
+    """Work on sixteen channels at a time, or on the last eight twice."""
+    for job in prange(images * out_h):
+        n = job // out_h
+        row = 3 * (job - n * out_h)
+        low_h, high_h = load_index(reach, row + 1), load_index(reach, row + 2)
+        line_start = n * image + load_index(reach, row) * line
+        for j in range(out_w):
+            column = 3 * (out_h + j)
+            low_w, high_w = load_index(reach, column + 1), load_index(reach, column + 2)
+            start = line_start + load_index(reach, column) * pixel
+            to = (job * out_w + j) * lanes
+            for k in range(0, lanes, 2 * WIDTH):
+                c0, c1 = min(k, lanes - WIDTH), min(k + WIDTH, lanes - WIDTH)
+                best0 = best1 = splat(np.float32(-np.inf))
+                # A window over nothing but padding has no tap; nobody reads its number.
+                number0 = number1 = splat(np.float32(min(low_h * kernel_w + low_w, MOST_TAPS - 1)))
+                for a in range(low_h, high_h):
+                    at = start + a * dilation_h * line
+                    for b in range(low_w, high_w):
+                        v0 = load(x, at + b * dilation_w * pixel + c0)
+                        v1 = load(x, at + b * dilation_w * pixel + c1)
+                        tap = splat(np.float32(a * kernel_w + b))
+                        # NaN becomes the result, but the gradient stays with the last number.
+                        number0 = where_greater(v0, best0, tap, number0)
+                        number1 = where_greater(v1, best1, tap, number1)
+                        best0, best1 = beats(v0, best0, v0, best0), beats(v1, best1, v1, best1)
+                store(y, to + c0, best0)
+                store(y, to + c1, best1)
+                store_bytes(winner, to + c0, number0)
+                store_bytes(winner, to + c1, number1)
+
+
+@njit(nogil=True, parallel=True, cache=True)
+def _avg_forward(
+    x: Any, image: int, line: int, pixel: int, lanes: int, images: int, out_h: int, out_w: int,
+    reach: Any, dilation_h: int, dilation_w: int, share: Any, y: Any,
+) -> None:  # fmt: skip
+    for job in prange(images * out_h):
+        n = job // out_h
+        i = job - n * out_h
+        low_h, high_h = load_index(reach, 3 * i + 1), load_index(reach, 3 * i + 2)
+        line_start = n * image + load_index(reach, 3 * i) * line
+        for j in range(out_w):
+            column = 3 * (out_h + j)
+            low_w, high_w = load_index(reach, column + 1), load_index(reach, column + 2)
+            start = line_start + load_index(reach, column) * pixel
+            to = (job * out_w + j) * lanes
+            scale = load_splat(share, i * out_w + j)
+            for k in range(0, lanes, 2 * WIDTH):
+                c0, c1 = min(k, lanes - WIDTH), min(k + WIDTH, lanes - WIDTH)
+                total0, total1 = zero(), zero()
+                for a in range(low_h, high_h):
+                    at = start + a * dilation_h * line
+                    for b in range(low_w, high_w):
+                        total0 = add(total0, load(x, at + b * dilation_w * pixel + c0))
+                        total1 = add(total1, load(x, at + b * dilation_w * pixel + c1))
+                store(y, to + c0, multiply(total0, scale))
+                store(y, to + c1, multiply(total1, scale))
+
+
+@njit(nogil=True, parallel=True, cache=True)
+def _gather(
+    dy: Any, image: int, line: int, pixel: int, lanes: int, images: int, height: int, width: int,
+    out_h: int, out_w: int, bounds: Any, pairs: Any, kernel_w: int, winner: Any, share: Any,
+    average: int, dx: Any,
+) -> None:  # fmt: skip
+    """Collect the gradients of the windows that see each position.
+
+    For an average all of them, by their share; else those that this position has won.
+    """
+    for job in prange(images * height):
+        n = job // height
+        i = job - n * height
+        above, below = load_index(bounds, i), load_index(bounds, i + 1)
+        for j in range(width):
+            to = (job * width + j) * lanes
+            first = load_index(bounds, height + 1 + j)
+            last = load_index(bounds, height + 2 + j)
+            for k in range(0, lanes, 2 * WIDTH):
+                c0, c1 = min(k, lanes - WIDTH), min(k + WIDTH, lanes - WIDTH)
+                total0, total1 = zero(), zero()
+                for a in range(above, below):
+                    q, tap = load_index(pairs, 2 * a), load_index(pairs, 2 * a + 1) * kernel_w
+                    for b in range(first, last):
+                        p = load_index(pairs, 2 * b)
+                        at = n * image + q * line + p * pixel
+                        d0, d1 = load(dy, at + c0), load(dy, at + c1)
+                        if average == 1:
+                            part = load_splat(share, q * out_w + p)
+                            total0, total1 = fma(d0, part, total0), fma(d1, part, total1)
+                        else:
+                            mine = splat(np.float32(tap + load_index(pairs, 2 * b + 1)))
+                            won = ((n * out_h + q) * out_w + p) * lanes
+                            w0, w1 = load_bytes(winner, won + c0), load_bytes(winner, won + c1)
+                            total0 = add(total0, where_equal(w0, mine, d0, zero()))
+                            total1 = add(total1, where_equal(w1, mine, d1, zero()))
+                store(dx, to + c0, total0)
+                store(dx, to + c1, total1)
+
+
+def global_avg_pool_forward(xp: Any, x: Any) -> Any:
+    """Average over all positions: (N, C, *spatial) to (N, C)."""
+    if x.dtype != np.float32 or x.size == 0:
+        return declined(x)
+    rows = as_rows(x)
+    y = buffers.empty((x.shape[0], rows.lanes))
+    positions = x.size // (x.shape[0] * x.shape[1])
+    threads.launch(
+        x.size, _means, rows.flat, rows.pitch, rows.lanes, x.shape[0], positions, y.reshape(-1)
+    )
+    return y[:, : x.shape[1]], tuple(x.shape)
+
+
+def global_avg_pool_backward(xp: Any, dy: Any, shape: Ints) -> np.ndarray:
+    """Spread each gradient evenly over the positions."""
+    last = len(shape) - 1
+    dx = buffers.empty((shape[0], *shape[2:], shape[1]))
+    share = dy * np.float32(1.0 / np.prod(shape[2:]))
+    dx[...] = share.reshape(shape[0], *(1,) * (last - 1), shape[1])
+    return dx.transpose(0, last, *range(1, last))
+
+
+def global_max_pool_forward(xp: Any, x: Any) -> Any:
+    """Take the largest of all positions: (N, C, *spatial) to (N, C). The first of equals wins."""
+    if x.dtype != np.float32 or x.size == 0 or x.size // x.shape[0] >= EXACT:
+        return declined(x)
+    rows = as_rows(x)
+    y, winner = buffers.empty((2, x.shape[0], rows.lanes))
+    positions = x.size // (x.shape[0] * x.shape[1])
+    threads.launch(
+        x.size, _maxima, rows.flat, rows.pitch, rows.lanes, x.shape[0], positions,
+        y.reshape(-1), winner.reshape(-1),
+    )  # fmt: skip
+    return y[:, : x.shape[1]], (winner[:, : x.shape[1]].astype(np.int64), tuple(x.shape))
+
+
+def global_max_pool_backward(xp: Any, dy: Any, saved: Any) -> np.ndarray:
+    """Send each gradient to the position that won."""
+    winner, shape = saved
+    last = len(shape) - 1
+    dx = buffers.zeros((shape[0], *shape[2:], shape[1]))
+    flat = dx.reshape(shape[0], -1, shape[1])
+    np.put_along_axis(flat, winner[:, None, :], dy[:, None, :], axis=1)
+    return dx.transpose(0, last, *range(1, last))
+
+
+@njit(nogil=True, parallel=True, cache=True)
+def _means(x: Any, pitch: int, lanes: int, images: int, positions: int, y: Any) -> None:
+    """Average, adding up pieces first: long sums of float32 lose digits."""
+    share = splat(np.float32(1.0 / positions))
+    per = max(8, PIECE // lanes)
+    for n in prange(images):
+        for k in range(0, lanes, 2 * WIDTH):
+            c0, c1 = min(k, lanes - WIDTH), min(k + WIDTH, lanes - WIDTH)
+            total0, total1 = zero(), zero()
+            for first in range(0, positions, per):
+                piece0, piece1 = zero(), zero()
+                for p in range(first, min(positions, first + per)):
+                    at = (n * positions + p) * pitch
+                    piece0, piece1 = add(piece0, load(x, at + c0)), add(piece1, load(x, at + c1))
+                total0, total1 = add(total0, piece0), add(total1, piece1)
+            store(y, n * lanes + c0, multiply(total0, share))
+            store(y, n * lanes + c1, multiply(total1, share))
+
+
+@njit(nogil=True, parallel=True, cache=True)
+def _maxima(
+    x: Any, pitch: int, lanes: int, images: int, positions: int, y: Any, winner: Any
+) -> None:
+    for n in prange(images):
+        for k in range(0, lanes, WIDTH):
+            c = min(k, lanes - WIDTH)
+            best, number = load(x, n * positions * pitch + c), zero()
+            for p in range(1, positions):
+                value = load(x, (n * positions + p) * pitch + c)
+                new = beats(value, best, splat(np.float32(p)), number)
+                # The first NaN wins: nothing comes after it.
+                number = where_equal(best, best, new, number)
+                best = where_equal(best, best, beats(value, best, value, best), best)
+            store(y, n * lanes + c, best)
+            store(winner, n * lanes + c, number)
