@@ -1,4 +1,8 @@
-"""Convolution without columns: the image is read in place through tables of positions."""
+"""Convolution without columns: every image is read in strips, through tables of positions.
+
+Forward and the gradient of the input are one product. The latter runs over the gradient with the
+weights transposed; with a stride it falls into phases, each reached by some of the taps.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +10,31 @@ from functools import lru_cache
 from math import gcd
 from typing import Any, NamedTuple
 
+import numba
 import numpy as np
 
 from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.layout import (
-    Image,
-    as_image,
-    channel_sums,
+    Strides,
     flat_view,
     lift,
     lift_pair,
     new_output,
     pack_weights,
-    padded_copy,
+    spread,
+    unlift,
 )
-from xpcnn.kernels.cpu.product import COLUMNS, gather_outer, gather_times
-from xpcnn.window import Ints, Pairs, Window
+from xpcnn.kernels.cpu.product import COLUMNS
+from xpcnn.kernels.cpu.strips import COPY, GATE, Source, outer_strips, times_strips
+from xpcnn.kernels.trace import Declined
+from xpcnn.window import Pairs, Window
 
 Pair = tuple[int, int]
+
+STRIP = 48 * 1024
+"""Numbers in the scratch memory of a strip, if it is not a single line."""
+
+NO_FLOATS, NO_BYTES = np.zeros(1, np.float32), np.zeros(1, np.uint8)
 
 
 class Geometry(NamedTuple):
@@ -35,15 +46,58 @@ class Geometry(NamedTuple):
     dilation: Pair
 
 
-def takes(x: Any, w: Any, groups: int) -> bool:
-    """Whether this kernel set convolves such arrays.
+class Axis(NamedTuple):
+    """Output positions ``first, first + step, ...`` of one axis, and the taps they are made of.
+
+    Position m of the `length` takes tap ``taps[i]`` from ``advance * m + shift + i * apart`` of
+    what is read.
+    """
+
+    first: int
+    step: int
+    length: int
+    taps: range
+    shift: int
+    apart: int
+    advance: int
+
+
+class Recipe(NamedTuple):
+    """Everything about a product that follows from shapes; see :func:`strips.times_strips`.
+
+    Attributes
+    ----------
+    packs : tuple
+        For every phase: where its packed weights begin; the first tap, the taps and their
+        distances, in numbers of a filter's plane.
+    weights : int
+        Numbers in the packed weights.
+    """
+
+    strip: np.ndarray
+    phases: np.ndarray
+    rows: np.ndarray
+    runs: np.ndarray
+    cells: np.ndarray
+    packs: tuple[tuple[int, int, Pair, Pair], ...]
+    weights: int
+
+
+def takes(x: Any, w: Any, groups: int) -> Declined | None:
+    """Say why this kernel set does not convolve such arrays; ``None`` if it does.
 
     A few filters (in a group) would leave most of a vector, and of the output's memory, empty.
     """
-    narrow = w.shape[0] // groups < 8
-    return x.dtype == np.float32 and w.dtype == np.float32 and x.ndim in (3, 4) and not narrow
+    if x.dtype != np.float32 or w.dtype != np.float32:
+        return Declined("float32 only")
+    if x.ndim not in (3, 4):
+        return Declined("one or two spatial dimensions only")
+    if w.shape[0] // groups < 8:
+        return Declined("fewer than 8 filters in a group")
+    return None
 
 
+@lru_cache(maxsize=512)
 def geometry(window: Window) -> Geometry:
     """Lift a window to two dimensions."""
     return Geometry(
@@ -54,31 +108,177 @@ def geometry(window: Window) -> Geometry:
     )
 
 
+def source(
+    x: np.ndarray, kind: int = COPY, gate: np.ndarray | None = None, winner: Any = NO_BYTES,
+    size: Pair | None = None, pool: Pair = (1, 1), lanes: int = 0,
+) -> Source:  # fmt: skip
+    """Describe what strips are filled from; `x` is (N, C, H, W), `size` that of the strips."""
+    flat, strides = flat_view(x)
+    gate_flat, gate_strides = (NO_FLOATS, (0, 0, 0, 0)) if gate is None else flat_view(gate)
+    height, width = size or x.shape[2:]
+    numbers = (kind, *strides, *gate_strides, x.shape[1], height, width, *pool, *x.shape[2:], lanes)
+    return Source(flat, gate_flat, winner, np.array(numbers, np.int64))
+
+
+def forward_axes(g: Geometry, spatial: Pair) -> tuple[tuple[Axis, ...], tuple[Axis, ...]]:
+    """Describe a forward convolution of images of that size."""
+    out = Window(*g).output_shape(spatial)
+    lines, columns = (
+        (Axis(0, 1, n, range(k), -before, d, s),)
+        for n, k, (before, _), d, s in zip(
+            out, g.kernel, g.padding, g.dilation, g.stride, strict=True
+        )
+    )
+    return lines, columns
+
+
 @lru_cache(maxsize=512)
-def row_table(out: Pair, stride: Pair, line: int, pixel: int, start: int = 0) -> np.ndarray:
-    """Where the window starts for each output position, within an image."""
-    lines = np.arange(out[0], dtype=np.int64)[:, None] * (stride[0] * line)
-    return (start + lines + np.arange(out[1], dtype=np.int64) * (stride[1] * pixel)).reshape(-1)
+def gradient_axis(kernel: int, stride: int, dilation: int, before: int, n: int) -> tuple[Axis, ...]:
+    """Sort the input positions of one axis by which taps reach them.
+
+    Position i is seen by tap k from output q where ``i + before = stride * q + dilation * k``.
+    """
+    found = []
+    common = gcd(stride, dilation)
+    for first in range(min(stride, n)):
+        at = first + before
+        reaching = [k for k in range(kernel) if (at - dilation * k) % stride == 0]
+        if not reaching:
+            continue
+        # From the last tap down, the gradient is read upwards.
+        taps = range(reaching[-1], -1, -(stride // common))
+        shift = (at - dilation * taps[0]) // stride
+        length = -(-(n - first) // stride)
+        found.append(Axis(first, stride, length, taps, shift, dilation // common, 1))
+    return tuple(found)
+
+
+@lru_cache(maxsize=512)
+def make_recipe(
+    lines: tuple[Axis, ...], columns: tuple[Axis, ...], images: int, channels: int, groups: int,
+    blocks: int, size: Pair, strides: Strides | None, kernel_width: int, y_line: int, y_pixel: int,
+) -> Recipe:  # fmt: skip
+    """Lay out the tables of a product.
+
+    Parameters
+    ----------
+    lines, columns : tuple of Axis
+        Every pair is a phase.
+    channels, groups, blocks : int
+        Input channels, and blocks of 16 output channels in each group.
+    size : (int, int)
+        Height and width of what is read.
+    strides : tuple of int, optional
+        Of what is read, where that is channels-last and may be read in place.
+    kernel_width : int
+        Distance of the lines of a filter's plane.
+    y_line, y_pixel : int
+        Distances in the output.
+    """
+    strip, low, left = _make_strip(lines, columns, images, channels, size, strides)
+    span, line, pixel = (int(strip[i]) for i in (0, 6, 7))
+    phases, tables, packs, at = [], [], [], [0, 0, 0]
+    for a in lines:
+        for c in columns:
+            position = np.arange(span)[:, None] * (a.advance * line) + (a.shift - low) * line
+            rows = position + (np.arange(c.length) * c.advance + c.shift + left) * pixel
+            down = (a.first + np.arange(span)[:, None] * a.step) * y_line
+            cells = down + (c.first + np.arange(c.length) * c.step) * y_pixel
+            taps = len(a.taps), len(c.taps)
+            runs, run = run_table(taps, (a.apart, c.apart), line, pixel, channels, groups)
+            phases.append((a.length, c.length, at[0], at[1], at[2], runs.size, run))
+            tables.append((rows.ravel(), runs, cells.ravel()))
+            first = a.taps[0] * kernel_width + c.taps[0]
+            packs.append((at[2], first, taps, (a.taps.step * kernel_width, c.taps.step)))
+            weights = taps[0] * taps[1] * (channels // groups) * COLUMNS * blocks * groups
+            at = [at[0] + rows.size, at[1] + runs.size, at[2] + weights]
+    joined = (np.concatenate(t).astype(np.int64) for t in zip(*tables, strict=True))
+    return Recipe(strip, np.array(phases, np.int64), *joined, tuple(packs), at[2])
 
 
 @lru_cache(maxsize=512)
 def run_table(
-    kernel: Pair, steps: Pair, line: int, pixel: int, channels: int, groups: int
+    taps: Pair, apart: Pair, line: int, pixel: int, channels: int, groups: int
 ) -> tuple[np.ndarray, int]:
     """Where the contiguous runs under a window start, and how long they are."""
-    lines = np.arange(kernel[0], dtype=np.int64) * (steps[0] * line)
-    if groups == 1 and steps[1] == 1 and pixel == channels:
-        return lines, kernel[1] * channels
-    columns = np.arange(kernel[1], dtype=np.int64) * (steps[1] * pixel)
-    return (lines[:, None] + columns).reshape(-1), channels
+    lines = np.arange(taps[0], dtype=np.int64) * (apart[0] * line)
+    if groups == 1 and pixel == channels and (apart[1] == 1 or taps[1] == 1):
+        return lines, taps[1] * channels
+    columns = np.arange(taps[1], dtype=np.int64) * (apart[1] * pixel)
+    return (lines[:, None] + columns).reshape(-1), channels // groups
 
 
-@lru_cache(maxsize=512)
-def tap_table(kernel: Pair, dilation: Pair, line: int, pixel: int, channels: int) -> np.ndarray:
-    """Where every number under a window is, channels fastest."""
-    lines = np.arange(kernel[0], dtype=np.int64)[:, None, None] * (dilation[0] * line)
-    columns = np.arange(kernel[1], dtype=np.int64)[:, None] * (dilation[1] * pixel)
-    return (lines + columns + np.arange(channels, dtype=np.int64)).reshape(-1)
+def _make_strip(
+    lines: tuple[Axis, ...], columns: tuple[Axis, ...], images: int, channels: int, size: Pair,
+    strides: Strides | None,
+) -> tuple[np.ndarray, int, int]:  # fmt: skip
+    """Choose how many lines to work on at a time, and how they lie in the scratch memory."""
+    left = max(0, max(-c.shift for c in columns))
+    last = max((c.length - 1) * c.advance + c.shift + (len(c.taps) - 1) * c.apart for c in columns)
+    right = max(0, last - (size[1] - 1))
+    low = min(a.shift for a in lines)
+    reach = max(a.shift + (len(a.taps) - 1) * a.apart for a in lines) - low
+    advance, length = lines[0].advance, max(a.length for a in lines)
+    padded = left > 0 or right > 0 or low < 0 or (length - 1) * advance + low + reach >= size[0]
+    if strides is None or padded:
+        pixel = spread(channels)
+        line = (left + size[1] + right) * pixel
+    else:
+        pixel = strides[3]
+        line = strides[2] if size[0] > 1 else size[1] * pixel
+    span = max(1, min(length, (STRIP // line - reach - 1) // advance + 1))
+    span = min(span, -(-length // -(-8 // images)))
+    strips = -(-length // span)
+    span = -(-length // strips)
+    height = (span - 1) * advance + reach + 1
+    in_place = strides is not None and not padded
+    numbers = (
+        span, strips, low, advance, height, left, line, pixel, int(in_place),
+        0 if in_place else height * line,
+    )  # fmt: skip
+    return np.array(numbers, np.int64), low, left
+
+
+def in_place(x: np.ndarray, what: Source) -> Strides | None:
+    """Return the strides of x if a product may read it as it lies in memory."""
+    kind, *strides = (int(s) for s in what.numbers[:5])
+    pixels = strides[1] == 1 or x.shape[1] == 1
+    return tuple(strides) if kind == COPY and pixels and strides[3] >= x.shape[1] else None  # type: ignore[return-value]
+
+
+def product(
+    what: Source, images: int, recipe: Recipe, w: np.ndarray, transposed: bool, groups: int,
+    blocks: int, bias: np.ndarray, relu: bool, y: np.ndarray, y_image: int, y_line: int,
+) -> None:  # fmt: skip
+    """Pack the weights and run :func:`strips.times_strips`; see there."""
+    width, channels = w.shape[0] // groups, w.shape[1]
+    lanes, inner = (channels, width) if transposed else (width, channels)
+    numbers = (groups, blocks, lanes, inner, int(not relu), y_image, y_line)
+    threads.launch(
+        images * recipe.rows.size * int(recipe.strip[1]) * w.size // 8, times_strips,
+        *what, images, recipe.strip, recipe.phases, recipe.rows, recipe.runs, recipe.cells,
+        pack(w, recipe, transposed, groups), bias, np.array(numbers, np.int64), y,
+        scratch(int(recipe.strip[-1])),
+    )  # fmt: skip
+
+
+def pack(w: np.ndarray, recipe: Recipe, transposed: bool, groups: int) -> np.ndarray:
+    """Arrange the weights as a product reads them."""
+    (width, channels), taps = (w.shape[0] // groups, w.shape[1]), w.shape[2] * w.shape[3]
+    lanes, inner = (channels, width) if transposed else (width, channels)
+    lane, step = (taps, channels * taps) if transposed else (channels * taps, taps)
+    packed = buffers.empty(recipe.weights)
+    for at, first, counts, steps in recipe.packs:
+        pack_weights(
+            w, first, groups, width * channels * taps, lanes, lane, counts, steps, inner, step,
+            packed[at:],
+        )  # fmt: skip
+    return packed
+
+
+def scratch(size: int) -> np.ndarray:
+    """Return scratch memory of that many numbers for each thread."""
+    return buffers.empty(max(1, int(size)) * numba.config.NUMBA_NUM_THREADS)
 
 
 def padded_bias(b: np.ndarray | None, size: int) -> np.ndarray:
@@ -89,55 +289,36 @@ def padded_bias(b: np.ndarray | None, size: int) -> np.ndarray:
     return out
 
 
-def multiply(
-    image: Image, n: int, rows: np.ndarray, runs: tuple[np.ndarray, int], packed: np.ndarray,
-    groups: int, blocks: int, width: int, channels: int, bias: np.ndarray, relu: bool,
-    y: np.ndarray, y_row: int,
-) -> None:  # fmt: skip
-    """Run the product kernel with its jobs cut finely enough for the threads."""
-    block = runs[0].size * runs[1] * COLUMNS
-    parts = 1 if groups > 1 or n * rows.size >= 1024 else blocks
-    threads.launch(
-        n * rows.size * groups * blocks * block // 8, gather_times,
-        image.flat, n, image.image, rows, runs[0], runs[1], packed, blocks * block, block, COLUMNS,
-        groups, blocks, parts, bias, width, channels, int(not relu), y, y_row,
-    )  # fmt: skip
-
-
 def output_row(groups: int, width: int, blocks: int) -> int:
     """Numbers per output pixel: whole vectors for the last group."""
     return (groups - 1) * width + blocks * COLUMNS
-
-
-def pack_filters(w: np.ndarray, kernel: Pair, groups: int) -> tuple[np.ndarray, int]:
-    """Pack the filters of a forward convolution: a lane for each filter of a group."""
-    channels, width, taps = w.shape[1], w.shape[0] // groups, kernel[0] * kernel[1]
-    return pack_weights(
-        np.ascontiguousarray(w), 0, groups, width * channels * taps, width, channels * taps,
-        kernel, (kernel[1], 1), channels, taps,
-    )  # fmt: skip
 
 
 def conv_forward(
     xp: Any, x: Any, w: Any, b: Any, window: Window, groups: int, *, relu: bool = False
 ) -> Any:
     """Convolve; with `relu`, drop negative results in the same pass."""
-    if not takes(x, w, groups):
-        return NotImplemented
-    g = geometry(window)
-    spatial = window.output_shape(x.shape[2:])
-    out = lift_pair(spatial, 1)
-    n, channels, width = x.shape[0], w.shape[1], w.shape[0] // groups
-    image = as_image(lift(x), g.padding)
-    packed, blocks = pack_filters(w, g.kernel, groups)
+    declined = takes(x, w, groups)
+    if declined:
+        return declined
+    g, image, filters = geometry(window), lift(x), lift(np.ascontiguousarray(w))
+    n, channels, *spatial = image.shape
+    width, blocks = w.shape[0] // groups, -(-(w.shape[0] // groups) // COLUMNS)
+    out = Window(*g).output_shape(spatial)
+    what = source(image)
     row = output_row(groups, width, blocks)
-    y, view = new_output(n, w.shape[0], spatial, row)
-    multiply(
-        image, n, row_table(out, g.stride, image.line, image.pixel),
-        run_table(g.kernel, g.dilation, image.line, image.pixel, channels, groups),
-        packed, groups, blocks, width, channels, padded_bias(b, row), relu, y, row,
+    lines, columns = forward_axes(g, tuple(spatial))
+    recipe = make_recipe(
+        lines, columns, n, channels, groups, blocks, tuple(spatial), in_place(image, what),
+        g.kernel[1], out[1] * row, row,
     )  # fmt: skip
-    return view, (x, image, w, b is not None, view if relu else None)
+    flat, y = new_output(n, w.shape[0], out, row)
+    product(
+        what, n, recipe, filters, False, groups, blocks, padded_bias(b, row + COLUMNS), relu,
+        flat, out[0] * out[1] * row, out[1] * row,
+    )  # fmt: skip
+    y = unlift(y, x.ndim)
+    return y, (x, w, b is not None, y if relu else None)
 
 
 def conv_relu_forward(
@@ -151,41 +332,66 @@ def conv_backward(
     xp: Any, dy: Any, saved: Any, window: Window, groups: int, need_dx: bool
 ) -> tuple[Any, Any, Any]:
     """Return the gradients (dx, dw, db), of a convolution with or without ReLU behind it."""
-    x, image, w, has_bias, gate = saved
-    g = geometry(window)
-    border = _border(g, lift(x).shape[2:], lift(dy).shape[2:]) if need_dx else ((0, 0), (0, 0))
-    flat, strides = flat_view(lift(dy))
-    shape = lift(dy).shape
-    d = padded_copy(flat, strides, shape, border, None if gate is None else lift(gate))
-    first = border[0][0] * d.line + border[1][0] * d.pixel
-    cells = row_table(shape[2:], (1, 1), d.line, d.pixel, first)
-    dw = _weight_gradient(image, x, d, cells, w, g, groups)
-    db = dy.sum(axis=(0, *range(2, dy.ndim))) if has_bias and gate is None else None
-    if has_bias and gate is not None:
-        db = channel_sums(d, shape[1])
-    dx = _input_gradient(d, border, x, w, shape[2:], g, groups) if need_dx else None
-    return dx, dw, db
+    x, w, has_bias, gate = saved
+    d = lift(dy)
+    what = source(d) if gate is None else source(d, GATE, lift(gate))
+    return gradients(what, d.shape[2:], x, w, has_bias, window, groups, need_dx)
 
 
-def _weight_gradient(
-    image: Image, x: Any, d: Image, cells: np.ndarray, w: Any, g: Geometry, groups: int
-) -> np.ndarray:
-    n, width, channels = x.shape[0], w.shape[0] // groups, w.shape[1]
-    out = Window(*g).output_shape(lift(x).shape[2:])
-    rows = row_table(out, g.stride, image.line, image.pixel)
-    taps = tap_table(g.kernel, g.dilation, image.line, image.pixel, channels)
-    blocks = -(-width // COLUMNS)
-    row = blocks * COLUMNS
-    splits, parts = cut(taps.size * row, n * rows.size)
+def gradients(
+    d: Source, out: Pair, x: Any, w: Any, has_bias: bool, window: Window, groups: int,
+    need_dx: bool,
+) -> tuple[Any, Any, Any]:  # fmt: skip
+    """Return (dx, dw, db) for a gradient d with respect to the output of the convolution."""
+    g, image, filters = geometry(window), lift(x), lift(np.ascontiguousarray(w))
+    dw, db = weight_gradient(image, d, out, filters, g, groups)
+    dx = input_gradient(d, out, image, filters, g, groups) if need_dx else None
+    return (
+        None if dx is None else unlift(dx, x.ndim),
+        dw.reshape(w.shape),
+        db if has_bias else None,
+    )
+
+
+def weight_gradient(
+    x: np.ndarray, d: Source, out: Pair, w: np.ndarray, g: Geometry, groups: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the gradients of the weights and of the bias."""
+    n, all_channels, *spatial = x.shape
+    width, channels = w.shape[0] // groups, w.shape[1]
+    blocks, d_pixel = -(-width // COLUMNS), spread(w.shape[0])
+    what, row = source(x), blocks * COLUMNS
+    lines, columns = forward_axes(g, tuple(spatial))
+    recipe = make_recipe(
+        lines, columns, n, all_channels, groups, blocks, tuple(spatial), in_place(x, what),
+        g.kernel[1], out[1] * d_pixel, d_pixel,
+    )  # fmt: skip
+    span, line, pixel = (int(recipe.strip[i]) for i in (0, 6, 7))
+    taps = tap_table(g.kernel, g.dilation, line, pixel, channels)
+    splits, parts = cut(taps.size * row, n * out[0] * out[1])
     partial = buffers.zeros((splits, groups, taps.size, row))
+    sums = buffers.zeros((splits, groups, row))
+    d_size = span * out[1] * d_pixel + COLUMNS
     threads.launch(
-        n * rows.size * groups * taps.size * row // 8, gather_outer,
-        image.flat, n, image.image, rows, taps, channels, d.flat, d.image, cells, width,
-        groups, blocks, splits, parts, 1, partial.reshape(-1), row,
+        n * out[0] * out[1] * groups * taps.size * row // 8, outer_strips,
+        what.flat, what.numbers, recipe.strip, recipe.rows, taps,
+        *d, np.array((out[1] * d_pixel, d_pixel, out[0], d_size), np.int64), recipe.cells, n,
+        np.array((groups, blocks, width, channels, splits, parts), np.int64),
+        partial.reshape(-1), sums.reshape(-1), scratch(int(recipe.strip[-1]) + d_size),
     )  # fmt: skip
     total = partial[0] if splits == 1 else partial.sum(axis=0)
     total = total[:, :, :width].reshape(groups, *g.kernel, channels, width)
-    return np.ascontiguousarray(total.transpose(0, 4, 3, 1, 2)).reshape(w.shape)
+    dw = buffers.empty(w.shape)
+    dw.reshape(groups, width, channels, *g.kernel)[...] = total.transpose(0, 4, 3, 1, 2)
+    return dw, sums.sum(axis=0)[:, :width].reshape(-1)
+
+
+@lru_cache(maxsize=512)
+def tap_table(kernel: Pair, dilation: Pair, line: int, pixel: int, channels: int) -> np.ndarray:
+    """Where every number under a window is, channels fastest."""
+    lines = np.arange(kernel[0], dtype=np.int64)[:, None, None] * (dilation[0] * line)
+    columns = np.arange(kernel[1], dtype=np.int64)[:, None] * (dilation[1] * pixel)
+    return (lines + columns + np.arange(channels, dtype=np.int64)).reshape(-1)
 
 
 def cut(results: int, rows: int) -> tuple[int, int]:
@@ -198,95 +404,35 @@ def cut(results: int, rows: int) -> tuple[int, int]:
     return max(1, min(16 // parts, rows // 512)), parts
 
 
-class _Phase(NamedTuple):
-    """Input positions ``first, first + stride, ...`` of one axis, and the taps that reach them.
-
-    Position m of the phase takes tap ``taps[i]`` from the gradient at ``m + shift + i * step``.
-    """
-
-    first: int
-    length: int
-    taps: range
-    shift: int
-    step: int
-
-
-@lru_cache(maxsize=512)
-def _phases(kernel: int, stride: int, dilation: int, before: int, n: int) -> tuple[_Phase, ...]:
-    """Sort the input positions of one axis by which taps reach them.
-
-    Position i is seen by tap k from output q where ``i + before = stride * q + dilation * k``.
-    """
-    found = []
-    common = gcd(stride, dilation)
-    for first in range(min(stride, n)):
-        at = first + before
-        reaching = [k for k in range(kernel) if (at - dilation * k) % stride == 0]
-        count = -(-(n - first) // stride)
-        # From the last tap down, the gradient is read upwards.
-        last = reaching[-1] if reaching else 0
-        taps = range(last, -1, -(stride // common)) if reaching else range(0)
-        shift = (at - dilation * last) // stride
-        found.append(_Phase(first, count, taps, shift, dilation // common))
-    return tuple(found)
-
-
-def _axis_phases(g: Geometry, spatial: Ints) -> list[tuple[_Phase, ...]]:
-    return [
-        _phases(g.kernel[a], g.stride[a], g.dilation[a], g.padding[a][0], spatial[a])
-        for a in (0, 1)
-    ]
-
-
-def _border(g: Geometry, spatial: Ints, out: Ints) -> Pairs:
-    """Zeros that the gradient needs around it, so that every phase can read it blindly."""
-    border = []
-    for axis, phases in enumerate(_axis_phases(g, spatial)):
-        low = min((p.shift for p in phases if p.taps), default=0)
-        high = max(
-            (p.length - 1 + p.shift + (len(p.taps) - 1) * p.step for p in phases if p.taps),
-            default=0,
-        )
-        border.append((max(0, -low), max(0, high - out[axis] + 1)))
-    return tuple(border)
-
-
-def _input_gradient(
-    d: Image, border: Pairs, x: Any, w: Any, out: Ints, g: Geometry, groups: int
+def input_gradient(
+    d: Source, out: Pair, x: np.ndarray, w: np.ndarray, g: Geometry, groups: int
 ) -> np.ndarray:
-    """Convolve the gradient with the transposed weights, phase by phase of the stride."""
-    n, spatial = x.shape[0], lift(x).shape[2:]
-    width, channels = w.shape[0] // groups, w.shape[1]
-    taps = g.kernel[0] * g.kernel[1]
-    weights = np.ascontiguousarray(w)
-    dx = None
-    lines, columns = _axis_phases(g, spatial)
-    single = len(lines) == len(columns) == 1 and lines[0].taps and columns[0].taps
-    if not single:
-        dx = buffers.zeros((n, *spatial, x.shape[1]))
-    for a in lines:
-        for b in columns:
-            if not (a.taps and b.taps):
-                continue
-            base = a.taps[0] * g.kernel[1] + b.taps[0]
-            packed, blocks = pack_weights(
-                weights, base, groups, width * channels * taps, channels, taps,
-                (len(a.taps), len(b.taps)), (a.taps.step * g.kernel[1], b.taps.step),
-                width, channels * taps,
-            )  # fmt: skip
-            start = (border[0][0] + a.shift) * d.line + (border[1][0] + b.shift) * d.pixel
-            row = output_row(groups, channels, blocks)
-            part, view = new_output(n, x.shape[1], (a.length, b.length), row)
-            multiply(
-                d, n, row_table((a.length, b.length), (1, 1), d.line, d.pixel, start),
-                run_table(
-                    (len(a.taps), len(b.taps)), (a.step, b.step), d.line, d.pixel, width, groups
-                ),
-                packed, groups, blocks, channels, width, padded_bias(None, row), False, part, row,
-            )  # fmt: skip
-            if dx is None:
-                return view.reshape(x.shape) if x.ndim == 4 else view[:, :, 0, :]
-            dx[:, a.first :: g.stride[0], b.first :: g.stride[1], :] = np.moveaxis(view, 1, -1)
-    assert dx is not None
-    result = np.moveaxis(dx, -1, 1)
-    return result if x.ndim == 4 else result[:, :, 0, :]
+    """Return the gradient of the input, channels last."""
+    n, all_channels, *spatial = x.shape
+    channels = w.shape[1]
+    blocks = -(-channels // COLUMNS)
+    row = output_row(groups, channels, blocks)
+    lines, columns = (
+        gradient_axis(k, s, dil, before, size)
+        for k, s, dil, (before, _), size in zip(
+            g.kernel, g.stride, g.dilation, g.padding, spatial, strict=True
+        )
+    )
+    flat, dx = new_output(n, all_channels, tuple(spatial), row)
+    if (
+        not lines
+        or not columns
+        or len(lines) * len(columns) < min(g.stride[0], spatial[0]) * min(g.stride[1], spatial[1])
+    ):
+        flat.fill(0)  # positions that no tap reaches
+    if not lines or not columns:
+        return dx
+    recipe = make_recipe(
+        lines, columns, n, w.shape[0], groups, blocks, out, None, g.kernel[1],
+        spatial[1] * row, row,
+    )  # fmt: skip
+    product(
+        d, n, recipe, w, True, groups, blocks, padded_bias(None, row + COLUMNS), False,
+        flat, spatial[0] * spatial[1] * row, g.stride[0] * spatial[1] * row,
+    )  # fmt: skip
+    return dx

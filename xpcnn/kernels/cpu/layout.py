@@ -53,6 +53,11 @@ def lift(x: np.ndarray) -> np.ndarray:
     return x[:, :, None, :] if x.ndim == 3 else x
 
 
+def unlift(x: np.ndarray, ndim: int) -> np.ndarray:
+    """Undo :func:`lift`."""
+    return x if ndim == 4 else x[:, :, 0, :]
+
+
 def lift_pair(values: Any, filler: Any) -> tuple[Any, Any]:
     """Put `filler` in front where there is one spatial dimension."""
     return (filler, values[0]) if len(values) == 1 else (values[0], values[1])
@@ -191,21 +196,15 @@ def _pack(
 
 def pack_weights(
     w: np.ndarray, base: int, groups: int, group: int, lanes: int, lane: int,
-    taps: tuple[int, int], steps: tuple[int, int], inner: int, step: int,
-) -> tuple[np.ndarray, int]:  # fmt: skip
+    taps: tuple[int, int], steps: tuple[int, int], inner: int, step: int, out: np.ndarray,
+) -> None:  # fmt: skip
     """Arrange weights as [group][block of 16 lanes][tap row][tap column][inner][16 lanes].
 
     All distances are in numbers of the contiguous array `w`, starting at `base`.
-
-    Returns
-    -------
-    (packed, blocks)
     """
     blocks = -(-lanes // COLUMNS)
-    packed = buffers.empty(groups * blocks * taps[0] * taps[1] * inner * COLUMNS)
     threads.launch(
-        2 * packed.size, _pack,
+        2 * groups * blocks * taps[0] * taps[1] * inner * COLUMNS, _pack,
         w.reshape(-1), base, groups, group, lanes, lane, taps[0], steps[0], taps[1], steps[1],
-        inner, step, blocks, packed,
+        inner, step, blocks, out,
     )  # fmt: skip
-    return packed, blocks

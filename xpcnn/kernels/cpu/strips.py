@@ -1,0 +1,280 @@
+"""The products of convolution, worked strip by strip.
+
+A strip is some lines of one image. What a product reads there is first brought into a scratch
+memory of the size of a cache, channels last, with the zeros of the padding around it: a copy, a
+gradient that ReLU gates, or one that max pooling spreads. Nothing padded is ever kept, and images
+that need no change are read in place.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import get_thread_id, njit, prange
+
+from xpcnn.kernels.cpu.product import BLOCK, COLUMNS, ROWS, _outer_block, _times_tile
+from xpcnn.kernels.cpu.vector import (
+    add,
+    load,
+    load_bytes,
+    splat,
+    store,
+    where_equal,
+    where_positive,
+    zero,
+)
+
+COPY, GATE, UNPOOL = 0, 1, 2
+
+CLOSED = 255
+"""In the place of a pooling phase: ReLU gave zero, and no gradient passes."""
+
+
+class Source(NamedTuple):
+    """What strips are filled from: COPY x, GATE x where `gate` is positive, or UNPOOL it.
+
+    Attributes
+    ----------
+    flat, gate : float32 arrays of one dimension
+    winner : uint8 array
+        For UNPOOL: number of the winning phase of every pooling window, `lanes` per window.
+    numbers : int64 array
+        kind; strides of x and of the gate (image, channel, line, pixel); channels, height and
+        width of a strip's image; pool height and width, pooled height and width, lanes.
+    """
+
+    flat: np.ndarray
+    gate: np.ndarray
+    winner: np.ndarray
+    numbers: np.ndarray
+
+
+@njit(nogil=True, cache=True)
+def _copy_run(x: Any, at: int, count: int, out: Any, to: int) -> None:
+    for k in range(0, count - 7, 8):
+        store(out, to + k, load(x, at + k))
+    if count % 8 != 0 and count >= 8:
+        store(out, to + count - 8, load(x, at + count - 8))
+    elif count < 8:
+        for k in range(count):
+            out[to + k] = x[at + k]
+
+
+@njit(nogil=True, cache=True)
+def _copy_line(
+    x: Any, at: int, sc: int, sw: int, channels: int, width: int, out: Any, to: int, pixel: int
+) -> None:
+    if sc != 1 and channels > 1:
+        for k in range(channels):
+            for p in range(width):
+                out[to + p * pixel + k] = x[at + k * sc + p * sw]
+        return
+    whole = sw == channels and pixel == channels
+    runs, run = (1, width * channels) if whole else (width, channels)
+    for p in range(runs):
+        _copy_run(x, at + p * sw, run, out, to + p * pixel)
+
+
+@njit(nogil=True, cache=True)
+def _gate_line(
+    x: Any, at: int, sc: int, sw: int, gate: Any, gt: int, gc: int, gw: int, channels: int,
+    width: int, out: Any, to: int, pixel: int,
+) -> None:  # fmt: skip
+    if sc != 1 or gc != 1 or channels < 8:
+        for p in range(width):
+            for k in range(channels):
+                keep = np.float32(gate[gt + p * gw + k * gc] > 0)
+                out[to + p * pixel + k] = x[at + p * sw + k * sc] * keep
+        return
+    for p in range(width):
+        for k in range(0, channels, 8):
+            c = min(k, channels - 8)
+            value = where_positive(load(gate, gt + p * gw + c), load(x, at + p * sw + c), zero())
+            store(out, to + p * pixel + c, value)
+
+
+@njit(nogil=True, cache=True)
+def _unpool_line(
+    x: Any, at: int, sw: int, winner: Any, wt: int, lanes: int, phase: int, pool: int,
+    pooled: int, channels: int, out: Any, to: int, pixel: int,
+) -> None:  # fmt: skip
+    for j in range(pooled):
+        for k in range(0, channels, 8):
+            c = min(k, channels - 8)
+            value, which = load(x, at + j * sw + c), load_bytes(winner, wt + j * lanes + c)
+            for f in range(pool):
+                won = where_equal(which, splat(np.float32(phase + f)), value, zero())
+                store(out, to + (j * pool + f) * pixel + c, won)
+
+
+@njit(nogil=True, cache=True)
+def fill(
+    x: Any, gate: Any, winner: Any, source: Any, n: int, first: int, lines: int, left: int,
+    line: int, pixel: int, out: Any, start: int,
+) -> None:  # fmt: skip
+    """Bring lines of image n, from line `first` on (which may lie outside), to `out`."""
+    kind, sn, sc, sh, sw = source[0], source[1], source[2], source[3], source[4]
+    gn, gc, gh, gw = source[5], source[6], source[7], source[8]
+    channels, height, width = source[9], source[10], source[11]
+    pool_h, pool_w, pooled_h, pooled_w = source[12], source[13], source[14], source[15]
+    lanes = source[16]
+    for i in range(lines):
+        j, to = first + i, start + i * line
+        inside = pooled_w * pool_w if kind == UNPOOL else width
+        if j < 0 or j >= height or (kind == UNPOOL and j >= pooled_h * pool_h):
+            inside = 0
+        before = left * pixel if inside > 0 else 0
+        for k in range(before):
+            out[to + k] = 0.0
+        for k in range(before + inside * pixel, line):
+            out[to + k] = 0.0
+        if inside == 0:
+            continue
+        to += before
+        if kind == COPY:
+            _copy_line(x, n * sn + j * sh, sc, sw, channels, width, out, to, pixel)
+        elif kind == GATE:
+            _gate_line(
+                x, n * sn + j * sh, sc, sw, gate, n * gn + j * gh, gc, gw, channels, width, out,
+                to, pixel,
+            )  # fmt: skip
+        else:
+            q = j // pool_h
+            _unpool_line(
+                x, n * sn + q * sh, sw, winner, (n * pooled_h + q) * pooled_w * lanes, lanes,
+                (j - q * pool_h) * pool_w, pool_w, pooled_w, channels, out, to, pixel,
+            )  # fmt: skip
+
+
+@njit(nogil=True, parallel=True, cache=True)
+def times_strips(
+    x: Any, gate: Any, winner: Any, source: Any, images: int, strip: Any, phases: Any,
+    rows: Any, runs: Any, cells: Any, w: Any, bias: Any, numbers: Any, y: Any, scratch: Any,
+) -> None:  # fmt: skip
+    """Multiply the pixels under a window by weights, for every position of the window.
+
+        y[cells[p] + o]  = bias[o] + sum over r, t of x[rows[p] + runs[r] + t] * w[r, t, o]
+
+    Parameters
+    ----------
+    x, gate, winner, source
+        See :class:`Source`.
+    strip : int64 array
+        Output lines in a strip; strips in an image; first line to read, relative to `advance`
+        times the first output line; lines, zeros on the left, line and pixel of the scratch;
+        whether to read in place.
+    phases : int64 array of shape (P, 7)
+        Output lines and positions in each; where its rows (and cells), its runs and its weights
+        begin; number and length of the runs.
+    numbers : int64 array
+        groups, blocks of 16 columns in each, columns and input channels of a group, 0 to drop
+        negative results, distance of images and of strip lines in y.
+    """
+    span, strips, start, advance = strip[0], strip[1], strip[2], strip[3]
+    lines, left, line, pixel = strip[4], strip[5], strip[6], strip[7]
+    in_place, size = strip[8], strip[9]
+    groups, blocks, width, channels = numbers[0], numbers[1], numbers[2], numbers[3]
+    negative, y_image, y_line = numbers[4], numbers[5], numbers[6]
+    for job in prange(images * strips):
+        n = job // strips
+        m = (job - n * strips) * span
+        if in_place == 1:
+            src, at = x, n * source[1] + (m * advance + start) * line
+        else:
+            src, at = scratch, get_thread_id() * size
+            fill(
+                x, gate, winner, source, n, m * advance + start, lines, left, line, pixel, scratch,
+                at,
+            )  # fmt: skip
+        for f in range(phases.shape[0]):
+            per_line, table, run = phases[f, 1], phases[f, 2], phases[f, 3]
+            count = min(span, phases[f, 0] - m) * per_line
+            length = phases[f, 6]
+            taps = runs[run : run + phases[f, 5]]
+            block = phases[f, 5] * length * COLUMNS
+            out = n * y_image + m * y_line
+            for first in range(0, count, BLOCK):
+                last = min(count, first + BLOCK)
+                for g in range(groups):
+                    base = at + g * channels
+                    for b in range(blocks):
+                        column = g * width + b * COLUMNS
+                        weights = phases[f, 4] + (g * blocks + b) * block
+                        for p in range(table + first, table + last, ROWS):
+                            end = table + last - 1
+                            p1, p2, p3 = min(p + 1, end), min(p + 2, end), min(p + 3, end)
+                            p4, p5 = min(p + 4, end), min(p + 5, end)
+                            to = out + column
+                            _times_tile(
+                                src, base + rows[p], base + rows[p1], base + rows[p2],
+                                base + rows[p3], base + rows[p4], base + rows[p5],
+                                taps, length, w, weights, COLUMNS, bias, column, negative,
+                                y, to + cells[p], to + cells[p1], to + cells[p2], to + cells[p3],
+                                to + cells[p4], to + cells[p5],
+                            )  # fmt: skip
+
+
+@njit(nogil=True, parallel=True, cache=True)
+def outer_strips(
+    x: Any, x_source: Any, x_strip: Any, rows: Any, taps: Any,
+    d: Any, gate: Any, winner: Any, d_source: Any, d_strip: Any, cells: Any,
+    images: int, numbers: Any, g: Any, db: Any, scratch: Any,
+) -> None:  # fmt: skip
+    """Sum, over all positions, the products of what a window sees with the gradient there.
+
+        g[k, o]  = sum over p of x[rows[p] + taps[k]] * d[cells[p] + o]
+
+    Results of split s and group k start at ``(s * groups + k) * taps.size * row``, and the sums of
+    d at ``s * groups * row``. The splits are to be added by the caller: their number does not
+    depend on the number of threads, so that the sum does not either.
+    """
+    span, strips, start, advance = x_strip[0], x_strip[1], x_strip[2], x_strip[3]
+    lines, left, line, pixel = x_strip[4], x_strip[5], x_strip[6], x_strip[7]
+    in_place, size = x_strip[8], x_strip[9]
+    d_line, d_pixel, d_lines, d_size = d_strip[0], d_strip[1], d_strip[2], d_strip[3]
+    groups, blocks, width, channels = numbers[0], numbers[1], numbers[2], numbers[3]
+    splits, parts = numbers[4], numbers[5]
+    row, per_line = blocks * COLUMNS, cells.size // span
+    tiles = (taps.size + ROWS - 1) // ROWS
+    per_part = (tiles + parts - 1) // parts * ROWS
+    total = images * strips
+    for job in prange(splits * parts):
+        part = job % parts
+        s = job // parts
+        mine = get_thread_id() * (size + d_size)
+        for piece in range(s * total // splits, (s + 1) * total // splits):
+            n = piece // strips
+            m = (piece - n * strips) * span
+            if in_place == 1:
+                src, at = x, n * x_source[1] + (m * advance + start) * line
+            else:
+                src, at = scratch, mine
+                fill(
+                    x, gate, winner, x_source, n, m * advance + start, lines, left, line, pixel,
+                    scratch, mine,
+                )  # fmt: skip
+            used = min(span, d_lines - m)
+            fill(d, gate, winner, d_source, n, m, used, 0, d_line, d_pixel, scratch, mine + size)
+            count = used * per_line
+            for k in range(groups):
+                base = (s * groups + k) * taps.size * row
+                if part == 0:
+                    _add_rows(scratch, mine + size + k * width, cells, count, blocks, db,
+                              (s * groups + k) * row)  # fmt: skip
+                for first in range(0, count, BLOCK):
+                    _outer_block(
+                        src, rows, at + k * channels, taps, part * per_part,
+                        min(taps.size, (part + 1) * per_part), scratch, cells,
+                        mine + size + k * width, 0, blocks, first, min(count, first + BLOCK),
+                        g, base, row,
+                    )  # fmt: skip
+
+
+@njit(nogil=True, cache=True)
+def _add_rows(d: Any, start: int, cells: Any, count: int, blocks: int, db: Any, to: int) -> None:
+    for o in range(0, blocks * COLUMNS, 8):
+        total = load(db, to + o)
+        for p in range(count):
+            total = add(total, load(d, start + cells[p] + o))
+        store(db, to + o, total)
