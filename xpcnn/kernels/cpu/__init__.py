@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from xpcnn.kernels.cpu import conv, fused, linear, update
+from xpcnn.kernels.cpu import conv, elementwise, fused, linear, norm, pool, update
 from xpcnn.kernels.generic import OpPair
 from xpcnn.kernels.generic.update import no_backward
 
@@ -42,5 +42,17 @@ PAIRS: dict[str, OpPair] = {
     "conv_relu": OpPair(conv.conv_relu_forward, conv.conv_backward),
     "linear": OpPair(linear.linear_forward, linear.linear_backward),
     "linear_relu": OpPair(linear.linear_relu_forward, linear.linear_backward),
+    "batch_norm": OpPair(norm.batch_norm_forward, norm.batch_norm_backward),
+    "batch_norm_relu": OpPair(norm.batch_norm_relu_forward, norm.batch_norm_backward),
+    "batch_norm_add_relu": OpPair(
+        norm.batch_norm_add_relu_forward, norm.batch_norm_add_relu_backward
+    ),
+    "max_pool": OpPair(pool.max_pool_forward, pool.max_pool_backward),
+    "avg_pool": OpPair(pool.avg_pool_forward, pool.avg_pool_backward),
+    "global_avg_pool": OpPair(pool.global_avg_pool_forward, pool.global_avg_pool_backward),
+    "global_max_pool": OpPair(pool.global_max_pool_forward, pool.global_max_pool_backward),
+    "relu": OpPair(elementwise.relu_forward, elementwise.relu_backward),
+    "add": OpPair(elementwise.add_forward, elementwise.add_backward),
+    "add_relu": OpPair(elementwise.add_relu_forward, elementwise.add_relu_backward),
     "adam": OpPair(update.adam, no_backward),
 }
