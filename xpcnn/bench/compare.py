@@ -15,10 +15,15 @@ from xpcnn.bench.turns import Worker, WorkerError, take_turns
 from xpcnn.bench.worker import SGEMM_SIZE
 from xpcnn.bench.workloads import Workload
 
+LATER_LOSS = "loss after updates"
 TOLERANCE = 1e-3
-"""Largest difference between the libraries' results, relative to the largest element."""
-LATER_TOLERANCE = 2e-2
-"""The same for losses after updates: Adam turns rounding about zero into steps of full size."""
+TOLERANCES = {"gradients": 5e-2, LATER_LOSS: 1e-1}
+"""How far results may lie apart, relative to their size.
+
+That is for telling different computations from the same: two runs of one library in two memory
+layouts differ by 2e-2 in the gradients of deep networks with batch normalisation, and Adam turns
+rounding about zero into steps of full size.
+"""
 PEAK_SECONDS = 0.3
 
 Results = dict[str, Any]
@@ -86,7 +91,7 @@ def measure(workload: Workload, settings: Settings) -> dict[str, Any]:
         for configuration in chosen:
             run = runs[configuration.name] = {}
             try:
-                if configuration.library == "xpcnn":
+                if configuration.library == "xpcnn" and configuration.kernels != "generic":
                     run["first_step_maybe_compiling_s"] = _prepare(
                         configuration, workload, settings
                     )
@@ -136,24 +141,24 @@ def _summary(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _differences(subject: str, digests: dict[str, list[Digest]]) -> dict[str, list[float]]:
-    """Compare what every other library gave, step by step, with the first configuration."""
-    if subject not in digests:
-        return {}
-    return {
-        name: [difference(own, other) for own, other in zip(digests[subject], steps, strict=True)]
-        for name, steps in digests.items()
-        if name != subject
-    }
-
-
-def disagreements(kind: str, differences: dict[str, list[float]]) -> list[tuple[str, int, float]]:
-    """List each configuration that computed something else: its name, the step, how far off."""
-    found = []
-    for name, steps in differences.items():
-        for step, far in enumerate(steps, start=1):
-            limit = LATER_TOLERANCE if kind == "train" and step > 1 else TOLERANCE
-            if not far <= limit:
-                found.append((name, step, far))
-                break
+def _differences(subject: str, digests: dict[str, list[Digest]]) -> dict[str, dict[str, float]]:
+    """Compare what every other library gave with the first configuration."""
+    found: dict[str, dict[str, float]] = {}
+    for name, steps in digests.items():
+        if name == subject or subject not in digests:
+            continue
+        own = digests[subject]
+        found[name] = difference(own[0], steps[0])
+        if "loss" in steps[0]:
+            found[name][LATER_LOSS] = difference(own[-1], steps[-1])["loss"]
     return found
+
+
+def disagreements(differences: dict[str, dict[str, float]]) -> list[tuple[str, str, float]]:
+    """List what is further apart than rounding explains: configuration, result, difference."""
+    return [
+        (configuration, result, far)
+        for configuration, results in differences.items()
+        for result, far in results.items()
+        if not far <= TOLERANCES.get(result, TOLERANCE)
+    ]

@@ -33,12 +33,14 @@ def make(workload: Workload) -> Program:
 
 def _training(model: xpcnn.Model, x: Any, y: Any) -> Program:
     model.compile(xpcnn.optim.Adam(), xpcnn.CrossEntropyLoss())
-    return Program(lambda: model.train_on_batch(x, y), lambda logs: {"loss": logs["loss"]})
+
+    def arrays(logs: dict[str, float]) -> dict[str, Any]:
+        return {"loss": logs["loss"], "gradients": list(_gradients_of(model).values())}
+
+    return Program(lambda: model.train_on_batch(x, y), arrays)
 
 
 def _gradients(model: xpcnn.Model, x: Any, dy: Any) -> Program:
-    parameters = model.parameters()
-
     def step() -> tuple[Any, Any]:
         model.zero_grad()
         y = model.forward(x, training=True)
@@ -46,6 +48,10 @@ def _gradients(model: xpcnn.Model, x: Any, dy: Any) -> Program:
 
     def arrays(result: tuple[Any, Any]) -> dict[str, Any]:
         y, dx = result
-        return {"y": y, "dx": dx} | {name: p.grad for name, p in parameters.items()}
+        return {"y": y, "dx": dx} | _gradients_of(model)
 
     return Program(step, arrays)
+
+
+def _gradients_of(model: xpcnn.Model) -> dict[str, Any]:
+    return {name: parameter.grad for name, parameter in model.parameters().items()}

@@ -67,29 +67,32 @@ def channels_last(x: np.ndarray) -> np.ndarray:
 
 
 def digest(arrays: Mapping[str, Any]) -> Digest:
-    """Take the same few elements out of every array."""
-    found = {}
+    """Take the same few elements out of every array; a list of arrays counts as one array."""
+    found: Digest = {}
     for name, value in arrays.items():
-        array = np.asarray(value)
-        count = min(array.size, SAMPLES)
-        chosen = np.random.default_rng(array.size).choice(array.size, count, replace=False)
-        elements = array[np.unravel_index(chosen, array.shape)] if array.ndim else array
-        found[name] = [float(element) for element in np.ravel(elements)]
+        parts = value if isinstance(value, list) else [value]
+        found[name] = [float(element) for part in parts for element in _elements(part)]
     return found
 
 
-def difference(ours: Digest, theirs: Digest) -> float:
-    """Return the largest difference, relative to the largest element of each array.
+def _elements(value: Any) -> np.ndarray:
+    array = np.asarray(value)
+    count = min(array.size, SAMPLES)
+    chosen = np.random.default_rng(array.size).choice(array.size, count, replace=False)
+    return array[np.unravel_index(chosen, array.shape)] if array.ndim else array.reshape(1)
 
-    Arrays that only one of them has, and numbers that are not finite, make it infinite.
+
+def difference(ours: Digest, theirs: Digest) -> dict[str, float]:
+    """Return, by name, the L2 norm of the difference relative to that of their array.
+
+    It is infinite for arrays that do not fit together and for numbers that are not finite. A name
+    that only we have is left out.
     """
-    if ours.keys() != theirs.keys():
+    return {name: _distance(ours.get(name, []), other) for name, other in theirs.items()}
+
+
+def _distance(own: list[float], other: list[float]) -> float:
+    a, b = np.asarray(own), np.asarray(other)
+    if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
         return float("inf")
-    worst = 0.0
-    for name, own in ours.items():
-        a, b = np.asarray(own), np.asarray(theirs[name])
-        if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
-            return float("inf")
-        scale = float(np.max(np.abs(b), initial=0.0)) or 1.0
-        worst = max(worst, float(np.max(np.abs(a - b), initial=0.0)) / scale)
-    return worst
+    return float(np.linalg.norm(a - b) / (np.linalg.norm(b) or 1.0))

@@ -126,10 +126,12 @@ def setting(results: dict[str, Any]) -> list[str]:
 
 
 def agreement(results: dict[str, Any], entry: dict[str, Any]) -> str:
-    """Say how far the libraries' results lie apart, after one step and after the last."""
-    titles, differences = results["configurations"], entry["differences"]
-    parts = [f"{titles[name]} {far[0]:.1e}, {far[-1]:.1e}" for name, far in differences.items()]
-    return f"{entry['name']}: relative difference {'; '.join(parts) or 'unknown'}"
+    """Say how far the libraries' results lie apart, relative to their size."""
+    titles, lines = results["configurations"], [entry["name"]]
+    for name, far in entry["differences"].items():
+        parts = (f"{what} {value:.1e}" for what, value in far.items())
+        lines.append(f"  {titles[name]}: {', '.join(parts)}")
+    return "\n".join(lines)
 
 
 def problems(results: dict[str, Any]) -> list[str]:
@@ -139,9 +141,9 @@ def problems(results: dict[str, Any]) -> list[str]:
         for name, run in entry["runs"].items():
             if "error" in run:
                 found.append(f"{entry['name']}: {titles[name]} failed: {run['error']}")
-        for name, step, far in disagreements(entry["kind"], entry["differences"]):
+        for name, what, far in disagreements(entry["differences"]):
             found.append(
-                f"{entry['name']}: in step {step} {titles[name]} gives other numbers than "
+                f"{entry['name']}: {titles[name]} gives another {what} than "
                 f"{titles[results['subject']]} (relative difference {far:.1e}); these times are "
                 "not comparable"
             )
@@ -173,8 +175,8 @@ def as_json(results: dict[str, Any]) -> str:
     entries = [entry | figures(entry, subject, peak) for entry in results["workloads"]]
     for entry in entries:
         entry["differences"] = {
-            name: [far if math.isfinite(far) else None for far in steps]
-            for name, steps in entry["differences"].items()
+            name: {what: far if math.isfinite(far) else None for what, far in found.items()}
+            for name, found in entry["differences"].items()
         }
     return json.dumps(results | {"workloads": entries}, indent=1, allow_nan=False) + "\n"
 

@@ -94,7 +94,10 @@ def _torch_training(network: Any, x: Any, fused_adam: bool) -> Program:
         optimizer.step()
         return float(loss.detach())
 
-    return Program(step, lambda loss: {"loss": loss})
+    def arrays(loss: float) -> dict[str, Any]:
+        return {"loss": loss, "gradients": [p.grad for p in network.parameters()]}
+
+    return Program(step, arrays)
 
 
 def _torch_gradients(network: Any, x: Any, layout: Any) -> Program:
