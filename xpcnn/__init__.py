@@ -4,6 +4,7 @@ from xpcnn import data, functional, initializers, layers, losses, metrics, netwo
 from xpcnn.device import Device, devices
 from xpcnn.errors import DeviceError, ModelFileError, NonFiniteError
 from xpcnn.gradcheck import gradcheck
+from xpcnn.kernels.threads import get_num_threads, set_num_threads
 from xpcnn.kernels.workspace import get_workspace_limit, set_workspace_limit
 from xpcnn.layers import *
 from xpcnn.losses import (
@@ -49,6 +50,7 @@ __all__ = [
     "data",
     "devices",
     "functional",
+    "get_num_threads",
     "get_workspace_limit",
     "gradcheck",
     "initializers",
@@ -57,6 +59,7 @@ __all__ = [
     "metrics",
     "networks",
     "optim",
+    "set_num_threads",
     "set_workspace_limit",
     *layers.__all__,
 ]

@@ -9,15 +9,17 @@ take.
 from __future__ import annotations
 
 import importlib.util
+import os
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache
 from types import ModuleType
 from typing import Any, NamedTuple
 
 from xpcnn._xp import Array, is_numpy
-from xpcnn.kernels import generic
+from xpcnn.kernels import generic, threads
 from xpcnn.kernels.trace import Decision, Declined, is_active, record, trace
 
 __all__ = ["Decision", "Declined", "Saved", "force", "run", "select", "trace"]
@@ -35,6 +37,20 @@ class Saved(NamedTuple):
 def _has_numba() -> bool:
     return importlib.util.find_spec("numba") is not None
 
+
+_threads_lost = False
+
+
+def _after_fork() -> None:
+    """Remember, in a forked process, that Numba's threads are not in it: calling them ends it."""
+    global _threads_lost
+    layer = getattr(sys.modules.get("numba"), "threading_layer", None)
+    with suppress(ValueError):  # none were started
+        _threads_lost = _threads_lost or (layer is not None and bool(layer()))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 _forced: ContextVar[str | None] = ContextVar("xpcnn_kernel_set", default=None)
 
@@ -76,6 +92,8 @@ def run(xp: ModuleType, op: str, *args: Any, **options: Any) -> tuple[Array, Sav
     """
     declined: list[tuple[str, Any]] = _absent(xp, op) if is_active() else []
     for name, pair in select(xp, op):
+        if name == "generic" and threads.blas_is_held() and not _among_compiled(xp, args):
+            threads.release_blas()
         result = pair.forward(xp, *args, **options)
         if result is NotImplemented or isinstance(result, Declined):
             declined.append((name, result))
@@ -87,12 +105,24 @@ def run(xp: ModuleType, op: str, *args: Any, **options: Any) -> tuple[Array, Sav
     return None
 
 
+def _among_compiled(xp: ModuleType, args: tuple[Any, ...]) -> bool:
+    """Whether an operation of the generic kernels may have compiled ones around it.
+
+    What works in float64 has not, and may use all threads of BLAS.
+    """
+    if _forced.get() == "generic" or not is_numpy(xp):
+        return False
+    return not args or getattr(args[0], "dtype", None) == xp.float32
+
+
 def _why_no_cpu(xp: ModuleType) -> str | None:
     """Say why the compiled kernels cannot run on arrays of `xp`; ``None`` if they can."""
     if not is_numpy(xp):
         return "for NumPy arrays only"
     if not _has_numba():
         return 'Numba is not installed; pip install "xpcnn[fast]"'
+    if _threads_lost:
+        return "not in a process forked from one in which Numba's threads run"
     from xpcnn.kernels import cpu
 
     return None if cpu.usable else "not in a forked process"

@@ -1,0 +1,244 @@
+"""How many threads compute, and who else may."""
+
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import warnings
+
+import numpy as np
+import pytest
+
+import xpcnn
+from xpcnn import functional as F
+from xpcnn import kernels
+from xpcnn.kernels import threads
+
+pytest.importorskip("numba")
+
+import numba
+
+from xpcnn.kernels.cpu import threads as cpu_threads
+
+LARGE = 10 * cpu_threads.WORTH_IT
+
+
+@pytest.fixture(autouse=True)
+def default_afterwards():
+    yield
+    threads.release_blas()
+    xpcnn.set_num_threads(None)
+
+
+@pytest.fixture
+def four(monkeypatch):
+    """Four threads may be had, though not from Numba."""
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "4")
+    xpcnn.set_num_threads(None)
+
+
+def seen_by_a_kernel(operations):
+    seen = []
+    cpu_threads.launch(operations, lambda: seen.append(numba.get_num_threads()))
+    return seen[0]
+
+
+def run(program, **environment):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(program)],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+# -- the setting ---------------------------------------------------------------------------------
+
+
+def test_default_is_what_the_process_may_use(monkeypatch):
+    monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
+    xpcnn.set_num_threads(None)
+    if hasattr(os, "sched_getaffinity"):
+        assert xpcnn.get_num_threads() == len(os.sched_getaffinity(0))
+    else:
+        assert xpcnn.get_num_threads() == os.cpu_count()
+
+
+def test_setting(four):
+    assert xpcnn.get_num_threads() == 4
+    xpcnn.set_num_threads(np.int64(3))
+    assert xpcnn.get_num_threads() == 3
+    xpcnn.set_num_threads(None)
+    assert xpcnn.get_num_threads() == 4
+
+
+@pytest.mark.parametrize(
+    ("n", "error", "message"),
+    [
+        (0, ValueError, "set_num_threads: n must be at least 1, got 0"),
+        (-2, ValueError, "set_num_threads: n must be at least 1, got -2"),
+        (5, ValueError, "set_num_threads: n must be at most 4, .* got 5"),
+        (2.0, TypeError, "set_num_threads: n must be an integer, got 2.0"),
+        (True, TypeError, "set_num_threads: n must be an integer, got True"),
+        ("2", TypeError, "set_num_threads: n must be an integer, got '2'"),
+    ],
+)
+def test_bad_numbers(four, n, error, message):
+    xpcnn.set_num_threads(2)
+    with pytest.raises(error, match=message):
+        xpcnn.set_num_threads(n)
+    assert xpcnn.get_num_threads() == 2
+
+
+def test_nothing_to_set(monkeypatch):
+    monkeypatch.setattr(threads.importlib.util, "find_spec", lambda name: None)
+    with pytest.warns(RuntimeWarning, match="nothing to set.*threadpoolctl.*OPENBLAS_NUM_THREADS"):
+        xpcnn.set_num_threads(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        xpcnn.set_num_threads(None)
+
+
+# -- launching -----------------------------------------------------------------------------------
+
+
+def test_large_kernels_get_the_threads_and_small_ones_one():
+    most = numba.get_num_threads()
+    assert seen_by_a_kernel(LARGE) == most
+    assert seen_by_a_kernel(10) == 1
+    xpcnn.set_num_threads(1)
+    assert seen_by_a_kernel(LARGE) == 1
+    assert numba.get_num_threads() == most
+
+
+def test_not_more_threads_than_numba_has(four):
+    assert seen_by_a_kernel(LARGE) == numba.config.NUMBA_NUM_THREADS
+
+
+def test_numbas_setting_survives_an_error():
+    def fails():
+        raise KeyError
+
+    before = numba.get_num_threads()
+    with pytest.raises(KeyError):
+        cpu_threads.launch(10, fails)
+    assert numba.get_num_threads() == before
+
+
+def test_the_setting_counts_in_every_python_thread():
+    xpcnn.set_num_threads(1)
+    seen = []
+    thread = threading.Thread(target=lambda: seen.append(seen_by_a_kernel(LARGE)))
+    thread.start()
+    thread.join()
+    assert seen == [1]
+
+
+TWO_AT_ONCE = """
+    import threading
+    import numba
+    import numpy as np
+    import xpcnn
+    from xpcnn import functional as F, kernels
+
+    x = np.random.default_rng(0).random((400, 300), dtype="float32")
+    def work():
+        for _ in range(60):
+            results.append(float(F.linear(x, x).sum()))
+
+    results = []
+    with kernels.force("cpu"):
+        work()
+    alone, results = results, []
+    workers = [threading.Thread(target=work) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    xpcnn.set_num_threads(1)
+    xpcnn.set_num_threads(None)
+    for worker in workers:
+        worker.join()
+    assert sorted(results) == sorted(2 * alone)
+    print(numba.threading_layer())
+"""
+
+
+@pytest.mark.parametrize("layer", ["workqueue", "default"])
+def test_two_python_threads_at_once(layer):
+    """Numba's workqueue ends the process if two threads use it at once."""
+    (used,) = run(TWO_AT_ONCE, NUMBA_THREADING_LAYER=layer, NUMBA_NUM_THREADS="2")
+    assert layer in ("default", used)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
+def test_fork_when_only_the_users_own_code_used_numba():
+    """GNU OpenMP ends a forked process that calls threads its parent had."""
+    run(
+        """
+        import os, numba, numpy as np, xpcnn
+        numba.get_num_threads()
+        child = os.fork()
+        if child == 0:
+            model = xpcnn.Model(xpcnn.networks.make("simple"), device="cpu", seed=0)
+            model.predict(np.zeros((4, 1, 28, 28), "float32"))
+            os._exit(0)
+        raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        """
+    )
+
+
+# -- BLAS ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def blas():
+    """Return a function that says how many threads BLAS has; two to begin with."""
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    libraries = threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers
+    if not libraries:
+        pytest.skip("threadpoolctl does not know this BLAS library")
+    threads.release_blas()
+    before = [library.get_num_threads() for library in libraries]
+    for library in libraries:
+        library.set_num_threads(2)
+    threads._blas = None
+    yield lambda: {library.get_num_threads() for library in libraries}
+    threads._blas = None
+    for library, number in zip(libraries, before, strict=True):
+        library.set_num_threads(number)
+
+
+def linear(dtype):
+    F.linear(np.ones((3, 4), dtype), np.ones((5, 4), dtype))
+
+
+def test_blas_has_one_thread_while_compiled_kernels_run(blas):
+    assert blas() == {2}
+    linear("float32")
+    assert blas() == {1}
+    # Declined in the middle of compiled work.
+    F.max_pool(np.ones((1, 1, 4, 4, 4), "float32"), 2)
+    assert blas() == {1}
+    linear("float64")
+    assert blas() == {2}
+    linear("float32")
+    assert blas() == {1}
+    with kernels.force("generic"):
+        linear("float32")
+    assert blas() == {2}
+
+
+def test_the_setting_counts_for_blas(blas):
+    xpcnn.set_num_threads(1)
+    assert blas() == {1}
+    xpcnn.set_num_threads(None)
+    assert blas() == {2}
+    linear("float32")
+    xpcnn.set_num_threads(1)
+    threads.release_blas()
+    assert blas() == {1}
+    xpcnn.set_num_threads(None)
+    assert blas() == {2}

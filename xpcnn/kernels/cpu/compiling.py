@@ -1,0 +1,221 @@
+"""Where machine code is kept between processes, and what is said while it is made.
+
+Numba keeps what it compiled beside each source file, and knows by that file alone whether it is
+still good. But our kernels contain code from several files, so theirs is kept in a folder named by
+all of them. It lies in the package's ``__pycache__``; where that cannot be written, in the user's
+cache folder, or last in a temporary folder. ``NUMBA_CACHE_DIR`` has precedence.
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import llvmlite.binding
+import numba
+import numpy as np
+from numba.core import event
+from numba.core.caching import FunctionCache
+from numba.core.dispatcher import Dispatcher
+
+QUIET = "XPCNN_QUIET"
+"""The environment variable that silences the lines about compiling."""
+
+KEPT = 4
+"""Folders of machine code that are kept side by side; older ones are removed."""
+
+SETTLED = 60
+"""Launches without compiling after which all is compiled that will be needed soon."""
+
+PACKAGE = __name__.rpartition(".")[0]
+
+fresh = False
+"""Whether something was compiled that :func:`count_launch` has not reported yet."""
+
+
+@cache
+def version() -> str:
+    """Name what the machine code depends on: our sources and the libraries they are built with."""
+    digest = hashlib.sha256()
+    for library in (sys, numba, llvmlite, np):
+        digest.update(str(getattr(library, "__version__", sys.version_info)).encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def folder() -> Path:
+    """Return the folder for machine code, the first that can be written."""
+    places = [Path(numba.config.CACHE_DIR)] if numba.config.CACHE_DIR else []
+    places += [Path(__file__).parent / "__pycache__", _user_folder()]
+    for place in places:
+        wanted = place / "xpcnn-kernels" / version()
+        with suppress(OSError, RuntimeError):  # a home folder need not exist
+            if not wanted.is_dir():
+                _remove_old(wanted.parent)
+            wanted.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=wanted).close()
+            os.utime(wanted)
+            return wanted
+    last = tempfile.mkdtemp(prefix="xpcnn-kernels-")
+    atexit.register(shutil.rmtree, last, ignore_errors=True)
+    numba.config.CACHE_DIR = last  # its own choice would fail when a kernel is defined
+    return Path(last)
+
+
+def _user_folder() -> Path:
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA", "~")
+    elif sys.platform == "darwin":
+        base = "~/Library/Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "xpcnn"
+
+
+def _remove_old(parent: Path) -> None:
+    """Remove all but the folders used last."""
+    if parent.is_dir():
+        old = sorted((p for p in parent.iterdir() if p.is_dir()), key=lambda p: p.stat().st_mtime)
+        for path in old[: 1 - KEPT]:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _numba_cache(path: Path) -> Iterator[None]:
+    before = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = str(path)
+    try:
+        yield
+    finally:
+        numba.config.CACHE_DIR = before
+
+
+def kernels() -> Iterator[Dispatcher]:
+    """Yield every compiled function of the imported kernel modules."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith(PACKAGE + "."):
+            for value in vars(module).values():
+                if isinstance(value, Dispatcher) and value.py_func.__module__ == name:
+                    yield value
+
+
+def adopt() -> None:
+    """Let the kernels imported so far keep their machine code in :func:`folder`."""
+    with _numba_cache(folder()):
+        for kernel in kernels():
+            kernel.enable_caching()
+            if _can_load_lightly():
+                setattr(kernel, "_cache", _LightCache(kernel.py_func))  # noqa: B010
+
+
+def _can_load_lightly() -> bool:
+    """Whether the inside of this version of Numba is known to :class:`_LightCache`."""
+    return (0, 61) <= numba.version_info.short <= (0, 68) and _runtime() is not None
+
+
+@cache
+def _runtime() -> Any:
+    """Return Numba's module of run-time functions."""
+    try:
+        from numba.core.runtime import _nrt_python
+
+        return _nrt_python if _nrt_python.c_helpers else None
+    except (ImportError, AttributeError):
+        return None
+
+
+@cache
+def _make_runtime_known() -> None:
+    """Tell LLVM where the functions are that machine code calls for memory."""
+    runtime = _runtime()
+    for name, address in runtime.c_helpers.items():
+        symbol = name if name.startswith("_") else f"NRT_{name}"
+        llvmlite.binding.add_symbol(symbol, address)
+
+
+class _LightCache(FunctionCache):
+    """Loads machine code without loading the compiler: that saves 60 MiB and half a second.
+
+    The base class has Numba define all functions it knows and compile its own run-time library
+    first. Whoever compiles anything does that anyway.
+    """
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        _make_runtime_known()
+        with self._guard_against_spurious_io_errors():
+            return self._load_overload(sig, target_context)
+
+
+class _Reporter(event.Listener):
+    """Says that kernels are being compiled, and when all were, how long it took."""
+
+    def __init__(self) -> None:
+        self.count, self.seconds = 0, 0.0
+        self._inside: Any = None
+        self._started = 0.0
+        self._launches = 0
+
+    def on_start(self, event: Any) -> None:
+        kernel = event.data["dispatcher"]
+        if self._inside is None and kernel.py_func.__module__.startswith(PACKAGE + "."):
+            self._inside, self._started = kernel, time.perf_counter()
+            if not fresh:
+                _set_fresh(True)
+                say("compiling kernels for this machine, once; this takes some seconds ...")
+
+    def on_end(self, event: Any) -> None:
+        if event.data["dispatcher"] is self._inside:
+            self._inside, self._launches = None, 0
+            self.count += 1
+            self.seconds += time.perf_counter() - self._started
+
+    def launched(self) -> None:
+        self._launches += 1
+        if self._launches > SETTLED:
+            self.finish()
+
+    def finish(self) -> None:
+        if fresh:
+            _set_fresh(False)
+            say(f"compiled {self.count} kernels in {self.seconds:.1f} s")
+
+
+_reporter = _Reporter()
+event.register("numba:compile", _reporter)
+atexit.register(_reporter.finish)
+count_launch = _reporter.launched
+
+
+def report() -> tuple[int, float]:
+    """Return how many kernels this process has compiled, and how many seconds that took."""
+    _reporter.finish()
+    return _reporter.count, _reporter.seconds
+
+
+def say(text: str) -> None:
+    """Print a line to stderr, above a progress bar if there is one; unless silenced."""
+    if os.environ.get(QUIET, "0") in ("", "0"):
+        from tqdm import tqdm
+
+        tqdm.write(f"xpcnn: {text}", file=sys.stderr)
+
+
+def _set_fresh(value: bool) -> None:
+    global fresh
+    fresh = value
+
+
+folder()  # before any kernel is defined
