@@ -1,9 +1,10 @@
 """Where machine code is kept between processes, and what is said while it is made.
 
 Numba keeps what it compiled beside each source file, and knows by that file alone whether it is
-still good. But our kernels contain code from several files, so theirs is kept in a folder named by
-all of them. It lies in the package's ``__pycache__``; where that cannot be written, in the user's
-cache folder, or last in a temporary folder. ``NUMBA_CACHE_DIR`` has precedence.
+still good. But our kernels contain code from several files, so that of each module is kept in a
+folder named by all of them. These folders lie in the package's ``__pycache__``; where that cannot
+be written, in the user's cache folder, or last in a temporary folder. ``NUMBA_CACHE_DIR`` has
+precedence.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import atexit
 import hashlib
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -32,47 +34,76 @@ from numba.core.dispatcher import Dispatcher
 QUIET = "XPCNN_QUIET"
 """The environment variable that silences the lines about compiling."""
 
-KEPT = 4
-"""Folders of machine code that are kept side by side; older ones are removed."""
+KEPT = 3
+"""Folders that are kept for a module, as it was at different times; older ones are removed."""
+
+NOT_COMPILED = {"__init__", "buffers", "compiling", "threads"}
+"""Modules from which nothing goes into machine code, so that they may change."""
 
 SETTLED = 60
 """Launches without compiling after which all is compiled that will be needed soon."""
 
 PACKAGE = __name__.rpartition(".")[0]
 
+_IMPORT = re.compile(
+    rf"^\s*from {re.escape(PACKAGE)}(?:\.(\w+) import| import (\([^)]*\)|.*))", re.MULTILINE
+)
+
 fresh = False
 """Whether something was compiled that :func:`count_launch` has not reported yet."""
 
 
 @cache
-def version() -> str:
-    """Name what the machine code depends on: our sources and the libraries they are built with."""
+def version(module: str) -> str:
+    """Name what the machine code of a kernel module depends on: sources, and what builds it."""
     digest = hashlib.sha256()
     for library in (sys, numba, llvmlite, np):
         digest.update(str(getattr(library, "__version__", sys.version_info)).encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in sorted(_sources(module)):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
 
+def _sources(module: str) -> set[Path]:
+    """List the file of a kernel module and those of the kernel modules it imports."""
+    found: set[Path] = set()
+    waiting = [module]
+    while waiting:
+        path = Path(__file__).with_name(f"{waiting.pop()}.py")
+        if path not in found and path.stem not in NOT_COMPILED and path.is_file():
+            found.add(path)
+            for one, several in _IMPORT.findall(path.read_text("utf-8")):
+                waiting += [one] if one else re.findall(r"\w+", several)
+    return found
+
+
 @cache
-def folder() -> Path:
-    """Return the folder for machine code, the first that can be written."""
+def root() -> Path:
+    """Return the folder for the machine code of all modules, the first that can be written."""
     places = [Path(numba.config.CACHE_DIR)] if numba.config.CACHE_DIR else []
     places += [Path(__file__).parent / "__pycache__", _user_folder()]
     for place in places:
-        wanted = place / "xpcnn-kernels" / version()
+        wanted = place / "xpcnn-kernels"
         with suppress(OSError, RuntimeError):  # a home folder need not exist
-            if not wanted.is_dir():
-                _remove_old(wanted.parent)
             wanted.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=wanted).close()
-            os.utime(wanted)
             return wanted
     last = tempfile.mkdtemp(prefix="xpcnn-kernels-")
     atexit.register(shutil.rmtree, last, ignore_errors=True)
     numba.config.CACHE_DIR = last  # its own choice would fail when a kernel is defined
     return Path(last)
+
+
+@cache
+def folder(module: str) -> Path:
+    """Return the folder for the machine code of a module as it is now."""
+    wanted = root() / f"{module}-{version(module)}"
+    with suppress(OSError):
+        if not wanted.is_dir():
+            _remove_old(module)
+            wanted.mkdir(exist_ok=True)
+        os.utime(wanted)
+    return wanted
 
 
 def _user_folder() -> Path:
@@ -85,12 +116,11 @@ def _user_folder() -> Path:
     return Path(base).expanduser() / "xpcnn"
 
 
-def _remove_old(parent: Path) -> None:
-    """Remove all but the folders used last."""
-    if parent.is_dir():
-        old = sorted((p for p in parent.iterdir() if p.is_dir()), key=lambda p: p.stat().st_mtime)
-        for path in old[: 1 - KEPT]:
-            shutil.rmtree(path, ignore_errors=True)
+def _remove_old(module: str) -> None:
+    """Remove the folders of a module but for those used last."""
+    old = sorted(root().glob(f"{module}-*"), key=lambda path: path.stat().st_mtime)
+    for path in old[: 1 - KEPT]:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager
@@ -113,9 +143,9 @@ def kernels() -> Iterator[Dispatcher]:
 
 
 def adopt() -> None:
-    """Let the kernels imported so far keep their machine code in :func:`folder`."""
-    with _numba_cache(folder()):
-        for kernel in kernels():
+    """Let the kernels imported so far keep their machine code each in its :func:`folder`."""
+    for kernel in kernels():
+        with _numba_cache(folder(kernel.py_func.__module__.rpartition(".")[2])):
             kernel.enable_caching()
             if _can_load_lightly():
                 setattr(kernel, "_cache", _LightCache(kernel.py_func))  # noqa: B010
@@ -190,7 +220,8 @@ class _Reporter(event.Listener):
     def finish(self) -> None:
         if fresh:
             _set_fresh(False)
-            say(f"compiled {self.count} kernels in {self.seconds:.1f} s")
+            noun = "kernel" if self.count == 1 else "kernels"
+            say(f"compiled {self.count} {noun} in {self.seconds:.1f} s")
 
 
 _reporter = _Reporter()
@@ -218,4 +249,4 @@ def _set_fresh(value: bool) -> None:
     fresh = value
 
 
-folder()  # before any kernel is defined
+root()  # before any kernel is defined
