@@ -7,6 +7,7 @@ in the Array API standard (finding the namespace, indexed updates, copies to the
 from __future__ import annotations
 
 import sys
+from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
@@ -109,7 +110,13 @@ def library(xp: ModuleType) -> str:
 
 def dtype_name(x: Array) -> str:
     """Return the name of an array's dtype without its library: ``"float32"``."""
-    return str(x.dtype).rsplit(".", 1)[-1]
+    return _name_of_dtype(type(x), x.dtype)
+
+
+@lru_cache(maxsize=64)
+def _name_of_dtype(kind: type, dtype: Any) -> str:
+    """Name a dtype; `kind` keeps those of different libraries from being compared."""
+    return str(dtype).rsplit(".", 1)[-1]
 
 
 def is_floating(x: Array) -> bool:

@@ -111,16 +111,43 @@ def test_linear(shape):
     assert compare("linear", x, w, b, (), rng) < 1e-5
 
 
-@pytest.mark.parametrize("shape", [(1,), (7,), (16, 3), (100, 432)])
-def test_adam(shape):
+SHAPES = [(1,), (7,), (16, 3), (100, 432)]
+
+
+def some(rng, dtype="float32"):
+    return [rng.standard_normal(shape).astype(dtype) for shape in SHAPES]
+
+
+def wide(arrays):
+    return [None if a is None else a.astype("float64") for a in arrays]
+
+
+@pytest.mark.parametrize("decay", [(0.0, 0.0), (0.1, 0.0), (0.0, 0.01)])
+def test_adam(decay):
     rng = np.random.default_rng(0)
-    p, g, m = (rng.standard_normal(shape).astype("float32") for _ in range(3))
-    settings = (1e-3, (0.9, 0.999), 1e-8, 5)
-    for state in ((None, None), (m, m * m)):
+    p, g, m = some(rng), some(rng), some(rng)
+    settings = ([5, 1, 2, 9], 1e-3, (0.9, 0.999), 1e-8, decay)
+    for state in (([None] * 4, [None] * 4), (m, [a * a for a in m])):
         got, _ = cpu.PAIRS["adam"].forward(XP, p, g, *state, *settings)
-        wide = [None if a is None else a.astype("float64") for a in (p, g, *state)]
-        wanted, _ = generic.PAIRS["adam"].forward(XP, *wide, *settings)
-        assert max(error(a, e) for a, e in zip(got, wanted, strict=True)) < 1e-6
+        rows = [wide(row) for row in (p, g, *state)]
+        wanted, _ = generic.PAIRS["adam"].forward(XP, *rows, *settings)
+        for got_row, wanted_row in zip(got, wanted, strict=True):
+            assert max(error(a, e) for a, e in zip(got_row, wanted_row, strict=True)) < 1e-6
+
+
+@pytest.mark.parametrize("momentum, nesterov", [(0.0, False), (0.9, False), (0.9, True)])
+def test_sgd(momentum, nesterov):
+    rng = np.random.default_rng(0)
+    p, g, old = some(rng), some(rng), some(rng)
+    settings = (0.1, momentum, 0.0 if nesterov else 0.2, nesterov, 0.01)
+    for state in ([None] * 4, [old[0], None, *old[2:]]):
+        got, _ = cpu.PAIRS["sgd"].forward(XP, p, g, state, *settings)
+        wanted, _ = generic.PAIRS["sgd"].forward(XP, *map(wide, (p, g, state)), *settings)
+        for a, e in zip(got[0], wanted[0], strict=True):
+            assert error(a, e) < 1e-6
+        for a, e in zip(got[1], wanted[1], strict=True):
+            assert (a is None) == (e is None)
+            assert a is None or error(a, e) < 1e-6
 
 
 def assert_declined(result):

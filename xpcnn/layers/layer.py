@@ -170,7 +170,8 @@ class Layer(Configurable):
     @property
     def is_built(self) -> bool:
         """Whether all parameters and buffers have their values."""
-        return all(tensor.is_built for tensor in self._tensors().values())
+        own = all(tensor.is_built for _, tensor in self._own_tensors())
+        return own and all(child.is_built for child in self.children().values())
 
     @property
     def who(self) -> str:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from xpcnn import kernels
+from xpcnn import _xp, kernels
 from xpcnn._xp import Array
 from xpcnn.kernels.generic.update import adam_numbers, average
-from xpcnn.optim.optimizer import Optimizer
+from xpcnn.optim.optimizer import Optimizer, Task
 from xpcnn.optim.schedules import Schedule
 
 
@@ -237,17 +237,29 @@ class Adam(Optimizer):
         self.eps = self._number("eps", eps)
         self.amsgrad = bool(amsgrad)
 
+    def _update_all(self, tasks: list[Task], lr: float) -> list[Array]:
+        if self.amsgrad or not tasks:
+            return super()._update_all(tasks, lr)
+        old = [[task.slots.get(slot) for task in tasks] for slot in self._slots[:2]]
+        decay = (0.0, lr * self.weight_decay) if self._decoupled_decay else (self.weight_decay, 0.0)
+        result = kernels.run(
+            _xp.namespace(*(task.p for task in tasks)), "adam", [task.p for task in tasks],
+            [task.g for task in tasks], *old, [task.step for task in tasks], lr, self.betas,
+            self.eps, decay,
+        )  # fmt: skip
+        assert result is not None, "the generic kernels have adam"
+        values, means, squares = result[0]
+        for task, mean, square in zip(tasks, means, squares, strict=True):
+            task.slots["exp_avg"], task.slots["exp_avg_sq"] = mean, square
+        return list(values)
+
     def _update(
         self, xp: ModuleType, p: Array, g: Array, slots: dict[str, Array], lr: float, step: int
     ) -> Array:
-        old = slots.get("exp_avg"), slots.get("exp_avg_sq")
-        if not self.amsgrad:
-            result = kernels.run(xp, "adam", p, g, *old, lr, self.betas, self.eps, step)
-            assert result is not None, "the generic kernels have adam"
-            (p, slots["exp_avg"], slots["exp_avg_sq"]), _ = result
-            return p
-        mean = slots["exp_avg"] = average(old[0], g, self.betas[0])
-        square = slots["exp_avg_sq"] = average(old[1], g * g, self.betas[1])
+        if self._decoupled_decay and self.weight_decay:
+            p = (1.0 - lr * self.weight_decay) * p
+        mean = slots["exp_avg"] = average(slots.get("exp_avg"), g, self.betas[0])
+        square = slots["exp_avg_sq"] = average(slots.get("exp_avg_sq"), g * g, self.betas[1])
         if "max_exp_avg_sq" in slots:
             square = xp.maximum(slots["max_exp_avg_sq"], square)
         slots["max_exp_avg_sq"] = square
@@ -300,10 +312,3 @@ class AdamW(Adam):
             clip_value=clip_value,
             schedule=schedule,
         )
-
-    def _update(
-        self, xp: ModuleType, p: Array, g: Array, slots: dict[str, Array], lr: float, step: int
-    ) -> Array:
-        if self.weight_decay:
-            p = (1.0 - lr * self.weight_decay) * p
-        return super()._update(xp, p, g, slots, lr, step)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from types import ModuleType
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
@@ -22,6 +22,16 @@ class Trainable(Protocol):
     data: Array
     grad: Array | None
     requires_grad: bool
+
+
+class Task(NamedTuple):
+    """One parameter in an update: its value, gradient, slots, and the number of the update."""
+
+    name: str
+    p: Array
+    g: Array
+    slots: dict[str, Array]
+    step: int
 
 
 class Optimizer(Configurable):
@@ -105,6 +115,16 @@ class Optimizer(Configurable):
         """
         raise NotImplementedError(f"{type(self).__name__} does not implement _update")
 
+    def _update_all(self, tasks: list[Task], lr: float) -> list[Array]:
+        """Return the new values of several parameters: one by one, unless there is a better way."""
+        values = []
+        for task in tasks:
+            xp, g = _xp.namespace(task.p), task.g
+            if self.weight_decay and not self._decoupled_decay:
+                g = g + self.weight_decay * task.p
+            values.append(self._update(xp, task.p, g, task.slots, lr, task.step))
+        return values
+
     # -- Running -------------------------------------------------------------------------------
 
     def current_lr(self, epoch: int = 0) -> float:
@@ -132,24 +152,20 @@ class Optimizer(Configurable):
             if parameter.grad is not None and parameter.requires_grad
         }
         gradients = self._clip({name: parameter.grad for name, parameter in active.items()})
-        results = []
+        tasks = []
         for name, parameter in active.items():
-            p, g = parameter.data, gradients[name]
-            if self.weight_decay and not self._decoupled_decay:
-                g = g + self.weight_decay * p
-            slots = dict(self._state.get(name, {}))
-            step = self._steps.get(name, 0) + 1
+            p, slots = parameter.data, dict(self._state.get(name, ()))
             if any(array.shape != p.shape for array in slots.values()):
                 raise ValueError(
                     f"{type(self).__name__}: what is kept for {name} has not the parameter's shape "
                     f"{tuple(p.shape)}; it belongs to another model, call reset() to forget it"
                 )
-            value = self._update(_xp.namespace(p), p, g, slots, lr, step)
-            results.append((name, value, slots, step))
-        for name, value, slots, step in results:
-            active[name].data = value
-            self._state[name] = slots
-            self._steps[name] = step
+            tasks.append(Task(name, p, gradients[name], slots, self._steps.get(name, 0) + 1))
+        values = self._update_all(tasks, lr)
+        for task, value in zip(tasks, values, strict=True):
+            active[task.name].data = value
+            self._state[task.name] = task.slots
+            self._steps[task.name] = task.step
         self.iterations += 1
 
     def _clip(self, gradients: dict[str, Array]) -> dict[str, Array]:
@@ -234,6 +250,15 @@ class Optimizer(Configurable):
         }
         self._steps = steps
         self.iterations = int(state.get("iterations", max(steps.values(), default=0)))
+
+    def snapshot(self) -> Any:
+        """Return the state as it is, without a copy; good for :meth:`restore` only."""
+        return dict(self._state), dict(self._steps), self.iterations
+
+    def restore(self, state: Any) -> None:
+        """Go back to a state that :meth:`snapshot` returned."""
+        slots, steps, self.iterations = state
+        self._state, self._steps = dict(slots), dict(steps)
 
     def move(self, device: str | Device, dtype: str | None = None) -> None:
         """Bring the arrays kept to another device or dtype, together with their parameters."""

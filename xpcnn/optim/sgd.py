@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from types import ModuleType
-
+from xpcnn import _xp, kernels
 from xpcnn._xp import Array
-from xpcnn.optim.optimizer import Optimizer
+from xpcnn.optim.optimizer import Optimizer, Task
 from xpcnn.optim.schedules import Schedule
 
 
@@ -65,15 +64,17 @@ class SGD(Optimizer):
                 f"momentum={momentum!r}, dampening={dampening!r}"
             )
 
-    def _update(
-        self, xp: ModuleType, p: Array, g: Array, slots: dict[str, Array], lr: float, step: int
-    ) -> Array:
-        if self.momentum:
-            buffer = slots.get("momentum_buffer")
-            if buffer is None:
-                buffer = xp.asarray(g, copy=True)  # whoever made the gradient may use it again
-            else:
-                buffer = self.momentum * buffer + (1.0 - self.dampening) * g
-            slots["momentum_buffer"] = buffer
-            g = g + self.momentum * buffer if self.nesterov else buffer
-        return p - lr * g
+    def _update_all(self, tasks: list[Task], lr: float) -> list[Array]:
+        if not tasks:
+            return []
+        result = kernels.run(
+            _xp.namespace(*(task.p for task in tasks)), "sgd", [task.p for task in tasks],
+            [task.g for task in tasks], [task.slots.get("momentum_buffer") for task in tasks], lr,
+            self.momentum, self.dampening, self.nesterov, self.weight_decay,
+        )  # fmt: skip
+        assert result is not None, "the generic kernels have sgd"
+        values, buffers = result[0]
+        for task, buffer in zip(tasks, buffers, strict=True):
+            if buffer is not None:
+                task.slots["momentum_buffer"] = buffer
+        return list(values)

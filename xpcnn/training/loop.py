@@ -240,9 +240,9 @@ class _Snapshot:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self.arrays = [(t, t.data) for t in model._network._tensors().values()]
+        self.arrays = [(t, t.data) for t in model._tensors]
         self.step = model.step
-        self.slots = {} if model.optimizer is None else model.optimizer.state_dict()
+        self.slots = None if model.optimizer is None else model.optimizer.snapshot()
 
     def restore(self) -> None:
         """Put the old arrays back."""
@@ -250,4 +250,4 @@ class _Snapshot:
             tensor.data = array
         self.model.step = self.step
         if self.model.optimizer is not None:
-            self.model.optimizer.load_state_dict(self.slots, self.model.device)
+            self.model.optimizer.restore(self.slots)

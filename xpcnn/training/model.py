@@ -15,7 +15,7 @@ from xpcnn.device import Device, resolve
 from xpcnn.errors import ModelFileError, choice_error
 from xpcnn.layers.containers import Sequential, check_layers
 from xpcnn.layers.layer import Layer, Shape
-from xpcnn.layers.parameter import Parameter
+from xpcnn.layers.parameter import Parameter, Tensor
 from xpcnn.training import border, saving
 from xpcnn.training.callbacks import Callback
 from xpcnn.training.history import History
@@ -95,6 +95,7 @@ class Model:
         self._plan: Plan | None = None
         self._random_layers: list[Any] = []
         self._parameters: dict[str, Parameter] = {}
+        self._tensors: list[Tensor] = []
         self.input_shape: tuple[int | None, ...] | None = None
 
     # -- The network ---------------------------------------------------------------------------
@@ -153,6 +154,7 @@ class Model:
         inside = [layer for _, layer in self._network.layers_within()]
         self._random_layers = [layer for layer in inside if hasattr(layer, "step")]
         self._parameters = self._network.parameters()
+        self._tensors = list(self._network._tensors().values())
         return output_shape
 
     def forward(self, x: Array, *, training: bool = False) -> Array:
@@ -198,7 +200,8 @@ class Model:
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
-        for parameter in self.parameters().values():
+        parameters = self._parameters if self._plan is not None else self._network.parameters()
+        for parameter in parameters.values():
             parameter.zero_grad()
 
     def state_dict(self) -> dict[str, Array]:

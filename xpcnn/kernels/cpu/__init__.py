@@ -55,4 +55,5 @@ PAIRS: dict[str, OpPair] = {
     "add": OpPair(elementwise.add_forward, elementwise.add_backward),
     "add_relu": OpPair(elementwise.add_relu_forward, elementwise.add_relu_backward),
     "adam": OpPair(update.adam, no_backward),
+    "sgd": OpPair(update.sgd, no_backward),
 }

@@ -1,11 +1,18 @@
-"""Parameter updates in one pass over memory."""
+"""Updates of all parameters at once, in one pass over memory.
+
+The arrays are handed over by address: a network has dozens of them, and one call for each would
+take longer than the work.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import carray, njit, prange
 
 from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.vector import (
@@ -14,54 +21,159 @@ from xpcnn.kernels.cpu.vector import (
     fma,
     load,
     multiply,
+    pointer_to,
     splat,
     square_root,
     store,
 )
 from xpcnn.kernels.generic.update import adam_numbers
+from xpcnn.kernels.trace import Declined
 
 PIECE = 8192
 """Numbers that one job updates."""
 
+APART = 16
+"""Parameters of a common array start at multiples of this: a cache line."""
+
+
+@njit(nogil=True, cache=True)
+def _floats(addresses: Any, row: int, i: int, count: int) -> Any:
+    return carray(pointer_to(addresses[row, i]), count)
+
 
 @njit(nogil=True, parallel=True, cache=True)
-def _adam(
-    p: Any, g: Any, m: Any, v: Any, new_p: Any, new_m: Any, new_v: Any,
-    keep1: Any, keep2: Any, take1: Any, take2: Any, size: Any, eps: Any,
-) -> None:  # fmt: skip
-    count = p.size
-    for job in prange((count + PIECE - 1) // PIECE):
-        first, last = job * PIECE, min(count, (job + 1) * PIECE)
+def _adam(addresses: Any, pieces: Any, numbers: Any) -> None:
+    for job in prange(pieces.shape[0]):
+        i, first, count = pieces[job, 0], pieces[job, 1], pieces[job, 2]
+        p, g = _floats(addresses, 0, i, count), _floats(addresses, 1, i, count)
+        m, v = _floats(addresses, 2, i, count), _floats(addresses, 3, i, count)
+        new_p, new_m = _floats(addresses, 4, i, count), _floats(addresses, 5, i, count)
+        new_v = _floats(addresses, 6, i, count)
+        keep1, keep2, take1, take2 = numbers[i, 0], numbers[i, 1], numbers[i, 2], numbers[i, 3]
+        size, eps, decay, kept = numbers[i, 4], numbers[i, 5], numbers[i, 6], numbers[i, 7]
+        last = min(count, first + PIECE)
         whole = first + (last - first) // 8 * 8
-        for i in range(first, whole, 8):
-            gradient = load(g, i)
-            mean = fma(splat(keep1), load(m, i), multiply(splat(take1), gradient))
+        for k in range(first, whole, 8):
+            old = load(p, k)
+            gradient = fma(splat(decay), old, load(g, k))
+            mean = fma(splat(keep1), load(m, k), multiply(splat(take1), gradient))
             squares = multiply(splat(take2), multiply(gradient, gradient))
-            square = fma(splat(keep2), load(v, i), squares)
-            store(new_m, i, mean)
-            store(new_v, i, square)
+            square = fma(splat(keep2), load(v, k), squares)
+            store(new_m, k, mean)
+            store(new_v, k, square)
             change = divide(mean, add(square_root(square), splat(eps)))
-            store(new_p, i, fma(splat(-size), change, load(p, i)))
-        for i in range(whole, last):
-            new_m[i] = keep1 * m[i] + take1 * g[i]
-            new_v[i] = keep2 * v[i] + take2 * (g[i] * g[i])
-            new_p[i] = p[i] - size * (new_m[i] / (np.sqrt(new_v[i]) + eps))
+            store(new_p, k, fma(splat(-size), change, multiply(splat(kept), old)))
+        for k in range(whole, last):
+            one = g[k] + decay * p[k]
+            new_m[k] = keep1 * m[k] + take1 * one
+            new_v[k] = keep2 * v[k] + take2 * (one * one)
+            new_p[k] = kept * p[k] - size * (new_m[k] / (np.sqrt(new_v[k]) + eps))
+
+
+@njit(nogil=True, parallel=True, cache=True)
+def _sgd(addresses: Any, pieces: Any, numbers: Any) -> None:
+    """Step along ``direction * buffer + gradient_share * gradient``; see :func:`sgd`."""
+    for job in prange(pieces.shape[0]):
+        i, first, count = pieces[job, 0], pieces[job, 1], pieces[job, 2]
+        p, g = _floats(addresses, 0, i, count), _floats(addresses, 1, i, count)
+        b, new_p = _floats(addresses, 2, i, count), _floats(addresses, 3, i, count)
+        new_b = _floats(addresses, 4, i, count)
+        keep, take, along, share = numbers[i, 0], numbers[i, 1], numbers[i, 2], numbers[i, 3]
+        lr, decay = numbers[i, 4], numbers[i, 5]
+        last = min(count, first + PIECE)
+        whole = first + (last - first) // 8 * 8
+        for k in range(first, whole, 8):
+            old = load(p, k)
+            gradient = fma(splat(decay), old, load(g, k))
+            buffer = fma(splat(keep), load(b, k), multiply(splat(take), gradient))
+            store(new_b, k, buffer)
+            step = fma(splat(along), buffer, multiply(splat(share), gradient))
+            store(new_p, k, fma(splat(-lr), step, old))
+        for k in range(whole, last):
+            one = g[k] + decay * p[k]
+            new_b[k] = keep * b[k] + take * one
+            new_p[k] = p[k] - lr * (along * new_b[k] + share * one)
+
+
+@lru_cache(maxsize=64)
+def _layout(shapes: tuple[tuple[int, ...], ...]) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return the jobs (array, start, size), where the arrays start in a common one, its size."""
+    sizes = [prod(shape) for shape in shapes]
+    jobs = [(i, at, n) for i, n in enumerate(sizes) for at in range(0, n, PIECE)]
+    starts = np.cumsum([0, *(-(-n // APART) * APART for n in sizes)])
+    return np.array(jobs, np.int64).reshape(-1, 3), starts[:-1], int(starts[-1])
+
+
+def _takes(parameters: Sequence[Any], gradients: Sequence[Any]) -> bool:
+    return all(a.dtype == np.float32 for row in (parameters, gradients) for a in row)
+
+
+def _plain(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    return [
+        a if a.flags.c_contiguous and a.flags.aligned else np.require(a, None, ["C", "A"])
+        for a in arrays
+    ]
+
+
+def _new(shapes: Any, starts: np.ndarray, flat: np.ndarray) -> list[np.ndarray]:
+    """Return the new arrays, side by side in one piece of memory."""
+    return [
+        flat[at : at + prod(shape)].reshape(shape)
+        for at, shape in zip(starts.tolist(), shapes, strict=True)
+    ]
 
 
 def adam(
-    xp: Any, p: Any, g: Any, mean: Any, square: Any, lr: float, betas: tuple[float, float],
-    eps: float, step: int,
+    xp: Any, parameters: Any, gradients: Any, means: Any, squares: Any, steps: Any, lr: float,
+    betas: tuple[float, float], eps: float, decay: tuple[float, float],
 ) -> Any:  # fmt: skip
     """Make one update of Adam; see :func:`xpcnn.kernels.generic.update.adam`."""
-    if p.dtype != np.float32 or g.dtype != np.float32:
-        return NotImplemented
-    arrays = [p, g, *(np.zeros_like(p) if a is None else a for a in (mean, square))]
-    old = [np.require(a, np.float32, ["C", "A", "W"]).reshape(-1) for a in arrays]
-    new = [buffers.empty(p.shape) for _ in range(3)]
-    size, eps = adam_numbers(lr, betas, eps, step)
-    keep1, keep2 = betas
-    numbers = (keep1, keep2, 1.0 - keep1, 1.0 - keep2, size, eps)
-    threads.launch(
-        4 * p.size, _adam, *old, *(a.reshape(-1) for a in new), *map(np.float32, numbers)
-    )
-    return tuple(new), None
+    if not _takes(parameters, gradients):
+        return Declined("float32 only")
+    shapes = tuple(p.shape for p in parameters)
+    jobs, starts, size = _layout(shapes)
+    means = [np.zeros_like(p) if m is None else m for p, m in zip(parameters, means, strict=True)]
+    squares = [
+        np.zeros_like(p) if v is None else v for p, v in zip(parameters, squares, strict=True)
+    ]
+    old = [_plain(row) for row in (parameters, gradients, means, squares)]
+    flat = buffers.empty((3, size))
+    addresses = np.empty((7, len(shapes)), np.int64)
+    for row, arrays in zip(addresses, old, strict=False):
+        row[:] = [a.ctypes.data for a in arrays]
+    addresses[4:] = flat.ctypes.data + 4 * (size * np.arange(3)[:, None] + starts)
+    numbers = [
+        (*betas, 1.0 - betas[0], 1.0 - betas[1], *adam_numbers(lr, betas, eps, step), decay[0],
+         1.0 - decay[1])
+        for step in steps
+    ]  # fmt: skip
+    threads.launch(4 * size, _adam, addresses, jobs, np.array(numbers, np.float32))
+    return tuple(_new(shapes, starts, part) for part in flat), None
+
+
+def sgd(
+    xp: Any, parameters: Any, gradients: Any, kept: Any, lr: float, momentum: float,
+    dampening: float, nesterov: bool, decay: float,
+) -> Any:  # fmt: skip
+    """Make one update of gradient descent; see :func:`xpcnn.kernels.generic.update.sgd`."""
+    if not _takes(parameters, gradients):
+        return Declined("float32 only")
+    shapes = tuple(p.shape for p in parameters)
+    jobs, starts, size = _layout(shapes)
+    numbers = np.empty((len(shapes), 6), np.float32)
+    for row, buffer in zip(numbers, kept, strict=True):
+        # The first gradient fills the buffer; without momentum there is none to speak of.
+        fresh = buffer is None or not momentum
+        row[:2] = (0.0, 1.0) if fresh else (momentum, 1.0 - dampening)
+        row[2:4] = (momentum, 1.0) if nesterov else (1.0, 0.0)
+    numbers[:, 4:] = lr, decay
+    old = [np.zeros_like(p) if b is None else b for p, b in zip(parameters, kept, strict=True)]
+    rows = [_plain(row) for row in (parameters, gradients, old)]
+    flat = buffers.empty((2, size))
+    addresses = np.empty((5, len(shapes)), np.int64)
+    for row, arrays in zip(addresses, rows, strict=False):
+        row[:] = [a.ctypes.data for a in arrays]
+    addresses[3:] = flat.ctypes.data + 4 * (size * np.arange(2)[:, None] + starts)
+    threads.launch(3 * size, _sgd, addresses, jobs, numbers)
+    values = _new(shapes, starts, flat[0])
+    return (values, _new(shapes, starts, flat[1]) if momentum else [None] * len(values)), None

@@ -309,7 +309,9 @@ def where_greater(typing: Any, a: Any, b: Any, yes: Any, no: Any) -> tuple[Any, 
 
 
 @intrinsic
-def store_first(typing: Any, array: Any, index: Any, value: Any, count: Any) -> tuple[Any, Generate]:
+def store_first(
+    typing: Any, array: Any, index: Any, value: Any, count: Any
+) -> tuple[Any, Generate]:
     """Write the first `count` of eight numbers (all, if it is more); slower than :func:`store`."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -327,3 +329,13 @@ def store_first(typing: Any, array: Any, index: Any, value: Any, count: Any) -> 
         return context.get_dummy_value()
 
     return types.void(array, types.intp, vec8, types.intp), generate
+
+
+@intrinsic
+def pointer_to(typing: Any, address: Any) -> tuple[Any, Generate]:
+    """Turn an address into a pointer to float32 numbers, for ``numba.carray``."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], _FLOAT.as_pointer())
+
+    return types.CPointer(types.float32)(types.int64), generate

@@ -26,5 +26,6 @@ PAIRS: dict[str, OpPair] = {
     "batch_norm": OpPair(norm.batch_norm_forward, norm.batch_norm_backward),
     "pad": OpPair(pad.pad_forward, pad.pad_backward),
     "adam": OpPair(update.adam, update.no_backward),
+    "sgd": OpPair(update.sgd, update.no_backward),
     **{name: OpPair(*pair) for name, pair in activation.PAIRS.items()},
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import ModuleType
 
 from xpcnn._xp import Array
@@ -9,27 +10,73 @@ from xpcnn._xp import Array
 
 def adam(
     xp: ModuleType,
-    p: Array,
-    g: Array,
-    mean: Array | None,
-    square: Array | None,
+    parameters: Sequence[Array],
+    gradients: Sequence[Array],
+    means: Sequence[Array | None],
+    squares: Sequence[Array | None],
+    steps: Sequence[int],
     lr: float,
     betas: tuple[float, float],
     eps: float,
-    step: int,
-) -> tuple[tuple[Array, Array, Array], None]:
-    """Make update number `step` of Adam; means that are not there yet count as zeros.
+    decay: tuple[float, float],
+) -> tuple[tuple[list[Array], list[Array], list[Array]], None]:
+    """Make one update of Adam to every parameter; means that are not there yet count as zeros.
+
+    Parameters
+    ----------
+    steps : sequence of int
+        Number of the update, from 1, of each parameter.
+    decay : (float, float)
+        What of a parameter is added to its gradient, and what share of it is taken away.
 
     Returns
     -------
-    ((p, mean, square), None)
+    ((parameters, means, squares), None)
         The new values; there is no backward.
     """
-    beta1, beta2 = betas
-    mean = average(mean, g, beta1)
-    square = average(square, g * g, beta2)
-    size, eps = adam_numbers(lr, betas, eps, step)
-    return (p - size * mean / (xp.sqrt(square) + eps), mean, square), None
+    new: tuple[list[Array], list[Array], list[Array]] = ([], [], [])
+    for p, g, mean, square, step in zip(parameters, gradients, means, squares, steps, strict=True):
+        g = g + decay[0] * p if decay[0] else g
+        p = (1.0 - decay[1]) * p if decay[1] else p
+        mean = average(mean, g, betas[0])
+        square = average(square, g * g, betas[1])
+        size, small = adam_numbers(lr, betas, eps, step)
+        values = p - size * mean / (xp.sqrt(square) + small), mean, square
+        for row, value in zip(new, values, strict=True):
+            row.append(value)
+    return new, None
+
+
+def sgd(
+    xp: ModuleType,
+    parameters: Sequence[Array],
+    gradients: Sequence[Array],
+    buffers: Sequence[Array | None],
+    lr: float,
+    momentum: float,
+    dampening: float,
+    nesterov: bool,
+    decay: float,
+) -> tuple[tuple[list[Array], list[Array | None]], None]:
+    """Make one update of gradient descent to every parameter; a first gradient fills its buffer.
+
+    Returns
+    -------
+    ((parameters, buffers), None)
+        The new values; without momentum the buffers are ``None``.
+    """
+    new_parameters, new_buffers = [], []
+    for p, g, buffer in zip(parameters, gradients, buffers, strict=True):
+        g = g + decay * p if decay else g
+        if momentum:
+            if buffer is None:
+                buffer = xp.asarray(g, copy=True)  # whoever made the gradient may use it again
+            else:
+                buffer = momentum * buffer + (1.0 - dampening) * g
+            g = g + momentum * buffer if nesterov else buffer
+        new_parameters.append(p - lr * g)
+        new_buffers.append(buffer)
+    return (new_parameters, new_buffers), None
 
 
 def adam_numbers(
