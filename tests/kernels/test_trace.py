@@ -20,7 +20,7 @@ def three_sets(monkeypatch):
         ("third", pair(("result", "state"))),
     ]
     monkeypatch.setattr(kernels, "select", lambda xp, op: pairs)
-    monkeypatch.setattr(kernels, "_why_no_cpu", lambda xp: "for NumPy arrays only")
+    monkeypatch.setattr(kernels, "why_not_compiled", lambda xp: "for NumPy arrays only")
     return pairs
 
 
@@ -71,3 +71,19 @@ def test_an_operation_that_the_compiled_kernels_lack():
     assert decisions == [
         Decision("no such operation", None, (("cpu", "has no kernel for no such operation"),))
     ]
+
+
+def test_a_kernel_may_say_which_way_it_takes(monkeypatch):
+    def forward(xp, x):
+        kernels.note("backwards")
+        return x, None
+
+    pairs = [("set", generic.OpPair(forward, forward))]
+    monkeypatch.setattr(kernels, "select", lambda xp, op: pairs)
+    monkeypatch.setattr(kernels, "why_not_compiled", lambda xp: None)
+    kernels.run(None, "op", 1)
+    with kernels.trace() as decisions:
+        kernels.run(None, "op", 1)
+        del pairs[:]
+        kernels.run(None, "op", 1)
+    assert [d.notes for d in decisions] == [("backwards",), ()]

@@ -1,4 +1,4 @@
-"""The command ``xpcnn``: train, evaluate, predict, bench, info."""
+"""The command ``xpcnn``: train, evaluate, predict, bench, warmup, info."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import xpcnn
-from xpcnn.cli import bench, evaluate, info, predict, train
+from xpcnn.cli import bench, evaluate, info, predict, train, warmup
 from xpcnn.cli.train import DEFAULTS
 from xpcnn.networks import NETWORKS
 
@@ -74,8 +74,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     _add_predict(commands)
     _add_bench(commands)
-    command = commands.add_parser("info", help="show the environment and which devices work")
-    command.set_defaults(run=info.run)
+    _add_warmup(commands)
+    _add_info(commands)
     return parser
 
 
@@ -174,6 +174,7 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     command.set_defaults(run=bench.run)
     command.add_argument(
         "--workloads",
+        type=bench.workload_list,
         metavar="NAMES",
         default="*",
         help="names or patterns such as 'conv*', with commas between them (default all)",
@@ -208,6 +209,50 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     command.add_argument(
         "--fused-adam", action="store_true", help="measure PyTorch with its fused Adam as well"
     )
+
+
+def _add_warmup(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "warmup",
+        help="compile the CPU kernels ahead",
+        description="Compile the kernels for NumPy arrays now, rather than when a model first "
+        'needs them. They are kept on disk. Needs Numba: pip install "xpcnn[fast]"',
+        epilog=_EXIT_CODES,
+    )
+    command.set_defaults(run=warmup.run)
+    command.add_argument(
+        "--networks",
+        type=_networks,
+        metavar="NAME,...",
+        help=f"only what these need: {', '.join(NETWORKS)} (default: all kernels)",
+    )
+
+
+def _add_info(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = commands.add_parser(
+        "info",
+        help="show the environment, which devices work, and which kernels a model gets",
+        description="Show the environment and which devices work; with --kernels, which kernels "
+        "each layer of a model gets in training, and why faster ones declined.",
+        epilog=_EXIT_CODES,
+    )
+    command.set_defaults(run=info.run, usage_error=command.error)
+    command.add_argument("--kernels", action="store_true", help="list the kernels of a model")
+    model = command.add_mutually_exclusive_group()
+    model.add_argument(
+        "--network", choices=list(NETWORKS), help=f"a network (default {DEFAULTS.model})"
+    )
+    model.add_argument("--model", type=Path, metavar="FILE", help="a saved model")
+    command.add_argument(
+        "--batch",
+        type=_positive,
+        metavar="N",
+        help=f"images in a step (default {DEFAULTS.batch_size})",
+    )
+    command.add_argument(
+        "--device", help="where the model computes (default auto), as in xpcnn train"
+    )
+    command.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def _add_model_file(command: argparse.ArgumentParser) -> None:
@@ -246,6 +291,17 @@ def _data_set(text: str) -> str:
             f"{text!r} is neither 'digits' nor 'mnist' nor an existing folder"
         )
     return text
+
+
+def _networks(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in NETWORKS:
+            raise argparse.ArgumentTypeError(
+                f"there is no network {name!r}; expected names from {', '.join(NETWORKS)}, "
+                "separated by commas"
+            )
+    return names
 
 
 def _positive(text: str) -> int:

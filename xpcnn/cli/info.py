@@ -9,9 +9,12 @@ import sys
 from importlib import metadata
 
 import xpcnn
+from xpcnn.cli import kernels
 from xpcnn.cli.common import describe_device
+from xpcnn.cli.train import DEFAULTS
 from xpcnn.data.download import cache_folder
 from xpcnn.device import devices, resolve
+from xpcnn.kernels.threads import get_num_threads
 
 _LIBRARIES = (
     ("numpy", ("numpy",)),
@@ -23,16 +26,26 @@ _LIBRARIES = (
     ("torch", ("torch",)),
     ("jax", ("jax",)),
     ("numba", ("numba",)),
+    ("threadpoolctl", ("threadpoolctl",)),
     ("pillow", ("pillow",)),
     ("pooch", ("pooch",)),
 )
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the environment, and which devices work or why not."""
+    """Print the environment, and which devices work or why not; or the kernels of a model."""
+    if args.kernels:
+        args.network = args.network or DEFAULTS.model
+        args.batch = args.batch or DEFAULTS.batch_size
+        args.device = args.device or "auto"
+        kernels.run(args)
+        return
+    for option in ("network", "model", "batch", "device", "json"):
+        if getattr(args, option):
+            args.usage_error(f"--{option} goes with --kernels")
     print(f"xpcnn {xpcnn.__version__}")
     print(f"Python {platform.python_version()} ({sys.executable})")
-    print(f"{platform.platform()}, {_cores()} cores")
+    print(f"{platform.platform()}, {_cores()} cores, {get_num_threads()} threads")
     print(f"data folder: {cache_folder()}")
     print("\nlibraries")
     for name, distributions in _LIBRARIES:

@@ -20,9 +20,19 @@ from typing import Any, NamedTuple
 
 from xpcnn._xp import Array, is_numpy
 from xpcnn.kernels import generic, threads
-from xpcnn.kernels.trace import Decision, Declined, is_active, record, trace
+from xpcnn.kernels.trace import Decision, Declined, is_active, note, record, trace
 
-__all__ = ["Decision", "Declined", "Saved", "force", "run", "select", "trace"]
+__all__ = [
+    "Decision",
+    "Declined",
+    "Saved",
+    "force",
+    "note",
+    "run",
+    "select",
+    "trace",
+    "why_not_compiled",
+]
 
 
 class Saved(NamedTuple):
@@ -73,7 +83,7 @@ def select(xp: ModuleType, op: str) -> list[tuple[str, generic.OpPair]]:
     """
     wanted = _forced.get()
     candidates = [("generic", generic.PAIRS)]
-    if wanted != "generic" and _why_no_cpu(xp) is None:
+    if wanted != "generic" and why_not_compiled(xp) is None:
         from xpcnn.kernels import cpu
 
         candidates.insert(0, ("cpu", cpu.PAIRS))
@@ -115,7 +125,7 @@ def _among_compiled(xp: ModuleType, args: tuple[Any, ...]) -> bool:
     return not args or getattr(args[0], "dtype", None) == xp.float32
 
 
-def _why_no_cpu(xp: ModuleType) -> str | None:
+def why_not_compiled(xp: ModuleType) -> str | None:
     """Say why the compiled kernels cannot run on arrays of `xp`; ``None`` if they can."""
     if not is_numpy(xp):
         return "for NumPy arrays only"
@@ -132,7 +142,7 @@ def _absent(xp: ModuleType, op: str) -> list[tuple[str, Any]]:
     """List the kernel sets that are not even asked, with the reason."""
     if _forced.get() not in (None, "cpu"):
         return []
-    reason = _why_no_cpu(xp)
+    reason = why_not_compiled(xp)
     if reason is None and not any(name == "cpu" for name, _ in select(xp, op)):
         reason = f"has no kernel for {op}"
     return [] if reason is None else [("cpu", Declined(reason))]

@@ -35,16 +35,25 @@ class Decision(NamedTuple):
     declined : tuple of (str, str)
         The kernel sets that were asked before or do not have the operation, and why they did not
         take it.
+    notes : tuple of str
+        What the kernel said of itself with :func:`note`.
     """
 
     op: str
     kernel_set: str | None
     declined: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...] = ()
 
 
 _NO_REASON = "does not take these arguments"
 
-_active: ContextVar[list[Decision] | None] = ContextVar("xpcnn_kernel_trace", default=None)
+
+class _Trace(NamedTuple):
+    decisions: list[Decision]
+    notes: list[str]
+
+
+_active: ContextVar[_Trace | None] = ContextVar("xpcnn_kernel_trace", default=None)
 
 
 @contextmanager
@@ -58,10 +67,10 @@ def trace() -> Iterator[list[Decision]]:
     >>> with kernels.force("generic"), kernels.trace() as decisions:
     ...     y = F.relu(np.ones(3))
     >>> decisions
-    [Decision(op='relu', kernel_set='generic', declined=())]
+    [Decision(op='relu', kernel_set='generic', declined=(), notes=())]
     """
     decisions: list[Decision] = []
-    token = _active.set(decisions)
+    token = _active.set(_Trace(decisions, []))
     try:
         yield decisions
     finally:
@@ -70,10 +79,18 @@ def trace() -> Iterator[list[Decision]]:
 
 def record(op: str, kernel_set: str | None, declined: list[tuple[str, Any]]) -> None:
     """Add a decision to the trace, if one is active."""
-    decisions = _active.get()
-    if decisions is not None:
+    active = _active.get()
+    if active is not None:
         reasons = tuple((name, _reason(answer)) for name, answer in declined)
-        decisions.append(Decision(op, kernel_set, reasons))
+        active.decisions.append(Decision(op, kernel_set, reasons, tuple(active.notes)))
+        active.notes.clear()
+
+
+def note(text: str) -> None:
+    """Say, from within a kernel, which of several ways it takes: "Winograd"."""
+    active = _active.get()
+    if active is not None:
+        active.notes.append(text)
 
 
 def is_active() -> bool:

@@ -1,0 +1,144 @@
+"""The commands that tell of kernels and compile them: xpcnn info --kernels, xpcnn warmup."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import xpcnn
+from xpcnn import kernels
+from xpcnn.cli import main
+
+ROOT = Path(xpcnn.__file__).parents[1]
+
+needs_numba = pytest.mark.skipif(
+    importlib.util.find_spec("numba") is None, reason="Numba is not installed"
+)
+
+
+def run(command: str) -> int:
+    return main(command.split())
+
+
+@pytest.fixture
+def no_numba(monkeypatch):
+    monkeypatch.setattr(kernels, "_has_numba", lambda: False)
+
+
+# -- info ----------------------------------------------------------------------------------------
+
+
+@needs_numba
+def test_kernels_of_a_network(capsys):
+    assert run("info --kernels --network simple --batch 3 --device cpu") == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("simple on cpu, float32, input (3, 1, 28, 28)\n")
+    assert "compiled kernels (cpu): Numba " in printed
+    table = [line.split("  ") for line in printed.split("\n\n")[1].splitlines()]
+    rows = [[cell.strip() for cell in line if cell.strip()] for line in table]
+    assert rows[0] == ["layers", "output", "kernels"]
+    first = ["Conv2d + ReLU + MaxPool2d", "(3, 30, 12, 12)", "conv_relu_max_pool: cpu"]
+    assert rows[1] == first
+    assert rows[2] == ["Flatten", "(3, 4320)", "-"]
+    assert rows[-1] == ["Linear", "(3, 10)", "linear: cpu"]
+
+
+def test_kernels_without_numba(no_numba, capsys):
+    assert run("info --kernels --batch 2 --device cpu") == 0
+    printed = capsys.readouterr().out
+    reason = 'Numba is not installed; pip install "xpcnn[fast]"'
+    assert f"compiled kernels (cpu): no, {reason}\n" in printed
+    assert "conv_relu_max_pool: generic\n" in printed
+    assert f"    linear: not cpu: {reason}\n" in printed
+    assert ": cpu" not in printed.replace("not cpu", "")
+
+
+def test_kernels_as_json(no_numba, capsys):
+    assert run("info --kernels --network mlp --batch 2 --device cpu --json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["input_shape"] == [2, 1, 28, 28]
+    assert (told["model"], told["device"], told["dtype"]) == ("mlp", "cpu", "float32")
+    assert told["steps"][0] == {"layers": ["Flatten"], "output_shape": [2, 784], "kernels": []}
+    last = told["steps"][-1]
+    assert (last["layers"], last["output_shape"]) == (["Linear"], [2, 10])
+    assert [kernel["op"] for kernel in last["kernels"]] == ["linear"]
+    assert last["kernels"][0]["set"] == "generic"
+    assert list(last["kernels"][0]["declined"]) == ["cpu"]
+
+
+@needs_numba
+def test_kernels_of_a_saved_model_with_a_layer_they_decline(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    layers = [xpcnn.Conv3d(1, 2, 3), xpcnn.Flatten(), xpcnn.Linear(out_features=3)]
+    model = xpcnn.Model(layers, device="cpu", seed=0)
+    model.build((None, 1, 4, 5, 6))
+    model.save("volumes.safetensors")
+    assert run("info --kernels --model volumes.safetensors --batch 2 --device cpu") == 0
+    printed = capsys.readouterr().out
+    assert "input (2, 1, 4, 5, 6)" in printed
+    assert "conv: generic\n    conv: not cpu: " in printed
+    assert "linear: cpu" in printed
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("info --network simple", "--network goes with --kernels"),
+        ("info --json", "--json goes with --kernels"),
+        ("info --kernels --network simple --model x", "not allowed with argument --network"),
+        ("info --kernels --batch 0", "expected a whole number of at least 1, got '0'"),
+        ("warmup --networks simple,huge", "there is no network 'huge'; expected names from simple"),
+    ],
+)
+def test_wrong_use(command, message, capsys):
+    assert run(command) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_missing_model_file(capsys):
+    assert run("info --kernels --model missing.safetensors") == 1
+    assert "there is no model file 'missing.safetensors'" in capsys.readouterr().err
+
+
+# -- warmup --------------------------------------------------------------------------------------
+
+
+def test_warmup_without_numba(no_numba, capsys):
+    assert run("warmup") == 1
+    error = capsys.readouterr().err
+    assert error == (
+        "xpcnn warmup: error: there is nothing to compile: Numba is not installed; pip install "
+        '"xpcnn[fast]"\n'
+    )
+
+
+@needs_numba
+def test_nothing_is_left_to_compile_after_warmup(capsys):
+    assert run("warmup --networks mlp") == 0
+    first, last = capsys.readouterr().out.splitlines()
+    assert first.startswith("mlp: ")
+    assert last.startswith("machine code lies in ")
+    program = (
+        "import numpy as np, xpcnn\n"
+        "x = np.zeros((7, 1, 28, 28), 'float32')\n"
+        "model = xpcnn.Model(xpcnn.networks.make('mlp'), device='cpu', seed=0)\n"
+        "model.compile('adam', 'cross_entropy', ['accuracy'])\n"
+        "model.fit(x, np.zeros(7, int), epochs=2, batch_size=3, verbose=0)\n"
+        "model.evaluate(x, np.zeros(7, int))\n"
+        "from xpcnn.kernels.cpu import compiling\n"
+        "print(compiling.report()[0])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.stdout == "0\n", done.stderr
