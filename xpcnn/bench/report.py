@@ -12,10 +12,11 @@ from typing import Any
 from xpcnn.bench.compare import disagreements
 
 LEGEND = """\
-ms: median time of one step, over the rounds. ratio: fastest PyTorch configuration / {subject}, the
-median over rounds; above 1, xpcnn is faster. floor: time / (operations / {peak:.0f} GFLOP/s, the
-best of NumPy's matrix product in this run); Winograd needs fewer operations and can be below 1.
-MiB: peak memory of a whole process; memory: smallest PyTorch process / {subject}."""
+ms: time of one step, median over the rounds. ratio: time of the fastest PyTorch configuration over
+that of {subject}, median over the rounds; above 1, xpcnn is faster. floor: time of {subject} over
+that of the workload's operations at {peak:.0f} GFLOP/s, NumPy's fastest matrix product in this run;
+Winograd needs fewer operations and may be below 1. MiB: peak memory of the whole process. memory:
+that of the smallest PyTorch process over that of {subject}."""
 
 NOTHING = "-"
 
@@ -143,7 +144,7 @@ def problems(results: dict[str, Any]) -> list[str]:
                 found.append(f"{entry['name']}: {titles[name]} failed: {run['error']}")
         for name, what, far in disagreements(entry["differences"]):
             found.append(
-                f"{entry['name']}: {titles[name]} gives another {what} than "
+                f"{entry['name']}: {titles[name]} differs in {what} from "
                 f"{titles[results['subject']]} (relative difference {far:.1e}); these times are "
                 "not comparable"
             )

@@ -170,7 +170,9 @@ def jax_layers() -> SimpleNamespace:
 def make_jax(workload: Workload, threads: int) -> Program:
     """Make a basic workload ready in JAX, compiled for the CPU."""
     if hasattr(os, "sched_setaffinity"):  # XLA has no other setting, and takes all it may use
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+        mine = sorted(os.sched_getaffinity(0))
+        if threads < len(mine):
+            os.sched_setaffinity(0, mine[:threads])
     import jax
     from jax import numpy as jnp
 

@@ -196,7 +196,7 @@ def choose(patterns: Sequence[str]) -> list[Workload]:
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in WORKLOADS):
             raise ValueError(
-                f"--workloads: there is no workload {pattern!r}; choose from "
+                f"there is no workload {pattern!r}; choose from "
                 f"{', '.join(WORKLOADS)}, or write a pattern such as 'conv*'"
             )
     return [

@@ -28,9 +28,16 @@ def run(args: argparse.Namespace) -> None:
     wrong = report.problems(results)
     if wrong:
         raise RuntimeError("\n  ".join(["not everything went well:", *wrong]))
-    print(
-        f"results agree in all {len(names)} workloads" if len(settings.configurations) > 1 else ""
-    )
+    if len(settings.configurations) > 1:
+        print(f"the libraries agree in all {len(names)} workloads")
+
+
+def workload_list(text: str) -> list[workloads.Workload]:
+    """Read the option --workloads."""
+    try:
+        return workloads.choose(text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 class Table:
@@ -56,7 +63,7 @@ class Table:
 
 def make_settings(args: argparse.Namespace) -> Settings:
     """Turn the options of the command into what is to be measured."""
-    chosen = workloads.choose(args.workloads.split(","))
+    chosen = args.workloads
     if args.batch_size is not None:
         chosen = [workload.with_batch(args.batch_size) for workload in chosen]
     ways, notes = configurations.choose(args.kernels, with_jax=args.jax, fused_adam=args.fused_adam)
