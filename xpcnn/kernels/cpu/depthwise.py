@@ -1,0 +1,372 @@
+"""Depthwise convolution: every channel has filters of its own, so vectors run across channels.
+
+Which input positions a window covers, and which windows cover an input position, are tables; the
+gradient of the input is then the same kernel as the convolution itself. Padding is never made:
+the tables leave out what lies in it.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit, prange
+
+from xpcnn.kernels.cpu import buffers, elementwise, threads
+from xpcnn.kernels.cpu.elementwise import new_rows
+from xpcnn.kernels.cpu.layout import lift_pair
+from xpcnn.kernels.cpu.pool import Images, as_images
+from xpcnn.kernels.cpu.vector import (
+    WIDTH,
+    add,
+    fma,
+    load,
+    load_index,
+    relu,
+    store,
+    zero,
+)
+from xpcnn.kernels.trace import Declined
+from xpcnn.window import Ints, Window
+
+TILE = 4
+"""Positions worked on together, times sixteen channels: eight sums stay in registers."""
+
+BAND = 8
+"""Lines of the result that a job computes, for a part of the channels."""
+
+JOBS = 32
+"""Pieces that the work is cut into, if it has enough channels."""
+
+Links = tuple[tuple[tuple[int, int], ...], ...]
+"""For every position of one axis of the result: (position in the source, tap) pairs."""
+
+
+class Tables(NamedTuple):
+    """How a result is put together from a source.
+
+    Attributes
+    ----------
+    lines : int64 array
+        Two numbers per line of the result: the line of the source that its first tap reads, and
+        its class. Lines of one class have the same taps.
+    tiles : int64 array
+        Four numbers per tile of up to four columns with the same taps: the first column, the
+        distance to the next, their number, and how much further each reads in the source.
+    spans : int64 array
+        For each class and tile: its entries (from, to) in `places`.
+    places : int64 array
+        Two numbers per tap: its distance from the first pixel of the line, and its number.
+    """
+
+    lines: np.ndarray
+    tiles: np.ndarray
+    spans: np.ndarray
+    places: np.ndarray
+
+
+def takes(x: Any, w: Any, groups: int) -> Declined | None:
+    """Say why this is not a depthwise convolution of float32 arrays; ``None`` if it is."""
+    if x.dtype != np.float32 or w.dtype != np.float32:
+        return Declined("float32 only")
+    if x.ndim not in (3, 4):
+        return Declined("one or two spatial dimensions only")
+    if groups == 1 or groups != x.shape[1]:
+        return Declined(f"{groups} groups of {x.shape[1]} channels: not depthwise")
+    return Declined("an empty batch") if x.size == 0 else None
+
+
+def _links(window: Window, spatial: Ints, axis: int) -> Links:
+    """Say what each window position sees along one axis (of two)."""
+    kernel, stride, dilation = (
+        lift_pair(values, 1)[axis] for values in (window.kernel, window.stride, window.dilation)
+    )
+    before = lift_pair(window.padding, (0, 0))[axis][0]
+    size = lift_pair(spatial, 1)[axis]
+    seen = []
+    for q in range(lift_pair(window.output_shape(spatial), 1)[axis]):
+        taps = ((q * stride + t * dilation - before, t) for t in range(kernel))
+        seen.append(tuple((i, t) for i, t in taps if 0 <= i < size))
+    return tuple(seen)
+
+
+def _reversed(links: Links, size: int) -> Links:
+    """Say by which windows each input position is seen."""
+    found: list[list[tuple[int, int]]] = [[] for _ in range(size)]
+    for q, pairs in enumerate(links):
+        for i, tap in pairs:
+            found[i].append((q, tap))
+    return tuple(map(tuple, found))
+
+
+@lru_cache(maxsize=512)
+def _forward_tables(window: Window, spatial: Ints, line: int, pixel: int) -> Tables:
+    lines, columns = (_links(window, spatial, axis) for axis in (0, 1))
+    return _tables(lines, columns, 1, lift_pair(window.kernel, 1)[1], line, pixel)
+
+
+@lru_cache(maxsize=512)
+def _backward_tables(window: Window, spatial: Ints, line: int, pixel: int) -> Tables:
+    lines, columns = (
+        _reversed(_links(window, spatial, axis), lift_pair(spatial, 1)[axis]) for axis in (0, 1)
+    )
+    # Columns a stride apart are seen by the same taps.
+    period = lift_pair(window.stride, 1)[1]
+    return _tables(lines, columns, period, lift_pair(window.kernel, 1)[1], line, pixel)
+
+
+def _tables(
+    lines: Links, columns: Links, period: int, kernel_w: int, line: int, pixel: int
+) -> Tables:
+    tiles, starts = [], []
+    for phase in range(min(period, len(columns))):
+        here = list(range(phase, len(columns), period))
+        while here:
+            count, step = _alike([columns[j] for j in here[:TILE]])
+            tiles += [here[0], period, count, step]
+            starts.append(columns[here[0]])
+            del here[:count]
+    classes: dict[tuple[tuple[int, int], ...], int] = {}
+    where = []
+    for pairs in lines:
+        base = pairs[0][0] if pairs else 0
+        relative = tuple((at - base, tap) for at, tap in pairs)
+        where += [base, classes.setdefault(relative, len(classes))]
+    spans, places = [], []
+    for relative in classes:
+        for start in starts:
+            spans.append(len(places))
+            for down, tap in relative:
+                for at, tap_w in start:
+                    places += [down * line + at * pixel, tap * kernel_w + tap_w]
+            spans.append(len(places))
+    tables = (where, tiles, spans, places or [0])
+    return Tables(*(np.array(table, np.int64) for table in tables))
+
+
+def _alike(columns: list[tuple[tuple[int, int], ...]]) -> tuple[int, int]:
+    """Count how many columns have the taps of the first, moved by one and the same step."""
+    first, step = columns[0], 0
+    for count, column in enumerate(columns[1:], 1):
+        if [tap for _, tap in column] != [tap for _, tap in first]:
+            return count, step
+        moved = {at - start for (at, _), (start, _) in zip(column, first, strict=True)}
+        if count == 1:
+            step = min(moved, default=0)
+        if moved - {count * step}:
+            return count, step
+    return len(columns), step
+
+
+def _pack(w: np.ndarray, lanes: int) -> np.ndarray:
+    """Arrange filters as [tap][channel], with zeros up to the lanes."""
+    packed = np.zeros((w[0].size, lanes), np.float32)
+    packed[:, : w.shape[0]] = w.reshape(w.shape[0], -1).T
+    return packed.reshape(-1)
+
+
+def _repeat(x: Any, times: int) -> Any:
+    """Repeat every channel for the filters that it has."""
+    if times == 1:
+        return x
+    shape = (x.shape[0], *x.shape[2:], x.shape[1], times)
+    out = buffers.empty(shape)
+    out[...] = np.moveaxis(x, 1, -1)[..., None]
+    return np.moveaxis(out.reshape(*shape[:-2], -1), -1, 1)
+
+
+def conv_forward(
+    xp: Any, x: Any, w: Any, b: Any, window: Window, groups: int, *, relu: bool = False
+) -> Any:
+    """Convolve; with `relu`, drop negative results in the same pass."""
+    refusal = takes(x, w, groups)
+    if refusal is not None:
+        return refusal
+    images = as_images(_repeat(x, w.shape[0] // groups))
+    bias = np.zeros(images.lanes, np.float32)
+    if b is not None:
+        bias[: w.shape[0]] = b
+    shape = (x.shape[0], w.shape[0], *window.output_shape(x.shape[2:]))
+    tables = _forward_tables(window, x.shape[2:], images.line, images.pixel)
+    y = _run(images, tables, shape, window, _pack(w, images.lanes), bias, relu)
+    return y, (images, tuple(x.shape), w, b is not None, y if relu else None)
+
+
+def conv_relu_forward(
+    xp: Any, x: Any, w: Any, b: Any, window: Window, groups: int, *, training: bool = True
+) -> Any:
+    """Convolve and drop negative results in the same pass."""
+    return conv_forward(xp, x, w, b, window, groups, relu=True)
+
+
+def conv_backward(
+    xp: Any, dy: Any, saved: Any, window: Window, groups: int, need_dx: bool
+) -> tuple[Any, Any, Any]:
+    """Return the gradients (dx, dw, db), of a convolution with or without ReLU behind it."""
+    images, shape, w, has_bias, gate = saved
+    if gate is not None:
+        dy = elementwise.apply(elementwise.GATE, dy, gate)
+    d = as_images(dy)
+    dw, db = _weight_gradient(images, d, w, dy.shape, window, shape[2:])
+    dx = None
+    if need_dx:
+        times = w.shape[0] // groups
+        tables = _backward_tables(window, shape[2:], d.line, d.pixel)
+        wide = (shape[0], w.shape[0], *shape[2:])
+        nothing = np.zeros(images.lanes, np.float32)
+        dx = _run(d, tables, wide, window, _pack(w, images.lanes), nothing, False)
+        if times > 1:
+            apart = np.moveaxis(dx, 1, -1).reshape(shape[0], *shape[2:], groups, times)
+            dx = np.moveaxis(apart.sum(axis=-1), -1, 1)
+    return dx, dw, db if has_bias else None
+
+
+def _run(
+    source: Images, tables: Tables, shape: Ints, window: Window, packed: np.ndarray,
+    bias: np.ndarray, closes: bool,
+) -> np.ndarray:  # fmt: skip
+    flat, y = new_rows(shape)
+    height, width = lift_pair(shape[2:], 1)
+    bands = -(-height // BAND)
+    blocks = -(-source.lanes // (2 * WIDTH))
+    parts = min(blocks, -(-JOBS // (shape[0] * bands)))
+    threads.launch(
+        y.size * window.taps, _multiply, source.flat, source.image, source.line, source.pixel,
+        source.lanes, shape[0], width, *tables, packed, bias, int(closes), bands, parts, flat,
+    )  # fmt: skip
+    return y
+
+
+def _weight_gradient(
+    x: Images, d: Images, w: Any, shape: Ints, window: Window, spatial: Ints
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sum in pieces of lines, whose number depends on the sizes alone."""
+    tables = _forward_tables(window, spatial, x.line, x.pixel)
+    blocks = -(-x.lanes // (2 * WIDTH))
+    row = blocks * 2 * WIDTH
+    pieces = max(1, min(32, shape[0] * int(np.prod(shape[2:])) // 1024))
+    parts = min(blocks, -(-JOBS // pieces))
+    partial = buffers.zeros((pieces, window.taps + 1, row))
+    threads.launch(
+        int(np.prod(shape)) * window.taps, _outer, x.flat, x.image, x.line, x.pixel, x.lanes,
+        d.flat, d.image, d.line, d.pixel, shape[0], *tables, window.taps, pieces, parts,
+        partial.reshape(-1),
+    )  # fmt: skip
+    sums = partial.sum(axis=0)
+    # The last vector of a pixel is not behind the one before, but ends with the last lane.
+    whole = x.lanes // WIDTH * WIDTH
+    channel = np.arange(w.shape[0])
+    sums = sums[:, np.where(channel < whole, channel, channel - x.lanes + whole + WIDTH)]
+    return np.ascontiguousarray(sums[:-1].T).reshape(w.shape), sums[-1]
+
+
+@njit(nogil=True, parallel=True, cache=True)
+def _multiply(
+    x: Any, image: int, line: int, pixel: int, lanes: int, images: int, columns: int,
+    lines: Any, tiles: Any, spans: Any, places: Any, w: Any, bias: Any, closes: int,
+    bands: int, parts: int, y: Any,
+) -> None:  # fmt: skip
+    """Work on sixteen channels of a band of lines at a time: the first-level cache holds them."""
+    blocks = (lanes + 2 * WIDTH - 1) // (2 * WIDTH)
+    height, across = lines.size // 2, tiles.size // 4
+    per_band, per_part = (height + bands - 1) // bands, (blocks + parts - 1) // parts
+    for job in prange(images * bands * parts):
+        band = job // parts
+        n = band // bands
+        top = (band - n * bands) * per_band
+        left = (job - band * parts) * per_part
+        for block in range(left, min(blocks, left + per_part)):
+            k = block * 2 * WIDTH
+            c0, c1 = min(k, lanes - WIDTH), min(k + WIDTH, lanes - WIDTH)
+            for i in range(top, min(height, top + per_band)):
+                source = n * image + lines[2 * i] * line
+                for t in range(across):
+                    span = 2 * (lines[2 * i + 1] * across + t)
+                    to = ((n * height + i) * columns + tiles[4 * t]) * lanes
+                    # Fewer columns than four: the last is done again.
+                    count = tiles[4 * t + 2]
+                    e1, e2, e3 = min(2, count) - 1, min(3, count) - 1, count - 1
+                    apart, step = tiles[4 * t + 1] * lanes, tiles[4 * t + 3] * pixel
+                    x1, x2, x3 = source + e1 * step, source + e2 * step, source + e3 * step
+                    a00 = a10 = a20 = a30 = load(bias, c0)
+                    a01 = a11 = a21 = a31 = load(bias, c1)
+                    for m in range(spans[span], spans[span + 1], 2):
+                        at, f = load_index(places, m), load_index(places, m + 1) * lanes
+                        p0, p1 = at + c0, at + c1
+                        w0, w1 = load(w, f + c0), load(w, f + c1)
+                        a00 = fma(load(x, source + p0), w0, a00)
+                        a01 = fma(load(x, source + p1), w1, a01)
+                        a10, a11 = fma(load(x, x1 + p0), w0, a10), fma(load(x, x1 + p1), w1, a11)
+                        a20, a21 = fma(load(x, x2 + p0), w0, a20), fma(load(x, x2 + p1), w1, a21)
+                        a30, a31 = fma(load(x, x3 + p0), w0, a30), fma(load(x, x3 + p1), w1, a31)
+                    if closes == 1:
+                        a00, a01, a10, a11 = relu(a00), relu(a01), relu(a10), relu(a11)
+                        a20, a21, a30, a31 = relu(a20), relu(a21), relu(a30), relu(a31)
+                    store(y, to + c0, a00)
+                    store(y, to + c1, a01)
+                    store(y, to + e1 * apart + c0, a10)
+                    store(y, to + e1 * apart + c1, a11)
+                    store(y, to + e2 * apart + c0, a20)
+                    store(y, to + e2 * apart + c1, a21)
+                    store(y, to + e3 * apart + c0, a30)
+                    store(y, to + e3 * apart + c1, a31)
+
+
+@njit(nogil=True, parallel=True, cache=True)
+def _outer(
+    x: Any, image: int, line: int, pixel: int, lanes: int, d: Any, d_image: int, d_line: int,
+    d_pixel: int, images: int, lines: Any, tiles: Any, spans: Any, places: Any,
+    taps: int, pieces: int, parts: int, partial: Any,
+) -> None:  # fmt: skip
+    """Add the products of gradients and inputs to the sums of their tap; the last sums gradients.
+
+    Piece p has ``taps + 1`` rows of vectors; the gradients of a tile stay in registers.
+    """
+    blocks = (lanes + 2 * WIDTH - 1) // (2 * WIDTH)
+    height, across, size = lines.size // 2, tiles.size // 4, blocks * 2 * WIDTH
+    per_piece, per_part = (images * height + pieces - 1) // pieces, (blocks + parts - 1) // parts
+    for job in prange(pieces * parts):
+        piece = job // parts
+        left = (job - piece * parts) * per_part
+        for block in range(left, min(blocks, left + per_part)):
+            k = block * 2 * WIDTH
+            c0, c1 = min(k, lanes - WIDTH), min(k + WIDTH, lanes - WIDTH)
+            to = piece * (taps + 1) * size + k
+            bias = to + taps * size
+            for place in range(piece * per_piece, min(images * height, (piece + 1) * per_piece)):
+                n = place // height
+                i = place - n * height
+                source = n * image + lines[2 * i] * line
+                x0, x1 = source + c0, source + c1
+                for t in range(across):
+                    span = 2 * (lines[2 * i + 1] * across + t)
+                    count, step = tiles[4 * t + 2], tiles[4 * t + 3] * pixel
+                    at = n * d_image + i * d_line + tiles[4 * t] * d_pixel
+                    d00, d01 = load(d, at + c0), load(d, at + c1)
+                    d10 = d11 = d20 = d21 = d30 = d31 = zero()
+                    if count > 1:
+                        d10, d11 = load(d, at + d_pixel + c0), load(d, at + d_pixel + c1)
+                    if count > 2:
+                        d20, d21 = load(d, at + 2 * d_pixel + c0), load(d, at + 2 * d_pixel + c1)
+                    if count > 3:
+                        d30, d31 = load(d, at + 3 * d_pixel + c0), load(d, at + 3 * d_pixel + c1)
+                    s0, s1 = add(add(d00, d10), add(d20, d30)), add(add(d01, d11), add(d21, d31))
+                    store(partial, bias, add(load(partial, bias), s0))
+                    store(partial, bias + WIDTH, add(load(partial, bias + WIDTH), s1))
+                    for m in range(spans[span], spans[span + 1], 2):
+                        at, f = load_index(places, m), to + load_index(places, m + 1) * size
+                        g0 = fma(load(x, x0 + at), d00, load(partial, f))
+                        g1 = fma(load(x, x1 + at), d01, load(partial, f + WIDTH))
+                        # Not zero times a column that is not there: it may be infinite.
+                        if count > 1:
+                            g0 = fma(load(x, x0 + at + step), d10, g0)
+                            g1 = fma(load(x, x1 + at + step), d11, g1)
+                        if count > 2:
+                            g0 = fma(load(x, x0 + at + 2 * step), d20, g0)
+                            g1 = fma(load(x, x1 + at + 2 * step), d21, g1)
+                        if count > 3:
+                            g0 = fma(load(x, x0 + at + 3 * step), d30, g0)
+                            g1 = fma(load(x, x1 + at + 3 * step), d31, g1)
+                        store(partial, f, g0)
+                        store(partial, f + WIDTH, g1)
