@@ -1,0 +1,217 @@
+"""3x3 convolution of stride 1 by Winograd's F(4x4, 3x3): 36 multiplications in the place of 144.
+
+A tile of 4x4 outputs sees 6x6 inputs. Both they and the filters are transformed to 6x6 numbers,
+which multiply place by place: over all tiles and channels that is 36 matrix products, a fourth of
+the arithmetic. A second transform makes outputs of the products. The gradient of the input is the
+same with turned filters; that of the filters takes tiles of 4x4 gradients in the filters' place.
+
+The transforms evaluate polynomials at 0, 5/8, -5/8, 3/2, -3/2 and infinity. The usual points 0, 1,
+-1, 2, -2 double the error; a relative error near 1e-6 remains, about twice that of direct sums.
+
+A number that is infinite or NaN spoils the windows that hold it, and besides the whole tile that it
+lies in: up to three pixels further than with the generic kernels. It never disappears, but what
+would be infinite is mostly NaN. Numbers beyond 1e36 may overflow.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from xpcnn.kernels.cpu import buffers, threads
+from xpcnn.kernels.cpu.layout import Image
+from xpcnn.kernels.cpu.product import COLUMNS, ROWS
+from xpcnn.kernels.cpu.winograd_products import GAP, PART, TILES, multiply, sum_gradients
+from xpcnn.kernels.cpu.winograd_tiles import PLACES, transform_filters, transform_tiles
+
+Pair = tuple[int, int]
+Triple = tuple[int, int, int]
+Source = tuple[Image, int, int, int, int, int]
+"""An image, how many, their height and width, and the rows and columns missing in front."""
+
+GROUP = 10 << 20
+"""Bytes of transformed filters held at a time."""
+HELD = 3 << 20
+"""Bytes of transformed inputs held at a time, if that is at least 144 tiles."""
+
+
+def pays(n: int, channels: int, filters: int, out: Pair) -> bool:
+    """Whether it is worth doing for `n` images and that output, rather than direct sums.
+
+    The costs are nanoseconds on one core, measured; only their ratios matter. The three
+    convolutions of a training step cost about the same.
+    """
+    if min(channels, filters) < 24:
+        return False
+    direct = 0.2 * n * out[0] * out[1] * channels * filters
+    tiles = n * -(-out[0] // 4) * -(-out[1] // 4)
+    products = 0.85 * -(-tiles // ROWS) * ROWS * channels * filters
+    transforms = 20 * tiles * (channels + filters) + 25 * channels * filters
+    return products + transforms < direct
+
+
+def forward(
+    image: Image, n: int, spatial: Pair, before: Pair, w: np.ndarray, bias: np.ndarray | None,
+    relu: bool, y: np.ndarray, strides: Triple, out: Pair,
+) -> None:  # fmt: skip
+    """Convolve with 3x3 filters, stride 1.
+
+    Parameters
+    ----------
+    image : Image
+        Channels-last. It need not be padded: what lies outside counts as zeros.
+    n : int
+        Images.
+    spatial : (height, width)
+        What `image` holds.
+    before : (rows, columns)
+        Padding at the top and on the left that `image` does not hold. What is missing below and
+        on the right follows from `out`.
+    w : float32 array (filters, channels, 3, 3), of at least 8 filters and 8 channels
+    bias : float32 array (filters,) or None
+    relu : bool
+        Drop negative results.
+    y : float32 array of one dimension
+        Takes the outputs; nothing between or behind them is written.
+    strides : (image, line, pixel)
+        Distances within `y`, in numbers. Channels lie side by side.
+    out : (height, width)
+        Size of the output.
+    """
+    filters, channels = w.shape[:2]
+    weights = np.ascontiguousarray(w).reshape(-1)
+    source = (image, n, *spatial, *before)
+    _run(source, weights, (filters, channels * 9), (channels, 9), (3, 1), bias, relu,
+         y, strides, out)  # fmt: skip
+
+
+def input_gradient(
+    gradient: Image, n: int, spatial: Pair, before: Pair, w: np.ndarray,
+    dx: np.ndarray, strides: Triple, out: Pair,
+) -> None:  # fmt: skip
+    """Write the gradient of the input: a convolution of the output's with the turned filters.
+
+    The arguments are those of :func:`forward`, with the gradient in the image's place: `spatial`
+    is the size of the output's gradient, `out` that of the input, and `before` is 2 minus the
+    padding of the forward convolution, top and left (less what `gradient` has of zeros there).
+    """
+    filters, channels = w.shape[:2]
+    weights = np.ascontiguousarray(w).reshape(-1)
+    source = (gradient, n, *spatial, *before)
+    _run(source, weights, (channels, 9), (filters, channels * 9), (-3, -1), None, False,
+         dx, strides, out)  # fmt: skip
+
+
+def weight_gradient(
+    image: Image, n: int, spatial: Pair, before: Pair, gradient: Image, out: Pair,
+    filters: int, channels: int,
+) -> np.ndarray:  # fmt: skip
+    """Return the gradient of the filters, a new array (filters, channels, 3, 3).
+
+    `image`, `n`, `spatial` and `before` are those of :func:`forward`, and `gradient` is that of its
+    output, of size `out` and without borders (a slice of a bordered one's memory will do).
+    """
+    assert min(filters, channels) >= 8
+    down, across = -(-out[0] // 4), -(-out[1] // 4)
+    tiles = n * down * across
+    dw = buffers.empty((filters, channels, 3, 3))
+    if tiles == 0:
+        dw.fill(0)
+        return dw
+    row, column = _whole(channels), _whole(filters)
+    held = _held(tiles, row + column)
+    workers = numba.get_num_threads()
+    own = buffers.empty(workers * PLACES * (8 + max(row, column, 2 * PART * COLUMNS + GAP)))
+    block = held * COLUMNS
+    v_step, d_step = held * row + GAP, held * column + GAP
+    v, d = buffers.empty(PLACES * v_step), buffers.empty(PLACES * d_step)
+    # If all tiles are held at once, nothing has to be kept between.
+    total = buffers.empty(9 * (workers * PART * COLUMNS if held == tiles else column * channels))
+    for first in range(0, tiles, held):
+        last = min(tiles, first + held)
+        span = (across, down, first, last, COLUMNS)
+        source = (image, n, *spatial, *before)
+        _transform_tiles(source, channels, 6, span, v_step, block, own, v)
+        source = (gradient, n, *out, 0, 0)
+        _transform_tiles(source, filters, 4, span, d_step, block, own, d)
+        k = _numbers(
+            v_step, d_step, block, last - first, channels, filters, first == 0, last == tiles, 6
+        )
+        work = (last - first) * PLACES * channels * filters // 8
+        threads.launch(work, sum_gradients, workers, k, v, d, own, total, dw.reshape(-1))
+    return dw
+
+
+def _run(
+    source: Source, w: np.ndarray, outer: Pair, inner: Pair, taps: Pair, bias: np.ndarray | None,
+    relu: bool, y: np.ndarray, strides: Triple, out: Pair,
+) -> None:  # fmt: skip
+    """Convolve with filters whose distances and numbers along both axes are given."""
+    (filters, lane), (channels, apart) = outer, inner
+    assert min(filters, channels) >= 8
+    down, across = -(-out[0] // 4), -(-out[1] // 4)
+    tiles = source[1] * down * across
+    if tiles == 0:
+        return
+    row, blocks = _whole(channels), -(-filters // COLUMNS)
+    held = _held(tiles, row)
+    v_step, u_step = held * row + GAP, channels * COLUMNS + GAP
+    group = min(blocks, max(4, GROUP // (4 * PLACES * u_step)))
+    workers = numba.get_num_threads()
+    own = buffers.empty(workers * PLACES * (8 + max(row, TILES * COLUMNS + GAP)))
+    v, u = buffers.empty(PLACES * v_step), buffers.empty(group * PLACES * u_step)
+    shift = np.zeros(blocks * COLUMNS, np.float32)
+    if bias is not None:
+        shift[:filters] = bias
+    for first in range(0, tiles, held):
+        last = min(tiles, first + held)
+        span = (across, down, first, last, row)
+        _transform_tiles(source, channels, 6, span, v_step, COLUMNS, own, v)
+        for b in range(0, blocks, group):
+            end = min(blocks, b + group)
+            if first == 0 or group < blocks:
+                k = _numbers(lane, apart, *taps, filters, channels, u_step, b, end, 3, 6)
+                threads.launch(
+                    1000 * channels * (end - b), transform_filters, workers, k, w, own, u
+                )
+            k = _numbers(
+                row, v_step, channels, u_step, first, last, b, end, across, down, filters,
+                not relu, *strides, *out,
+            )  # fmt: skip
+            work = (last - first) * PLACES * channels * (end - b) * 2
+            threads.launch(work, multiply, workers, k, v, u, shift, own, y)
+
+
+def _transform_tiles(
+    source: Source, channels: int, size: int, span: tuple[int, ...], step: int, block: int,
+    own: np.ndarray, out: np.ndarray,
+) -> None:  # fmt: skip
+    image, _, *area = source
+    across, down, first, last, row = span
+    k = _numbers(
+        image.image, image.line, image.pixel, *area, channels, size, across, down, first, last,
+        row, step, block, 6,
+    )  # fmt: skip
+    threads.launch(
+        10 * PLACES * channels * (last - first),
+        transform_tiles,
+        numba.get_num_threads(),
+        k,
+        image.flat,
+        own,
+        out,
+    )
+
+
+def _numbers(*values: int) -> np.ndarray:
+    return np.array(values, np.int64)
+
+
+def _whole(channels: int) -> int:
+    return -(-channels // COLUMNS) * COLUMNS
+
+
+def _held(tiles: int, row: int) -> int:
+    """Return how many tiles to hold: even pieces of about HELD bytes, but 144 tiles or more."""
+    pieces = -(-tiles // max(3 * TILES, HELD // (4 * PLACES * row)))
+    return -(-tiles // pieces)

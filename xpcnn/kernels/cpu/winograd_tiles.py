@@ -1,0 +1,214 @@
+"""The transforms of Winograd's convolution, from pixels and filters to 6x6 places.
+
+See :mod:`xpcnn.kernels.cpu.winograd`. They evaluate polynomials at 0, 5/8, -5/8, 3/2, -3/2 and
+infinity, along the columns and then along the rows, for eight channels at once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit, prange
+
+from xpcnn.kernels.cpu.product import COLUMNS
+from xpcnn.kernels.cpu.vector import add, fma, load, multiply, splat, store, zero
+
+PLACES = 36
+CHANNELS = 16
+"""Channels of the filters that are read before they are transformed."""
+
+_A, _B = np.float32(0.625), np.float32(1.5)
+_A2, _B2, _A3, _B3 = _A * _A, _B * _B, _A * _A * _A, _B * _B * _B
+_SUM, _PRODUCT = _A2 + _B2, _A2 * _B2
+_SCALE_0 = np.float32(1 / _PRODUCT)
+_SCALE_A = np.float32(1 / (2 * _A2 * (_A2 - _B2)))
+_SCALE_B = np.float32(1 / (2 * _B2 * (_B2 - _A2)))
+_ONE = np.float32(1)
+
+
+@njit(nogil=True, cache=True)
+def _inputs(d0: Any, d1: Any, d2: Any, d3: Any, d4: Any, d5: Any) -> Any:
+    """Transform six inputs."""
+    r0 = fma(d0, splat(_PRODUCT), fma(d2, splat(-_SUM), d4))
+    r5 = fma(d1, splat(_PRODUCT), fma(d3, splat(-_SUM), d5))
+    even, odd = fma(d2, splat(-_B2), d4), fma(d1, splat(-_B2), d3)
+    r1, r2 = fma(odd, splat(_A), even), fma(odd, splat(-_A), even)
+    even, odd = fma(d2, splat(-_A2), d4), fma(d1, splat(-_A2), d3)
+    r3, r4 = fma(odd, splat(_B), even), fma(odd, splat(-_B), even)
+    return r0, r1, r2, r3, r4, r5
+
+
+@njit(nogil=True, cache=True)
+def _factors(g0: Any, g1: Any, g2: Any, g3: Any, last: Any) -> Any:
+    """Transform three or four factors, the last of which is given again."""
+    even, odd = fma(g2, splat(_A2), g0), fma(g3, splat(_A3), multiply(g1, splat(_A)))
+    r1, r2 = add(even, odd), fma(odd, splat(-_ONE), even)
+    even, odd = fma(g2, splat(_B2), g0), fma(g3, splat(_B3), multiply(g1, splat(_B)))
+    r3, r4 = add(even, odd), fma(odd, splat(-_ONE), even)
+    a, b = splat(_SCALE_A), splat(_SCALE_B)
+    r1, r2, r3, r4 = multiply(r1, a), multiply(r2, a), multiply(r3, b), multiply(r4, b)
+    return multiply(g0, splat(_SCALE_0)), r1, r2, r3, r4, last
+
+
+@njit(nogil=True, cache=True)
+def outputs(m0: Any, m1: Any, m2: Any, m3: Any, m4: Any, m5: Any) -> Any:
+    """Transform six products back to four outputs; the third and m5 are three factors' last."""
+    s1, t1 = add(m1, m2), fma(m2, splat(-_ONE), m1)
+    s2, t2 = add(m3, m4), fma(m4, splat(-_ONE), m3)
+    y0 = add(m0, add(s1, s2))
+    y1 = fma(t1, splat(_A), multiply(t2, splat(_B)))
+    y2 = fma(s1, splat(_A2), multiply(s2, splat(_B2)))
+    y3 = fma(t1, splat(_A3), fma(t2, splat(_B3), m5))
+    return y0, y1, y2, y3
+
+
+@njit(nogil=True, cache=True)
+def _copy_patch(
+    x: Any, start: int, line: int, pixel: int, height: int, width: int, row: int, column: int,
+    size: int, channels: int, out: Any, to: int, out_pixel: int,
+) -> None:  # fmt: skip
+    """Copy a square that may reach over the edges, with zeros there and behind the channels."""
+    for p in range(to, to + size * size * out_pixel, 8):
+        store(out, p, zero())
+    for i in range(max(row, 0), min(row + size, height)):
+        for j in range(max(column, 0), min(column + size, width)):
+            source = start + i * line + j * pixel
+            p = to + ((i - row) * size + j - column) * out_pixel
+            for k in range(0, channels, 8):
+                # The last vector ends with the channels, since what follows may not be memory.
+                c = min(k, channels - 8)
+                store(out, p + c, load(x, source + c))
+
+
+@njit(nogil=True, cache=True)
+def _transform(
+    x: Any, start: int, line: int, pixel: int, size: int, vectors: int, half: Any, h: int,
+    out: Any, to: int, step: int, block: int, six: int,
+) -> None:  # fmt: skip
+    """Transform a square of 6x6 inputs, 4x4 gradients or 3x3 weights, as `size` says.
+
+    Channels go 16 by 16 to places `block` apart. `six` is 6 in a form that keeps the compiler from
+    unrolling, which takes it long and gains nothing.
+    """
+    for v in range(vectors):
+        for j in range(size):
+            q, p = start + j * pixel + v * 8, h + j * 8
+            d0, d1, d2 = load(x, q), load(x, q + line), load(x, q + 2 * line)
+            if size == 6:
+                d3, d4, d5 = load(x, q + 3 * line), load(x, q + 4 * line), load(x, q + 5 * line)
+                d0, d1, d2, d3, d4, d5 = _inputs(d0, d1, d2, d3, d4, d5)
+            else:
+                last = load(x, q + (size - 1) * line)
+                d3 = last if size == 4 else zero()
+                d0, d1, d2, d3, d4, d5 = _factors(d0, d1, d2, d3, last)
+            store(half, p, d0)
+            store(half, p + 48, d1)
+            store(half, p + 96, d2)
+            store(half, p + 144, d3)
+            store(half, p + 192, d4)
+            store(half, p + 240, d5)
+        for i in range(six):
+            p, q = h + i * 48, to + (v >> 1) * block + (v & 1) * 8 + i * 6 * step
+            d0, d1, d2 = load(half, p), load(half, p + 8), load(half, p + 16)
+            if size == 6:
+                d3, d4, d5 = load(half, p + 24), load(half, p + 32), load(half, p + 40)
+                d0, d1, d2, d3, d4, d5 = _inputs(d0, d1, d2, d3, d4, d5)
+            else:
+                last = load(half, p + (size - 1) * 8)
+                d3 = last if size == 4 else zero()
+                d0, d1, d2, d3, d4, d5 = _factors(d0, d1, d2, d3, last)
+            store(out, q, d0)
+            store(out, q + step, d1)
+            store(out, q + 2 * step, d2)
+            store(out, q + 3 * step, d3)
+            store(out, q + 4 * step, d4)
+            store(out, q + 5 * step, d5)
+
+
+@njit(nogil=True, cache=True)
+def _tile_share(worker: int, workers: int, k: Any, x: Any, own: Any, out: Any) -> None:
+    """Transform a worker's share of the tiles, of inputs or of gradients."""
+    image, line, pixel, height, width = k[0], k[1], k[2], k[3], k[4]
+    top, left, channels, size, across, down = k[5], k[6], k[7], k[8], k[9], k[10]
+    first, last, row, step, block, six = k[11], k[12], k[13], k[14], k[15], k[16]
+    at = worker * (own.size // workers)
+    share = (last - first + workers - 1) // workers
+    start = first + worker * share
+    padded = (channels + 15) // 16 * 16
+    for tile in range(start, min(last, start + share)):
+        n = tile // (across * down)
+        i = tile // across % down * 4 - top
+        j = tile % across * 4 - left
+        inside = i >= 0 and j >= 0 and i + size <= height and j + size <= width
+        source, q, a, b = x, n * image + i * line + j * pixel, line, pixel
+        if not inside or channels != padded:
+            q, a, b, source = at + 8 * PLACES, size * padded, padded, own
+            _copy_patch(
+                x, n * image, line, pixel, height, width, i, j, size, channels, own, q, padded
+            )
+        to = (tile - first) * row
+        _transform(source, q, a, b, size, padded // 8, own, at, out, to, step, block, six)
+
+
+@njit(nogil=True, parallel=True, cache=True)
+def transform_tiles(workers: int, k: Any, x: Any, own: Any, out: Any) -> None:
+    for worker in prange(workers):
+        _tile_share(np.int64(worker), workers, k, x, own, out)
+
+
+@njit(nogil=True, cache=True)
+def _gather_taps(
+    w: Any, start: int, tap_row: int, tap_column: int, outer: int, outer_step: int, outer_to: int,
+    inner: int, inner_step: int, inner_to: int, out: Any, to: int,
+) -> None:  # fmt: skip
+    """Copy some 3x3 filters so that a vector can be read across them."""
+    for a in range(outer):
+        for b in range(inner):
+            source = start + a * outer_step + b * inner_step
+            q = to + a * outer_to + b * inner_to
+            for _ in range(3):
+                out[q] = w[source]
+                out[q + COLUMNS] = w[source + tap_column]
+                out[q + 2 * COLUMNS] = w[source + 2 * tap_column]
+                q += 3 * COLUMNS
+                source += tap_row
+
+
+@njit(nogil=True, cache=True)
+def _filter_share(worker: int, workers: int, k: Any, w: Any, own: Any, out: Any) -> None:
+    """Transform a worker's share of the filters, 16 by 16, to [place][channel][filter]."""
+    lane, inner, tap_row, tap_column, filters = k[0], k[1], k[2], k[3], k[4]
+    channels, step, first, last, size, six = k[5], k[6], k[7], k[8], k[9], k[10]
+    at = worker * (own.size // workers)
+    taps, square = at + 8 * PLACES, 9 * COLUMNS
+    # Turned filters are read from the last tap.
+    base = 0 if tap_row > 0 else -2 * (tap_row + tap_column)
+    for b in range(first + worker, last, workers):
+        lanes = min(COLUMNS, filters - b * COLUMNS)
+        for p in range(taps, taps + CHANNELS * square, 8):
+            store(own, p, zero())
+        for c in range(0, channels, CHANNELS):
+            part = min(CHANNELS, channels - c)
+            start = base + b * COLUMNS * lane + c * inner
+            # Memory is read in its own order, whichever of the two is further apart.
+            if lane > inner:
+                _gather_taps(
+                    w, start, tap_row, tap_column, lanes, lane, 1, part, inner, square, own, taps
+                )
+            else:
+                _gather_taps(
+                    w, start, tap_row, tap_column, part, inner, square, lanes, lane, 1, own, taps
+                )
+            to = (b - first) * PLACES * step + c * COLUMNS
+            for t in range(part):
+                _transform(
+                    own, taps + t * square, 3 * COLUMNS, COLUMNS, size, 2, own, at,
+                    out, to + t * COLUMNS, step, 8, six,
+                )  # fmt: skip
+
+
+@njit(nogil=True, parallel=True, cache=True)
+def transform_filters(workers: int, k: Any, w: Any, own: Any, out: Any) -> None:
+    for worker in prange(workers):
+        _filter_share(np.int64(worker), workers, k, w, own, out)
