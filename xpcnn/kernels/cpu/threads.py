@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 import numba
@@ -21,7 +20,7 @@ _preparing = threading.Lock()
 _most = 1
 _get: Callable[[], int]
 _set: Callable[[int], Any]
-_lock: Any = nullcontext()
+_lock: threading.Lock | None = None
 """Numba's own thread layer, the last resort, ends the process if two threads call it at once."""
 
 
@@ -33,13 +32,20 @@ def launch(operations: int, kernel: Callable[..., None], *arguments: Any) -> Non
     if not _ready:
         _prepare()
     threads.hold_blas()
-    wanted = min(_most, threads.get_num_threads()) if operations >= WORTH_IT else 1
+    wanted = 1
+    if operations >= WORTH_IT:
+        wanted = threads.get_num_threads()
+        if wanted > _most:
+            wanted = _most
     before = _get()
     if before != wanted:
         _set(wanted)
     try:
-        with _lock:
+        if _lock is None:
             kernel(*arguments)
+        else:
+            with _lock:
+                kernel(*arguments)
     finally:
         if before != wanted:
             _set(before)
