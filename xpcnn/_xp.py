@@ -110,11 +110,12 @@ def library(xp: ModuleType) -> str:
 
 def dtype_name(x: Array) -> str:
     """Return the name of an array's dtype without its library: ``"float32"``."""
-    return _name_of_dtype(type(x), x.dtype)
+    kind: Any = type(x)
+    return _name_of_dtype(kind, x.dtype)
 
 
 @lru_cache(maxsize=64)
-def _name_of_dtype(kind: type, dtype: Any) -> str:
+def _name_of_dtype(kind: Any, dtype: Any) -> str:
     """Name a dtype; `kind` keeps those of different libraries from being compared."""
     return str(dtype).rsplit(".", 1)[-1]
 

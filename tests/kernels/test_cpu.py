@@ -135,7 +135,7 @@ def test_adam(decay):
             assert max(error(a, e) for a, e in zip(got_row, wanted_row, strict=True)) < 1e-6
 
 
-@pytest.mark.parametrize("momentum, nesterov", [(0.0, False), (0.9, False), (0.9, True)])
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
 def test_sgd(momentum, nesterov):
     rng = np.random.default_rng(0)
     p, g, old = some(rng), some(rng), some(rng)
@@ -180,12 +180,12 @@ def test_a_model_really_runs_on_them():
     layers = xpcnn.networks.make("simple")
     model = xpcnn.Model(layers, device="cpu", seed=0)
     x = np.random.default_rng(0).random((4, 1, 28, 28), dtype="float32")
-    model.forward(x, training=True)
-    assert model._plan.steps[0]._saved[0].kernel_set == "cpu"
-    assert layers[4]._saved[1].kernel_set == "cpu"
-    with kernels.force("generic"):
-        model.forward(x, training=True)
-    assert model._plan.steps[0]._saved[0].kernel_set == "generic"
+    for kernel_set in ("cpu", "generic"):
+        forced = None if kernel_set == "cpu" else kernel_set
+        with kernels.force(forced), kernels.trace() as decisions:
+            model.forward(x, training=True)
+        assert {d.kernel_set for d in decisions} - {None} == {kernel_set}
+        assert {"conv_relu_max_pool", "linear"} <= {d.op for d in decisions}
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -6,7 +6,8 @@ import pytest
 import xpcnn
 from xpcnn import networks
 from xpcnn._xp import to_numpy
-from xpcnn.training.plan import ConvBlockStep, Plan
+from xpcnn.training.plan import Plan
+from xpcnn.training.steps import ConvBlockStep
 
 
 def copies(make, shape, device):
@@ -51,7 +52,77 @@ def check_plan(name, device, rng):
 def test_plan_fuses_convolution_relu_and_pooling():
     plan = Plan(networks.make("simple"))
     assert isinstance(plan.steps[0], ConvBlockStep)
-    assert [len(step.layers) for step in plan.steps] == [3, 1, 1, 1, 1]
+    assert [len(step.layers) for step in plan.steps] == [3, 1, 2, 1]
+
+
+def residual_network():
+    """Blocks as in residual networks, with and without ReLU or a shortcut of their own."""
+
+    def body(inner, outer, stride):
+        return xpcnn.Sequential(
+            xpcnn.Conv2d(inner, outer, 3, stride, padding=1, bias=False),
+            xpcnn.BatchNorm2d(outer),
+            xpcnn.ReLU(),
+            xpcnn.Conv2d(outer, outer, 3, padding=1, bias=False),
+            xpcnn.BatchNorm2d(outer),
+        )
+
+    shortcut = xpcnn.Sequential(xpcnn.Conv2d(8, 16, 1, 2, bias=False), xpcnn.BatchNorm2d(16))
+    return [
+        xpcnn.Conv2d(2, 8, 3, padding=1, bias=False),
+        xpcnn.BatchNorm2d(8),
+        xpcnn.ReLU(),
+        xpcnn.Residual(body(8, 8, 1)),
+        xpcnn.ReLU(),
+        xpcnn.Residual(body(8, 16, 2), shortcut),
+        xpcnn.ReLU(),
+        xpcnn.Residual(xpcnn.Conv2d(16, 16, 3, padding=1)),
+        xpcnn.ReLU(),
+        xpcnn.Residual(body(16, 16, 1)),
+        xpcnn.GlobalAvgPool2d(),
+        xpcnn.Linear(16, 9),
+        xpcnn.ReLU(),
+        xpcnn.Linear(9, 3),
+    ]
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_residual_network_agrees_with_single_layers(dtype, training, device, rng):
+    """In float32 the fused steps run on the compiled kernels where they are installed."""
+    fused, single = copies(residual_network, (4, 2, 9, 8), device)
+    for layer in fused:
+        for _, inner in layer.layers_within():
+            for _, tensor in inner._own_tensors():
+                tensor.move(device, dtype)
+    x, dy = rng.standard_normal((4, 2, 9, 8)), rng.standard_normal((4, 3))
+    plans = Plan(fused), Plan(single, fuse=False)
+    results = []
+    for plan, layers, kind in zip(plans, (fused, single), (dtype, "float64"), strict=True):
+        # Two passes, so that the running statistics have moved before they are used.
+        plan.forward(device.asarray(x + 1.0, kind), training=True)
+        found = [plan.forward(device.asarray(x, kind), training=training)]
+        if training:
+            found.append(plan.backward(device.asarray(dy, kind), need_dx=True))
+            found += [p.grad for layer in layers for p in layer.parameters().values()]
+        found += [b.data for layer in layers for b in layer.buffers().values()]
+        results.append([to_numpy(a).astype("float64") for a in found])
+    tolerance = 1e-10 if dtype == "float64" else 2e-5
+    for a, b in zip(*results, strict=True):
+        assert np.linalg.norm(a - b) <= tolerance * max(1.0, np.linalg.norm(b))
+
+
+def test_what_is_fused_in_a_residual_network():
+    plan = Plan(residual_network())
+    assert [len(step.layers) for step in plan.steps] == [1, 2, 2, 2, 2, 1, 1, 2, 1]
+
+
+def test_residual_step_refuses_a_body_that_changes_the_shape(rng):
+    plan = Plan([xpcnn.Residual(xpcnn.Conv2d(2, 8, 3)), xpcnn.ReLU()])
+    with pytest.raises(ValueError, match="give a shortcut that fits"):
+        plan.forward(rng.random((1, 2, 5, 5), dtype="float32"), training=True)
+    with pytest.raises(RuntimeError, match="needs a forward"):
+        plan.backward(rng.random((1, 2, 5, 5), dtype="float32"), need_dx=True)
 
 
 def test_fused_step_really_ran(monkeypatch, rng):

@@ -16,6 +16,7 @@ def conv_block_forward(
     pool: Window | None,
     *,
     training: bool = True,
+    flat: bool = False,
 ) -> tuple[Array, kernels.Saved] | None:
     """Compute ``max_pool(relu(conv(x, w) + b))`` in one go; without `pool`, the ReLU is last.
 
@@ -28,7 +29,9 @@ def conv_block_forward(
     xp = _xp.namespace(x, w, b)
     if pool is None:
         return kernels.run(xp, "conv_relu", x, w, b, window, groups, training=training)
-    return kernels.run(xp, "conv_relu_max_pool", x, w, b, window, groups, pool, training=training)
+    return kernels.run(
+        xp, "conv_relu_max_pool", x, w, b, window, groups, pool, training=training, flat=flat
+    )
 
 
 def conv_block_backward(

@@ -23,6 +23,11 @@ def run(op: str, x: Array, *arguments: Any, who: str) -> tuple[Array, kernels.Sa
     return result
 
 
+def run_if_any(op: str, x: Array, *arguments: Any) -> tuple[Array, kernels.Saved] | None:
+    """Run the forward of an operation that not every kernel set has; ``None`` if none takes it."""
+    return kernels.run(_xp.namespace(x), op, x, *arguments)
+
+
 def run_backward(dy: Array, saved: kernels.Saved, *arguments: Any) -> Any:
     """Run the backward that belongs to `saved`."""
     return saved.backward(_xp.namespace(dy), dy, saved.state, *arguments)

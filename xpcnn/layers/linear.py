@@ -95,10 +95,14 @@ class Linear(Layer):
 
     def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
         dx, dw, db = F.run_backward(dy, saved, need_dx)
+        self.accumulate(dw, db)
+        return dx
+
+    def accumulate(self, dw: Array, db: Array | None) -> None:
+        """Add gradients to those of the weight and of the bias, if there is one."""
         self.weight.accumulate(dw)
         if self.bias is not None:
             self.bias.accumulate(db)
-        return dx
 
     def _infer(self, input_shape: Shape) -> None:
         if self.in_features is None and len(input_shape) >= 2:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from math import prod
 from types import ModuleType
 from typing import Any, ClassVar
@@ -65,6 +66,23 @@ class _BatchNorm(Layer):
         return shape
 
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
+        result = self.normalise(partial(F.run, who=self.who), "batch_norm", (x,), training)
+        assert result is not None, "the generic kernels have batch_norm"
+        return result
+
+    def normalise(
+        self, run: Callable[..., Any], op: str, arrays: tuple[Array, ...], training: bool
+    ) -> tuple[Array, Any] | None:
+        """Normalise by an operation that may do more, and track the statistics.
+
+        Parameters
+        ----------
+        run : callable
+            ``run(op, *arrays, gamma, beta, eps, statistics)``; it may return ``None``.
+        arrays : tuple of array
+            The input, and what else the operation takes.
+        """
+        x = arrays[0]
         self.output_shape(x.shape)
         count = prod(x.shape) // x.shape[1]
         own_statistics = training or not self.track_running_stats
@@ -76,9 +94,10 @@ class _BatchNorm(Layer):
         statistics = None if own_statistics else (self.running_mean.data, self.running_var.data)
         gamma = None if self.weight is None else self.weight.data
         beta = None if self.bias is None else self.bias.data
-        (y, mean, variance), saved = F.run(
-            "batch_norm", x, gamma, beta, self.eps, statistics, who=self.who
-        )
+        result = run(op, *arrays, gamma, beta, self.eps, statistics)
+        if result is None:
+            return None
+        (y, mean, variance), saved = result
         if training and self.track_running_stats:
             self._track(mean, variance * (count / (count - 1)))
         return y, saved
@@ -94,10 +113,14 @@ class _BatchNorm(Layer):
 
     def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
         dx, dgamma, dbeta = F.run_backward(dy, saved, need_dx)
+        self.accumulate(dgamma, dbeta)
+        return dx
+
+    def accumulate(self, dgamma: Array, dbeta: Array) -> None:
+        """Add gradients to those of weight and bias, if there are any."""
         if self.weight is not None and self.bias is not None:
             self.weight.accumulate(dgamma)
             self.bias.accumulate(dbeta)
-        return dx
 
     def _infer(self, input_shape: Shape) -> None:
         if self.num_features is None and len(input_shape) in self.layouts:

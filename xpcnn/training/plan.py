@@ -7,90 +7,25 @@ Both ways give the same numbers up to rounding.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Protocol
 
 from xpcnn import _xp
-from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.layers.activation import ReLU
-from xpcnn.layers.containers import Sequential
+from xpcnn.layers.containers import Residual, Sequential
 from xpcnn.layers.conv import _Conv
-from xpcnn.layers.layer import Layer, output_of
+from xpcnn.layers.layer import Layer
+from xpcnn.layers.linear import Linear
+from xpcnn.layers.norm import _BatchNorm
 from xpcnn.layers.pool import _MaxPool
-
-
-class Step(Protocol):
-    """What a plan is made of."""
-
-    layers: list[Layer]
-
-    def forward(self, x: Array, *, training: bool) -> Array:
-        """Compute the output."""
-
-    def backward(self, dy: Array, *, need_dx: bool) -> Array | None:
-        """Compute the gradient of the input and add to those of the parameters."""
-
-
-class LayerStep:
-    """One layer as it is."""
-
-    def __init__(self, layer: Layer) -> None:
-        self.layers = [layer]
-
-    def forward(self, x: Array, *, training: bool) -> Array:
-        """Run the layer forward."""
-        return self.layers[0].forward(x, training=training)
-
-    def backward(self, dy: Array, *, need_dx: bool) -> Array | None:
-        """Run the layer backward."""
-        return self.layers[0].backward(dy, need_dx=need_dx)
-
-
-class ConvBlockStep:
-    """Convolution, ReLU and perhaps max pooling; one by one where no kernel takes them together."""
-
-    def __init__(self, conv: _Conv, relu: Layer, pool: _MaxPool | None) -> None:
-        self.layers: list[Layer] = [conv, relu] if pool is None else [conv, relu, pool]
-        self.conv, self.pool = conv, pool
-        self._saved: Any = None
-
-    def forward(self, x: Array, *, training: bool) -> Array:
-        """Run the fused forward, or the layers."""
-        conv = self.conv
-        conv._check_input(x)
-        after_conv = conv.output_shape(x.shape)
-        window, pool = conv.window(tuple(x.shape[2:])), None
-        if self.pool is not None:
-            self.pool.output_shape(after_conv)
-            pool = self.pool.window(after_conv[2:])
-        bias = None if conv.bias is None else conv.bias.data
-        result = F.conv_block_forward(
-            x, conv.weight.data, bias, window, conv.groups, pool, training=training
-        )
-        if training:
-            self._saved = None
-            if result is not None:
-                self._saved = (result[1], window, pool, output_of(result[0]))
-        if result is not None:
-            return result[0]
-        for layer in self.layers:
-            x = layer.forward(x, training=training)
-        return x
-
-    def backward(self, dy: Array, *, need_dx: bool) -> Array | None:
-        """Run the backward that belongs to the last forward."""
-        conv = self.conv
-        if self._saved is None:
-            gradient: Array | None = dy
-            for layer in reversed(self.layers):
-                gradient = layer.backward(gradient, need_dx=need_dx or layer is not conv)
-            return gradient
-        saved, window, pool, output = self._saved
-        self.layers[-1]._check_gradient(dy, output)
-        self._saved = None
-        dx, dw, db = F.conv_block_backward(dy, saved, window, conv.groups, pool, need_dx)
-        conv.accumulate(dw, db)
-        return dx
+from xpcnn.layers.shape import Flatten
+from xpcnn.training.steps import (
+    ConvBlockStep,
+    LayerStep,
+    LinearReluStep,
+    NormReluStep,
+    ResidualStep,
+    Step,
+)
 
 
 class Plan:
@@ -108,8 +43,8 @@ class Plan:
         self.steps: list[Step] = []
         waiting = list(unroll(layers))
         while waiting:
-            step, used = _fused_step(waiting) if fuse else (None, 1)
-            self.steps.append(step or LayerStep(waiting[0]))
+            step, used = _next_step(waiting) if fuse else (LayerStep(waiting[0]), 1)
+            self.steps.append(step)
             del waiting[:used]
 
     def forward(self, x: Array, *, training: bool) -> Array:
@@ -145,11 +80,21 @@ def unroll(layers: Iterable[Layer]) -> Iterable[Layer]:
             yield layer
 
 
-def _fused_step(layers: list[Layer]) -> tuple[Step | None, int]:
-    """Make a fused step from the first layers, if they are such; and say how many it takes."""
-    conv, relu, pool = (*layers, None, None)[:3]
-    if not isinstance(conv, _Conv) or conv.padding_mode != "zeros" or type(relu) is not ReLU:
-        return None, 1
-    if isinstance(pool, _MaxPool) and pool.ndim == conv.ndim:
-        return ConvBlockStep(conv, relu, pool), 3
-    return ConvBlockStep(conv, relu, None), 2
+def _next_step(layers: list[Layer]) -> tuple[Step, int]:
+    """Make a step from the first layers, fused if they can be; and say how many it takes."""
+    first, second, third = (*layers, None, None)[:3]
+    relu = second if type(second) is ReLU else None
+    if isinstance(first, Residual):
+        return ResidualStep(first, relu, Plan), 1 if relu is None else 2
+    if relu is None:
+        return LayerStep(first), 1  # type: ignore[arg-type]
+    if isinstance(first, _Conv) and first.padding_mode == "zeros":
+        pool = third if isinstance(third, _MaxPool) and third.ndim == first.ndim else None
+        used = 2 if pool is None else 3
+        flat = len(layers) > used and isinstance(layers[used], Flatten)
+        return ConvBlockStep(first, relu, pool, flat), used
+    if type(first) is Linear:
+        return LinearReluStep(first, relu), 2
+    if isinstance(first, _BatchNorm):
+        return NormReluStep(first, relu), 2
+    return LayerStep(first), 1  # type: ignore[arg-type]

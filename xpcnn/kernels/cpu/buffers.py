@@ -33,7 +33,7 @@ class _Block:
         raw = np.empty(size + ALIGNMENT, np.uint8)
         shift = -raw.ctypes.data % ALIGNMENT
         # Views refer to the owner of memory, so the aligned piece must be an owner of its own.
-        self.memory = np.frombuffer(memoryview(raw)[shift : shift + size], np.uint8)
+        self.memory = np.frombuffer(raw.data[shift : shift + size], np.uint8)
         self.used = used
 
 

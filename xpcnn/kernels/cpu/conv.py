@@ -192,8 +192,9 @@ def make_recipe(
             packs.append((at[2], first, taps, (a.taps.step * kernel_width, c.taps.step)))
             weights = taps[0] * taps[1] * (channels // groups) * COLUMNS * blocks * groups
             at = [at[0] + rows.size, at[1] + runs.size, at[2] + weights]
-    joined = (np.concatenate(t).astype(np.int64) for t in zip(*tables, strict=True))
-    return Recipe(strip, np.array(phases, np.int64), *joined, tuple(packs), at[2])
+    rows, runs, cells = (np.concatenate(t).astype(np.int64) for t in zip(*tables, strict=True))
+    numbers = np.array(phases, np.int64)
+    return Recipe(strip, numbers, rows, runs, cells, tuple(packs), at[2])
 
 
 @lru_cache(maxsize=512)

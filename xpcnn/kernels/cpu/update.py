@@ -139,8 +139,7 @@ def adam(
     old = [_plain(row) for row in (parameters, gradients, means, squares)]
     flat = buffers.empty((3, size))
     addresses = np.empty((7, len(shapes)), np.int64)
-    for row, arrays in zip(addresses, old, strict=False):
-        row[:] = [a.ctypes.data for a in arrays]
+    addresses[:4] = [[a.ctypes.data for a in row] for row in old]
     addresses[4:] = flat.ctypes.data + 4 * (size * np.arange(3)[:, None] + starts)
     numbers = [
         (*betas, 1.0 - betas[0], 1.0 - betas[1], *adam_numbers(lr, betas, eps, step), decay[0],
@@ -171,9 +170,8 @@ def sgd(
     rows = [_plain(row) for row in (parameters, gradients, old)]
     flat = buffers.empty((2, size))
     addresses = np.empty((5, len(shapes)), np.int64)
-    for row, arrays in zip(addresses, rows, strict=False):
-        row[:] = [a.ctypes.data for a in arrays]
+    addresses[:3] = [[a.ctypes.data for a in row] for row in rows]
     addresses[3:] = flat.ctypes.data + 4 * (size * np.arange(2)[:, None] + starts)
     threads.launch(3 * size, _sgd, addresses, jobs, numbers)
     values = _new(shapes, starts, flat[0])
-    return (values, _new(shapes, starts, flat[1]) if momentum else [None] * len(values)), None
+    return (values, _new(shapes, starts, flat[1]) if momentum else list(kept)), None

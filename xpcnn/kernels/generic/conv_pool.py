@@ -33,11 +33,12 @@ def forward(
     pool: Window,
     *,
     training: bool = True,
+    flat: bool = False,
 ) -> Any:
     """Compute ``max_pool(relu(conv(x, w) + b))``; see :func:`conv.conv_forward` for the shapes.
 
-    Declines overlapping or padded pooling, grouped convolution, and pooling windows of more
-    elements than eight bits can number.
+    The output is always laid out as `flat` wishes. Declines overlapping or padded pooling, grouped
+    convolution, and pooling windows of more elements than eight bits can number.
     """
     simple = pool.kernel == pool.stride and not pool.is_padded and pool.extent == pool.kernel
     if not simple or groups != 1 or pool.taps > 256:

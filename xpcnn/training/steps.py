@@ -1,0 +1,248 @@
+"""The steps of a plan: a layer, or neighbours for which a kernel set has one operation.
+
+Where no kernel set takes them together, a fused step runs its layers one by one: the same numbers
+to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from xpcnn import _xp
+from xpcnn import functional as F
+from xpcnn._xp import Array
+from xpcnn.layers.containers import Residual
+from xpcnn.layers.conv import _Conv
+from xpcnn.layers.layer import Layer, output_of
+from xpcnn.layers.linear import Linear
+from xpcnn.layers.norm import _BatchNorm
+from xpcnn.layers.pool import _MaxPool
+
+Result = tuple[Array, Any] | None
+
+
+class Step(Protocol):
+    """What a plan is made of."""
+
+    layers: list[Layer]
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        """Compute the output."""
+
+    def backward(self, dy: Array, *, need_dx: bool) -> Array | None:
+        """Compute the gradient of the input and add to those of the parameters."""
+
+
+class Runner(Protocol):
+    """A plan of its own, for what is inside a container."""
+
+    steps: list[Step]
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        """Run all steps forward."""
+
+    def backward(self, dy: Array, *, need_dx: bool) -> Array | None:
+        """Run all steps backward."""
+
+
+class LayerStep:
+    """One layer as it is."""
+
+    def __init__(self, layer: Layer) -> None:
+        self.layers = [layer]
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        """Run the layer forward."""
+        return self.layers[0].forward(x, training=training)
+
+    def backward(self, dy: Array, *, need_dx: bool) -> Array | None:
+        """Run the layer backward."""
+        return self.layers[0].backward(dy, need_dx=need_dx)
+
+
+class FusedStep:
+    """Several layers in one operation if there is one, and one by one if not.
+
+    A subclass implements :meth:`_run` and :meth:`_run_backward`.
+    """
+
+    def __init__(self, layers: list[Layer]) -> None:
+        self.layers = layers
+        self._saved: Any = None
+
+    def _run(self, x: Array, training: bool) -> Result:
+        """Return the output and what backward needs; ``None`` if no kernel set takes this."""
+        raise NotImplementedError
+
+    def _run_backward(self, dy: Array, saved: Any, need_dx: bool) -> Array | None:
+        raise NotImplementedError
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        """Run the fused forward, or the layers."""
+        result = self._run(x, training)
+        if training:
+            self._saved = None if result is None else (result[1], output_of(result[0]))
+        if result is not None:
+            return result[0]
+        for layer in self.layers:
+            x = layer.forward(x, training=training)
+        return x
+
+    def backward(self, dy: Array, *, need_dx: bool) -> Array | None:
+        """Run the backward that belongs to the last forward."""
+        if self._saved is None:
+            gradient: Array | None = dy
+            for layer in reversed(self.layers):
+                gradient = layer.backward(gradient, need_dx=need_dx or layer is not self.layers[0])
+            return gradient
+        saved, output = self._saved
+        self.layers[-1]._check_gradient(dy, output)
+        self._saved = None
+        return self._run_backward(dy, saved, need_dx)
+
+
+class ConvBlockStep(FusedStep):
+    """Convolution, ReLU and perhaps max pooling; `flat` if a Flatten layer comes next."""
+
+    def __init__(self, conv: _Conv, relu: Layer, pool: _MaxPool | None, flat: bool) -> None:
+        super().__init__([conv, relu] if pool is None else [conv, relu, pool])
+        self.conv, self.pool, self.flat = conv, pool, flat
+
+    def _run(self, x: Array, training: bool) -> Result:
+        conv = self.conv
+        conv._check_input(x)
+        after_conv = conv.output_shape(x.shape)
+        window, pool = conv.window(tuple(x.shape[2:])), None
+        if self.pool is not None:
+            self.pool.output_shape(after_conv)
+            pool = self.pool.window(after_conv[2:])
+        bias = None if conv.bias is None else conv.bias.data
+        result = F.conv_block_forward(
+            x, conv.weight.data, bias, window, conv.groups, pool, training=training, flat=self.flat
+        )
+        return None if result is None else (result[0], (result[1], window, pool))
+
+    def _run_backward(self, dy: Array, saved: Any, need_dx: bool) -> Array | None:
+        saved, window, pool = saved
+        dx, dw, db = F.conv_block_backward(dy, saved, window, self.conv.groups, pool, need_dx)
+        self.conv.accumulate(dw, db)
+        return dx
+
+
+class LinearReluStep(FusedStep):
+    """A fully connected layer and ReLU."""
+
+    def __init__(self, linear: Linear, relu: Layer) -> None:
+        super().__init__([linear, relu])
+        self.linear = linear
+
+    def _run(self, x: Array, training: bool) -> Result:
+        linear = self.linear
+        linear._check_input(x)
+        linear.output_shape(x.shape)
+        bias = None if linear.bias is None else linear.bias.data
+        return F.run_if_any("linear_relu", x, linear.weight.data, bias)
+
+    def _run_backward(self, dy: Array, saved: Any, need_dx: bool) -> Array | None:
+        dx: Array | None
+        dx, dw, db = F.run_backward(dy, saved, need_dx)
+        self.linear.accumulate(dw, db)
+        return dx
+
+
+class NormReluStep(FusedStep):
+    """Batch normalisation and ReLU."""
+
+    def __init__(self, norm: _BatchNorm, relu: Layer) -> None:
+        super().__init__([norm, relu])
+        self.norm = norm
+
+    def _run(self, x: Array, training: bool) -> Result:
+        self.norm._check_input(x)
+        return self.norm.normalise(F.run_if_any, "batch_norm_relu", (x,), training)
+
+    def _run_backward(self, dy: Array, saved: Any, need_dx: bool) -> Array | None:
+        dx: Array | None
+        dx, dgamma, dbeta = F.run_backward(dy, saved, need_dx)
+        self.norm.accumulate(dgamma, dbeta)
+        return dx
+
+
+class ResidualStep:
+    """A residual block and perhaps the ReLU behind it.
+
+    In training, a batch normalisation that ends the body is done together with the sum and ReLU.
+    """
+
+    def __init__(
+        self, residual: Residual, relu: Layer | None, plan: Callable[[list[Layer]], Runner]
+    ) -> None:
+        self.layers: list[Layer] = [residual] if relu is None else [residual, relu]
+        self.residual, self.relu = residual, relu
+        self.body = plan([residual.body])
+        self.shortcut = None if residual.shortcut is None else plan([residual.shortcut])
+        self._front, self._norm = self.body, None
+        inside = [layer for step in self.body.steps for layer in step.layers]
+        if relu is not None and len(inside) > 1 and isinstance(inside[-1], _BatchNorm):
+            self._front, self._norm = plan(inside[:-1]), inside[-1]
+        self._saved: Any = None
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        """Run body and shortcut, and add."""
+        past = x if self.shortcut is None else self.shortcut.forward(x, training=training)
+        normed = None
+        if training and self._norm is not None:
+            through = self._front.forward(x, training=True)
+            self._norm._check_input(through)
+            if through.shape == past.shape:
+                normed = self._norm.normalise(
+                    F.run_if_any, "batch_norm_add_relu", (through, past), True
+                )
+            if normed is None:
+                through = self._norm.forward(through, training=True)
+        else:
+            through = self.body.forward(x, training=training)
+        y, saved = normed or self._add(through, past, x)
+        if training:
+            self._saved = (saved, normed is not None, output_of(y))
+        return y
+
+    def _add(self, through: Array, past: Array, x: Array) -> tuple[Array, Any]:
+        if through.shape != past.shape:
+            self.residual.output_shape(x.shape)
+        result = F.run_if_any("add" if self.relu is None else "add_relu", through, past)
+        if result is not None:
+            return result
+        total = through + past
+        return (total, None) if self.relu is None else F.run("relu", total, who=self.relu.who)
+
+    def backward(self, dy: Array, *, need_dx: bool) -> Array | None:
+        """Run the backward that belongs to the last forward."""
+        if self._saved is None:
+            return self.layers[-1].backward(dy, need_dx=need_dx)  # says what is missing
+        saved, normed, output = self._saved
+        self.layers[-1]._check_gradient(dy, output)
+        self._saved = None
+        through = past = dy
+        if normed and self._norm is not None:
+            through, dgamma, dbeta, past = F.run_backward(dy, saved, True)
+            self._norm.accumulate(dgamma, dbeta)
+            dx = self._front.backward(through, need_dx=need_dx)
+        else:
+            if saved is not None:
+                gradients = F.run_backward(dy, saved)
+                through, past = gradients if isinstance(gradients, tuple) else (gradients,) * 2
+            if self._norm is not None:
+                inner = self._norm.backward(through, need_dx=True)
+                assert inner is not None
+                dx = self._front.backward(inner, need_dx=need_dx)
+            else:
+                dx = self.body.backward(through, need_dx=need_dx)
+        short: Array | None = past
+        if self.shortcut is not None:
+            short = self.shortcut.backward(past, need_dx=need_dx)
+        if not need_dx:
+            return None
+        total = F.run_if_any("add", dx, short)
+        return _xp.namespace(dx).add(dx, short) if total is None else total[0]
