@@ -56,8 +56,12 @@ class Settings:
     notes: Sequence[str] = ()
 
 
-def compare(settings: Settings, show: Callable[[Results, dict[str, Any]], None]) -> Results:
-    """Measure all workloads; `show` is called with the results so far after each of them."""
+def compare(settings: Settings, show: Callable[[Results, dict[str, Any] | None], None]) -> Results:
+    """Measure all workloads.
+
+    `show` is called with the results so far and ``None`` at the beginning, and with the results
+    and the new entry after each workload.
+    """
     results: Results = {
         "environment": environment.describe(),
         "threads": settings.threads,
@@ -69,6 +73,7 @@ def compare(settings: Settings, show: Callable[[Results, dict[str, Any]], None])
         "peak_gflops": 0.0,
         "workloads": [],
     }
+    show(results, None)
     with Worker(None, None, settings.threads) as sgemm:
         sgemm.ready()
         for workload in settings.workloads:

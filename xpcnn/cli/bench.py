@@ -46,16 +46,15 @@ class Table:
     def __init__(self, names: list[str]) -> None:
         self.names = names
 
-    def add(self, results: dict[str, Any], entry: dict[str, Any]) -> None:
-        """Print the row of a workload."""
+    def add(self, results: dict[str, Any], entry: dict[str, Any] | None) -> None:
+        """Print the row of a workload, or what stands above all rows."""
         columns = report.widths(results, self.names)
-        if len(results["workloads"]) == 1:
-            print(*report.setting(results), "", sep="\n")
+        if entry is None:
+            print(*report.setting(results), "", sep="\n", flush=True)
             if results["rounds"]:
-                print(
-                    report.line(report.headings(results), columns), report.rule(columns), sep="\n"
-                )
-        if results["rounds"]:
+                heading = report.line(report.headings(results), columns)
+                print(heading, report.rule(columns), sep="\n", flush=True)
+        elif results["rounds"]:
             print(report.line(report.cells(results, entry), columns), flush=True)
         else:
             print(report.agreement(results, entry), flush=True)
