@@ -282,6 +282,8 @@ def test_what_pays():
     assert winograd.pays(8, 512, 512, (7, 7))
     assert not winograd.pays(8, 3, 64, (56, 56))
     assert not winograd.pays(1, 512, 512, (2, 2))
+    assert not winograd.pays(32, 512, 512, (2, 2))
+    assert winograd.pays(32, 512, 512, (2, 2), weights=True)
     assert not winograd.pays(0, 64, 64, (56, 56))
 
 

@@ -30,24 +30,32 @@ Source = tuple[Image, int, int, int, int, int]
 """An image, how many, their height and width, and the rows and columns missing in front."""
 
 GROUP = 10 << 20
-"""Bytes of transformed filters held at a time."""
+"""Bytes of transformed filters held at a time; an eighth if each is used once only."""
 HELD = 3 << 20
 """Bytes of transformed inputs held at a time, if that is at least 144 tiles."""
 
 
-def pays(n: int, channels: int, filters: int, out: Pair) -> bool:
-    """Whether it is worth doing for `n` images and that output, rather than direct sums.
+def pays(n: int, channels: int, filters: int, out: Pair, *, weights: bool = False) -> bool:
+    """Whether it is faster than direct sums by a tenth or more.
 
-    The costs are nanoseconds on one core, measured; only their ratios matter. The three
-    convolutions of a training step cost about the same.
+    Parameters
+    ----------
+    n, channels, filters : int
+    out : (height, width)
+        Size of the output; for the gradient of the input, of that.
+    weights : bool
+        Ask for the gradient of the filters, which needs no transformed filters.
     """
     if min(channels, filters) < 24:
         return False
-    direct = 0.2 * n * out[0] * out[1] * channels * filters
+    # Nanoseconds on one core, as measured; only their ratios matter. Beside the products, filters
+    # are packed or transformed, and direct sums of their gradients added up.
+    pairs = channels * filters
     tiles = n * -(-out[0] // 4) * -(-out[1] // 4)
-    products = 0.85 * -(-tiles // ROWS) * ROWS * channels * filters
-    transforms = 20 * tiles * (channels + filters) + 25 * channels * filters
-    return products + transforms < direct
+    rows = tiles if weights else -(-tiles // ROWS) * ROWS
+    direct = (0.2 * n * out[0] * out[1] + (50 if weights else 20)) * pairs
+    products = (0.85 * rows + (16 if weights else 24)) * pairs
+    return 20000 + products + 20 * tiles * (channels + filters) < 0.9 * direct
 
 
 def forward(
@@ -156,8 +164,10 @@ def _run(
     row, blocks = _whole(channels), -(-filters // COLUMNS)
     held = _held(tiles, row)
     v_step, u_step = held * row + GAP, channels * COLUMNS + GAP
-    group = min(blocks, max(4, GROUP // (4 * PLACES * u_step)))
     workers = numba.get_num_threads()
+    # Filters that are needed again are kept; others had better not leave the cache.
+    wanted = (GROUP if held < tiles else GROUP // 8) // (4 * PLACES * u_step)
+    group = min(blocks, -(-max(1, wanted) // workers) * workers)
     own = buffers.empty(workers * PLACES * (8 + max(row, TILES * COLUMNS + GAP)))
     v, u = buffers.empty(PLACES * v_step), buffers.empty(group * PLACES * u_step)
     shift = np.zeros(blocks * COLUMNS, np.float32)
