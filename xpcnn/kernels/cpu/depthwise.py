@@ -34,7 +34,7 @@ TILE = 4
 """Positions worked on together, times sixteen channels: eight sums stay in registers."""
 
 BAND = 8
-"""Lines of the result that a job computes, for a part of the channels."""
+"""Lines of the result that a job computes, for all channels or a part of them."""
 
 JOBS = 32
 """Pieces that the work is cut into, if it has enough channels."""
@@ -119,7 +119,8 @@ def _backward_tables(window: Window, spatial: Ints, line: int, pixel: int) -> Ta
 def _tables(
     lines: Links, columns: Links, period: int, kernel_w: int, line: int, pixel: int
 ) -> Tables:
-    tiles, starts = [], []
+    tiles: list[int] = []
+    starts: list[tuple[tuple[int, int], ...]] = []
     for phase in range(min(period, len(columns))):
         here = list(range(phase, len(columns), period))
         while here:
@@ -133,7 +134,8 @@ def _tables(
         base = pairs[0][0] if pairs else 0
         relative = tuple((at - base, tap) for at, tap in pairs)
         where += [base, classes.setdefault(relative, len(classes))]
-    spans, places = [], []
+    spans: list[int] = []
+    places: list[int] = []
     for relative in classes:
         for start in starts:
             spans.append(len(places))
@@ -230,7 +232,7 @@ def _run(
     height, width = lift_pair(shape[2:], 1)
     bands = -(-height // BAND)
     blocks = -(-source.lanes // (2 * WIDTH))
-    parts = min(blocks, -(-JOBS // (shape[0] * bands)))
+    parts = min(blocks, max(1, JOBS // (shape[0] * bands)))
     threads.launch(
         y.size * window.taps, _multiply, source.flat, source.image, source.line, source.pixel,
         source.lanes, shape[0], width, *tables, packed, bias, int(closes), bands, parts, flat,
@@ -246,7 +248,7 @@ def _weight_gradient(
     blocks = -(-x.lanes // (2 * WIDTH))
     row = blocks * 2 * WIDTH
     pieces = max(1, min(32, shape[0] * int(np.prod(shape[2:])) // 1024))
-    parts = min(blocks, -(-JOBS // pieces))
+    parts = min(blocks, max(1, JOBS // pieces))
     partial = buffers.zeros((pieces, window.taps + 1, row))
     threads.launch(
         int(np.prod(shape)) * window.taps, _outer, x.flat, x.image, x.line, x.pixel, x.lanes,
@@ -267,7 +269,7 @@ def _multiply(
     lines: Any, tiles: Any, spans: Any, places: Any, w: Any, bias: Any, closes: int,
     bands: int, parts: int, y: Any,
 ) -> None:  # fmt: skip
-    """Work on sixteen channels of a band of lines at a time: the first-level cache holds them."""
+    """Go through the memory of a band of lines in its order, sixteen channels at a time."""
     blocks = (lanes + 2 * WIDTH - 1) // (2 * WIDTH)
     height, across = lines.size // 2, tiles.size // 4
     per_band, per_part = (height + bands - 1) // bands, (blocks + parts - 1) // parts
@@ -276,22 +278,24 @@ def _multiply(
         n = band // bands
         top = (band - n * bands) * per_band
         left = (job - band * parts) * per_part
-        for block in range(left, min(blocks, left + per_part)):
-            k = block * 2 * WIDTH
-            c0, c1 = min(k, lanes - WIDTH), min(k + WIDTH, lanes - WIDTH)
-            for i in range(top, min(height, top + per_band)):
-                source = n * image + lines[2 * i] * line
-                for t in range(across):
-                    span = 2 * (lines[2 * i + 1] * across + t)
-                    to = ((n * height + i) * columns + tiles[4 * t]) * lanes
-                    # Fewer columns than four: the last is done again.
-                    count = tiles[4 * t + 2]
-                    e1, e2, e3 = min(2, count) - 1, min(3, count) - 1, count - 1
-                    apart, step = tiles[4 * t + 1] * lanes, tiles[4 * t + 3] * pixel
-                    x1, x2, x3 = source + e1 * step, source + e2 * step, source + e3 * step
+        right = min(blocks, left + per_part)
+        for i in range(top, min(height, top + per_band)):
+            source = n * image + lines[2 * i] * line
+            for t in range(across):
+                span = 2 * (lines[2 * i + 1] * across + t)
+                to = ((n * height + i) * columns + tiles[4 * t]) * lanes
+                # Fewer columns than four: the last is done again.
+                count = tiles[4 * t + 2]
+                e1, e2, e3 = min(2, count) - 1, min(3, count) - 1, count - 1
+                apart, step = tiles[4 * t + 1] * lanes, tiles[4 * t + 3] * pixel
+                x1, x2, x3 = source + e1 * step, source + e2 * step, source + e3 * step
+                first, last = spans[span], spans[span + 1]
+                for block in range(left, right):
+                    k = block * 2 * WIDTH
+                    c0, c1 = min(k, lanes - WIDTH), min(k + WIDTH, lanes - WIDTH)
                     a00 = a10 = a20 = a30 = load(bias, c0)
                     a01 = a11 = a21 = a31 = load(bias, c1)
-                    for m in range(spans[span], spans[span + 1], 2):
+                    for m in range(first, last, 2):
                         at, f = load_index(places, m), load_index(places, m + 1) * lanes
                         p0, p1 = at + c0, at + c1
                         w0, w1 = load(w, f + c0), load(w, f + c1)
@@ -321,7 +325,8 @@ def _outer(
 ) -> None:  # fmt: skip
     """Add the products of gradients and inputs to the sums of their tap; the last sums gradients.
 
-    Piece p has ``taps + 1`` rows of vectors; the gradients of a tile stay in registers.
+    Piece p has ``taps + 1`` rows of vectors. The gradients of a tile stay in registers, the sums of
+    sixteen channels in the first-level cache: stores all over the rows would hold up the loads.
     """
     blocks = (lanes + 2 * WIDTH - 1) // (2 * WIDTH)
     height, across, size = lines.size // 2, tiles.size // 4, blocks * 2 * WIDTH
