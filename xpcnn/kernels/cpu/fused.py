@@ -33,6 +33,7 @@ from xpcnn.kernels.cpu.strips import CLOSED, UNPOOL, fill
 from xpcnn.kernels.cpu.vector import (
     add,
     beats,
+    copy_transposed,
     load,
     relu,
     splat,
@@ -80,8 +81,14 @@ def _write(
                 c = min(k, channels - 8)
                 store(y, to + j * channels + c, load(scratch, at + j * row + c))
     else:
-        for c in range(channels):
-            for j in range(count):
+        for k in range(0, channels, 8):
+            c = min(k, channels - 8)
+            for first in range(0, count - 7, 8):
+                copy_transposed(
+                    scratch, at + first * row + c, row, y, to + c * total + first, total
+                )
+        for j in range(count // 8 * 8, count):
+            for c in range(channels):
                 y[to + c * total + j] = scratch[at + j * row + c]
 
 
@@ -193,10 +200,10 @@ def backward(
     """Return the gradients (dx, dw, db)."""
     x, w, has_bias, winner, size, row = saved
     d = lift(dy)
-    if d.strides[1] != 4:
-        last = buffers.empty((d.shape[0], *d.shape[2:], d.shape[1]))
-        last[...] = d.transpose(0, 2, 3, 1)
-        d = last.transpose(0, 3, 1, 2)
+    if d.strides[1] != 4 and d.strides[3] != 4:
+        copy = buffers.empty(d.shape)
+        copy[...] = d
+        d = copy
     out = lift_pair(window.output_shape(x.shape[2:]), 1)
     what = source(d, UNPOOL, None, winner, out, size, row)
     return gradients(what, out, x, w, has_bias, window, groups, need_dx)

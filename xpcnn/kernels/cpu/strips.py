@@ -16,6 +16,7 @@ from numba import get_thread_id, njit, prange
 from xpcnn.kernels.cpu.product import BLOCK, COLUMNS, ROWS, _outer_block, _times_tile
 from xpcnn.kernels.cpu.vector import (
     add,
+    copy_transposed,
     load,
     load_bytes,
     splat,
@@ -62,10 +63,25 @@ def _copy_run(x: Any, at: int, count: int, out: Any, to: int) -> None:
 
 
 @njit(nogil=True, cache=True)
+def _transpose(
+    x: Any, at: int, sc: int, channels: int, width: int, out: Any, to: int, pixel: int
+) -> None:
+    """Bring channels that lie `sc` apart side by side; there are at least 8, and 8 pixels."""
+    for k in range(0, channels, 8):
+        c = min(k, channels - 8)
+        for j in range(0, width, 8):
+            p = min(j, width - 8)
+            copy_transposed(x, at + c * sc + p, sc, out, to + p * pixel + c, pixel)
+
+
+@njit(nogil=True, cache=True)
 def _copy_line(
     x: Any, at: int, sc: int, sw: int, channels: int, width: int, out: Any, to: int, pixel: int
 ) -> None:
     if sc != 1 and channels > 1:
+        if sw == 1 and channels >= 8 and width >= 8:
+            _transpose(x, at, sc, channels, width, out, to, pixel)
+            return
         for k in range(channels):
             for p in range(width):
                 out[to + p * pixel + k] = x[at + k * sc + p * sw]
@@ -109,6 +125,32 @@ def _unpool_line(
 
 
 @njit(nogil=True, cache=True)
+def _unpool_across(
+    x: Any, at: int, sc: int, winner: Any, wt: int, lanes: int, phase: int, pool: int,
+    pooled: int, channels: int, out: Any, to: int, pixel: int,
+) -> None:  # fmt: skip
+    """Do what :func:`_unpool_line` does where the channels of x lie `sc` apart."""
+    if pooled < 8:
+        for j in range(pooled):
+            for k in range(channels):
+                which = np.int64(winner[wt + j * lanes + k]) - phase
+                for f in range(pool):
+                    keep = np.float32(which == f)
+                    out[to + (j * pool + f) * pixel + k] = x[at + k * sc + j] * keep
+        return
+    block = np.empty(64, np.float32)
+    for k in range(0, channels, 8):
+        c = min(k, channels - 8)
+        for first in range(0, pooled, 8):
+            j = min(first, pooled - 8)
+            copy_transposed(x, at + c * sc + j, sc, block, 0, 8)
+            _unpool_line(
+                block, 0, 8, winner, wt + j * lanes + c, lanes, phase, pool, 8, 8,
+                out, to + j * pool * pixel + c, pixel,
+            )  # fmt: skip
+
+
+@njit(nogil=True, cache=True)
 def fill(
     x: Any, gate: Any, winner: Any, source: Any, n: int, first: int, lines: int, left: int,
     line: int, pixel: int, out: Any, start: int,
@@ -141,10 +183,17 @@ def fill(
             )  # fmt: skip
         else:
             q = j // pool_h
-            _unpool_line(
-                x, n * sn + q * sh, sw, winner, (n * pooled_h + q) * pooled_w * lanes, lanes,
-                (j - q * pool_h) * pool_w, pool_w, pooled_w, channels, out, to, pixel,
-            )  # fmt: skip
+            wt, phase = (n * pooled_h + q) * pooled_w * lanes, (j - q * pool_h) * pool_w
+            if sc == 1:
+                _unpool_line(
+                    x, n * sn + q * sh, sw, winner, wt, lanes, phase, pool_w, pooled_w,
+                    channels, out, to, pixel,
+                )  # fmt: skip
+            else:
+                _unpool_across(
+                    x, n * sn + q * sh, sc, winner, wt, lanes, phase, pool_w, pooled_w,
+                    channels, out, to, pixel,
+                )  # fmt: skip
 
 
 @njit(nogil=True, parallel=True, cache=True)

@@ -339,3 +339,39 @@ def pointer_to(typing: Any, address: Any) -> tuple[Any, Generate]:
         return builder.inttoptr(args[0], _FLOAT.as_pointer())
 
     return types.CPointer(types.float32)(types.int64), generate
+
+
+@intrinsic
+def copy_transposed(
+    typing: Any, source: Any, at: Any, row: Any, target: Any, to: Any, target_row: Any
+) -> tuple[Any, Generate]:
+    """Write target[to + j * target_row + i] = source[at + i * row + j], for i and j from 0 to 7."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kinds = signature.args
+        rows = []
+        for i in range(WIDTH):
+            place = builder.add(args[1], builder.mul(args[2], args[2].type(i)))
+            pointer = _pointer_to(context, builder, kinds[0], args[0], place)
+            rows.append(builder.load(pointer, align=4))
+        # Neighbours are merged by ones, by twos and by fours.
+        low, high = [0, 8, 1, 9, 4, 12, 5, 13], [2, 10, 3, 11, 6, 14, 7, 15]
+        ones = [_pick(builder, rows[i], rows[i + 1], m) for i in (0, 2, 4, 6) for m in (low, high)]
+        low, high = [0, 1, 8, 9, 4, 5, 12, 13], [2, 3, 10, 11, 6, 7, 14, 15]
+        twos = [_pick(builder, ones[i], ones[i + 2], m) for i in (0, 1, 4, 5) for m in (low, high)]
+        for half, lanes in enumerate(([0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15])):
+            for i in range(4):
+                place = builder.mul(args[5], args[5].type(4 * half + i))
+                pointer = _pointer_to(
+                    context, builder, kinds[3], args[3], builder.add(args[4], place)
+                )
+                builder.store(_pick(builder, twos[i], twos[i + 4], lanes), pointer, align=4)
+        return context.get_dummy_value()
+
+    indices = (types.intp, types.intp)
+    return types.void(source, *indices, target, *indices), generate
+
+
+def _pointer_to(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
+    data = context.make_array(kind)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [index]), _VECTOR.as_pointer())
