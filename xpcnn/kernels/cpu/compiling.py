@@ -17,7 +17,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -27,8 +27,10 @@ import llvmlite
 import llvmlite.binding
 import numba
 import numpy as np
+from numba import cfunc
 from numba.core import event
 from numba.core.caching import FunctionCache
+from numba.core.ccallback import CFunc
 from numba.core.dispatcher import Dispatcher
 
 QUIET = "XPCNN_QUIET"
@@ -189,6 +191,31 @@ class _LightCache(FunctionCache):
             return self._load_overload(sig, target_context)
 
 
+class _BodyCache(_LightCache):
+    """The same for C functions, of whose compilation Numba sends no event."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        found = super().load_overload(sig, target_context)
+        if found is None:
+            _reporter.start(self)
+        return found
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        _reporter.stop(self)
+        super().save_overload(sig, data)
+
+
+def c_function(function: Callable[..., None], signature: Any) -> Any:
+    """Compile a function for calls through its address, or load its machine code."""
+    with _numba_cache(folder(function.__module__.rpartition(".")[2])):
+        if not _can_load_lightly():
+            return cfunc(signature, cache=True)(function)
+        result = CFunc(function, (signature.args, signature.return_type), {}, {})
+        setattr(result, "_cache", _BodyCache(function))  # noqa: B010
+    result.compile()
+    return result
+
+
 class _Reporter(event.Listener):
     """Says that kernels are being compiled, and when all were, how long it took."""
 
@@ -200,14 +227,22 @@ class _Reporter(event.Listener):
 
     def on_start(self, event: Any) -> None:
         kernel = event.data["dispatcher"]
-        if self._inside is None and kernel.py_func.__module__.startswith(PACKAGE + "."):
+        if kernel.py_func.__module__.startswith(PACKAGE + "."):
+            self.start(kernel)
+
+    def on_end(self, event: Any) -> None:
+        self.stop(event.data["dispatcher"])
+
+    def start(self, kernel: Any) -> None:
+        """Begin to compile; whatever is compiled until the end counts as part of it."""
+        if self._inside is None:
             self._inside, self._started = kernel, time.perf_counter()
             if not fresh:
                 _set_fresh(True)
                 say("compiling kernels for this machine, once; this takes some seconds ...")
 
-    def on_end(self, event: Any) -> None:
-        if event.data["dispatcher"] is self._inside:
+    def stop(self, kernel: Any) -> None:
+        if kernel is self._inside:
             self._inside, self._launches = None, 0
             self.count += 1
             self.seconds += time.perf_counter() - self._started
