@@ -4,6 +4,7 @@ from xpcnn import data, functional, initializers, layers, losses, metrics, netwo
 from xpcnn.device import Device, devices
 from xpcnn.errors import DeviceError, ModelFileError, NonFiniteError
 from xpcnn.gradcheck import gradcheck
+from xpcnn.kernels.precision import get_precision, set_precision
 from xpcnn.kernels.threads import get_num_threads, set_num_threads
 from xpcnn.kernels.workspace import get_workspace_limit, set_workspace_limit
 from xpcnn.layers import *
@@ -51,6 +52,7 @@ __all__ = [
     "devices",
     "functional",
     "get_num_threads",
+    "get_precision",
     "get_workspace_limit",
     "gradcheck",
     "initializers",
@@ -60,6 +62,7 @@ __all__ = [
     "networks",
     "optim",
     "set_num_threads",
+    "set_precision",
     "set_workspace_limit",
     *layers.__all__,
 ]

@@ -58,11 +58,15 @@ def draw_conv(seed, groups=1):
 def compare(op, x, w, b, windows, rng, need_dx=True):
     """Run both kernel sets forward and backward; returns the largest relative error."""
     y, saved = cpu.PAIRS[op].forward(XP, x, w, b, *windows)
+    reference = generic.PAIRS["conv" if op == "conv_relu" else op]
     wide = [None if a is None else a.astype("float64") for a in (x, w, b)]
-    expected, expected_saved = generic.PAIRS[op].forward(XP, *wide, *windows)
+    expected, expected_saved = reference.forward(XP, *wide, *windows)
     dy = rng.standard_normal(y.shape).astype("float32")
     got = cpu.PAIRS[op].backward(XP, dy, saved, *windows, need_dx)
-    wanted = generic.PAIRS[op].backward(XP, dy.astype("float64"), expected_saved, *windows, need_dx)
+    if op == "conv_relu":
+        # The float32 output decides which gradients pass, so that a rounded zero is no difference.
+        expected, dy = np.maximum(expected, 0), np.where(y > 0, dy, 0)
+    wanted = reference.backward(XP, dy.astype("float64"), expected_saved, *windows, need_dx)
     assert [a is None for a in got] == [a is None for a in wanted]
     pairs = [(y, expected), *zip(got, wanted, strict=True)]
     return max(error(a, e) for a, e in pairs if e is not None)
@@ -88,17 +92,7 @@ def test_convolution_relu_pooling(seed):
 @pytest.mark.parametrize("seed", range(12))
 def test_convolution_relu(seed):
     rng, x, w, b, window = draw_conv(seed + 2000)
-    y, saved = cpu.PAIRS["conv_relu"].forward(XP, x, w, b, window, 1)
-    wide = [None if a is None else a.astype("float64") for a in (x, w, b)]
-    plain, plain_saved = generic.PAIRS["conv"].forward(XP, *wide, window, 1)
-    assert error(y, np.maximum(plain, 0)) < 1e-5
-    dy = rng.standard_normal(y.shape).astype("float32")
-    got = cpu.PAIRS["conv_relu"].backward(XP, dy, saved, window, 1, True)
-    # The float32 output decides which gradients pass, so that a rounded zero is no difference.
-    gated = np.where(y > 0, dy, 0).astype("float64")
-    wanted = generic.PAIRS["conv"].backward(XP, gated, plain_saved, window, 1, True)
-    for a, e in zip(got, wanted, strict=True):
-        assert (a is None and e is None) or error(a, e) < 1e-5
+    assert compare("conv_relu", x, w, b, (window, 1), rng) < 1e-5
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (100, 432, 100), (20, 784, 40), (7, 33, 17)])
@@ -150,6 +144,52 @@ def test_sgd(momentum, nesterov):
             assert a is None or error(a, e) < 1e-6
 
 
+@pytest.fixture
+def exact():
+    xpcnn.set_precision("exact")
+    yield
+    xpcnn.set_precision("fast")
+
+
+def draw_3x3(seed, padding=1):
+    """Draw a convolution that Winograd's transform is good for."""
+    rng = np.random.default_rng(seed)
+    x = np.moveaxis(rng.standard_normal((16, 13, 14, 32)), -1, 1).astype("float32")
+    w, b = rng.standard_normal((48, 32, 3, 3)), rng.standard_normal(48)
+    window = Window((3, 3), (1, 1), ((padding, padding), (1, padding)), (1, 1))
+    return rng, x, w.astype("float32"), b.astype("float32"), window
+
+
+@pytest.mark.parametrize("padding", [0, 1, 2, 3])
+@pytest.mark.parametrize("op", ["conv", "conv_relu"])
+def test_3x3_through_winograd(op, padding, monkeypatch):
+    """All three products; what is padded by more than two stays with the direct sums."""
+    ran = []
+    for name in ("forward", "input_gradient", "weight_gradient"):
+        inner = getattr(cpu.methods.winograd, name)
+        monkeypatch.setattr(
+            cpu.methods.winograd, name, lambda *a, f=inner, n=name: (ran.append(n), f(*a))[1]
+        )
+    rng, x, w, b, window = draw_3x3(0, padding)
+    assert compare(op, x, w, b, (window, 1), rng) < 1e-5
+    expected = ["forward", "input_gradient", "weight_gradient"] if padding <= 2 else []
+    assert ran == expected
+
+
+@pytest.mark.usefixtures("exact")
+def test_exact_precision_leaves_winograd_out(monkeypatch):
+    monkeypatch.setattr(cpu.methods.winograd, "forward", lambda *a: pytest.fail("it ran"))
+    monkeypatch.setattr(cpu.methods.winograd, "weight_gradient", lambda *a: pytest.fail("it ran"))
+    rng, x, w, b, window = draw_3x3(1)
+    assert compare("conv", x, w, b, (window, 1), rng) < 1e-5
+
+
+def test_there_are_two_precisions():
+    with pytest.raises(ValueError, match="'fast', 'exact'"):
+        xpcnn.set_precision("quick")
+    assert xpcnn.get_precision() == "fast"
+
+
 def assert_declined(result):
     assert isinstance(result, kernels.Declined)
     assert result.reason
@@ -162,11 +202,11 @@ def test_what_is_declined():
     volume = Window((1, 1, 1), (1, 1, 1), ((0, 0),) * 3, (1, 1, 1))
     x3, w3 = np.ones((1, 1, 2, 2, 2), "float32"), np.ones((1, 1, 1, 1, 1), "float32")
     assert_declined(pair.forward(XP, x3, w3, None, volume, 1))
-    # Depthwise: one channel per group.
-    depthwise = np.ones((4, 1, 1, 1), "float32")
+    # Few filters in a group, and not depthwise.
+    narrow = np.ones((4, 2, 1, 1), "float32")
     pixel = Window((1, 1), (1, 1), ((0, 0),) * 2, (1, 1))
     x4 = np.ones((1, 4, 2, 2), "float32")
-    assert_declined(pair.forward(XP, x4, depthwise, None, pixel, 4))
+    assert_declined(pair.forward(XP, x4, narrow, None, pixel, 2))
     # Pooling windows that overlap.
     overlapping = Window((2, 2), (1, 1), ((0, 0),) * 2, (1, 1))
     fused = cpu.PAIRS["conv_relu_max_pool"]

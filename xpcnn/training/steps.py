@@ -65,10 +65,17 @@ class FusedStep:
     """Several layers in one operation if there is one, and one by one if not.
 
     A subclass implements :meth:`_run` and :meth:`_run_backward`.
+
+    Parameters
+    ----------
+    layers : list of Layer
+    parts : list of Step, optional
+        What to run where the layers are not taken together.
     """
 
-    def __init__(self, layers: list[Layer]) -> None:
+    def __init__(self, layers: list[Layer], parts: list[Step] | None = None) -> None:
         self.layers = layers
+        self._parts: list[Step] = parts or [LayerStep(layer) for layer in layers]
         self._saved: Any = None
 
     def _run(self, x: Array, training: bool) -> Result:
@@ -85,17 +92,18 @@ class FusedStep:
             self._saved = None if result is None else (result[1], output_of(result[0]))
         if result is not None:
             return result[0]
-        for layer in self.layers:
-            x = layer.forward(x, training=training)
+        for part in self._parts:
+            x = part.forward(x, training=training)
         return x
 
     def backward(self, dy: Array, *, need_dx: bool) -> Array | None:
         """Run the backward that belongs to the last forward."""
         if self._saved is None:
-            gradient: Array | None = dy
-            for layer in reversed(self.layers):
-                gradient = layer.backward(gradient, need_dx=need_dx or layer is not self.layers[0])
-            return gradient
+            gradient: Any = dy
+            for part in reversed(self._parts):
+                gradient = part.backward(gradient, need_dx=need_dx or part is not self._parts[0])
+            result: Array | None = gradient
+            return result
         saved, output = self._saved
         self.layers[-1]._check_gradient(dy, output)
         self._saved = None
@@ -106,7 +114,11 @@ class ConvBlockStep(FusedStep):
     """Convolution, ReLU and perhaps max pooling; `flat` if a Flatten layer comes next."""
 
     def __init__(self, conv: _Conv, relu: Layer, pool: _MaxPool | None, flat: bool) -> None:
-        super().__init__([conv, relu] if pool is None else [conv, relu, pool])
+        if pool is None:
+            super().__init__([conv, relu])
+        else:
+            without_pool = ConvBlockStep(conv, relu, None, False)
+            super().__init__([conv, relu, pool], [without_pool, LayerStep(pool)])
         self.conv, self.pool, self.flat = conv, pool, flat
 
     def _run(self, x: Array, training: bool) -> Result:

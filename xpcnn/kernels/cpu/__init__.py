@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from xpcnn.kernels.cpu import conv, elementwise, fused, linear, norm, pool, update
+from xpcnn.kernels.cpu import elementwise, fused, linear, methods, norm, pool, update
 from xpcnn.kernels.generic import OpPair
 from xpcnn.kernels.generic.update import no_backward
 
@@ -37,9 +37,9 @@ def _announce() -> None:
 _announce()
 
 PAIRS: dict[str, OpPair] = {
-    "conv": OpPair(conv.conv_forward, conv.conv_backward),
+    "conv": OpPair(methods.conv_forward, methods.conv_backward),
     "conv_relu_max_pool": OpPair(fused.forward, fused.backward),
-    "conv_relu": OpPair(conv.conv_relu_forward, conv.conv_backward),
+    "conv_relu": OpPair(methods.conv_relu_forward, methods.conv_backward),
     "linear": OpPair(linear.linear_forward, linear.linear_backward),
     "linear_relu": OpPair(linear.linear_relu_forward, linear.linear_backward),
     "batch_norm": OpPair(norm.batch_norm_forward, norm.batch_norm_backward),

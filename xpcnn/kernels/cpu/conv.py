@@ -6,6 +6,7 @@ weights transposed; with a stride it falls into phases, each reached by some of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from math import gcd
 from typing import Any, NamedTuple
@@ -17,15 +18,13 @@ from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.layout import (
     Strides,
     flat_view,
-    lift,
     lift_pair,
     new_output,
     pack_weights,
     spread,
-    unlift,
 )
 from xpcnn.kernels.cpu.product import COLUMNS
-from xpcnn.kernels.cpu.strips import COPY, GATE, Source, outer_strips, times_strips
+from xpcnn.kernels.cpu.strips import COPY, Source, outer_strips, times_strips
 from xpcnn.kernels.trace import Declined
 from xpcnn.window import Pairs, Window
 
@@ -120,9 +119,15 @@ def source(
     return Source(flat, gate_flat, winner, np.array(numbers, np.int64))
 
 
+def output_size(g: Geometry, spatial: Sequence[int]) -> Pair:
+    """Return height and width of the output."""
+    height, width = Window(*g).output_shape(spatial)
+    return height, width
+
+
 def forward_axes(g: Geometry, spatial: Pair) -> tuple[tuple[Axis, ...], tuple[Axis, ...]]:
     """Describe a forward convolution of images of that size."""
-    out = Window(*g).output_shape(spatial)
+    out = output_size(g, spatial)
     lines, columns = (
         (Axis(0, 1, n, range(k), -before, d, s),)
         for n, k, (before, _), d, s in zip(
@@ -295,63 +300,25 @@ def output_row(groups: int, width: int, blocks: int) -> int:
     return (groups - 1) * width + blocks * COLUMNS
 
 
-def conv_forward(
-    xp: Any, x: Any, w: Any, b: Any, window: Window, groups: int, *, relu: bool = False
-) -> Any:
-    """Convolve; with `relu`, drop negative results in the same pass."""
-    declined = takes(x, w, groups)
-    if declined:
-        return declined
-    g, image, filters = geometry(window), lift(x), lift(np.ascontiguousarray(w))
-    n, channels, *spatial = image.shape
+def forward(
+    x: np.ndarray, w: np.ndarray, b: Any, g: Geometry, groups: int, relu: bool
+) -> np.ndarray:
+    """Convolve images (N, C, H, W); with `relu`, drop negative results in the same pass."""
+    n, channels, *spatial = x.shape
     width, blocks = w.shape[0] // groups, -(-(w.shape[0] // groups) // COLUMNS)
-    out = Window(*g).output_shape(spatial)
-    what = source(image)
-    row = output_row(groups, width, blocks)
+    out = output_size(g, spatial)
+    what, row = source(x), output_row(groups, width, blocks)
     lines, columns = forward_axes(g, tuple(spatial))
     recipe = make_recipe(
-        lines, columns, n, channels, groups, blocks, tuple(spatial), in_place(image, what),
+        lines, columns, n, channels, groups, blocks, tuple(spatial), in_place(x, what),
         g.kernel[1], out[1] * row, row,
     )  # fmt: skip
     flat, y = new_output(n, w.shape[0], out, row)
     product(
-        what, n, recipe, filters, False, groups, blocks, padded_bias(b, row + COLUMNS), relu,
+        what, n, recipe, w, False, groups, blocks, padded_bias(b, row + COLUMNS), relu,
         flat, out[0] * out[1] * row, out[1] * row,
     )  # fmt: skip
-    y = unlift(y, x.ndim)
-    return y, (x, w, b is not None, y if relu else None)
-
-
-def conv_relu_forward(
-    xp: Any, x: Any, w: Any, b: Any, window: Window, groups: int, *, training: bool = True
-) -> Any:
-    """Convolve and drop negative results in the same pass."""
-    return conv_forward(xp, x, w, b, window, groups, relu=True)
-
-
-def conv_backward(
-    xp: Any, dy: Any, saved: Any, window: Window, groups: int, need_dx: bool
-) -> tuple[Any, Any, Any]:
-    """Return the gradients (dx, dw, db), of a convolution with or without ReLU behind it."""
-    x, w, has_bias, gate = saved
-    d = lift(dy)
-    what = source(d) if gate is None else source(d, GATE, lift(gate))
-    return gradients(what, d.shape[2:], x, w, has_bias, window, groups, need_dx)
-
-
-def gradients(
-    d: Source, out: Pair, x: Any, w: Any, has_bias: bool, window: Window, groups: int,
-    need_dx: bool,
-) -> tuple[Any, Any, Any]:  # fmt: skip
-    """Return (dx, dw, db) for a gradient d with respect to the output of the convolution."""
-    g, image, filters = geometry(window), lift(x), lift(np.ascontiguousarray(w))
-    dw, db = weight_gradient(image, d, out, filters, g, groups)
-    dx = input_gradient(d, out, image, filters, g, groups) if need_dx else None
-    return (
-        None if dx is None else unlift(dx, x.ndim),
-        dw.reshape(w.shape),
-        db if has_bias else None,
-    )
+    return y
 
 
 def weight_gradient(

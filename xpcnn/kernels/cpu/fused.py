@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 from numba import get_thread_id, njit, prange
 
-from xpcnn.kernels.cpu import buffers, threads
+from xpcnn.kernels.cpu import buffers, conv, threads
 from xpcnn.kernels.cpu.conv import (
     Axis,
     forward_axes,
     geometry,
-    gradients,
     in_place,
     make_recipe,
     pack,
@@ -25,9 +24,9 @@ from xpcnn.kernels.cpu.conv import (
     run_table,
     scratch,
     source,
-    takes,
 )
 from xpcnn.kernels.cpu.layout import lift, lift_pair, unlift
+from xpcnn.kernels.cpu.methods import gradients, winograd_pays
 from xpcnn.kernels.cpu.product import COLUMNS, ROWS, _times_tile
 from xpcnn.kernels.cpu.strips import CLOSED, UNPOOL, fill
 from xpcnn.kernels.cpu.vector import (
@@ -152,10 +151,12 @@ def forward(
         return Declined("pooling windows overlap, are padded or dilated")
     if groups != 1 or pool.taps >= CLOSED:
         return Declined("groups, or a very large pooling window")
-    declined = takes(x, w, groups)
-    if declined:
+    declined = conv.takes(x, w, groups)
+    if declined is not None:
         return declined
     g, image, filters = geometry(window), lift(x), lift(np.ascontiguousarray(w))
+    if winograd_pays(image.shape, w, g, groups):
+        return Declined("convolution by Winograd's transform, and pooling by itself, are faster")
     n, channels, *spatial = image.shape
     pooled = pool.output_shape(window.output_shape(x.shape[2:]))
     shape, size = lift_pair(pooled, 1), lift_pair(pool.kernel, 1)
@@ -206,4 +207,4 @@ def backward(
         d = copy
     out = lift_pair(window.output_shape(x.shape[2:]), 1)
     what = source(d, UNPOOL, None, winner, out, size, row)
-    return gradients(what, out, x, w, has_bias, window, groups, need_dx)
+    return gradients(d, what, out, x, w, has_bias, window, groups, need_dx)

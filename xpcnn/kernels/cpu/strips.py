@@ -197,6 +197,16 @@ def fill(
 
 
 @njit(nogil=True, parallel=True, cache=True)
+def fill_images(x: Any, gate: Any, winner: Any, source: Any, images: int, out: Any) -> None:
+    """Bring all images to `out`, densely."""
+    channels, height, width = source[9], source[10], source[11]
+    line = width * channels
+    for job in prange(images * height):
+        n = job // height
+        fill(x, gate, winner, source, n, job - n * height, 1, 0, line, channels, out, job * line)
+
+
+@njit(nogil=True, parallel=True, cache=True)
 def times_strips(
     x: Any, gate: Any, winner: Any, source: Any, images: int, strip: Any, phases: Any,
     rows: Any, runs: Any, cells: Any, w: Any, bias: Any, numbers: Any, y: Any, scratch: Any,

@@ -1,0 +1,171 @@
+"""Which way a convolution is computed: each of its three products by the method that is fastest.
+
+Depthwise convolutions have kernels of their own. 3x3 convolutions of many channels go through
+Winograd's transform (:mod:`xpcnn.kernels.cpu.winograd`) where that pays, unless exact sums are
+wanted (:func:`xpcnn.set_precision`). Everything else is summed directly.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from xpcnn.kernels.cpu import buffers, conv, depthwise, threads, winograd
+from xpcnn.kernels.cpu.conv import Geometry, Pair, geometry, in_place, output_size, source
+from xpcnn.kernels.cpu.layout import Image, lift, new_output, unlift
+from xpcnn.kernels.cpu.strips import COPY, GATE, Source, fill_images
+from xpcnn.kernels.precision import get_precision
+from xpcnn.kernels.trace import Declined
+from xpcnn.window import Window
+
+
+def takes(x: Any, w: Any, groups: int) -> Declined | None:
+    """Say why this kernel set does not convolve such arrays; ``None`` if it does."""
+    declined = conv.takes(x, w, groups)
+    if declined is not None and depthwise.takes(x, w, groups) is None:
+        return None
+    return declined
+
+
+def conv_forward(
+    xp: Any, x: Any, w: Any, b: Any, window: Window, groups: int, *, relu: bool = False
+) -> Any:
+    """Convolve; with `relu`, drop negative results in the same pass."""
+    declined = conv.takes(x, w, groups)
+    if declined is not None:
+        if depthwise.takes(x, w, groups) is not None:
+            return declined
+        run = depthwise.conv_relu_forward if relu else depthwise.conv_forward
+        y, saved = run(xp, x, w, b, window, groups)
+        return y, (True, saved)
+    g, image, filters = geometry(window), lift(x), lift(np.ascontiguousarray(w))
+    if winograd_pays(image.shape, w, g, groups):
+        y = _winograd_forward(image, filters, b, g, relu)
+    else:
+        y = conv.forward(image, filters, b, g, groups, relu)
+    y = unlift(y, x.ndim)
+    return y, (False, (x, w, b is not None, y if relu else None))
+
+
+def conv_relu_forward(
+    xp: Any, x: Any, w: Any, b: Any, window: Window, groups: int, *, training: bool = True
+) -> Any:
+    """Convolve and drop negative results in the same pass."""
+    return conv_forward(xp, x, w, b, window, groups, relu=True)
+
+
+def conv_backward(
+    xp: Any, dy: Any, saved: Any, window: Window, groups: int, need_dx: bool
+) -> tuple[Any, Any, Any]:
+    """Return the gradients (dx, dw, db), of a convolution with or without ReLU behind it."""
+    is_depthwise, state = saved
+    if is_depthwise:
+        return depthwise.conv_backward(xp, dy, state, window, groups, need_dx)
+    x, w, has_bias, gate = state
+    d = lift(dy)
+    what = source(d) if gate is None else source(d, GATE, lift(gate))
+    return gradients(d, what, d.shape[2:], x, w, has_bias, window, groups, need_dx)
+
+
+def gradients(
+    dy: np.ndarray, d: Source, out: Pair, x: Any, w: Any, has_bias: bool, window: Window,
+    groups: int, need_dx: bool,
+) -> tuple[Any, Any, Any]:  # fmt: skip
+    """Return (dx, dw, db); `d`, made from dy, is the gradient of the convolution's output."""
+    g, image, filters = geometry(window), lift(x), lift(np.ascontiguousarray(w))
+    pays = winograd_pays(image.shape, w, g, groups, weights=True)
+    pays_dx = need_dx and winograd_pays(image.shape, w, g, groups, dx=True)
+    whole = _whole(dy, d, len(image), out) if pays or pays_dx else None
+    dx = None
+    if whole is not None and pays_dx:
+        dx = _winograd_input_gradient(whole, out, image.shape, filters, g)
+    elif need_dx:
+        dx = conv.input_gradient(d, out, image, filters, g, groups)
+    if whole is not None and pays:
+        dw = _winograd_weight_gradient(image, whole, out, filters, g)
+        db = _channel_sums(whole, len(image), out, w.shape[0]) if has_bias else None
+    else:
+        dw, db = conv.weight_gradient(image, d, out, filters, g, groups)
+    return (
+        None if dx is None else unlift(dx, x.ndim),
+        dw.reshape(w.shape),
+        db if has_bias else None,
+    )
+
+
+def winograd_pays(
+    shape: tuple[int, ...], w: Any, g: Geometry, groups: int, *, weights: bool = False,
+    dx: bool = False,
+) -> bool:  # fmt: skip
+    """Whether Winograd's transform is allowed and faster, for one of the three products."""
+    plain = g.kernel == (3, 3) and g.stride == g.dilation == (1, 1) and groups == 1
+    if not plain or max(g.padding[0][0], g.padding[1][0]) > 2 or get_precision() == "exact":
+        return False
+    n, channels, *spatial = shape
+    if dx:
+        return winograd.pays(n, w.shape[0], channels, (spatial[0], spatial[1]))
+    return winograd.pays(n, channels, w.shape[0], output_size(g, spatial), weights=weights)
+
+
+def _as_image(x: np.ndarray) -> Image:
+    """Return x (N, C, H, W) channels-last, in place if it is that already."""
+    what = source(x)
+    strides = in_place(x, what)
+    if strides is not None:
+        return Image(what.flat, strides[0], strides[2], strides[3])
+    return _filled(what, *x.shape)
+
+
+def _whole(dy: np.ndarray, d: Source, n: int, out: Pair) -> Image:
+    """Bring a gradient, gated or spread, into memory as a whole."""
+    if int(d.numbers[0]) == COPY:
+        return _as_image(dy)
+    return _filled(d, n, dy.shape[1], *out)
+
+
+def _filled(what: Source, n: int, channels: int, height: int, width: int) -> Image:
+    flat = buffers.empty(n * height * width * channels)
+    threads.launch(4 * flat.size, fill_images, *what, n, flat)
+    return Image(flat, height * width * channels, width * channels, channels)
+
+
+def _channel_sums(d: Image, n: int, out: Pair, channels: int) -> np.ndarray:
+    image = np.lib.stride_tricks.as_strided(
+        d.flat, (n, *out, channels), (4 * d.image, 4 * d.line, 4 * d.pixel, 4)
+    )
+    total: np.ndarray = image.sum(axis=(0, 1, 2))
+    return total
+
+
+def _winograd_forward(x: np.ndarray, w: np.ndarray, b: Any, g: Geometry, relu: bool) -> np.ndarray:
+    n, _, *spatial = x.shape
+    out = output_size(g, spatial)
+    flat, y = new_output(n, len(w), out, len(w))
+    before = (g.padding[0][0], g.padding[1][0])
+    strides = (out[0] * out[1] * len(w), out[1] * len(w), len(w))
+    winograd.forward(
+        _as_image(x), n, (spatial[0], spatial[1]), before, w, b, relu, flat, strides, out
+    )
+    return y
+
+
+def _winograd_input_gradient(
+    d: Image, out: Pair, shape: tuple[int, ...], w: np.ndarray, g: Geometry
+) -> np.ndarray:
+    n, channels, height, width = shape
+    flat, dx = new_output(n, channels, (height, width), channels)
+    before = (2 - g.padding[0][0], 2 - g.padding[1][0])
+    strides = (height * width * channels, width * channels, channels)
+    winograd.input_gradient(d, n, out, before, w, flat, strides, (height, width))
+    return dx
+
+
+def _winograd_weight_gradient(
+    x: np.ndarray, d: Image, out: Pair, w: np.ndarray, g: Geometry
+) -> np.ndarray:
+    n, channels, *spatial = x.shape
+    before = (g.padding[0][0], g.padding[1][0])
+    return winograd.weight_gradient(
+        _as_image(x), n, (spatial[0], spatial[1]), before, d, out, len(w), channels
+    )
