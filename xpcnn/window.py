@@ -160,16 +160,15 @@ class Window:
         ValueError
             If the window does not fit into the padded input.
         """
-        padded = self.padded_shape(spatial)
-        if any(n < e for n, e in zip(padded, self.extent, strict=True)):
+        found = _output_shape(self, tuple(spatial))
+        if found is None:
+            padded = self.padded_shape(spatial)
             raise ValueError(
                 f"{who}: the kernel covers {self.extent} (kernel {self.kernel}, dilation "
                 f"{self.dilation}) but the padded input is only {padded} (input "
                 f"{tuple(spatial)}, padding {self.padding}); use a smaller kernel or more padding"
             )
-        return tuple(
-            (n - e) // s + 1 for n, e, s in zip(padded, self.extent, self.stride, strict=True)
-        )
+        return found
 
     def with_ceil(self, spatial: Sequence[int]) -> Window:
         """Return the window whose end padding makes the output size round up.
@@ -205,6 +204,15 @@ class Window:
             slice(a + o * d, a + o * d + (m - 1) * s + 1, s)
             for o, d, s, m, a in zip(offset, self.dilation, self.stride, out, starts, strict=True)
         )
+
+
+@lru_cache(maxsize=1024)
+def _output_shape(window: Window, spatial: Ints) -> Ints | None:
+    """Return the size of the output, or ``None`` if the window does not fit."""
+    padded, extent = window.padded_shape(spatial), window.extent
+    if any(n < e for n, e in zip(padded, extent, strict=True)):
+        return None
+    return tuple((n - e) // s + 1 for n, e, s in zip(padded, extent, window.stride, strict=True))
 
 
 @lru_cache(maxsize=256)

@@ -176,6 +176,16 @@ def test_3x3_through_winograd(op, padding, monkeypatch):
     assert ran == expected
 
 
+@pytest.mark.parametrize("need_dx", [True, False])
+def test_3x3_through_winograd_and_pooling(need_dx):
+    rng, x, w, b, window = draw_3x3(2)
+    pool = Window((2, 2), (2, 2), ((0, 0),) * 2, (1, 1))
+    windows = (window, 1, pool)
+    _, saved = cpu.PAIRS["conv_relu_max_pool"].forward(XP, x, w, b, *windows)
+    assert len(saved) == 2
+    assert compare("conv_relu_max_pool", x, w, b, windows, rng, need_dx) < 1e-5
+
+
 @pytest.mark.usefixtures("exact")
 def test_exact_precision_leaves_winograd_out(monkeypatch):
     monkeypatch.setattr(cpu.methods.winograd, "forward", lambda *a: pytest.fail("it ran"))

@@ -7,8 +7,6 @@ the generic kernels run.
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
 
 from xpcnn.kernels.cpu import elementwise, fused, linear, methods, norm, pool, update
 from xpcnn.kernels.generic import OpPair
@@ -27,14 +25,6 @@ def _after_fork() -> None:
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
-
-def _announce() -> None:
-    """Say why the first step takes so long, when nothing compiled lies beside the sources."""
-    if not any(Path(__file__).parent.glob("__pycache__/product*.nbi")):
-        print("xpcnn: compiling kernels for this machine, once", file=sys.stderr, flush=True)
-
-
-_announce()
 
 PAIRS: dict[str, OpPair] = {
     "conv": OpPair(methods.conv_forward, methods.conv_backward),

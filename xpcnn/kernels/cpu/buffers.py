@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import sys
 import threading
-from typing import Any
+from functools import lru_cache
 
 import numpy as np
 
@@ -48,20 +48,25 @@ _counts = getattr(sys, "_is_gil_enabled", lambda: True)() and hasattr(sys, "getr
 _IDLE = _references(_Block(64, 0)) if _counts else 0
 
 
-def empty(shape: int | tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
+def empty(shape: int | tuple[int, ...], dtype: type = np.float32) -> np.ndarray:
     """Return an array with undefined contents, like ``numpy.empty``; aligned to cache lines."""
-    dtype = np.dtype(dtype)
-    wanted = (shape if isinstance(shape, int) else math.prod(shape)) * dtype.itemsize
+    wanted, size = _sizes(shape, dtype)
     if wanted <= SMALL or not _counts:
         return np.empty(shape, dtype)
-    step = 1 << max(wanted.bit_length() - 4, 6)
-    size = -(-wanted // step) * step
     with _lock:
-        memory = _take(size)
-        return memory[:wanted].view(dtype).reshape(shape)
+        return np.ndarray(shape, dtype, _take(size))
 
 
-def zeros(shape: int | tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
+@lru_cache(maxsize=4096)
+def _sizes(shape: int | tuple[int, ...], dtype: type) -> tuple[int, int]:
+    """Return the bytes of an array, and those of the block that it gets."""
+    count = shape if isinstance(shape, int) else math.prod(shape)
+    wanted = count * np.dtype(dtype).itemsize
+    step = 1 << max(wanted.bit_length() - 4, 6)
+    return wanted, -(-wanted // step) * step
+
+
+def zeros(shape: int | tuple[int, ...], dtype: type = np.float32) -> np.ndarray:
     """Return an array of zeros, like ``numpy.zeros``."""
     out = empty(shape, dtype)
     out.fill(0)
@@ -77,8 +82,7 @@ def clear() -> None:
 def _take(size: int) -> np.ndarray:
     global _requests
     _requests += 1
-    row = _blocks.setdefault(size, [])
-    for block in row:
+    for block in _blocks.get(size, ()):
         if _references(block) == _IDLE:
             block.used = _requests
             return block.memory

@@ -17,14 +17,16 @@ import numpy as np
 from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.layout import (
     Strides,
-    flat_view,
+    in_place,
+    int64,
     lift_pair,
     new_output,
     pack_weights,
+    source,
     spread,
 )
 from xpcnn.kernels.cpu.product import COLUMNS
-from xpcnn.kernels.cpu.strips import COPY, Source, outer_strips, times_strips
+from xpcnn.kernels.cpu.strips import Source, outer_strips, times_strips
 from xpcnn.kernels.trace import Declined
 from xpcnn.window import Pairs, Window
 
@@ -32,8 +34,6 @@ Pair = tuple[int, int]
 
 STRIP = 48 * 1024
 """Numbers in the scratch memory of a strip, if it is not a single line."""
-
-NO_FLOATS, NO_BYTES = np.zeros(1, np.float32), np.zeros(1, np.uint8)
 
 
 class Geometry(NamedTuple):
@@ -107,24 +107,13 @@ def geometry(window: Window) -> Geometry:
     )
 
 
-def source(
-    x: np.ndarray, kind: int = COPY, gate: np.ndarray | None = None, winner: Any = NO_BYTES,
-    size: Pair | None = None, pool: Pair = (1, 1), lanes: int = 0,
-) -> Source:  # fmt: skip
-    """Describe what strips are filled from; `x` is (N, C, H, W), `size` that of the strips."""
-    flat, strides = flat_view(x)
-    gate_flat, gate_strides = (NO_FLOATS, (0, 0, 0, 0)) if gate is None else flat_view(gate)
-    height, width = size or x.shape[2:]
-    numbers = (kind, *strides, *gate_strides, x.shape[1], height, width, *pool, *x.shape[2:], lanes)
-    return Source(flat, gate_flat, winner, np.array(numbers, np.int64))
-
-
 def output_size(g: Geometry, spatial: Sequence[int]) -> Pair:
     """Return height and width of the output."""
     height, width = Window(*g).output_shape(spatial)
     return height, width
 
 
+@lru_cache(maxsize=512)
 def forward_axes(g: Geometry, spatial: Pair) -> tuple[tuple[Axis, ...], tuple[Axis, ...]]:
     """Describe a forward convolution of images of that size."""
     out = output_size(g, spatial)
@@ -245,13 +234,6 @@ def _make_strip(
     return np.array(numbers, np.int64), low, left
 
 
-def in_place(x: np.ndarray, what: Source) -> Strides | None:
-    """Return the strides of x if a product may read it as it lies in memory."""
-    kind, *strides = (int(s) for s in what.numbers[:5])
-    pixels = strides[1] == 1 or x.shape[1] == 1
-    return tuple(strides) if kind == COPY and pixels and strides[3] >= x.shape[1] else None  # type: ignore[return-value]
-
-
 def product(
     what: Source, images: int, recipe: Recipe, w: np.ndarray, transposed: bool, groups: int,
     blocks: int, bias: np.ndarray, relu: bool, y: np.ndarray, y_image: int, y_line: int,
@@ -262,8 +244,8 @@ def product(
     numbers = (groups, blocks, lanes, inner, int(not relu), y_image, y_line)
     threads.launch(
         images * recipe.rows.size * int(recipe.strip[1]) * w.size // 8, times_strips,
-        *what, images, recipe.strip, recipe.phases, recipe.rows, recipe.runs, recipe.cells,
-        pack(w, recipe, transposed, groups), bias, np.array(numbers, np.int64), y,
+        *what[:4], images, recipe.strip, recipe.phases, recipe.rows, recipe.runs, recipe.cells,
+        pack(w, recipe, transposed, groups), bias, int64(numbers), y,
         scratch(int(recipe.strip[-1])),
     )  # fmt: skip
 
@@ -310,7 +292,7 @@ def forward(
     what, row = source(x), output_row(groups, width, blocks)
     lines, columns = forward_axes(g, tuple(spatial))
     recipe = make_recipe(
-        lines, columns, n, channels, groups, blocks, tuple(spatial), in_place(x, what),
+        lines, columns, n, channels, groups, blocks, tuple(spatial), in_place(what),
         g.kernel[1], out[1] * row, row,
     )  # fmt: skip
     flat, y = new_output(n, w.shape[0], out, row)
@@ -331,7 +313,7 @@ def weight_gradient(
     what, row = source(x), blocks * COLUMNS
     lines, columns = forward_axes(g, tuple(spatial))
     recipe = make_recipe(
-        lines, columns, n, all_channels, groups, blocks, tuple(spatial), in_place(x, what),
+        lines, columns, n, all_channels, groups, blocks, tuple(spatial), in_place(what),
         g.kernel[1], out[1] * d_pixel, d_pixel,
     )  # fmt: skip
     span, line, pixel = (int(recipe.strip[i]) for i in (0, 6, 7))
@@ -343,8 +325,8 @@ def weight_gradient(
     threads.launch(
         n * out[0] * out[1] * groups * taps.size * row // 8, outer_strips,
         what.flat, what.numbers, recipe.strip, recipe.rows, taps,
-        *d, np.array((out[1] * d_pixel, d_pixel, out[0], d_size), np.int64), recipe.cells, n,
-        np.array((groups, blocks, width, channels, splits, parts), np.int64),
+        *d[:4], int64((out[1] * d_pixel, d_pixel, out[0], d_size)), recipe.cells, n,
+        int64((groups, blocks, width, channels, splits, parts)),
         partial.reshape(-1), sums.reshape(-1), scratch(int(recipe.strip[-1]) + d_size),
     )  # fmt: skip
     total = partial[0] if splits == 1 else partial.sum(axis=0)

@@ -13,7 +13,7 @@ from numba import njit, prange
 from numpy.lib.stride_tricks import as_strided
 
 from xpcnn.kernels.cpu import buffers, threads
-from xpcnn.kernels.cpu.layout import flat_view, lift, padded_copy
+from xpcnn.kernels.cpu.layout import dense_image, lift, source
 from xpcnn.kernels.cpu.vector import WIDTH, add, load, relu, store, where_positive, zero
 from xpcnn.kernels.trace import Declined
 
@@ -58,9 +58,7 @@ def as_rows(x: np.ndarray) -> Rows:
             extent = (prod(last.shape[:-1]) - 1) * pitch + channels
             return Rows(as_strided(x, (extent,), (4,)), pitch, channels)
     if x.ndim in (3, 4):
-        image = lift(x)
-        flat, strides = flat_view(image)
-        copy = padded_copy(flat, strides, image.shape, ((0, 0), (0, 0)), None)
+        copy = dense_image(source(lift(x)), len(x))
         return Rows(copy.flat, copy.pixel, channels)
     dense = buffers.empty(last.shape)
     dense[...] = last

@@ -7,6 +7,7 @@ so they come after it. Saved is one byte per output: the winning phase, or that 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,18 +16,18 @@ from numba import get_thread_id, njit, prange
 from xpcnn.kernels.cpu import buffers, conv, threads
 from xpcnn.kernels.cpu.conv import (
     Axis,
+    Geometry,
     forward_axes,
     geometry,
-    in_place,
     make_recipe,
     pack,
     padded_bias,
     run_table,
     scratch,
-    source,
 )
-from xpcnn.kernels.cpu.layout import lift, lift_pair, unlift
-from xpcnn.kernels.cpu.methods import gradients, winograd_pays
+from xpcnn.kernels.cpu.layout import in_place, int64, lift, lift_pair, source, unlift
+from xpcnn.kernels.cpu.methods import conv_backward, conv_forward, gradients, winograd_pays
+from xpcnn.kernels.cpu.pool import max_pool_backward, max_pool_forward
 from xpcnn.kernels.cpu.product import COLUMNS, ROWS, _times_tile
 from xpcnn.kernels.cpu.strips import CLOSED, UNPOOL, fill
 from xpcnn.kernels.cpu.vector import (
@@ -142,6 +143,20 @@ def _forward(
             _write(memory, mine, count, row, channels, y, to, total, last)
 
 
+@lru_cache(maxsize=512)
+def _window_axes(
+    g: Geometry, shape: tuple[int, int], size: tuple[int, int]
+) -> tuple[tuple[Axis, ...], tuple[Axis, ...]]:
+    """Describe pooling windows: all that the convolutions under one of them see."""
+    lines, columns = (
+        (Axis(0, 1, count, range((p - 1) * s + (k - 1) * d + 1), -before, 1, p * s),)
+        for count, p, s, k, d, (before, _) in zip(
+            shape, size, g.stride, g.kernel, g.dilation, g.padding, strict=True
+        )
+    )
+    return lines, columns
+
+
 def forward(
     xp: Any, x: Any, w: Any, b: Any, window: Window, groups: int, pool: Window, *,
     training: bool = True, flat: bool = False,
@@ -156,20 +171,15 @@ def forward(
         return declined
     g, image, filters = geometry(window), lift(x), lift(np.ascontiguousarray(w))
     if winograd_pays(image.shape, w, g, groups):
-        return Declined("convolution by Winograd's transform, and pooling by itself, are faster")
+        return _apart(xp, x, w, b, window, groups, pool)
     n, channels, *spatial = image.shape
     pooled = pool.output_shape(window.output_shape(x.shape[2:]))
     shape, size = lift_pair(pooled, 1), lift_pair(pool.kernel, 1)
     what, blocks = source(image), -(-w.shape[0] // COLUMNS)
     row = blocks * COLUMNS
-    lines, columns = (
-        (Axis(0, 1, count, range((p - 1) * s + (k - 1) * d + 1), -before, 1, p * s),)
-        for count, p, s, k, d, (before, _) in zip(
-            shape, size, g.stride, g.kernel, g.dilation, g.padding, strict=True
-        )
-    )
+    lines, columns = _window_axes(g, shape, size)
     windows = make_recipe(
-        lines, columns, n, channels, 1, blocks, tuple(spatial), in_place(image, what), 1, 0, 0
+        lines, columns, n, channels, 1, blocks, tuple(spatial), in_place(what), 1, 0, 0
     )
     strip = windows.strip
     line, pixel = int(strip[6]), int(strip[7])
@@ -186,19 +196,32 @@ def forward(
     numbers = (blocks, w.shape[0], *shape, int(not flat))
     threads.launch(
         n * shape[0] * shape[1] * phases.size * w.size // 8, _forward,
-        *what, n, strip, windows.rows, phases.ravel(), runs, length,
+        *what[:4], n, strip, windows.rows, phases.ravel(), runs, length,
         pack(filters, plain, False, 1), padded_bias(b, row), padded_bias(None, COLUMNS),
-        np.array(numbers, np.int64), y.reshape(-1), winner,
+        int64(numbers), y.reshape(-1), winner,
         scratch(int(strip[-1]) + phases.size * WINDOWS * row),
     )  # fmt: skip
     y = unlift(y if flat else y.transpose(0, 3, 1, 2), x.ndim)
     return y, (x, w, b is not None, winner, size, row)
 
 
+def _apart(
+    xp: Any, x: Any, w: Any, b: Any, window: Window, groups: int, pool: Window
+) -> tuple[Any, Any]:
+    """Convolve by Winograd's transform, which is worth a pass over memory for the pooling."""
+    y, conv_saved = conv_forward(xp, x, w, b, window, groups, relu=True)
+    y, pool_saved = max_pool_forward(xp, y, pool)
+    return y, (conv_saved, pool_saved)
+
+
 def backward(
     xp: Any, dy: Any, saved: Any, window: Window, groups: int, pool: Window, need_dx: bool
 ) -> tuple[Any, Any, Any]:
     """Return the gradients (dx, dw, db)."""
+    if len(saved) == 2:
+        conv_saved, pool_saved = saved
+        dy = max_pool_backward(xp, dy, pool_saved, pool)
+        return conv_backward(xp, dy, conv_saved, window, groups, need_dx)
     x, w, has_bias, winner, size, row = saved
     d = lift(dy)
     if d.strides[1] != 4 and d.strides[3] != 4:
@@ -207,4 +230,4 @@ def backward(
         d = copy
     out = lift_pair(window.output_shape(x.shape[2:]), 1)
     what = source(d, UNPOOL, None, winner, out, size, row)
-    return gradients(d, what, out, x, w, has_bias, window, groups, need_dx)
+    return gradients(what, out, x, w, has_bias, window, groups, need_dx)

@@ -6,6 +6,7 @@ of a pixel lie side by side ("channels last") a kernel reads the array in place.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,9 +15,12 @@ from numpy.lib.stride_tricks import as_strided
 
 from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.product import COLUMNS
-from xpcnn.window import Ints, Pairs
+from xpcnn.kernels.cpu.strips import COPY, Source, fill_images
+from xpcnn.window import Ints
 
 Strides = tuple[int, int, int, int]
+
+NO_FLOATS, NO_BYTES = np.zeros(1, np.float32), np.zeros(1, np.uint8)
 
 
 class Image(NamedTuple):
@@ -43,11 +47,6 @@ def spread(channels: int) -> int:
     return channels + COLUMNS if channels % 64 == 0 else channels
 
 
-def channel_sums(image: Image, channels: int) -> np.ndarray:
-    """Sum every channel of a copy over all pixels."""
-    return image.flat[:-COLUMNS].reshape(-1, image.pixel)[:, :channels].sum(axis=0)
-
-
 def lift(x: np.ndarray) -> np.ndarray:
     """Return (N, C, L) as (N, C, 1, L); images stay as they are."""
     return x[:, :, None, :] if x.ndim == 3 else x
@@ -68,109 +67,70 @@ def flat_view(x: np.ndarray) -> tuple[np.ndarray, Strides]:
 
     Read-only arrays are copied, since Numba would compile every kernel anew for them.
     """
-    if not (x.flags.writeable and x.flags.aligned) or min(x.strides) < 0:
+    if not (x.flags.writeable and x.flags.aligned):
         x = x.copy()
-    strides = tuple(s // 4 for s in x.strides)
+    sn, sc, sh, sw = x.strides
+    strides = (sn // 4, sc // 4, sh // 4, sw // 4)
+    if x.flags.c_contiguous:
+        return x.reshape(-1), strides
+    last = x.transpose(0, 2, 3, 1)
+    if last.flags.c_contiguous:
+        return last.reshape(-1), strides
+    if min(strides) < 0:
+        return flat_view(x.copy())
     extent = 1 + sum((n - 1) * s for n, s in zip(x.shape, strides, strict=True))
-    return as_strided(x, (extent,), (4,)), strides  # type: ignore[return-value]
+    return as_strided(x, (extent,), (4,)), strides
 
 
-def as_image(x: np.ndarray, padding: Pairs) -> Image:
-    """Return x (N, C, H, W) channels-last with zeros around it, in place if it is that already."""
-    padded = any(before or after for before, after in padding)
+def source(
+    x: np.ndarray, kind: int = COPY, gate: np.ndarray | None = None, winner: Any = NO_BYTES,
+    size: tuple[int, int] | None = None, pool: tuple[int, int] = (1, 1), lanes: int = 0,
+) -> Source:  # fmt: skip
+    """Describe what strips are filled from; `x` is (N, C, H, W), `size` that of the strips."""
     flat, strides = flat_view(x)
-    if not padded and (strides[1] == 1 or x.shape[1] == 1) and strides[3] >= x.shape[1]:
-        return Image(flat, strides[0], strides[2], strides[3])
-    return padded_copy(flat, strides, x.shape, padding, None)
+    gate_flat, gate_strides = (NO_FLOATS, (0, 0, 0, 0)) if gate is None else flat_view(gate)
+    _, channels, height, width = x.shape
+    numbers = (kind, *strides, *gate_strides, channels, *(size or (height, width)), *pool, height,
+               width, lanes)  # fmt: skip
+    return Source(flat, gate_flat, winner, int64(numbers), numbers)
 
 
-def padded_copy(
-    flat: np.ndarray, strides: Strides, shape: Ints, padding: Pairs, gate: np.ndarray | None
-) -> Image:
-    """Copy into a new channels-last buffer with zeros around the images and room at the end.
+@lru_cache(maxsize=4096)
+def int64(numbers: tuple[int, ...]) -> np.ndarray:
+    """Return numbers as an array, made once: kernels take many integers as one argument."""
+    return np.array(numbers, np.int64)
 
-    With `gate`, an array of that shape, numbers are dropped where it is not positive.
-    """
-    n, c, h, w = shape
-    (top, bottom), (left, right) = padding
-    pixel = spread(c)
-    line, height = (w + left + right) * pixel, h + top + bottom
-    size = n * height * line + COLUMNS
-    out = buffers.empty(size)
-    out[size - COLUMNS :] = 0.0
-    target = (n, c, h, w, out, top, left, height, line, pixel)
-    if gate is None:
-        threads.launch(4 * n * c * h * w, _copy, flat, *strides, *target)
-    else:
-        gate_flat, gate_strides = flat_view(gate)
-        threads.launch(
-            4 * n * c * h * w, _copy_gated, flat, *strides, gate_flat, *gate_strides, *target
-        )
-    return Image(out, height * line, line, pixel)
+
+def in_place(what: Source) -> Strides | None:
+    """Return the strides of an array if a kernel may read it as it lies in memory."""
+    kind, sn, sc, sh, sw = what.given[:5]
+    channels = what.given[9]
+    return (
+        (sn, sc, sh, sw) if kind == COPY and (sc == 1 or channels == 1) and sw >= channels else None
+    )
+
+
+def as_image(what: Source, n: int) -> Image:
+    """Return what strips would be filled from as a whole, in place if it is that already."""
+    strides = in_place(what)
+    if strides is not None:
+        return Image(what.flat, strides[0], strides[2], strides[3])
+    return dense_image(what, n)
+
+
+def dense_image(what: Source, n: int) -> Image:
+    """Return what strips would be filled from as a new array, dense and channels-last."""
+    channels, height, width = what.given[9:12]
+    flat = buffers.empty(n * height * width * channels)
+    threads.launch(4 * flat.size, fill_images, *what[:4], n, flat)
+    return Image(flat, height * width * channels, width * channels, channels)
 
 
 def new_output(n: int, channels: int, spatial: Ints, row: int) -> tuple[np.ndarray, np.ndarray]:
     """Return a flat channels-last buffer with `row` numbers per pixel, and its (N, C, ...) view."""
-    pixels = int(np.prod(spatial))
-    flat = buffers.empty(n * pixels * row)
-    view = flat.reshape(n, *spatial, row)[..., :channels]
-    return flat, np.moveaxis(view, -1, 1)
-
-
-@njit(nogil=True, parallel=True, cache=True)
-def _copy(
-    x: Any, sn: int, sc: int, sh: int, sw: int, n: int, c: int, h: int, w: int,
-    out: Any, top: int, left: int, height: int, line: int, pixel: int,
-) -> None:  # fmt: skip
-    for job in prange(n * height):
-        i = job // height
-        j = job - i * height - top
-        to, source = job * line, i * sn + j * sh
-        if j < 0 or j >= h:
-            for p in range(line):
-                out[to + p] = 0.0
-            continue
-        _clear_sides(out, to, left, w, line, pixel)
-        to += left * pixel
-        if sc == 1:
-            for p in range(w):
-                for k in range(c):
-                    out[to + p * pixel + k] = x[source + p * sw + k]
-        else:
-            for k in range(c):
-                for p in range(w):
-                    out[to + p * pixel + k] = x[source + p * sw + k * sc]
-
-
-@njit(nogil=True, parallel=True, cache=True)
-def _copy_gated(
-    x: Any, sn: int, sc: int, sh: int, sw: int, g: Any, gn: int, gc: int, gh: int, gw: int,
-    n: int, c: int, h: int, w: int, out: Any, top: int, left: int, height: int, line: int,
-    pixel: int,
-) -> None:  # fmt: skip
-    for job in prange(n * height):
-        i = job // height
-        j = job - i * height - top
-        to, source, gate = job * line, i * sn + j * sh, i * gn + j * gh
-        if j < 0 or j >= h:
-            for p in range(line):
-                out[to + p] = 0.0
-            continue
-        _clear_sides(out, to, left, w, line, pixel)
-        to += left * pixel
-        for p in range(w):
-            for k in range(c):
-                keep = g[gate + p * gw + k * gc] > 0
-                out[to + p * pixel + k] = x[source + p * sw + k * sc] if keep else np.float32(0)
-
-
-@njit(nogil=True, cache=True)
-def _clear_sides(out: Any, to: int, left: int, w: int, line: int, pixel: int) -> None:
-    """Put zeros to the left and to the right of a line of an image."""
-    for p in range(left * pixel):
-        out[to + p] = 0.0
-    for p in range((left + w) * pixel, line):
-        out[to + p] = 0.0
+    y = buffers.empty((n, *spatial, row))
+    view = y if row == channels else y[..., :channels]
+    return y.reshape(-1), view.transpose(0, -1, *range(1, y.ndim - 1))
 
 
 @njit(nogil=True, parallel=True, cache=True)

@@ -7,14 +7,16 @@ wanted (:func:`xpcnn.set_precision`). Everything else is summed directly.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
-from xpcnn.kernels.cpu import buffers, conv, depthwise, threads, winograd
-from xpcnn.kernels.cpu.conv import Geometry, Pair, geometry, in_place, output_size, source
-from xpcnn.kernels.cpu.layout import Image, lift, new_output, unlift
-from xpcnn.kernels.cpu.strips import COPY, GATE, Source, fill_images
+from xpcnn.kernels.cpu import conv, depthwise, winograd
+from xpcnn.kernels.cpu.conv import Geometry, Pair, geometry, output_size
+from xpcnn.kernels.cpu.layout import Image, as_image, lift, new_output, source, unlift
+from xpcnn.kernels.cpu.strips import GATE, Source
 from xpcnn.kernels.precision import get_precision
 from xpcnn.kernels.trace import Declined
 from xpcnn.window import Window
@@ -65,18 +67,18 @@ def conv_backward(
     x, w, has_bias, gate = state
     d = lift(dy)
     what = source(d) if gate is None else source(d, GATE, lift(gate))
-    return gradients(d, what, d.shape[2:], x, w, has_bias, window, groups, need_dx)
+    return gradients(what, d.shape[2:], x, w, has_bias, window, groups, need_dx)
 
 
 def gradients(
-    dy: np.ndarray, d: Source, out: Pair, x: Any, w: Any, has_bias: bool, window: Window,
-    groups: int, need_dx: bool,
+    d: Source, out: Pair, x: Any, w: Any, has_bias: bool, window: Window, groups: int,
+    need_dx: bool,
 ) -> tuple[Any, Any, Any]:  # fmt: skip
-    """Return (dx, dw, db); `d`, made from dy, is the gradient of the convolution's output."""
+    """Return (dx, dw, db); `d` is the gradient of the convolution's output."""
     g, image, filters = geometry(window), lift(x), lift(np.ascontiguousarray(w))
     pays = winograd_pays(image.shape, w, g, groups, weights=True)
     pays_dx = need_dx and winograd_pays(image.shape, w, g, groups, dx=True)
-    whole = _whole(dy, d, len(image), out) if pays or pays_dx else None
+    whole = as_image(d, len(image)) if pays or pays_dx else None
     dx = None
     if whole is not None and pays_dx:
         dx = _winograd_input_gradient(whole, out, image.shape, filters, g)
@@ -99,41 +101,29 @@ def winograd_pays(
     dx: bool = False,
 ) -> bool:  # fmt: skip
     """Whether Winograd's transform is allowed and faster, for one of the three products."""
+    kinds = (weights, dx, get_precision())
+    return _winograd_pays(tuple(shape), w.shape[0], g, groups, *kinds)
+
+
+@lru_cache(maxsize=1024)
+def _winograd_pays(
+    shape: tuple[int, ...], filters: int, g: Geometry, groups: int, weights: bool, dx: bool,
+    precision: str,
+) -> bool:  # fmt: skip
     plain = g.kernel == (3, 3) and g.stride == g.dilation == (1, 1) and groups == 1
-    if not plain or max(g.padding[0][0], g.padding[1][0]) > 2 or get_precision() == "exact":
+    if not plain or max(g.padding[0][0], g.padding[1][0]) > 2 or precision == "exact":
         return False
     n, channels, *spatial = shape
     if dx:
-        return winograd.pays(n, w.shape[0], channels, (spatial[0], spatial[1]))
-    return winograd.pays(n, channels, w.shape[0], output_size(g, spatial), weights=weights)
-
-
-def _as_image(x: np.ndarray) -> Image:
-    """Return x (N, C, H, W) channels-last, in place if it is that already."""
-    what = source(x)
-    strides = in_place(x, what)
-    if strides is not None:
-        return Image(what.flat, strides[0], strides[2], strides[3])
-    return _filled(what, *x.shape)
-
-
-def _whole(dy: np.ndarray, d: Source, n: int, out: Pair) -> Image:
-    """Bring a gradient, gated or spread, into memory as a whole."""
-    if int(d.numbers[0]) == COPY:
-        return _as_image(dy)
-    return _filled(d, n, dy.shape[1], *out)
-
-
-def _filled(what: Source, n: int, channels: int, height: int, width: int) -> Image:
-    flat = buffers.empty(n * height * width * channels)
-    threads.launch(4 * flat.size, fill_images, *what, n, flat)
-    return Image(flat, height * width * channels, width * channels, channels)
+        return winograd.pays(n, filters, channels, (spatial[0], spatial[1]))
+    return winograd.pays(n, channels, filters, output_size(g, spatial), weights=weights)
 
 
 def _channel_sums(d: Image, n: int, out: Pair, channels: int) -> np.ndarray:
-    image = np.lib.stride_tricks.as_strided(
-        d.flat, (n, *out, channels), (4 * d.image, 4 * d.line, 4 * d.pixel, 4)
-    )
+    if d.image == out[0] * out[1] * channels:
+        pixels = d.flat.reshape(-1, channels)
+        return np.ones(len(pixels), np.float32) @ pixels
+    image = as_strided(d.flat, (n, *out, channels), (4 * d.image, 4 * d.line, 4 * d.pixel, 4))
     total: np.ndarray = image.sum(axis=(0, 1, 2))
     return total
 
@@ -145,7 +135,7 @@ def _winograd_forward(x: np.ndarray, w: np.ndarray, b: Any, g: Geometry, relu: b
     before = (g.padding[0][0], g.padding[1][0])
     strides = (out[0] * out[1] * len(w), out[1] * len(w), len(w))
     winograd.forward(
-        _as_image(x), n, (spatial[0], spatial[1]), before, w, b, relu, flat, strides, out
+        as_image(source(x), n), n, (spatial[0], spatial[1]), before, w, b, relu, flat, strides, out
     )
     return y
 
@@ -167,5 +157,5 @@ def _winograd_weight_gradient(
     n, channels, *spatial = x.shape
     before = (g.padding[0][0], g.padding[1][0])
     return winograd.weight_gradient(
-        _as_image(x), n, (spatial[0], spatial[1]), before, d, out, len(w), channels
+        as_image(source(x), n), n, (spatial[0], spatial[1]), before, d, out, len(w), channels
     )

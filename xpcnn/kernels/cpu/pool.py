@@ -14,7 +14,7 @@ from numba import njit, prange
 
 from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.elementwise import PIECE, as_rows, declined, new_rows
-from xpcnn.kernels.cpu.layout import as_image, lift, lift_pair
+from xpcnn.kernels.cpu.layout import as_image, lift, lift_pair, source
 from xpcnn.kernels.cpu.vector import (
     WIDTH,
     add,
@@ -67,7 +67,7 @@ def as_images(x: np.ndarray) -> Images:
     if channels < WIDTH:
         rows = as_rows(x)
         return Images(rows.flat, h * w * rows.pitch, w * rows.pitch, rows.pitch, rows.lanes)
-    image = as_image(lift(x), ((0, 0), (0, 0)))
+    image = as_image(source(lift(x)), len(x))
     return Images(*image, channels)
 
 

@@ -43,12 +43,15 @@ class Source(NamedTuple):
     numbers : int64 array
         kind; strides of x and of the gate (image, channel, line, pixel); channels, height and
         width of a strip's image; pool height and width, pooled height and width, lanes.
+    given : tuple of int
+        The same numbers.
     """
 
     flat: np.ndarray
     gate: np.ndarray
     winner: np.ndarray
     numbers: np.ndarray
+    given: tuple[int, ...]
 
 
 @njit(nogil=True, cache=True)
