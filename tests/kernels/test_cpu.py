@@ -144,6 +144,42 @@ def test_sgd(momentum, nesterov):
             assert a is None or error(a, e) < 1e-6
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("shape", [(1, 2), (70, 10), (130, 1000)])
+def test_cross_entropy(shape, reduction):
+    """Labels that are ignored have no part, with or without weights of the samples."""
+    rng = np.random.default_rng(0)
+    scores = (3 * rng.standard_normal(shape)).astype("float32")
+    labels = rng.integers(0, shape[1], shape[0])
+    labels[1::5] = -7
+    for weights in (None, rng.random(shape[0])):
+        results = []
+        for dtype, kernel_set in (("float32", None), ("float64", "generic")):
+            loss = xpcnn.CrossEntropyLoss(reduction=reduction, ignore_index=-7)
+            with kernels.force(kernel_set), kernels.trace() as decisions:
+                value = loss(scores.astype(dtype), labels, sample_weight=weights)
+                results.append([value, loss.backward()])
+            assert ("cpu" in {d.kernel_set for d in decisions}) == (kernel_set is None)
+        for got, wanted in zip(*results, strict=True):
+            assert got.dtype == np.float32
+            assert error(got, wanted) < 1e-6
+
+
+def test_cross_entropy_of_ignored_labels_only():
+    loss = xpcnn.CrossEntropyLoss(ignore_index=0)
+    assert np.isnan(loss(np.ones((2, 3), "float32"), np.array([0, 0])))
+    np.testing.assert_array_equal(loss.backward(), np.zeros((2, 3)))
+
+
+@pytest.mark.parametrize("row", [[np.nan, 1, 2], [1, 2, np.nan], [np.inf, 0, 1]])
+def test_cross_entropy_keeps_nan(row):
+    loss = xpcnn.CrossEntropyLoss(reduction="none")
+    scores = np.array([row, [0, 0, 0]], "float32")
+    value = loss(scores, np.array([1, 1]))
+    assert np.isnan(value).tolist() == [True, False]
+    assert np.isnan(loss.backward()).all(axis=1).tolist() == [True, False]
+
+
 @pytest.fixture
 def exact():
     xpcnn.set_precision("exact")

@@ -253,13 +253,23 @@ class CrossEntropyLoss(_ClassLoss):
     def _terms(
         self, xp: ModuleType, prediction: Array, target: Array
     ) -> tuple[Array, Array | int, Any]:
+        plain = self.weight is None and not self.label_smoothing
+        if plain and target.ndim == 1 and isinstance(target, np.ndarray):
+            self._check_classes(prediction.shape[1])
+            self._check_labels(target, prediction.shape[1])
+            result = F.run_if_any("cross_entropy", prediction, target, self.ignore_index)
+            if result is not None:
+                (terms, counted), saved = result
+                return terms, counted or xp.zeros((), dtype=terms.dtype), (None, saved)
         logp, saved = F.run("log_softmax", prediction, 1, who=type(self).__name__)
         terms, count, share = self._entropy(xp, logp, target)
         return terms, count, (share, saved)
 
     def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
-        share, log_softmax_saved = saved
-        return F.run_backward(-_spread(xp, scale) * share, log_softmax_saved)
+        share, kernel_saved = saved
+        if share is None:
+            return F.run_backward(xp.asarray(scale), kernel_saved)
+        return F.run_backward(-_spread(xp, scale) * share, kernel_saved)
 
 
 class NLLLoss(_ClassLoss):

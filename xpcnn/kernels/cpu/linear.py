@@ -9,6 +9,7 @@ So nothing has to be rearranged when the weights change.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from numba import njit, prange
 from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.product import COLUMNS, ROWS, _outer_tile, _times_tile
 from xpcnn.kernels.cpu.vector import fma, load, store, store_half, sums, zero
+from xpcnn.kernels.trace import Declined
 
 CHUNK = 1024
 """Numbers of a sum taken at a time, so that the rows of a block stay in the second-level cache."""
@@ -29,6 +31,7 @@ SAMPLES = 240
 def _dot_tile(
     x: Any, x0: int, x1: int, x2: int, w: Any, w0: int, w1: int, w2: int, w3: int, count: int,
     base: Any, b0: int, b1: int, b2: int, floor: Any, y: Any, y0: int, y1: int, y2: int,
+    columns: int,
 ) -> None:  # fmt: skip
     """Multiply three rows of x with four of w, and add what stands in `base`."""
     a00, a01, a02, a03 = zero(), zero(), zero(), zero()
@@ -48,9 +51,9 @@ def _dot_tile(
     s0 = sums(a00, a01, a02, a03, base, b0)
     s1 = sums(a10, a11, a12, a13, base, b1)
     s2 = sums(a20, a21, a22, a23, base, b2)
-    store_half(y, y0, s0, floor)
-    store_half(y, y1, s1, floor)
-    store_half(y, y2, s2, floor)
+    store_half(y, y0, s0, floor, columns)
+    store_half(y, y1, s1, floor, columns)
+    store_half(y, y2, s2, floor, columns)
 
 
 @njit(nogil=True, cache=True)
@@ -92,7 +95,7 @@ def _forward(
                         x, p * x_row + k, p1 * x_row + k, p2 * x_row + k, w, o * w_row + k,
                         o1 * w_row + k, o2 * w_row + k, o3 * w_row + k, count,
                         base, p * base_row + o, p1 * base_row + o, p2 * base_row + o, limit,
-                        y, p * y_row + o, p1 * y_row + o, p2 * y_row + o,
+                        y, p * y_row + o, p1 * y_row + o, p2 * y_row + o, o_last - o,
                     )  # fmt: skip
         if whole < width:
             for p in range(first, last):
@@ -187,12 +190,32 @@ def _weight_gradient(
 def _rows(x: np.ndarray) -> tuple[np.ndarray, int]:
     """Return a matrix as flat memory and the distance of its rows; copies if it must."""
     n, width = x.shape
+    if x.flags.c_contiguous and x.flags.writeable:
+        return x.reshape(-1), width
     if n > 0 and x.strides[1] == 4 and x.strides[0] >= 4 * width and x.flags.writeable:
         flat = np.lib.stride_tricks.as_strided(x, ((n - 1) * (x.strides[0] // 4) + width,), (4,))
         return flat, x.strides[0] // 4
     out = buffers.empty(x.shape)
     out[...] = x
     return out.reshape(-1), width
+
+
+@lru_cache(maxsize=256)
+def _blocks(n: int, outputs: int) -> tuple[int, int]:
+    """Return how many samples and outputs a job of the forward pass works on.
+
+    An even number of equal jobs is best for the usual numbers of threads.
+    """
+    count = max(1, round(n / 96)) * 2 if n > 48 else 1
+    rows = -(-n // (3 * count)) * 3
+    if n >= 256:
+        return rows, 128
+    return rows, min((20, 24, 16, 28), key=lambda size: (-(-outputs // size) + 1) // 2 * size)
+
+
+@lru_cache(maxsize=64)
+def _steps(count: int, apart: int) -> np.ndarray:
+    return np.arange(count, dtype=np.int64) * apart
 
 
 _NO_RUNS = np.zeros(1, np.int64)
@@ -202,24 +225,22 @@ _NOTHING = np.zeros(2 * COLUMNS, np.float32)
 def linear_forward(xp: Any, x: Any, w: Any, b: Any, *, relu: bool = False) -> Any:
     """Multiply the last axis of x by w and add b; with `relu`, drop negative results."""
     if x.dtype != np.float32 or w.dtype != np.float32:
-        return NotImplemented
+        return Declined("float32 only")
     (outputs, width), n = w.shape, x.size // x.shape[-1]
     flat, row = _rows(x.reshape(n, width))
     weights, w_row = _rows(w)
-    y_row = -(-outputs // 4) * 4
-    y = buffers.empty((n, y_row))
-    bias = np.zeros(y_row, np.float32)
+    # Four numbers are read where fewer may be left.
+    y = buffers.empty(n * outputs + 4)
+    bias = np.zeros(outputs + 4, np.float32)
     if b is not None:
         bias[:outputs] = b
     floor = np.float32(0.0 if relu else -np.inf)
-    # A block of outputs and one of samples for every job; several of each where there is work.
-    block = 24 if n < 256 else 128
     threads.launch(
         n * outputs * width // 8, _forward,
-        flat, n, row, weights, outputs, w_row, width, bias, floor, y.reshape(-1), y_row,
-        48, block,
+        flat, n, row, weights, outputs, w_row, width, bias, floor, y, outputs,
+        *_blocks(n, outputs),
     )  # fmt: skip
-    y = y[:, :outputs].reshape(*x.shape[:-1], outputs)
+    y = y[: n * outputs].reshape(*x.shape[:-1], outputs)
     return y, (flat, row, w, b is not None, y if relu else None)
 
 
@@ -238,12 +259,12 @@ def linear_backward(xp: Any, dy: Any, saved: Any, need_dx: bool) -> tuple[Any, A
         dy = np.multiply(dy, gate > 0, out=gated)
     rows = dy.reshape(n, outputs)
     d, d_row = _rows(rows)
-    block = 2 if width < 2048 else 4
+    block = 2 if width < 2048 else 4 if n < 256 else 16
     dw = buffers.empty((outputs, width))
-    taps = np.arange(min(n, SAMPLES), dtype=np.int64)
     threads.launch(
         n * outputs * width // 8, _weight_gradient,
-        d, n, d_row, outputs, x, x_row, width, taps * d_row, taps * COLUMNS, dw.reshape(-1), block,
+        d, n, d_row, outputs, x, x_row, width, _steps(min(n, SAMPLES), d_row),
+        _steps(min(n, SAMPLES), COLUMNS), dw.reshape(-1), block,
     )  # fmt: skip
     db = rows.sum(axis=0) if has_bias else None
     if not need_dx:

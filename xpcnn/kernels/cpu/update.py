@@ -115,6 +115,11 @@ def _plain(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     ]
 
 
+def _address(a: np.ndarray) -> int:
+    address: int = a.__array_interface__["data"][0]
+    return address
+
+
 def _new(shapes: Any, starts: np.ndarray, flat: np.ndarray) -> list[np.ndarray]:
     """Return the new arrays, side by side in one piece of memory."""
     return [
@@ -139,14 +144,13 @@ def adam(
     old = [_plain(row) for row in (parameters, gradients, means, squares)]
     flat = buffers.empty((3, size))
     addresses = np.empty((7, len(shapes)), np.int64)
-    addresses[:4] = [[a.ctypes.data for a in row] for row in old]
-    addresses[4:] = flat.ctypes.data + 4 * (size * np.arange(3)[:, None] + starts)
-    numbers = [
-        (*betas, 1.0 - betas[0], 1.0 - betas[1], *adam_numbers(lr, betas, eps, step), decay[0],
-         1.0 - decay[1])
-        for step in steps
-    ]  # fmt: skip
-    threads.launch(4 * size, _adam, addresses, jobs, np.array(numbers, np.float32))
+    addresses[:4] = [list(map(_address, row)) for row in old]
+    addresses[4:] = _address(flat) + 4 * (size * np.arange(3)[:, None] + starts)
+    numbers = np.empty((len(shapes), 8), np.float32)
+    numbers[:] = (*betas, 1.0 - betas[0], 1.0 - betas[1], 0.0, 0.0, decay[0], 1.0 - decay[1])
+    known = {step: adam_numbers(lr, betas, eps, step) for step in set(steps)}
+    numbers[:, 4:6] = [known[step] for step in steps]
+    threads.launch(4 * size, _adam, addresses, jobs, numbers)
     return tuple(_new(shapes, starts, part) for part in flat), None
 
 
@@ -170,8 +174,8 @@ def sgd(
     rows = [_plain(row) for row in (parameters, gradients, old)]
     flat = buffers.empty((2, size))
     addresses = np.empty((5, len(shapes)), np.int64)
-    addresses[:3] = [[a.ctypes.data for a in row] for row in rows]
-    addresses[3:] = flat.ctypes.data + 4 * (size * np.arange(2)[:, None] + starts)
+    addresses[:3] = [list(map(_address, row)) for row in rows]
+    addresses[3:] = _address(flat) + 4 * (size * np.arange(2)[:, None] + starts)
     threads.launch(3 * size, _sgd, addresses, jobs, numbers)
     values = _new(shapes, starts, flat[0])
     return (values, _new(shapes, starts, flat[1]) if momentum else list(kept)), None

@@ -285,17 +285,36 @@ def sums(
 
 
 @intrinsic
-def store_half(typing: Any, array: Any, index: Any, value: Any, floor: Any) -> tuple[Any, Generate]:
-    """Write four numbers, or `floor` where they are below it; NaN stays."""
+def store_half(
+    typing: Any, array: Any, index: Any, value: Any, floor: Any, count: Any
+) -> tuple[Any, Generate]:  # fmt: skip
+    """Write the first `count` of four numbers, or `floor` where they are below it; NaN stays."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        _, _, value, floor = args
+        _, _, value, floor, count = args
         limit = _pick(builder, _splat(builder, floor), _splat(builder, floor), [0, 1, 2, 3])
         value = builder.select(builder.fcmp_ordered("<", value, limit), limit, value)
-        builder.store(value, _pointer(context, builder, signature, args, _HALF), align=4)
+        _store_masked(builder, value, _pointer(context, builder, signature, args, _HALF), count)
         return context.get_dummy_value()
 
-    return types.void(array, types.intp, vec4, types.float32), generate
+    return types.void(array, types.intp, vec4, types.float32, types.intp), generate
+
+
+def _store_masked(builder: Any, value: Any, pointer: Any, count: Any) -> None:
+    """Write the first `count` numbers of a vector."""
+    width = value.type.count
+    lanes = ir.VectorType(ir.IntType(32), width)
+    undefined = ir.Constant(lanes, ir.Undefined)
+    count = builder.trunc(count, ir.IntType(32))
+    first = builder.insert_element(undefined, count, ir.Constant(ir.IntType(32), 0))
+    counts = builder.shuffle_vector(first, undefined, ir.Constant(lanes, [0] * width))
+    mask = builder.icmp_signed("<", ir.Constant(lanes, list(range(width))), counts)
+    kinds = [value.type, pointer.type, ir.IntType(32), mask.type]
+    kind = ir.FunctionType(ir.VoidType(), kinds)
+    store = cgutils.get_or_insert_function(
+        builder.module, kind, f"llvm.masked.store.v{width}f32.p0"
+    )
+    builder.call(store, [value, pointer, ir.Constant(ir.IntType(32), 4), mask])
 
 
 @intrinsic
@@ -316,16 +335,7 @@ def store_first(
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         pointer = _pointer(context, builder, signature, args, _VECTOR)
-        undefined = ir.Constant(_LANES, ir.Undefined)
-        count = builder.trunc(args[3], ir.IntType(32))
-        first = builder.insert_element(undefined, count, ir.Constant(ir.IntType(32), 0))
-        counts = builder.shuffle_vector(first, undefined, ir.Constant(_LANES, [0] * WIDTH))
-        mask = builder.icmp_signed("<", ir.Constant(_LANES, list(range(WIDTH))), counts)
-        kinds = [_VECTOR, pointer.type, ir.IntType(32), mask.type]
-        name = f"llvm.masked.store.v{WIDTH}f32.p0"
-        kind = ir.FunctionType(ir.VoidType(), kinds)
-        store = cgutils.get_or_insert_function(builder.module, kind, name)
-        builder.call(store, [args[2], pointer, ir.Constant(ir.IntType(32), 4), mask])
+        _store_masked(builder, args[2], pointer, args[3])
         return context.get_dummy_value()
 
     return types.void(array, types.intp, vec8, types.intp), generate
