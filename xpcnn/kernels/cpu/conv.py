@@ -26,7 +26,7 @@ from xpcnn.kernels.cpu.layout import (
     spread,
 )
 from xpcnn.kernels.cpu.product import COLUMNS
-from xpcnn.kernels.cpu.strips import Source, outer_strips, times_strips
+from xpcnn.kernels.cpu.strips import Source, collect, outer_strips, times_strips
 from xpcnn.kernels.trace import Declined
 from xpcnn.window import Pairs, Window
 
@@ -318,8 +318,8 @@ def weight_gradient(
     )  # fmt: skip
     span, line, pixel = (int(recipe.strip[i]) for i in (0, 6, 7))
     taps = tap_table(g.kernel, g.dilation, line, pixel, channels)
-    splits, parts = cut(taps.size * row, n * out[0] * out[1])
-    partial = buffers.zeros((splits, groups, taps.size, row))
+    splits, parts = cut(taps.size * row, n * out[0] * out[1], n * int(recipe.strip[1]))
+    partial = buffers.empty(splits * groups * taps.size * row)
     sums = buffers.zeros((splits, groups, row))
     d_size = span * out[1] * d_pixel + COLUMNS
     threads.launch(
@@ -327,12 +327,13 @@ def weight_gradient(
         what.flat, what.numbers, recipe.strip, recipe.rows, taps,
         *d[:4], int64((out[1] * d_pixel, d_pixel, out[0], d_size)), recipe.cells, n,
         int64((groups, blocks, width, channels, splits, parts)),
-        partial.reshape(-1), sums.reshape(-1), scratch(int(recipe.strip[-1]) + d_size),
+        partial, sums.reshape(-1), scratch(int(recipe.strip[-1]) + d_size),
     )  # fmt: skip
-    total = partial[0] if splits == 1 else partial.sum(axis=0)
-    total = total[:, :, :width].reshape(groups, *g.kernel, channels, width)
     dw = buffers.empty(w.shape)
-    dw.reshape(groups, width, channels, *g.kernel)[...] = total.transpose(0, 4, 3, 1, 2)
+    threads.launch(
+        2 * partial.size, collect, partial, splits, groups, g.kernel[0] * g.kernel[1], channels,
+        row, width, dw.reshape(-1),
+    )  # fmt: skip
     return dw, sums.sum(axis=0)[:, :width].reshape(-1)
 
 
@@ -344,14 +345,15 @@ def tap_table(kernel: Pair, dilation: Pair, line: int, pixel: int, channels: int
     return (lines + columns + np.arange(channels, dtype=np.int64)).reshape(-1)
 
 
-def cut(results: int, rows: int) -> tuple[int, int]:
+def cut(results: int, rows: int, pieces: int) -> tuple[int, int]:
     """Cut a sum of outer products into jobs: pieces of the rows, and pieces of the results.
 
     The results of a job should fit into a second-level cache; small sums are not worth cutting.
-    Neither number depends on the threads, so that results do not either.
+    Neither number depends on the threads, so that results do not either. Every split has one of the
+    `pieces` at least.
     """
     parts = -(-results // 65536)
-    return max(1, min(16 // parts, rows // 512)), parts
+    return max(1, min(16 // parts, rows // 512, pieces)), parts
 
 
 def input_gradient(

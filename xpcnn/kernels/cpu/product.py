@@ -115,9 +115,12 @@ def _outer_tile(
 def _outer_block(
     x: Any, rows: Any, xb: int, taps: Any, first_tap: int, last_tap: int,
     d: Any, cells: Any, db: int, first_block: int, last_block: int, first: int, last: int,
-    g: Any, gb: int, g_row: int,
+    fresh: int, g: Any, gb: int, g_row: int,
 ) -> None:  # fmt: skip
-    """Add the products of some rows to the results of some taps and blocks of columns."""
+    """Add the products of some rows to the results of some taps and blocks of columns.
+
+    With ``fresh=1`` there is nothing to add to yet.
+    """
     for b in range(first_block, last_block):
         column = b * COLUMNS
         for t in range(first_tap, last_tap, ROWS):
@@ -128,7 +131,7 @@ def _outer_block(
             out = gb + column
             _outer_tile(
                 x, rows, xb, taps[t], taps[t1], taps[t2], taps[t3], taps[t4], taps[t5],
-                d, cells, db + column, first, last, 0,
+                d, cells, db + column, first, last, fresh,
                 g, out + t * g_row, out + t1 * g_row, out + t2 * g_row, out + t3 * g_row,
                 out + t4 * g_row, out + t5 * g_row,
             )  # fmt: skip

@@ -305,7 +305,8 @@ def outer_strips(
         part = job % parts
         s = job // parts
         mine = get_thread_id() * (size + d_size)
-        for piece in range(s * total // splits, (s + 1) * total // splits):
+        begin = s * total // splits
+        for piece in range(begin, (s + 1) * total // splits):
             n = piece // strips
             m = (piece - n * strips) * span
             if in_place == 1:
@@ -329,14 +330,48 @@ def outer_strips(
                         src, rows, at + k * channels, taps, part * per_part,
                         min(taps.size, (part + 1) * per_part), scratch, cells,
                         mine + size + k * width, 0, blocks, first, min(count, first + BLOCK),
-                        g, base, row,
+                        int(piece == begin and first == 0), g, base, row,
                     )  # fmt: skip
 
 
 @njit(nogil=True, cache=True)
 def _add_rows(d: Any, start: int, cells: Any, count: int, blocks: int, db: Any, to: int) -> None:
-    for o in range(0, blocks * COLUMNS, 8):
-        total = load(db, to + o)
-        for p in range(count):
-            total = add(total, load(d, start + cells[p] + o))
-        store(db, to + o, total)
+    """Add up all rows of 16 columns at a time, even and odd rows apart."""
+    for o in range(0, blocks * COLUMNS, COLUMNS):
+        at = start + o
+        a0, a1, b0, b1 = load(db, to + o), load(db, to + o + 8), zero(), zero()
+        for p in range(0, count - 1, 2):
+            even, odd = at + cells[p], at + cells[p + 1]
+            a0, a1 = add(a0, load(d, even)), add(a1, load(d, even + 8))
+            b0, b1 = add(b0, load(d, odd)), add(b1, load(d, odd + 8))
+        if count % 2 == 1:
+            even = at + cells[count - 1]
+            a0, a1 = add(a0, load(d, even)), add(a1, load(d, even + 8))
+        store(db, to + o, add(a0, b0))
+        store(db, to + o + 8, add(a1, b1))
+
+
+@njit(nogil=True, parallel=True, cache=True)
+def collect(
+    partial: Any, splits: int, groups: int, taps: int, channels: int, row: int, width: int, dw: Any
+) -> None:
+    """Add up the splits of :func:`outer_strips`, and put filters first: (O, C, taps)."""
+    blocks = row // COLUMNS
+    size = groups * taps * channels * row
+    for job in prange(groups * blocks):
+        k = job // blocks
+        column = (job - k * blocks) * COLUMNS
+        lanes = min(COLUMNS, width - column)
+        total = np.empty(COLUMNS, np.float32)
+        for t in range(taps):
+            for c in range(channels):
+                at = ((k * taps + t) * channels + c) * row + column
+                a, b = load(partial, at), load(partial, at + 8)
+                for s in range(1, splits):
+                    a = add(a, load(partial, s * size + at))
+                    b = add(b, load(partial, s * size + at + 8))
+                store(total, 0, a)
+                store(total, 8, b)
+                to = ((k * width + column) * channels + c) * taps + t
+                for o in range(lanes):
+                    dw[to + o * channels * taps] = total[o]

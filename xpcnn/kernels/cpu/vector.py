@@ -3,8 +3,8 @@
 Loops over these vectors become SIMD instructions as written (AVX on x86, pairs of NEON operations
 on ARM); nothing depends on the compiler guessing. Only Numba's public extension interface is used.
 
-Loads and stores do not check bounds: ``load(a, i)`` touches ``a[i]`` to ``a[i + 7]``. Arrays are
-one-dimensional and contiguous.
+Loads and stores do not check bounds: ``load(a, i)`` touches ``a[i]`` to ``a[i + 7]``. `a` is a
+one-dimensional contiguous array, or a pointer to its numbers.
 """
 
 from __future__ import annotations
@@ -54,9 +54,16 @@ class _Vec4Model(models.PrimitiveModel):
         super().__init__(manager, kind, _HALF)
 
 
+def _data(context: Any, builder: Any, kind: Any, value: Any) -> Any:
+    """Return the pointer to the numbers of an array, or the pointer that is given instead."""
+    if isinstance(kind, types.CPointer):
+        return value
+    return context.make_array(kind)(context, builder, value).data
+
+
 def _pointer(context: Any, builder: Any, signature: Any, args: Any, element: Any) -> Any:
     """Return a pointer to args[0][args[1]], seen as `element`."""
-    data = context.make_array(signature.args[0])(context, builder, args[0]).data
+    data = _data(context, builder, signature.args[0], args[0])
     return builder.bitcast(builder.gep(data, [args[1]]), element.as_pointer())
 
 
@@ -277,7 +284,7 @@ def sums(
         total = builder.fadd(
             _pick(builder, both, both, [0, 1, 2, 3]), _pick(builder, both, both, [4, 5, 6, 7])
         )
-        data = context.make_array(signature.args[4])(context, builder, args[4]).data
+        data = _data(context, builder, signature.args[4], args[4])
         pointer = builder.bitcast(builder.gep(data, [args[5]]), _HALF.as_pointer())
         return builder.fadd(total, builder.load(pointer, align=4))
 
@@ -383,5 +390,5 @@ def copy_transposed(
 
 
 def _pointer_to(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
-    data = context.make_array(kind)(context, builder, array).data
+    data = _data(context, builder, kind, array)
     return builder.bitcast(builder.gep(data, [index]), _VECTOR.as_pointer())
