@@ -187,11 +187,11 @@ def exact():
     xpcnn.set_precision("fast")
 
 
-def draw_3x3(seed, padding=1):
+def draw_3x3(seed, padding=1, channels=32):
     """Draw a convolution that Winograd's transform is good for."""
     rng = np.random.default_rng(seed)
-    x = np.moveaxis(rng.standard_normal((16, 13, 14, 32)), -1, 1).astype("float32")
-    w, b = rng.standard_normal((48, 32, 3, 3)), rng.standard_normal(48)
+    x = np.moveaxis(rng.standard_normal((16, 13, 14, channels)), -1, 1).astype("float32")
+    w, b = rng.standard_normal((48, channels, 3, 3)), rng.standard_normal(48)
     window = Window((3, 3), (1, 1), ((padding, padding), (1, padding)), (1, 1))
     return rng, x, w.astype("float32"), b.astype("float32"), window
 
@@ -214,12 +214,23 @@ def test_3x3_through_winograd(op, padding, monkeypatch):
 
 @pytest.mark.parametrize("need_dx", [True, False])
 def test_3x3_through_winograd_and_pooling(need_dx):
-    rng, x, w, b, window = draw_3x3(2)
+    rng, x, w, b, window = draw_3x3(2, channels=48)
     pool = Window((2, 2), (2, 2), ((0, 0),) * 2, (1, 1))
     windows = (window, 1, pool)
     _, saved = cpu.PAIRS["conv_relu_max_pool"].forward(XP, x, w, b, *windows)
     assert len(saved) == 2
     assert compare("conv_relu_max_pool", x, w, b, windows, rng, need_dx) < 1e-5
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_sparse_gradient_of_filters(seed, monkeypatch):
+    """Behind max pooling; runs of any length, padding, strides and dilation, odd remainders."""
+    rng, x, w, b, window = draw_conv(seed + 4000)
+    out = window.output_shape(x.shape[2:])
+    size = tuple(min(n, 2 + seed % 2) for n in out)
+    pool = Window(size, size, ((0, 0),) * len(out), (1,) * len(out))
+    monkeypatch.setattr(cpu.methods.sparse, "pays", lambda *a: True)
+    assert compare("conv_relu_max_pool", x, w, b, (window, 1, pool), rng, seed % 2 == 0) < 1e-5
 
 
 @pytest.mark.usefixtures("exact")

@@ -151,6 +151,7 @@ def gradient_axis(kernel: int, stride: int, dilation: int, before: int, n: int) 
 def make_recipe(
     lines: tuple[Axis, ...], columns: tuple[Axis, ...], images: int, channels: int, groups: int,
     blocks: int, size: Pair, strides: Strides | None, kernel_width: int, y_line: int, y_pixel: int,
+    dense: bool = False, limit: int = STRIP,
 ) -> Recipe:  # fmt: skip
     """Lay out the tables of a product.
 
@@ -168,8 +169,13 @@ def make_recipe(
         Distance of the lines of a filter's plane.
     y_line, y_pixel : int
         Distances in the output.
+    dense : bool
+        Whether the pixels of a strip have to lie side by side.
+    limit : int
+        Numbers in a strip, if it is not a single line.
     """
-    strip, low, left = _make_strip(lines, columns, images, channels, size, strides)
+    apart = channels if dense else spread(channels)
+    strip, low, left = _make_strip(lines, columns, images, channels, size, strides, apart, limit)
     span, line, pixel = (int(strip[i]) for i in (0, 6, 7))
     phases, tables, packs, at = [], [], [], [0, 0, 0]
     for a in lines:
@@ -205,7 +211,7 @@ def run_table(
 
 def _make_strip(
     lines: tuple[Axis, ...], columns: tuple[Axis, ...], images: int, channels: int, size: Pair,
-    strides: Strides | None,
+    strides: Strides | None, apart: int, limit: int,
 ) -> tuple[np.ndarray, int, int]:  # fmt: skip
     """Choose how many lines to work on at a time, and how they lie in the scratch memory."""
     left = max(0, max(-c.shift for c in columns))
@@ -216,12 +222,12 @@ def _make_strip(
     advance, length = lines[0].advance, max(a.length for a in lines)
     padded = left > 0 or right > 0 or low < 0 or (length - 1) * advance + low + reach >= size[0]
     if strides is None or padded:
-        pixel = spread(channels)
+        pixel = apart
         line = (left + size[1] + right) * pixel
     else:
         pixel = strides[3]
         line = strides[2] if size[0] > 1 else size[1] * pixel
-    span = max(1, min(length, (STRIP // line - reach - 1) // advance + 1))
+    span = max(1, min(length, (limit // line - reach - 1) // advance + 1))
     span = min(span, -(-length // -(-8 // images)))
     strips = -(-length // span)
     span = -(-length // strips)
@@ -267,6 +273,18 @@ def pack(w: np.ndarray, recipe: Recipe, transposed: bool, groups: int) -> np.nda
 def scratch(size: int) -> np.ndarray:
     """Return scratch memory of that many numbers for each thread."""
     return buffers.empty(max(1, int(size)) * numba.config.NUMBA_NUM_THREADS)
+
+
+@lru_cache(maxsize=512)
+def window_axes(g: Geometry, shape: Pair, size: Pair) -> tuple[tuple[Axis, ...], tuple[Axis, ...]]:
+    """Describe pooling windows: all that the convolutions under one of them see."""
+    lines, columns = (
+        (Axis(0, 1, count, range((p - 1) * s + (k - 1) * d + 1), -before, 1, p * s),)
+        for count, p, s, k, d, (before, _) in zip(
+            shape, size, g.stride, g.kernel, g.dilation, g.padding, strict=True
+        )
+    )
+    return lines, columns
 
 
 def padded_bias(b: np.ndarray | None, size: int) -> np.ndarray:

@@ -7,7 +7,6 @@ so they come after it. Saved is one byte per output: the winning phase, or that 
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,6 @@ from numba import get_thread_id, njit, prange
 
 from xpcnn.kernels.cpu import buffers, conv, threads
 from xpcnn.kernels.cpu.conv import (
-    Axis,
-    Geometry,
     forward_axes,
     geometry,
     make_recipe,
@@ -24,6 +21,7 @@ from xpcnn.kernels.cpu.conv import (
     padded_bias,
     run_table,
     scratch,
+    window_axes,
 )
 from xpcnn.kernels.cpu.layout import in_place, int64, lift, lift_pair, source, unlift
 from xpcnn.kernels.cpu.methods import conv_backward, conv_forward, gradients, winograd_pays
@@ -44,6 +42,9 @@ from xpcnn.kernels.cpu.vector import (
 )
 from xpcnn.kernels.trace import Declined
 from xpcnn.window import Window
+
+APART_FROM = 48
+"""Channels from which Winograd's transform is worth a pass over memory for the pooling."""
 
 WINDOWS = 24
 """Pooling windows in a block."""
@@ -143,20 +144,6 @@ def _forward(
             _write(memory, mine, count, row, channels, y, to, total, last)
 
 
-@lru_cache(maxsize=512)
-def _window_axes(
-    g: Geometry, shape: tuple[int, int], size: tuple[int, int]
-) -> tuple[tuple[Axis, ...], tuple[Axis, ...]]:
-    """Describe pooling windows: all that the convolutions under one of them see."""
-    lines, columns = (
-        (Axis(0, 1, count, range((p - 1) * s + (k - 1) * d + 1), -before, 1, p * s),)
-        for count, p, s, k, d, (before, _) in zip(
-            shape, size, g.stride, g.kernel, g.dilation, g.padding, strict=True
-        )
-    )
-    return lines, columns
-
-
 def forward(
     xp: Any, x: Any, w: Any, b: Any, window: Window, groups: int, pool: Window, *,
     training: bool = True, flat: bool = False,
@@ -170,14 +157,15 @@ def forward(
     if declined is not None:
         return declined
     g, image, filters = geometry(window), lift(x), lift(np.ascontiguousarray(w))
-    if winograd_pays(image.shape, w, g, groups):
+    few = min(w.shape[:2]) < APART_FROM
+    if not few and winograd_pays(image.shape, w, g, groups):
         return _apart(xp, x, w, b, window, groups, pool)
     n, channels, *spatial = image.shape
     pooled = pool.output_shape(window.output_shape(x.shape[2:]))
     shape, size = lift_pair(pooled, 1), lift_pair(pool.kernel, 1)
     what, blocks = source(image), -(-w.shape[0] // COLUMNS)
     row = blocks * COLUMNS
-    lines, columns = _window_axes(g, shape, size)
+    lines, columns = window_axes(g, shape, size)
     windows = make_recipe(
         lines, columns, n, channels, 1, blocks, tuple(spatial), in_place(what), 1, 0, 0
     )

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from xpcnn.kernels.cpu import conv, depthwise, winograd
+from xpcnn.kernels.cpu import buffers, conv, depthwise, sparse, threads, winograd
 from xpcnn.kernels.cpu.conv import Geometry, Pair, geometry, output_size
 from xpcnn.kernels.cpu.layout import Image, as_image, lift, new_output, source, unlift
-from xpcnn.kernels.cpu.strips import GATE, Source
+from xpcnn.kernels.cpu.strips import GATE, UNPOOL, Source, sum_pixels
 from xpcnn.kernels.precision import get_precision
 from xpcnn.kernels.trace import Declined
 from xpcnn.window import Window
@@ -76,7 +76,8 @@ def gradients(
 ) -> tuple[Any, Any, Any]:  # fmt: skip
     """Return (dx, dw, db); `d` is the gradient of the convolution's output."""
     g, image, filters = geometry(window), lift(x), lift(np.ascontiguousarray(w))
-    pays = winograd_pays(image.shape, w, g, groups, weights=True)
+    is_sparse = d.given[0] == UNPOOL and sparse.pays(g, w.shape[1], (d.given[12], d.given[13]))
+    pays = not is_sparse and winograd_pays(image.shape, w, g, groups, weights=True)
     pays_dx = need_dx and winograd_pays(image.shape, w, g, groups, dx=True)
     whole = as_image(d, len(image)) if pays or pays_dx else None
     dx = None
@@ -84,7 +85,10 @@ def gradients(
         dx = _winograd_input_gradient(whole, out, image.shape, filters, g)
     elif need_dx:
         dx = conv.input_gradient(d, out, image, filters, g, groups)
-    if whole is not None and pays:
+    db: np.ndarray | None
+    if is_sparse:
+        dw, db = sparse.weight_gradient(image, d, filters, g)
+    elif whole is not None and pays:
         dw = _winograd_weight_gradient(image, whole, out, filters, g)
         db = _channel_sums(whole, len(image), out, w.shape[0]) if has_bias else None
     else:
@@ -121,8 +125,12 @@ def _winograd_pays(
 
 def _channel_sums(d: Image, n: int, out: Pair, channels: int) -> np.ndarray:
     if d.image == out[0] * out[1] * channels:
-        pixels = d.flat.reshape(-1, channels)
-        return np.ones(len(pixels), np.float32) @ pixels
+        pixels = d.flat.size // channels
+        partial = buffers.empty((min(16, pixels), channels))
+        threads.launch(
+            d.flat.size, sum_pixels, d.flat, pixels, channels, len(partial), partial.reshape(-1)
+        )
+        return partial.sum(axis=0)
     image = as_strided(d.flat, (n, *out, channels), (4 * d.image, 4 * d.line, 4 * d.pixel, 4))
     total: np.ndarray = image.sum(axis=(0, 1, 2))
     return total

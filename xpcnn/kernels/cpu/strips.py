@@ -66,7 +66,7 @@ def _copy_run(x: Any, at: int, count: int, out: Any, to: int) -> None:
 
 
 @njit(nogil=True, cache=True)
-def _transpose(
+def transpose(
     x: Any, at: int, sc: int, channels: int, width: int, out: Any, to: int, pixel: int
 ) -> None:
     """Bring channels that lie `sc` apart side by side; there are at least 8, and 8 pixels."""
@@ -83,7 +83,7 @@ def _copy_line(
 ) -> None:
     if sc != 1 and channels > 1:
         if sw == 1 and channels >= 8 and width >= 8:
-            _transpose(x, at, sc, channels, width, out, to, pixel)
+            transpose(x, at, sc, channels, width, out, to, pixel)
             return
         for k in range(channels):
             for p in range(width):
@@ -323,7 +323,7 @@ def outer_strips(
             for k in range(groups):
                 base = (s * groups + k) * taps.size * row
                 if part == 0:
-                    _add_rows(scratch, mine + size + k * width, cells, count, blocks, db,
+                    add_rows(scratch, mine + size + k * width, cells, count, blocks, db,
                               (s * groups + k) * row)  # fmt: skip
                 for first in range(0, count, BLOCK):
                     _outer_block(
@@ -335,7 +335,7 @@ def outer_strips(
 
 
 @njit(nogil=True, cache=True)
-def _add_rows(d: Any, start: int, cells: Any, count: int, blocks: int, db: Any, to: int) -> None:
+def add_rows(d: Any, start: int, cells: Any, count: int, blocks: int, db: Any, to: int) -> None:
     """Add up all rows of 16 columns at a time, even and odd rows apart."""
     for o in range(0, blocks * COLUMNS, COLUMNS):
         at = start + o
@@ -375,3 +375,19 @@ def collect(
                 to = ((k * width + column) * channels + c) * taps + t
                 for o in range(lanes):
                     dw[to + o * channels * taps] = total[o]
+
+
+@njit(nogil=True, parallel=True, cache=True)
+def sum_pixels(x: Any, pixels: int, channels: int, pieces: int, partial: Any) -> None:
+    """Sum every channel (8 or more) of dense pixels, in pieces."""
+    for job in prange(pieces):
+        first, last = job * pixels // pieces, (job + 1) * pixels // pieces
+        for k in range(0, channels, 8):
+            c = min(k, channels - 8)
+            a, b = zero(), zero()
+            for p in range(first, last - 1, 2):
+                a = add(a, load(x, p * channels + c))
+                b = add(b, load(x, (p + 1) * channels + c))
+            if (last - first) % 2 == 1:
+                a = add(a, load(x, (last - 1) * channels + c))
+            store(partial, job * channels + c, add(a, b))

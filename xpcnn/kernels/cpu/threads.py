@@ -53,6 +53,13 @@ def launch(operations: int, kernel: Callable[..., None], *arguments: Any) -> Non
         compiling.count_launch()
 
 
+def workers() -> int:
+    """Return how many threads a kernel with much work gets."""
+    if not _ready:
+        _prepare()
+    return min(_most, threads.get_num_threads())
+
+
 def _prepare() -> None:
     """Make ready what the first launch needs, once all kernels are known."""
     global _ready, _most, _lock, _get, _set

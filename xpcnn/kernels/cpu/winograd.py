@@ -15,7 +15,8 @@ would be infinite is mostly NaN. Numbers beyond 1e36 may overflow.
 
 from __future__ import annotations
 
-import numba
+from functools import lru_cache
+
 import numpy as np
 
 from xpcnn.kernels.cpu import buffers, threads
@@ -128,7 +129,7 @@ def weight_gradient(
         return dw
     row, column = _whole(channels), _whole(filters)
     held = _held(tiles, row + column)
-    workers = numba.get_num_threads()
+    workers = threads.workers()
     own = buffers.empty(workers * PLACES * (8 + max(row, column, 2 * PART * COLUMNS + GAP)))
     block = held * COLUMNS
     v_step, d_step = held * row + GAP, held * column + GAP
@@ -164,7 +165,7 @@ def _run(
     row, blocks = _whole(channels), -(-filters // COLUMNS)
     held = _held(tiles, row)
     v_step, u_step = held * row + GAP, channels * COLUMNS + GAP
-    workers = numba.get_num_threads()
+    workers = threads.workers()
     # Filters that are needed again are kept; others had better not leave the cache.
     wanted = (GROUP if held < tiles else GROUP // 8) // (4 * PLACES * u_step)
     group = min(blocks, -(-max(1, wanted) // workers) * workers)
@@ -205,7 +206,7 @@ def _transform_tiles(
     threads.launch(
         10 * PLACES * channels * (last - first),
         transform_tiles,
-        numba.get_num_threads(),
+        threads.workers(),
         k,
         image.flat,
         own,
@@ -213,6 +214,7 @@ def _transform_tiles(
     )
 
 
+@lru_cache(maxsize=4096)
 def _numbers(*values: int) -> np.ndarray:
     return np.array(values, np.int64)
 

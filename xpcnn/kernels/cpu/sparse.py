@@ -1,0 +1,211 @@
+"""Gradient of the filters behind max pooling, where most of the gradient is zero.
+
+Of every pooling window one position alone has a gradient. So instead of products at all positions,
+what the filter saw at the winning one is added, times the gradient: vectors of the image, with the
+place of the winner looked up.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import get_thread_id, njit, prange
+
+from xpcnn.kernels.cpu import buffers, threads
+from xpcnn.kernels.cpu.conv import Geometry, Pair, make_recipe, run_table, scratch, window_axes
+from xpcnn.kernels.cpu.layout import in_place, int64, source
+from xpcnn.kernels.cpu.product import COLUMNS, ROWS
+from xpcnn.kernels.cpu.strips import CLOSED, Source, add_rows, fill, transpose
+from xpcnn.kernels.cpu.vector import (
+    WIDTH,
+    add,
+    fma,
+    load,
+    load_bytes,
+    load_index,
+    load_splat,
+    splat,
+    store,
+    where_equal,
+    zero,
+)
+
+STRIP = 6500
+"""Numbers of the image in a piece: they stay in the first-level cache."""
+
+
+@njit(nogil=True, cache=True)
+def _tile(
+    x: Any, places: Any, values: Any, start: int, o: int, row: int, count: int,
+    t0: int, t1: int, t2: int, t3: int, t4: int, t5: int,
+    g: Any, g0: int, g1: int, g2: int, g3: int, g4: int, g5: int,
+) -> None:  # fmt: skip
+    """Add what one filter saw at the winners: six vectors of it."""
+    a0, a1, a2 = load(g, g0), load(g, g1), load(g, g2)
+    a3, a4, a5 = load(g, g3), load(g, g4), load(g, g5)
+    for j in range(count):
+        q = load_index(places, j * row + o)
+        v = load_splat(values, start + j * row + o)
+        a0, a1 = fma(v, load(x, q + t0), a0), fma(v, load(x, q + t1), a1)
+        a2, a3 = fma(v, load(x, q + t2), a2), fma(v, load(x, q + t3), a3)
+        a4, a5 = fma(v, load(x, q + t4), a4), fma(v, load(x, q + t5), a5)
+    store(g, g0, a0)
+    store(g, g1, a1)
+    store(g, g2, a2)
+    store(g, g3, a3)
+    store(g, g4, a4)
+    store(g, g5, a5)
+
+
+@njit(nogil=True, cache=True)
+def _look_up(
+    d: Any, winner: Any, source: Any, n: int, first: int, lines: int, base: int, windows: Any,
+    phases: Any, row: int, values: Any, to: int, places: Any,
+) -> None:  # fmt: skip
+    """Write the gradients of some lines of windows, and where in x their filters looked."""
+    sn, sc, sh, sw, filters = source[1], source[2], source[3], source[4], source[9]
+    width, lanes = source[15], source[16]
+    for i in range(lines):
+        at, target = n * sn + (first + i) * sh, to + i * width * row
+        if sc != 1 and sw == 1 and width >= 8:
+            transpose(d, at, sc, filters, width, values, target, row)
+        for j in range(width):
+            wt = ((n * source[14] + first + i) * width + j) * lanes
+            here, window = target + j * row, base + windows[i * width + j]
+            if sc == 1:
+                for k in range(0, filters, WIDTH):
+                    c = min(k, filters - WIDTH)
+                    store(values, here + c, load(d, at + j * sw + c))
+            elif sw != 1 or width < 8:
+                for k in range(filters):
+                    values[here + k] = d[at + k * sc + j * sw]
+            for k in range(0, filters, WIDTH):
+                c = min(k, filters - WIDTH)
+                which = load_bytes(winner, wt + c)
+                closed = where_equal(
+                    which, splat(np.float32(CLOSED)), zero(), load(values, here + c)
+                )
+                store(values, here + c, closed)
+            for k in range(filters):
+                places[here + k - to] = window + phases[winner[wt + k]]
+
+
+@njit(nogil=True, parallel=True, cache=True)
+def _sum(
+    x: Any, x_source: Any, strip: Any, windows: Any, phases: Any, vectors: Any,
+    d: Any, gate: Any, winner: Any, d_source: Any, cells: Any, images: int, numbers: Any,
+    g: Any, db: Any, scratch: Any,
+) -> None:  # fmt: skip
+    """Add up all images, in splits as :func:`strips.outer_strips` does: (O, vectors, 8) each."""
+    span, strips, start, advance = strip[0], strip[1], strip[2], strip[3]
+    lines, left, line, pixel, read_in_place, size = (
+        strip[4], strip[5], strip[6], strip[7], strip[8], strip[9],
+    )  # fmt: skip
+    filters, row, splits = numbers[0], numbers[1], numbers[2]
+    pooled_h, width = d_source[14], d_source[15]
+    count_all, total = vectors.size, images * strips
+    for s in prange(splits):
+        mine = get_thread_id() * (size + WIDTH + span * width * row + COLUMNS)
+        places = np.empty(span * width * row, np.int64)
+        values = mine + size + WIDTH
+        for piece in range(s * total // splits, (s + 1) * total // splits):
+            n = piece // strips
+            m = (piece - n * strips) * span
+            used = min(span, pooled_h - m)
+            if read_in_place == 1:
+                src, at = x, n * x_source[1] + (m * advance + start) * line
+            else:
+                src, at = scratch, mine
+                fill(
+                    x, gate, winner, x_source, n, m * advance + start, lines, left, line, pixel,
+                    scratch, mine,
+                )  # fmt: skip
+            count = used * width
+            _look_up(
+                d, winner, d_source, n, m, used, at, windows, phases, row, scratch, values, places
+            )
+            add_rows(scratch, values, cells, count, row // COLUMNS, db, s * row)
+            for o in range(filters):
+                base = (s * filters + o) * count_all * WIDTH
+                for t in range(0, count_all, ROWS):
+                    end = count_all - 1
+                    t1, t2, t3 = min(t + 1, end), min(t + 2, end), min(t + 3, end)
+                    t4, t5 = min(t + 4, end), min(t + 5, end)
+                    _tile(
+                        src, places, scratch, values, o, row, count, vectors[t], vectors[t1],
+                        vectors[t2], vectors[t3], vectors[t4], vectors[t5],
+                        g, base + t * WIDTH, base + t1 * WIDTH, base + t2 * WIDTH,
+                        base + t3 * WIDTH, base + t4 * WIDTH, base + t5 * WIDTH,
+                    )  # fmt: skip
+
+
+@njit(nogil=True, parallel=True, cache=True)
+def _collect(
+    partial: Any, splits: int, filters: int, vectors: int, length: int, runs: int, channels: int,
+    taps: int, dw: Any,
+) -> None:  # fmt: skip
+    """Add up the splits, and write them as (O, C, taps)."""
+    per_run = vectors // runs
+    size = filters * vectors * WIDTH
+    for o in prange(filters):
+        total = np.empty(WIDTH, np.float32)
+        for v in range(vectors):
+            at = (o * vectors + v) * WIDTH
+            a = load(partial, at)
+            for s in range(1, splits):
+                a = add(a, load(partial, s * size + at))
+            store(total, 0, a)
+            r = v // per_run
+            e = (v - r * per_run) * WIDTH
+            for lane in range(min(WIDTH, length - e)):
+                k = r * length + e + lane
+                t = k // channels
+                dw[(o * channels + k - t * channels) * taps + t] = total[lane]
+
+
+def pays(g: Geometry, channels: int, pool: Pair) -> bool:
+    """Whether this is faster than direct sums at all positions; by the instructions of both."""
+    vectors = g.kernel[0] * -(-g.kernel[1] * channels // WIDTH)
+    taps = -(-g.kernel[0] * g.kernel[1] * channels // ROWS) * ROWS
+    return 3 + 4 * -(-vectors // ROWS) < 0.8 * pool[0] * pool[1] * taps / COLUMNS
+
+
+def weight_gradient(
+    x: np.ndarray, d: Source, w: np.ndarray, g: Geometry
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the gradients of the weights and of the bias; `d` is to be UNPOOLed."""
+    n, channels, *spatial = x.shape
+    filters, taps = w.shape[0], g.kernel[0] * g.kernel[1]
+    pool, shape = (d.given[12], d.given[13]), (d.given[14], d.given[15])
+    what, blocks = source(x), -(-filters // COLUMNS)
+    row, strides = blocks * COLUMNS, in_place(what)
+    if strides is not None and (strides[3] != channels or channels % WIDTH):
+        strides = None  # vectors would reach past the last pixel
+    lines, columns = window_axes(g, shape, pool)
+    recipe = make_recipe(
+        lines, columns, n, channels, 1, blocks, tuple(spatial), strides, 1, shape[1] * row, row,
+        dense=True, limit=STRIP,
+    )  # fmt: skip
+    span, line, pixel = (int(recipe.strip[i]) for i in (0, 6, 7))
+    runs, length = run_table(g.kernel, g.dilation, line, pixel, channels, 1)
+    vectors = (runs[:, None] + np.arange(0, length, WIDTH)).reshape(-1)
+    phases = np.zeros(256, np.int64)  # what ReLU closed may look anywhere
+    steps, _ = run_table(pool, g.stride, line, pixel, 1, 2)
+    phases[: steps.size] = steps
+    pieces = n * int(recipe.strip[1])
+    splits = max(1, min(16, n * shape[0] * shape[1] // 128, pieces))
+    partial = buffers.zeros(splits * filters * vectors.size * WIDTH)
+    sums = buffers.zeros((splits, row))
+    size = int(recipe.strip[-1]) + WIDTH + span * shape[1] * row + COLUMNS
+    threads.launch(
+        n * shape[0] * shape[1] * filters * vectors.size * 2, _sum,
+        what.flat, what.numbers, recipe.strip, recipe.rows, phases, vectors, *d[:4],
+        recipe.cells, n, int64((filters, row, splits)), partial, sums.reshape(-1), scratch(size),
+    )  # fmt: skip
+    dw = buffers.empty(w.shape)
+    threads.launch(
+        2 * partial.size, _collect, partial, splits, filters, vectors.size, length, runs.size,
+        channels, taps, dw.reshape(-1),
+    )  # fmt: skip
+    return dw, sums.sum(axis=0)[:filters]
