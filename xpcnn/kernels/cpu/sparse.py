@@ -23,10 +23,11 @@ from xpcnn.kernels.cpu.vector import (
     fma,
     load,
     load_bytes,
-    load_index,
     load_splat,
+    load_whole,
     splat,
     store,
+    store_whole,
     where_equal,
     zero,
 )
@@ -37,7 +38,7 @@ STRIP = 6500
 
 @njit(nogil=True, cache=True)
 def _tile(
-    x: Any, places: Any, values: Any, start: int, o: int, row: int, count: int,
+    x: Any, base: int, places: Any, values: Any, start: int, o: int, row: int, count: int,
     t0: int, t1: int, t2: int, t3: int, t4: int, t5: int,
     g: Any, g0: int, g1: int, g2: int, g3: int, g4: int, g5: int,
 ) -> None:  # fmt: skip
@@ -45,7 +46,7 @@ def _tile(
     a0, a1, a2 = load(g, g0), load(g, g1), load(g, g2)
     a3, a4, a5 = load(g, g3), load(g, g4), load(g, g5)
     for j in range(count):
-        q = load_index(places, j * row + o)
+        q = base + load_whole(places, j * row + o)
         v = load_splat(values, start + j * row + o)
         a0, a1 = fma(v, load(x, q + t0), a0), fma(v, load(x, q + t1), a1)
         a2, a3 = fma(v, load(x, q + t2), a2), fma(v, load(x, q + t3), a3)
@@ -60,8 +61,8 @@ def _tile(
 
 @njit(nogil=True, cache=True)
 def _look_up(
-    d: Any, winner: Any, source: Any, n: int, first: int, lines: int, base: int, windows: Any,
-    phases: Any, row: int, values: Any, to: int, places: Any,
+    d: Any, winner: Any, source: Any, n: int, first: int, lines: int, windows: Any,
+    steps: Any, row: int, values: Any, to: int, places: Any,
 ) -> None:  # fmt: skip
     """Write the gradients of some lines of windows, and where in x their filters looked."""
     sn, sc, sh, sw, filters = source[1], source[2], source[3], source[4], source[9]
@@ -72,7 +73,7 @@ def _look_up(
             transpose(d, at, sc, filters, width, values, target, row)
         for j in range(width):
             wt = ((n * source[14] + first + i) * width + j) * lanes
-            here, window = target + j * row, base + windows[i * width + j]
+            here, window = target + j * row, splat(np.float32(windows[i * width + j]))
             if sc == 1:
                 for k in range(0, filters, WIDTH):
                     c = min(k, filters - WIDTH)
@@ -82,18 +83,19 @@ def _look_up(
                     values[here + k] = d[at + k * sc + j * sw]
             for k in range(0, filters, WIDTH):
                 c = min(k, filters - WIDTH)
-                which = load_bytes(winner, wt + c)
-                closed = where_equal(
-                    which, splat(np.float32(CLOSED)), zero(), load(values, here + c)
-                )
-                store(values, here + c, closed)
-            for k in range(filters):
-                places[here + k - to] = window + phases[winner[wt + k]]
+                which, place = load_bytes(winner, wt + c), window
+                for f in range(1, steps.size):
+                    step = splat(np.float32(windows[i * width + j] + steps[f]))
+                    place = where_equal(which, splat(np.float32(f)), step, place)
+                value = load(values, here + c)
+                store_whole(places, here + c - to, place)
+                value = where_equal(which, splat(np.float32(CLOSED)), zero(), value)
+                store(values, here + c, value)
 
 
 @njit(nogil=True, parallel=True, cache=True)
 def _sum(
-    x: Any, x_source: Any, strip: Any, windows: Any, phases: Any, vectors: Any,
+    x: Any, x_source: Any, strip: Any, windows: Any, steps: Any, vectors: Any,
     d: Any, gate: Any, winner: Any, d_source: Any, cells: Any, images: int, numbers: Any,
     g: Any, db: Any, scratch: Any,
 ) -> None:  # fmt: skip
@@ -106,9 +108,10 @@ def _sum(
     pooled_h, width = d_source[14], d_source[15]
     count_all, total = vectors.size, images * strips
     for s in prange(splits):
-        mine = get_thread_id() * (size + WIDTH + span * width * row + COLUMNS)
-        places = np.empty(span * width * row, np.int64)
-        values = mine + size + WIDTH
+        own = (size + WIDTH + COLUMNS - 1) // COLUMNS * COLUMNS  # vectors lie in one cache line
+        mine = get_thread_id() * (own + span * width * row + COLUMNS)
+        places = np.empty(span * width * row, np.int32)
+        values = mine + own
         for piece in range(s * total // splits, (s + 1) * total // splits):
             n = piece // strips
             m = (piece - n * strips) * span
@@ -122,9 +125,7 @@ def _sum(
                     scratch, mine,
                 )  # fmt: skip
             count = used * width
-            _look_up(
-                d, winner, d_source, n, m, used, at, windows, phases, row, scratch, values, places
-            )
+            _look_up(d, winner, d_source, n, m, used, windows, steps, row, scratch, values, places)
             add_rows(scratch, values, cells, count, row // COLUMNS, db, s * row)
             for o in range(filters):
                 base = (s * filters + o) * count_all * WIDTH
@@ -133,7 +134,7 @@ def _sum(
                     t1, t2, t3 = min(t + 1, end), min(t + 2, end), min(t + 3, end)
                     t4, t5 = min(t + 4, end), min(t + 5, end)
                     _tile(
-                        src, places, scratch, values, o, row, count, vectors[t], vectors[t1],
+                        src, at, places, scratch, values, o, row, count, vectors[t], vectors[t1],
                         vectors[t2], vectors[t3], vectors[t4], vectors[t5],
                         g, base + t * WIDTH, base + t1 * WIDTH, base + t2 * WIDTH,
                         base + t3 * WIDTH, base + t4 * WIDTH, base + t5 * WIDTH,
@@ -190,17 +191,15 @@ def weight_gradient(
     span, line, pixel = (int(recipe.strip[i]) for i in (0, 6, 7))
     runs, length = run_table(g.kernel, g.dilation, line, pixel, channels, 1)
     vectors = (runs[:, None] + np.arange(0, length, WIDTH)).reshape(-1)
-    phases = np.zeros(256, np.int64)  # what ReLU closed may look anywhere
     steps, _ = run_table(pool, g.stride, line, pixel, 1, 2)
-    phases[: steps.size] = steps
     pieces = n * int(recipe.strip[1])
     splits = max(1, min(16, n * shape[0] * shape[1] // 128, pieces))
     partial = buffers.zeros(splits * filters * vectors.size * WIDTH)
     sums = buffers.zeros((splits, row))
-    size = int(recipe.strip[-1]) + WIDTH + span * shape[1] * row + COLUMNS
+    size = int(recipe.strip[-1]) + WIDTH + span * shape[1] * row + 2 * COLUMNS
     threads.launch(
         n * shape[0] * shape[1] * filters * vectors.size * 2, _sum,
-        what.flat, what.numbers, recipe.strip, recipe.rows, phases, vectors, *d[:4],
+        what.flat, what.numbers, recipe.strip, recipe.rows, steps, vectors, *d[:4],
         recipe.cells, n, int64((filters, row, splits)), partial, sums.reshape(-1), scratch(size),
     )  # fmt: skip
     dw = buffers.empty(w.shape)

@@ -392,3 +392,26 @@ def copy_transposed(
 def _pointer_to(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
     data = _data(context, builder, kind, array)
     return builder.bitcast(builder.gep(data, [index]), _VECTOR.as_pointer())
+
+
+@intrinsic
+def store_whole(typing: Any, array: Any, index: Any, value: Any) -> tuple[Any, Generate]:
+    """Write eight whole numbers below 2**24 as int32."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        numbers = builder.fptosi(args[2], _LANES)
+        builder.store(numbers, _pointer(context, builder, signature, args, _LANES), align=4)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vec8), generate
+
+
+@intrinsic
+def load_whole(typing: Any, array: Any, index: Any) -> tuple[Any, Generate]:
+    """Read one int32 number, without Numba's provision for negative indices."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = _pointer(context, builder, signature, args, ir.IntType(32))
+        return builder.sext(builder.load(pointer, align=4), ir.IntType(64))
+
+    return types.int64(array, types.intp), generate
