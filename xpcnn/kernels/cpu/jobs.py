@@ -1,18 +1,22 @@
 """Loops over jobs on several threads, whose body is compiled by itself.
 
 Numba compiles the body of a ``prange`` loop about five times: alone, twice in the wrapper that its
-threads call, and twice in the function around the loop. Here the loop is one function for all
-kernels, compiled once for each list of argument types, and the body a C function which it calls
-through its address. The call costs nothing beside a job of some microseconds.
+threads call, and twice in the function around the loop. Here the body is a C function, compiled
+once, and there is one loop for all kernels. It knows nothing of their arguments, which lie packed
+in memory. For each list of argument types there are two small functions: one packs the arguments,
+the other takes them from there and calls the body. They are made in a few milliseconds, and cost
+nothing beside a job of some microseconds.
 """
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections.abc import Callable
-from functools import cached_property
+from functools import cache
 from typing import Any
 
+import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba import njit, prange, types
@@ -34,6 +38,10 @@ _KINDS: dict[str, Any] = {
     "Ints": types.CPointer(types.int64),
     "Bytes": types.CPointer(types.uint8),
 }
+_LONG, _DOUBLE, _OBJECT = ir.IntType(64), ir.DoubleType(), ir.IntType(8).as_pointer()
+_PACKED = _LONG.as_pointer()
+_BODY = ("int",)
+"""What is packed before the arguments: the address of the body."""
 _DTYPES = {"Floats": np.float32, "Ints": np.int64, "Bytes": np.uint8}
 _compiling = threading.Lock()
 
@@ -52,22 +60,25 @@ class Job:
         self.function = function
         hints = [hint for name, hint in function.__annotations__.items() if name != "return"]
         self._signature = types.void(*(_KINDS[hint] for hint in hints))
-        self._hints = hints[1:]
-        self._checked = False
+        self._hints = tuple(hints[1:])
+        self._size = 1 + len(self._hints)
         self._compiled: Any = None  # it holds the machine code
+        self._ready: tuple[int, int, Callable[..., None]] | None = None
 
-    @cached_property
-    def address(self) -> int:
-        """Where the machine code is; made or loaded when it is first asked for."""
+    def __call__(self, jobs: int, *arguments: Any) -> None:
+        body, enter, pack = self._ready or self._prepare(arguments)
+        packed = np.empty(self._size, np.int64)
+        pack((body, *arguments), packed)
+        _run(enter, jobs, packed)
+
+    def _prepare(self, arguments: tuple[Any, ...]) -> tuple[int, int, Callable[..., None]]:
+        """Return the addresses of the body and of what calls it, and what packs arguments."""
+        self._check(arguments)
         with _compiling:
             if self._compiled is None:
                 self._compiled = compiling.c_function(self.function, self._signature)
-            return int(self._compiled.address)
-
-    def __call__(self, jobs: int, *arguments: Any) -> None:
-        if not self._checked:
-            self._check(arguments)
-        _run(self.address, jobs, arguments)
+            self._ready = (int(self._compiled.address), *_around(self._hints))
+        return self._ready
 
     def _check(self, arguments: tuple[Any, ...]) -> None:
         """Compare the first arguments ever given with the annotations: wrong ones go anywhere."""
@@ -80,31 +91,107 @@ class Job:
             if not good:
                 name = self.function.__name__
                 raise TypeError(f"{name}: argument {number + 1} is to be {hint}, got {value!r}")
-        self._checked = True
+
+
+@cache
+def _around(hints: tuple[str, ...]) -> tuple[int, Callable[..., None]]:
+    """Make the two functions that stand around a body with such arguments.
+
+    Returns
+    -------
+    enter : int
+        Address of a C function that takes a job and packed arguments, and calls the body.
+    pack : callable
+        Takes the body's address and the arguments as a tuple, and an array to pack them into.
+    """
+    module = ir.Module()
+    module.triple = llvm.get_process_triple()
+    names = ["_".join((name, *hints)) for name in ("enter", "pack")]
+    _write_enter(module, names[0], hints)
+    _write_pack(module, names[1], (*_BODY, *hints))
+    engine = _engine()
+    engine.add_module(llvm.parse_assembly(str(module)))
+    engine.finalize_object()
+    enter, pack = (int(engine.get_function_address(name)) for name in names)
+    # Python's own lock stays held.
+    return enter, ctypes.PYFUNCTYPE(None, ctypes.py_object, ctypes.py_object)(pack)
+
+
+@cache
+def _engine() -> Any:
+    """Return what makes machine code of these functions, and holds it."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    machine = llvm.Target.from_default_triple().create_target_machine()
+    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+
+
+def _write_enter(module: Any, name: str, hints: tuple[str, ...]) -> None:
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [_LONG, _PACKED]), name)
+    builder = ir.IRBuilder(function.append_basic_block())
+    job, packed = function.args
+    passed = [job]
+    for position, hint in enumerate(hints, len(_BODY)):
+        value = builder.load(builder.gep(packed, [_LONG(position)]))
+        if hint == "float":
+            value = builder.fptrunc(builder.bitcast(value, _DOUBLE), ir.FloatType())
+        elif hint != "int":
+            value = builder.inttoptr(value, _OBJECT)
+        passed.append(value)
+    body = ir.FunctionType(ir.VoidType(), [value.type for value in passed])
+    builder.call(builder.inttoptr(builder.load(packed), body.as_pointer()), passed)
+    builder.ret_void()
+
+
+def _write_pack(module: Any, name: str, hints: tuple[str, ...]) -> None:
+    """Write what packs a tuple; what is no number raises the error of Python's own conversion."""
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [_OBJECT, _OBJECT]), name)
+    builder = ir.IRBuilder(function.append_basic_block())
+    arguments, packed = function.args
+    out = builder.inttoptr(_data(builder, packed), _PACKED)
+    for position, hint in enumerate(hints):
+        item = _python(builder, "PyTuple_GetItem", _OBJECT, arguments, _LONG(position))
+        if hint == "int":
+            value = _python(builder, "PyLong_AsLongLong", _LONG, item)
+        elif hint == "float":
+            value = builder.bitcast(_python(builder, "PyFloat_AsDouble", _DOUBLE, item), _LONG)
+        else:
+            value = _data(builder, item)
+        builder.store(value, builder.gep(out, [_LONG(position)]))
+    builder.ret_void()
+
+
+def _data(builder: Any, array: Any) -> Any:
+    """Read where the numbers of an array are: the first entry behind Python's part of the object.
+
+    NumPy's interface for C promises that.
+    """
+    place = builder.gep(array, [_LONG(object.__basicsize__)])
+    return builder.load(builder.bitcast(place, _PACKED))
+
+
+def _python(builder: Any, name: str, result: Any, *arguments: Any) -> Any:
+    """Call a function of Python's interface for C."""
+    address = ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value
+    kind = ir.FunctionType(result, [value.type for value in arguments])
+    return builder.call(builder.inttoptr(_LONG(address), kind.as_pointer()), arguments)
 
 
 @intrinsic
-def _call(typing: Any, address: Any, job: Any, arguments: Any) -> tuple[Any, Any]:
-    """Call the body: arrays as pointers, whole numbers as int64, others as float32."""
+def _call(typing: Any, enter: Any, job: Any, packed: Any) -> tuple[Any, Any]:
+    """Call what calls the body, for one job."""
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        passed = [values[1]]
-        for position, kind in enumerate(arguments):
-            value = builder.extract_value(values[2], position)
-            if isinstance(kind, types.Array):
-                value = context.make_array(kind)(context, builder, value).data
-            else:
-                wanted = types.intp if isinstance(kind, types.Integer) else types.float32
-                value = context.cast(builder, value, kind, wanted)
-            passed.append(value)
-        body = ir.FunctionType(ir.VoidType(), [value.type for value in passed])
-        builder.call(builder.inttoptr(values[0], body.as_pointer()), passed)
+        kind = ir.FunctionType(ir.VoidType(), [_LONG, _PACKED])
+        enter = builder.inttoptr(values[0], kind.as_pointer())
+        data = context.make_array(packed)(context, builder, values[2]).data
+        builder.call(enter, [values[1], data])
         return context.get_dummy_value()
 
-    return types.void(types.uintp, types.intp, arguments), generate
+    return types.void(types.int64, types.int64, packed), generate
 
 
 @njit(nogil=True, parallel=True, cache=True)
-def _run(address: int, jobs: int, arguments: tuple[Any, ...]) -> None:
+def _run(enter: int, jobs: int, packed: Any) -> None:
     for job in prange(jobs):
-        _call(address, job, arguments)
+        _call(enter, job, packed)

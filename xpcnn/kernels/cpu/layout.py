@@ -10,10 +10,10 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, prange
 from numpy.lib.stride_tricks import as_strided
 
 from xpcnn.kernels.cpu import buffers, threads
+from xpcnn.kernels.cpu.jobs import Floats, Job
 from xpcnn.kernels.cpu.product import COLUMNS
 from xpcnn.kernels.cpu.strips import COPY, Source, fill_images
 from xpcnn.window import Ints
@@ -133,25 +133,24 @@ def new_output(n: int, channels: int, spatial: Ints, row: int) -> tuple[np.ndarr
     return y.reshape(-1), view.transpose(0, -1, *range(1, y.ndim - 1))
 
 
-@njit(nogil=True, parallel=True, cache=True)
+@Job
 def _pack(
-    w: Any, base: int, groups: int, group: int, lanes: int, lane: int, kh: int, sh: int,
-    kw: int, sw: int, inner: int, si: int, blocks: int, out: Any,
+    job: int, w: Floats, base: int, group: int, lanes: int, lane: int, kh: int, sh: int, kw: int,
+    sw: int, inner: int, si: int, blocks: int, out: Floats,
 ) -> None:  # fmt: skip
-    for job in prange(groups * blocks):
-        g = job // blocks
-        b = job - g * blocks
-        to = job * kh * kw * inner * 16
-        width = min(16, lanes - b * 16)
-        for i in range(kh):
-            for j in range(kw):
-                for k in range(inner):
-                    source = base + g * group + b * 16 * lane + i * sh + j * sw + k * si
-                    for t in range(width):
-                        out[to + t] = w[source + t * lane]
-                    for t in range(width, 16):
-                        out[to + t] = 0.0
-                    to += 16
+    g = job // blocks
+    b = job - g * blocks
+    to = job * kh * kw * inner * 16
+    width = min(16, lanes - b * 16)
+    for i in range(kh):
+        for j in range(kw):
+            for k in range(inner):
+                source = base + g * group + b * 16 * lane + i * sh + j * sw + k * si
+                for t in range(width):
+                    out[to + t] = w[source + t * lane]
+                for t in range(width, 16):
+                    out[to + t] = 0.0
+                to += 16
 
 
 def pack_weights(
@@ -164,7 +163,7 @@ def pack_weights(
     """
     blocks = -(-lanes // COLUMNS)
     threads.launch(
-        2 * groups * blocks * taps[0] * taps[1] * inner * COLUMNS, _pack,
-        w.reshape(-1), base, groups, group, lanes, lane, taps[0], steps[0], taps[1], steps[1],
-        inner, step, blocks, out,
+        2 * groups * blocks * taps[0] * taps[1] * inner * COLUMNS, _pack, groups * blocks,
+        w.reshape(-1), base, group, lanes, lane, taps[0], steps[0], taps[1], steps[1], inner, step,
+        blocks, out,
     )  # fmt: skip
