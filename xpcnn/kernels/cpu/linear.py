@@ -13,9 +13,10 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import carray, config, get_thread_id
 
 from xpcnn.kernels.cpu import buffers, threads
+from xpcnn.kernels.cpu.jobs import Floats, Ints, Job, inner
 from xpcnn.kernels.cpu.product import COLUMNS, ROWS, _outer_tile, _times_tile
 from xpcnn.kernels.cpu.vector import fma, load, store, store_half, sums, zero
 from xpcnn.kernels.trace import Declined
@@ -27,7 +28,7 @@ SAMPLES = 240
 """Rows of x or d taken at a time where they are the sum's, or the output's, rows."""
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _dot_tile(
     x: Any, x0: int, x1: int, x2: int, w: Any, w0: int, w1: int, w2: int, w3: int, count: int,
     base: Any, b0: int, b1: int, b2: int, floor: Any, y: Any, y0: int, y1: int, y2: int,
@@ -56,7 +57,7 @@ def _dot_tile(
     store_half(y, y2, s2, floor, columns)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _add_rest(
     x: Any, x0: int, w: Any, w0: int, w_row: int, last: int, count: int, floor: Any, y: Any,
     y0: int,
@@ -69,51 +70,49 @@ def _add_rest(
         y[y0 + o] = floor if total < floor else total
 
 
-@njit(nogil=True, parallel=True, cache=True)
+@Job
 def _forward(
-    x: Any, n: int, x_row: int, w: Any, outputs: int, w_row: int, width: int, bias: Any,
-    floor: Any, y: Any, y_row: int, row_block: int, block: int,
+    job: int, x: Floats, n: int, x_row: int, w: Floats, outputs: int, w_row: int, width: int,
+    bias: Floats, floor: float, y: Floats, y_row: int, row_block: int, block: int,
 ) -> None:  # fmt: skip
-    row_blocks = (n + row_block - 1) // row_block
+    no_floor = np.float32(-np.inf)
     blocks = (outputs + block - 1) // block
     whole = width // 8 * 8
-    no_floor = np.float32(-np.inf)
-    for job in prange(row_blocks * blocks):
-        r = job // blocks
-        first, last = r * row_block, min(n, (r + 1) * row_block)
-        o_first = (job - r * blocks) * block
-        o_last = min(outputs, o_first + block)
-        for k in range(0, max(whole, 1), CHUNK):
-            count = min(CHUNK, whole - k)
-            base, base_row = (y, y_row) if k > 0 else (bias, 0)
-            limit = floor if k + count == width else no_floor
-            for o in range(o_first, o_last, 4):
-                o1, o2, o3 = min(o + 1, o_last - 1), min(o + 2, o_last - 1), min(o + 3, o_last - 1)
-                for p in range(first, last, 3):
-                    p1, p2 = min(p + 1, last - 1), min(p + 2, last - 1)
-                    _dot_tile(
-                        x, p * x_row + k, p1 * x_row + k, p2 * x_row + k, w, o * w_row + k,
-                        o1 * w_row + k, o2 * w_row + k, o3 * w_row + k, count,
-                        base, p * base_row + o, p1 * base_row + o, p2 * base_row + o, limit,
-                        y, p * y_row + o, p1 * y_row + o, p2 * y_row + o, o_last - o,
-                    )  # fmt: skip
-        if whole < width:
-            for p in range(first, last):
-                _add_rest(
-                    x, p * x_row + whole, w, o_first * w_row + whole, w_row, o_last - o_first,
-                    width - whole, floor, y, p * y_row + o_first,
+    r = job // blocks
+    first, last = r * row_block, min(n, (r + 1) * row_block)
+    o_first = (job - r * blocks) * block
+    o_last = min(outputs, o_first + block)
+    for k in range(0, max(whole, 1), CHUNK):
+        count = min(CHUNK, whole - k)
+        base, base_row = (y, y_row) if k > 0 else (bias, 0)
+        limit = floor if k + count == width else no_floor
+        for o in range(o_first, o_last, 4):
+            o1, o2, o3 = min(o + 1, o_last - 1), min(o + 2, o_last - 1), min(o + 3, o_last - 1)
+            for p in range(first, last, 3):
+                p1, p2 = min(p + 1, last - 1), min(p + 2, last - 1)
+                _dot_tile(
+                    x, p * x_row + k, p1 * x_row + k, p2 * x_row + k, w, o * w_row + k,
+                    o1 * w_row + k, o2 * w_row + k, o3 * w_row + k, count,
+                    base, p * base_row + o, p1 * base_row + o, p2 * base_row + o, limit,
+                    y, p * y_row + o, p1 * y_row + o, p2 * y_row + o, o_last - o,
                 )  # fmt: skip
+    if whole < width:
+        for p in range(first, last):
+            _add_rest(
+                x, p * x_row + whole, w, o_first * w_row + whole, w_row, o_last - o_first,
+                width - whole, floor, y, p * y_row + o_first,
+            )  # fmt: skip
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _copy_columns(
-    x: Any, start: int, row: int, count: int, width: int, blocks: int, out: Any
+    x: Any, start: int, row: int, count: int, width: int, blocks: int, out: Any, begin: int
 ) -> None:
     """Copy columns as [block of 16][row][16], with zeros where a block is not full."""
     for b in range(blocks):
         lanes = min(16, width - b * 16)
         for p in range(count):
-            at, to = start + p * row + b * 16, (b * count + p) * 16
+            at, to = start + p * row + b * 16, begin + (b * count + p) * 16
             if lanes == 16:
                 store(out, to, load(x, at))
                 store(out, to + 8, load(x, at + 8))
@@ -122,69 +121,65 @@ def _copy_columns(
                     out[to + t] = x[at + t] if t < lanes else np.float32(0)
 
 
-@njit(nogil=True, parallel=True, cache=True)
+@Job
 def _input_gradient(
-    d: Any, n: int, d_row: int, w: Any, outputs: int, width: int, nothing: Any, one: Any,
-    dx: Any, dx_row: int, block: int,
+    job: int, d: Floats, n: int, d_row: int, w: Floats, outputs: int, width: int, nothing: Floats,
+    one: Ints, dx: Floats, dx_row: int, block: int, scratch: Floats, size: int,
 ) -> None:  # fmt: skip
     blocks = (width + 16 * block - 1) // (16 * block)
-    row_blocks = (n + SAMPLES - 1) // SAMPLES
-    for job in prange(row_blocks * blocks):
-        r = job // blocks
-        first, last = r * SAMPLES, min(n, (r + 1) * SAMPLES)
-        column = (job - r * blocks) * 16 * block
-        columns = min(16 * block, width - column)
-        parts = (columns + 15) // 16
-        scratch = np.empty(parts * outputs * 16, np.float32)
-        _copy_columns(w, column, width, outputs, columns, parts, scratch)
-        for b in range(parts):
-            to = column + b * 16
-            for p in range(first, last, ROWS):
-                p1, p2, p3 = min(p + 1, last - 1), min(p + 2, last - 1), min(p + 3, last - 1)
-                p4, p5 = min(p + 4, last - 1), min(p + 5, last - 1)
-                _times_tile(
-                    d, p * d_row, p1 * d_row, p2 * d_row, p3 * d_row, p4 * d_row, p5 * d_row,
-                    one, outputs, scratch, b * outputs * 16, COLUMNS, nothing, 0, 1,
-                    dx, p * dx_row + to, p1 * dx_row + to, p2 * dx_row + to, p3 * dx_row + to,
-                    p4 * dx_row + to, p5 * dx_row + to,
-                )  # fmt: skip
+    r = job // blocks
+    first, last = r * SAMPLES, min(n, (r + 1) * SAMPLES)
+    column = (job - r * blocks) * 16 * block
+    columns = min(16 * block, width - column)
+    parts = (columns + 15) // 16
+    mine, runs = get_thread_id() * size, carray(one, 1)
+    _copy_columns(w, column, width, outputs, columns, parts, scratch, mine)
+    for b in range(parts):
+        to = column + b * 16
+        for p in range(first, last, ROWS):
+            p1, p2, p3 = min(p + 1, last - 1), min(p + 2, last - 1), min(p + 3, last - 1)
+            p4, p5 = min(p + 4, last - 1), min(p + 5, last - 1)
+            _times_tile(
+                d, p * d_row, p1 * d_row, p2 * d_row, p3 * d_row, p4 * d_row, p5 * d_row,
+                runs, outputs, scratch, mine + b * outputs * 16, COLUMNS, nothing, 0, 1,
+                dx, p * dx_row + to, p1 * dx_row + to, p2 * dx_row + to, p3 * dx_row + to,
+                p4 * dx_row + to, p5 * dx_row + to,
+            )  # fmt: skip
 
 
-@njit(nogil=True, parallel=True, cache=True)
+@Job
 def _weight_gradient(
-    d: Any, n: int, d_row: int, outputs: int, x: Any, x_row: int, width: int, rows: Any,
-    cells: Any, dw: Any, block: int,
+    job: int, d: Floats, n: int, d_row: int, outputs: int, x: Floats, x_row: int, width: int,
+    rows: Ints, cells: Ints, dw: Floats, block: int, scratch: Floats, size: int,
 ) -> None:  # fmt: skip
-    blocks = (width + 16 * block - 1) // (16 * block)
-    for job in prange(blocks):
-        column = job * 16 * block
-        columns = min(16 * block, width - column)
-        parts = (columns + 15) // 16
-        direct = n <= SAMPLES and columns % 16 == 0
-        scratch = np.empty(parts * SAMPLES * 16, np.float32)
-        total = np.empty(16 if direct else parts * outputs * 16, np.float32)
-        for first in range(0, n, SAMPLES):
-            count = min(SAMPLES, n - first)
-            _copy_columns(x, first * x_row + column, x_row, count, columns, parts, scratch)
-            for b in range(parts):
-                g, at, row = (
-                    (dw, column + b * 16, width) if direct else (total, b * outputs * 16, 16)
-                )
-                for o in range(0, outputs, ROWS):
-                    end = outputs - 1
-                    o1, o2, o3 = min(o + 1, end), min(o + 2, end), min(o + 3, end)
-                    o4, o5 = min(o + 4, end), min(o + 5, end)
-                    _outer_tile(
-                        d, rows, first * d_row, o, o1, o2, o3, o4, o5,
-                        scratch, cells, b * count * 16, 0, count, int(first == 0),
-                        g, at + o * row, at + o1 * row, at + o2 * row, at + o3 * row,
-                        at + o4 * row, at + o5 * row,
-                    )  # fmt: skip
-        for b in range(0 if direct else parts):
-            lanes = min(16, columns - b * 16)
-            for o in range(outputs):
-                for t in range(lanes):
-                    dw[o * width + column + b * 16 + t] = total[(b * outputs + o) * 16 + t]
+    column = job * 16 * block
+    columns = min(16 * block, width - column)
+    parts = (columns + 15) // 16
+    direct = n <= SAMPLES and columns % 16 == 0
+    mine = get_thread_id() * size
+    total = mine + parts * SAMPLES * 16
+    for first in range(0, n, SAMPLES):
+        count = min(SAMPLES, n - first)
+        _copy_columns(x, first * x_row + column, x_row, count, columns, parts, scratch, mine)
+        for b in range(parts):
+            g, at, row = (
+                (dw, column + b * 16, width) if direct else (scratch, total + b * outputs * 16, 16)
+            )
+            for o in range(0, outputs, ROWS):
+                end = outputs - 1
+                o1, o2, o3 = min(o + 1, end), min(o + 2, end), min(o + 3, end)
+                o4, o5 = min(o + 4, end), min(o + 5, end)
+                _outer_tile(
+                    d, rows, first * d_row, o, o1, o2, o3, o4, o5,
+                    scratch, cells, mine + b * count * 16, 0, count, int(first == 0),
+                    g, at + o * row, at + o1 * row, at + o2 * row, at + o3 * row,
+                    at + o4 * row, at + o5 * row,
+                )  # fmt: skip
+    for b in range(0 if direct else parts):
+        lanes = min(16, columns - b * 16)
+        for o in range(outputs):
+            for t in range(lanes):
+                dw[o * width + column + b * 16 + t] = scratch[total + (b * outputs + o) * 16 + t]
 
 
 def _rows(x: np.ndarray) -> tuple[np.ndarray, int]:
@@ -222,6 +217,11 @@ _NO_RUNS = np.zeros(1, np.int64)
 _NOTHING = np.zeros(2 * COLUMNS, np.float32)
 
 
+def _scratch(size: int) -> np.ndarray:
+    """Return memory to work in, that many numbers for each thread."""
+    return buffers.empty(size * config.NUMBA_NUM_THREADS)
+
+
 def linear_forward(xp: Any, x: Any, w: Any, b: Any, *, relu: bool = False) -> Any:
     """Multiply the last axis of x by w and add b; with `relu`, drop negative results."""
     if x.dtype != np.float32 or w.dtype != np.float32:
@@ -234,11 +234,11 @@ def linear_forward(xp: Any, x: Any, w: Any, b: Any, *, relu: bool = False) -> An
     bias = np.zeros(outputs + 4, np.float32)
     if b is not None:
         bias[:outputs] = b
-    floor = np.float32(0.0 if relu else -np.inf)
+    rows, block = _blocks(n, outputs)
     threads.launch(
-        n * outputs * width // 8, _forward,
-        flat, n, row, weights, outputs, w_row, width, bias, floor, y, outputs,
-        *_blocks(n, outputs),
+        n * outputs * width // 8, _forward, -(-n // rows) * -(-outputs // block),
+        flat, n, row, weights, outputs, w_row, width, bias, 0.0 if relu else -np.inf, y, outputs,
+        rows, block,
     )  # fmt: skip
     y = y[: n * outputs].reshape(*x.shape[:-1], outputs)
     return y, (flat, row, w, b is not None, y if relu else None)
@@ -260,20 +260,23 @@ def linear_backward(xp: Any, dy: Any, saved: Any, need_dx: bool) -> tuple[Any, A
     rows = dy.reshape(n, outputs)
     d, d_row = _rows(rows)
     block = 2 if width < 2048 else 4 if n < 256 else 16
+    jobs = -(-width // (block * COLUMNS))
     dw = buffers.empty((outputs, width))
+    size = block * COLUMNS * (SAMPLES + outputs)
     threads.launch(
-        n * outputs * width // 8, _weight_gradient,
+        n * outputs * width // 8, _weight_gradient, jobs,
         d, n, d_row, outputs, x, x_row, width, _steps(min(n, SAMPLES), d_row),
-        _steps(min(n, SAMPLES), COLUMNS), dw.reshape(-1), block,
+        _steps(min(n, SAMPLES), COLUMNS), dw.reshape(-1), block, _scratch(size), size,
     )  # fmt: skip
     db = rows.sum(axis=0) if has_bias else None
     if not need_dx:
         return None, dw, db
     dx_row = -(-width // COLUMNS) * COLUMNS
     dx = buffers.empty((n, dx_row))
+    size = block * COLUMNS * outputs
     threads.launch(
-        n * outputs * width // 8, _input_gradient,
+        n * outputs * width // 8, _input_gradient, jobs * -(-n // SAMPLES),
         d, n, d_row, _rows(w)[0], outputs, width, _NOTHING, _NO_RUNS, dx.reshape(-1), dx_row,
-        block,
+        block, _scratch(size), size,
     )  # fmt: skip
     return dx[:, :width].reshape(*dy.shape[:-1], width), dw, db

@@ -12,9 +12,9 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from numba import carray, njit, prange
 
 from xpcnn.kernels.cpu import buffers, threads
+from xpcnn.kernels.cpu.jobs import Floats, Ints, Job
 from xpcnn.kernels.cpu.vector import (
     add,
     divide,
@@ -36,63 +36,58 @@ APART = 16
 """Parameters of a common array start at multiples of this: a cache line."""
 
 
-@njit(nogil=True, cache=True)
-def _floats(addresses: Any, row: int, i: int, count: int) -> Any:
-    return carray(pointer_to(addresses[row, i]), count)
+@Job
+def _adam(job: int, addresses: Ints, arrays: int, pieces: Ints, numbers: Floats) -> None:
+    i, first, count = pieces[3 * job], pieces[3 * job + 1], pieces[3 * job + 2]
+    p, g = pointer_to(addresses[i]), pointer_to(addresses[arrays + i])
+    m, v = pointer_to(addresses[2 * arrays + i]), pointer_to(addresses[3 * arrays + i])
+    new_p, new_m = pointer_to(addresses[4 * arrays + i]), pointer_to(addresses[5 * arrays + i])
+    new_v = pointer_to(addresses[6 * arrays + i])
+    n = 8 * i
+    keep1, keep2, take1, take2 = numbers[n], numbers[n + 1], numbers[n + 2], numbers[n + 3]
+    size, eps, decay, kept = numbers[n + 4], numbers[n + 5], numbers[n + 6], numbers[n + 7]
+    last = min(count, first + PIECE)
+    whole = first + (last - first) // 8 * 8
+    for k in range(first, whole, 8):
+        old = load(p, k)
+        gradient = fma(splat(decay), old, load(g, k))
+        mean = fma(splat(keep1), load(m, k), multiply(splat(take1), gradient))
+        squares = multiply(splat(take2), multiply(gradient, gradient))
+        square = fma(splat(keep2), load(v, k), squares)
+        store(new_m, k, mean)
+        store(new_v, k, square)
+        change = divide(mean, add(square_root(square), splat(eps)))
+        store(new_p, k, fma(splat(-size), change, multiply(splat(kept), old)))
+    for k in range(whole, last):
+        one = g[k] + decay * p[k]
+        new_m[k] = keep1 * m[k] + take1 * one
+        new_v[k] = keep2 * v[k] + take2 * (one * one)
+        new_p[k] = kept * p[k] - size * (new_m[k] / (np.sqrt(new_v[k]) + eps))
 
 
-@njit(nogil=True, parallel=True, cache=True)
-def _adam(addresses: Any, pieces: Any, numbers: Any) -> None:
-    for job in prange(pieces.shape[0]):
-        i, first, count = pieces[job, 0], pieces[job, 1], pieces[job, 2]
-        p, g = _floats(addresses, 0, i, count), _floats(addresses, 1, i, count)
-        m, v = _floats(addresses, 2, i, count), _floats(addresses, 3, i, count)
-        new_p, new_m = _floats(addresses, 4, i, count), _floats(addresses, 5, i, count)
-        new_v = _floats(addresses, 6, i, count)
-        keep1, keep2, take1, take2 = numbers[i, 0], numbers[i, 1], numbers[i, 2], numbers[i, 3]
-        size, eps, decay, kept = numbers[i, 4], numbers[i, 5], numbers[i, 6], numbers[i, 7]
-        last = min(count, first + PIECE)
-        whole = first + (last - first) // 8 * 8
-        for k in range(first, whole, 8):
-            old = load(p, k)
-            gradient = fma(splat(decay), old, load(g, k))
-            mean = fma(splat(keep1), load(m, k), multiply(splat(take1), gradient))
-            squares = multiply(splat(take2), multiply(gradient, gradient))
-            square = fma(splat(keep2), load(v, k), squares)
-            store(new_m, k, mean)
-            store(new_v, k, square)
-            change = divide(mean, add(square_root(square), splat(eps)))
-            store(new_p, k, fma(splat(-size), change, multiply(splat(kept), old)))
-        for k in range(whole, last):
-            one = g[k] + decay * p[k]
-            new_m[k] = keep1 * m[k] + take1 * one
-            new_v[k] = keep2 * v[k] + take2 * (one * one)
-            new_p[k] = kept * p[k] - size * (new_m[k] / (np.sqrt(new_v[k]) + eps))
-
-
-@njit(nogil=True, parallel=True, cache=True)
-def _sgd(addresses: Any, pieces: Any, numbers: Any) -> None:
+@Job
+def _sgd(job: int, addresses: Ints, arrays: int, pieces: Ints, numbers: Floats) -> None:
     """Step along ``direction * buffer + gradient_share * gradient``; see :func:`sgd`."""
-    for job in prange(pieces.shape[0]):
-        i, first, count = pieces[job, 0], pieces[job, 1], pieces[job, 2]
-        p, g = _floats(addresses, 0, i, count), _floats(addresses, 1, i, count)
-        b, new_p = _floats(addresses, 2, i, count), _floats(addresses, 3, i, count)
-        new_b = _floats(addresses, 4, i, count)
-        keep, take, along, share = numbers[i, 0], numbers[i, 1], numbers[i, 2], numbers[i, 3]
-        lr, decay = numbers[i, 4], numbers[i, 5]
-        last = min(count, first + PIECE)
-        whole = first + (last - first) // 8 * 8
-        for k in range(first, whole, 8):
-            old = load(p, k)
-            gradient = fma(splat(decay), old, load(g, k))
-            buffer = fma(splat(keep), load(b, k), multiply(splat(take), gradient))
-            store(new_b, k, buffer)
-            step = fma(splat(along), buffer, multiply(splat(share), gradient))
-            store(new_p, k, fma(splat(-lr), step, old))
-        for k in range(whole, last):
-            one = g[k] + decay * p[k]
-            new_b[k] = keep * b[k] + take * one
-            new_p[k] = p[k] - lr * (along * new_b[k] + share * one)
+    i, first, count = pieces[3 * job], pieces[3 * job + 1], pieces[3 * job + 2]
+    p, g = pointer_to(addresses[i]), pointer_to(addresses[arrays + i])
+    b, new_p = pointer_to(addresses[2 * arrays + i]), pointer_to(addresses[3 * arrays + i])
+    new_b = pointer_to(addresses[4 * arrays + i])
+    n = 6 * i
+    keep, take, along, share = numbers[n], numbers[n + 1], numbers[n + 2], numbers[n + 3]
+    lr, decay = numbers[n + 4], numbers[n + 5]
+    last = min(count, first + PIECE)
+    whole = first + (last - first) // 8 * 8
+    for k in range(first, whole, 8):
+        old = load(p, k)
+        gradient = fma(splat(decay), old, load(g, k))
+        buffer = fma(splat(keep), load(b, k), multiply(splat(take), gradient))
+        store(new_b, k, buffer)
+        step = fma(splat(along), buffer, multiply(splat(share), gradient))
+        store(new_p, k, fma(splat(-lr), step, old))
+    for k in range(whole, last):
+        one = g[k] + decay * p[k]
+        new_b[k] = keep * b[k] + take * one
+        new_p[k] = p[k] - lr * (along * new_b[k] + share * one)
 
 
 @lru_cache(maxsize=64)
@@ -150,7 +145,7 @@ def adam(
     numbers[:] = (*betas, 1.0 - betas[0], 1.0 - betas[1], 0.0, 0.0, decay[0], 1.0 - decay[1])
     known = {step: adam_numbers(lr, betas, eps, step) for step in set(steps)}
     numbers[:, 4:6] = [known[step] for step in steps]
-    threads.launch(4 * size, _adam, addresses, jobs, numbers)
+    threads.launch(4 * size, _adam, len(jobs), addresses, len(shapes), jobs, numbers)
     return tuple(_new(shapes, starts, part) for part in flat), None
 
 
@@ -176,6 +171,6 @@ def sgd(
     addresses = np.empty((5, len(shapes)), np.int64)
     addresses[:3] = [list(map(_address, row)) for row in rows]
     addresses[3:] = _address(flat) + 4 * (size * np.arange(2)[:, None] + starts)
-    threads.launch(3 * size, _sgd, addresses, jobs, numbers)
+    threads.launch(3 * size, _sgd, len(jobs), addresses, len(shapes), jobs, numbers)
     values = _new(shapes, starts, flat[0])
     return (values, _new(shapes, starts, flat[1]) if momentum else list(kept)), None

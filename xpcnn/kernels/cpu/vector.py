@@ -350,7 +350,7 @@ def store_first(
 
 @intrinsic
 def pointer_to(typing: Any, address: Any) -> tuple[Any, Generate]:
-    """Turn an address into a pointer to float32 numbers, for ``numba.carray``."""
+    """Turn an address into a pointer to float32 numbers."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.inttoptr(args[0], _FLOAT.as_pointer())
