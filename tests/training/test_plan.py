@@ -114,7 +114,72 @@ def test_residual_network_agrees_with_single_layers(dtype, training, device, rng
 
 def test_what_is_fused_in_a_residual_network():
     plan = Plan(residual_network())
-    assert [len(step.layers) for step in plan.steps] == [1, 2, 2, 2, 2, 1, 1, 2, 1]
+    assert [len(step.layers) for step in plan.steps] == [3, 2, 2, 2, 1, 1, 2, 1]
+
+
+def norm_network(dtype="float32"):
+    layers = [xpcnn.Conv2d(3, 16, 3, padding=1), xpcnn.BatchNorm2d(16), xpcnn.ReLU()]
+    model = xpcnn.Model([*layers, xpcnn.Conv2d(16, 8, 1), xpcnn.BatchNorm2d(8)], device="cpu",
+                        seed=0, dtype=dtype)  # fmt: skip
+    x = np.random.default_rng(0).standard_normal((4, 3, 6, 6)).astype(dtype)
+    for _ in range(3):
+        model.forward(2.0 * x + 1.0, training=True)
+    return model, x
+
+
+def single(model, x):
+    """Run the layers one by one."""
+    for layer in model.layers:
+        x = layer.forward(x)
+    return x
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_normalisation_is_folded_into_the_convolution(dtype, monkeypatch):
+    model, x = norm_network(dtype)
+    wanted = single(model, x)
+    for layer in model.layers:
+        for tensor in vars(layer).values():
+            if isinstance(tensor, xpcnn.layers.Parameter):
+                tensor.renew(tensor.value)  # the values above are nobody's any more
+    norm = model.layers[1]
+    monkeypatch.setattr(type(norm), "_forward", lambda *a: pytest.fail("it was not folded"))
+    for _ in range(3):  # arranged weights are kept from the second time on
+        np.testing.assert_allclose(model.forward(x), wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: m.layers[0].weight.data.__setitem__(0, 0.5),
+        lambda m: m.layers[1].running_mean.data.__imul__(3.0),
+        lambda m: setattr(m.layers[1].bias, "data", np.full(16, 2.0, "float32")),
+        lambda m: m.load_state_dict({k: v * 0.5 for k, v in m.state_dict().items()}),
+        lambda m: m.forward(np.ones((2, 3, 5, 5), "float32"), training=True),
+        lambda m: m.train_on_batch(np.ones((8, 3, 5, 5), "float32"), np.ones((8, 8, 5, 5), "f4")),
+    ],
+)
+def test_a_change_of_an_array_is_seen_after_predicting(change):
+    """Whatever way it changes, and also through an array that was taken before."""
+    model, x = norm_network()
+    model.compile("sgd", "mse")
+    for _ in range(3):
+        before = model.forward(x)
+    change(model)
+    got = model.forward(x)
+    assert not np.allclose(got, before, atol=1e-3)
+    np.testing.assert_allclose(got, single(model, x), rtol=1e-4, atol=1e-5)
+
+
+def test_an_array_taken_before_predicting_may_be_written_to():
+    model, x = norm_network()
+    weight = model.layers[0].weight.data
+    for _ in range(3):
+        before = model.forward(x)
+    weight *= 2.0
+    got = model.forward(x)
+    assert not np.allclose(got, before, atol=1e-3)
+    np.testing.assert_allclose(got, single(model, x), rtol=1e-4, atol=1e-5)
 
 
 def test_residual_step_refuses_a_body_that_changes_the_shape(rng):

@@ -186,7 +186,7 @@ class Layer(Configurable):
             if isinstance(value, Tensor):
                 if isinstance(value, Buffer) and value.on_host:
                     continue
-                own: Any = value.data if value.is_built else None
+                own: Any = value.value if value.is_built else None
                 if type(own) is not type(x) or own.dtype != x.dtype:
                     return False
             elif isinstance(value, (Layer, list)):
@@ -203,7 +203,7 @@ class Layer(Configurable):
         for _, tensor in self._own_tensors():
             if isinstance(tensor, Buffer) and tensor.on_host:
                 continue
-            self._check_match(x, tensor.data)
+            self._check_match(x, tensor.value)
         return xp
 
     def _check_gradient(self, dy: Array, output: _Output) -> ModuleType:

@@ -90,8 +90,8 @@ class Linear(Layer):
 
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
         self.output_shape(x.shape)
-        bias = None if self.bias is None else self.bias.data
-        return F.linear_forward(x, self.weight.data, bias, who=self.who)
+        bias = None if self.bias is None else self.bias.value
+        return F.linear_forward(x, self.weight.value, bias, who=self.who)
 
     def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
         dx, dw, db = F.run_backward(dy, saved, need_dx)

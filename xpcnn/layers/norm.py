@@ -91,9 +91,9 @@ class _BatchNorm(Layer):
                 f"{self.who}: training needs more than one value per channel, got an input of "
                 f"shape {tuple(x.shape)}; use a larger batch"
             )
-        statistics = None if own_statistics else (self.running_mean.data, self.running_var.data)
-        gamma = None if self.weight is None else self.weight.data
-        beta = None if self.bias is None else self.bias.data
+        statistics = None if own_statistics else (self.running_mean.value, self.running_var.value)
+        gamma = None if self.weight is None else self.weight.value
+        beta = None if self.bias is None else self.bias.value
         result = run(op, *arrays, gamma, beta, self.eps, statistics)
         if result is None:
             return None
@@ -104,12 +104,12 @@ class _BatchNorm(Layer):
 
     def _track(self, mean: Array, variance: Array) -> None:
         """Move the running statistics towards those of this batch."""
-        self.num_batches_tracked.data = self.num_batches_tracked.data + np.int64(1)
+        self.num_batches_tracked.renew(self.num_batches_tracked.value + np.int64(1))
         share = self.momentum
         if share is None:
-            share = 1.0 / int(self.num_batches_tracked.data)
+            share = 1.0 / int(self.num_batches_tracked.value)
         for running, new in ((self.running_mean, mean), (self.running_var, variance)):
-            running.data = running.data * (1.0 - share) + new * share
+            running.renew(running.value * (1.0 - share) + new * share)
 
     def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
         dx, dgamma, dbeta = F.run_backward(dy, saved, need_dx)

@@ -10,6 +10,7 @@ import numpy as np
 from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.device import Device
+from xpcnn.kernels.constant import promise, withdraw
 
 Initializer = Callable[[tuple[int, ...], np.random.Generator], np.ndarray]
 
@@ -44,21 +45,33 @@ class Tensor:
 
     @property
     def data(self) -> Array:
-        """The array, in the layout the layer documents.
+        """The array, in the layout the layer documents. It may be written to, or replaced.
 
         Raises
         ------
         RuntimeError
             If the layer was not built yet.
         """
+        value = self.value
+        withdraw(value)
+        return value
+
+    @data.setter
+    def data(self, value: Array) -> None:
+        self.renew(value)
+        withdraw(value)
+
+    @property
+    def value(self) -> Array:
+        """The same array, for reading only: kernels may keep what they make of it."""
         if self._data is None:
             raise RuntimeError(
                 "this parameter has no values yet; build the layer or run it on an input first"
             )
         return self._data
 
-    @data.setter
-    def data(self, value: Array) -> None:
+    def renew(self, value: Array) -> None:
+        """Take a new array that nobody else will write to."""
         shape = tuple(value.shape)
         if self.shape is not None and shape != self.shape:
             raise ValueError(f"expected an array of shape {self.shape}, got {shape}")
@@ -68,8 +81,12 @@ class Tensor:
                 "use Model.to to change the dtype of a model"
             )
         self.shape = shape
+        self._hold(value)
+
+    def _hold(self, value: Array) -> None:
         self._data = value
         self._is_placed = True
+        promise(value)
 
     def problem(self, values: np.ndarray) -> str | None:
         """Say why these cannot be the values of this array, or ``None`` if they can."""
@@ -92,8 +109,7 @@ class Tensor:
             return
         if self.shape is None:
             raise RuntimeError("the shape of a parameter is not known; build the layer first")
-        self._data = device.asarray(np.asarray(self.init(self.shape, rng)), dtype)
-        self._is_placed = True
+        self._hold(device.asarray(np.asarray(self.init(self.shape, rng)), dtype))
 
     def load(self, values: Any) -> None:
         """Take values from an array of any library; device and dtype stay as they are."""
@@ -103,11 +119,15 @@ class Tensor:
         else:
             values = np.array(_xp.to_numpy(values))
             self._data = Device.of(self._data).asarray(values, _xp.dtype_name(self._data))
+            promise(self._data)
 
     def move(self, device: Device, dtype: str) -> None:
         """Bring the values, if there are any, to another device or dtype."""
         if self._data is not None:
-            self._data = device.asarray(self._data, dtype)
+            moved = device.asarray(self._data, dtype)
+            if moved is not self._data:
+                promise(moved)
+            self._data = moved
             self._is_placed = True
 
     def __repr__(self) -> str:

@@ -19,9 +19,15 @@ from xpcnn.optim.schedules import Schedule
 class Trainable(Protocol):
     """What an optimizer needs of a parameter."""
 
-    data: Array
     grad: Array | None
     requires_grad: bool
+
+    @property
+    def value(self) -> Array:
+        """The array, for reading."""
+
+    def renew(self, value: Array) -> None:
+        """Take a new array."""
 
 
 class Task(NamedTuple):
@@ -154,7 +160,7 @@ class Optimizer(Configurable):
         gradients = self._clip({name: parameter.grad for name, parameter in active.items()})
         tasks = []
         for name, parameter in active.items():
-            p, slots = parameter.data, dict(self._state.get(name, ()))
+            p, slots = parameter.value, dict(self._state.get(name, ()))
             if any(array.shape != p.shape for array in slots.values()):
                 raise ValueError(
                     f"{type(self).__name__}: what is kept for {name} has not the parameter's shape "
@@ -163,7 +169,7 @@ class Optimizer(Configurable):
             tasks.append(Task(name, p, gradients[name], slots, self._steps.get(name, 0) + 1))
         values = self._update_all(tasks, lr)
         for task, value in zip(tasks, values, strict=True):
-            active[task.name].data = value
+            active[task.name].renew(value)
             self._state[task.name] = task.slots
             self._steps[task.name] = task.step
         self.iterations += 1
@@ -240,7 +246,7 @@ class Optimizer(Configurable):
             listing = "\n  ".join(problems)
             raise ValueError(f"{type(self).__name__}: the state does not fit:\n  {listing}")
         device = resolve(device)
-        dtypes = {name: _xp.dtype_name(p.data) for name, p in (parameters or {}).items()}
+        dtypes = {name: _xp.dtype_name(p.value) for name, p in (parameters or {}).items()}
         self._state = {
             name: {
                 slot: device.asarray(array, dtypes.get(name))
@@ -327,7 +333,7 @@ def _fit_problem(
         return []
     if name not in parameters:
         return [f"unexpected: {key} (there is no parameter {name})"]
-    expected, got = tuple(parameters[name].data.shape), tuple(np.shape(value))
+    expected, got = tuple(parameters[name].value.shape), tuple(np.shape(value))
     if expected != got:
         return [f"misshapen: {key} has shape {got}, expected {expected}"]
     return []

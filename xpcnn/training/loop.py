@@ -240,7 +240,7 @@ class _Snapshot:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self.arrays = [(t, t.data) for t in model._tensors]
+        self.arrays = [(t, t.value) for t in model._tensors]
         self.step = model.step
         self.slots = None if model.optimizer is None else model.optimizer.snapshot()
 

@@ -20,6 +20,7 @@ from xpcnn.layers.pool import _MaxPool
 from xpcnn.layers.shape import Flatten
 from xpcnn.training.steps import (
     ConvBlockStep,
+    ConvNormStep,
     LayerStep,
     LinearReluStep,
     NormReluStep,
@@ -86,9 +87,13 @@ def _next_step(layers: list[Layer]) -> tuple[Step, int]:
     relu = second if type(second) is ReLU else None
     if isinstance(first, Residual):
         return ResidualStep(first, relu, Plan), 1 if relu is None else 2
+    plain = isinstance(first, _Conv) and first.padding_mode == "zeros"
+    if isinstance(first, _Conv) and plain and isinstance(second, _BatchNorm):
+        relu = third if type(third) is ReLU else None
+        return ConvNormStep(first, second, relu), 2 if relu is None else 3
     if relu is None:
         return LayerStep(first), 1  # type: ignore[arg-type]
-    if isinstance(first, _Conv) and first.padding_mode == "zeros":
+    if isinstance(first, _Conv) and plain:
         pool = third if isinstance(third, _MaxPool) and third.ndim == first.ndim else None
         used = 2 if pool is None else 3
         flat = len(layers) > used and isinstance(layers[used], Flatten)

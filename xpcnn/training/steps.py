@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from xpcnn import _xp
 from xpcnn import functional as F
 from xpcnn._xp import Array
+from xpcnn.kernels.constant import is_promised, promise
 from xpcnn.layers.containers import Residual
 from xpcnn.layers.conv import _Conv
 from xpcnn.layers.layer import Layer, output_of
@@ -129,9 +130,9 @@ class ConvBlockStep(FusedStep):
         if self.pool is not None:
             self.pool.output_shape(after_conv)
             pool = self.pool.window(after_conv[2:])
-        bias = None if conv.bias is None else conv.bias.data
+        bias = None if conv.bias is None else conv.bias.value
         result = F.conv_block_forward(
-            x, conv.weight.data, bias, window, conv.groups, pool, training=training, flat=self.flat
+            x, conv.weight.value, bias, window, conv.groups, pool, training=training, flat=self.flat
         )
         return None if result is None else (result[0], (result[1], window, pool))
 
@@ -153,8 +154,8 @@ class LinearReluStep(FusedStep):
         linear = self.linear
         linear._check_input(x)
         linear.output_shape(x.shape)
-        bias = None if linear.bias is None else linear.bias.data
-        return F.run_if_any("linear_relu", x, linear.weight.data, bias)
+        bias = None if linear.bias is None else linear.bias.value
+        return F.run_if_any("linear_relu", x, linear.weight.value, bias)
 
     def _run_backward(self, dy: Array, saved: Any, need_dx: bool) -> Array | None:
         dx: Array | None
@@ -179,6 +180,73 @@ class NormReluStep(FusedStep):
         dx, dgamma, dbeta = F.run_backward(dy, saved, need_dx)
         self.norm.accumulate(dgamma, dbeta)
         return dx
+
+
+class ConvNormStep:
+    """Convolution, batch normalisation and perhaps ReLU; without training, one convolution.
+
+    Normalising by fixed statistics is a multiplication and a shift of every channel, which the
+    weights can take over. They are worked out once, as long as nobody may have changed an array.
+    """
+
+    def __init__(self, conv: _Conv, norm: _BatchNorm, relu: Layer | None) -> None:
+        self.layers: list[Layer] = [conv, norm] if relu is None else [conv, norm, relu]
+        self.conv, self.norm, self.relu = conv, norm, relu
+        behind: Step = LayerStep(norm) if relu is None else NormReluStep(norm, relu)
+        self._parts: list[Step] = [LayerStep(conv), behind]
+        self._folded: tuple[list[Array], Array, Array] | None = None
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        """Run the layers in training, and one convolution else."""
+        folded = None if training else self._fold(x)
+        if folded is not None:
+            conv, (weight, bias) = self.conv, folded
+            conv._check_input(x)
+            conv.output_shape(x.shape)
+            window = conv.window(tuple(x.shape[2:]))
+            fused = None
+            if self.relu is not None:
+                fused = F.conv_block_forward(
+                    x, weight, bias, window, conv.groups, None, training=False
+                )
+            if fused is not None:
+                return fused[0]
+            y = F.conv_forward(x, weight, bias, window, conv.groups, who=conv.who)[0]
+            return y if self.relu is None else F.run("relu", y, who=self.relu.who)[0]
+        for part in self._parts:
+            x = part.forward(x, training=training)
+        return x
+
+    def backward(self, dy: Array, *, need_dx: bool) -> Array | None:
+        """Run the backward of the layers."""
+        inner = self._parts[1].backward(dy, need_dx=True)
+        assert inner is not None
+        return self._parts[0].backward(inner, need_dx=need_dx)
+
+    def _fold(self, x: Array) -> tuple[Array, Array] | None:
+        """Return weights and bias that normalise too; ``None`` if an array may have changed."""
+        conv, norm = self.conv, self.norm
+        if not norm.track_running_stats or not (conv.is_built and norm.is_built):
+            return None
+        tensors = (
+            conv.weight, conv.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var,
+        )  # fmt: skip
+        arrays: list[Any] = [None if tensor is None else tensor.value for tensor in tensors]
+        if not all(array is None or is_promised(array) for array in arrays):
+            return None
+        if self._folded is None or any(
+            old is not new for old, new in zip(self._folded[0], arrays, strict=True)
+        ):
+            weight, bias, gamma, beta, mean, variance = arrays
+            xp = _xp.namespace(x)
+            scale = 1.0 / xp.sqrt(variance + norm.eps)
+            scale = scale if gamma is None else scale * gamma
+            shift = -mean if bias is None else bias - mean
+            shift = shift * scale if beta is None else shift * scale + beta
+            weight = weight * xp.reshape(scale, (-1, *(1,) * (weight.ndim - 1)))
+            promise(weight)
+            self._folded = (arrays, weight, shift)
+        return self._folded[1:]
 
 
 class ResidualStep:

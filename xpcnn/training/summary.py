@@ -22,11 +22,11 @@ def summarize(layers: Sequence[Layer], input_shape: Shape, dtype: str) -> str:
     rows = [header]
     shape = tuple(input_shape)
     trainable = total_adds = elements = 0
-    every = sum(prod(p.data.shape) for layer in layers for p in layer.parameters().values())
+    every = sum(prod(p.value.shape) for layer in layers for p in layer.parameters().values())
     for position, layer in enumerate(layers):
         parameters = layer.parameters().values()
-        count = sum(prod(p.data.shape) for p in parameters)
-        trainable += sum(prod(p.data.shape) for p in parameters if p.requires_grad)
+        count = sum(prod(p.value.shape) for p in parameters)
+        trainable += sum(prod(p.value.shape) for p in parameters if p.requires_grad)
         adds = layer.multiply_adds(shape)
         shape = layer.output_shape(shape)
         elements += prod(shape)

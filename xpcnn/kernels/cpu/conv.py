@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
+from xpcnn.kernels.constant import derive
 from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.layout import (
     Strides,
     in_place,
     int64,
+    lift,
     lift_pair,
     new_output,
     pack_weights,
@@ -258,6 +260,13 @@ def product(
 
 def pack(w: np.ndarray, recipe: Recipe, transposed: bool, groups: int) -> np.ndarray:
     """Arrange the weights as a product reads them."""
+    key = (recipe.packs, transposed, groups)
+    packed: np.ndarray = derive(w, key, lambda: _pack(w, recipe, transposed, groups))
+    return packed
+
+
+def _pack(w: np.ndarray, recipe: Recipe, transposed: bool, groups: int) -> np.ndarray:
+    w = lift(np.ascontiguousarray(w))
     (width, channels), taps = (w.shape[0] // groups, w.shape[1]), w.shape[2] * w.shape[3]
     lanes, inner = (channels, width) if transposed else (width, channels)
     lane, step = (taps, channels * taps) if transposed else (channels * taps, taps)

@@ -156,7 +156,7 @@ def forward(
     declined = conv.takes(x, w, groups)
     if declined is not None:
         return declined
-    g, image, filters = geometry(window), lift(x), lift(np.ascontiguousarray(w))
+    g, image = geometry(window), lift(x)
     few = min(w.shape[:2]) < APART_FROM
     if not few and winograd_pays(image.shape, w, g, groups):
         return _apart(xp, x, w, b, window, groups, pool)
@@ -185,7 +185,7 @@ def forward(
     threads.launch(
         n * shape[0] * shape[1] * phases.size * w.size // 8, _forward,
         *what[:4], n, strip, windows.rows, phases.ravel(), runs, length,
-        pack(filters, plain, False, 1), padded_bias(b, row), padded_bias(None, COLUMNS),
+        pack(w, plain, False, 1), padded_bias(b, row), padded_bias(None, COLUMNS),
         int64(numbers), y.reshape(-1), winner,
         scratch(int(strip[-1]) + phases.size * WINDOWS * row),
     )  # fmt: skip

@@ -41,11 +41,11 @@ def conv_forward(
         run = depthwise.conv_relu_forward if relu else depthwise.conv_forward
         y, saved = run(xp, x, w, b, window, groups)
         return y, (True, saved)
-    g, image, filters = geometry(window), lift(x), lift(np.ascontiguousarray(w))
+    g, image = geometry(window), lift(x)
     if winograd_pays(image.shape, w, g, groups):
-        y = _winograd_forward(image, filters, b, g, relu)
+        y = _winograd_forward(image, w, b, g, relu)
     else:
-        y = conv.forward(image, filters, b, g, groups, relu)
+        y = conv.forward(image, w, b, g, groups, relu)
     y = unlift(y, x.ndim)
     return y, (False, (x, w, b is not None, y if relu else None))
 
@@ -75,24 +75,24 @@ def gradients(
     need_dx: bool,
 ) -> tuple[Any, Any, Any]:  # fmt: skip
     """Return (dx, dw, db); `d` is the gradient of the convolution's output."""
-    g, image, filters = geometry(window), lift(x), lift(np.ascontiguousarray(w))
+    g, image = geometry(window), lift(x)
     is_sparse = d.given[0] == UNPOOL and sparse.pays(g, w.shape[1], (d.given[12], d.given[13]))
     pays = not is_sparse and winograd_pays(image.shape, w, g, groups, weights=True)
     pays_dx = need_dx and winograd_pays(image.shape, w, g, groups, dx=True)
     whole = as_image(d, len(image)) if pays or pays_dx else None
     dx = None
     if whole is not None and pays_dx:
-        dx = _winograd_input_gradient(whole, out, image.shape, filters, g)
+        dx = _winograd_input_gradient(whole, out, image.shape, w, g)
     elif need_dx:
-        dx = conv.input_gradient(d, out, image, filters, g, groups)
+        dx = conv.input_gradient(d, out, image, w, g, groups)
     db: np.ndarray | None
     if is_sparse:
-        dw, db = sparse.weight_gradient(image, d, filters, g)
+        dw, db = sparse.weight_gradient(image, d, w, g)
     elif whole is not None and pays:
-        dw = _winograd_weight_gradient(image, whole, out, filters, g)
+        dw = _winograd_weight_gradient(image, whole, out, w, g)
         db = _channel_sums(whole, len(image), out, w.shape[0]) if has_bias else None
     else:
-        dw, db = conv.weight_gradient(image, d, out, filters, g, groups)
+        dw, db = conv.weight_gradient(image, d, out, w, g, groups)
     return (
         None if dx is None else unlift(dx, x.ndim),
         dw.reshape(w.shape),
