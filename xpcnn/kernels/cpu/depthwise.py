@@ -11,10 +11,10 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, prange
 
 from xpcnn.kernels.cpu import buffers, elementwise, threads
 from xpcnn.kernels.cpu.elementwise import new_rows
+from xpcnn.kernels.cpu.jobs import Floats, Ints, Job
 from xpcnn.kernels.cpu.layout import lift_pair
 from xpcnn.kernels.cpu.pool import Images, as_images
 from xpcnn.kernels.cpu.vector import (
@@ -28,7 +28,8 @@ from xpcnn.kernels.cpu.vector import (
     zero,
 )
 from xpcnn.kernels.trace import Declined
-from xpcnn.window import Ints, Window
+from xpcnn.window import Ints as Sizes
+from xpcnn.window import Window
 
 TILE = 4
 """Positions worked on together, times sixteen channels: eight sums stay in registers."""
@@ -77,7 +78,7 @@ def takes(x: Any, w: Any, groups: int) -> Declined | None:
     return Declined("an empty batch") if x.size == 0 else None
 
 
-def _links(window: Window, spatial: Ints, axis: int) -> Links:
+def _links(window: Window, spatial: Sizes, axis: int) -> Links:
     """Say what each window position sees along one axis (of two)."""
     kernel, stride, dilation = (
         lift_pair(values, 1)[axis] for values in (window.kernel, window.stride, window.dilation)
@@ -101,13 +102,13 @@ def _reversed(links: Links, size: int) -> Links:
 
 
 @lru_cache(maxsize=512)
-def _forward_tables(window: Window, spatial: Ints, line: int, pixel: int) -> Tables:
+def _forward_tables(window: Window, spatial: Sizes, line: int, pixel: int) -> Tables:
     lines, columns = (_links(window, spatial, axis) for axis in (0, 1))
     return _tables(lines, columns, 1, lift_pair(window.kernel, 1)[1], line, pixel)
 
 
 @lru_cache(maxsize=512)
-def _backward_tables(window: Window, spatial: Ints, line: int, pixel: int) -> Tables:
+def _backward_tables(window: Window, spatial: Sizes, line: int, pixel: int) -> Tables:
     lines, columns = (
         _reversed(_links(window, spatial, axis), lift_pair(spatial, 1)[axis]) for axis in (0, 1)
     )
@@ -225,7 +226,7 @@ def conv_backward(
 
 
 def _run(
-    source: Images, tables: Tables, shape: Ints, window: Window, packed: np.ndarray,
+    source: Images, tables: Tables, shape: Sizes, window: Window, packed: np.ndarray,
     bias: np.ndarray, closes: bool,
 ) -> np.ndarray:  # fmt: skip
     flat, y = new_rows(shape)
@@ -234,14 +235,15 @@ def _run(
     blocks = -(-source.lanes // (2 * WIDTH))
     parts = min(blocks, max(1, JOBS // (shape[0] * bands)))
     threads.launch(
-        y.size * window.taps, _multiply, source.flat, source.image, source.line, source.pixel,
-        source.lanes, shape[0], width, *tables, packed, bias, int(closes), bands, parts, flat,
+        y.size * window.taps, _multiply, shape[0] * bands * parts, source.flat, source.image,
+        source.line, source.pixel, source.lanes, height, tables.tiles.size // 4, width, *tables,
+        packed, bias, int(closes), bands, parts, flat,
     )  # fmt: skip
     return y
 
 
 def _weight_gradient(
-    x: Images, d: Images, w: Any, shape: Ints, window: Window, spatial: Ints
+    x: Images, d: Images, w: Any, shape: Sizes, window: Window, spatial: Sizes
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sum in pieces of lines, whose number depends on the sizes alone."""
     tables = _forward_tables(window, spatial, x.line, x.pixel)
@@ -251,9 +253,9 @@ def _weight_gradient(
     parts = min(blocks, max(1, JOBS // pieces))
     partial = buffers.zeros((pieces, window.taps + 1, row))
     threads.launch(
-        int(np.prod(shape)) * window.taps, _outer, x.flat, x.image, x.line, x.pixel, x.lanes,
-        d.flat, d.image, d.line, d.pixel, shape[0], *tables, window.taps, pieces, parts,
-        partial.reshape(-1),
+        int(np.prod(shape)) * window.taps, _outer, pieces * parts, x.flat, x.image, x.line,
+        x.pixel, x.lanes, d.flat, d.image, d.line, d.pixel, shape[0], tables.lines.size // 2,
+        tables.tiles.size // 4, *tables, window.taps, pieces, parts, partial.reshape(-1),
     )  # fmt: skip
     sums = partial.sum(axis=0)
     # The last vector of a pixel is not behind the one before, but ends with the last lane.
@@ -263,65 +265,63 @@ def _weight_gradient(
     return np.ascontiguousarray(sums[:-1].T).reshape(w.shape), sums[-1]
 
 
-@njit(nogil=True, parallel=True, cache=True)
+@Job
 def _multiply(
-    x: Any, image: int, line: int, pixel: int, lanes: int, images: int, columns: int,
-    lines: Any, tiles: Any, spans: Any, places: Any, w: Any, bias: Any, closes: int,
-    bands: int, parts: int, y: Any,
+    job: int, x: Floats, image: int, line: int, pixel: int, lanes: int, height: int, across: int,
+    columns: int, lines: Ints, tiles: Ints, spans: Ints, places: Ints, w: Floats, bias: Floats,
+    closes: int, bands: int, parts: int, y: Floats,
 ) -> None:  # fmt: skip
     """Go through the memory of a band of lines in its order, sixteen channels at a time."""
     blocks = (lanes + 2 * WIDTH - 1) // (2 * WIDTH)
-    height, across = lines.size // 2, tiles.size // 4
     per_band, per_part = (height + bands - 1) // bands, (blocks + parts - 1) // parts
-    for job in prange(images * bands * parts):
-        band = job // parts
-        n = band // bands
-        top = (band - n * bands) * per_band
-        left = (job - band * parts) * per_part
-        right = min(blocks, left + per_part)
-        for i in range(top, min(height, top + per_band)):
-            source = n * image + lines[2 * i] * line
-            for t in range(across):
-                span = 2 * (lines[2 * i + 1] * across + t)
-                to = ((n * height + i) * columns + tiles[4 * t]) * lanes
-                # Fewer columns than four: the last is done again.
-                count = tiles[4 * t + 2]
-                e1, e2, e3 = min(2, count) - 1, min(3, count) - 1, count - 1
-                apart, step = tiles[4 * t + 1] * lanes, tiles[4 * t + 3] * pixel
-                x1, x2, x3 = source + e1 * step, source + e2 * step, source + e3 * step
-                first, last = spans[span], spans[span + 1]
-                for block in range(left, right):
-                    k = block * 2 * WIDTH
-                    c0, c1 = min(k, lanes - WIDTH), min(k + WIDTH, lanes - WIDTH)
-                    a00 = a10 = a20 = a30 = load(bias, c0)
-                    a01 = a11 = a21 = a31 = load(bias, c1)
-                    for m in range(first, last, 2):
-                        at, f = load_index(places, m), load_index(places, m + 1) * lanes
-                        p0, p1 = at + c0, at + c1
-                        w0, w1 = load(w, f + c0), load(w, f + c1)
-                        a00 = fma(load(x, source + p0), w0, a00)
-                        a01 = fma(load(x, source + p1), w1, a01)
-                        a10, a11 = fma(load(x, x1 + p0), w0, a10), fma(load(x, x1 + p1), w1, a11)
-                        a20, a21 = fma(load(x, x2 + p0), w0, a20), fma(load(x, x2 + p1), w1, a21)
-                        a30, a31 = fma(load(x, x3 + p0), w0, a30), fma(load(x, x3 + p1), w1, a31)
-                    if closes == 1:
-                        a00, a01, a10, a11 = relu(a00), relu(a01), relu(a10), relu(a11)
-                        a20, a21, a30, a31 = relu(a20), relu(a21), relu(a30), relu(a31)
-                    store(y, to + c0, a00)
-                    store(y, to + c1, a01)
-                    store(y, to + e1 * apart + c0, a10)
-                    store(y, to + e1 * apart + c1, a11)
-                    store(y, to + e2 * apart + c0, a20)
-                    store(y, to + e2 * apart + c1, a21)
-                    store(y, to + e3 * apart + c0, a30)
-                    store(y, to + e3 * apart + c1, a31)
+    band = job // parts
+    n = band // bands
+    top = (band - n * bands) * per_band
+    left = (job - band * parts) * per_part
+    right = min(blocks, left + per_part)
+    for i in range(top, min(height, top + per_band)):
+        source = n * image + lines[2 * i] * line
+        for t in range(across):
+            span = 2 * (lines[2 * i + 1] * across + t)
+            to = ((n * height + i) * columns + tiles[4 * t]) * lanes
+            # Fewer columns than four: the last is done again.
+            count = tiles[4 * t + 2]
+            e1, e2, e3 = min(2, count) - 1, min(3, count) - 1, count - 1
+            apart, step = tiles[4 * t + 1] * lanes, tiles[4 * t + 3] * pixel
+            x1, x2, x3 = source + e1 * step, source + e2 * step, source + e3 * step
+            first, last = spans[span], spans[span + 1]
+            for block in range(left, right):
+                k = block * 2 * WIDTH
+                c0, c1 = min(k, lanes - WIDTH), min(k + WIDTH, lanes - WIDTH)
+                a00 = a10 = a20 = a30 = load(bias, c0)
+                a01 = a11 = a21 = a31 = load(bias, c1)
+                for m in range(first, last, 2):
+                    at, f = load_index(places, m), load_index(places, m + 1) * lanes
+                    p0, p1 = at + c0, at + c1
+                    w0, w1 = load(w, f + c0), load(w, f + c1)
+                    a00 = fma(load(x, source + p0), w0, a00)
+                    a01 = fma(load(x, source + p1), w1, a01)
+                    a10, a11 = fma(load(x, x1 + p0), w0, a10), fma(load(x, x1 + p1), w1, a11)
+                    a20, a21 = fma(load(x, x2 + p0), w0, a20), fma(load(x, x2 + p1), w1, a21)
+                    a30, a31 = fma(load(x, x3 + p0), w0, a30), fma(load(x, x3 + p1), w1, a31)
+                if closes == 1:
+                    a00, a01, a10, a11 = relu(a00), relu(a01), relu(a10), relu(a11)
+                    a20, a21, a30, a31 = relu(a20), relu(a21), relu(a30), relu(a31)
+                store(y, to + c0, a00)
+                store(y, to + c1, a01)
+                store(y, to + e1 * apart + c0, a10)
+                store(y, to + e1 * apart + c1, a11)
+                store(y, to + e2 * apart + c0, a20)
+                store(y, to + e2 * apart + c1, a21)
+                store(y, to + e3 * apart + c0, a30)
+                store(y, to + e3 * apart + c1, a31)
 
 
-@njit(nogil=True, parallel=True, cache=True)
+@Job
 def _outer(
-    x: Any, image: int, line: int, pixel: int, lanes: int, d: Any, d_image: int, d_line: int,
-    d_pixel: int, images: int, lines: Any, tiles: Any, spans: Any, places: Any,
-    taps: int, pieces: int, parts: int, partial: Any,
+    job: int, x: Floats, image: int, line: int, pixel: int, lanes: int, d: Floats, d_image: int,
+    d_line: int, d_pixel: int, images: int, height: int, across: int, lines: Ints, tiles: Ints,
+    spans: Ints, places: Ints, taps: int, pieces: int, parts: int, partial: Floats,
 ) -> None:  # fmt: skip
     """Add the products of gradients and inputs to the sums of their tap; the last sums gradients.
 
@@ -329,49 +329,48 @@ def _outer(
     sixteen channels in the first-level cache: stores all over the rows would hold up the loads.
     """
     blocks = (lanes + 2 * WIDTH - 1) // (2 * WIDTH)
-    height, across, size = lines.size // 2, tiles.size // 4, blocks * 2 * WIDTH
+    size = blocks * 2 * WIDTH
     per_piece, per_part = (images * height + pieces - 1) // pieces, (blocks + parts - 1) // parts
-    for job in prange(pieces * parts):
-        piece = job // parts
-        left = (job - piece * parts) * per_part
-        for block in range(left, min(blocks, left + per_part)):
-            k = block * 2 * WIDTH
-            c0, c1 = min(k, lanes - WIDTH), min(k + WIDTH, lanes - WIDTH)
-            to = piece * (taps + 1) * size + k
-            bias = to + taps * size
-            for place in range(piece * per_piece, min(images * height, (piece + 1) * per_piece)):
-                n = place // height
-                i = place - n * height
-                source = n * image + lines[2 * i] * line
-                x0, x1 = source + c0, source + c1
-                for t in range(across):
-                    span = 2 * (lines[2 * i + 1] * across + t)
-                    count, step = tiles[4 * t + 2], tiles[4 * t + 3] * pixel
-                    at = n * d_image + i * d_line + tiles[4 * t] * d_pixel
-                    d00, d01 = load(d, at + c0), load(d, at + c1)
-                    d10 = d11 = d20 = d21 = d30 = d31 = zero()
+    piece = job // parts
+    left = (job - piece * parts) * per_part
+    for block in range(left, min(blocks, left + per_part)):
+        k = block * 2 * WIDTH
+        c0, c1 = min(k, lanes - WIDTH), min(k + WIDTH, lanes - WIDTH)
+        to = piece * (taps + 1) * size + k
+        bias = to + taps * size
+        for place in range(piece * per_piece, min(images * height, (piece + 1) * per_piece)):
+            n = place // height
+            i = place - n * height
+            source = n * image + lines[2 * i] * line
+            x0, x1 = source + c0, source + c1
+            for t in range(across):
+                span = 2 * (lines[2 * i + 1] * across + t)
+                count, step = tiles[4 * t + 2], tiles[4 * t + 3] * pixel
+                at = n * d_image + i * d_line + tiles[4 * t] * d_pixel
+                d00, d01 = load(d, at + c0), load(d, at + c1)
+                d10 = d11 = d20 = d21 = d30 = d31 = zero()
+                if count > 1:
+                    d10, d11 = load(d, at + d_pixel + c0), load(d, at + d_pixel + c1)
+                if count > 2:
+                    d20, d21 = load(d, at + 2 * d_pixel + c0), load(d, at + 2 * d_pixel + c1)
+                if count > 3:
+                    d30, d31 = load(d, at + 3 * d_pixel + c0), load(d, at + 3 * d_pixel + c1)
+                s0, s1 = add(add(d00, d10), add(d20, d30)), add(add(d01, d11), add(d21, d31))
+                store(partial, bias, add(load(partial, bias), s0))
+                store(partial, bias + WIDTH, add(load(partial, bias + WIDTH), s1))
+                for m in range(spans[span], spans[span + 1], 2):
+                    at, f = load_index(places, m), to + load_index(places, m + 1) * size
+                    g0 = fma(load(x, x0 + at), d00, load(partial, f))
+                    g1 = fma(load(x, x1 + at), d01, load(partial, f + WIDTH))
+                    # Not zero times a column that is not there: it may be infinite.
                     if count > 1:
-                        d10, d11 = load(d, at + d_pixel + c0), load(d, at + d_pixel + c1)
+                        g0 = fma(load(x, x0 + at + step), d10, g0)
+                        g1 = fma(load(x, x1 + at + step), d11, g1)
                     if count > 2:
-                        d20, d21 = load(d, at + 2 * d_pixel + c0), load(d, at + 2 * d_pixel + c1)
+                        g0 = fma(load(x, x0 + at + 2 * step), d20, g0)
+                        g1 = fma(load(x, x1 + at + 2 * step), d21, g1)
                     if count > 3:
-                        d30, d31 = load(d, at + 3 * d_pixel + c0), load(d, at + 3 * d_pixel + c1)
-                    s0, s1 = add(add(d00, d10), add(d20, d30)), add(add(d01, d11), add(d21, d31))
-                    store(partial, bias, add(load(partial, bias), s0))
-                    store(partial, bias + WIDTH, add(load(partial, bias + WIDTH), s1))
-                    for m in range(spans[span], spans[span + 1], 2):
-                        at, f = load_index(places, m), to + load_index(places, m + 1) * size
-                        g0 = fma(load(x, x0 + at), d00, load(partial, f))
-                        g1 = fma(load(x, x1 + at), d01, load(partial, f + WIDTH))
-                        # Not zero times a column that is not there: it may be infinite.
-                        if count > 1:
-                            g0 = fma(load(x, x0 + at + step), d10, g0)
-                            g1 = fma(load(x, x1 + at + step), d11, g1)
-                        if count > 2:
-                            g0 = fma(load(x, x0 + at + 2 * step), d20, g0)
-                            g1 = fma(load(x, x1 + at + 2 * step), d21, g1)
-                        if count > 3:
-                            g0 = fma(load(x, x0 + at + 3 * step), d30, g0)
-                            g1 = fma(load(x, x1 + at + 3 * step), d31, g1)
-                        store(partial, f, g0)
-                        store(partial, f + WIDTH, g1)
+                        g0 = fma(load(x, x0 + at + 3 * step), d30, g0)
+                        g1 = fma(load(x, x1 + at + 3 * step), d31, g1)
+                    store(partial, f, g0)
+                    store(partial, f + WIDTH, g1)

@@ -9,10 +9,10 @@ from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, prange
 from numpy.lib.stride_tricks import as_strided
 
 from xpcnn.kernels.cpu import buffers, threads
+from xpcnn.kernels.cpu.jobs import Floats, Job
 from xpcnn.kernels.cpu.layout import dense_image, lift, source
 from xpcnn.kernels.cpu.vector import WIDTH, add, load, relu, store, where_positive, zero
 from xpcnn.kernels.trace import Declined
@@ -115,14 +115,15 @@ def apply(what: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         out = buffers.empty(dense_a.shape)
         y = out.transpose(np.argsort(axes))
         arguments = (dense_a.reshape(-1), a.size, dense_b.reshape(-1), a.size, 1, a.size)
-        threads.launch(a.size, _apply, *arguments, what, out.reshape(-1), a.size)
+        threads.launch(a.size, _apply, _jobs(1, a.size), *arguments, what, out.reshape(-1), a.size)
         return y
     rows_a = as_rows(a)
     rows_b = rows_a if b is a else as_rows(b)
     flat, y = new_rows(a.shape)
+    count = a.size // a.shape[1]
     threads.launch(
-        a.size, _apply, rows_a.flat, rows_a.pitch, rows_b.flat, rows_b.pitch,
-        a.size // a.shape[1], rows_a.lanes, what, flat, rows_a.lanes,
+        a.size, _apply, _jobs(count, rows_a.lanes), rows_a.flat, rows_a.pitch, rows_b.flat,
+        rows_b.pitch, count, rows_a.lanes, what, flat, rows_a.lanes,
     )  # fmt: skip
     return y
 
@@ -131,29 +132,33 @@ def _usable(dense: np.ndarray) -> bool:
     return dense.flags.c_contiguous and dense.flags.writeable and dense.flags.aligned
 
 
-@njit(nogil=True, parallel=True, cache=True)
+def _jobs(rows: int, width: int) -> int:
+    """Return into how many pieces rows are cut, along both axes."""
+    return -(-rows // max(1, PIECE // width)) * -(-width // PIECE)
+
+
+@Job
 def _apply(
-    a: Any, a_pitch: int, b: Any, b_pitch: int, rows: int, width: int, what: int, y: Any, pitch: int
-) -> None:
+    job: int, a: Floats, a_pitch: int, b: Floats, b_pitch: int, rows: int, width: int, what: int,
+    y: Floats, pitch: int,
+) -> None:  # fmt: skip
     """Work on rows of `width` numbers, at least 8; the end of a row is done twice if need be."""
     columns = (width + PIECE - 1) // PIECE
     per_job = max(1, PIECE // width)
-    jobs = (rows + per_job - 1) // per_job
-    for job in prange(jobs * columns):
-        first = (job // columns) * per_job
-        left = job % columns * PIECE
-        right = min(width, left + PIECE)
-        for r in range(first, min(rows, first + per_job)):
-            for k in range(left, right, WIDTH):
-                c = min(k, right - WIDTH)
-                value = load(a, r * a_pitch + c)
-                if what == GATE:
-                    value = where_positive(load(b, r * b_pitch + c), value, zero())
-                elif what != RELU:
-                    value = add(value, load(b, r * b_pitch + c))
-                if what in (RELU, ADD_RELU):
-                    value = relu(value)
-                store(y, r * pitch + c, value)
+    first = (job // columns) * per_job
+    left = job % columns * PIECE
+    right = min(width, left + PIECE)
+    for r in range(first, min(rows, first + per_job)):
+        for k in range(left, right, WIDTH):
+            c = min(k, right - WIDTH)
+            value = load(a, r * a_pitch + c)
+            if what == GATE:
+                value = where_positive(load(b, r * b_pitch + c), value, zero())
+            elif what != RELU:
+                value = add(value, load(b, r * b_pitch + c))
+            if what in (RELU, ADD_RELU):
+                value = relu(value)
+            store(y, r * pitch + c, value)
 
 
 def relu_forward(xp: Any, x: Any) -> Any:

@@ -10,10 +10,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.elementwise import PIECE, Rows, as_rows, declined, new_rows
+from xpcnn.kernels.cpu.jobs import Floats, Job
 from xpcnn.kernels.cpu.vector import (
     WIDTH,
     add,
@@ -107,10 +108,11 @@ def _forward(
     scale = inv_std if gamma is None else inv_std * _lanes(gamma, rows.lanes, 0.0)
     shift = _lanes(beta, rows.lanes, 0.0)
     flat, y = new_rows(x.shape)
-    added = rows if other is None else as_rows(other)
+    added, per = rows if other is None else as_rows(other), per_piece(rows.lanes)
     threads.launch(
-        2 * x.size, _normalise, rows.flat, rows.pitch, added.flat, added.pitch, -mean, scale, shift,
-        rows.lanes, positions, per_piece(rows.lanes), int(other is not None), int(closes), flat,
+        2 * x.size, _normalise, -(-positions // per), rows.flat, rows.pitch, added.flat,
+        added.pitch, -mean, scale, shift, rows.lanes, positions, per, int(other is not None),
+        int(closes), flat,
     )  # fmt: skip
     gate = OPEN if not closes else RECOMPUTED if other is None else FROM_OUTPUT
     kept = y if gate == FROM_OUTPUT else None
@@ -136,7 +138,7 @@ def _statistics(rows: Rows, positions: int) -> tuple[np.ndarray, np.ndarray]:
     pieces = -(-positions // per)
     partial = buffers.empty((pieces, 2, lanes))
     threads.launch(
-        4 * positions * lanes, _moments, rows.flat, rows.pitch, lanes, positions, per,
+        4 * positions * lanes, _moments, pieces, rows.flat, rows.pitch, lanes, positions, per,
         partial.reshape(-1),
     )  # fmt: skip
     mean, variance = np.empty(lanes, np.float32), np.empty(lanes, np.float32)
@@ -156,7 +158,7 @@ def _backward(dy: Any, saved: State, need_dx: bool) -> tuple[Any, Any, Any, Any]
         gated, dother = new_rows(dy.shape)
     partial = buffers.empty((pieces, 2, lanes))
     threads.launch(
-        4 * dy.size, _sums, x.flat, x.pitch, d.flat, d.pitch, gate.flat, gate.pitch,
+        4 * dy.size, _sums, pieces, x.flat, x.pitch, d.flat, d.pitch, gate.flat, gate.pitch,
         saved.center, saved.scale, saved.shift, lanes, positions, per, saved.gate, gated,
         partial.reshape(-1),
     )  # fmt: skip
@@ -172,7 +174,7 @@ def _backward(dy: Any, saved: State, need_dx: bool) -> tuple[Any, Any, Any, Any]
             d = Rows(gated, lanes, lanes)
         flat, dx = new_rows(dy.shape)
         threads.launch(
-            4 * dy.size, _input_gradient, x.flat, x.pitch, d.flat, d.pitch, saved.center,
+            4 * dy.size, _input_gradient, pieces, x.flat, x.pitch, d.flat, d.pitch, saved.center,
             saved.scale, saved.shift, constant, slope, lanes, positions, per,
             int(saved.gate == RECOMPUTED), int(saved.own_statistics), flat,
         )  # fmt: skip
@@ -180,39 +182,40 @@ def _backward(dy: Any, saved: State, need_dx: bool) -> tuple[Any, Any, Any, Any]
     return dx, *gradients, dother
 
 
-@njit(nogil=True, parallel=True, cache=True)
-def _moments(x: Any, pitch: int, lanes: int, positions: int, per: int, partial: Any) -> None:
+@Job
+def _moments(
+    job: int, x: Floats, pitch: int, lanes: int, positions: int, per: int, partial: Floats,
+) -> None:  # fmt: skip
     """Write for every piece the sum, and the sum of squared distances from the piece's mean."""
-    for job in prange((positions + per - 1) // per):
-        first = job * per
-        count = min(per, positions - first)
-        share = splat(np.float32(-1.0 / count))
-        for k in range(0, lanes, 4 * WIDTH):
-            c0, c1 = min(k, lanes - WIDTH), min(k + WIDTH, lanes - WIDTH)
-            c2, c3 = min(k + 2 * WIDTH, lanes - WIDTH), min(k + 3 * WIDTH, lanes - WIDTH)
-            s0, s1, s2, s3 = zero(), zero(), zero(), zero()
-            for p in range(first, first + count):
-                s0, s1 = add(s0, load(x, p * pitch + c0)), add(s1, load(x, p * pitch + c1))
-                s2, s3 = add(s2, load(x, p * pitch + c2)), add(s3, load(x, p * pitch + c3))
-            to = 2 * job * lanes
-            store(partial, to + c0, s0)
-            store(partial, to + c1, s1)
-            store(partial, to + c2, s2)
-            store(partial, to + c3, s3)
-            # The negated means, so that adding them centers.
-            s0, s1, s2, s3 = (
-                multiply(s0, share), multiply(s1, share), multiply(s2, share), multiply(s3, share),
-            )  # fmt: skip
-            q0, q1, q2, q3 = zero(), zero(), zero(), zero()
-            for p in range(first, first + count):
-                v0, v1 = add(load(x, p * pitch + c0), s0), add(load(x, p * pitch + c1), s1)
-                v2, v3 = add(load(x, p * pitch + c2), s2), add(load(x, p * pitch + c3), s3)
-                q0, q1, q2, q3 = fma(v0, v0, q0), fma(v1, v1, q1), fma(v2, v2, q2), fma(v3, v3, q3)
-            to += lanes
-            store(partial, to + c0, q0)
-            store(partial, to + c1, q1)
-            store(partial, to + c2, q2)
-            store(partial, to + c3, q3)
+    first = job * per
+    count = min(per, positions - first)
+    share = splat(np.float32(-1.0 / count))
+    for k in range(0, lanes, 4 * WIDTH):
+        c0, c1 = min(k, lanes - WIDTH), min(k + WIDTH, lanes - WIDTH)
+        c2, c3 = min(k + 2 * WIDTH, lanes - WIDTH), min(k + 3 * WIDTH, lanes - WIDTH)
+        s0, s1, s2, s3 = zero(), zero(), zero(), zero()
+        for p in range(first, first + count):
+            s0, s1 = add(s0, load(x, p * pitch + c0)), add(s1, load(x, p * pitch + c1))
+            s2, s3 = add(s2, load(x, p * pitch + c2)), add(s3, load(x, p * pitch + c3))
+        to = 2 * job * lanes
+        store(partial, to + c0, s0)
+        store(partial, to + c1, s1)
+        store(partial, to + c2, s2)
+        store(partial, to + c3, s3)
+        # The negated means, so that adding them centers.
+        s0, s1, s2, s3 = (
+            multiply(s0, share), multiply(s1, share), multiply(s2, share), multiply(s3, share),
+        )  # fmt: skip
+        q0, q1, q2, q3 = zero(), zero(), zero(), zero()
+        for p in range(first, first + count):
+            v0, v1 = add(load(x, p * pitch + c0), s0), add(load(x, p * pitch + c1), s1)
+            v2, v3 = add(load(x, p * pitch + c2), s2), add(load(x, p * pitch + c3), s3)
+            q0, q1, q2, q3 = fma(v0, v0, q0), fma(v1, v1, q1), fma(v2, v2, q2), fma(v3, v3, q3)
+        to += lanes
+        store(partial, to + c0, q0)
+        store(partial, to + c1, q1)
+        store(partial, to + c2, q2)
+        store(partial, to + c3, q3)
 
 
 @njit(nogil=True, cache=True)
@@ -241,78 +244,76 @@ def _combine_moments(
         variance[c] = squares[c] / positions
 
 
-@njit(nogil=True, parallel=True, cache=True)
+@Job
 def _normalise(
-    x: Any, pitch: int, other: Any, other_pitch: int, center: Any, scale: Any,
-    shift: Any,
-    lanes: int, positions: int, per: int, adds: int, closes: int, y: Any,
+    job: int, x: Floats, pitch: int, other: Floats, other_pitch: int, center: Floats, scale: Floats,
+    shift: Floats, lanes: int, positions: int, per: int, adds: int, closes: int, y: Floats,
 ) -> None:  # fmt: skip
-    for job in prange((positions + per - 1) // per):
-        for p in range(job * per, min(positions, (job + 1) * per)):
-            for k in range(0, lanes, WIDTH):
-                c = min(k, lanes - WIDTH)
-                value = add(load(x, p * pitch + c), load(center, c))
-                value = fma(value, load(scale, c), load(shift, c))
-                if adds == 1:
-                    value = add(value, load(other, p * other_pitch + c))
-                if closes == 1:
-                    value = relu(value)
-                store(y, p * lanes + c, value)
+    for p in range(job * per, min(positions, (job + 1) * per)):
+        for k in range(0, lanes, WIDTH):
+            c = min(k, lanes - WIDTH)
+            value = add(load(x, p * pitch + c), load(center, c))
+            value = fma(value, load(scale, c), load(shift, c))
+            if adds == 1:
+                value = add(value, load(other, p * other_pitch + c))
+            if closes == 1:
+                value = relu(value)
+            store(y, p * lanes + c, value)
 
 
-@njit(nogil=True, parallel=True, cache=True)
+@Job
 def _sums(
-    x: Any, pitch: int, dy: Any, dy_pitch: int, y: Any, y_pitch: int, center: Any, scale: Any,
-    shift: Any, lanes: int, positions: int, per: int, gate: int, gated: Any, partial: Any,
+    job: int, x: Floats, pitch: int, dy: Floats, dy_pitch: int, y: Floats, y_pitch: int,
+    center: Floats, scale: Floats, shift: Floats, lanes: int, positions: int, per: int, gate: int,
+    gated: Floats, partial: Floats,
 ) -> None:  # fmt: skip
     """Write for every piece the sums of dy and of dy * (x + center), dy being gated by ReLU."""
-    for job in prange((positions + per - 1) // per):
-        last = min(positions, (job + 1) * per)
-        for k in range(0, lanes, 2 * WIDTH):
-            c0, c1 = min(k, lanes - WIDTH), min(k + WIDTH, lanes - WIDTH)
-            m0, m1 = load(center, c0), load(center, c1)
-            a0, a1, b0, b1 = zero(), zero(), zero(), zero()
-            for p in range(job * per, last):
-                d0, d1 = load(dy, p * dy_pitch + c0), load(dy, p * dy_pitch + c1)
-                v0 = add(load(x, p * pitch + c0), m0)
-                v1 = add(load(x, p * pitch + c1), m1)
-                if gate == RECOMPUTED:
-                    y0 = fma(v0, load(scale, c0), load(shift, c0))
-                    y1 = fma(v1, load(scale, c1), load(shift, c1))
-                    d0, d1 = where_positive(y0, d0, zero()), where_positive(y1, d1, zero())
-                elif gate == FROM_OUTPUT:
-                    d0 = where_positive(load(y, p * y_pitch + c0), d0, zero())
-                    d1 = where_positive(load(y, p * y_pitch + c1), d1, zero())
-                    store(gated, p * lanes + c0, d0)
-                    store(gated, p * lanes + c1, d1)
-                a0, a1 = add(a0, d0), add(a1, d1)
-                b0, b1 = fma(d0, v0, b0), fma(d1, v1, b1)
-            to = 2 * job * lanes
-            store(partial, to + c0, a0)
-            store(partial, to + c1, a1)
-            store(partial, to + lanes + c0, b0)
-            store(partial, to + lanes + c1, b1)
+    last = min(positions, (job + 1) * per)
+    for k in range(0, lanes, 2 * WIDTH):
+        c0, c1 = min(k, lanes - WIDTH), min(k + WIDTH, lanes - WIDTH)
+        m0, m1 = load(center, c0), load(center, c1)
+        a0, a1, b0, b1 = zero(), zero(), zero(), zero()
+        for p in range(job * per, last):
+            d0, d1 = load(dy, p * dy_pitch + c0), load(dy, p * dy_pitch + c1)
+            v0 = add(load(x, p * pitch + c0), m0)
+            v1 = add(load(x, p * pitch + c1), m1)
+            if gate == RECOMPUTED:
+                y0 = fma(v0, load(scale, c0), load(shift, c0))
+                y1 = fma(v1, load(scale, c1), load(shift, c1))
+                d0, d1 = where_positive(y0, d0, zero()), where_positive(y1, d1, zero())
+            elif gate == FROM_OUTPUT:
+                d0 = where_positive(load(y, p * y_pitch + c0), d0, zero())
+                d1 = where_positive(load(y, p * y_pitch + c1), d1, zero())
+                store(gated, p * lanes + c0, d0)
+                store(gated, p * lanes + c1, d1)
+            a0, a1 = add(a0, d0), add(a1, d1)
+            b0, b1 = fma(d0, v0, b0), fma(d1, v1, b1)
+        to = 2 * job * lanes
+        store(partial, to + c0, a0)
+        store(partial, to + c1, a1)
+        store(partial, to + lanes + c0, b0)
+        store(partial, to + lanes + c1, b1)
 
 
-@njit(nogil=True, parallel=True, cache=True)
+@Job
 def _input_gradient(
-    x: Any, pitch: int, dy: Any, dy_pitch: int, center: Any, scale: Any, shift: Any,
-    constant: Any, slope: Any, lanes: int, positions: int, per: int, gate: int, own: int, dx: Any,
+    job: int, x: Floats, pitch: int, dy: Floats, dy_pitch: int, center: Floats, scale: Floats,
+    shift: Floats, constant: Floats, slope: Floats, lanes: int, positions: int, per: int, gate: int,
+    own: int, dx: Floats,
 ) -> None:  # fmt: skip
     """Compute ``scale * dy``, with own statistics plus ``constant + slope * (x + center)``."""
-    for job in prange((positions + per - 1) // per):
-        for p in range(job * per, min(positions, (job + 1) * per)):
-            for k in range(0, lanes, WIDTH):
-                c = min(k, lanes - WIDTH)
-                d = load(dy, p * dy_pitch + c)
-                if gate == 1 or own == 1:
-                    value = add(load(x, p * pitch + c), load(center, c))
-                    if gate == 1:
-                        d = where_positive(fma(value, load(scale, c), load(shift, c)), d, zero())
-                    if own == 1:
-                        rest = fma(value, load(slope, c), load(constant, c))
-                        store(dx, p * lanes + c, fma(d, load(scale, c), rest))
-                    else:
-                        store(dx, p * lanes + c, multiply(d, load(scale, c)))
+    for p in range(job * per, min(positions, (job + 1) * per)):
+        for k in range(0, lanes, WIDTH):
+            c = min(k, lanes - WIDTH)
+            d = load(dy, p * dy_pitch + c)
+            if gate == 1 or own == 1:
+                value = add(load(x, p * pitch + c), load(center, c))
+                if gate == 1:
+                    d = where_positive(fma(value, load(scale, c), load(shift, c)), d, zero())
+                if own == 1:
+                    rest = fma(value, load(slope, c), load(constant, c))
+                    store(dx, p * lanes + c, fma(d, load(scale, c), rest))
                 else:
                     store(dx, p * lanes + c, multiply(d, load(scale, c)))
+            else:
+                store(dx, p * lanes + c, multiply(d, load(scale, c)))

@@ -10,10 +10,10 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, prange
 
 from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.elementwise import PIECE, as_rows, declined, new_rows
+from xpcnn.kernels.cpu.jobs import Bytes, Floats, Ints, Job
 from xpcnn.kernels.cpu.layout import as_image, lift, lift_pair, source
 from xpcnn.kernels.cpu.vector import (
     WIDTH,
@@ -33,7 +33,8 @@ from xpcnn.kernels.cpu.vector import (
     zero,
 )
 from xpcnn.kernels.trace import Declined
-from xpcnn.window import Ints, Window
+from xpcnn.window import Ints as Sizes
+from xpcnn.window import Window
 
 MOST_TAPS = 256
 """Taps that fit into the byte in which the winner is kept."""
@@ -72,7 +73,7 @@ def as_images(x: np.ndarray) -> Images:
 
 
 @lru_cache(maxsize=512)
-def _reach(window: Window, spatial: Ints) -> np.ndarray:
+def _reach(window: Window, spatial: Sizes) -> np.ndarray:
     """For both axes and every window: its start, and the taps (from, to) inside the image.
 
     As one array: three numbers per line of the output, then three per column.
@@ -89,7 +90,7 @@ def _reach(window: Window, spatial: Ints) -> np.ndarray:
 
 
 @lru_cache(maxsize=512)
-def _seen_by(window: Window, spatial: Ints) -> tuple[np.ndarray, np.ndarray]:
+def _seen_by(window: Window, spatial: Sizes) -> tuple[np.ndarray, np.ndarray]:
     """For both axes and every position of the input: the windows that see it, and by which tap.
 
     Returns
@@ -141,10 +142,11 @@ def max_pool_forward(xp: Any, x: Any, window: Window) -> Any:
     images = as_images(x)
     flat, y = new_rows((*x.shape[:2], *out))
     winner = buffers.empty(flat.size, np.uint8)
+    height, width = lift_pair(out, 1)
     threads.launch(
-        y.size * window.taps, _max_forward, images.flat, images.image, images.line, images.pixel,
-        images.lanes, x.shape[0], *lift_pair(out, 1), _reach(window, spatial),
-        lift_pair(window.kernel, 1)[1], *lift_pair(window.dilation, 1), flat, winner,
+        y.size * window.taps, _max_forward, x.shape[0] * height, *images, height, width,
+        _reach(window, spatial), lift_pair(window.kernel, 1)[1], *lift_pair(window.dilation, 1),
+        flat, winner,
     )  # fmt: skip
     return y, (winner, tuple(x.shape))
 
@@ -164,10 +166,10 @@ def avg_pool_forward(xp: Any, x: Any, window: Window, divisor: Any) -> Any:
     share = (1.0 / np.broadcast_to(np.asarray(divisor), out)).astype(np.float32).reshape(-1)
     images = as_images(x)
     flat, y = new_rows((*x.shape[:2], *out))
+    height, width = lift_pair(out, 1)
     threads.launch(
-        y.size * window.taps, _avg_forward, images.flat, images.image, images.line, images.pixel,
-        images.lanes, x.shape[0], *lift_pair(out, 1), _reach(window, spatial),
-        *lift_pair(window.dilation, 1), share, flat,
+        y.size * window.taps, _avg_forward, x.shape[0] * height, *images, height, width,
+        _reach(window, spatial), *lift_pair(window.dilation, 1), share, flat,
     )  # fmt: skip
     return y, (share, tuple(x.shape))
 
@@ -179,122 +181,120 @@ def avg_pool_backward(xp: Any, dy: Any, saved: Any, window: Window) -> np.ndarra
 
 
 def _backward(
-    dy: Any, shape: Ints, window: Window, winner: np.ndarray, share: np.ndarray, average: int
+    dy: Any, shape: Sizes, window: Window, winner: np.ndarray, share: np.ndarray, average: int
 ) -> np.ndarray:
     images = as_images(dy)
     flat, dx = new_rows(shape)
     bounds, pairs = _seen_by(window, shape[2:])
+    height, width = lift_pair(shape[2:], 1)
     threads.launch(
-        dy.size * window.taps, _gather, images.flat, images.image, images.line, images.pixel,
-        images.lanes, shape[0], *lift_pair(shape[2:], 1), *lift_pair(dy.shape[2:], 1), bounds,
-        pairs, lift_pair(window.kernel, 1)[1], winner, share, average, flat,
+        dy.size * window.taps, _gather, shape[0] * height, *images, height, width,
+        *lift_pair(dy.shape[2:], 1), bounds, pairs, lift_pair(window.kernel, 1)[1], winner, share,
+        average, flat,
     )  # fmt: skip
     return dx
 
 
-@njit(nogil=True, parallel=True, cache=True)
+@Job
 def _max_forward(
-    x: Any, image: int, line: int, pixel: int, lanes: int, images: int, out_h: int, out_w: int,
-    reach: Any, kernel_w: int, dilation_h: int, dilation_w: int, y: Any, winner: Any,
+    job: int, x: Floats, image: int, line: int, pixel: int, lanes: int, out_h: int, out_w: int,
+    reach: Ints, kernel_w: int, dilation_h: int, dilation_w: int, y: Floats, winner: Bytes,
 ) -> None:  # fmt: skip
     """Work on sixteen channels at a time, or on the last eight twice."""
-    for job in prange(images * out_h):
-        n = job // out_h
-        row = 3 * (job - n * out_h)
-        low_h, high_h = load_index(reach, row + 1), load_index(reach, row + 2)
-        line_start = n * image + load_index(reach, row) * line
-        for j in range(out_w):
-            column = 3 * (out_h + j)
-            low_w, high_w = load_index(reach, column + 1), load_index(reach, column + 2)
-            start = line_start + load_index(reach, column) * pixel
-            to = (job * out_w + j) * lanes
-            for k in range(0, lanes, 2 * WIDTH):
-                c0, c1 = min(k, lanes - WIDTH), min(k + WIDTH, lanes - WIDTH)
-                best0 = best1 = splat(np.float32(-np.inf))
-                # A window over nothing but padding has no tap; nobody reads its number.
-                number0 = number1 = splat(np.float32(min(low_h * kernel_w + low_w, MOST_TAPS - 1)))
-                for a in range(low_h, high_h):
-                    at = start + a * dilation_h * line
-                    for b in range(low_w, high_w):
-                        v0 = load(x, at + b * dilation_w * pixel + c0)
-                        v1 = load(x, at + b * dilation_w * pixel + c1)
-                        tap = splat(np.float32(a * kernel_w + b))
-                        # NaN becomes the result, but the gradient stays with the last number.
-                        number0 = where_greater(v0, best0, tap, number0)
-                        number1 = where_greater(v1, best1, tap, number1)
-                        best0, best1 = beats(v0, best0, v0, best0), beats(v1, best1, v1, best1)
-                store(y, to + c0, best0)
-                store(y, to + c1, best1)
-                store_bytes(winner, to + c0, number0)
-                store_bytes(winner, to + c1, number1)
+    n = job // out_h
+    row = 3 * (job - n * out_h)
+    low_h, high_h = load_index(reach, row + 1), load_index(reach, row + 2)
+    line_start = n * image + load_index(reach, row) * line
+    for j in range(out_w):
+        column = 3 * (out_h + j)
+        low_w, high_w = load_index(reach, column + 1), load_index(reach, column + 2)
+        start = line_start + load_index(reach, column) * pixel
+        to = (job * out_w + j) * lanes
+        for k in range(0, lanes, 2 * WIDTH):
+            c0, c1 = min(k, lanes - WIDTH), min(k + WIDTH, lanes - WIDTH)
+            best0 = best1 = splat(np.float32(-np.inf))
+            # A window over nothing but padding has no tap; nobody reads its number.
+            number0 = number1 = splat(np.float32(min(low_h * kernel_w + low_w, MOST_TAPS - 1)))
+            for a in range(low_h, high_h):
+                at = start + a * dilation_h * line
+                for b in range(low_w, high_w):
+                    v0 = load(x, at + b * dilation_w * pixel + c0)
+                    v1 = load(x, at + b * dilation_w * pixel + c1)
+                    tap = splat(np.float32(a * kernel_w + b))
+                    # NaN becomes the result, but the gradient stays with the last number.
+                    number0 = where_greater(v0, best0, tap, number0)
+                    number1 = where_greater(v1, best1, tap, number1)
+                    best0, best1 = beats(v0, best0, v0, best0), beats(v1, best1, v1, best1)
+            store(y, to + c0, best0)
+            store(y, to + c1, best1)
+            store_bytes(winner, to + c0, number0)
+            store_bytes(winner, to + c1, number1)
 
 
-@njit(nogil=True, parallel=True, cache=True)
+@Job
 def _avg_forward(
-    x: Any, image: int, line: int, pixel: int, lanes: int, images: int, out_h: int, out_w: int,
-    reach: Any, dilation_h: int, dilation_w: int, share: Any, y: Any,
+    job: int, x: Floats, image: int, line: int, pixel: int, lanes: int, out_h: int, out_w: int,
+    reach: Ints, dilation_h: int, dilation_w: int, share: Floats, y: Floats,
 ) -> None:  # fmt: skip
-    for job in prange(images * out_h):
-        n = job // out_h
-        i = job - n * out_h
-        low_h, high_h = load_index(reach, 3 * i + 1), load_index(reach, 3 * i + 2)
-        line_start = n * image + load_index(reach, 3 * i) * line
-        for j in range(out_w):
-            column = 3 * (out_h + j)
-            low_w, high_w = load_index(reach, column + 1), load_index(reach, column + 2)
-            start = line_start + load_index(reach, column) * pixel
-            to = (job * out_w + j) * lanes
-            scale = load_splat(share, i * out_w + j)
-            for k in range(0, lanes, 2 * WIDTH):
-                c0, c1 = min(k, lanes - WIDTH), min(k + WIDTH, lanes - WIDTH)
-                total0, total1 = zero(), zero()
-                for a in range(low_h, high_h):
-                    at = start + a * dilation_h * line
-                    for b in range(low_w, high_w):
-                        total0 = add(total0, load(x, at + b * dilation_w * pixel + c0))
-                        total1 = add(total1, load(x, at + b * dilation_w * pixel + c1))
-                store(y, to + c0, multiply(total0, scale))
-                store(y, to + c1, multiply(total1, scale))
+    n = job // out_h
+    i = job - n * out_h
+    low_h, high_h = load_index(reach, 3 * i + 1), load_index(reach, 3 * i + 2)
+    line_start = n * image + load_index(reach, 3 * i) * line
+    for j in range(out_w):
+        column = 3 * (out_h + j)
+        low_w, high_w = load_index(reach, column + 1), load_index(reach, column + 2)
+        start = line_start + load_index(reach, column) * pixel
+        to = (job * out_w + j) * lanes
+        scale = load_splat(share, i * out_w + j)
+        for k in range(0, lanes, 2 * WIDTH):
+            c0, c1 = min(k, lanes - WIDTH), min(k + WIDTH, lanes - WIDTH)
+            total0, total1 = zero(), zero()
+            for a in range(low_h, high_h):
+                at = start + a * dilation_h * line
+                for b in range(low_w, high_w):
+                    total0 = add(total0, load(x, at + b * dilation_w * pixel + c0))
+                    total1 = add(total1, load(x, at + b * dilation_w * pixel + c1))
+            store(y, to + c0, multiply(total0, scale))
+            store(y, to + c1, multiply(total1, scale))
 
 
-@njit(nogil=True, parallel=True, cache=True)
+@Job
 def _gather(
-    dy: Any, image: int, line: int, pixel: int, lanes: int, images: int, height: int, width: int,
-    out_h: int, out_w: int, bounds: Any, pairs: Any, kernel_w: int, winner: Any, share: Any,
-    average: int, dx: Any,
+    job: int, dy: Floats, image: int, line: int, pixel: int, lanes: int, height: int, width: int,
+    out_h: int, out_w: int, bounds: Ints, pairs: Ints, kernel_w: int, winner: Bytes, share: Floats,
+    average: int, dx: Floats,
 ) -> None:  # fmt: skip
     """Collect the gradients of the windows that see each position.
 
     For an average all of them, by their share; else those that this position has won.
     """
-    for job in prange(images * height):
-        n = job // height
-        i = job - n * height
-        above, below = load_index(bounds, i), load_index(bounds, i + 1)
-        for j in range(width):
-            to = (job * width + j) * lanes
-            first = load_index(bounds, height + 1 + j)
-            last = load_index(bounds, height + 2 + j)
-            for k in range(0, lanes, 2 * WIDTH):
-                c0, c1 = min(k, lanes - WIDTH), min(k + WIDTH, lanes - WIDTH)
-                total0, total1 = zero(), zero()
-                for a in range(above, below):
-                    q, tap = load_index(pairs, 2 * a), load_index(pairs, 2 * a + 1) * kernel_w
-                    for b in range(first, last):
-                        p = load_index(pairs, 2 * b)
-                        at = n * image + q * line + p * pixel
-                        d0, d1 = load(dy, at + c0), load(dy, at + c1)
-                        if average == 1:
-                            part = load_splat(share, q * out_w + p)
-                            total0, total1 = fma(d0, part, total0), fma(d1, part, total1)
-                        else:
-                            mine = splat(np.float32(tap + load_index(pairs, 2 * b + 1)))
-                            won = ((n * out_h + q) * out_w + p) * lanes
-                            w0, w1 = load_bytes(winner, won + c0), load_bytes(winner, won + c1)
-                            total0 = add(total0, where_equal(w0, mine, d0, zero()))
-                            total1 = add(total1, where_equal(w1, mine, d1, zero()))
-                store(dx, to + c0, total0)
-                store(dx, to + c1, total1)
+    n = job // height
+    i = job - n * height
+    above, below = load_index(bounds, i), load_index(bounds, i + 1)
+    for j in range(width):
+        to = (job * width + j) * lanes
+        first = load_index(bounds, height + 1 + j)
+        last = load_index(bounds, height + 2 + j)
+        for k in range(0, lanes, 2 * WIDTH):
+            c0, c1 = min(k, lanes - WIDTH), min(k + WIDTH, lanes - WIDTH)
+            total0, total1 = zero(), zero()
+            for a in range(above, below):
+                q, tap = load_index(pairs, 2 * a), load_index(pairs, 2 * a + 1) * kernel_w
+                for b in range(first, last):
+                    p = load_index(pairs, 2 * b)
+                    at = n * image + q * line + p * pixel
+                    d0, d1 = load(dy, at + c0), load(dy, at + c1)
+                    if average == 1:
+                        part = load_splat(share, q * out_w + p)
+                        total0, total1 = fma(d0, part, total0), fma(d1, part, total1)
+                    else:
+                        mine = splat(np.float32(tap + load_index(pairs, 2 * b + 1)))
+                        won = ((n * out_h + q) * out_w + p) * lanes
+                        w0, w1 = load_bytes(winner, won + c0), load_bytes(winner, won + c1)
+                        total0 = add(total0, where_equal(w0, mine, d0, zero()))
+                        total1 = add(total1, where_equal(w1, mine, d1, zero()))
+            store(dx, to + c0, total0)
+            store(dx, to + c1, total1)
 
 
 def global_avg_pool_forward(xp: Any, x: Any) -> Any:
@@ -305,12 +305,12 @@ def global_avg_pool_forward(xp: Any, x: Any) -> Any:
     y = buffers.empty((x.shape[0], rows.lanes))
     positions = x.size // (x.shape[0] * x.shape[1])
     threads.launch(
-        x.size, _means, rows.flat, rows.pitch, rows.lanes, x.shape[0], positions, y.reshape(-1)
+        x.size, _means, x.shape[0], rows.flat, rows.pitch, rows.lanes, positions, y.reshape(-1)
     )
     return y[:, : x.shape[1]], tuple(x.shape)
 
 
-def global_avg_pool_backward(xp: Any, dy: Any, shape: Ints) -> np.ndarray:
+def global_avg_pool_backward(xp: Any, dy: Any, shape: Sizes) -> np.ndarray:
     """Spread each gradient evenly over the positions."""
     last = len(shape) - 1
     dx = buffers.empty((shape[0], *shape[2:], shape[1]))
@@ -327,7 +327,7 @@ def global_max_pool_forward(xp: Any, x: Any) -> Any:
     y, winner = buffers.empty((2, x.shape[0], rows.lanes))
     positions = x.size // (x.shape[0] * x.shape[1])
     threads.launch(
-        x.size, _maxima, rows.flat, rows.pitch, rows.lanes, x.shape[0], positions,
+        x.size, _maxima, x.shape[0], rows.flat, rows.pitch, rows.lanes, positions,
         y.reshape(-1), winner.reshape(-1),
     )  # fmt: skip
     return y[:, : x.shape[1]], (winner[:, : x.shape[1]].astype(np.int64), tuple(x.shape))
@@ -343,38 +343,36 @@ def global_max_pool_backward(xp: Any, dy: Any, saved: Any) -> np.ndarray:
     return dx.transpose(0, last, *range(1, last))
 
 
-@njit(nogil=True, parallel=True, cache=True)
-def _means(x: Any, pitch: int, lanes: int, images: int, positions: int, y: Any) -> None:
+@Job
+def _means(n: int, x: Floats, pitch: int, lanes: int, positions: int, y: Floats) -> None:
     """Average, adding up pieces first: long sums of float32 lose digits."""
     share = splat(np.float32(1.0 / positions))
     per = max(8, PIECE // lanes)
-    for n in prange(images):
-        for k in range(0, lanes, 2 * WIDTH):
-            c0, c1 = min(k, lanes - WIDTH), min(k + WIDTH, lanes - WIDTH)
-            total0, total1 = zero(), zero()
-            for first in range(0, positions, per):
-                piece0, piece1 = zero(), zero()
-                for p in range(first, min(positions, first + per)):
-                    at = (n * positions + p) * pitch
-                    piece0, piece1 = add(piece0, load(x, at + c0)), add(piece1, load(x, at + c1))
-                total0, total1 = add(total0, piece0), add(total1, piece1)
-            store(y, n * lanes + c0, multiply(total0, share))
-            store(y, n * lanes + c1, multiply(total1, share))
+    for k in range(0, lanes, 2 * WIDTH):
+        c0, c1 = min(k, lanes - WIDTH), min(k + WIDTH, lanes - WIDTH)
+        total0, total1 = zero(), zero()
+        for first in range(0, positions, per):
+            piece0, piece1 = zero(), zero()
+            for p in range(first, min(positions, first + per)):
+                at = (n * positions + p) * pitch
+                piece0, piece1 = add(piece0, load(x, at + c0)), add(piece1, load(x, at + c1))
+            total0, total1 = add(total0, piece0), add(total1, piece1)
+        store(y, n * lanes + c0, multiply(total0, share))
+        store(y, n * lanes + c1, multiply(total1, share))
 
 
-@njit(nogil=True, parallel=True, cache=True)
+@Job
 def _maxima(
-    x: Any, pitch: int, lanes: int, images: int, positions: int, y: Any, winner: Any
+    n: int, x: Floats, pitch: int, lanes: int, positions: int, y: Floats, winner: Floats
 ) -> None:
-    for n in prange(images):
-        for k in range(0, lanes, WIDTH):
-            c = min(k, lanes - WIDTH)
-            best, number = load(x, n * positions * pitch + c), zero()
-            for p in range(1, positions):
-                value = load(x, (n * positions + p) * pitch + c)
-                new = beats(value, best, splat(np.float32(p)), number)
-                # The first NaN wins: nothing comes after it.
-                number = where_equal(best, best, new, number)
-                best = where_equal(best, best, beats(value, best, value, best), best)
-            store(y, n * lanes + c, best)
-            store(winner, n * lanes + c, number)
+    for k in range(0, lanes, WIDTH):
+        c = min(k, lanes - WIDTH)
+        best, number = load(x, n * positions * pitch + c), zero()
+        for p in range(1, positions):
+            value = load(x, (n * positions + p) * pitch + c)
+            new = beats(value, best, splat(np.float32(p)), number)
+            # The first NaN wins: nothing comes after it.
+            number = where_equal(best, best, new, number)
+            best = where_equal(best, best, beats(value, best, value, best), best)
+        store(y, n * lanes + c, best)
+        store(winner, n * lanes + c, number)
