@@ -97,9 +97,12 @@ def on_host(x: Array) -> bool:
     return "cpu" in str(device_of(x)).lower()
 
 
+_NUMPY = ("numpy", "array_api_compat.numpy")
+
+
 def is_numpy(xp: ModuleType) -> bool:
     """Tell whether a namespace is NumPy's."""
-    return xp.__name__ in ("numpy", "array_api_compat.numpy")
+    return xp.__name__ in _NUMPY
 
 
 def library(xp: ModuleType) -> str:

@@ -242,3 +242,14 @@ def test_the_setting_counts_for_blas(blas):
     assert blas() == {1}
     xpcnn.set_num_threads(None)
     assert blas() == {2}
+
+
+def test_blas_has_its_threads_back_after_training_and_predicting():
+    model = xpcnn.Model([xpcnn.Linear(4, 3)], device="cpu", seed=0)
+    model.compile("sgd", "cross_entropy")
+    x, y = np.ones((8, 4), "float32"), np.zeros(8, int)
+    calls = (lambda: model.fit(x, y, verbose=0), lambda: model.evaluate(x, y))
+    for call in (*calls, lambda: model.predict(x)):
+        threads.hold_blas()
+        call()
+        assert not threads.blas_is_held()

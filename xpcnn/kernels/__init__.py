@@ -82,14 +82,27 @@ def select(xp: ModuleType, op: str) -> list[tuple[str, generic.OpPair]]:
     caller then runs one by one.
     """
     wanted = _forced.get()
-    candidates = [("generic", generic.PAIRS)]
-    if wanted != "generic" and why_not_compiled(xp) is None:
-        from xpcnn.kernels import cpu
+    compiled = wanted != "generic" and why_not_compiled(xp) is None
+    return list(_candidates(op, wanted, compiled))
 
-        candidates.insert(0, ("cpu", cpu.PAIRS))
-    return [
-        (name, pairs[op]) for name, pairs in candidates if op in pairs and wanted in (None, name)
-    ]
+
+@cache
+def _candidates(
+    op: str, wanted: str | None, compiled: bool
+) -> tuple[tuple[str, generic.OpPair], ...]:
+    sets = [("generic", generic.PAIRS)]
+    if compiled:
+        sets.insert(0, ("cpu", _compiled_set().PAIRS))
+    return tuple(
+        (name, pairs[op]) for name, pairs in sets if op in pairs and wanted in (None, name)
+    )
+
+
+@cache
+def _compiled_set() -> ModuleType:
+    from xpcnn.kernels import cpu
+
+    return cpu
 
 
 def run(xp: ModuleType, op: str, *args: Any, **options: Any) -> tuple[Array, Saved] | None:
@@ -133,9 +146,7 @@ def why_not_compiled(xp: ModuleType) -> str | None:
         return 'Numba is not installed; pip install "xpcnn[fast]"'
     if _threads_lost:
         return "not in a process forked from one in which Numba's threads run"
-    from xpcnn.kernels import cpu
-
-    return None if cpu.usable else "not in a forked process"
+    return None if _compiled_set().usable else "not in a forked process"
 
 
 def _absent(xp: ModuleType, op: str) -> list[tuple[str, Any]]:

@@ -13,6 +13,7 @@ from xpcnn._xp import Array
 from xpcnn.data.batches import batches
 from xpcnn.device import Device, resolve
 from xpcnn.errors import ModelFileError, choice_error
+from xpcnn.kernels.threads import release_blas
 from xpcnn.layers.containers import Sequential, check_layers
 from xpcnn.layers.layer import Layer, Shape
 from xpcnn.layers.parameter import Parameter, Tensor
@@ -342,7 +343,12 @@ class Model:
             front, back = border.split_validation(x, (labels, weights), validation_split)
             (x, labels, weights), validation = front, self._samples(*back)
         samples = self._samples(x, labels, weights)
-        return Fit(self, samples, validation, batch_size, shuffle).run(epochs, callbacks, verbose)
+        try:
+            return Fit(self, samples, validation, batch_size, shuffle).run(
+                epochs, callbacks, verbose
+            )
+        finally:
+            release_blas()
 
     def train_on_batch(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
         """Make one training step and return loss and metrics of this batch."""
@@ -358,14 +364,20 @@ class Model:
         ``model.evaluate(x_test, y_test)["accuracy"]``
         """
         samples = self._samples(*self._training_data(x, y, "evaluate"))
-        return Fit(self, samples, None, batch_size, shuffle=False).evaluate(samples)
+        try:
+            return Fit(self, samples, None, batch_size, shuffle=False).evaluate(samples)
+        finally:
+            release_blas()
 
     def predict(self, x: Any, *, batch_size: int = 256) -> np.ndarray:
         """Return the network's outputs for `x` as a NumPy array, computed batch by batch."""
         features = border.as_features(x, self.device, self.dtype, "predict")
         samples = self._samples(features, None, None)
         order = batches(len(samples), batch_size, shuffle=False)
-        outputs = [_xp.to_numpy(self.forward(samples.batch(part)[0])) for part in order]
+        try:
+            outputs = [_xp.to_numpy(self.forward(samples.batch(part)[0])) for part in order]
+        finally:
+            release_blas()
         return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
 
     def _training_data(

@@ -226,11 +226,13 @@ class ConvNormStep:
     def _fold(self, x: Array) -> tuple[Array, Array] | None:
         """Return weights and bias that normalise too; ``None`` if an array may have changed."""
         conv, norm = self.conv, self.norm
-        if not norm.track_running_stats or not (conv.is_built and norm.is_built):
+        if not norm.track_running_stats:
             return None
         tensors = (
             conv.weight, conv.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var,
         )  # fmt: skip
+        if not all(tensor is None or tensor.is_built for tensor in tensors):
+            return None
         arrays: list[Any] = [None if tensor is None else tensor.value for tensor in tensors]
         if not all(array is None or is_promised(array) for array in arrays):
             return None
