@@ -171,7 +171,7 @@ def _weight_gradient(
                 o4, o5 = min(o + 4, end), min(o + 5, end)
                 _outer_tile(
                     d, rows, first * d_row, o, o1, o2, o3, o4, o5,
-                    scratch, cells, mine + b * count * 16, 0, count, int(first == 0),
+                    scratch, cells, mine + b * count * 16, np.int64(0), count, int(first == 0),
                     g, at + o * row, at + o1 * row, at + o2 * row, at + o3 * row,
                     at + o4 * row, at + o5 * row,
                 )  # fmt: skip
