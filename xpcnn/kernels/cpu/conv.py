@@ -34,6 +34,9 @@ from xpcnn.window import Pairs, Window
 
 Pair = tuple[int, int]
 
+JOBS = 8
+"""Pieces that the work is cut into at least, where it can be."""
+
 STRIP = 48 * 1024
 """Numbers in the scratch memory of a strip, if it is not a single line."""
 
@@ -177,7 +180,9 @@ def make_recipe(
         Numbers in a strip, if it is not a single line.
     """
     apart = channels if dense else spread(channels)
-    strip, low, left = _make_strip(lines, columns, images, channels, size, strides, apart, limit)
+    strip, low, left = _make_strip(
+        lines, columns, images, channels, size, strides, apart, limit, blocks if groups == 1 else 1
+    )
     span, line, pixel = (int(strip[i]) for i in (0, 6, 7))
     phases, tables, packs, at = [], [], [], [0, 0, 0]
     for a in lines:
@@ -213,7 +218,7 @@ def run_table(
 
 def _make_strip(
     lines: tuple[Axis, ...], columns: tuple[Axis, ...], images: int, channels: int, size: Pair,
-    strides: Strides | None, apart: int, limit: int,
+    strides: Strides | None, apart: int, limit: int, blocks: int,
 ) -> tuple[np.ndarray, int, int]:  # fmt: skip
     """Choose how many lines to work on at a time, and how they lie in the scratch memory."""
     left = max(0, max(-c.shift for c in columns))
@@ -230,7 +235,9 @@ def _make_strip(
         pixel = strides[3]
         line = strides[2] if size[0] > 1 else size[1] * pixel
     span = max(1, min(length, (limit // line - reach - 1) // advance + 1))
-    span = min(span, -(-length // -(-8 // images)))
+    # Jobs enough for the threads: by strips where cutting the weights is not enough.
+    wanted = -(-JOBS // (images * blocks))
+    span = min(span, -(-length // wanted))
     strips = -(-length // span)
     span = -(-length // strips)
     height = (span - 1) * advance + reach + 1
@@ -249,7 +256,9 @@ def product(
     """Pack the weights and run :func:`strips.times_strips`; see there."""
     width, channels = w.shape[0] // groups, w.shape[1]
     lanes, inner = (channels, width) if transposed else (width, channels)
-    numbers = (groups, blocks, lanes, inner, int(not relu), y_image, y_line)
+    jobs = images * int(recipe.strip[1])
+    parts = min(blocks, -(-JOBS // jobs)) if groups == 1 else 1
+    numbers = (groups, blocks, lanes, inner, int(not relu), y_image, y_line, parts)
     threads.launch(
         images * recipe.rows.size * int(recipe.strip[1]) * w.size // 8, times_strips,
         *what[:4], images, recipe.strip, recipe.phases, recipe.rows, recipe.runs, recipe.cells,
@@ -340,7 +349,7 @@ def weight_gradient(
     what, row = source(x), blocks * COLUMNS
     lines, columns = forward_axes(g, tuple(spatial))
     recipe = make_recipe(
-        lines, columns, n, all_channels, groups, blocks, tuple(spatial), in_place(what),
+        lines, columns, n, all_channels, groups, 1, tuple(spatial), in_place(what),
         g.kernel[1], out[1] * d_pixel, d_pixel,
     )  # fmt: skip
     span, line, pixel = (int(recipe.strip[i]) for i in (0, 6, 7))

@@ -167,7 +167,7 @@ def forward(
     row = blocks * COLUMNS
     lines, columns = window_axes(g, shape, size)
     windows = make_recipe(
-        lines, columns, n, channels, 1, blocks, tuple(spatial), in_place(what), 1, 0, 0
+        lines, columns, n, channels, 1, 1, tuple(spatial), in_place(what), 1, 0, 0
     )
     strip = windows.strip
     line, pixel = int(strip[6]), int(strip[7])

@@ -185,7 +185,7 @@ def weight_gradient(
         strides = None  # vectors would reach past the last pixel
     lines, columns = window_axes(g, shape, pool)
     recipe = make_recipe(
-        lines, columns, n, channels, 1, blocks, tuple(spatial), strides, 1, shape[1] * row, row,
+        lines, columns, n, channels, 1, 1, tuple(spatial), strides, 1, shape[1] * row, row,
         dense=True, limit=STRIP,
     )  # fmt: skip
     span, line, pixel = (int(recipe.strip[i]) for i in (0, 6, 7))

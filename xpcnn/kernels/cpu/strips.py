@@ -231,16 +231,19 @@ def times_strips(
         begin; number and length of the runs.
     numbers : int64 array
         groups, blocks of 16 columns in each, columns and input channels of a group, 0 to drop
-        negative results, distance of images and of strip lines in y.
+        negative results, distance of images and of strip lines in y, pieces the blocks are cut
+        into (1 if there are several groups: each writes a few zeros over the next).
     """
     span, strips, start, advance = strip[0], strip[1], strip[2], strip[3]
     lines, left, line, pixel = strip[4], strip[5], strip[6], strip[7]
     in_place, size = strip[8], strip[9]
     groups, blocks, width, channels = numbers[0], numbers[1], numbers[2], numbers[3]
-    negative, y_image, y_line = numbers[4], numbers[5], numbers[6]
-    for job in prange(images * strips):
-        n = job // strips
-        m = (job - n * strips) * span
+    negative, y_image, y_line, parts = numbers[4], numbers[5], numbers[6], numbers[7]
+    per_part = (blocks + parts - 1) // parts
+    for job in prange(images * strips * parts):
+        n = job // (strips * parts)
+        part = job // strips - n * parts
+        m = job % strips * span
         if in_place == 1:
             src, at = x, n * source[1] + (m * advance + start) * line
         else:
@@ -260,7 +263,7 @@ def times_strips(
                 last = min(count, first + BLOCK)
                 for g in range(groups):
                     base = at + g * channels
-                    for b in range(blocks):
+                    for b in range(part * per_part, min(blocks, (part + 1) * per_part)):
                         column = g * width + b * COLUMNS
                         weights = phases[f, 4] + (g * blocks + b) * block
                         for p in range(table + first, table + last, ROWS):
