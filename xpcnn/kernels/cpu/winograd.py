@@ -15,10 +15,11 @@ would be infinite is mostly NaN. Numbers beyond 1e36 may overflow.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
+from xpcnn.kernels.constant import derive
 from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.layout import Image
 from xpcnn.kernels.cpu.product import COLUMNS, ROWS
@@ -32,6 +33,8 @@ Source = tuple[Image, int, int, int, int, int]
 
 GROUP = 10 << 20
 """Bytes of transformed filters held at a time; an eighth if each is used once only."""
+KEPT = 1 << 20
+"""Numbers in the transformed filters of a layer that are kept from one image to the next."""
 HELD = 3 << 20
 """Bytes of transformed inputs held at a time, if that is at least 144 tiles."""
 
@@ -88,9 +91,8 @@ def forward(
         Size of the output.
     """
     filters, channels = w.shape[:2]
-    weights = np.ascontiguousarray(w).reshape(-1)
     source = (image, n, *spatial, *before)
-    _run(source, weights, (filters, channels * 9), (channels, 9), (3, 1), bias, relu,
+    _run(source, w, (filters, channels * 9), (channels, 9), (3, 1), bias, relu,
          y, strides, out)  # fmt: skip
 
 
@@ -105,9 +107,8 @@ def input_gradient(
     padding of the forward convolution, top and left (less what `gradient` has of zeros there).
     """
     filters, channels = w.shape[:2]
-    weights = np.ascontiguousarray(w).reshape(-1)
     source = (gradient, n, *spatial, *before)
-    _run(source, weights, (channels, 9), (filters, channels * 9), (-3, -1), None, False,
+    _run(source, w, (channels, 9), (filters, channels * 9), (-3, -1), None, False,
          dx, strides, out)  # fmt: skip
 
 
@@ -170,7 +171,15 @@ def _run(
     wanted = (GROUP if held < tiles else GROUP // 8) // (4 * PLACES * u_step)
     group = min(blocks, -(-max(1, wanted) // workers) * workers)
     own = buffers.empty(workers * PLACES * (8 + max(row, TILES * COLUMNS + GAP)))
-    v, u = buffers.empty(PLACES * v_step), buffers.empty(group * PLACES * u_step)
+    v = buffers.empty(PLACES * v_step)
+
+    def transformed(b: int, end: int) -> np.ndarray:
+        k = _numbers(lane, apart, *taps, filters, channels, u_step, b, end, 3, 6)
+        flat = np.ascontiguousarray(w).reshape(-1)
+        u = buffers.empty((end - b) * PLACES * u_step)
+        threads.launch(1000 * channels * (end - b), transform_filters, workers, k, flat, own, u)
+        return u
+
     shift = np.zeros(blocks * COLUMNS, np.float32)
     if bias is not None:
         shift[:filters] = bias
@@ -181,10 +190,8 @@ def _run(
         for b in range(0, blocks, group):
             end = min(blocks, b + group)
             if first == 0 or group < blocks:
-                k = _numbers(lane, apart, *taps, filters, channels, u_step, b, end, 3, 6)
-                threads.launch(
-                    1000 * channels * (end - b), transform_filters, workers, k, w, own, u
-                )
+                few = group == blocks and blocks * u_step * PLACES < KEPT
+                u = derive(w, taps, partial(transformed, b, end)) if few else transformed(b, end)
             k = _numbers(
                 row, v_step, channels, u_step, first, last, b, end, across, down, filters,
                 not relu, *strides, *out,
