@@ -260,9 +260,9 @@ def product(
     parts = min(blocks, -(-JOBS // jobs)) if groups == 1 else 1
     numbers = (groups, blocks, lanes, inner, int(not relu), y_image, y_line, parts)
     threads.launch(
-        images * recipe.rows.size * int(recipe.strip[1]) * w.size // 8, times_strips,
-        *what[:4], images, recipe.strip, recipe.phases, recipe.rows, recipe.runs, recipe.cells,
-        pack(w, recipe, transposed, groups), bias, int64(numbers), y,
+        images * recipe.rows.size * int(recipe.strip[1]) * w.size // 8, times_strips, jobs * parts,
+        *what[:4], recipe.strip, recipe.phases, len(recipe.phases), recipe.rows, recipe.runs,
+        recipe.cells, pack(w, recipe, transposed, groups), bias, int64(numbers), y,
         scratch(int(recipe.strip[-1])),
     )  # fmt: skip
 
@@ -359,16 +359,16 @@ def weight_gradient(
     sums = buffers.zeros((splits, groups, row))
     d_size = span * out[1] * d_pixel + COLUMNS
     threads.launch(
-        n * out[0] * out[1] * groups * taps.size * row // 8, outer_strips,
-        what.flat, what.numbers, recipe.strip, recipe.rows, taps,
-        *d[:4], int64((out[1] * d_pixel, d_pixel, out[0], d_size)), recipe.cells, n,
-        int64((groups, blocks, width, channels, splits, parts)),
+        n * out[0] * out[1] * groups * taps.size * row // 8, outer_strips, splits * parts,
+        what.flat, what.numbers, recipe.strip, recipe.rows, taps, taps.size,
+        *d[:4], int64((out[1] * d_pixel, d_pixel, out[0], d_size)), recipe.cells,
+        recipe.cells.size // span, n, int64((groups, blocks, width, channels, splits, parts)),
         partial, sums.reshape(-1), scratch(int(recipe.strip[-1]) + d_size),
     )  # fmt: skip
     dw = buffers.empty(w.shape)
     threads.launch(
-        2 * partial.size, collect, partial, splits, groups, g.kernel[0] * g.kernel[1], channels,
-        row, width, dw.reshape(-1),
+        2 * partial.size, collect, groups * blocks, partial, splits, groups,
+        g.kernel[0] * g.kernel[1], channels, row, width, dw.reshape(-1),
     )  # fmt: skip
     return dw, sums.sum(axis=0)[:, :width].reshape(-1)
 

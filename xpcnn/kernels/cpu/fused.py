@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import get_thread_id, njit, prange
+from numba import carray, get_thread_id
 
 from xpcnn.kernels.cpu import buffers, conv, threads
 from xpcnn.kernels.cpu.conv import (
@@ -23,6 +23,7 @@ from xpcnn.kernels.cpu.conv import (
     scratch,
     window_axes,
 )
+from xpcnn.kernels.cpu.jobs import Bytes, Floats, Ints, Job, inner
 from xpcnn.kernels.cpu.layout import in_place, int64, lift, lift_pair, source, unlift
 from xpcnn.kernels.cpu.methods import conv_backward, conv_forward, gradients, winograd_pays
 from xpcnn.kernels.cpu.pool import max_pool_backward, max_pool_forward
@@ -50,7 +51,7 @@ WINDOWS = 24
 """Pooling windows in a block."""
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _pool(
     scratch: Any, at: int, count: int, phases: int, row: int, bias: Any, winner: Any, to: int
 ) -> None:  # fmt: skip
@@ -70,7 +71,7 @@ def _pool(
             store_bytes(winner, to + j * row + o, which)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _write(
     scratch: Any, at: int, count: int, row: int, channels: int, y: Any, to: int, total: int,
     last: int,
@@ -93,11 +94,11 @@ def _write(
                 y[to + c * total + j] = scratch[at + j * row + c]
 
 
-@njit(nogil=True, parallel=True, cache=True)
+@Job
 def _forward(
-    x: Any, gate: Any, nobody: Any, source: Any, images: int, strip: Any, windows: Any,
-    phases: Any, runs: Any, length: int, w: Any, bias: Any, nothing: Any, numbers: Any, y: Any,
-    winner: Any, memory: Any,
+    job: int, x: Floats, gate: Floats, nobody: Bytes, source: Ints, strip: Ints, windows: Ints,
+    phases: Ints, count_phases: int, runs: Ints, count_runs: int, length: int, w: Floats,
+    bias: Floats, nothing: Floats, numbers: Ints, y: Floats, winner: Bytes, memory: Floats,
 ) -> None:  # fmt: skip
     span, strips, start, advance = strip[0], strip[1], strip[2], strip[3]
     lines, left, line, pixel = strip[4], strip[5], strip[6], strip[7]
@@ -105,43 +106,43 @@ def _forward(
     blocks, channels, pooled_h, pooled_w, last = (
         numbers[0], numbers[1], numbers[2], numbers[3], numbers[4],
     )  # fmt: skip
-    row, block = blocks * COLUMNS, runs.size * length * COLUMNS
+    row, block = blocks * COLUMNS, count_runs * length * COLUMNS
+    taps = carray(runs, count_runs)
     total, step = pooled_h * pooled_w, WINDOWS * row
-    for job in prange(images * strips):
-        n = job // strips
-        m = (job - n * strips) * span
-        mine = get_thread_id() * (size + phases.size * step)
-        if read_in_place == 1:
-            src, base = x, n * source[1] + (m * advance + start) * line
-        else:
-            src, base = memory, mine
-            fill(
-                x, gate, nobody, source, n, m * advance + start, lines, left, line, pixel, memory,
-                mine,
-            )  # fmt: skip
-        mine += size
-        all_windows = min(span, pooled_h - m) * pooled_w
-        for first in range(0, all_windows, WINDOWS):
-            count = min(WINDOWS, all_windows - first)
-            for b in range(blocks):
-                for f in range(phases.size):
-                    at, to = base + phases[f], mine + f * step + b * COLUMNS
-                    for j in range(0, count, ROWS):
-                        end = count - 1
-                        j1, j2, j3 = min(j + 1, end), min(j + 2, end), min(j + 3, end)
-                        j4, j5 = min(j + 4, end), min(j + 5, end)
-                        _times_tile(
-                            src, at + windows[first + j], at + windows[first + j1],
-                            at + windows[first + j2], at + windows[first + j3],
-                            at + windows[first + j4], at + windows[first + j5],
-                            runs, length, w, b * block, COLUMNS, nothing, 0, 1,
-                            memory, to + j * row, to + j1 * row, to + j2 * row, to + j3 * row,
-                            to + j4 * row, to + j5 * row,
-                        )  # fmt: skip
-            q = n * total + m * pooled_w + first
-            _pool(memory, mine, count, phases.size, row, bias, winner, q * row)
-            to = q * channels if last == 1 else n * channels * total + m * pooled_w + first
-            _write(memory, mine, count, row, channels, y, to, total, last)
+    n = job // strips
+    m = (job - n * strips) * span
+    mine = get_thread_id() * (size + count_phases * step)
+    if read_in_place == 1:
+        src, base = x, n * source[1] + (m * advance + start) * line
+    else:
+        src, base = memory, mine
+        fill(
+            x, gate, nobody, source, n, m * advance + start, lines, left, line, pixel, memory,
+            mine,
+        )  # fmt: skip
+    mine += size
+    all_windows = min(span, pooled_h - m) * pooled_w
+    for first in range(0, all_windows, WINDOWS):
+        count = min(WINDOWS, all_windows - first)
+        for b in range(blocks):
+            for f in range(count_phases):
+                at, to = base + phases[f], mine + f * step + b * COLUMNS
+                for j in range(0, count, ROWS):
+                    end = count - 1
+                    j1, j2, j3 = min(j + 1, end), min(j + 2, end), min(j + 3, end)
+                    j4, j5 = min(j + 4, end), min(j + 5, end)
+                    _times_tile(
+                        src, at + windows[first + j], at + windows[first + j1],
+                        at + windows[first + j2], at + windows[first + j3],
+                        at + windows[first + j4], at + windows[first + j5],
+                        taps, length, w, b * block, COLUMNS, nothing, 0, 1,
+                        memory, to + j * row, to + j1 * row, to + j2 * row, to + j3 * row,
+                        to + j4 * row, to + j5 * row,
+                    )  # fmt: skip
+        q = n * total + m * pooled_w + first
+        _pool(memory, mine, count, count_phases, row, bias, winner, q * row)
+        to = q * channels if last == 1 else n * channels * total + m * pooled_w + first
+        _write(memory, mine, count, row, channels, y, to, total, last)
 
 
 def forward(
@@ -183,8 +184,8 @@ def forward(
     winner = buffers.empty(n * shape[0] * shape[1] * row, np.uint8)
     numbers = (blocks, w.shape[0], *shape, int(not flat))
     threads.launch(
-        n * shape[0] * shape[1] * phases.size * w.size // 8, _forward,
-        *what[:4], n, strip, windows.rows, phases.ravel(), runs, length,
+        n * shape[0] * shape[1] * phases.size * w.size // 8, _forward, n * int(strip[1]),
+        *what[:4], strip, windows.rows, phases.ravel(), phases.size, runs, runs.size, length,
         pack(w, plain, False, 1), padded_bias(b, row), padded_bias(None, COLUMNS),
         int64(numbers), y.reshape(-1), winner,
         scratch(int(strip[-1]) + phases.size * WINDOWS * row),

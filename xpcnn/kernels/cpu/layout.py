@@ -122,7 +122,7 @@ def dense_image(what: Source, n: int) -> Image:
     """Return what strips would be filled from as a new array, dense and channels-last."""
     channels, height, width = what.given[9:12]
     flat = buffers.empty(n * height * width * channels)
-    threads.launch(4 * flat.size, fill_images, *what[:4], n, flat)
+    threads.launch(4 * flat.size, fill_images, n * height, *what[:4], flat)
     return Image(flat, height * width * channels, width * channels, channels)
 
 

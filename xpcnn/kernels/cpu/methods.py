@@ -128,8 +128,9 @@ def _channel_sums(d: Image, n: int, out: Pair, channels: int) -> np.ndarray:
         pixels = d.flat.size // channels
         partial = buffers.empty((min(16, pixels), channels))
         threads.launch(
-            d.flat.size, sum_pixels, d.flat, pixels, channels, len(partial), partial.reshape(-1)
-        )
+            d.flat.size, sum_pixels, len(partial), d.flat, pixels, channels, len(partial),
+            partial.reshape(-1),
+        )  # fmt: skip
         return partial.sum(axis=0)
     image = as_strided(d.flat, (n, *out, channels), (4 * d.image, 4 * d.line, 4 * d.pixel, 4))
     total: np.ndarray = image.sum(axis=(0, 1, 2))

@@ -10,10 +10,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import get_thread_id, njit, prange
+from numba import get_thread_id
 
 from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.conv import Geometry, Pair, make_recipe, run_table, scratch, window_axes
+from xpcnn.kernels.cpu.jobs import Bytes, Floats, Ints, Job, inner
 from xpcnn.kernels.cpu.layout import in_place, int64, source
 from xpcnn.kernels.cpu.product import COLUMNS, ROWS
 from xpcnn.kernels.cpu.strips import CLOSED, Source, add_rows, fill, transpose
@@ -25,6 +26,7 @@ from xpcnn.kernels.cpu.vector import (
     load_bytes,
     load_splat,
     load_whole,
+    room,
     splat,
     store,
     store_whole,
@@ -36,7 +38,7 @@ STRIP = 6500
 """Numbers of the image in a piece: they stay in the first-level cache."""
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _tile(
     x: Any, base: int, places: Any, values: Any, start: int, o: int, row: int, count: int,
     t0: int, t1: int, t2: int, t3: int, t4: int, t5: int,
@@ -59,10 +61,10 @@ def _tile(
     store(g, g5, a5)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _look_up(
     d: Any, winner: Any, source: Any, n: int, first: int, lines: int, windows: Any,
-    steps: Any, row: int, values: Any, to: int, places: Any,
+    steps: Any, phases: int, row: int, values: Any, to: int, places: Any,
 ) -> None:  # fmt: skip
     """Write the gradients of some lines of windows, and where in x their filters looked."""
     sn, sc, sh, sw, filters = source[1], source[2], source[3], source[4], source[9]
@@ -84,7 +86,7 @@ def _look_up(
             for k in range(0, filters, WIDTH):
                 c = min(k, filters - WIDTH)
                 which, place = load_bytes(winner, wt + c), window
-                for f in range(1, steps.size):
+                for f in range(1, phases):
                     step = splat(np.float32(windows[i * width + j] + steps[f]))
                     place = where_equal(which, splat(np.float32(f)), step, place)
                 value = load(values, here + c)
@@ -93,11 +95,11 @@ def _look_up(
                 store(values, here + c, value)
 
 
-@njit(nogil=True, parallel=True, cache=True)
+@Job
 def _sum(
-    x: Any, x_source: Any, strip: Any, windows: Any, steps: Any, vectors: Any,
-    d: Any, gate: Any, winner: Any, d_source: Any, cells: Any, images: int, numbers: Any,
-    g: Any, db: Any, scratch: Any,
+    s: int, x: Floats, x_source: Ints, strip: Ints, windows: Ints, steps: Ints, vectors: Ints,
+    d: Floats, gate: Floats, winner: Bytes, d_source: Ints, cells: Ints, images: int, numbers: Ints,
+    g: Floats, db: Floats, scratch: Floats,
 ) -> None:  # fmt: skip
     """Add up all images, in splits as :func:`strips.outer_strips` does: (O, vectors, 8) each."""
     span, strips, start, advance = strip[0], strip[1], strip[2], strip[3]
@@ -105,64 +107,64 @@ def _sum(
         strip[4], strip[5], strip[6], strip[7], strip[8], strip[9],
     )  # fmt: skip
     filters, row, splits = numbers[0], numbers[1], numbers[2]
+    phases, count_all, total = numbers[3], numbers[4], images * strips
     pooled_h, width = d_source[14], d_source[15]
-    count_all, total = vectors.size, images * strips
-    for s in prange(splits):
-        own = (size + WIDTH + COLUMNS - 1) // COLUMNS * COLUMNS  # vectors lie in one cache line
-        mine = get_thread_id() * (own + span * width * row + COLUMNS)
-        places = np.empty(span * width * row, np.int32)
-        values = mine + own
-        for piece in range(s * total // splits, (s + 1) * total // splits):
-            n = piece // strips
-            m = (piece - n * strips) * span
-            used = min(span, pooled_h - m)
-            if read_in_place == 1:
-                src, at = x, n * x_source[1] + (m * advance + start) * line
-            else:
-                src, at = scratch, mine
-                fill(
-                    x, gate, winner, x_source, n, m * advance + start, lines, left, line, pixel,
-                    scratch, mine,
+    own = (size + WIDTH + COLUMNS - 1) // COLUMNS * COLUMNS  # vectors lie in one cache line
+    mine = get_thread_id() * (own + span * width * row + COLUMNS)
+    places = np.empty(span * width * row, np.int32)
+    values = mine + own
+    for piece in range(s * total // splits, (s + 1) * total // splits):
+        n = piece // strips
+        m = (piece - n * strips) * span
+        used = min(span, pooled_h - m)
+        if read_in_place == 1:
+            src, at = x, n * x_source[1] + (m * advance + start) * line
+        else:
+            src, at = scratch, mine
+            fill(
+                x, gate, winner, x_source, n, m * advance + start, lines, left, line, pixel,
+                scratch, mine,
+            )  # fmt: skip
+        count = used * width
+        _look_up(
+            d, winner, d_source, n, m, used, windows, steps, phases, row, scratch, values, places
+        )
+        add_rows(scratch, values, cells, count, row // COLUMNS, db, s * row)
+        for o in range(filters):
+            base = (s * filters + o) * count_all * WIDTH
+            for t in range(0, count_all, ROWS):
+                end = count_all - 1
+                t1, t2, t3 = min(t + 1, end), min(t + 2, end), min(t + 3, end)
+                t4, t5 = min(t + 4, end), min(t + 5, end)
+                _tile(
+                    src, at, places, scratch, values, o, row, count, vectors[t], vectors[t1],
+                    vectors[t2], vectors[t3], vectors[t4], vectors[t5],
+                    g, base + t * WIDTH, base + t1 * WIDTH, base + t2 * WIDTH,
+                    base + t3 * WIDTH, base + t4 * WIDTH, base + t5 * WIDTH,
                 )  # fmt: skip
-            count = used * width
-            _look_up(d, winner, d_source, n, m, used, windows, steps, row, scratch, values, places)
-            add_rows(scratch, values, cells, count, row // COLUMNS, db, s * row)
-            for o in range(filters):
-                base = (s * filters + o) * count_all * WIDTH
-                for t in range(0, count_all, ROWS):
-                    end = count_all - 1
-                    t1, t2, t3 = min(t + 1, end), min(t + 2, end), min(t + 3, end)
-                    t4, t5 = min(t + 4, end), min(t + 5, end)
-                    _tile(
-                        src, at, places, scratch, values, o, row, count, vectors[t], vectors[t1],
-                        vectors[t2], vectors[t3], vectors[t4], vectors[t5],
-                        g, base + t * WIDTH, base + t1 * WIDTH, base + t2 * WIDTH,
-                        base + t3 * WIDTH, base + t4 * WIDTH, base + t5 * WIDTH,
-                    )  # fmt: skip
 
 
-@njit(nogil=True, parallel=True, cache=True)
+@Job
 def _collect(
-    partial: Any, splits: int, filters: int, vectors: int, length: int, runs: int, channels: int,
-    taps: int, dw: Any,
+    o: int, partial: Floats, splits: int, filters: int, vectors: int, length: int, runs: int,
+    channels: int, taps: int, dw: Floats,
 ) -> None:  # fmt: skip
     """Add up the splits, and write them as (O, C, taps)."""
     per_run = vectors // runs
     size = filters * vectors * WIDTH
-    for o in prange(filters):
-        total = np.empty(WIDTH, np.float32)
-        for v in range(vectors):
-            at = (o * vectors + v) * WIDTH
-            a = load(partial, at)
-            for s in range(1, splits):
-                a = add(a, load(partial, s * size + at))
-            store(total, 0, a)
-            r = v // per_run
-            e = (v - r * per_run) * WIDTH
-            for lane in range(min(WIDTH, length - e)):
-                k = r * length + e + lane
-                t = k // channels
-                dw[(o * channels + k - t * channels) * taps + t] = total[lane]
+    total = room()
+    for v in range(vectors):
+        at = (o * vectors + v) * WIDTH
+        a = load(partial, at)
+        for s in range(1, splits):
+            a = add(a, load(partial, s * size + at))
+        store(total, 0, a)
+        r = v // per_run
+        e = (v - r * per_run) * WIDTH
+        for lane in range(min(WIDTH, length - e)):
+            k = r * length + e + lane
+            t = k // channels
+            dw[(o * channels + k - t * channels) * taps + t] = total[lane]
 
 
 def pays(g: Geometry, channels: int, pool: Pair) -> bool:
@@ -198,13 +200,14 @@ def weight_gradient(
     sums = buffers.zeros((splits, row))
     size = int(recipe.strip[-1]) + WIDTH + span * shape[1] * row + 2 * COLUMNS
     threads.launch(
-        n * shape[0] * shape[1] * filters * vectors.size * 2, _sum,
+        n * shape[0] * shape[1] * filters * vectors.size * 2, _sum, splits,
         what.flat, what.numbers, recipe.strip, recipe.rows, steps, vectors, *d[:4],
-        recipe.cells, n, int64((filters, row, splits)), partial, sums.reshape(-1), scratch(size),
+        recipe.cells, n, int64((filters, row, splits, steps.size, vectors.size)),
+        partial, sums.reshape(-1), scratch(size),
     )  # fmt: skip
     dw = buffers.empty(w.shape)
     threads.launch(
-        2 * partial.size, _collect, partial, splits, filters, vectors.size, length, runs.size,
-        channels, taps, dw.reshape(-1),
+        2 * partial.size, _collect, filters, partial, splits, filters, vectors.size, length,
+        runs.size, channels, taps, dw.reshape(-1),
     )  # fmt: skip
     return dw, sums.sum(axis=0)[:filters]

@@ -11,14 +11,17 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import get_thread_id, njit, prange
+from numba import carray, get_thread_id
 
+from xpcnn.kernels.cpu.jobs import Bytes, Floats, Ints, Job, inner
 from xpcnn.kernels.cpu.product import BLOCK, COLUMNS, ROWS, _outer_block, _times_tile
 from xpcnn.kernels.cpu.vector import (
     add,
+    behind,
     copy_transposed,
     load,
     load_bytes,
+    room,
     splat,
     store,
     where_equal,
@@ -54,7 +57,7 @@ class Source(NamedTuple):
     given: tuple[int, ...]
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _copy_run(x: Any, at: int, count: int, out: Any, to: int) -> None:
     for k in range(0, count - 7, 8):
         store(out, to + k, load(x, at + k))
@@ -65,7 +68,7 @@ def _copy_run(x: Any, at: int, count: int, out: Any, to: int) -> None:
             out[to + k] = x[at + k]
 
 
-@njit(nogil=True, cache=True)
+@inner
 def transpose(
     x: Any, at: int, sc: int, channels: int, width: int, out: Any, to: int, pixel: int
 ) -> None:
@@ -77,7 +80,7 @@ def transpose(
             copy_transposed(x, at + c * sc + p, sc, out, to + p * pixel + c, pixel)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _copy_line(
     x: Any, at: int, sc: int, sw: int, channels: int, width: int, out: Any, to: int, pixel: int
 ) -> None:
@@ -95,7 +98,7 @@ def _copy_line(
         _copy_run(x, at + p * sw, run, out, to + p * pixel)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _gate_line(
     x: Any, at: int, sc: int, sw: int, gate: Any, gt: int, gc: int, gw: int, channels: int,
     width: int, out: Any, to: int, pixel: int,
@@ -113,7 +116,7 @@ def _gate_line(
             store(out, to + p * pixel + c, value)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _unpool_line(
     x: Any, at: int, sw: int, winner: Any, wt: int, lanes: int, phase: int, pool: int,
     pooled: int, channels: int, out: Any, to: int, pixel: int,
@@ -127,7 +130,7 @@ def _unpool_line(
                 store(out, to + (j * pool + f) * pixel + c, won)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _unpool_across(
     x: Any, at: int, sc: int, winner: Any, wt: int, lanes: int, phase: int, pool: int,
     pooled: int, channels: int, out: Any, to: int, pixel: int,
@@ -141,19 +144,20 @@ def _unpool_across(
                     keep = np.float32(which == f)
                     out[to + (j * pool + f) * pixel + k] = x[at + k * sc + j] * keep
         return
-    block = np.empty(64, np.float32)
+    # Numba compiles a function anew for arguments that are constants.
+    block, none, eight = room(), np.int64(0), np.int64(8)
     for k in range(0, channels, 8):
         c = min(k, channels - 8)
         for first in range(0, pooled, 8):
             j = min(first, pooled - 8)
             copy_transposed(x, at + c * sc + j, sc, block, 0, 8)
             _unpool_line(
-                block, 0, 8, winner, wt + j * lanes + c, lanes, phase, pool, 8, 8,
+                block, none, eight, winner, wt + j * lanes + c, lanes, phase, pool, eight, eight,
                 out, to + j * pool * pixel + c, pixel,
             )  # fmt: skip
 
 
-@njit(nogil=True, cache=True)
+@inner
 def fill(
     x: Any, gate: Any, winner: Any, source: Any, n: int, first: int, lines: int, left: int,
     line: int, pixel: int, out: Any, start: int,
@@ -199,20 +203,25 @@ def fill(
                 )  # fmt: skip
 
 
-@njit(nogil=True, parallel=True, cache=True)
-def fill_images(x: Any, gate: Any, winner: Any, source: Any, images: int, out: Any) -> None:
+@Job
+def fill_images(
+    job: int, x: Floats, gate: Floats, winner: Bytes, source: Ints, out: Floats
+) -> None:
     """Bring all images to `out`, densely."""
     channels, height, width = source[9], source[10], source[11]
     line = width * channels
-    for job in prange(images * height):
-        n = job // height
-        fill(x, gate, winner, source, n, job - n * height, 1, 0, line, channels, out, job * line)
+    n = job // height
+    fill(
+        x, gate, winner, source, n, job - n * height, np.int64(1), np.int64(0), line, channels, out,
+        job * line,
+    )  # fmt: skip
 
 
-@njit(nogil=True, parallel=True, cache=True)
+@Job
 def times_strips(
-    x: Any, gate: Any, winner: Any, source: Any, images: int, strip: Any, phases: Any,
-    rows: Any, runs: Any, cells: Any, w: Any, bias: Any, numbers: Any, y: Any, scratch: Any,
+    job: int, x: Floats, gate: Floats, winner: Bytes, source: Ints, strip: Ints, phases: Ints,
+    count_phases: int, rows: Ints, runs: Ints, cells: Ints, w: Floats, bias: Floats, numbers: Ints,
+    y: Floats, scratch: Floats,
 ) -> None:  # fmt: skip
     """Multiply the pixels under a window by weights, for every position of the window.
 
@@ -226,7 +235,7 @@ def times_strips(
         Output lines in a strip; strips in an image; first line to read, relative to `advance`
         times the first output line; lines, zeros on the left, line and pixel of the scratch;
         whether to read in place.
-    phases : int64 array of shape (P, 7)
+    phases : int64 array of shape (count_phases, 7)
         Output lines and positions in each; where its rows (and cells), its runs and its weights
         begin; number and length of the runs.
     numbers : int64 array
@@ -240,57 +249,56 @@ def times_strips(
     groups, blocks, width, channels = numbers[0], numbers[1], numbers[2], numbers[3]
     negative, y_image, y_line, parts = numbers[4], numbers[5], numbers[6], numbers[7]
     per_part = (blocks + parts - 1) // parts
-    for job in prange(images * strips * parts):
-        n = job // (strips * parts)
-        part = job // strips - n * parts
-        m = job % strips * span
-        if in_place == 1:
-            src, at = x, n * source[1] + (m * advance + start) * line
-        else:
-            src, at = scratch, get_thread_id() * size
-            fill(
-                x, gate, winner, source, n, m * advance + start, lines, left, line, pixel, scratch,
-                at,
-            )  # fmt: skip
-        for f in range(phases.shape[0]):
-            per_line, table, run = phases[f, 1], phases[f, 2], phases[f, 3]
-            count = min(span, phases[f, 0] - m) * per_line
-            length = phases[f, 6]
-            taps = runs[run : run + phases[f, 5]]
-            block = phases[f, 5] * length * COLUMNS
-            out = n * y_image + m * y_line
-            for first in range(0, count, BLOCK):
-                last = min(count, first + BLOCK)
-                for g in range(groups):
-                    base = at + g * channels
-                    for b in range(part * per_part, min(blocks, (part + 1) * per_part)):
-                        column = g * width + b * COLUMNS
-                        weights = phases[f, 4] + (g * blocks + b) * block
-                        for p in range(table + first, table + last, ROWS):
-                            end = table + last - 1
-                            p1, p2, p3 = min(p + 1, end), min(p + 2, end), min(p + 3, end)
-                            p4, p5 = min(p + 4, end), min(p + 5, end)
-                            to = out + column
-                            _times_tile(
-                                src, base + rows[p], base + rows[p1], base + rows[p2],
-                                base + rows[p3], base + rows[p4], base + rows[p5],
-                                taps, length, w, weights, COLUMNS, bias, column, negative,
-                                y, to + cells[p], to + cells[p1], to + cells[p2], to + cells[p3],
-                                to + cells[p4], to + cells[p5],
-                            )  # fmt: skip
+    n = job // (strips * parts)
+    part = job // strips - n * parts
+    m = job % strips * span
+    if in_place == 1:
+        src, at = x, n * source[1] + (m * advance + start) * line
+    else:
+        src, at = scratch, get_thread_id() * size
+        fill(
+            x, gate, winner, source, n, m * advance + start, lines, left, line, pixel, scratch,
+            at,
+        )  # fmt: skip
+    for f in range(0, 7 * count_phases, 7):
+        per_line, table, run = phases[f + 1], phases[f + 2], phases[f + 3]
+        count = min(span, phases[f] - m) * per_line
+        length = phases[f + 6]
+        taps = carray(behind(runs, run), phases[f + 5])
+        block = phases[f + 5] * length * COLUMNS
+        out = n * y_image + m * y_line
+        for first in range(0, count, BLOCK):
+            last = min(count, first + BLOCK)
+            for g in range(groups):
+                base = at + g * channels
+                for b in range(part * per_part, min(blocks, (part + 1) * per_part)):
+                    column = g * width + b * COLUMNS
+                    weights = phases[f + 4] + (g * blocks + b) * block
+                    for p in range(table + first, table + last, ROWS):
+                        end = table + last - 1
+                        p1, p2, p3 = min(p + 1, end), min(p + 2, end), min(p + 3, end)
+                        p4, p5 = min(p + 4, end), min(p + 5, end)
+                        to = out + column
+                        _times_tile(
+                            src, base + rows[p], base + rows[p1], base + rows[p2],
+                            base + rows[p3], base + rows[p4], base + rows[p5],
+                            taps, length, w, weights, COLUMNS, bias, column, negative,
+                            y, to + cells[p], to + cells[p1], to + cells[p2], to + cells[p3],
+                            to + cells[p4], to + cells[p5],
+                        )  # fmt: skip
 
 
-@njit(nogil=True, parallel=True, cache=True)
+@Job
 def outer_strips(
-    x: Any, x_source: Any, x_strip: Any, rows: Any, taps: Any,
-    d: Any, gate: Any, winner: Any, d_source: Any, d_strip: Any, cells: Any,
-    images: int, numbers: Any, g: Any, db: Any, scratch: Any,
+    job: int, x: Floats, x_source: Ints, x_strip: Ints, rows: Ints, taps: Ints, count_taps: int,
+    d: Floats, gate: Floats, winner: Bytes, d_source: Ints, d_strip: Ints, cells: Ints,
+    per_line: int, images: int, numbers: Ints, g: Floats, db: Floats, scratch: Floats,
 ) -> None:  # fmt: skip
     """Sum, over all positions, the products of what a window sees with the gradient there.
 
         g[k, o]  = sum over p of x[rows[p] + taps[k]] * d[cells[p] + o]
 
-    Results of split s and group k start at ``(s * groups + k) * taps.size * row``, and the sums of
+    Results of split s and group k start at ``(s * groups + k) * count_taps * row``, and the sums of
     d at ``s * groups * row``. The splits are to be added by the caller: their number does not
     depend on the number of threads, so that the sum does not either.
     """
@@ -300,44 +308,46 @@ def outer_strips(
     d_line, d_pixel, d_lines, d_size = d_strip[0], d_strip[1], d_strip[2], d_strip[3]
     groups, blocks, width, channels = numbers[0], numbers[1], numbers[2], numbers[3]
     splits, parts = numbers[4], numbers[5]
-    row, per_line = blocks * COLUMNS, cells.size // span
-    tiles = (taps.size + ROWS - 1) // ROWS
+    row = blocks * COLUMNS
+    tiles = (count_taps + ROWS - 1) // ROWS
     per_part = (tiles + parts - 1) // parts * ROWS
     total = images * strips
-    for job in prange(splits * parts):
-        part = job % parts
-        s = job // parts
-        mine = get_thread_id() * (size + d_size)
-        begin = s * total // splits
-        for piece in range(begin, (s + 1) * total // splits):
-            n = piece // strips
-            m = (piece - n * strips) * span
-            if in_place == 1:
-                src, at = x, n * x_source[1] + (m * advance + start) * line
-            else:
-                src, at = scratch, mine
-                fill(
-                    x, gate, winner, x_source, n, m * advance + start, lines, left, line, pixel,
-                    scratch, mine,
+    part = job % parts
+    s = job // parts
+    mine = get_thread_id() * (size + d_size)
+    begin = s * total // splits
+    for piece in range(begin, (s + 1) * total // splits):
+        n = piece // strips
+        m = (piece - n * strips) * span
+        if in_place == 1:
+            src, at = x, n * x_source[1] + (m * advance + start) * line
+        else:
+            src, at = scratch, mine
+            fill(
+                x, gate, winner, x_source, n, m * advance + start, lines, left, line, pixel,
+                scratch, mine,
+            )  # fmt: skip
+        used = min(span, d_lines - m)
+        fill(
+            d, gate, winner, d_source, n, m, used, np.int64(0), d_line, d_pixel, scratch,
+            mine + size,
+        )  # fmt: skip
+        count = used * per_line
+        for k in range(groups):
+            base = (s * groups + k) * count_taps * row
+            if part == 0:
+                add_rows(scratch, mine + size + k * width, cells, count, blocks, db,
+                          (s * groups + k) * row)  # fmt: skip
+            for first in range(0, count, BLOCK):
+                _outer_block(
+                    src, rows, at + k * channels, taps, part * per_part,
+                    min(count_taps, (part + 1) * per_part), scratch, cells,
+                    mine + size + k * width, 0, blocks, first, min(count, first + BLOCK),
+                    int(piece == begin and first == 0), g, base, row,
                 )  # fmt: skip
-            used = min(span, d_lines - m)
-            fill(d, gate, winner, d_source, n, m, used, 0, d_line, d_pixel, scratch, mine + size)
-            count = used * per_line
-            for k in range(groups):
-                base = (s * groups + k) * taps.size * row
-                if part == 0:
-                    add_rows(scratch, mine + size + k * width, cells, count, blocks, db,
-                              (s * groups + k) * row)  # fmt: skip
-                for first in range(0, count, BLOCK):
-                    _outer_block(
-                        src, rows, at + k * channels, taps, part * per_part,
-                        min(taps.size, (part + 1) * per_part), scratch, cells,
-                        mine + size + k * width, 0, blocks, first, min(count, first + BLOCK),
-                        int(piece == begin and first == 0), g, base, row,
-                    )  # fmt: skip
 
 
-@njit(nogil=True, cache=True)
+@inner
 def add_rows(d: Any, start: int, cells: Any, count: int, blocks: int, db: Any, to: int) -> None:
     """Add up all rows of 16 columns at a time, even and odd rows apart."""
     for o in range(0, blocks * COLUMNS, COLUMNS):
@@ -354,43 +364,44 @@ def add_rows(d: Any, start: int, cells: Any, count: int, blocks: int, db: Any, t
         store(db, to + o + 8, add(a1, b1))
 
 
-@njit(nogil=True, parallel=True, cache=True)
+@Job
 def collect(
-    partial: Any, splits: int, groups: int, taps: int, channels: int, row: int, width: int, dw: Any
-) -> None:
+    job: int, partial: Floats, splits: int, groups: int, taps: int, channels: int, row: int,
+    width: int, dw: Floats,
+) -> None:  # fmt: skip
     """Add up the splits of :func:`outer_strips`, and put filters first: (O, C, taps)."""
     blocks = row // COLUMNS
     size = groups * taps * channels * row
-    for job in prange(groups * blocks):
-        k = job // blocks
-        column = (job - k * blocks) * COLUMNS
-        lanes = min(COLUMNS, width - column)
-        total = np.empty(COLUMNS, np.float32)
-        for t in range(taps):
-            for c in range(channels):
-                at = ((k * taps + t) * channels + c) * row + column
-                a, b = load(partial, at), load(partial, at + 8)
-                for s in range(1, splits):
-                    a = add(a, load(partial, s * size + at))
-                    b = add(b, load(partial, s * size + at + 8))
-                store(total, 0, a)
-                store(total, 8, b)
-                to = ((k * width + column) * channels + c) * taps + t
-                for o in range(lanes):
-                    dw[to + o * channels * taps] = total[o]
+    k = job // blocks
+    column = (job - k * blocks) * COLUMNS
+    lanes = min(COLUMNS, width - column)
+    total = room()
+    for t in range(taps):
+        for c in range(channels):
+            at = ((k * taps + t) * channels + c) * row + column
+            a, b = load(partial, at), load(partial, at + 8)
+            for s in range(1, splits):
+                a = add(a, load(partial, s * size + at))
+                b = add(b, load(partial, s * size + at + 8))
+            store(total, 0, a)
+            store(total, 8, b)
+            to = ((k * width + column) * channels + c) * taps + t
+            for o in range(lanes):
+                dw[to + o * channels * taps] = total[o]
 
 
-@njit(nogil=True, parallel=True, cache=True)
-def sum_pixels(x: Any, pixels: int, channels: int, pieces: int, partial: Any) -> None:
+@Job
+def sum_pixels(
+    job: int, x: Floats, pixels: int, channels: int, pieces: int, partial: Floats
+) -> None:
     """Sum every channel (8 or more) of dense pixels, in pieces."""
-    for job in prange(pieces):
-        first, last = job * pixels // pieces, (job + 1) * pixels // pieces
-        for k in range(0, channels, 8):
-            c = min(k, channels - 8)
-            a, b = zero(), zero()
-            for p in range(first, last - 1, 2):
-                a = add(a, load(x, p * channels + c))
-                b = add(b, load(x, (p + 1) * channels + c))
-            if (last - first) % 2 == 1:
-                a = add(a, load(x, (last - 1) * channels + c))
-            store(partial, job * channels + c, add(a, b))
+    first, last = job * pixels // pieces, (job + 1) * pixels // pieces
+    for k in range(0, channels, 8):
+        c = min(k, channels - 8)
+        a, b = zero(), zero()
+        for p in range(first, last - 1, 2):
+            a = add(a, load(x, p * channels + c))
+            b = add(b, load(x, (p + 1) * channels + c))
+        if (last - first) % 2 == 1:
+            a = add(a, load(x, (last - 1) * channels + c))
+        store(partial, job * channels + c, add(a, b))

@@ -415,3 +415,23 @@ def load_whole(typing: Any, array: Any, index: Any) -> tuple[Any, Generate]:
         return builder.sext(builder.load(pointer, align=4), ir.IntType(64))
 
     return types.int64(array, types.intp), generate
+
+
+@intrinsic
+def behind(typing: Any, pointer: Any, count: Any) -> tuple[Any, Generate]:
+    """Return the pointer to the number `count` places on."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.gep(args[0], [args[1]])
+
+    return pointer(pointer, types.intp), generate
+
+
+@intrinsic
+def room(typing: Any) -> tuple[Any, Generate]:
+    """Return a pointer to memory for 64 numbers, good until the function returns."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return cgutils.alloca_once(builder, _FLOAT, size=64)
+
+    return types.CPointer(types.float32)(), generate
