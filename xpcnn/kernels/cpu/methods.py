@@ -18,7 +18,7 @@ from xpcnn.kernels.cpu.conv import Geometry, Pair, geometry, output_size
 from xpcnn.kernels.cpu.layout import Image, as_image, lift, new_output, source, unlift
 from xpcnn.kernels.cpu.strips import GATE, UNPOOL, Source, sum_pixels
 from xpcnn.kernels.precision import get_precision
-from xpcnn.kernels.trace import Declined
+from xpcnn.kernels.trace import Declined, note
 from xpcnn.window import Window
 
 
@@ -38,11 +38,13 @@ def conv_forward(
     if declined is not None:
         if depthwise.takes(x, w, groups) is not None:
             return declined
+        note("depthwise")
         run = depthwise.conv_relu_forward if relu else depthwise.conv_forward
         y, saved = run(xp, x, w, b, window, groups)
         return y, (True, saved)
     g, image = geometry(window), lift(x)
     if winograd_pays(image.shape, w, g, groups):
+        note("Winograd")
         y = _winograd_forward(image, w, b, g, relu)
     else:
         y = conv.forward(image, w, b, g, groups, relu)

@@ -171,7 +171,7 @@ def pays(g: Geometry, channels: int, pool: Pair) -> bool:
     """Whether this is faster than direct sums at all positions; by the instructions of both."""
     vectors = g.kernel[0] * -(-g.kernel[1] * channels // WIDTH)
     taps = -(-g.kernel[0] * g.kernel[1] * channels // ROWS) * ROWS
-    return 3 + 4 * -(-vectors // ROWS) < 0.8 * pool[0] * pool[1] * taps / COLUMNS
+    return 1.5 + 4 * -(-vectors // ROWS) < 0.8 * pool[0] * pool[1] * taps / COLUMNS
 
 
 def weight_gradient(
