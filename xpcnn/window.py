@@ -106,6 +106,12 @@ class Window:
         "same" gives ``ceil(n / stride)`` outputs; where the total padding is odd the extra
         element goes to the end, as in Keras and (for stride 1) in PyTorch.
         """
+        return _resolve(tuple(spatial), kernel, stride, padding, dilation)
+
+    @classmethod
+    def _resolve(
+        cls, spatial: Ints, kernel: Ints, stride: Ints, padding: str | Ints | Pairs, dilation: Ints
+    ) -> Window:
         pairs: Pairs
         if padding == "valid":
             pairs = ((0, 0),) * len(kernel)
@@ -204,6 +210,13 @@ class Window:
             slice(a + o * d, a + o * d + (m - 1) * s + 1, s)
             for o, d, s, m, a in zip(offset, self.dilation, self.stride, out, starts, strict=True)
         )
+
+
+@lru_cache(maxsize=1024)
+def _resolve(
+    spatial: Ints, kernel: Ints, stride: Ints, padding: str | Ints | Pairs, dilation: Ints
+) -> Window:
+    return Window._resolve(spatial, kernel, stride, padding, dilation)
 
 
 @lru_cache(maxsize=1024)

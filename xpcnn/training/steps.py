@@ -6,6 +6,7 @@ to rounding.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -125,8 +126,9 @@ class ConvBlockStep(FusedStep):
     def _run(self, x: Array, training: bool) -> Result:
         conv = self.conv
         conv._check_input(x)
-        after_conv = conv.output_shape(x.shape)
+        conv._check_shape(tuple(x.shape))
         window, pool = conv.window(tuple(x.shape[2:])), None
+        after_conv = (x.shape[0], conv.out_channels, *window.output_shape(x.shape[2:], conv.who))
         if self.pool is not None:
             self.pool.output_shape(after_conv)
             pool = self.pool.window(after_conv[2:])
@@ -201,9 +203,11 @@ class ConvNormStep:
         folded = None if training else self._fold(x)
         if folded is not None:
             conv, (weight, bias) = self.conv, folded
-            conv._check_input(x)
-            conv.output_shape(x.shape)
+            if type(x) is not type(weight) or x.dtype != weight.dtype:
+                conv._check_input(x)
+            conv._check_shape(tuple(x.shape))
             window = conv.window(tuple(x.shape[2:]))
+            window.output_shape(x.shape[2:], conv.who)
             fused = None
             if self.relu is not None:
                 fused = F.conv_block_forward(
@@ -231,14 +235,12 @@ class ConvNormStep:
         tensors = (
             conv.weight, conv.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var,
         )  # fmt: skip
-        if not all(tensor is None or tensor.is_built for tensor in tensors):
-            return None
-        arrays: list[Any] = [None if tensor is None else tensor.value for tensor in tensors]
-        if not all(array is None or is_promised(array) for array in arrays):
-            return None
-        if self._folded is None or any(
-            old is not new for old, new in zip(self._folded[0], arrays, strict=True)
-        ):
+        arrays: list[Any] = []
+        for tensor in tensors:
+            if tensor is not None and not (tensor.is_built and is_promised(tensor.value)):
+                return None
+            arrays.append(None if tensor is None else tensor.value)
+        if self._folded is None or any(map(operator.is_not, self._folded[0], arrays)):
             weight, bias, gamma, beta, mean, variance = arrays
             xp = _xp.namespace(x)
             scale = 1.0 / xp.sqrt(variance + norm.eps)
@@ -247,6 +249,7 @@ class ConvNormStep:
             shift = shift * scale if beta is None else shift * scale + beta
             weight = weight * xp.reshape(scale, (-1, *(1,) * (weight.ndim - 1)))
             promise(weight)
+            promise(shift)
             self._folded = (arrays, weight, shift)
         return self._folded[1:]
 

@@ -24,6 +24,7 @@ from xpcnn.kernels.cpu.layout import (
     lift_pair,
     new_output,
     pack_weights,
+    padded_bias,
     source,
     spread,
 )
@@ -305,14 +306,6 @@ def window_axes(g: Geometry, shape: Pair, size: Pair) -> tuple[tuple[Axis, ...],
     return lines, columns
 
 
-def padded_bias(b: np.ndarray | None, size: int) -> np.ndarray:
-    """Return the bias with zeros behind it, for whole vectors."""
-    out = np.zeros(size, np.float32)
-    if b is not None:
-        out[: b.shape[0]] = b
-    return out
-
-
 def output_row(groups: int, width: int, blocks: int) -> int:
     """Numbers per output pixel: whole vectors for the last group."""
     return (groups - 1) * width + blocks * COLUMNS
@@ -322,38 +315,43 @@ def forward(
     x: np.ndarray, w: np.ndarray, b: Any, g: Geometry, groups: int, relu: bool
 ) -> np.ndarray:
     """Convolve images (N, C, H, W); with `relu`, drop negative results in the same pass."""
-    n, channels, *spatial = x.shape
-    width, blocks = w.shape[0] // groups, -(-(w.shape[0] // groups) // COLUMNS)
-    out = output_size(g, spatial)
-    what, row = source(x), output_row(groups, width, blocks)
-    lines, columns = forward_axes(g, tuple(spatial))
-    recipe = make_recipe(
-        lines, columns, n, channels, groups, blocks, tuple(spatial), in_place(what),
-        g.kernel[1], out[1] * row, row,
-    )  # fmt: skip
-    flat, y = new_output(n, w.shape[0], out, row)
+    what = source(x)
+    out, blocks, row, recipe = _forward_layout(g, x.shape, w.shape[0], groups, in_place(what))
+    flat, y = new_output(len(x), w.shape[0], out, row)
     product(
-        what, n, recipe, w, False, groups, blocks, padded_bias(b, row + COLUMNS), relu,
+        what, len(x), recipe, w, False, groups, blocks, padded_bias(b, row + COLUMNS), relu,
         flat, out[0] * out[1] * row, out[1] * row,
     )  # fmt: skip
     return y
+
+
+@lru_cache(maxsize=512)
+def _forward_layout(
+    g: Geometry, shape: tuple[int, ...], filters: int, groups: int, strides: Strides | None
+) -> tuple[Pair, int, int, Recipe]:
+    """Return the output's size, blocks of columns, numbers per pixel, and the recipe."""
+    n, channels, *spatial = shape
+    width = filters // groups
+    blocks, out = -(-width // COLUMNS), output_size(g, spatial)
+    row = output_row(groups, width, blocks)
+    lines, columns = forward_axes(g, (spatial[0], spatial[1]))
+    recipe = make_recipe(
+        lines, columns, n, channels, groups, blocks, (spatial[0], spatial[1]), strides,
+        g.kernel[1], out[1] * row, row,
+    )  # fmt: skip
+    return out, blocks, row, recipe
 
 
 def weight_gradient(
     x: np.ndarray, d: Source, out: Pair, w: np.ndarray, g: Geometry, groups: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the gradients of the weights and of the bias."""
-    n, all_channels, *spatial = x.shape
+    n, what, d_pixel = len(x), source(x), spread(w.shape[0])
     width, channels = w.shape[0] // groups, w.shape[1]
-    blocks, d_pixel = -(-width // COLUMNS), spread(w.shape[0])
-    what, row = source(x), blocks * COLUMNS
-    lines, columns = forward_axes(g, tuple(spatial))
-    recipe = make_recipe(
-        lines, columns, n, all_channels, groups, 1, tuple(spatial), in_place(what),
-        g.kernel[1], out[1] * d_pixel, d_pixel,
-    )  # fmt: skip
-    span, line, pixel = (int(recipe.strip[i]) for i in (0, 6, 7))
-    taps = tap_table(g.kernel, g.dilation, line, pixel, channels)
+    blocks = -(-width // COLUMNS)
+    row = blocks * COLUMNS
+    recipe, taps = _gradient_layout(g, x.shape, groups, in_place(what), d_pixel)
+    span = int(recipe.strip[0])
     splits, parts = cut(taps.size * row, n * out[0] * out[1], n * int(recipe.strip[1]))
     partial = buffers.empty(splits * groups * taps.size * row)
     sums = buffers.zeros((splits, groups, row))
@@ -371,6 +369,22 @@ def weight_gradient(
         g.kernel[0] * g.kernel[1], channels, row, width, dw.reshape(-1),
     )  # fmt: skip
     return dw, sums.sum(axis=0)[:, :width].reshape(-1)
+
+
+@lru_cache(maxsize=512)
+def _gradient_layout(
+    g: Geometry, shape: tuple[int, ...], groups: int, strides: Strides | None, d_pixel: int
+) -> tuple[Recipe, np.ndarray]:
+    """Return the recipe by which x is read, and the table of taps."""
+    n, channels, *spatial = shape
+    size = (spatial[0], spatial[1])
+    lines, columns = forward_axes(g, size)
+    recipe = make_recipe(
+        lines, columns, n, channels, groups, 1, size, strides, g.kernel[1],
+        columns[0].length * d_pixel, d_pixel,
+    )  # fmt: skip
+    line, pixel = int(recipe.strip[6]), int(recipe.strip[7])
+    return recipe, tap_table(g.kernel, g.dilation, line, pixel, channels // groups)
 
 
 @lru_cache(maxsize=512)

@@ -7,6 +7,7 @@ so they come after it. Saved is one byte per output: the winning phase, or that 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,17 +15,29 @@ from numba import carray, get_thread_id
 
 from xpcnn.kernels.cpu import buffers, conv, threads
 from xpcnn.kernels.cpu.conv import (
+    Geometry,
+    Pair,
+    Recipe,
     forward_axes,
     geometry,
     make_recipe,
+    output_size,
     pack,
-    padded_bias,
     run_table,
     scratch,
     window_axes,
 )
 from xpcnn.kernels.cpu.jobs import Bytes, Floats, Ints, Job, inner
-from xpcnn.kernels.cpu.layout import in_place, int64, lift, lift_pair, source, unlift
+from xpcnn.kernels.cpu.layout import (
+    Strides,
+    in_place,
+    int64,
+    lift,
+    lift_pair,
+    padded_bias,
+    source,
+    unlift,
+)
 from xpcnn.kernels.cpu.methods import conv_backward, conv_forward, gradients, winograd_pays
 from xpcnn.kernels.cpu.pool import max_pool_backward, max_pool_forward
 from xpcnn.kernels.cpu.product import COLUMNS, ROWS, _times_tile
@@ -161,37 +174,48 @@ def forward(
     few = min(w.shape[:2]) < APART_FROM
     if not few and winograd_pays(image.shape, w, g, groups):
         return _apart(xp, x, w, b, window, groups, pool)
-    n, channels, *spatial = image.shape
-    pooled = pool.output_shape(window.output_shape(x.shape[2:]))
-    shape, size = lift_pair(pooled, 1), lift_pair(pool.kernel, 1)
-    what, blocks = source(image), -(-w.shape[0] // COLUMNS)
-    row = blocks * COLUMNS
-    lines, columns = window_axes(g, shape, size)
-    windows = make_recipe(
-        lines, columns, n, channels, 1, 1, tuple(spatial), in_place(what), 1, 0, 0
+    n, what, blocks = len(x), source(image), -(-w.shape[0] // COLUMNS)
+    row, size = blocks * COLUMNS, lift_pair(pool.kernel, 1)
+    shape, windows, phases, (runs, length), plain = _layout(
+        g, size, image.shape, blocks, in_place(what)
     )
     strip = windows.strip
-    line, pixel = int(strip[6]), int(strip[7])
-    runs, length = run_table(g.kernel, g.dilation, line, pixel, channels, 1)
-    phases = np.add.outer(
-        np.arange(size[0]) * (g.stride[0] * line), np.arange(size[1]) * (g.stride[1] * pixel)
-    )
-    plain = make_recipe(
-        *forward_axes(g, tuple(spatial)), n, channels, 1, blocks, tuple(spatial), None,
-        g.kernel[1], 0, 0,
-    )  # fmt: skip
     y = buffers.empty((n, w.shape[0], *shape) if flat else (n, *shape, w.shape[0]))
     winner = buffers.empty(n * shape[0] * shape[1] * row, np.uint8)
     numbers = (blocks, w.shape[0], *shape, int(not flat))
     threads.launch(
         n * shape[0] * shape[1] * phases.size * w.size // 8, _forward, n * int(strip[1]),
-        *what[:4], strip, windows.rows, phases.ravel(), phases.size, runs, runs.size, length,
+        *what[:4], strip, windows.rows, phases, phases.size, runs, runs.size, length,
         pack(w, plain, False, 1), padded_bias(b, row), padded_bias(None, COLUMNS),
         int64(numbers), y.reshape(-1), winner,
         scratch(int(strip[-1]) + phases.size * WINDOWS * row),
     )  # fmt: skip
     y = unlift(y if flat else y.transpose(0, 3, 1, 2), x.ndim)
     return y, (x, w, b is not None, winner, size, row)
+
+
+@lru_cache(maxsize=512)
+def _layout(
+    g: Geometry, size: Pair, shape: tuple[int, ...], blocks: int, strides: Strides | None
+) -> tuple[Pair, Recipe, np.ndarray, tuple[np.ndarray, int], Recipe]:
+    """Return all that follows from shapes.
+
+    These are: the pooled size, a recipe of the pooling windows, where the phases of a window are,
+    the runs under a filter, and the recipe by which filters are packed.
+    """
+    n, channels, height, width = shape
+    out = output_size(g, (height, width))
+    pooled = (out[0] // size[0], out[1] // size[1])
+    lines, columns = window_axes(g, pooled, size)
+    windows = make_recipe(lines, columns, n, channels, 1, 1, (height, width), strides, 1, 0, 0)
+    line, pixel = int(windows.strip[6]), int(windows.strip[7])
+    phases, _ = run_table(size, g.stride, line, pixel, 1, 2)
+    plain = make_recipe(
+        *forward_axes(g, (height, width)), n, channels, 1, blocks, (height, width), None,
+        g.kernel[1], 0, 0,
+    )  # fmt: skip
+    runs = run_table(g.kernel, g.dilation, line, pixel, channels, 1)
+    return pooled, windows, phases, runs, plain
 
 
 def _apart(

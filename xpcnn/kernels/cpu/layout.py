@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from xpcnn.kernels.constant import derive
 from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.jobs import Floats, Job
 from xpcnn.kernels.cpu.product import COLUMNS
@@ -124,6 +125,25 @@ def dense_image(what: Source, n: int) -> Image:
     flat = buffers.empty(n * height * width * channels)
     threads.launch(4 * flat.size, fill_images, n * height, *what[:4], flat)
     return Image(flat, height * width * channels, width * channels, channels)
+
+
+def padded_bias(b: np.ndarray | None, size: int) -> np.ndarray:
+    """Return the bias with zeros behind it, for whole vectors."""
+    if b is None:
+        return _zeros(size)
+    out: np.ndarray = derive(b, ("bias", size), lambda: _fill_up(b, size))
+    return out
+
+
+@lru_cache(maxsize=64)
+def _zeros(size: int) -> np.ndarray:
+    return np.zeros(size, np.float32)
+
+
+def _fill_up(b: np.ndarray, size: int) -> np.ndarray:
+    out = np.zeros(size, np.float32)
+    out[: b.shape[0]] = b
+    return out
 
 
 def new_output(n: int, channels: int, spatial: Ints, row: int) -> tuple[np.ndarray, np.ndarray]:

@@ -17,6 +17,7 @@ from numba import carray, config, get_thread_id
 
 from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.jobs import Floats, Ints, Job, inner
+from xpcnn.kernels.cpu.layout import padded_bias
 from xpcnn.kernels.cpu.product import COLUMNS, ROWS, _outer_tile, _times_tile
 from xpcnn.kernels.cpu.vector import fma, load, store, store_half, sums, zero
 from xpcnn.kernels.trace import Declined
@@ -231,9 +232,7 @@ def linear_forward(xp: Any, x: Any, w: Any, b: Any, *, relu: bool = False) -> An
     weights, w_row = _rows(w)
     # Four numbers are read where fewer may be left.
     y = buffers.empty(n * outputs + 4)
-    bias = np.zeros(outputs + 4, np.float32)
-    if b is not None:
-        bias[:outputs] = b
+    bias = padded_bias(b, outputs + 4)
     rows, block = _blocks(n, outputs)
     threads.launch(
         n * outputs * width // 8, _forward, -(-n // rows) * -(-outputs // block),

@@ -22,6 +22,10 @@ from xpcnn.kernels.trace import Declined, note
 from xpcnn.window import Window
 
 
+FEW_TILES = 12
+"""Tiles below which reading transformed filters, four times as large, takes the longest."""
+
+
 def takes(x: Any, w: Any, groups: int) -> Declined | None:
     """Say why this kernel set does not convolve such arrays; ``None`` if it does."""
     declined = conv.takes(x, w, groups)
@@ -120,6 +124,8 @@ def _winograd_pays(
     if not plain or max(g.padding[0][0], g.padding[1][0]) > 2 or precision == "exact":
         return False
     n, channels, *spatial = shape
+    if not weights and n * -(-spatial[0] // 4) * -(-spatial[1] // 4) < FEW_TILES:
+        return False
     if dx:
         return winograd.pays(n, filters, channels, (spatial[0], spatial[1]))
     return winograd.pays(n, channels, filters, output_size(g, spatial), weights=weights)
