@@ -21,7 +21,6 @@ from xpcnn.kernels.precision import get_precision
 from xpcnn.kernels.trace import Declined, note
 from xpcnn.window import Window
 
-
 FEW_TILES = 12
 """Tiles below which reading transformed filters, four times as large, takes the longest."""
 

@@ -19,7 +19,7 @@ from functools import lru_cache, partial
 
 import numpy as np
 
-from xpcnn.kernels.constant import derive
+from xpcnn.kernels.constant import derive, is_promised
 from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.layout import Image
 from xpcnn.kernels.cpu.product import COLUMNS, ROWS
@@ -170,6 +170,9 @@ def _run(
     # Filters that are needed again are kept; others had better not leave the cache.
     wanted = (GROUP if held < tiles else GROUP // 8) // (4 * PLACES * u_step)
     group = min(blocks, -(-max(1, wanted) // workers) * workers)
+    small = blocks * u_step * PLACES < KEPT
+    if small and is_promised(w):
+        group = blocks
     own = buffers.empty(workers * PLACES * (8 + max(row, TILES * COLUMNS + GAP)))
     v = buffers.empty(PLACES * v_step)
 
@@ -190,8 +193,8 @@ def _run(
         for b in range(0, blocks, group):
             end = min(blocks, b + group)
             if first == 0 or group < blocks:
-                few = group == blocks and blocks * u_step * PLACES < KEPT
-                u = derive(w, taps, partial(transformed, b, end)) if few else transformed(b, end)
+                make = partial(transformed, b, end)
+                u = derive(w, taps, make) if small and group == blocks else make()
             k = _numbers(
                 row, v_step, channels, u_step, first, last, b, end, across, down, filters,
                 not relu, *strides, *out,
