@@ -109,7 +109,8 @@ class Tensor:
             return
         if self.shape is None:
             raise RuntimeError("the shape of a parameter is not known; build the layer first")
-        self._hold(device.asarray(np.asarray(self.init(self.shape, rng)), dtype))
+        # A copy: whoever drew the values may keep and change them.
+        self._hold(device.asarray(np.array(self.init(self.shape, rng)), dtype))
 
     def load(self, values: Any) -> None:
         """Take values from an array of any library; device and dtype stay as they are."""

@@ -12,7 +12,7 @@ from numba.np.ufunc import parallel
 from xpcnn.kernels import threads
 from xpcnn.kernels.cpu import compiling
 
-WORTH_IT = 1_000_000
+WORTH_IT = 250_000
 """Elementary operations below which waking other threads takes longer than the work itself."""
 
 _ready = False
