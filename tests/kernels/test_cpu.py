@@ -428,3 +428,22 @@ def test_nothing_outside_is_written_or_used(seed, monkeypatch):
     for memory in guards:
         assert (memory[:room] == 0xFF).all()
         assert (memory[-room:] == 0xFF).all()
+
+
+@pytest.mark.parametrize("op", ["conv", "conv_relu_max_pool"])
+def test_lanes_behind_the_last_filter_are_never_added_up(op, monkeypatch):
+    """Their numbers are anything: here so large that NumPy would warn of an overflow."""
+
+    def filled(shape, dtype=np.float32):
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        return np.full(size, 0x7A, np.uint8).view(dtype).reshape(shape)  # 3e35
+
+    monkeypatch.setattr(cpu.buffers, "empty", filled)
+    rng = np.random.default_rng(0)
+    x = rng.random((16, 1, 28, 28), dtype="float32")
+    w, b = rng.standard_normal((30, 1, 5, 5)), rng.standard_normal(30)
+    window = Window((5, 5), (1, 1), ((0, 0),) * 2, (1, 1))
+    pool = Window((2, 2), (2, 2), ((0, 0),) * 2, (1, 1))
+    windows = (window, 1) if op == "conv" else (window, 1, pool)
+    args = (op, x, w.astype("float32"), b.astype("float32"), windows, rng, False)
+    assert compare(*args) < 1e-5

@@ -368,7 +368,8 @@ def weight_gradient(
         2 * partial.size, collect, groups * blocks, partial, splits, groups,
         g.kernel[0] * g.kernel[1], channels, row, width, dw.reshape(-1),
     )  # fmt: skip
-    return dw, sums.sum(axis=0)[:, :width].reshape(-1)
+    # The lanes behind the last filter hold anything.
+    return dw, sums[:, :, :width].sum(axis=0).reshape(-1)
 
 
 @lru_cache(maxsize=512)

@@ -210,4 +210,5 @@ def weight_gradient(
         2 * partial.size, _collect, filters, partial, splits, filters, vectors.size, length,
         runs.size, channels, taps, dw.reshape(-1),
     )  # fmt: skip
-    return dw, sums.sum(axis=0)[:filters]
+    # The lanes behind the last filter hold anything.
+    return dw, sums[:, :filters].sum(axis=0)
