@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import xpcnn
+from tests.kernels.arrays import Guards, error
 from xpcnn import kernels
 from xpcnn._xp import numpy_namespace
 from xpcnn.kernels import generic
@@ -20,12 +21,6 @@ pytest.importorskip("numba")
 from xpcnn.kernels import cpu
 
 XP = numpy_namespace()
-
-
-def error(a, b):
-    """Relative distance in the Euclidean norm."""
-    assert a.shape == b.shape
-    return np.linalg.norm(a - b) / max(np.linalg.norm(b), 1e-30)
 
 
 def draw_window(rng, ndim):
@@ -406,28 +401,18 @@ def test_nothing_outside_is_written_or_used(seed, monkeypatch):
 
     So does what is around it: a number that is read from there would show in the result.
     """
-    guards = []
-    room = 64
-
-    def guarded(shape, dtype=np.float32):
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        memory = np.full(size + 2 * room, 0xFF, np.uint8)
-        guards.append(memory)
-        return memory[room : room + size].view(dtype).reshape(shape)
-
-    monkeypatch.setattr(cpu.buffers, "empty", guarded)
+    guards = Guards(0xFF)
+    monkeypatch.setattr(cpu.buffers, "empty", guards)
     rng, x, w, b, window = draw_conv(seed + 3000)
-    compare("conv", x, w, b, (window, 1), rng)
+    assert compare("conv", x, w, b, (window, 1), rng) < 1e-5
     size = tuple(min(n, 2) for n in window.output_shape(x.shape[2:]))
     pool = Window(size, size, ((0, 0),) * len(size), (1,) * len(size))
-    compare("conv_relu_max_pool", x, w, b, (window, 1, pool), rng, need_dx=seed % 2 == 0)
+    windows = (window, 1, pool)
+    assert compare("conv_relu_max_pool", x, w, b, windows, rng, need_dx=seed % 2 == 0) < 1e-5
     flat = np.ascontiguousarray(x.reshape(len(x), -1))
     weights = rng.standard_normal((5, flat.shape[1])).astype("float32")
-    compare("linear", flat, weights, None, (), rng)
-    assert len(guards) > 10
-    for memory in guards:
-        assert (memory[:room] == 0xFF).all()
-        assert (memory[-room:] == 0xFF).all()
+    assert compare("linear", flat, weights, None, (), rng) < 1e-5
+    guards.assert_whole(11)
 
 
 @pytest.mark.parametrize("op", ["conv", "conv_relu_max_pool"])

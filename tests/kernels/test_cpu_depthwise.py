@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import xpcnn
+from tests.kernels.arrays import Guards, error32, lay
 from xpcnn._xp import numpy_namespace
 from xpcnn.window import Window
 
@@ -14,33 +15,6 @@ pytest.importorskip("numba")
 from xpcnn.kernels.cpu import buffers, depthwise
 
 XP = numpy_namespace()
-
-
-def error(a, b):
-    """Relative distance in the Euclidean norm."""
-    assert a.shape == b.shape
-    assert a.dtype == np.float32
-    return np.linalg.norm(a - b) / max(np.linalg.norm(b), 1e-30)
-
-
-def lay(x, how):
-    """Return x with its memory in another order."""
-    if how == 1:
-        return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
-    if how == 2:  # channels-last with room between the pixels
-        wide = np.full((x.shape[0], *x.shape[2:], x.shape[1] + 5), np.nan, np.float32)
-        wide[..., : x.shape[1]] = np.moveaxis(x, 1, -1)
-        return np.moveaxis(wide[..., : x.shape[1]], -1, 1)
-    if how == 3:
-        return np.ascontiguousarray(x[..., ::-1])[..., ::-1]
-    if how == 4:
-        x = x.copy()
-        x.flags.writeable = False
-    if how == 5:  # the inner part of larger channels-last images
-        sides = [(0, 0), (0, 0)] + [(2, 1)] * (x.ndim - 2)
-        inside = (slice(None),) * 2 + (slice(2, -1),) * (x.ndim - 2)
-        return lay(np.pad(x, sides, constant_values=np.nan), 1)[inside]
-    return x
 
 
 def expected(x, w, b, dy, window):
@@ -96,11 +70,11 @@ def test_convolution(seed):
     laid = lay(dy, int(rng.integers(6)))
     got = depthwise.conv_backward(XP, laid, saved, window, groups, seed % 4 != 3)
     wanted = expected(x, w, b, dy, window)
-    assert error(y, wanted[0]) < 1e-5
+    assert error32(y, wanted[0]) < 1e-5
     assert (got[0] is None) == (seed % 4 == 3)
     assert (got[2] is None) == (b is None)
     for a, e in zip(got, wanted[1:], strict=True):
-        assert a is None or error(a, e) < 1e-5
+        assert a is None or error32(a, e) < 1e-5
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -110,11 +84,11 @@ def test_convolution_relu(seed):
     y, saved = depthwise.conv_relu_forward(XP, lay(x, int(rng.integers(6))), w, b, window, groups)
     got = depthwise.conv_backward(XP, dy, saved, window, groups, True)
     plain = expected(x, w, b, dy, window)[0]
-    assert error(y, np.maximum(plain, 0)) < 1e-5
+    assert error32(y, np.maximum(plain, 0)) < 1e-5
     # The float32 output decides which gradients pass, so that a rounded zero is no difference.
     wanted = expected(x, w, b, np.where(y > 0, dy, 0), window)[1:]
     for a, e in zip(got, wanted, strict=True):
-        assert a is None or error(a, e) < 1e-5
+        assert a is None or error32(a, e) < 1e-5
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -129,7 +103,7 @@ def test_mobile_net_shapes(stride, spatial):
     got = depthwise.conv_backward(XP, lay(dy, 1), saved, window, 48, True)
     wanted = expected(x, w, None, dy, window)
     for a, e in zip((y, *got[:2]), wanted[:3], strict=True):
-        assert error(a, e) < 1e-5
+        assert error32(a, e) < 1e-5
         assert np.isfinite(a).all()
     for a in (y, got[0]):
         assert np.moveaxis(a, 1, -1).flags.c_contiguous
@@ -191,16 +165,8 @@ def test_same_bits_for_any_number_of_threads():
 
 @pytest.mark.parametrize("seed", range(12))
 def test_nothing_is_written_outside(seed, monkeypatch):
-    guards = []
-    room = 64
-
-    def guarded(shape, dtype=np.float32):
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        memory = np.full(size + 2 * room, 0xA5, np.uint8)
-        guards.append(memory)
-        return memory[room : room + size].view(dtype).reshape(shape)
-
-    monkeypatch.setattr(buffers, "empty", guarded)
+    guards = Guards(0xA5)
+    monkeypatch.setattr(buffers, "empty", guards)
     _, x, w, b, dy, window = draw(seed)
     for how in range(6):
         y, saved = depthwise.conv_relu_forward(XP, lay(x, how), w, b, window, x.shape[1])
@@ -209,7 +175,4 @@ def test_nothing_is_written_outside(seed, monkeypatch):
         assert not any(
             (np.ascontiguousarray(a).view("uint32") == 0xA5A5A5A5).any() for a in (y, *got[:2])
         )
-    assert len(guards) > 10
-    for memory in guards:
-        assert (memory[:room] == 0xA5).all()
-        assert (memory[-room:] == 0xA5).all()
+    guards.assert_whole(11)

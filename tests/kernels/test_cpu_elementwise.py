@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import xpcnn
+from tests.kernels.arrays import Guards
 from xpcnn._xp import numpy_namespace
 
 pytest.importorskip("numba")
@@ -117,21 +118,10 @@ def test_same_bits_for_any_number_of_threads():
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_nothing_is_written_outside(shape, monkeypatch):
-    guards = []
-    room = 64
-
-    def guarded(shape, dtype=np.float32):
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        memory = np.full(size + 2 * room, 0xA5, np.uint8)
-        guards.append(memory)
-        return memory[room : room + size].view(dtype).reshape(shape)
-
-    monkeypatch.setattr(buffers, "empty", guarded)
+    guards = Guards(0xA5)
+    monkeypatch.setattr(buffers, "empty", guards)
     for lay in LAYOUTS:
         x = lay(draw(shape))
         y, _ = elementwise.relu_forward(XP, x)
         np.testing.assert_array_equal(y, np.maximum(x, 0))
-    assert len(guards) >= len(LAYOUTS)
-    for memory in guards:
-        assert (memory[:room] == 0xA5).all()
-        assert (memory[-room:] == 0xA5).all()
+    guards.assert_whole(len(LAYOUTS))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import xpcnn
+from tests.kernels.arrays import Guards, error32, lay
 from xpcnn._xp import numpy_namespace
 
 pytest.importorskip("numba")
@@ -14,33 +15,6 @@ from xpcnn.kernels.cpu import buffers, norm
 
 XP = numpy_namespace()
 EPS = 1e-3
-
-
-def error(a, b):
-    """Relative distance in the Euclidean norm."""
-    assert a.shape == b.shape
-    assert a.dtype == np.float32
-    return np.linalg.norm(a - b) / max(np.linalg.norm(b), 1e-30)
-
-
-def lay(x, how):
-    """Return x with its memory in another order."""
-    if how == 1:
-        return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
-    if how == 2:  # channels-last with room between the pixels
-        wide = np.full((x.shape[0], *x.shape[2:], x.shape[1] + 5), np.nan, np.float32)
-        wide[..., : x.shape[1]] = np.moveaxis(x, 1, -1)
-        return np.moveaxis(wide[..., : x.shape[1]], -1, 1)
-    if how == 3:
-        return np.ascontiguousarray(x[..., ::-1])[..., ::-1]
-    if how == 4:
-        x = x.copy()
-        x.flags.writeable = False
-    if how == 5:  # every second image of a larger array
-        twice = np.full((2 * x.shape[0], *x.shape[1:]), np.nan, np.float32)
-        twice[::2] = x
-        return lay(twice, 1)[::2]
-    return x
 
 
 def per_channel(values, x):
@@ -94,7 +68,7 @@ def draw(seed):
 def test_agrees_with_the_definition(op, seed):
     rng, x, gamma, beta, statistics = draw(seed)
     dy, other = rng.standard_normal((2, *x.shape)).astype("float32")
-    layouts = [int(v) for v in rng.integers(0, 6, 3)]
+    layouts = [int(v) for v in rng.integers(0, 7, 3)]
     x_laid, dy_laid, other_laid = (lay(a, h) for a, h in zip((x, dy, other), layouts, strict=True))
     arguments = (gamma, beta, EPS, statistics)
     if op == "plain":
@@ -113,7 +87,7 @@ def test_agrees_with_the_definition(op, seed):
     results = [y, *seen, *got]
     assert len(got) == (4 if op == "add_relu" else 3)
     for a, e in zip(results, [*forward, *backward[: len(got)]], strict=True):
-        assert error(a, e) < 1e-5
+        assert error32(a, e) < 1e-5
 
 
 def test_output_is_channels_last_and_dense():
@@ -202,22 +176,11 @@ def test_same_bits_for_any_number_of_threads():
 
 @pytest.mark.parametrize("channels", [1, 3, 8, 30, 33])
 def test_nothing_is_written_outside(channels, monkeypatch):
-    guards = []
-    room = 64
-
-    def guarded(shape, dtype=np.float32):
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        memory = np.full(size + 2 * room, 0xA5, np.uint8)
-        guards.append(memory)
-        return memory[room : room + size].view(dtype).reshape(shape)
-
-    monkeypatch.setattr(buffers, "empty", guarded)
+    guards = Guards(0xA5)
+    monkeypatch.setattr(buffers, "empty", guards)
     x = np.random.default_rng(0).standard_normal((5, channels, 7, 9)).astype("float32")
-    for how in range(6):
+    for how in range(7):
         a = lay(x, how)
         _, saved = norm.batch_norm_add_relu_forward(XP, a, a, None, None, EPS, None)
         norm.batch_norm_add_relu_backward(XP, a, saved, True)
-    assert len(guards) > 10
-    for memory in guards:
-        assert (memory[:room] == 0xA5).all()
-        assert (memory[-room:] == 0xA5).all()
+    guards.assert_whole(11)

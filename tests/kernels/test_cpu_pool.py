@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import xpcnn
+from tests.kernels.arrays import Guards, lay
 from xpcnn._xp import numpy_namespace
 from xpcnn.window import Window
 
@@ -15,26 +16,6 @@ from xpcnn.kernels import generic
 from xpcnn.kernels.cpu import buffers, pool
 
 XP = numpy_namespace()
-
-
-def lay(x, how):
-    """Return x with its memory in another order."""
-    if how == 1:
-        return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
-    if how == 2:  # channels-last with room between the pixels
-        wide = np.full((x.shape[0], *x.shape[2:], x.shape[1] + 5), np.nan, np.float32)
-        wide[..., : x.shape[1]] = np.moveaxis(x, 1, -1)
-        return np.moveaxis(wide[..., : x.shape[1]], -1, 1)
-    if how == 3:
-        return np.ascontiguousarray(x[..., ::-1])[..., ::-1]
-    if how == 4:
-        x = x.copy()
-        x.flags.writeable = False
-    if how == 5:  # the inner part of larger channels-last images
-        sides = [(0, 0), (0, 0)] + [(2, 1)] * (x.ndim - 2)
-        inside = (slice(None),) * 2 + (slice(2, -1),) * (x.ndim - 2)
-        return lay(np.pad(x, sides, constant_values=np.nan), 1)[inside]
-    return x
 
 
 def windows(window, spatial):
@@ -246,16 +227,8 @@ def test_same_bits_for_any_number_of_threads():
 
 @pytest.mark.parametrize("seed", range(15))
 def test_nothing_is_written_outside(seed, monkeypatch):
-    guards = []
-    room = 64
-
-    def guarded(shape, dtype=np.float32):
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        memory = np.full(size + 2 * room, 0xA5, np.uint8)
-        guards.append(memory)
-        return memory[room : room + size].view(dtype).reshape(shape)
-
-    monkeypatch.setattr(buffers, "empty", guarded)
+    guards = Guards(0xA5)
+    monkeypatch.setattr(buffers, "empty", guards)
     _, x, dy, window = draw(seed)
     for how in range(6):
         _, saved = pool.max_pool_forward(XP, lay(x, how), window)
@@ -264,7 +237,4 @@ def test_nothing_is_written_outside(seed, monkeypatch):
         pool.avg_pool_backward(XP, lay(dy, how), saved, window)
         pool.global_avg_pool_forward(XP, lay(x, how))
         pool.global_max_pool_forward(XP, lay(x, how))
-    assert len(guards) > 10
-    for memory in guards:
-        assert (memory[:room] == 0xA5).all()
-        assert (memory[-room:] == 0xA5).all()
+    guards.assert_whole(11)

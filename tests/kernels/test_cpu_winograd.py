@@ -10,16 +10,11 @@ import pytest
 
 pytest.importorskip("numba")
 
+from tests.kernels.arrays import error
 from xpcnn.kernels.cpu import winograd
 from xpcnn.kernels.cpu.layout import Image
 
 LIMIT = 1e-5
-
-
-def error(a, b):
-    """Relative distance in the Euclidean norm."""
-    assert a.shape == b.shape
-    return np.linalg.norm(a - b) / max(np.linalg.norm(b), 1e-30)
 
 
 def padded(x, padding):

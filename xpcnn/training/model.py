@@ -209,10 +209,6 @@ class Model:
         """Return the arrays of all parameters and buffers by dotted name."""
         return self._network.state_dict()
 
-    def values(self) -> dict[str, Array]:
-        """Return the arrays of :meth:`state_dict` for reading only."""
-        return {name: tensor.value for name, tensor in self._network._tensors().items()}
-
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
         """Take over parameters and buffers; see :meth:`xpcnn.layers.Layer.load_state_dict`."""
         self._network.load_state_dict(state, strict)

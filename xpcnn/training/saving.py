@@ -42,7 +42,8 @@ def known_layers() -> dict[str, type[Layer]]:
 
 def describe(model: Model) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Return the tensors and the description that a model's file holds."""
-    tensors = {name: _xp.to_numpy(array) for name, array in model.values().items()}
+    own = model._network._tensors()
+    tensors = {name: _xp.to_numpy(tensor.value) for name, tensor in own.items()}
     description: dict[str, Any] = {
         "version": VERSION,
         "layers": [_registry.to_config(layer) for layer in model.layers],

@@ -184,7 +184,7 @@ class NormReluStep(FusedStep):
         return dx
 
 
-class ConvNormStep:
+class ConvNormStep(FusedStep):
     """Convolution, batch normalisation and perhaps ReLU; without training, one convolution.
 
     Normalising by fixed statistics is a multiplication and a shift of every channel, which the
@@ -192,40 +192,28 @@ class ConvNormStep:
     """
 
     def __init__(self, conv: _Conv, norm: _BatchNorm, relu: Layer | None) -> None:
-        self.layers: list[Layer] = [conv, norm] if relu is None else [conv, norm, relu]
-        self.conv, self.norm, self.relu = conv, norm, relu
         behind: Step = LayerStep(norm) if relu is None else NormReluStep(norm, relu)
-        self._parts: list[Step] = [LayerStep(conv), behind]
+        super().__init__([conv, norm, *([] if relu is None else [relu])], [LayerStep(conv), behind])
+        self.conv, self.norm, self.relu = conv, norm, relu
         self._folded: tuple[list[Array], Array, Array] | None = None
 
-    def forward(self, x: Array, *, training: bool) -> Array:
-        """Run the layers in training, and one convolution else."""
+    def _run(self, x: Array, training: bool) -> Result:
         folded = None if training else self._fold(x)
-        if folded is not None:
-            conv, (weight, bias) = self.conv, folded
-            if type(x) is not type(weight) or x.dtype != weight.dtype:
-                conv._check_input(x)
-            conv._check_shape(tuple(x.shape))
-            window = conv.window(tuple(x.shape[2:]))
-            window.output_shape(x.shape[2:], conv.who)
-            fused = None
-            if self.relu is not None:
-                fused = F.conv_block_forward(
-                    x, weight, bias, window, conv.groups, None, training=False
-                )
-            if fused is not None:
-                return fused[0]
-            y = F.conv_forward(x, weight, bias, window, conv.groups, who=conv.who)[0]
-            return y if self.relu is None else F.run("relu", y, who=self.relu.who)[0]
-        for part in self._parts:
-            x = part.forward(x, training=training)
-        return x
-
-    def backward(self, dy: Array, *, need_dx: bool) -> Array | None:
-        """Run the backward of the layers."""
-        inner = self._parts[1].backward(dy, need_dx=True)
-        assert inner is not None
-        return self._parts[0].backward(inner, need_dx=need_dx)
+        if folded is None:
+            return None
+        conv, (weight, bias) = self.conv, folded
+        if type(x) is not type(weight) or x.dtype != weight.dtype:
+            conv._check_input(x)
+        conv._check_shape(tuple(x.shape))
+        window = conv.window(tuple(x.shape[2:]))
+        window.output_shape(x.shape[2:], conv.who)
+        if self.relu is None:
+            return F.conv_forward(x, weight, bias, window, conv.groups, who=conv.who)
+        fused = F.conv_block_forward(x, weight, bias, window, conv.groups, None, training=False)
+        if fused is not None:
+            return fused
+        y, _ = F.conv_forward(x, weight, bias, window, conv.groups, who=conv.who)
+        return F.run("relu", y, who=self.relu.who)
 
     def _fold(self, x: Array) -> tuple[Array, Array] | None:
         """Return weights and bias that normalise too; ``None`` if an array may have changed."""

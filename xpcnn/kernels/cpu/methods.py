@@ -18,19 +18,11 @@ from xpcnn.kernels.cpu.conv import Geometry, Pair, geometry, output_size
 from xpcnn.kernels.cpu.layout import Image, as_image, lift, new_output, source, unlift
 from xpcnn.kernels.cpu.strips import GATE, UNPOOL, Source, sum_pixels
 from xpcnn.kernels.precision import get_precision
-from xpcnn.kernels.trace import Declined, note
+from xpcnn.kernels.trace import note
 from xpcnn.window import Window
 
 FEW_TILES = 12
 """Tiles below which reading transformed filters, four times as large, takes the longest."""
-
-
-def takes(x: Any, w: Any, groups: int) -> Declined | None:
-    """Say why this kernel set does not convolve such arrays; ``None`` if it does."""
-    declined = conv.takes(x, w, groups)
-    if declined is not None and depthwise.takes(x, w, groups) is None:
-        return None
-    return declined
 
 
 def conv_forward(

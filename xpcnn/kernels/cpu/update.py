@@ -115,11 +115,30 @@ def _address(a: np.ndarray) -> int:
     return address
 
 
-def _new(shapes: Any, starts: np.ndarray, flat: np.ndarray) -> list[np.ndarray]:
-    """Return the new arrays, side by side in one piece of memory."""
+def _update(
+    kernel: Any, rows: Sequence[Sequence[Any]], results: int, numbers: np.ndarray
+) -> list[list[np.ndarray]]:
+    """Run a kernel on all parameters; returns `results` lists of new arrays.
+
+    The first of the rows has the parameters, the others an array for each, or ``None`` for zeros.
+    """
+    shapes = tuple(p.shape for p in rows[0])
+    jobs, starts, size = _layout(shapes)
+    old = [
+        _plain([np.zeros_like(p) if a is None else a for p, a in zip(rows[0], row, strict=True)])
+        for row in rows
+    ]
+    flat = buffers.empty((results, size))  # the new arrays of a list lie side by side
+    addresses = np.empty((len(rows) + results, len(shapes)), np.int64)
+    addresses[: len(rows)] = [list(map(_address, row)) for row in old]
+    addresses[len(rows) :] = _address(flat) + 4 * (size * np.arange(results)[:, None] + starts)
+    threads.launch((results + 1) * size, kernel, len(jobs), addresses, len(shapes), jobs, numbers)
     return [
-        flat[at : at + prod(shape)].reshape(shape)
-        for at, shape in zip(starts.tolist(), shapes, strict=True)
+        [
+            part[at : at + prod(shape)].reshape(shape)
+            for at, shape in zip(starts.tolist(), shapes, strict=True)
+        ]
+        for part in flat
     ]
 
 
@@ -130,23 +149,11 @@ def adam(
     """Make one update of Adam; see :func:`xpcnn.kernels.generic.update.adam`."""
     if not _takes(parameters, gradients):
         return Declined("float32 only")
-    shapes = tuple(p.shape for p in parameters)
-    jobs, starts, size = _layout(shapes)
-    means = [np.zeros_like(p) if m is None else m for p, m in zip(parameters, means, strict=True)]
-    squares = [
-        np.zeros_like(p) if v is None else v for p, v in zip(parameters, squares, strict=True)
-    ]
-    old = [_plain(row) for row in (parameters, gradients, means, squares)]
-    flat = buffers.empty((3, size))
-    addresses = np.empty((7, len(shapes)), np.int64)
-    addresses[:4] = [list(map(_address, row)) for row in old]
-    addresses[4:] = _address(flat) + 4 * (size * np.arange(3)[:, None] + starts)
-    numbers = np.empty((len(shapes), 8), np.float32)
+    numbers = np.empty((len(parameters), 8), np.float32)
     numbers[:] = (*betas, 1.0 - betas[0], 1.0 - betas[1], 0.0, 0.0, decay[0], 1.0 - decay[1])
     known = {step: adam_numbers(lr, betas, eps, step) for step in set(steps)}
     numbers[:, 4:6] = [known[step] for step in steps]
-    threads.launch(4 * size, _adam, len(jobs), addresses, len(shapes), jobs, numbers)
-    return tuple(_new(shapes, starts, part) for part in flat), None
+    return tuple(_update(_adam, (parameters, gradients, means, squares), 3, numbers)), None
 
 
 def sgd(
@@ -156,21 +163,12 @@ def sgd(
     """Make one update of gradient descent; see :func:`xpcnn.kernels.generic.update.sgd`."""
     if not _takes(parameters, gradients):
         return Declined("float32 only")
-    shapes = tuple(p.shape for p in parameters)
-    jobs, starts, size = _layout(shapes)
-    numbers = np.empty((len(shapes), 6), np.float32)
+    numbers = np.empty((len(parameters), 6), np.float32)
     for row, buffer in zip(numbers, kept, strict=True):
         # The first gradient fills the buffer; without momentum there is none to speak of.
         fresh = buffer is None or not momentum
         row[:2] = (0.0, 1.0) if fresh else (momentum, 1.0 - dampening)
         row[2:4] = (momentum, 1.0) if nesterov else (1.0, 0.0)
     numbers[:, 4:] = lr, decay
-    old = [np.zeros_like(p) if b is None else b for p, b in zip(parameters, kept, strict=True)]
-    rows = [_plain(row) for row in (parameters, gradients, old)]
-    flat = buffers.empty((2, size))
-    addresses = np.empty((5, len(shapes)), np.int64)
-    addresses[:3] = [list(map(_address, row)) for row in rows]
-    addresses[3:] = _address(flat) + 4 * (size * np.arange(2)[:, None] + starts)
-    threads.launch(3 * size, _sgd, len(jobs), addresses, len(shapes), jobs, numbers)
-    values = _new(shapes, starts, flat[0])
-    return (values, _new(shapes, starts, flat[1]) if momentum else list(kept)), None
+    values, filled = _update(_sgd, (parameters, gradients, kept), 2, numbers)
+    return (values, filled if momentum else list(kept)), None

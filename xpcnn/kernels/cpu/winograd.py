@@ -15,13 +15,13 @@ would be infinite is mostly NaN. Numbers beyond 1e36 may overflow.
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
+from functools import partial
 
 import numpy as np
 
 from xpcnn.kernels.constant import derive, is_promised
 from xpcnn.kernels.cpu import buffers, threads
-from xpcnn.kernels.cpu.layout import Image
+from xpcnn.kernels.cpu.layout import Image, int64
 from xpcnn.kernels.cpu.product import COLUMNS, ROWS
 from xpcnn.kernels.cpu.winograd_products import GAP, PART, TILES, multiply, sum_gradients
 from xpcnn.kernels.cpu.winograd_tiles import PLACES, transform_filters, transform_tiles
@@ -144,8 +144,8 @@ def weight_gradient(
         _transform_tiles(source, channels, 6, span, v_step, block, own, v)
         source = (gradient, n, *out, 0, 0)
         _transform_tiles(source, filters, 4, span, d_step, block, own, d)
-        k = _numbers(
-            v_step, d_step, block, last - first, channels, filters, first == 0, last == tiles, 6
+        k = int64(
+            (v_step, d_step, block, last - first, channels, filters, first == 0, last == tiles, 6)
         )
         work = (last - first) * PLACES * channels * filters // 8
         threads.launch(work, sum_gradients, workers, k, v, d, own, total, dw.reshape(-1))
@@ -177,7 +177,7 @@ def _run(
     v = buffers.empty(PLACES * v_step)
 
     def transformed(b: int, end: int) -> np.ndarray:
-        k = _numbers(lane, apart, *taps, filters, channels, u_step, b, end, 3, 6)
+        k = int64((lane, apart, *taps, filters, channels, u_step, b, end, 3, 6))
         flat = np.ascontiguousarray(w).reshape(-1)
         u = buffers.empty((end - b) * PLACES * u_step)
         threads.launch(1000 * channels * (end - b), transform_filters, workers, k, flat, own, u)
@@ -195,10 +195,9 @@ def _run(
             if first == 0 or group < blocks:
                 make = partial(transformed, b, end)
                 u = derive(w, taps, make) if small and group == blocks else make()
-            k = _numbers(
+            k = int64((
                 row, v_step, channels, u_step, first, last, b, end, across, down, filters,
-                not relu, *strides, *out,
-            )  # fmt: skip
+                not relu, *strides, *out,))  # fmt: skip
             work = (last - first) * PLACES * channels * (end - b) * 2
             threads.launch(work, multiply, workers, k, v, u, shift, own, y)
 
@@ -209,10 +208,9 @@ def _transform_tiles(
 ) -> None:  # fmt: skip
     image, _, *area = source
     across, down, first, last, row = span
-    k = _numbers(
+    k = int64((
         image.image, image.line, image.pixel, *area, channels, size, across, down, first, last,
-        row, step, block, 6,
-    )  # fmt: skip
+        row, step, block, 6,))  # fmt: skip
     threads.launch(
         10 * PLACES * channels * (last - first),
         transform_tiles,
@@ -222,11 +220,6 @@ def _transform_tiles(
         own,
         out,
     )
-
-
-@lru_cache(maxsize=4096)
-def _numbers(*values: int) -> np.ndarray:
-    return np.array(values, np.int64)
 
 
 def _whole(channels: int) -> int:
