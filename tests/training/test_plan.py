@@ -182,6 +182,45 @@ def test_an_array_taken_before_predicting_may_be_written_to():
     np.testing.assert_allclose(got, single(model, x), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("place", ["conv", "norm", "residual", "linear", "pool"])
+def test_a_layer_that_computes_otherwise_is_left_as_it_is(place, rng):
+    """A subclass with a forward of its own is not taken for its parent."""
+    kinds = {
+        "conv": xpcnn.Conv2d,
+        "norm": xpcnn.BatchNorm2d,
+        "residual": xpcnn.Residual,
+        "linear": xpcnn.Linear,
+        "pool": xpcnn.MaxPool2d,
+    }
+    parent = kinds[place]
+
+    class Doubled(parent):
+        def _forward(self, xp, x, training):
+            y, saved = super()._forward(xp, x, training)
+            return y * 2.0, saved
+
+    kinds[place] = Doubled
+    conv, norm, residual, linear, pool = kinds.values()
+    layers = [
+        conv(2, 8, 3, padding=1),
+        norm(8),
+        xpcnn.ReLU(),
+        residual(xpcnn.Sequential(conv(8, 8, 3, padding=1), norm(8))),
+        xpcnn.ReLU(),
+        conv(8, 8, 1),
+        xpcnn.ReLU(),
+        pool(2),
+        xpcnn.Flatten(),
+        linear(8 * 9, 4),
+        xpcnn.ReLU(),
+    ]
+    x = rng.random((3, 2, 6, 6), dtype="float32")
+    for training in (True, False):
+        got = Plan(layers).forward(x, training=training)
+        wanted = Plan(layers, fuse=False).forward(x, training=training)
+        np.testing.assert_allclose(got, wanted, rtol=2e-4, atol=1e-5)
+
+
 def test_residual_step_refuses_a_body_that_changes_the_shape(rng):
     plan = Plan([xpcnn.Residual(xpcnn.Conv2d(2, 8, 3)), xpcnn.ReLU()])
     with pytest.raises(ValueError, match="give a shortcut that fits"):

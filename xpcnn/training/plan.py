@@ -7,6 +7,7 @@ Both ways give the same numbers up to rounding.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from xpcnn import _xp
 from xpcnn._xp import Array
@@ -26,6 +27,7 @@ from xpcnn.training.steps import (
     NormReluStep,
     ResidualStep,
     Step,
+    computes_as,
 )
 
 
@@ -83,23 +85,24 @@ def unroll(layers: Iterable[Layer]) -> Iterable[Layer]:
 
 def _next_step(layers: list[Layer]) -> tuple[Step, int]:
     """Make a step from the first layers, fused if they can be; and say how many it takes."""
-    first, second, third = (*layers, None, None)[:3]
+    front: list[Any] = [*layers, None, None]
+    first, second, third = front[:3]
     relu = second if type(second) is ReLU else None
-    if isinstance(first, Residual):
+    if computes_as(first, Residual):
         return ResidualStep(first, relu, Plan), 1 if relu is None else 2
-    plain = isinstance(first, _Conv) and first.padding_mode == "zeros"
-    if isinstance(first, _Conv) and plain and isinstance(second, _BatchNorm):
+    plain = computes_as(first, _Conv) and first.padding_mode == "zeros"
+    if plain and computes_as(second, _BatchNorm):
         relu = third if type(third) is ReLU else None
         return ConvNormStep(first, second, relu), 2 if relu is None else 3
     if relu is None:
-        return LayerStep(first), 1  # type: ignore[arg-type]
-    if isinstance(first, _Conv) and plain:
-        pool = third if isinstance(third, _MaxPool) and third.ndim == first.ndim else None
+        return LayerStep(first), 1
+    if plain:
+        pool = third if computes_as(third, _MaxPool) and third.ndim == first.ndim else None
         used = 2 if pool is None else 3
         flat = len(layers) > used and isinstance(layers[used], Flatten)
         return ConvBlockStep(first, relu, pool, flat), used
-    if type(first) is Linear:
+    if computes_as(first, Linear):
         return LinearReluStep(first, relu), 2
-    if isinstance(first, _BatchNorm):
+    if computes_as(first, _BatchNorm):
         return NormReluStep(first, relu), 2
-    return LayerStep(first), 1  # type: ignore[arg-type]
+    return LayerStep(first), 1

@@ -48,6 +48,14 @@ class Runner(Protocol):
         """Run all steps backward."""
 
 
+def computes_as(layer: Any, kind: type[Layer]) -> bool:
+    """Whether a layer is of a kind and computes as that does: a subclass may do otherwise."""
+    methods = ("forward", "backward", "_forward", "_backward")
+    return isinstance(layer, kind) and all(
+        getattr(type(layer), name) is getattr(kind, name) for name in methods
+    )
+
+
 class LayerStep:
     """One layer as it is."""
 
@@ -256,8 +264,8 @@ class ResidualStep:
         self.body = plan([residual.body])
         self.shortcut = None if residual.shortcut is None else plan([residual.shortcut])
         self._front, self._norm = self.body, None
-        inside = [layer for step in self.body.steps for layer in step.layers]
-        if relu is not None and len(inside) > 1 and isinstance(inside[-1], _BatchNorm):
+        inside: list[Any] = [layer for step in self.body.steps for layer in step.layers]
+        if relu is not None and len(inside) > 1 and computes_as(inside[-1], _BatchNorm):
             self._front, self._norm = plan(inside[:-1]), inside[-1]
         self._saved: Any = None
 
