@@ -20,7 +20,12 @@ _NAMESPACES: dict[type, ModuleType] = {}
 
 
 def numpy_namespace() -> ModuleType:
-    """Return NumPy's namespace as the Array API standard has it."""
+    """Return NumPy's namespace as the Array API standard has it: since 2.1, NumPy itself.
+
+    The compatible one takes a tenth of a second and 8 MiB to import.
+    """
+    if hasattr(np, "unstack"):
+        return np
     import array_api_compat.numpy as xp
 
     return xp
@@ -28,7 +33,7 @@ def numpy_namespace() -> ModuleType:
 
 def is_array(x: object) -> bool:
     """Tell whether `x` is an array of a library this process has loaded."""
-    if type(x) in _NAMESPACES:
+    if type(x) in _NAMESPACES or isinstance(x, np.ndarray | np.generic):
         return True
     from array_api_compat import is_array_api_obj
 
@@ -63,6 +68,8 @@ def namespace(*arrays: Array, who: str = "xpcnn") -> ModuleType:
 
 
 def _find_namespace(array: Array, who: str) -> ModuleType:
+    if isinstance(array, np.ndarray | np.generic):
+        return _NAMESPACES.setdefault(type(array), numpy_namespace())
     from array_api_compat import array_namespace, is_array_api_obj
 
     if not is_array_api_obj(array):
@@ -83,6 +90,13 @@ def device_of(x: Array) -> Any:
     from array_api_compat import device
 
     return device(x)
+
+
+def to_device(x: Array, physical: Any) -> Array:
+    """Copy an array to another physical device of its library."""
+    from array_api_compat import to_device as move
+
+    return move(x, physical)
 
 
 def same_device(x: Array, y: Array) -> bool:

@@ -65,11 +65,7 @@ class Device:
             xp_dtype = None if dtype is None else self.dtype(dtype)
             if dtype is not None and _xp.dtype_name(x) != dtype:
                 x = self.xp.astype(x, xp_dtype)
-            if _xp.device_of(x) == self.physical:
-                return x
-            from array_api_compat import to_device
-
-            return to_device(x, self.physical)
+            return x if _xp.device_of(x) == self.physical else _xp.to_device(x, self.physical)
         host = _xp.to_numpy(x)
         if dtype is not None and host.dtype.name != dtype and dtype != "bfloat16":
             host = host.astype(dtype)
