@@ -108,6 +108,20 @@ def folder(module: str) -> Path:
     return wanted
 
 
+def keep(module: str, name: str, make: Callable[[], bytes]) -> bytes:
+    """Return machine code that was kept under some name for a module; make it the first time."""
+    key = f"{llvmlite.binding.get_process_triple()} {name}"
+    path = folder(module) / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.o"
+    with suppress(OSError):
+        return path.read_bytes()
+    made = make()
+    with suppress(OSError):
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            file.write(made)
+        os.replace(file.name, path)
+    return made
+
+
 def _user_folder() -> Path:
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA", "~")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -46,6 +46,10 @@ _PACKED = _LONG.as_pointer()
 _BODY = ("int",)
 """What is packed before the arguments: the address of the body."""
 _DTYPES = {"Floats": np.float32, "Ints": np.int64, "Bytes": np.uint8}
+_AROUND = ("enter", "pack")
+"""What the two functions around a body are called, before the kinds of its arguments."""
+_PYTHON = ("PyTuple_GetItem", "PyLong_AsLongLong", "PyFloat_AsDouble")
+"""What packing calls of Python's interface for C."""
 _compiling = threading.Lock()
 
 
@@ -108,26 +112,43 @@ def _around(hints: tuple[str, ...]) -> tuple[int, Callable[..., None]]:
     pack : callable
         Takes the body's address and the arguments as a tuple, and an array to pack them into.
     """
-    module = ir.Module()
-    module.triple = llvm.get_process_triple()
-    names = ["_".join((name, *hints)) for name in ("enter", "pack")]
-    _write_enter(module, names[0], hints)
-    _write_pack(module, names[1], (*_BODY, *hints))
+    kinds = "_".join(hints)
+    made = compiling.keep(
+        "jobs", f"{kinds} {object.__basicsize__}", partial(_make_around, kinds, hints)
+    )
     engine = _engine()
-    engine.add_module(llvm.parse_assembly(str(module)))
+    engine.add_object_file(llvm.ObjectFileRef.from_data(made))
     engine.finalize_object()
-    enter, pack = (int(engine.get_function_address(name)) for name in names)
+    enter, pack = (int(engine.get_function_address(f"{name}_{kinds}")) for name in _AROUND)
     # Python's own lock stays held.
     return enter, ctypes.PYFUNCTYPE(None, ctypes.py_object, ctypes.py_object)(pack)
 
 
+def _make_around(kinds: str, hints: tuple[str, ...]) -> bytes:
+    module = ir.Module()
+    module.triple = llvm.get_process_triple()
+    enter, pack = (f"{name}_{kinds}" for name in _AROUND)
+    _write_enter(module, enter, hints)
+    _write_pack(module, pack, (*_BODY, *hints))
+    code: bytes = _machine().emit_object(llvm.parse_assembly(str(module)))
+    return code
+
+
 @cache
-def _engine() -> Any:
-    """Return what makes machine code of these functions, and holds it."""
+def _machine() -> Any:
+    """Return what makes machine code of these functions."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    machine = llvm.Target.from_default_triple().create_target_machine()
-    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+    return llvm.Target.from_default_triple().create_target_machine(jit=True)
+
+
+@cache
+def _engine() -> Any:
+    """Return what holds the machine code of these functions."""
+    for name in _PYTHON:
+        address = ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value
+        llvm.add_symbol(name, address)
+    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine())
 
 
 def _write_enter(module: Any, name: str, hints: tuple[str, ...]) -> None:
@@ -176,9 +197,10 @@ def _data(builder: Any, array: Any) -> Any:
 
 def _python(builder: Any, name: str, result: Any, *arguments: Any) -> Any:
     """Call a function of Python's interface for C."""
-    address = ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value
-    kind = ir.FunctionType(result, [value.type for value in arguments])
-    return builder.call(builder.inttoptr(_LONG(address), kind.as_pointer()), arguments)
+    function = builder.module.globals.get(name) or ir.Function(
+        builder.module, ir.FunctionType(result, [value.type for value in arguments]), name
+    )
+    return builder.call(function, arguments)
 
 
 @intrinsic
