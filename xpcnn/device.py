@@ -127,6 +127,9 @@ class Device:
     def __str__(self) -> str:
         return self.name
 
+    def __reduce__(self) -> Any:
+        return resolve, (self.name,)  # modules cannot be copied, nor sent to other processes
+
 
 def resolve(device: str | Device = "auto") -> Device:
     """Turn the spelling of a device into a working :class:`Device`.

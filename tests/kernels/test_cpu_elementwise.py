@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 import xpcnn
-from tests.kernels.arrays import Guards
+from tests.kernels.arrays import Guards, lay
 from xpcnn._xp import numpy_namespace
 
 pytest.importorskip("numba")
 
-from xpcnn.kernels.cpu import buffers, elementwise
+from xpcnn.kernels.cpu import buffers, elementwise, layout
 
 XP = numpy_namespace()
 
@@ -120,8 +120,19 @@ def test_same_bits_for_any_number_of_threads():
 def test_nothing_is_written_outside(shape, monkeypatch):
     guards = Guards(0xA5)
     monkeypatch.setattr(buffers, "empty", guards)
-    for lay in LAYOUTS:
-        x = lay(draw(shape))
+    for layout_of in LAYOUTS:
+        x = layout_of(draw(shape))
         y, _ = elementwise.relu_forward(XP, x)
         np.testing.assert_array_equal(y, np.maximum(x, 0))
     guards.assert_whole(len(LAYOUTS))
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 7), (2, 3, 5, 4), (2, 30, 6, 7), (1, 64, 1, 5)])
+@pytest.mark.parametrize("how", range(7))
+def test_images_are_brought_in_order(shape, how):
+    x = draw(shape)
+    y = layout.in_order(XP, lay(x, how))
+    if isinstance(y, tuple):
+        assert y[0].flags.c_contiguous
+        np.testing.assert_array_equal(y[0], x)
+    assert isinstance(y, tuple) or how in (0, 3, 4) or 1 in (shape[1], *shape[2:])

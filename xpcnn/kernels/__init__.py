@@ -12,22 +12,27 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from xpcnn._xp import Array, is_numpy
 from xpcnn.kernels import generic, threads
-from xpcnn.kernels.trace import Decision, Declined, is_active, note, record, trace
+from xpcnn.kernels.trace import Decision, Declined, is_active, log, note, trace
 
 __all__ = [
     "Decision",
     "Declined",
     "Saved",
+    "can_record",
     "force",
     "note",
+    "record",
+    "repeat",
     "run",
     "select",
     "trace",
@@ -121,11 +126,27 @@ def run(xp: ModuleType, op: str, *args: Any, **options: Any) -> tuple[Array, Sav
         if result is NotImplemented or isinstance(result, Declined):
             declined.append((name, result))
             continue
-        record(op, name, declined)
+        log(op, name, declined)
         y, state = result
         return y, Saved(pair.backward, state, name)
-    record(op, None, declined)
+    log(op, None, declined)
     return None
+
+
+def can_record() -> bool:
+    """Whether kernels for NumPy arrays are compiled ones, whose launches can be recorded."""
+    return _forced.get() in (None, "cpu") and why_not_compiled(np) is None
+
+
+def record() -> AbstractContextManager[list[Any]]:
+    """Collect the launches of compiled kernels, with the memory they work on, in this thread."""
+    found: AbstractContextManager[list[Any]] = _compiled_set().threads.record()
+    return found
+
+
+def repeat(launches: list[Any]) -> None:
+    """Do launches again that :func:`record` collected."""
+    _compiled_set().threads.repeat(launches)
 
 
 def _among_compiled(xp: ModuleType, args: tuple[Any, ...]) -> bool:

@@ -26,16 +26,26 @@ class _Promised:
 
 
 _promised: dict[int, _Promised] = {}
+_epoch = 0
+
+
+def epoch() -> int:
+    """Return a number that is another one after every promise given or taken back."""
+    return _epoch
 
 
 def promise(array: Array) -> None:
     """State that an array does not change while it is there; until :func:`withdraw`."""
+    global _epoch
+    _epoch += 1
     if isinstance(array, np.ndarray):
         _promised[id(array)] = _Promised(array)
 
 
 def withdraw(array: Array) -> None:
     """Take a promise back: the array may change from now on."""
+    global _epoch
+    _epoch += 1
     _promised.pop(id(array), None)
 
 

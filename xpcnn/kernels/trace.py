@@ -77,7 +77,7 @@ def trace() -> Iterator[list[Decision]]:
         _active.reset(token)
 
 
-def record(op: str, kernel_set: str | None, declined: list[tuple[str, Any]]) -> None:
+def log(op: str, kernel_set: str | None, declined: list[tuple[str, Any]]) -> None:
     """Add a decision to the trace, if one is active."""
     active = _active.get()
     if active is not None:

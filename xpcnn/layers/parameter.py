@@ -117,6 +117,7 @@ class Tensor:
         if self._data is None:
             self._data = np.array(_xp.to_numpy(values))
             self.shape = tuple(self._data.shape)
+            promise(self._data)
         else:
             values = np.array(_xp.to_numpy(values))
             self._data = Device.of(self._data).asarray(values, _xp.dtype_name(self._data))
@@ -130,6 +131,11 @@ class Tensor:
                 promise(moved)
             self._data = moved
             self._is_placed = True
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Set up a copy, whose array is a new one."""
+        vars(self).update(state)
+        promise(self._data)
 
     def __repr__(self) -> str:
         state = _xp.dtype_name(self._data) if self._data is not None else "not built"

@@ -171,10 +171,11 @@ class Model:
                 "with model.device.asarray(x, model.dtype)"
             )
         plan = self._ready(x)
-        if training:
-            for layer in self._random_layers:
-                layer.step = self.step
-        return plan.forward(x, training=training)
+        if not training:
+            return plan.infer(x)
+        for layer in self._random_layers:
+            layer.step = self.step
+        return plan.forward(x, training=True)
 
     def backward(self, dy: Array, *, need_dx: bool = False) -> Array | None:
         """Run the network backward and add to the gradients of all parameters.

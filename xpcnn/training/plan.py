@@ -7,16 +7,19 @@ Both ways give the same numbers up to rounding.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any
 
 from xpcnn import _xp
 from xpcnn._xp import Array
+from xpcnn.kernels.repeatable import Repeatable
 from xpcnn.layers.activation import ReLU
 from xpcnn.layers.containers import Residual, Sequential
 from xpcnn.layers.conv import _Conv
 from xpcnn.layers.layer import Layer
 from xpcnn.layers.linear import Linear
 from xpcnn.layers.norm import _BatchNorm
+from xpcnn.layers.parameter import Buffer
 from xpcnn.layers.pool import _MaxPool
 from xpcnn.layers.shape import Flatten
 from xpcnn.training.steps import (
@@ -56,6 +59,11 @@ class Plan:
             x = step.forward(x, training=training)
         return x
 
+    @cached_property
+    def infer(self) -> Repeatable:
+        """The forward without training; a small one does not go through the layers every time."""
+        return Repeatable(_Inference(self))
+
     def backward(self, dy: Array, *, need_dx: bool) -> Array | None:
         """Run all steps backward; the gradient of the network's input only if it is needed."""
         gradient: Array | None = dy
@@ -72,6 +80,44 @@ class Plan:
                 if not bool(xp.all(xp.isfinite(x))):
                     return layer.who
         return None
+
+
+class _Inference:
+    """The forward of a plan as a function of the image and of what the layers hold."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._layers = [
+            inner
+            for step in plan.steps
+            for layer in step.layers
+            for _, inner in layer.layers_within()
+        ]
+
+    def run(self, x: Array) -> Array:
+        return self._plan.forward(x, training=False)
+
+    def is_pure(self) -> bool:
+        """Whether all layers are those of this package, with no method replaced."""
+        return all(
+            type(layer).__module__.startswith(_LAYERS)
+            and not any(callable(getattr(type(layer), name, None)) for name in vars(layer))
+            for layer in self._layers
+        )
+
+    def attributes(self) -> list[Any]:
+        return [value for layer in self._layers for value in vars(layer).values()]
+
+    def arrays(self) -> list[Array]:
+        return [
+            tensor.value
+            for layer in self._layers
+            for _, tensor in layer._own_tensors()
+            if not (isinstance(tensor, Buffer) and tensor.on_host)
+        ]
+
+
+_LAYERS = Layer.__module__.rpartition(".")[0] + "."
 
 
 def unroll(layers: Iterable[Layer]) -> Iterable[Layer]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from xpcnn.kernels.cpu import elementwise, fused, linear, loss, methods, norm, pool, update
+from xpcnn.kernels.cpu import elementwise, fused, layout, linear, loss, methods, norm, pool, update
 from xpcnn.kernels.generic import OpPair
 from xpcnn.kernels.generic.update import no_backward
 
@@ -45,6 +45,7 @@ PAIRS: dict[str, OpPair] = {
     "add": OpPair(elementwise.add_forward, elementwise.add_backward),
     "add_relu": OpPair(elementwise.add_relu_forward, elementwise.add_relu_backward),
     "cross_entropy": OpPair(loss.cross_entropy_forward, loss.cross_entropy_backward),
+    "in_order": OpPair(layout.in_order, no_backward),
     "adam": OpPair(update.adam, no_backward),
     "sgd": OpPair(update.sgd, no_backward),
 }

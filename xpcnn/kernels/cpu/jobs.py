@@ -73,10 +73,14 @@ class Job:
         self._ready: tuple[int, int, Callable[..., None]] | None = None
 
     def __call__(self, jobs: int, *arguments: Any) -> None:
+        run_packed(*self.pack(jobs, *arguments))
+
+    def pack(self, jobs: int, *arguments: Any) -> tuple[int, int, np.ndarray]:
+        """Return what :func:`run_packed` takes; the arrays have to be held until then."""
         body, enter, pack = self._ready or self._prepare(arguments)
         packed = np.empty(self._size, np.int64)
         pack((body, *arguments), packed)
-        _run(enter, jobs, packed)
+        return enter, jobs, packed
 
     def _prepare(self, arguments: tuple[Any, ...]) -> tuple[int, int, Callable[..., None]]:
         """Return the addresses of the body and of what calls it, and what packs arguments."""
@@ -218,6 +222,6 @@ def _call(typing: Any, enter: Any, job: Any, packed: Any) -> tuple[Any, Any]:
 
 
 @njit(nogil=True, parallel=True, cache=True)
-def _run(enter: int, jobs: int, packed: Any) -> None:
+def run_packed(enter: int, jobs: int, packed: Any) -> None:
     for job in prange(jobs):
         _call(enter, job, packed)

@@ -17,6 +17,7 @@ from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.jobs import Floats, Job
 from xpcnn.kernels.cpu.product import COLUMNS
 from xpcnn.kernels.cpu.strips import COPY, Source, fill_images
+from xpcnn.kernels.trace import Declined
 from xpcnn.window import Ints
 
 Strides = tuple[int, int, int, int]
@@ -187,3 +188,40 @@ def pack_weights(
         w.reshape(-1), base, group, lanes, lane, taps[0], steps[0], taps[1], steps[1], inner, step,
         blocks, out,
     )  # fmt: skip
+
+
+@Job
+def _order(
+    job: int, x: Floats, image: int, line: int, pixel: int, channels: int, height: int, width: int,
+    y: Floats,
+) -> None:  # fmt: skip
+    """Write some channels of an image one after the other."""
+    blocks = (channels + COLUMNS - 1) // COLUMNS
+    n = job // blocks
+    first = (job - n * blocks) * COLUMNS
+    for c in range(first, min(first + COLUMNS, channels)):
+        to = (n * channels + c) * height * width
+        for i in range(height):
+            at = n * image + i * line + c
+            for j in range(width):
+                y[to + j] = x[at + j * pixel]
+            to += width
+
+
+def in_order(xp: Any, x: Any) -> Any:
+    """Return images in the memory order of their axes, for reshaping."""
+    if x.dtype != np.float32 or x.ndim not in (3, 4):
+        return Declined("float32 images only")
+    if x.flags.c_contiguous:
+        return Declined("nothing to do")
+    image = lift(x)
+    what = source(image)
+    n, channels, height, width = image.shape
+    if in_place(what) is None:
+        return Declined("the channels do not come last")
+    y = buffers.empty(x.shape)
+    threads.launch(
+        4 * y.size, _order, n * -(-channels // COLUMNS), *as_image(what, n), channels, height,
+        width, y.reshape(-1),
+    )  # fmt: skip
+    return y, None

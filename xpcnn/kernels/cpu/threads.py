@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any, NamedTuple
 
 import numba
 from numba.np.ufunc import parallel
 
 from xpcnn.kernels import threads
-from xpcnn.kernels.cpu import compiling
+from xpcnn.kernels.cpu import compiling, jobs
 
 WORTH_IT = 250_000
 """Elementary operations below which waking other threads takes longer than the work itself."""
@@ -20,6 +21,8 @@ _preparing = threading.Lock()
 _most = 1
 _get: Callable[[], int]
 _set: Callable[[int], Any]
+_recorded: dict[int, list[Launch]] = {}
+"""By thread, for those that record."""
 _lock: threading.Lock | None = None
 """Numba's own thread layer, the last resort, ends the process if two threads call it at once."""
 
@@ -37,6 +40,8 @@ def launch(operations: int, kernel: Callable[..., None], *arguments: Any) -> Non
         wanted = threads.get_num_threads()
         if wanted > _most:
             wanted = _most
+    if _recorded:
+        _keep(wanted, kernel, arguments)
     before = _get()
     if before != wanted:
         _set(wanted)
@@ -51,6 +56,51 @@ def launch(operations: int, kernel: Callable[..., None], *arguments: Any) -> Non
             _set(before)
     if compiling.fresh:
         compiling.count_launch()
+
+
+class Launch(NamedTuple):
+    """What a launch does, and the arrays that it works on."""
+
+    threads: int
+    run: Callable[..., None]
+    arguments: tuple[Any, ...]
+    held: tuple[Any, ...]
+
+
+@contextmanager
+def record() -> Iterator[list[Launch]]:
+    """Collect the launches of this thread."""
+    launches = _recorded[threading.get_ident()] = []
+    try:
+        yield launches
+    finally:
+        del _recorded[threading.get_ident()]
+
+
+def _keep(wanted: int, kernel: Any, arguments: tuple[Any, ...]) -> None:
+    launches = _recorded.get(threading.get_ident())
+    if launches is None:
+        return
+    if isinstance(kernel, jobs.Job):
+        launches.append(Launch(wanted, jobs.run_packed, kernel.pack(*arguments), arguments))
+    else:
+        launches.append(Launch(wanted, kernel, arguments, ()))
+
+
+def repeat(launches: list[Launch]) -> None:
+    """Do launches again."""
+    threads.hold_blas()
+    with _lock or nullcontext():
+        before = now = _get()
+        try:
+            for launch in launches:
+                if launch.threads != now:
+                    now = launch.threads
+                    _set(now)
+                launch.run(*launch.arguments)
+        finally:
+            if now != before:
+                _set(before)
 
 
 def workers() -> int:
