@@ -187,7 +187,7 @@ def test_the_users_own_functions_are_left_alone():
     compiling.adopt()
     assert str(numba.config.CACHE_DIR) == before
     names = {kernel.py_func.__module__ for kernel in compiling.kernels()}
-    assert "xpcnn.kernels.cpu.product" in names
+    assert "xpcnn.kernels.cpu.jobs" in names
     assert all(name.startswith("xpcnn.kernels.cpu.") for name in names)
     places = {Path(kernel.stats.cache_path).parents[1] for kernel in compiling.kernels()}
     assert places == {compiling.root()}

@@ -150,11 +150,15 @@ def _numba_cache(path: Path) -> Iterator[None]:
 
 
 def kernels() -> Iterator[Dispatcher]:
-    """Yield every compiled function of the imported kernel modules."""
+    """Yield the functions of the imported kernel modules whose machine code is kept."""
     for name, module in list(sys.modules.items()):
         if name.startswith(PACKAGE + "."):
             for value in vars(module).values():
-                if isinstance(value, Dispatcher) and value.py_func.__module__ == name:
+                if (
+                    isinstance(value, Dispatcher)
+                    and isinstance(getattr(value, "_cache", None), FunctionCache)
+                    and value.py_func.__module__ == name
+                ):
                     yield value
 
 

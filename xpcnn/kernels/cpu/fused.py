@@ -41,7 +41,7 @@ from xpcnn.kernels.cpu.layout import (
 from xpcnn.kernels.cpu.methods import conv_backward, conv_forward, gradients, winograd_pays
 from xpcnn.kernels.cpu.pool import max_pool_backward, max_pool_forward
 from xpcnn.kernels.cpu.product import COLUMNS, ROWS, _times_tile
-from xpcnn.kernels.cpu.strips import CLOSED, UNPOOL, fill
+from xpcnn.kernels.cpu.strips import CLOSED, UNPOOL, fill_copied
 from xpcnn.kernels.cpu.vector import (
     add,
     beats,
@@ -109,7 +109,7 @@ def _write(
 
 @Job
 def _forward(
-    job: int, x: Floats, gate: Floats, nobody: Bytes, source: Ints, strip: Ints, windows: Ints,
+    job: int, x: Floats, source: Ints, strip: Ints, windows: Ints,
     phases: Ints, count_phases: int, runs: Ints, count_runs: int, length: int, w: Floats,
     bias: Floats, nothing: Floats, numbers: Ints, y: Floats, winner: Bytes, memory: Floats,
 ) -> None:  # fmt: skip
@@ -129,10 +129,7 @@ def _forward(
         src, base = x, n * source[1] + (m * advance + start) * line
     else:
         src, base = memory, mine
-        fill(
-            x, gate, nobody, source, n, m * advance + start, lines, left, line, pixel, memory,
-            mine,
-        )  # fmt: skip
+        fill_copied(x, source, n, m * advance + start, lines, left, line, pixel, memory, mine)
     mine += size
     all_windows = min(span, pooled_h - m) * pooled_w
     for first in range(0, all_windows, WINDOWS):
@@ -185,7 +182,7 @@ def forward(
     numbers = (blocks, w.shape[0], *shape, int(not flat))
     threads.launch(
         n * shape[0] * shape[1] * phases.size * w.size // 8, _forward, n * int(strip[1]),
-        *what[:4], strip, windows.rows, phases, phases.size, runs, runs.size, length,
+        what.flat, what.numbers, strip, windows.rows, phases, phases.size, runs, runs.size, length,
         pack(w, plain, False, 1), padded_bias(b, row), padded_bias(None, COLUMNS),
         int64(numbers), y.reshape(-1), winner,
         scratch(int(strip[-1]) + phases.size * WINDOWS * row),

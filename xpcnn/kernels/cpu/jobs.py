@@ -26,18 +26,24 @@ from xpcnn.kernels.cpu import compiling
 
 Floats = Any
 """Annotates a pointer to float32 numbers; an array is given."""
+Doubles = Any
+"""The same for float64."""
 Ints = Any
 """The same for int64."""
 Bytes = Any
 """The same for uint8."""
 
-inner = njit(nogil=True, cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
-"""Decorates a function that bodies call. Python cannot, which saves a third of its compilation."""
+inner = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+"""Decorates a function that bodies call. Python cannot, which saves a third of its compilation.
+
+It becomes part of the bodies' machine code, and is not kept by itself.
+"""
 
 _KINDS: dict[str, Any] = {
     "int": types.intp,
     "float": types.float32,
     "Floats": types.CPointer(types.float32),
+    "Doubles": types.CPointer(types.float64),
     "Ints": types.CPointer(types.int64),
     "Bytes": types.CPointer(types.uint8),
 }
@@ -45,7 +51,7 @@ _LONG, _DOUBLE, _OBJECT = ir.IntType(64), ir.DoubleType(), ir.IntType(8).as_poin
 _PACKED = _LONG.as_pointer()
 _BODY = ("int",)
 """What is packed before the arguments: the address of the body."""
-_DTYPES = {"Floats": np.float32, "Ints": np.int64, "Bytes": np.uint8}
+_DTYPES = {"Floats": np.float32, "Doubles": np.float64, "Ints": np.int64, "Bytes": np.uint8}
 _AROUND = ("enter", "pack")
 """What the two functions around a body are called, before the kinds of its arguments."""
 _PYTHON = ("PyTuple_GetItem", "PyLong_AsLongLong", "PyFloat_AsDouble")
@@ -57,9 +63,9 @@ class Job:
     """A function that does one of many jobs; a decorator.
 
     Its first argument is the number of the job. Each argument is annotated with ``int``, ``float``
-    (float32), ``Floats``, ``Ints`` or ``Bytes`` as a string, which ``from __future__ import
-    annotations`` makes of it. Pointers know no sizes: those are arguments of their own. Called with
-    the number of jobs and the arguments after the first, it does all jobs; see
+    (float32), ``Floats``, ``Doubles``, ``Ints`` or ``Bytes``, as a string, which ``from __future__
+    import annotations`` makes of it. Pointers know no sizes: those are arguments of their own.
+    Called with the number of jobs and the arguments after the first, it does all jobs; see
     :func:`xpcnn.kernels.cpu.threads.launch`.
     """
 

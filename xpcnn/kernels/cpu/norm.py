@@ -10,11 +10,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.elementwise import PIECE, Rows, as_rows, declined, new_rows
-from xpcnn.kernels.cpu.jobs import Floats, Job
+from xpcnn.kernels.cpu.jobs import Doubles, Floats, Job
 from xpcnn.kernels.cpu.vector import (
     WIDTH,
     add,
@@ -143,7 +142,10 @@ def _statistics(rows: Rows, positions: int) -> tuple[np.ndarray, np.ndarray]:
     )  # fmt: skip
     mean, variance = np.empty(lanes, np.float32), np.empty(lanes, np.float32)
     total, squares = np.zeros(lanes), np.zeros(lanes)
-    _combine_moments(partial.reshape(-1), lanes, positions, per, total, squares, mean, variance)
+    threads.launch(
+        2 * partial.size, _combine_moments, 1, partial.reshape(-1), lanes, positions, per, total,
+        squares, mean, variance,
+    )  # fmt: skip
     return mean, variance
 
 
@@ -218,14 +220,14 @@ def _moments(
         store(partial, to + c3, q3)
 
 
-@njit(nogil=True, cache=True)
+@Job
 def _combine_moments(
-    partial: Any, lanes: int, positions: int, per: int, total: Any, squares: Any, mean: Any,
-    variance: Any,
+    job: int, partial: Floats, lanes: int, positions: int, per: int, total: Doubles,
+    squares: Doubles, mean: Floats, variance: Floats,
 ) -> None:  # fmt: skip
     """Combine the pieces: squares around their own means, and those of the means.
 
-    `total` and `squares` are float64 zeros to work in.
+    `total` and `squares` are zeros to work in. There is one job.
     """
     pieces = (positions + per - 1) // per
     for piece in range(pieces):

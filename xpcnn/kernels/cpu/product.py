@@ -14,8 +14,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import njit
-
+from xpcnn.kernels.cpu.jobs import inner
 from xpcnn.kernels.cpu.vector import fma, load, load_index, load_splat, relu, store, zero
 
 ROWS = 6
@@ -24,7 +23,7 @@ BLOCK = 96
 """Rows worked on before the next columns: their inputs stay in the first-level cache."""
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _times_tile(
     x: Any, p0: int, p1: int, p2: int, p3: int, p4: int, p5: int,
     runs: Any, length: int, w: Any, k: int, stride: int, bias: Any, b: int, negative: int,
@@ -69,7 +68,7 @@ def _times_tile(
     store(y, y5 + 8, a51)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _outer_tile(
     x: Any, rows: Any, xb: int, t0: int, t1: int, t2: int, t3: int, t4: int, t5: int,
     d: Any, cells: Any, db: int, first: int, last: int, fresh: int,
@@ -111,7 +110,7 @@ def _outer_tile(
     store(g, g5 + 8, a51)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _outer_block(
     x: Any, rows: Any, xb: int, taps: Any, first_tap: int, last_tap: int,
     d: Any, cells: Any, db: int, first_block: int, last_block: int, first: int, last: int,

@@ -17,7 +17,7 @@ from xpcnn.kernels.cpu.conv import Geometry, Pair, make_recipe, run_table, scrat
 from xpcnn.kernels.cpu.jobs import Bytes, Floats, Ints, Job, inner
 from xpcnn.kernels.cpu.layout import in_place, int64, source
 from xpcnn.kernels.cpu.product import COLUMNS, ROWS
-from xpcnn.kernels.cpu.strips import CLOSED, Source, add_rows, fill, transpose
+from xpcnn.kernels.cpu.strips import CLOSED, Source, add_rows, fill_copied, transpose
 from xpcnn.kernels.cpu.vector import (
     WIDTH,
     add,
@@ -98,7 +98,7 @@ def _look_up(
 @Job
 def _sum(
     s: int, x: Floats, x_source: Ints, strip: Ints, windows: Ints, steps: Ints, vectors: Ints,
-    d: Floats, gate: Floats, winner: Bytes, d_source: Ints, cells: Ints, images: int, numbers: Ints,
+    d: Floats, winner: Bytes, d_source: Ints, cells: Ints, images: int, numbers: Ints,
     g: Floats, db: Floats, scratch: Floats,
 ) -> None:  # fmt: skip
     """Add up all images, in splits as :func:`strips.outer_strips` does: (O, vectors, 8) each."""
@@ -121,10 +121,9 @@ def _sum(
             src, at = x, n * x_source[1] + (m * advance + start) * line
         else:
             src, at = scratch, mine
-            fill(
-                x, gate, winner, x_source, n, m * advance + start, lines, left, line, pixel,
-                scratch, mine,
-            )  # fmt: skip
+            fill_copied(
+                x, x_source, n, m * advance + start, lines, left, line, pixel, scratch, mine
+            )
         count = used * width
         _look_up(
             d, winner, d_source, n, m, used, windows, steps, phases, row, scratch, values, places
@@ -201,8 +200,9 @@ def weight_gradient(
     size = int(recipe.strip[-1]) + WIDTH + span * shape[1] * row + 2 * COLUMNS
     threads.launch(
         n * shape[0] * shape[1] * filters * vectors.size * 2, _sum, splits,
-        what.flat, what.numbers, recipe.strip, recipe.rows, steps, vectors, *d[:4],
-        recipe.cells, n, int64((filters, row, splits, steps.size, vectors.size)),
+        what.flat, what.numbers, recipe.strip, recipe.rows, steps, vectors,
+        d.flat, d.winner, d.numbers, recipe.cells, n,
+        int64((filters, row, splits, steps.size, vectors.size)),
         partial, sums.reshape(-1), scratch(size),
     )  # fmt: skip
     dw = buffers.empty(w.shape)

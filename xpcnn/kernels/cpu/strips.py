@@ -158,32 +158,56 @@ def _unpool_across(
 
 
 @inner
+def _clear_around(out: Any, to: int, line: int, before: int, inside: int) -> None:
+    """Put zeros into a line but for what begins at `before`."""
+    for k in range(before):
+        out[to + k] = 0.0
+    for k in range(before + inside, line):
+        out[to + k] = 0.0
+
+
+@inner
+def fill_copied(
+    x: Any, source: Any, n: int, first: int, lines: int, left: int, line: int, pixel: int, out: Any,
+    start: int,
+) -> None:  # fmt: skip
+    """Bring lines of image n, from line `first` on (which may lie outside), to `out`."""
+    sn, sc, sh, sw = source[1], source[2], source[3], source[4]
+    channels, height, width = source[9], source[10], source[11]
+    for i in range(lines):
+        j, to = first + i, start + i * line
+        inside = width if 0 <= j < height else 0
+        _clear_around(out, to, line, left * pixel if inside > 0 else 0, inside * pixel)
+        if inside > 0:
+            _copy_line(
+                x, n * sn + j * sh, sc, sw, channels, width, out, to + left * pixel, pixel
+            )  # fmt: skip
+
+
+@inner
 def fill(
     x: Any, gate: Any, winner: Any, source: Any, n: int, first: int, lines: int, left: int,
     line: int, pixel: int, out: Any, start: int,
 ) -> None:  # fmt: skip
-    """Bring lines of image n, from line `first` on (which may lie outside), to `out`."""
+    """Do the same, and on the way what `source` says."""
     kind, sn, sc, sh, sw = source[0], source[1], source[2], source[3], source[4]
     gn, gc, gh, gw = source[5], source[6], source[7], source[8]
     channels, height, width = source[9], source[10], source[11]
     pool_h, pool_w, pooled_h, pooled_w = source[12], source[13], source[14], source[15]
     lanes = source[16]
+    if kind == COPY:
+        fill_copied(x, source, n, first, lines, left, line, pixel, out, start)
+        return
     for i in range(lines):
         j, to = first + i, start + i * line
         inside = pooled_w * pool_w if kind == UNPOOL else width
         if j < 0 or j >= height or (kind == UNPOOL and j >= pooled_h * pool_h):
             inside = 0
-        before = left * pixel if inside > 0 else 0
-        for k in range(before):
-            out[to + k] = 0.0
-        for k in range(before + inside * pixel, line):
-            out[to + k] = 0.0
+        _clear_around(out, to, line, left * pixel if inside > 0 else 0, inside * pixel)
         if inside == 0:
             continue
-        to += before
-        if kind == COPY:
-            _copy_line(x, n * sn + j * sh, sc, sw, channels, width, out, to, pixel)
-        elif kind == GATE:
+        to += left * pixel
+        if kind == GATE:
             _gate_line(
                 x, n * sn + j * sh, sc, sw, gate, n * gn + j * gh, gc, gw, channels, width, out,
                 to, pixel,
@@ -323,10 +347,9 @@ def outer_strips(
             src, at = x, n * x_source[1] + (m * advance + start) * line
         else:
             src, at = scratch, mine
-            fill(
-                x, gate, winner, x_source, n, m * advance + start, lines, left, line, pixel,
-                scratch, mine,
-            )  # fmt: skip
+            fill_copied(
+                x, x_source, n, m * advance + start, lines, left, line, pixel, scratch, mine
+            )
         used = min(span, d_lines - m)
         fill(
             d, gate, winner, d_source, n, m, used, np.int64(0), d_line, d_pixel, scratch,

@@ -148,7 +148,10 @@ def weight_gradient(
             (v_step, d_step, block, last - first, channels, filters, first == 0, last == tiles, 6)
         )
         work = (last - first) * PLACES * channels * filters // 8
-        threads.launch(work, sum_gradients, workers, k, v, d, own, total, dw.reshape(-1))
+        threads.launch(
+            work, sum_gradients, workers, workers, k, v, d, own, own.size // workers, total,
+            dw.reshape(-1),
+        )  # fmt: skip
     return dw
 
 
@@ -174,13 +177,15 @@ def _run(
     if small and is_promised(w):
         group = blocks
     own = buffers.empty(workers * PLACES * (8 + max(row, TILES * COLUMNS + GAP)))
-    v = buffers.empty(PLACES * v_step)
+    v, room = buffers.empty(PLACES * v_step), own.size // workers
 
     def transformed(b: int, end: int) -> np.ndarray:
         k = int64((lane, apart, *taps, filters, channels, u_step, b, end, 3, 6))
         flat = np.ascontiguousarray(w).reshape(-1)
         u = buffers.empty((end - b) * PLACES * u_step)
-        threads.launch(1000 * channels * (end - b), transform_filters, workers, k, flat, own, u)
+        threads.launch(
+            1000 * channels * (end - b), transform_filters, workers, workers, k, flat, own, room, u
+        )
         return u
 
     shift = np.zeros(blocks * COLUMNS, np.float32)
@@ -199,7 +204,7 @@ def _run(
                 row, v_step, channels, u_step, first, last, b, end, across, down, filters,
                 not relu, *strides, *out,))  # fmt: skip
             work = (last - first) * PLACES * channels * (end - b) * 2
-            threads.launch(work, multiply, workers, k, v, u, shift, own, y)
+            threads.launch(work, multiply, workers, workers, k, v, u, shift, own, room, y)
 
 
 def _transform_tiles(
@@ -211,15 +216,11 @@ def _transform_tiles(
     k = int64((
         image.image, image.line, image.pixel, *area, channels, size, across, down, first, last,
         row, step, block, 6,))  # fmt: skip
+    workers = threads.workers()
     threads.launch(
-        10 * PLACES * channels * (last - first),
-        transform_tiles,
-        threads.workers(),
-        k,
-        image.flat,
-        own,
-        out,
-    )
+        10 * PLACES * channels * (last - first), transform_tiles, workers, workers, k, image.flat,
+        own, own.size // workers, out,
+    )  # fmt: skip
 
 
 def _whole(channels: int) -> int:

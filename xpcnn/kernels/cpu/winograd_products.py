@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from numba import njit, prange
-
+from xpcnn.kernels.cpu.jobs import Floats, Ints, Job, inner
 from xpcnn.kernels.cpu.product import COLUMNS, ROWS
 from xpcnn.kernels.cpu.vector import add, fma, load, load_splat, relu, store, store_first, zero
 from xpcnn.kernels.cpu.winograd_tiles import PLACES, outputs
@@ -22,7 +20,7 @@ GAP = 16
 """Numbers between places, so that those of one tile do not compete for a few lines of the cache."""
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _tile(
     x: Any, p0: int, p1: int, p2: int, p3: int, p4: int, p5: int, length: int, across: int,
     w: Any, k: int, y: Any, to: int,
@@ -61,7 +59,7 @@ def _tile(
     store(y, to + 88, a51)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _multiply_tiles(
     v: Any, start: int, stop: int, row: int, v_step: int, channels: int, u: Any, k: int,
     u_step: int, own: Any, m: int, m_step: int,
@@ -78,7 +76,7 @@ def _multiply_tiles(
             )  # fmt: skip
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _output_tile(
     own: Any, m: int, step: int, h: int, bias: Any, b: int, negative: int, lanes: int,
     rows: int, columns: int, y: Any, to: int, line: int, pixel: int,
@@ -120,7 +118,7 @@ def _output_tile(
                 store_first(y, q + j * pixel, load(own, p + j * 8), lanes)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _output_tiles(
     own: Any, at: int, m: int, m_step: int, start: int, stop: int, across: int, down: int,
     bias: Any, filters: int, column: int, negative: int, y: Any, y_image: int, y_line: int,
@@ -137,15 +135,16 @@ def _output_tiles(
             )  # fmt: skip
 
 
-@njit(nogil=True, cache=True)
-def _product_share(
-    worker: int, workers: int, k: Any, v: Any, u: Any, bias: Any, own: Any, y: Any
-) -> None:
+@Job
+def multiply(
+    worker: int, workers: int, k: Ints, v: Floats, u: Floats, bias: Floats, own: Floats, room: int,
+    y: Floats,
+) -> None:  # fmt: skip
     """Multiply and transform back a worker's share of the tiles and blocks of 16 filters."""
     row, v_step, channels, u_step, first, last = k[0], k[1], k[2], k[3], k[4], k[5]
     b0, b1, across, down, filters, negative = k[6], k[7], k[8], k[9], k[10], k[11]
     y_image, y_line, y_pixel, out_h, out_w = k[12], k[13], k[14], k[15], k[16]
-    at = worker * (own.size // workers)
+    at = worker * room
     m, m_step = at + 8 * PLACES, TILES * COLUMNS + GAP
     jobs = (last - first + TILES - 1) // TILES * (b1 - b0)
     share = (jobs + workers - 1) // workers
@@ -162,13 +161,7 @@ def _product_share(
         )  # fmt: skip
 
 
-@njit(nogil=True, parallel=True, cache=True)
-def multiply(workers: int, k: Any, v: Any, u: Any, bias: Any, own: Any, y: Any) -> None:
-    for worker in prange(workers):
-        _product_share(np.int64(worker), workers, k, v, u, bias, own, y)
-
-
-@njit(nogil=True, cache=True)
+@inner
 def _sum_tiles(
     v: Any, v_start: int, v_step: int, d: Any, d_start: int, d_step: int, block: int, count: int,
     channels: int, columns: int, own: Any, g: int, g_step: int,
@@ -194,7 +187,7 @@ def _sum_tiles(
                 )  # fmt: skip
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _three_outputs(x: Any, p: int, step: int) -> Any:
     last = load(x, p + 5 * step)
     y0, y1, y2, _ = outputs(
@@ -204,7 +197,7 @@ def _three_outputs(x: Any, p: int, step: int) -> Any:
     return y0, y1, add(y2, last)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _filter_gradients(
     own: Any, g: int, step: int, h: int, channels: int, fresh: bool, out: Any, to: int, six: int
 ) -> None:
@@ -227,16 +220,17 @@ def _filter_gradients(
             store(out, p + 2 * COLUMNS, y2)
 
 
-@njit(nogil=True, cache=True)
-def _gradient_share(
-    worker: int, workers: int, k: Any, v: Any, d: Any, own: Any, total: Any, dw: Any
-) -> None:
+@Job
+def sum_gradients(
+    worker: int, workers: int, k: Ints, v: Floats, d: Floats, own: Floats, room: int,
+    total: Floats, dw: Floats,
+) -> None:  # fmt: skip
     """Add some tiles to a worker's share of the filters' gradient."""
     v_step, d_step, block, count, channels = k[0], k[1], k[2], k[3], k[4]
     filters, fresh, final, six = k[5], k[6] == 1, k[7] == 1, k[8]
     # Sums of all tiles at once need no place of their own.
     whole = fresh and final
-    at = worker * (own.size // workers)
+    at = worker * room
     g, g_step = at + 8 * PLACES, PART * 2 * COLUMNS + GAP
     blocks = (filters + COLUMNS - 1) // COLUMNS
     pairs = (blocks + 1) // 2
@@ -260,9 +254,3 @@ def _gradient_share(
                 start = ((b * COLUMNS + t) * channels + c) * 9
                 for q in range(part * 9):
                     dw[start + q] = total[to + q * COLUMNS + t]
-
-
-@njit(nogil=True, parallel=True, cache=True)
-def sum_gradients(workers: int, k: Any, v: Any, d: Any, own: Any, total: Any, dw: Any) -> None:
-    for worker in prange(workers):
-        _gradient_share(np.int64(worker), workers, k, v, d, own, total, dw)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
 
+from xpcnn.kernels.cpu.jobs import Floats, Ints, Job, inner
 from xpcnn.kernels.cpu.product import COLUMNS
 from xpcnn.kernels.cpu.vector import add, fma, load, multiply, splat, store, zero
 
@@ -27,7 +27,7 @@ _SCALE_B = np.float32(1 / (2 * _B2 * (_B2 - _A2)))
 _ONE = np.float32(1)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _inputs(d0: Any, d1: Any, d2: Any, d3: Any, d4: Any, d5: Any) -> Any:
     """Transform six inputs."""
     r0 = fma(d0, splat(_PRODUCT), fma(d2, splat(-_SUM), d4))
@@ -39,7 +39,7 @@ def _inputs(d0: Any, d1: Any, d2: Any, d3: Any, d4: Any, d5: Any) -> Any:
     return r0, r1, r2, r3, r4, r5
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _factors(g0: Any, g1: Any, g2: Any, g3: Any, last: Any) -> Any:
     """Transform three or four factors, the last of which is given again."""
     even, odd = fma(g2, splat(_A2), g0), fma(g3, splat(_A3), multiply(g1, splat(_A)))
@@ -51,7 +51,7 @@ def _factors(g0: Any, g1: Any, g2: Any, g3: Any, last: Any) -> Any:
     return multiply(g0, splat(_SCALE_0)), r1, r2, r3, r4, last
 
 
-@njit(nogil=True, cache=True)
+@inner
 def outputs(m0: Any, m1: Any, m2: Any, m3: Any, m4: Any, m5: Any) -> Any:
     """Transform six products back to four outputs; the third and m5 are three factors' last."""
     s1, t1 = add(m1, m2), fma(m2, splat(-_ONE), m1)
@@ -63,7 +63,7 @@ def outputs(m0: Any, m1: Any, m2: Any, m3: Any, m4: Any, m5: Any) -> Any:
     return y0, y1, y2, y3
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _copy_patch(
     x: Any, start: int, line: int, pixel: int, height: int, width: int, row: int, column: int,
     size: int, channels: int, out: Any, to: int, out_pixel: int,
@@ -81,7 +81,7 @@ def _copy_patch(
                 store(out, p + c, load(x, source + c))
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _transform(
     x: Any, start: int, line: int, pixel: int, size: int, vectors: int, half: Any, h: int,
     out: Any, to: int, step: int, block: int, six: int,
@@ -126,13 +126,15 @@ def _transform(
             store(out, q + 5 * step, d5)
 
 
-@njit(nogil=True, cache=True)
-def _tile_share(worker: int, workers: int, k: Any, x: Any, own: Any, out: Any) -> None:
+@Job
+def transform_tiles(
+    worker: int, workers: int, k: Ints, x: Floats, own: Floats, room: int, out: Floats
+) -> None:
     """Transform a worker's share of the tiles, of inputs or of gradients."""
     image, line, pixel, height, width = k[0], k[1], k[2], k[3], k[4]
     top, left, channels, size, across, down = k[5], k[6], k[7], k[8], k[9], k[10]
     first, last, row, step, block, six = k[11], k[12], k[13], k[14], k[15], k[16]
-    at = worker * (own.size // workers)
+    at = worker * room
     share = (last - first + workers - 1) // workers
     start = first + worker * share
     padded = (channels + 15) // 16 * 16
@@ -151,22 +153,16 @@ def _tile_share(worker: int, workers: int, k: Any, x: Any, own: Any, out: Any) -
         _transform(source, q, a, b, size, padded // 8, own, at, out, to, step, block, six)
 
 
-@njit(nogil=True, parallel=True, cache=True)
-def transform_tiles(workers: int, k: Any, x: Any, own: Any, out: Any) -> None:
-    for worker in prange(workers):
-        _tile_share(np.int64(worker), workers, k, x, own, out)
-
-
-@njit(nogil=True, cache=True)
+@inner
 def _gather_taps(
     w: Any, start: int, tap_row: int, tap_column: int, outer: int, outer_step: int, outer_to: int,
-    inner: int, inner_step: int, inner_to: int, out: Any, to: int,
+    count: int, count_step: int, count_to: int, out: Any, to: int,
 ) -> None:  # fmt: skip
     """Copy some 3x3 filters so that a vector can be read across them."""
     for a in range(outer):
-        for b in range(inner):
-            source = start + a * outer_step + b * inner_step
-            q = to + a * outer_to + b * inner_to
+        for b in range(count):
+            source = start + a * outer_step + b * count_step
+            q = to + a * outer_to + b * count_to
             for _ in range(3):
                 out[q] = w[source]
                 out[q + COLUMNS] = w[source + tap_column]
@@ -175,12 +171,14 @@ def _gather_taps(
                 source += tap_row
 
 
-@njit(nogil=True, cache=True)
-def _filter_share(worker: int, workers: int, k: Any, w: Any, own: Any, out: Any) -> None:
+@Job
+def transform_filters(
+    worker: int, workers: int, k: Ints, w: Floats, own: Floats, room: int, out: Floats
+) -> None:
     """Transform a worker's share of the filters, 16 by 16, to [place][channel][filter]."""
-    lane, inner, tap_row, tap_column, filters = k[0], k[1], k[2], k[3], k[4]
+    lane, apart, tap_row, tap_column, filters = k[0], k[1], k[2], k[3], k[4]
     channels, step, first, last, size, six = k[5], k[6], k[7], k[8], k[9], k[10]
-    at = worker * (own.size // workers)
+    at = worker * room
     taps, square = at + 8 * PLACES, 9 * COLUMNS
     # Turned filters are read from the last tap.
     base = 0 if tap_row > 0 else -2 * (tap_row + tap_column)
@@ -190,15 +188,15 @@ def _filter_share(worker: int, workers: int, k: Any, w: Any, own: Any, out: Any)
             store(own, p, zero())
         for c in range(0, channels, CHANNELS):
             part = min(CHANNELS, channels - c)
-            start = base + b * COLUMNS * lane + c * inner
+            start = base + b * COLUMNS * lane + c * apart
             # Memory is read in its own order, whichever of the two is further apart.
-            if lane > inner:
+            if lane > apart:
                 _gather_taps(
-                    w, start, tap_row, tap_column, lanes, lane, 1, part, inner, square, own, taps
+                    w, start, tap_row, tap_column, lanes, lane, 1, part, apart, square, own, taps
                 )
             else:
                 _gather_taps(
-                    w, start, tap_row, tap_column, part, inner, square, lanes, lane, 1, own, taps
+                    w, start, tap_row, tap_column, part, apart, square, lanes, lane, 1, own, taps
                 )
             to = (b - first) * PLACES * step + c * COLUMNS
             for t in range(part):
@@ -206,9 +204,3 @@ def _filter_share(worker: int, workers: int, k: Any, w: Any, own: Any, out: Any)
                     own, taps + t * square, 3 * COLUMNS, COLUMNS, size, 2, own, at,
                     out, to + t * COLUMNS, step, 8, six,
                 )  # fmt: skip
-
-
-@njit(nogil=True, parallel=True, cache=True)
-def transform_filters(workers: int, k: Any, w: Any, own: Any, out: Any) -> None:
-    for worker in prange(workers):
-        _filter_share(np.int64(worker), workers, k, w, own, out)
