@@ -19,6 +19,7 @@ pytest.importorskip("numba")
 
 import numba
 
+from xpcnn.kernels.cpu import buffers, elementwise
 from xpcnn.kernels.cpu import threads as cpu_threads
 
 LARGE = 10 * cpu_threads.WORTH_IT
@@ -253,3 +254,39 @@ def test_blas_has_its_threads_back_after_training_and_predicting():
         threads.hold_blas()
         call()
         assert not threads.blas_is_held()
+
+
+def doubled(x):
+    """Add x to itself, in storage that is free again afterwards."""
+    return elementwise.add_forward(np, x, x)[0]
+
+
+def test_recorded_launches_work_on_the_same_memory_again():
+    x = np.ones((4, 2000), np.float32)
+    with cpu_threads.Recording() as recording:
+        y = doubled(doubled(doubled(x)))
+    assert recording.hold(y)
+    others = [buffers.zeros((4, 2000)) for _ in range(10)]
+    x[...] = 3
+    recording.repeat()
+    np.testing.assert_array_equal(y, np.full((4, 2000), 24))
+    assert not any(other.any() for other in others)
+
+
+def test_memory_that_somebody_else_keeps_is_not_reserved():
+    kept = []
+    with cpu_threads.Recording() as recording:
+        kept.append(doubled(np.ones((4, 2000), np.float32)))
+        y = doubled(kept[0])
+    assert not recording.hold(y)
+
+
+def test_recorded_is_what_this_thread_launches():
+    x = np.ones((4, 2000), np.float32)
+    with cpu_threads.Recording() as recording:
+        other = threading.Thread(target=doubled, args=(x,))
+        other.start()
+        other.join()
+        y = doubled(x)
+    assert recording.hold(y)
+    assert len(recording._launches) == 1

@@ -12,11 +12,11 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -27,17 +27,33 @@ from xpcnn.kernels.trace import Decision, Declined, is_active, log, note, trace
 __all__ = [
     "Decision",
     "Declined",
+    "Recording",
     "Saved",
     "can_record",
     "force",
     "note",
     "record",
-    "repeat",
     "run",
     "select",
     "trace",
     "why_not_compiled",
 ]
+
+
+class Recording(Protocol):
+    """Launches of compiled kernels, to be done again."""
+
+    def __enter__(self) -> Any:
+        """Begin to note launches."""
+
+    def __exit__(self, *_: object) -> None:
+        """End it."""
+
+    def hold(self, result: Array) -> bool:
+        """Reserve the memory; ``False`` if something other than the result is kept in it."""
+
+    def repeat(self) -> None:
+        """Launch the same again."""
 
 
 class Saved(NamedTuple):
@@ -138,15 +154,10 @@ def can_record() -> bool:
     return _forced.get() in (None, "cpu") and why_not_compiled(np) is None
 
 
-def record() -> AbstractContextManager[list[Any]]:
-    """Collect the launches of compiled kernels, with the memory they work on, in this thread."""
-    found: AbstractContextManager[list[Any]] = _compiled_set().threads.record()
-    return found
-
-
-def repeat(launches: list[Any]) -> None:
-    """Do launches again that :func:`record` collected."""
-    _compiled_set().threads.repeat(launches)
+def record() -> Recording:
+    """Return what notes the launches of compiled kernels in this thread while it is entered."""
+    recording: Recording = _compiled_set().threads.Recording()
+    return recording
 
 
 def _among_compiled(xp: ModuleType, args: tuple[Any, ...]) -> bool:

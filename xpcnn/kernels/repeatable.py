@@ -49,14 +49,14 @@ class Function(Protocol):
 class _Recording(NamedTuple):
     x: np.ndarray
     y: np.ndarray
-    launches: list[Any]
+    launches: kernels.Recording
     settings: tuple[Any, ...]
     attributes: list[Any]
     arrays: list[Array]
 
     def again(self, x: Array) -> np.ndarray:
         np.copyto(self.x, x)
-        kernels.repeat(self.launches)
+        self.launches.repeat()
         return self.y.copy(order="K")
 
 
@@ -107,13 +107,17 @@ class Repeatable:
             y = function.run(fixed)
         recording = _Recording(fixed, y, launches, settings, function.attributes(), arrays)
         result = y.copy(order="K")
-        if type(y) is np.ndarray and all(d.kernel_set != "generic" for d in decisions):
-            other = np.random.default_rng(0).standard_normal(x.shape, np.float32)
-            good = _same_bits(recording.again(other), function.run(other))
-            if epoch != constant.epoch():  # somebody changes arrays at this very moment
-                self._runs = 0
-            elif good:
-                self._epoch, self._recordings = epoch, [recording]
+        if type(y) is not np.ndarray or any(d.kernel_set == "generic" for d in decisions):
+            return result
+        if not launches.hold(y):  # another thread may have taken what was free for a moment
+            self._runs = 0
+            return result
+        other = np.random.default_rng(0).standard_normal(x.shape, np.float32)
+        good = _same_bits(recording.again(other), function.run(other))
+        if epoch != constant.epoch():  # somebody changes arrays at this very moment
+            self._runs = 0
+        elif good:
+            self._epoch, self._recordings = epoch, [recording]
         return result
 
     def _is_valid(self, recording: _Recording, x: np.ndarray) -> bool:

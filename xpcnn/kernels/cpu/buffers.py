@@ -44,6 +44,8 @@ def _references(block: _Block) -> int:
 _lock = threading.Lock()
 _blocks: dict[int, list[_Block]] = {}
 _requests = 0
+_noted: dict[int, list[_Block]] = {}
+"""By thread, the storage it takes, for those that want to know."""
 _counts = getattr(sys, "_is_gil_enabled", lambda: True)() and hasattr(sys, "getrefcount")
 _IDLE = _references(_Block(64, 0)) if _counts else 0
 
@@ -85,11 +87,49 @@ def _take(size: int) -> np.ndarray:
     for block in _blocks.get(size, ()):
         if _references(block) == _IDLE:
             block.used = _requests
-            return block.memory
-    _forget(FORGET)
-    block = _Block(size, _requests)
-    _blocks.setdefault(size, []).append(block)
+            break
+    else:
+        _forget(FORGET)
+        block = _Block(size, _requests)
+        _blocks.setdefault(size, []).append(block)
+    if _noted:
+        _noted.get(threading.get_ident(), []).append(block)
     return block.memory
+
+
+class Taken:
+    """The storage that this thread takes while this is entered, held from :meth:`hold` on."""
+
+    def __init__(self) -> None:
+        self._blocks: list[_Block] = []
+        self._held: list[np.ndarray] = []
+
+    def __enter__(self) -> Taken:
+        _noted[threading.get_ident()] = self._blocks
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        del _noted[threading.get_ident()]
+
+    def has(self, array: np.ndarray) -> bool:
+        """Whether an array lies in this storage."""
+        return any(np.may_share_memory(array, block.memory) for block in self._blocks)
+
+    def hold(self, result: np.ndarray) -> bool:
+        """Keep the storage from being used for anything else.
+
+        Returns
+        -------
+        bool
+            ``False`` if something other than `result` already uses it.
+        """
+        with _lock:
+            blocks = {id(block): block for block in self._blocks}.values()
+            for block in blocks:
+                if _references(block) != _IDLE and not np.may_share_memory(result, block.memory):
+                    return False
+            self._held = [block.memory for block in blocks]
+        return True
 
 
 def _forget(age: int) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numba
+import numpy as np
 from numba.np.ufunc import parallel
 
 from xpcnn.kernels import threads
-from xpcnn.kernels.cpu import compiling, jobs
+from xpcnn.kernels.cpu import buffers, compiling, jobs
 
 WORTH_IT = 250_000
 """Elementary operations below which waking other threads takes longer than the work itself."""
@@ -21,14 +22,14 @@ _preparing = threading.Lock()
 _most = 1
 _get: Callable[[], int]
 _set: Callable[[int], Any]
-_recorded: dict[int, list[Launch]] = {}
+_recordings: dict[int, Recording] = {}
 """By thread, for those that record."""
 _lock: threading.Lock | None = None
 """Numba's own thread layer, the last resort, ends the process if two threads call it at once."""
 
 
-def launch(operations: int, kernel: Callable[..., None], *arguments: Any) -> None:
-    """Run a parallel kernel, on one thread if its work is small.
+def launch(operations: int, kernel: jobs.Job, *arguments: Any) -> None:
+    """Run a kernel, on one thread if its work is small.
 
     Numba's own setting is left as it was.
     """
@@ -40,8 +41,10 @@ def launch(operations: int, kernel: Callable[..., None], *arguments: Any) -> Non
         wanted = threads.get_num_threads()
         if wanted > _most:
             wanted = _most
-    if _recorded:
-        _keep(wanted, kernel, arguments)
+    if _recordings:
+        recording = _recordings.get(threading.get_ident())
+        if recording is not None:
+            recording.add(wanted, kernel, arguments)
     before = _get()
     if before != wanted:
         _set(wanted)
@@ -59,48 +62,55 @@ def launch(operations: int, kernel: Callable[..., None], *arguments: Any) -> Non
 
 
 class Launch(NamedTuple):
-    """What a launch does, and the arrays that it works on."""
+    """What a launch does."""
 
     threads: int
     run: Callable[..., None]
     arguments: tuple[Any, ...]
-    held: tuple[Any, ...]
 
 
-@contextmanager
-def record() -> Iterator[list[Launch]]:
-    """Collect the launches of this thread."""
-    launches = _recorded[threading.get_ident()] = []
-    try:
-        yield launches
-    finally:
-        del _recorded[threading.get_ident()]
+class Recording:
+    """The launches of this thread while this is entered, and the memory they work on."""
 
+    def __init__(self) -> None:
+        self._launches: list[Launch] = []
+        self._taken = buffers.Taken()
+        self._held: list[np.ndarray] = []
 
-def _keep(wanted: int, kernel: Any, arguments: tuple[Any, ...]) -> None:
-    launches = _recorded.get(threading.get_ident())
-    if launches is None:
-        return
-    if isinstance(kernel, jobs.Job):
-        launches.append(Launch(wanted, jobs.run_packed, kernel.pack(*arguments), arguments))
-    else:
-        launches.append(Launch(wanted, kernel, arguments, ()))
+    def __enter__(self) -> Recording:
+        self._taken.__enter__()
+        _recordings[threading.get_ident()] = self
+        return self
 
+    def __exit__(self, *_: object) -> None:
+        del _recordings[threading.get_ident()]
+        self._taken.__exit__()
 
-def repeat(launches: list[Launch]) -> None:
-    """Do launches again."""
-    threads.hold_blas()
-    with _lock or nullcontext():
-        before = now = _get()
-        try:
-            for launch in launches:
-                if launch.threads != now:
-                    now = launch.threads
-                    _set(now)
-                launch.run(*launch.arguments)
-        finally:
-            if now != before:
-                _set(before)
+    def add(self, wanted: int, kernel: jobs.Job, arguments: tuple[Any, ...]) -> None:
+        """Note a launch."""
+        self._launches.append(Launch(wanted, jobs.run_packed, kernel.pack(*arguments)))
+        # What was taken meanwhile may serve several launches, as it does now.
+        arrays = [a for a in arguments if isinstance(a, np.ndarray)]
+        self._held += [a for a in arrays if not self._taken.has(a)]
+
+    def hold(self, result: np.ndarray) -> bool:
+        """Reserve the memory; ``False`` if something other than the result is kept in it."""
+        return self._taken.hold(result)
+
+    def repeat(self) -> None:
+        """Launch the same again."""
+        threads.hold_blas()
+        with _lock or nullcontext():
+            before = now = _get()
+            try:
+                for launch in self._launches:
+                    if launch.threads != now:
+                        now = launch.threads
+                        _set(now)
+                    launch.run(*launch.arguments)
+            finally:
+                if now != before:
+                    _set(before)
 
 
 def workers() -> int:
