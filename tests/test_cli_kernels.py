@@ -45,7 +45,7 @@ def test_kernels_of_a_network(capsys):
     assert rows[0] == ["layers", "output", "kernels"]
     first = ["Conv2d + ReLU + MaxPool2d", "(3, 30, 12, 12)", "conv_relu_max_pool: cpu"]
     assert rows[1] == first
-    assert rows[2] == ["Flatten", "(3, 4320)", "-"]
+    assert rows[2] == ["Flatten", "(3, 4320)", "in_order: cpu"]
     assert rows[-1] == ["Linear", "(3, 10)", "linear: cpu"]
 
 

@@ -83,9 +83,11 @@ def test_what_is_run_for_which_workload():
         for workload in ("simple", "oned", "resnet18-predict")
     }
     torches = ["torch", "torch-channels-last"]
-    assert takes["simple"] == ["xpcnn", "xpcnn-generic", *torches, "torch-fused", "jax"]
-    assert takes["oned"] == ["xpcnn", "xpcnn-generic", "torch", "torch-fused", "jax"]
-    assert takes["resnet18-predict"] == ["xpcnn", "xpcnn-generic", *torches]
+    ours = ["xpcnn", "xpcnn-generic", "xpcnn-torch"]
+    assert takes["simple"] == [*ours, *torches, "torch-fused", "jax"]
+    assert takes["oned"] == [*ours, "torch", "torch-fused", "jax"]
+    assert takes["resnet18-predict"] == [*ours, *torches]
+    assert choose("torch", with_jax=False, fused_adam=False)[0][0].device == "torch:cpu"
 
 
 def test_the_script_is_the_command(monkeypatch, capsys):

@@ -20,6 +20,7 @@ def three_sets(monkeypatch):
         ("third", pair(("result", "state"))),
     ]
     monkeypatch.setattr(kernels, "select", lambda xp, op: pairs)
+    monkeypatch.setattr(kernels, "_own_set", lambda xp: None)
     monkeypatch.setattr(kernels, "why_not_compiled", lambda xp: "for NumPy arrays only")
     return pairs
 
@@ -80,7 +81,7 @@ def test_a_kernel_may_say_which_way_it_takes(monkeypatch):
 
     pairs = [("set", generic.OpPair(forward, forward))]
     monkeypatch.setattr(kernels, "select", lambda xp, op: pairs)
-    monkeypatch.setattr(kernels, "why_not_compiled", lambda xp: None)
+    monkeypatch.setattr(kernels, "_own_set", lambda xp: "set")
     kernels.run(None, "op", 1)
     with kernels.trace() as decisions:
         kernels.run(None, "op", 1)

@@ -19,6 +19,8 @@ class Configuration:
     library : {"xpcnn", "torch", "jax"}
     kernels : str, optional
         The one kernel set that xpcnn may use.
+    device : str
+        Where xpcnn runs.
     channels_last, fused_adam : bool
         Settings of PyTorch.
     """
@@ -27,6 +29,7 @@ class Configuration:
     title: str
     library: str
     kernels: str | None = None
+    device: str = "cpu"
     channels_last: bool = False
     fused_adam: bool = False
 
@@ -49,6 +52,7 @@ CONFIGURATIONS = {
     for configuration in (
         Configuration("xpcnn", "xpcnn", "xpcnn"),
         Configuration("xpcnn-generic", "xpcnn generic", "xpcnn", kernels="generic"),
+        Configuration("xpcnn-torch", "xpcnn on PyTorch", "xpcnn", device="torch:cpu"),
         Configuration("torch", "PyTorch", "torch"),
         Configuration("torch-channels-last", "PyTorch ch.last", "torch", channels_last=True),
         Configuration("torch-fused", "PyTorch fused Adam", "torch", fused_adam=True),
@@ -64,14 +68,18 @@ def choose(
 
     Parameters
     ----------
-    kernels : {"best", "generic", "both"}
-        Which kernels xpcnn uses; the first configuration returned is what ratios are about.
+    kernels : {"best", "generic", "both", "torch"}
+        Which kernels xpcnn uses, for "torch" on PyTorch's tensors; the first configuration returned
+        is what ratios are about.
     with_jax, fused_adam : bool
         Whether to measure these as well.
     """
-    names = {"best": ["xpcnn"], "generic": ["xpcnn-generic"], "both": ["xpcnn", "xpcnn-generic"]}[
-        kernels
-    ]
+    names = {
+        "best": ["xpcnn"],
+        "generic": ["xpcnn-generic"],
+        "both": ["xpcnn", "xpcnn-generic"],
+        "torch": ["xpcnn-torch"],
+    }[kernels]
     names += ["torch", "torch-channels-last", *(["torch-fused"] if fused_adam else [])]
     names += ["jax"] if with_jax else []
     wanted = [CONFIGURATIONS[name] for name in names]

@@ -10,9 +10,9 @@ from xpcnn.bench.program import Program
 from xpcnn.bench.workloads import Workload
 
 
-def make(workload: Workload) -> Program:
-    """Make a workload ready on NumPy, for the kernel set in force."""
-    model = xpcnn.Model(workload.build(xpcnn.layers), device="cpu", seed=0)
+def make(workload: Workload, device: str = "cpu") -> Program:
+    """Make a workload ready, for the kernel set in force."""
+    model = xpcnn.Model(workload.build(xpcnn.layers), device=device, seed=0)
     output_shape = model.build(workload.shape)
     values = {
         name: program.first_value(name, parameter.shape or ())
@@ -26,9 +26,11 @@ def make(workload: Workload) -> Program:
         return Program(lambda: model(x), lambda y: {"y": y})
     if x.ndim > 2:  # a layer by itself: its input lies in memory as a layer before it leaves it
         x = program.channels_last(x)
+    x = model.device.asarray(x)
     if workload.kind == "forward":
         return Program(lambda: model.forward(x), lambda y: {"y": y})
-    return _gradients(model, x, program.channels_last(program.output_gradient(output_shape)))
+    dy = program.channels_last(program.output_gradient(output_shape))
+    return _gradients(model, x, model.device.asarray(dy))
 
 
 def _training(model: xpcnn.Model, x: Any, y: Any) -> Program:

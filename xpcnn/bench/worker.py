@@ -65,7 +65,8 @@ def _serve(args: argparse.Namespace, questions: Iterable[str], answers: TextIO) 
     if hasattr(xpcnn, "set_num_threads"):
         xpcnn.set_num_threads(args.threads)
     with xpcnn.kernels.force(configuration.kernels):
-        return _answer(own.make(workload), args.warm_up, questions, answers)
+        made = own.make(workload, configuration.device)
+        return _answer(made, args.warm_up, questions, answers)
 
 
 def _rival(configuration: Configuration, workload: Workload, threads: int) -> Program:

@@ -200,7 +200,7 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     command.add_argument(
         "--kernels",
-        choices=("best", "generic", "both"),
+        choices=("best", "generic", "both", "torch"),
         default="best",
         help="kernels of xpcnn: the compiled ones where they are installed, those of NumPy alone, "
         "or one after the other (default %(default)s)",

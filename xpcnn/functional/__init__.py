@@ -18,6 +18,7 @@ from xpcnn.functional.pool import (
 )
 from xpcnn.functional.simple import (
     PADDING_MODES,
+    in_order,
     linear,
     linear_forward,
     log_softmax,
@@ -46,6 +47,7 @@ __all__ = [
     "conv_block_forward",
     "conv_forward",
     "im2col",
+    "in_order",
     "linear",
     "linear_forward",
     "log_softmax",

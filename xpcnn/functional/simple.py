@@ -28,6 +28,13 @@ def run_if_any(op: str, x: Array, *arguments: Any) -> tuple[Array, kernels.Saved
     return kernels.run(_xp.namespace(x), op, x, *arguments)
 
 
+def in_order(x: Array) -> Array:
+    """Return x in the memory order of its axes, where a kernel does that faster than reshaping."""
+    xp = _xp.namespace(x)
+    result = kernels.run(xp, "in_order", x) if kernels.select(xp, "in_order") else None
+    return x if result is None else result[0]
+
+
 def run_backward(dy: Array, saved: kernels.Saved, *arguments: Any) -> Any:
     """Run the backward that belongs to `saved`."""
     return saved.backward(_xp.namespace(dy), dy, saved.state, *arguments)

@@ -8,6 +8,7 @@ take.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import sys
@@ -20,7 +21,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from xpcnn._xp import Array, is_numpy
+from xpcnn._xp import Array, is_numpy, library
 from xpcnn.kernels import generic, threads
 from xpcnn.kernels.trace import Decision, Declined, is_active, log, note, trace
 
@@ -103,17 +104,27 @@ def select(xp: ModuleType, op: str) -> list[tuple[str, generic.OpPair]]:
     caller then runs one by one.
     """
     wanted = _forced.get()
-    compiled = wanted != "generic" and why_not_compiled(xp) is None
-    return list(_candidates(op, wanted, compiled))
+    own = None if wanted == "generic" else _own_set(xp)
+    return list(_candidates(op, wanted, own))
+
+
+def _own_set(xp: ModuleType) -> str | None:
+    """Name the kernel set written for arrays of `xp`, if there is one and it can run."""
+    if is_numpy(xp):
+        return "cpu" if why_not_compiled(xp) is None else None
+    name = library(xp)
+    return name if name in ("torch", "jax") else None
 
 
 @cache
 def _candidates(
-    op: str, wanted: str | None, compiled: bool
+    op: str, wanted: str | None, own: str | None
 ) -> tuple[tuple[str, generic.OpPair], ...]:
     sets = [("generic", generic.PAIRS)]
-    if compiled:
-        sets.insert(0, ("cpu", _compiled_set().PAIRS))
+    if own is not None:
+        sets.insert(0, (own, importlib.import_module(f"xpcnn.kernels.{own}").PAIRS))
+        if op == "conv_relu_max_pool" and op not in sets[0][1]:
+            return ()  # one after the other is faster than the generic kernel in one go
     return tuple(
         (name, pairs[op]) for name, pairs in sets if op in pairs and wanted in (None, name)
     )
@@ -183,9 +194,12 @@ def why_not_compiled(xp: ModuleType) -> str | None:
 
 def _absent(xp: ModuleType, op: str) -> list[tuple[str, Any]]:
     """List the kernel sets that are not even asked, with the reason."""
-    if _forced.get() not in (None, "cpu"):
+    own = _own_set(xp)
+    if _forced.get() not in (None, own or "cpu"):
         return []
-    reason = why_not_compiled(xp)
-    if reason is None and not any(name == "cpu" for name, _ in select(xp, op)):
-        reason = f"has no kernel for {op}"
-    return [] if reason is None else [("cpu", Declined(reason))]
+    if own is None:
+        own, reason = "cpu", why_not_compiled(xp)
+    else:
+        has = any(name == own for name, _ in select(xp, op))
+        reason = None if has else f"has no kernel for {op}"
+    return [] if reason is None else [(own, Declined(reason))]

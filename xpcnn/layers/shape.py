@@ -43,9 +43,7 @@ class Flatten(Layer):
         return (*shape[:start], prod(shape[start : end + 1]), *shape[end + 1 :])
 
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
-        shape = self.output_shape(x.shape)
-        copied = F.run_if_any("in_order", x)
-        return xp.reshape(x if copied is None else copied[0], shape), tuple(x.shape)
+        return xp.reshape(F.in_order(x), self.output_shape(x.shape)), tuple(x.shape)
 
     def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
         return xp.reshape(dy, saved) if need_dx else None

@@ -116,7 +116,9 @@ class Taken:
         return any(np.may_share_memory(array, block.memory) for block in self._blocks)
 
     def hold(self, result: np.ndarray) -> bool:
-        """Keep the storage from being used for anything else.
+        """Keep the storage from being used for anything else, and fill it with NaN.
+
+        Whoever reads what nobody has written will notice.
 
         Returns
         -------
@@ -129,6 +131,8 @@ class Taken:
                 if _references(block) != _IDLE and not np.may_share_memory(result, block.memory):
                     return False
             self._held = [block.memory for block in blocks]
+        for memory in self._held:
+            memory.fill(0xFF)
         return True
 
 

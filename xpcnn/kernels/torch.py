@@ -1,0 +1,228 @@
+"""Kernels for PyTorch's tensors, on any of its devices: what ATen has, forward and backward.
+
+Autograd has no part in it: each forward keeps what the backward function of ATen asks for. What
+ATen does not take as it is (padding that differs between the sides, say) is padded first, or left
+to the generic kernels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from xpcnn.kernels.generic import OpPair
+from xpcnn.kernels.generic.update import adam_numbers, no_backward
+from xpcnn.kernels.trace import Declined
+from xpcnn.window import Window
+
+Tensor = Any
+"""A tensor of PyTorch."""
+Numbers = list[int]
+
+_aten = torch.ops.aten
+
+
+def _symmetric(window: Window) -> Numbers | None:
+    """Return the padding if it is the same before and after."""
+    if all(before == after for before, after in window.padding):
+        return [before for before, _ in window.padding]
+    return None
+
+
+def _pad(x: Tensor, window: Window) -> Tensor:
+    """Put zeros around the spatial axes."""
+    return functional.pad(x, [n for pair in reversed(window.padding) for n in pair])
+
+
+def _crop(x: Tensor, window: Window) -> Tensor:
+    """Take the padding off again."""
+    for axis, (before, after) in enumerate(window.padding, start=2):
+        x = x.narrow(axis, before, x.shape[axis] - before - after)
+    return x
+
+
+def conv_forward(
+    xp: Any, x: Tensor, w: Tensor, b: Tensor | None, window: Window, groups: int
+) -> tuple[Tensor, Any]:
+    """Convolve; see :func:`xpcnn.kernels.generic.conv.conv_forward`."""
+    padding, nowhere = _symmetric(window), [0] * window.ndim
+    seen = x if padding is not None else _pad(x, window)
+    y = torch.convolution(
+        seen, w, b, window.stride, padding or nowhere, window.dilation, False, nowhere, groups
+    )
+    return y, (seen, w, b is not None)
+
+
+def conv_backward(
+    xp: Any, dy: Tensor, saved: Any, window: Window, groups: int, need_dx: bool
+) -> tuple[Tensor | None, Tensor, Tensor | None]:
+    """Return the gradients (dx, dw, db)."""
+    seen, w, has_bias = saved
+    padding, nowhere = _symmetric(window), [0] * window.ndim
+    dx, dw, db = _aten.convolution_backward(
+        dy, seen, w, [w.shape[0]], window.stride, padding or nowhere, window.dilation, False,
+        nowhere, groups, [need_dx, True, has_bias],
+    )  # fmt: skip
+    if need_dx and padding is None:
+        dx = _crop(dx, window)
+    return (dx if need_dx else None), dw, (db if has_bias else None)
+
+
+def linear_forward(xp: Any, x: Tensor, w: Tensor, b: Tensor | None) -> tuple[Tensor, Any]:
+    """Multiply the last axis of x (..., I) by w (O, I) and add b."""
+    return functional.linear(x, w, b), (x, w, b is not None)
+
+
+def linear_backward(
+    xp: Any, dy: Tensor, saved: Any, need_dx: bool
+) -> tuple[Tensor | None, Tensor, Tensor | None]:
+    """Return the gradients (dx, dw, db)."""
+    x, w, has_bias = saved
+    rows = dy.reshape(-1, w.shape[0])
+    dw = rows.t() @ x.reshape(-1, w.shape[1])
+    return (dy @ w if need_dx else None), dw, (rows.sum(0) if has_bias else None)
+
+
+def relu_forward(xp: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return max(x, 0)."""
+    y = torch.relu(x)
+    return y, y
+
+
+def relu_backward(xp: Any, dy: Tensor, y: Tensor) -> Tensor:
+    """Return the gradient where the output was positive."""
+    dx: Tensor = _aten.threshold_backward(dy, y, 0)
+    return dx
+
+
+def _lift(x: Tensor) -> Tensor:
+    """Give a signal (N, C, L) a height of 1, since ATen pools images and volumes."""
+    return x.unsqueeze(2) if x.ndim == 3 else x
+
+
+def _unlift(x: Tensor, ndim: int) -> Tensor:
+    return x.squeeze(2) if ndim == 3 else x
+
+
+def _geometry(window: Window) -> tuple[Numbers, Numbers, Numbers, Numbers] | None:
+    """Return kernel, stride, padding and dilation for ATen's pooling, if it takes such a window."""
+    padding = _symmetric(window)
+    if padding is None or any(2 * p > k for p, k in zip(padding, window.kernel, strict=True)):
+        return None
+    kernel, stride, dilation = list(window.kernel), list(window.stride), list(window.dilation)
+    if window.ndim == 1:
+        return [1, *kernel], [1, *stride], [0, *padding], [1, *dilation]
+    return kernel, stride, padding, dilation
+
+
+def max_pool_forward(xp: Any, x: Tensor, window: Window) -> Any:
+    """Take the largest element under each window."""
+    geometry = _geometry(window)
+    if geometry is None:
+        return Declined("padding that differs between the sides, or above half of the kernel")
+    images = _lift(x)
+    pool = _aten.max_pool3d_with_indices if images.ndim == 5 else _aten.max_pool2d_with_indices
+    y, indices = pool(images, *geometry, False)
+    return _unlift(y, x.ndim), (images, indices, geometry, x.ndim)
+
+
+def max_pool_backward(xp: Any, dy: Tensor, saved: Any, window: Window) -> Tensor:
+    """Send each gradient to the element that won."""
+    images, indices, geometry, ndim = saved
+    backward = (
+        _aten.max_pool3d_with_indices_backward
+        if images.ndim == 5
+        else _aten.max_pool2d_with_indices_backward
+    )
+    return _unlift(backward(_lift(dy), images, *geometry, False, indices), ndim)
+
+
+def avg_pool_forward(xp: Any, x: Tensor, window: Window, divisor: np.ndarray | float) -> Any:
+    """Add what lies under each window and divide by `divisor`, one for all or per position."""
+    geometry = _geometry(window)
+    if geometry is None or any(d > 1 for d in window.dilation):
+        return Declined("dilation, or padding that ATen does not take")
+    images = _lift(x)
+    pool = _aten.avg_pool3d if images.ndim == 5 else _aten.avg_pool2d
+    scale = torch.as_tensor(np.asarray(1.0 / divisor), dtype=x.dtype, device=x.device)
+    total = _unlift(pool(images, *geometry[:3], False, True, 1), x.ndim)
+    return total * scale, (images, scale, geometry, x.ndim)
+
+
+def avg_pool_backward(xp: Any, dy: Tensor, saved: Any, window: Window) -> Tensor:
+    """Give each element under a window its share of the gradient."""
+    images, scale, geometry, ndim = saved
+    backward = _aten.avg_pool3d_backward if images.ndim == 5 else _aten.avg_pool2d_backward
+    share = _lift(dy * scale)
+    return _unlift(backward(share, images, *geometry[:3], False, True, 1), ndim)
+
+
+def batch_norm_forward(
+    xp: Any, x: Tensor, gamma: Tensor | None, beta: Tensor | None, eps: float, statistics: Any
+) -> Any:
+    """Normalise; see :func:`xpcnn.kernels.generic.norm.batch_norm_forward`."""
+    count = x.numel() // x.shape[1]
+    own = statistics is None
+    if own and count < 2:
+        return Declined("a single value per channel")
+    mean, variance = (x.new_zeros(x.shape[1]) for _ in range(2)) if own else statistics
+    # With a momentum of 1, running statistics become those of the batch; the variance divides by
+    # count - 1.
+    y, used_mean, inv_std = torch.native_batch_norm(x, gamma, beta, mean, variance, own, 1.0, eps)
+    if own:
+        variance = variance * ((count - 1) / count)
+    return (y, mean, variance), (x, gamma, mean, variance, used_mean, inv_std, own, eps)
+
+
+def batch_norm_backward(
+    xp: Any, dy: Tensor, saved: Any, need_dx: bool
+) -> tuple[Tensor | None, Tensor, Tensor]:
+    """Return the gradients (dx, dgamma, dbeta)."""
+    x, gamma, mean, variance, used_mean, inv_std, own, eps = saved
+    weight = x.new_ones(x.shape[1]) if gamma is None else gamma
+    dx, dgamma, dbeta = _aten.native_batch_norm_backward(
+        dy, x, weight, mean, variance, used_mean, inv_std, own, eps, [need_dx, True, True]
+    )
+    return (dx if need_dx else None), dgamma, dbeta
+
+
+def adam(
+    xp: Any, parameters: Any, gradients: Any, means: Any, squares: Any, steps: Any, lr: float,
+    betas: tuple[float, float], eps: float, decay: tuple[float, float],
+) -> Any:  # fmt: skip
+    """Make one update of Adam to all parameters together; see the generic kernel."""
+    p, g = list(parameters), list(gradients)
+    if decay[0]:
+        g = torch._foreach_add(g, p, alpha=decay[0])
+    if decay[1]:
+        p = torch._foreach_mul(p, 1.0 - decay[1])
+    m = _average(means, g, betas[0])
+    v = _average(squares, torch._foreach_mul(g, g), betas[1])
+    sizes, smalls = zip(*(adam_numbers(lr, betas, eps, step) for step in steps), strict=True)
+    change = torch._foreach_sqrt(v)
+    torch._foreach_add_(change, list(smalls))
+    change = torch._foreach_div(m, change)
+    torch._foreach_mul_(change, [-size for size in sizes])
+    return (torch._foreach_add(p, change), m, v), None
+
+
+def _average(old: Any, new: list[Tensor], keep: float) -> list[Tensor]:
+    """Return ``keep * old + (1 - keep) * new``; what is not there yet counts as zeros."""
+    old = [torch.zeros_like(g) if a is None else a for a, g in zip(old, new, strict=True)]
+    kept = list(torch._foreach_mul(old, keep))
+    torch._foreach_add_(kept, new, alpha=1.0 - keep)
+    return kept
+
+
+PAIRS: dict[str, OpPair] = {
+    "conv": OpPair(conv_forward, conv_backward),
+    "linear": OpPair(linear_forward, linear_backward),
+    "relu": OpPair(relu_forward, relu_backward),
+    "max_pool": OpPair(max_pool_forward, max_pool_backward),
+    "avg_pool": OpPair(avg_pool_forward, avg_pool_backward),
+    "batch_norm": OpPair(batch_norm_forward, batch_norm_backward),
+    "adam": OpPair(adam, no_backward),
+}
