@@ -17,6 +17,14 @@ from xpcnn.kernels.cpu.layout import Image
 LIMIT = 1e-5
 
 
+@pytest.fixture(autouse=True, params=["apart", "together"])
+def way(request, monkeypatch):
+    """Transform, multiply and transform back one after the other, or for a few tiles at a time."""
+    monkeypatch.setattr(winograd, "TOGETHER", 1024 if request.param == "together" else 0)
+    monkeypatch.setattr(winograd, "MANY", 0)
+    return request.param
+
+
 def padded(x, padding):
     """Return x (N, H, W, C) in float64 with zeros around it."""
     return np.pad(x.astype(float), ((0, 0), *padding, (0, 0)))
@@ -196,6 +204,7 @@ class Output(tests.Output):
         super().__init__(*arguments)
         self.flat = guard(self.flat)
 tests.Output = Output
+tests.winograd.TOGETHER, tests.winograd.MANY = 1024 * ({way!r} == "together"), 0
 for channels, filters in ((32, 32), (33, 47), (40, 31)):
     for width in (7, 8):
         arguments = tests.draw(13, 2, (8, width), channels, filters, ((1, 1), (1, 1)))
@@ -205,8 +214,8 @@ print("untouched")
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mprotect is called as on Linux")
-def test_nothing_behind_the_buffers_is_touched():
-    code = GUARDED.format(folder=os.path.dirname(__file__))
+def test_nothing_behind_the_buffers_is_touched(way):
+    code = GUARDED.format(folder=os.path.dirname(__file__), way=way)
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.stdout == "untouched\n", run.stderr
 

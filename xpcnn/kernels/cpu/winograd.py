@@ -18,12 +18,20 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
+from numba import config
 
 from xpcnn.kernels.constant import derive, is_promised
 from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.layout import Image, int64
 from xpcnn.kernels.cpu.product import COLUMNS, ROWS
-from xpcnn.kernels.cpu.winograd_products import GAP, PART, TILES, multiply, sum_gradients
+from xpcnn.kernels.cpu.winograd_products import (
+    GAP,
+    PART,
+    TILES,
+    convolve_tiles,
+    multiply,
+    sum_gradients,
+)
 from xpcnn.kernels.cpu.winograd_tiles import PLACES, transform_filters, transform_tiles
 
 Pair = tuple[int, int]
@@ -35,6 +43,9 @@ GROUP = 10 << 20
 """Bytes of transformed filters held at a time; an eighth if each is used once only."""
 KEPT = 1 << 20
 """Numbers in the transformed filters of a layer that are kept from one image to the next."""
+TOGETHER, MANY = 128, 2 * TILES
+"""Channels up to which, and tiles from which on, all three parts are done for a few tiles at a time.
+"""
 HELD = 3 << 20
 """Bytes of transformed inputs held at a time, if that is at least 144 tiles."""
 
@@ -167,17 +178,19 @@ def _run(
     if tiles == 0:
         return
     row, blocks = _whole(channels), -(-filters // COLUMNS)
-    held = _held(tiles, row)
-    v_step, u_step = held * row + GAP, channels * COLUMNS + GAP
+    together = row <= TOGETHER and tiles >= MANY
+    held = tiles if together else _held(tiles, row)
+    piece = -(-tiles // (2 * -(-tiles // (2 * TILES)))) if together else held
+    v_step, u_step = piece * row + GAP, channels * COLUMNS + GAP
     workers = threads.workers()
     # Filters that are needed again are kept; others had better not leave the cache.
     wanted = (GROUP if held < tiles else GROUP // 8) // (4 * PLACES * u_step)
     group = min(blocks, -(-max(1, wanted) // workers) * workers)
     small = blocks * u_step * PLACES < KEPT
-    if small and is_promised(w):
+    if together or (small and is_promised(w)):
         group = blocks
-    own = buffers.empty(workers * PLACES * (8 + max(row, TILES * COLUMNS + GAP)))
-    v, room = buffers.empty(PLACES * v_step), own.size // workers
+    room = PLACES * (8 + max(row, TILES * COLUMNS + GAP))
+    own = buffers.empty(workers * room)
 
     def transformed(b: int, end: int) -> np.ndarray:
         k = int64((lane, apart, *taps, filters, channels, u_step, b, end, 3, 6))
@@ -188,9 +201,29 @@ def _run(
         )
         return u
 
+    def filters_of(b: int, end: int) -> np.ndarray:
+        make = partial(transformed, b, end)
+        found: np.ndarray = derive(w, taps, make) if small and group == blocks else make()
+        return found
+
     shift = np.zeros(blocks * COLUMNS, np.float32)
     if bias is not None:
         shift[:filters] = bias
+    # What the products take, but for the tiles and filters that they are about.
+    sizes, written = (row, v_step, channels, u_step), (filters, not relu, *strides, *out)
+    if together:
+        room += PLACES * v_step
+        own = buffers.empty(room * config.NUMBA_NUM_THREADS)
+        k = int64((*sizes, 0, tiles, 0, blocks, across, down, *written))
+        image, _, *area = source
+        numbers = (image.image, image.line, image.pixel, *area, channels, 6, across, down)
+        threads.launch(
+            tiles * PLACES * channels * blocks * 2, convolve_tiles, -(-tiles // piece),
+            int64((*numbers, 0, tiles, row, v_step, COLUMNS, 6)), image.flat, k,
+            filters_of(0, blocks), shift, piece, own, room, y,
+        )  # fmt: skip
+        return
+    v = buffers.empty(PLACES * v_step)
     for first in range(0, tiles, held):
         last = min(tiles, first + held)
         span = (across, down, first, last, row)
@@ -198,11 +231,8 @@ def _run(
         for b in range(0, blocks, group):
             end = min(blocks, b + group)
             if first == 0 or group < blocks:
-                make = partial(transformed, b, end)
-                u = derive(w, taps, make) if small and group == blocks else make()
-            k = int64((
-                row, v_step, channels, u_step, first, last, b, end, across, down, filters,
-                not relu, *strides, *out,))  # fmt: skip
+                u = filters_of(b, end)
+            k = int64((*sizes, first, last, b, end, across, down, *written))
             work = (last - first) * PLACES * channels * (end - b) * 2
             threads.launch(work, multiply, workers, workers, k, v, u, shift, own, room, y)
 

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from numba import get_thread_id
+
 from xpcnn.kernels.cpu.jobs import Floats, Ints, Job, inner
 from xpcnn.kernels.cpu.product import COLUMNS, ROWS
 from xpcnn.kernels.cpu.vector import add, fma, load, load_splat, relu, store, store_first, zero
-from xpcnn.kernels.cpu.winograd_tiles import PLACES, outputs
+from xpcnn.kernels.cpu.winograd_tiles import PLACES, outputs, transform_some
 
 TILES = 48
 """Tiles multiplied and transformed back before the next: their products stay in the cache."""
@@ -61,11 +64,11 @@ def _tile(
 
 @inner
 def _multiply_tiles(
-    v: Any, start: int, stop: int, row: int, v_step: int, channels: int, u: Any, k: int,
+    v: Any, v_at: int, start: int, stop: int, row: int, v_step: int, channels: int, u: Any, k: int,
     u_step: int, own: Any, m: int, m_step: int,
 ) -> None:  # fmt: skip
     for place in range(PLACES):
-        base = place * v_step
+        base = v_at + place * v_step
         for t in range(start, stop, ROWS):
             end = base + (stop - 1) * row
             p = base + t * row
@@ -153,11 +156,38 @@ def multiply(
         start = job // (b1 - b0) * TILES
         stop = min(start + TILES, last - first)
         _multiply_tiles(
-            v, start, stop, row, v_step, channels, u, b * PLACES * u_step, u_step, own, m, m_step
-        )
+            v, np.int64(0), start, stop, row, v_step, channels, u, b * PLACES * u_step, u_step, own,
+            m, m_step,
+        )  # fmt: skip
         _output_tiles(
             own, at, m, m_step, first + start, first + stop, across, down,
             bias, filters, (b0 + b) * COLUMNS, negative, y, y_image, y_line, y_pixel, out_h, out_w,
+        )  # fmt: skip
+
+
+@Job
+def convolve_tiles(
+    job: int, tiles: Ints, x: Floats, k: Ints, u: Floats, bias: Floats, piece: int, own: Floats,
+    room: int, y: Floats,
+) -> None:  # fmt: skip
+    """Transform some tiles, multiply and transform back, all within the second-level cache."""
+    row, v_step, channels, u_step, last = k[0], k[1], k[2], k[3], k[5]
+    blocks, across, down, filters, negative = k[7], k[8], k[9], k[10], k[11]
+    y_image, y_line, y_pixel, out_h, out_w = k[12], k[13], k[14], k[15], k[16]
+    at = get_thread_id() * room
+    m, m_step = at + 8 * PLACES, TILES * COLUMNS + GAP
+    v = m + PLACES * m_step
+    start = job * piece
+    stop = min(last, start + piece)
+    transform_some(tiles, x, start, stop, own, at, own, v)
+    for b in range(blocks):
+        _multiply_tiles(
+            own, v, np.int64(0), stop - start, row, v_step, channels, u, b * PLACES * u_step,
+            u_step, own, m, m_step,
+        )  # fmt: skip
+        _output_tiles(
+            own, at, m, m_step, start, stop, across, down, bias, filters, b * COLUMNS, negative,
+            y, y_image, y_line, y_pixel, out_h, out_w,
         )  # fmt: skip
 
 

@@ -126,19 +126,16 @@ def _transform(
             store(out, q + 5 * step, d5)
 
 
-@Job
-def transform_tiles(
-    worker: int, workers: int, k: Ints, x: Floats, own: Floats, room: int, out: Floats
+@inner
+def transform_some(
+    k: Any, x: Any, start: int, stop: int, own: Any, at: int, out: Any, to: int
 ) -> None:
-    """Transform a worker's share of the tiles, of inputs or of gradients."""
+    """Transform some tiles, of inputs or of gradients, with 8 numbers a place to work in."""
     image, line, pixel, height, width = k[0], k[1], k[2], k[3], k[4]
     top, left, channels, size, across, down = k[5], k[6], k[7], k[8], k[9], k[10]
-    first, last, row, step, block, six = k[11], k[12], k[13], k[14], k[15], k[16]
-    at = worker * room
-    share = (last - first + workers - 1) // workers
-    start = first + worker * share
+    row, step, block, six = k[13], k[14], k[15], k[16]
     padded = (channels + 15) // 16 * 16
-    for tile in range(start, min(last, start + share)):
+    for tile in range(start, stop):
         n = tile // (across * down)
         i = tile // across % down * 4 - top
         j = tile % across * 4 - left
@@ -149,8 +146,20 @@ def transform_tiles(
             _copy_patch(
                 x, n * image, line, pixel, height, width, i, j, size, channels, own, q, padded
             )
-        to = (tile - first) * row
-        _transform(source, q, a, b, size, padded // 8, own, at, out, to, step, block, six)
+        here = to + (tile - start) * row
+        _transform(source, q, a, b, size, padded // 8, own, at, out, here, step, block, six)
+
+
+@Job
+def transform_tiles(
+    worker: int, workers: int, k: Ints, x: Floats, own: Floats, room: int, out: Floats
+) -> None:
+    """Transform a worker's share of the tiles."""
+    first, last, row = k[11], k[12], k[13]
+    share = (last - first + workers - 1) // workers
+    start = first + worker * share
+    stop = min(last, start + share)
+    transform_some(k, x, start, stop, own, worker * room, out, worker * share * row)
 
 
 @inner
