@@ -112,8 +112,7 @@ def _own_set(xp: ModuleType) -> str | None:
     """Name the kernel set written for arrays of `xp`, if there is one and it can run."""
     if is_numpy(xp):
         return "cpu" if why_not_compiled(xp) is None else None
-    name = library(xp)
-    return name if name in ("torch", "jax") else None
+    return {"cupy": "cuda", "torch": "torch", "jax": "jax"}.get(library(xp))
 
 
 @cache
@@ -189,7 +188,7 @@ def why_not_compiled(xp: ModuleType) -> str | None:
         return 'Numba is not installed; pip install "xpcnn[fast]"'
     if _threads_lost:
         return "not in a process forked from one in which Numba's threads run"
-    return None if _compiled_set().usable else "not in a forked process"
+    return None
 
 
 def _absent(xp: ModuleType, op: str) -> list[tuple[str, Any]]:

@@ -6,25 +6,9 @@ the generic kernels run.
 
 from __future__ import annotations
 
-import os
-
 from xpcnn.kernels.cpu import elementwise, fused, layout, linear, loss, methods, norm, pool, update
 from xpcnn.kernels.generic import OpPair
 from xpcnn.kernels.generic.update import no_backward
-
-usable = True
-"""Whether this process may run them."""
-
-
-def _after_fork() -> None:
-    """Leave a forked process to the generic kernels: the threads of its parent are not in it."""
-    global usable
-    usable = False
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-
 
 PAIRS: dict[str, OpPair] = {
     "conv": OpPair(methods.conv_forward, methods.conv_backward),
