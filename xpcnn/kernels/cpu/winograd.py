@@ -44,8 +44,7 @@ GROUP = 10 << 20
 KEPT = 1 << 20
 """Numbers in the transformed filters of a layer that are kept from one image to the next."""
 TOGETHER, MANY = 128, 2 * TILES
-"""Channels up to which, and tiles from which on, all three parts are done for a few tiles at a time.
-"""
+"""Channels up to which, and tiles from which on, a few tiles at a time go through all parts."""
 HELD = 3 << 20
 """Bytes of transformed inputs held at a time, if that is at least 144 tiles."""
 
