@@ -2,7 +2,7 @@
 
 from xpcnn import data, functional, initializers, layers, losses, metrics, networks, optim
 from xpcnn.device import Device, devices
-from xpcnn.errors import DeviceError, ModelFileError, NonFiniteError
+from xpcnn.errors import DeviceError, ModelFileError, NonFiniteError, OutOfMemoryError
 from xpcnn.gradcheck import gradcheck
 from xpcnn.kernels.precision import get_precision, set_precision
 from xpcnn.kernels.threads import get_num_threads, set_num_threads
@@ -47,6 +47,7 @@ __all__ = [
     "ModelFileError",
     "NLLLoss",
     "NonFiniteError",
+    "OutOfMemoryError",
     "ProgressBar",
     "data",
     "devices",

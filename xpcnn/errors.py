@@ -32,6 +32,36 @@ class NonFiniteError(FloatingPointError):
         self.layer = layer
 
 
+class OutOfMemoryError(RuntimeError, MemoryError):
+    """Memory ran out in a training step or a prediction.
+
+    Parameters, buffers and optimizer are those before the step; a smaller batch may be tried.
+
+    Attributes
+    ----------
+    layer : str or None
+        What was running: a layer, several that run as one, a loss or an optimizer.
+    batch_size : int
+        Samples that were worked on.
+    """
+
+    def __init__(self, message: str, *, layer: str | None, batch_size: int) -> None:
+        super().__init__(message)
+        self.layer = layer
+        self.batch_size = batch_size
+
+
+def one_line(error: BaseException) -> str:
+    """Put the error at the bottom of a chain in one line: libraries wrap some in banners."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).strip().splitlines()
+    text = lines[0].strip() if lines else ""
+    if len(text) > 200:
+        text = f"{text[:200]}..."
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 def rank_error(who: str, ndim: int, layout: str, shape: Sequence[int]) -> ValueError:
     """Build the error for an array of the wrong number of dimensions."""
     if len(shape) == ndim - 1:

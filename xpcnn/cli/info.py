@@ -13,7 +13,7 @@ from xpcnn.cli import kernels
 from xpcnn.cli.common import describe_device
 from xpcnn.cli.train import DEFAULTS
 from xpcnn.data.download import cache_folder
-from xpcnn.device import devices, resolve
+from xpcnn.device import cuda_of_driver, cupy_packages, devices, resolve
 from xpcnn.kernels.threads import get_num_threads
 
 _LIBRARIES = (
@@ -22,7 +22,8 @@ _LIBRARIES = (
     ("array-api-extra", ("array-api-extra",)),
     ("safetensors", ("safetensors",)),
     ("tqdm", ("tqdm",)),
-    ("cupy", ("cupy-cuda13x", "cupy-cuda12x", "cupy")),
+    ("cudnn", ("nvidia-cudnn-cu13", "nvidia-cudnn-cu12")),
+    ("cudnn-frontend", ("nvidia-cudnn-frontend",)),
     ("torch", ("torch",)),
     ("jax", ("jax",)),
     ("numba", ("numba",)),
@@ -50,6 +51,8 @@ def run(args: argparse.Namespace) -> None:
     print("\nlibraries")
     for name, distributions in _LIBRARIES:
         print(f"  {name:<18}{_version(distributions)}")
+    print(f"  {'cupy':<18}{_cupy()}")
+    print(f"  {'NVIDIA driver':<18}{_driver()}")
     print("\ndevices")
     for name, state in devices().items():
         print(f"  {name:<18}{state}")
@@ -63,6 +66,17 @@ def _version(distributions: tuple[str, ...]) -> str:
         except metadata.PackageNotFoundError:
             continue
     return "not installed"
+
+
+def _cupy() -> str:
+    """Name the CuPy packages: the name tells the version of CUDA, and there may be too many."""
+    packages = [f"{version} ({name})" for name, version in cupy_packages().items()]
+    return ", ".join(packages) or "not installed"
+
+
+def _driver() -> str:
+    version = cuda_of_driver()
+    return "none found" if version is None else f"for CUDA {version[0]}.{version[1]}"
 
 
 def _cores() -> int:

@@ -14,6 +14,7 @@ from xpcnn.errors import NonFiniteError
 from xpcnn.training.border import Samples
 from xpcnn.training.callbacks import Callback, ProgressBar
 from xpcnn.training.history import History
+from xpcnn.training.memory import MemoryGuard
 from xpcnn.window import as_int
 
 if TYPE_CHECKING:
@@ -91,8 +92,9 @@ class Fit:
         sums: list[tuple[Array, int]] = []
         total = 0.0
         for batch, indices in enumerate(order, start=1):
-            x, y, weights = self.samples.batch(indices)
-            loss, finite = self._step(x, y, weights)
+            with MemoryGuard(model, "a training step", len(indices), _Snapshot(model)):
+                x, y, weights = self.samples.batch(indices)
+                loss, finite = self._step(x, y, weights)
             if not finite:
                 self._stop(number, batch, x)
             sums.append((loss, len(indices)))
@@ -155,8 +157,9 @@ class Fit:
         self._good = _Snapshot(self.model)
         for metric in self.model.metrics:
             metric.reset()
-        x, y, weights = self.samples.batch(np.arange(len(self.samples)))
-        loss, finite = self._step(x, y, weights)
+        with MemoryGuard(self.model, "a training step", len(self.samples), self._good):
+            x, y, weights = self.samples.batch(np.arange(len(self.samples)))
+            loss, finite = self._step(x, y, weights)
         if not finite or not np.isfinite(float(loss)):
             self._stop(self.model.epoch + 1, 1, x)
         return {"loss": float(loss)} | self._figures()
@@ -168,13 +171,14 @@ class Fit:
         for metric in model.metrics:
             metric.reset()
         total = None
-        for indices in batches(len(samples), self.batch_size, shuffle=False):
-            x, y, weights = samples.batch(indices)
-            prediction = model.forward(x)
-            loss = model.loss.forward(prediction, y, sample_weight=weights) * len(indices)
-            total = loss if total is None else total + loss
-            for metric in model.metrics:
-                metric.update(prediction, y)
+        with MemoryGuard(model, "an evaluation", self.batch_size):
+            for indices in batches(len(samples), self.batch_size, shuffle=False):
+                x, y, weights = samples.batch(indices)
+                prediction = model.forward(x)
+                loss = model.loss.forward(prediction, y, sample_weight=weights) * len(indices)
+                total = loss if total is None else total + loss
+                for metric in model.metrics:
+                    metric.update(prediction, y)
         assert total is not None
         logs = {"loss": float(total) / len(samples)}
         return logs | self._figures()
@@ -247,7 +251,8 @@ class _Snapshot:
     def restore(self) -> None:
         """Put the old arrays back."""
         for tensor, array in self.arrays:
-            tensor.data = array
+            if tensor.value is not array:
+                tensor.data = array
         self.model.step = self.step
         if self.model.optimizer is not None:
             self.model.optimizer.restore(self.slots)

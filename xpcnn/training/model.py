@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,11 +22,24 @@ from xpcnn.training import border, saving
 from xpcnn.training.callbacks import Callback
 from xpcnn.training.history import History
 from xpcnn.training.loop import Fit
+from xpcnn.training.memory import MemoryGuard
 from xpcnn.training.plan import Plan
 from xpcnn.training.summary import summarize
 from xpcnn.window import as_int
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def _on_its_device(method: Method) -> Method:
+    """Make the model's device the current one, where a library has that, during a method."""
+
+    @wraps(method)
+    def run(self: Model, *args: Any, **options: Any) -> Any:
+        with self.device.active():
+            return method(self, *args, **options)
+
+    return run  # type: ignore[return-value]
 
 
 class Model:
@@ -117,6 +131,7 @@ class Model:
         self._network.layers = check_layers([*self._network.layers, layer], "Model.add")
         self._plan = None
 
+    @_on_its_device
     def build(self, input_shape: Sequence[int | None]) -> Shape:
         """Infer open widths and allocate the parameters.
 
@@ -158,6 +173,7 @@ class Model:
         self._tensors = list(self._network._tensors().values())
         return output_shape
 
+    @_on_its_device
     def forward(self, x: Array, *, training: bool = False) -> Array:
         """Run the network on an array of the model's device, and return one.
 
@@ -177,6 +193,7 @@ class Model:
             layer.step = self.step
         return plan.forward(x, training=True)
 
+    @_on_its_device
     def backward(self, dy: Array, *, need_dx: bool = False) -> Array | None:
         """Run the network backward and add to the gradients of all parameters.
 
@@ -191,10 +208,12 @@ class Model:
             raise RuntimeError("Model.backward needs a forward(x, training=True) before it")
         return self._plan.backward(dy, need_dx=need_dx)
 
+    @_on_its_device
     def __call__(self, x: Any) -> Array:
         """Run the network on NumPy arrays, lists or any other arrays; returns a device array."""
         host = border.as_features(x, self.device, self.dtype, "Model", finite=False)
-        return self.forward(self.device.asarray(host, self.dtype))
+        with MemoryGuard(self, "a prediction", len(host)):
+            return self.forward(self.device.asarray(host, self.dtype))
 
     def parameters(self) -> dict[str, Parameter]:
         """Return all parameters by dotted name."""
@@ -271,6 +290,7 @@ class Model:
             chosen = [chosen] if isinstance(chosen, str) else chosen
             self.metrics = [metrics.get(metric) for metric in chosen]
 
+    @_on_its_device
     def fit(
         self,
         x: Any,
@@ -324,6 +344,8 @@ class Model:
             If the data or labels do not fit; nothing has been trained then.
         NonFiniteError
             If the loss became NaN or infinite; the weights are the last good ones.
+        OutOfMemoryError
+            If memory ran out in a step; the model is as it was before that step.
         """
         self._configure(optimizer, loss, metrics)
         x, labels, weights = self._training_data(x, y, "fit", class_weight, sample_weight)
@@ -347,12 +369,14 @@ class Model:
         finally:
             release_blas()
 
+    @_on_its_device
     def train_on_batch(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
         """Make one training step and return loss and metrics of this batch."""
         samples = self._samples(*self._training_data(x, y, "train_on_batch", None, sample_weight))
         fit = Fit(self, samples, None, len(samples), shuffle=False)
         return fit.one_step()
 
+    @_on_its_device
     def evaluate(self, x: Any, y: Any, *, batch_size: int = 256) -> dict[str, float]:
         """Return loss and metrics without training.
 
@@ -366,13 +390,15 @@ class Model:
         finally:
             release_blas()
 
+    @_on_its_device
     def predict(self, x: Any, *, batch_size: int = 256) -> np.ndarray:
         """Return the network's outputs for `x` as a NumPy array, computed batch by batch."""
         features = border.as_features(x, self.device, self.dtype, "predict")
         samples = self._samples(features, None, None)
         order = batches(len(samples), batch_size, shuffle=False)
         try:
-            outputs = [_xp.to_numpy(self.forward(samples.batch(part)[0])) for part in order]
+            with MemoryGuard(self, "a prediction", batch_size):
+                outputs = [_xp.to_numpy(self.forward(samples.batch(part)[0])) for part in order]
         finally:
             release_blas()
         return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)

@@ -1,0 +1,66 @@
+"""A training step of whole networks against the same step in float64 on the CPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import xpcnn
+from benchmarks.gpu.checks import Check, Context, Outcome, distance, dtype_of, host
+from xpcnn.bench import program
+from xpcnn.bench.workloads import WORKLOADS, Workload
+
+TOLERANCE = {"float64": 1e-9, "float32": 2e-2, "tf32": 2e-2}
+"""Of the loss and of all gradients together. Where a rounding decides which element of a window is
+the largest, or on which side of zero one is, gradients go another way: in tf32 that happens too
+often to compare them."""
+
+NETWORKS = {"simple": 32, "deep": 16, "oned": 32, "mlp": 20, "resnet18": 4, "mobilenet": 4}
+"""Networks, and numbers of images."""
+
+
+def make(workload: Workload, device: Any, dtype: str) -> xpcnn.Model:
+    """Return a network with the first values that it has in every benchmark."""
+    model = xpcnn.Model(workload.build(xpcnn.layers), device=device, dtype=dtype, seed=0)
+    model.build(workload.shape)
+    values = {
+        name: program.first_value(name, parameter.shape or ())
+        for name, parameter in model.parameters().items()
+    }
+    model.load_state_dict(values, strict=False)
+    model.compile(xpcnn.optim.Adam(), xpcnn.CrossEntropyLoss())
+    return model
+
+
+def step(model: xpcnn.Model, shape: tuple[int, ...], dtype: str) -> tuple[float, np.ndarray]:
+    """Make one step of training; returns the loss and all gradients in a row."""
+    logs = model.train_on_batch(program.images(shape).astype(dtype), program.labels(shape[0]))
+    gradients = [host(parameter.grad).ravel() for parameter in model.parameters().values()]
+    return logs["loss"], np.concatenate(gradients)
+
+
+def _check(name: str, mode: str) -> Any:
+    workload = WORKLOADS[name].with_batch(NETWORKS[name])
+
+    def run(context: Context) -> Outcome:
+        dtype = dtype_of(mode)
+        with context.settings(mode):
+            loss, gradients = step(make(workload, context.device, dtype), workload.shape, dtype)
+        reference = make(workload, "cpu", "float64")
+        expected_loss, expected = step(reference, workload.shape, "float64")
+        errors = {"loss": abs(loss - expected_loss) / abs(expected_loss)}
+        if mode != "tf32":
+            errors["gradients"] = distance(gradients, expected)
+        return Outcome(errors, TOLERANCE[mode])
+
+    return run
+
+
+def checks() -> list[Check]:
+    """List the checks of networks."""
+    return [
+        Check(f"network/{mode}/{name}", _check(name, mode))
+        for mode in TOLERANCE
+        for name in NETWORKS
+    ]

@@ -1,0 +1,118 @@
+"""When memory runs out: one clear error, and a model that goes on as if nothing had been tried."""
+
+from __future__ import annotations
+
+import traceback
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from xpcnn.device import is_out_of_memory
+from xpcnn.errors import OutOfMemoryError, one_line
+from xpcnn.layers.layer import Layer
+from xpcnn.losses.loss import Loss
+from xpcnn.optim.optimizer import Optimizer
+from xpcnn.training.plan import Plan
+from xpcnn.training.steps import FusedStep, ResidualStep
+
+if TYPE_CHECKING:
+    from xpcnn.training.model import Model
+
+
+class State(Protocol):
+    """A state of a model that can be gone back to."""
+
+    def restore(self) -> None:
+        """Go back to it."""
+
+
+class MemoryGuard:
+    """Turns a library's error about memory into :class:`OutOfMemoryError`; use it with ``with``.
+
+    Parameters
+    ----------
+    model : Model
+    doing : str
+        For the message: "a training step".
+    batch_size : int
+    before : State, optional
+        For training: the state to go back to.
+    """
+
+    def __init__(
+        self, model: Model, doing: str, batch_size: int, before: State | None = None
+    ) -> None:
+        self.model, self.doing = model, doing
+        self.batch_size, self.before = batch_size, before
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None or not is_out_of_memory(error):
+            return
+        problem = self._clean_up(error)
+        del error, trace  # this frame belongs to the new error, and would keep those of the step
+        raise problem from None
+
+    def _clean_up(self, error: BaseException) -> OutOfMemoryError:
+        """Go back to the state before, and return the error to raise."""
+        layer, cause = _running(error.__traceback__), one_line(error)
+        use, release = self.model.device.memory_use()  # now, while the step still holds its arrays
+        parts = [f"out of memory in {self.doing} with batch_size={self.batch_size}"]
+        parts[0] += f", in {layer} ({cause})" if layer else f" ({cause})"
+        if use:
+            parts.append(use)
+        if self.before is not None:
+            self.before.restore()
+            _forget_step(self.model)
+            parts.append("the model is as it was before this step")
+        parts.append("try a smaller batch_size")
+        if release:
+            parts[-1] += f", or delete arrays you do not need and call {release}"
+        _drop_frames(error)
+        return OutOfMemoryError("; ".join(parts), layer=layer, batch_size=self.batch_size)
+
+
+def _running(trace: TracebackType | None) -> str | None:
+    """Name what was running: the innermost call of a method of something that has a name.
+
+    Steps and layers call each other in many ways; only the traceback knows of all of them.
+    """
+    found = None
+    for frame, _ in traceback.walk_tb(trace):
+        owner = frame.f_locals.get("self")
+        if isinstance(owner, Layer):
+            found = owner.who
+        elif isinstance(owner, (FusedStep, ResidualStep)):
+            found = " + ".join(layer.who for layer in owner.layers)
+        elif isinstance(owner, (Loss, Optimizer)):
+            found = type(owner).__name__
+    return found
+
+
+def _forget_step(model: Model) -> None:
+    """Drop the gradients, and all that was kept for a backward that will not come."""
+    model.zero_grad()
+    for _, layer in model._network.layers_within():
+        layer._saved = None
+    if model.loss is not None:
+        model.loss._saved = None
+    if model._plan is not None:
+        model._plan = Plan(model._network.layers)
+
+
+def _drop_frames(error: BaseException | None) -> None:
+    """Free the arrays that a failed step has in its local variables.
+
+    They would stay until the error is forgotten, in the way of whoever tries again at once.
+    """
+    waiting: Any = error
+    while waiting is not None:
+        traceback.clear_frames(waiting.__traceback__)
+        waiting.__traceback__ = None
+        waiting = waiting.__cause__ or waiting.__context__
