@@ -34,6 +34,13 @@ def integers(rng, *shape):
     return rng.integers(-2, 3, size=shape).astype(np.float64)
 
 
+@pytest.fixture
+def device(device):
+    """The generic kernel is asked, also of libraries whose own convolution is preferred to it."""
+    with kernels.force(None if kernels.select(device.xp, OP) else "generic"):
+        yield device
+
+
 def compare(device, rng, x, w, b, window, pool, need_dx=True, may_decline=False):
     """Both ways must give the same bits."""
     x, w = device.asarray(x), device.asarray(w)
