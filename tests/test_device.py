@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.machinery
 import importlib.util
 import os
@@ -190,7 +191,7 @@ def test_the_version_of_the_driver(monkeypatch, libraries, expected):
             raise OSError(f"{name}: cannot open shared object file")
         return libraries[name]
 
-    monkeypatch.setattr(devices_module.ctypes, "CDLL", load)
+    monkeypatch.setattr(ctypes, "CDLL", load)
     assert devices_module.cuda_of_driver() == expected
 
 

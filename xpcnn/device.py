@@ -5,7 +5,6 @@ A :class:`Device` is an array namespace plus a physical device of that library.
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import importlib.util
 import os
@@ -14,7 +13,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import metadata
 from types import ModuleType
 from typing import Any
 
@@ -412,6 +410,8 @@ def _why_no_gpu(cupy: ModuleType, problem: str) -> str:
 
 def cuda_of_driver() -> tuple[int, int] | None:
     """Return the newest CUDA version that the NVIDIA driver runs; ``None`` without a driver."""
+    import ctypes
+
     version = ctypes.c_int()
     for library in ("libcuda.so.1", "nvcuda.dll"):  # Linux, Windows
         try:
@@ -424,6 +424,8 @@ def cuda_of_driver() -> tuple[int, int] | None:
 
 def cupy_packages() -> dict[str, str]:
     """Return name and version of the CuPy packages installed; there should be at most one."""
+    from importlib import metadata
+
     found = {}
     for name in ("cupy-cuda13x", "cupy-cuda12x", "cupy-cuda11x", "cupy"):
         try:
