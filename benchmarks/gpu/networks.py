@@ -8,7 +8,7 @@ import numpy as np
 
 import xpcnn
 from benchmarks.gpu.checks import Check, Context, Outcome, distance, dtype_of, host
-from xpcnn.bench import program
+from xpcnn.bench import own, program
 from xpcnn.bench.workloads import WORKLOADS, Workload
 
 TOLERANCE = {"float64": 1e-9, "float32": 2e-2, "tf32": 2e-2}
@@ -22,13 +22,7 @@ NETWORKS = {"simple": 32, "deep": 16, "oned": 32, "mlp": 20, "resnet18": 4, "mob
 
 def make(workload: Workload, device: Any, dtype: str) -> xpcnn.Model:
     """Return a network with the first values that it has in every benchmark."""
-    model = xpcnn.Model(workload.build(xpcnn.layers), device=device, dtype=dtype, seed=0)
-    model.build(workload.shape)
-    values = {
-        name: program.first_value(name, parameter.shape or ())
-        for name, parameter in model.parameters().items()
-    }
-    model.load_state_dict(values, strict=False)
+    model = own.network(workload, device, dtype)
     model.compile(xpcnn.optim.Adam(), xpcnn.CrossEntropyLoss())
     return model
 

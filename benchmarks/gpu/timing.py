@@ -156,17 +156,7 @@ def _time_training(name: str, mode: str) -> Any:
             if images.ndim == 4:
                 network = network.to(memory_format=torch.channels_last)
                 x = x.contiguous(memory_format=torch.channels_last)
-            optimizer = torch.optim.Adam(network.parameters(), fused=True)
-            criterion = torch.nn.CrossEntropyLoss()
-
-            def step() -> float:
-                optimizer.zero_grad()
-                loss = criterion(network(x), y)
-                loss.backward()
-                optimizer.step()
-                return float(loss.detach())
-
-            return step
+            return rivals.torch_training_step(network, x, y, fused_adam=True)
 
         return _compare(context, ours, theirs, mode)
 

@@ -5,20 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 import xpcnn
+from xpcnn import Device
 from xpcnn.bench import program
 from xpcnn.bench.program import Program
 from xpcnn.bench.workloads import Workload
 
 
-def make(workload: Workload, device: str = "cpu") -> Program:
-    """Make a workload ready, for the kernel set in force."""
-    model = xpcnn.Model(workload.build(xpcnn.layers), device=device, seed=0)
-    output_shape = model.build(workload.shape)
+def network(workload: Workload, device: str | Device, dtype: str) -> xpcnn.Model:
+    """Return the network with the same first values as in every other library."""
+    model = xpcnn.Model(workload.build(xpcnn.layers), device=device, dtype=dtype, seed=0)
+    model.build(workload.shape)
     values = {
         name: program.first_value(name, parameter.shape or ())
         for name, parameter in model.parameters().items()
     }
     model.load_state_dict(values, strict=False)
+    return model
+
+
+def make(workload: Workload, device: str = "cpu") -> Program:
+    """Make a workload ready, for the kernel set in force."""
+    model = network(workload, device, "float32")
     x = program.images(workload.shape)
     if workload.kind == "train":
         return _training(model, x, program.labels(len(x)))
@@ -29,7 +36,7 @@ def make(workload: Workload, device: str = "cpu") -> Program:
     x = model.device.asarray(x)
     if workload.kind == "forward":
         return Program(lambda: model.forward(x), lambda y: {"y": y})
-    dy = program.channels_last(program.output_gradient(output_shape))
+    dy = program.channels_last(program.output_gradient(model.build(workload.shape)))
     return _gradients(model, x, model.device.asarray(dy))
 
 

@@ -80,10 +80,10 @@ def make_torch(
     return Program(step, lambda y: {"y": y})
 
 
-def _torch_training(network: Any, x: Any, fused_adam: bool) -> Program:
+def torch_training_step(network: Any, x: Any, y: Any, *, fused_adam: bool) -> Callable[[], float]:
+    """Return what makes a step of training with Adam, and returns the loss."""
     import torch
 
-    y = torch.from_numpy(program.labels(len(x)))
     optimizer = torch.optim.Adam(network.parameters(), fused=fused_adam or None)
     criterion = torch.nn.CrossEntropyLoss()
 
@@ -93,6 +93,15 @@ def _torch_training(network: Any, x: Any, fused_adam: bool) -> Program:
         loss.backward()
         optimizer.step()
         return float(loss.detach())
+
+    return step
+
+
+def _torch_training(network: Any, x: Any, fused_adam: bool) -> Program:
+    import torch
+
+    y = torch.from_numpy(program.labels(len(x)))
+    step = torch_training_step(network, x, y, fused_adam=fused_adam)
 
     def arrays(loss: float) -> dict[str, Any]:
         return {"loss": loss, "gradients": [p.grad for p in network.parameters()]}
