@@ -203,7 +203,7 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         choices=("best", "generic", "both", "torch"),
         default="best",
         help="kernels of xpcnn: the compiled ones where they are installed, those of NumPy alone, "
-        "or one after the other (default %(default)s)",
+        "one after the other, or those of PyTorch on its tensors (default %(default)s)",
     )
     command.add_argument("--jax", action="store_true", help="measure JAX as well")
     command.add_argument(

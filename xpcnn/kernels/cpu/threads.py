@@ -62,11 +62,10 @@ def launch(operations: int, kernel: jobs.Job, *arguments: Any) -> None:
 
 
 class Launch(NamedTuple):
-    """What a launch does."""
+    """How many threads a launch gets, and what :func:`jobs.run_packed` takes."""
 
     threads: int
-    run: Callable[..., None]
-    arguments: tuple[Any, ...]
+    packed: tuple[int, int, np.ndarray]
 
 
 class Recording:
@@ -88,7 +87,7 @@ class Recording:
 
     def add(self, wanted: int, kernel: jobs.Job, arguments: tuple[Any, ...]) -> None:
         """Note a launch."""
-        self._launches.append(Launch(wanted, jobs.run_packed, kernel.pack(*arguments)))
+        self._launches.append(Launch(wanted, kernel.pack(*arguments)))
         # What was taken meanwhile may serve several launches, as it does now.
         arrays = [a for a in arguments if isinstance(a, np.ndarray)]
         self._held += [a for a in arrays if not self._taken.has(a)]
@@ -107,7 +106,7 @@ class Recording:
                     if launch.threads != now:
                         now = launch.threads
                         _set(now)
-                    launch.run(*launch.arguments)
+                    jobs.run_packed(*launch.packed)
             finally:
                 if now != before:
                     _set(before)
