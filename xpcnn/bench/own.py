@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import xpcnn
-from xpcnn import Device
 from xpcnn.bench import program
 from xpcnn.bench.program import Program
 from xpcnn.bench.workloads import Workload
+from xpcnn.device import Device
 
 
 def network(workload: Workload, device: str | Device, dtype: str) -> xpcnn.Model:
