@@ -25,7 +25,7 @@ LEVELS: list[set[str]] = [
     {"kernels"},
     {"functional"},
     {"layers", "losses", "optim", "metrics", "data"},
-    {"gradcheck"},
+    {"gradcheck", "operations"},
     {"training"},
     {"networks", "interop"},
     {"scratch", "bench"},

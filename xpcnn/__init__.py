@@ -1,6 +1,16 @@
 """xpcnn: convolutional neural networks on any array library that follows the Array API standard."""
 
-from xpcnn import data, functional, initializers, layers, losses, metrics, networks, optim
+from xpcnn import (
+    data,
+    functional,
+    initializers,
+    layers,
+    losses,
+    metrics,
+    networks,
+    operations,
+    optim,
+)
 from xpcnn.device import Device, devices
 from xpcnn.errors import DeviceError, ModelFileError, NonFiniteError, OutOfMemoryError
 from xpcnn.gradcheck import gradcheck
@@ -61,6 +71,7 @@ __all__ = [
     "losses",
     "metrics",
     "networks",
+    "operations",
     "optim",
     "set_num_threads",
     "set_precision",

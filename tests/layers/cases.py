@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import xpcnn as xc
+from xpcnn.operations import Add, Concat
 
 
 class Case(NamedTuple):
@@ -114,6 +115,22 @@ CASES: dict[str, Case] = {
         IMAGE,
         LINE,
         WIDE_IMAGE,
+    ),
+    "Graph": Case(
+        lambda: xc.Graph(
+            "x",
+            [
+                ("sum", Add(), ["long", "short"]),
+                ("long.0", xc.Conv1d(3, 4, 3, padding=1), "x"),
+                ("long", xc.Tanh(), "long.0"),
+                ("short", xc.Conv1d(out_channels=4, kernel_size=1), "x"),
+                ("y", Concat(), ["sum", "short", "x"]),
+            ],
+            "y",
+        ),
+        LINE,
+        ROW,
+        WIDE_LINE,
     ),
     "Parallel": Case(
         lambda: xc.Parallel([xc.Conv1d(3, 2, 1), xc.Conv1d(3, 4, 3, padding=1)]),

@@ -11,12 +11,17 @@ import xpcnn
 from tests.layers.cases import CASES
 from xpcnn import _registry, _xp
 from xpcnn.device import Device, resolve
-from xpcnn.layers import Layer
+from xpcnn.layers import Layer, Operation
 from xpcnn.training import saving
 
 NAMES = list(CASES)
 WITH_STATE = [name for name in NAMES if CASES[name].make()._tensors()]
 CPU = resolve("cpu")
+KNOWN = {
+    name: getattr(where, name)
+    for where in (xpcnn.layers, xpcnn.operations)
+    for name in where.__all__
+}
 
 
 def built(name: str, device: Device = CPU, dtype: str = "float32") -> Layer:
@@ -55,7 +60,7 @@ def test_every_public_layer_is_among_the_cases():
         for name in xpcnn.layers.__all__
         if isinstance(getattr(xpcnn.layers, name), type)
         and issubclass(getattr(xpcnn.layers, name), Layer)
-        and name != "Layer"
+        and name not in ("Layer", "Operation")
     }
     assert public == {type(case.make()).__name__ for case in CASES.values()}
     assert all(hasattr(xpcnn, name) for name in public)
@@ -268,6 +273,8 @@ def refuses(layer: Layer, x, error: type[Exception], match: str) -> None:
 def test_bad_input(name):
     case, layer = CASES[name], built(name)
     kind = type(layer).__name__
+    if isinstance(layer, Operation):  # it takes integers too, if those inside do
+        kind = f"({'|'.join(type(part).__name__ for _, part in layer.layers_within())})"
     good = numbers(case.shape, "float32")
     before = layer(good)
     for dtype in ("uint8", "int64", "bool"):
@@ -339,7 +346,7 @@ def test_config_rebuilds_an_equal_layer(name):
 def test_repr_can_be_read(name):
     layer = CASES[name].make()
     assert repr(layer).startswith(type(layer).__name__ + "(")
-    again = eval(repr(layer), {n: getattr(xpcnn, n) for n in xpcnn.layers.__all__})
+    again = eval(repr(layer), KNOWN)
     assert repr(again) == repr(layer)
 
 

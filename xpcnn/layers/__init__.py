@@ -15,9 +15,11 @@ from xpcnn.layers.activation import (
 from xpcnn.layers.containers import Parallel, Residual, Sequential
 from xpcnn.layers.conv import Conv1d, Conv2d, Conv3d
 from xpcnn.layers.dropout import Dropout, Dropout2d
+from xpcnn.layers.graph import Graph
 from xpcnn.layers.layer import Layer
 from xpcnn.layers.linear import Linear
 from xpcnn.layers.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
+from xpcnn.layers.operation import Operation
 from xpcnn.layers.parameter import Buffer, Parameter
 from xpcnn.layers.pool import (
     AvgPool1d,
@@ -57,6 +59,7 @@ __all__ = [
     "GlobalMaxPool1d",
     "GlobalMaxPool2d",
     "GlobalMaxPool3d",
+    "Graph",
     "Layer",
     "LeakyReLU",
     "Linear",
@@ -64,6 +67,7 @@ __all__ = [
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
+    "Operation",
     "Parallel",
     "Parameter",
     "ReLU",

@@ -68,6 +68,10 @@ class Sequential(Layer):
         """Make a layer from what :meth:`arguments` returned."""
         return cls(*arguments["layers"])
 
+    def input_dtypes(self, dtype: str) -> tuple[str, ...]:
+        """Return what the first layer takes."""
+        return self.layers[0].input_dtypes(dtype) if self.layers else (dtype,)
+
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
         """Return the shape after the last layer."""
         shape = tuple(input_shape)

@@ -71,6 +71,10 @@ class Layer(Configurable):
     def _infer(self, input_shape: Shape) -> None:
         """Fill in the arguments that were left out, from the shape of the input."""
 
+    def input_dtypes(self, dtype: str) -> tuple[str, ...]:
+        """Return the dtype of each input, where the network computes in `dtype`."""
+        return (dtype,)
+
     # -- Running -------------------------------------------------------------------------------
 
     def forward(self, x: Array, *, training: bool = False) -> Array:

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xpcnn import _registry, _xp, losses, metrics, optim
+from xpcnn import _registry, _xp, losses, metrics, operations, optim
 from xpcnn import layers as layer_module
 from xpcnn.device import Device
 from xpcnn.errors import ModelFileError
 from xpcnn.layers.layer import Layer
+from xpcnn.layers.operation import Operation
 from xpcnn.training.history import History
 
 if TYPE_CHECKING:
@@ -33,10 +34,11 @@ OPTIMIZER_PREFIX = "optimizer:"
 def known_layers() -> dict[str, type[Layer]]:
     """Return the layer classes that a file may name."""
     found = {name: getattr(layer_module, name) for name in layer_module.__all__}
+    found |= {name: getattr(operations, name) for name in operations.__all__}
     return {
         name: cls
         for name, cls in found.items()
-        if isinstance(cls, type) and issubclass(cls, Layer) and cls is not Layer
+        if isinstance(cls, type) and issubclass(cls, Layer) and cls not in (Layer, Operation)
     }
 
 

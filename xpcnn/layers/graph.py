@@ -1,0 +1,394 @@
+"""Networks whose layers do not just follow one another."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from xpcnn import _xp
+from xpcnn._xp import Array
+from xpcnn.device import Device, resolve
+from xpcnn.layers.containers import check_layers
+from xpcnn.layers.layer import Layer, Shape
+from xpcnn.layers.operation import Operation
+
+Values = dict[str, Any]
+
+
+class Node(NamedTuple):
+    """A layer in a graph, and the names of the values it takes and gives."""
+
+    name: str
+    layer: Layer
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    def build(self, shapes: Sequence[Shape | None], **options: Any) -> tuple[Shape, ...]:
+        """Build the layer for inputs of these shapes, and return those of the outputs."""
+        if isinstance(self.layer, Operation):
+            return self.layer.build_for(shapes, **options)
+        return (self.layer.build(shapes[0] or (), **options),)
+
+    def output_shapes(self, shapes: Sequence[Shape | None]) -> tuple[Shape, ...]:
+        """Return the shapes of the outputs."""
+        if isinstance(self.layer, Operation):
+            return self.layer.output_shapes(*shapes)
+        return (self.layer.output_shape(shapes[0] or ()),)
+
+    def forward(self, inputs: Sequence[Any], training: bool) -> tuple[Array, ...]:
+        """Run the layer."""
+        y = self.layer.forward(*inputs, training=training)
+        return y if isinstance(y, tuple) else (y,)
+
+    def backward(self, dys: Sequence[Any], need: Sequence[bool]) -> Sequence[Array | None]:
+        """Run the layer backward; one gradient, or None, for each input."""
+        if not isinstance(self.layer, Operation):
+            return (self.layer.backward(dys[0], need_dx=need[0]),)
+        dxs = self.layer.backward(*dys, need_dx=need)
+        return dxs if isinstance(dxs, tuple) else (dxs,)
+
+
+class Graph(Operation):
+    """Any network without loops: layers that pass values with names to one another.
+
+    Parameters
+    ----------
+    inputs : str or sequence of str
+        Names of the inputs.
+    nodes : sequence of (name, layer, inputs) or (name, layer, inputs, outputs)
+        `inputs` names the values the layer takes, one name or several; an empty name stands for
+        one that is left out. `outputs` names what the layer gives; a layer with one output may
+        leave it out, and its output then has the node's name. The order does not matter. A value
+        may be used as often as you like.
+    outputs : str or sequence of str
+        Names of the values that the network gives.
+    dtypes : mapping of str to str, optional
+        dtype of the inputs that hold something else than the network's floating-point numbers,
+        such as ``{"tokens": "int64"}``.
+
+    Raises
+    ------
+    ValueError
+        If a name stands for two things or for nothing, if a layer needs its own output, directly
+        or through others, or leads nowhere.
+
+    Notes
+    -----
+    Parameters have the node's name in front: ``"conv1.weight"``. A node's name may hold dots.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> from xpcnn.operations import Concat
+    >>> graph = xpcnn.Graph(
+    ...     inputs="image",
+    ...     nodes=[
+    ...         ("small", xpcnn.Conv2d(1, 4, 3, padding=1), "image"),
+    ...         ("large", xpcnn.Conv2d(1, 4, 5, padding=2), "image"),
+    ...         ("both", Concat(dim=1), ["small", "large"]),
+    ...     ],
+    ...     outputs="both",
+    ... )
+    >>> graph(np.zeros((2, 1, 8, 8), dtype="float32")).shape
+    (2, 8, 8, 8)
+    """
+
+    def __init__(
+        self,
+        inputs: str | Sequence[str],
+        nodes: Iterable[Sequence[Any]],
+        outputs: str | Sequence[str],
+        dtypes: Mapping[str, str] | Sequence[Sequence[str]] | None = None,
+    ) -> None:
+        self.inputs = _names(inputs, "inputs")
+        self.nodes = [_node(entry, number) for number, entry in enumerate(nodes)]
+        self.outputs = _names(outputs, "outputs")
+        given: Any = dtypes or ()
+        self.dtypes = [(name, dtype) for name, dtype in dict(given).items()]
+        check_layers([node.layer for node in self.nodes], "Graph")
+        self._order = _sorted(self.inputs, self.nodes, self.outputs)
+        self._last_uses = _last_uses(self._order, self.outputs)
+        unknown = [name for name, _ in self.dtypes if name not in self.inputs]
+        if unknown:
+            raise ValueError(f"Graph: dtypes names {unknown[0]!r}, which is no input")
+
+    def children(self) -> dict[str, Layer]:
+        """Return the layers by the names of their nodes."""
+        return {node.name: node.layer for node in self.nodes}
+
+    @property
+    def in_order(self) -> list[Node]:
+        """The nodes, each behind those whose values it takes."""
+        return list(self._order)
+
+    def input_dtypes(self, dtype: str) -> tuple[str, ...]:
+        """Return the dtype of every input, where the network computes in `dtype`."""
+        chosen = dict(self.dtypes)
+        for node in reversed(self._order):
+            if not isinstance(node.layer, Operation) or isinstance(node.layer, Graph):
+                for name, wanted in zip(node.inputs, node.layer.input_dtypes(dtype), strict=True):
+                    chosen.setdefault(name, wanted)
+        return tuple(chosen.get(name, dtype) for name in self.inputs)
+
+    # -- Shapes --------------------------------------------------------------------------------
+
+    def shapes(self, *input_shapes: Shape | None) -> dict[str, Shape | None]:
+        """Return the shapes of all values by name, for inputs of these shapes."""
+        known = self._named(input_shapes)
+        try:
+            for node in self._order:
+                shapes = node.output_shapes([known.get(name) for name in node.inputs])
+                known |= zip(node.outputs, shapes, strict=True)
+        except NotImplementedError:
+            return self._shapes_by_running(input_shapes)
+        return known
+
+    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
+        """Return the shapes of the outputs."""
+        shapes = self.shapes(*input_shapes)
+        return tuple(shapes[name] or () for name in self.outputs)
+
+    def build_for(self, input_shapes: Sequence[Any], **options: Any) -> tuple[Shape, ...]:
+        """Build all layers, and return the shapes of the outputs."""
+        known = self._named([None if shape is None else tuple(shape) for shape in input_shapes])
+        try:
+            for node in self._order:
+                shapes = node.build([known.get(name) for name in node.inputs], **options)
+                known |= zip(node.outputs, shapes, strict=True)
+        except NotImplementedError:
+            known = self._shapes_by_running(input_shapes, **options)
+        return tuple(known[name] or () for name in self.outputs)
+
+    def _shapes_by_running(
+        self, input_shapes: Sequence[Any], **options: Any
+    ) -> dict[str, Shape | None]:
+        """Run zeros through: some layer's shape depends on the numbers that it gets."""
+        options = options or self._place()
+        device, dtype = resolve(options["device"]), options["dtype"]
+        values: Values = {}
+        for name, shape, wanted in zip(
+            self.inputs, input_shapes, self.input_dtypes(dtype), strict=True
+        ):
+            values[name] = None if shape is None else device.zeros(tuple(shape), wanted)
+        for node in self._order:
+            inputs = [values.get(name) for name in node.inputs]
+            with suppress(NotImplementedError):  # the parameters are there, which is enough
+                node.build([None if x is None else tuple(x.shape) for x in inputs], **options)
+            values |= zip(node.outputs, node.forward(inputs, False), strict=True)
+        return {name: None if x is None else tuple(x.shape) for name, x in values.items()}
+
+    def _place(self) -> dict[str, Any]:
+        """Return device and dtype of the parameters; NumPy and float32 if there are none."""
+        for tensor in self._tensors().values():
+            if tensor.is_built and _xp.is_floating(tensor.value):
+                return {"device": Device.of(tensor.value), "dtype": _xp.dtype_name(tensor.value)}
+        return {"device": "cpu", "dtype": "float32"}
+
+    def multiply_adds(self, input_shape: Sequence[int], *more: Sequence[int]) -> int:
+        """Return the sum over the layers with one input."""
+        known = self.shapes(tuple(input_shape), *map(tuple, more))
+        return sum(node.layer.multiply_adds(known[node.inputs[0]] or ()) for node in self._plain())
+
+    def _plain(self) -> Iterator[Node]:
+        for node in self._order:
+            if not isinstance(node.layer, Operation) or len(node.inputs) == 1:
+                yield node
+
+    def _named(self, values: Sequence[Any]) -> Values:
+        if len(values) != len(self.inputs):
+            raise ValueError(
+                f"{self.who}: expected {len(self.inputs)} inputs, {', '.join(self.inputs)}; got "
+                f"{len(values)}"
+            )
+        return dict(zip(self.inputs, values, strict=True))
+
+    # -- Running -------------------------------------------------------------------------------
+
+    def forward(self, *inputs: Any, training: bool = False, **named: Any) -> Any:
+        """Compute the outputs; inputs come in order, or by name."""
+        return super().forward(*self.arrange(inputs, named), training=training)
+
+    __call__ = forward
+
+    def arrange(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Return the inputs in order, where some or all are given by name.
+
+        Raises
+        ------
+        ValueError
+            If one is missing, unknown, or given twice.
+        """
+        rest = self.inputs[len(inputs) :]
+        if len(inputs) > len(self.inputs) or set(named) != set(rest):
+            given = [f"{len(inputs)} in order"] if inputs or not named else []
+            given += [repr(name) for name in named]
+            raise ValueError(
+                f"{self.who}: expected {len(self.inputs)} inputs, {', '.join(self.inputs)}; got "
+                f"{' and '.join(given)}"
+            )
+        return (*inputs, *(named[name] for name in rest))
+
+    def _run(
+        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
+    ) -> tuple[tuple[Array, ...], Any]:
+        values = self._named(inputs)
+        for node, done in zip(self._order, self._last_uses, strict=True):
+            outputs = node.forward([values.get(name) for name in node.inputs], training)
+            values |= zip(node.outputs, outputs, strict=True)
+            for name in done:
+                del values[name]
+        return tuple(values[name] for name in self.outputs), None
+
+    def _run_backward(
+        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
+    ) -> tuple[Array | None, ...]:
+        gradients = Gradients(zip(self.outputs, dys, strict=True))
+        wanted = self._with_gradient(need)
+        for node in reversed(self._order):
+            given = [gradients.pop(name) for name in node.outputs]
+            if any(dy is not None for dy in given):
+                needs = [name in wanted for name in node.inputs]
+                gradients.add(zip(node.inputs, node.backward(given, needs), strict=True))
+        return tuple(gradients.pop(name) for name in self.inputs)
+
+    def _with_gradient(self, need: Sequence[bool]) -> set[str]:
+        """Name the values whose gradients are needed: those behind a parameter or such an input."""
+        wanted = {name for name, needed in zip(self.inputs, need, strict=True) if needed}
+        for node in self._order:
+            if wanted.intersection(node.inputs) or node.layer.parameters():
+                wanted.update(node.outputs)
+        return wanted
+
+    def __repr__(self) -> str:
+        shown = "".join(
+            f"\n    ({n.name!r}, {n.layer!r}, {list(n.inputs)}, {list(n.outputs)}),"
+            for n in self.nodes
+        )
+        dtypes = f", dtypes={dict(self.dtypes)}" if self.dtypes else ""
+        return f"Graph({list(self.inputs)}, [{shown}\n], {list(self.outputs)}{dtypes})"
+
+
+class Gradients:
+    """Gradients by the name of the value; those of one value add up."""
+
+    def __init__(self, named: Iterable[tuple[str, Any]]) -> None:
+        self._found: Values = {}
+        self.add(named)
+
+    def add(self, named: Iterable[tuple[str, Any]]) -> None:
+        """Add gradients; ``None`` adds nothing."""
+        for name, gradient in named:
+            if gradient is not None:
+                before = self._found.get(name)
+                self._found[name] = gradient if before is None else before + gradient
+
+    def pop(self, name: str) -> Any:
+        """Return the gradient of a value, which is not needed again; ``None`` if there is none."""
+        return self._found.pop(name, None)
+
+
+def _names(given: Any, what: str) -> tuple[str, ...]:
+    names = (given,) if isinstance(given, str) else tuple(given)
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise ValueError(f"Graph: {what} must be a name or names, got {given!r}")
+    return names
+
+
+def _node(entry: Any, number: int) -> Node:
+    if isinstance(entry, str) or len(entry) not in (3, 4) or not isinstance(entry[0], str):
+        raise ValueError(
+            f"Graph: node {number} must be (name, layer, inputs) or (name, layer, inputs, "
+            f"outputs), got {entry!r:.200}"
+        )
+    name, layer, inputs = entry[:3]
+    outputs = entry[3] if len(entry) == 4 else name
+    node = Node(
+        name,
+        layer,
+        (inputs,) if isinstance(inputs, str) else tuple(inputs),
+        (outputs,) if isinstance(outputs, str) else tuple(outputs),
+    )
+    if not isinstance(layer, Operation) and (len(node.inputs), len(node.outputs)) != (1, 1):
+        raise ValueError(
+            f"Graph: node {name!r}, a {type(layer).__name__}, takes one value and gives one; got "
+            f"the inputs {node.inputs} and the outputs {node.outputs}"
+        )
+    return node
+
+
+def _sorted(
+    inputs: Sequence[str], nodes: Sequence[Node], outputs: Sequence[str]
+) -> tuple[Node, ...]:
+    """Return the nodes so that each comes behind those it needs, else in the order given."""
+    makers = _makers(inputs, nodes)
+    users: list[list[int]] = [[] for _ in nodes]
+    missing = [0] * len(nodes)
+    for number, node in enumerate(nodes):
+        for name in node.inputs:
+            if name or not isinstance(node.layer, Operation):
+                maker = _maker(name, makers, f"node {node.name!r}")
+                if maker is not None:
+                    users[maker].append(number)
+                    missing[number] += 1
+    for name in outputs:
+        _maker(name, makers, "the graph")
+    ready = [number for number, count in enumerate(missing) if count == 0]
+    order = []
+    while ready:
+        number = heapq.heappop(ready)
+        order.append(nodes[number])
+        for user in users[number]:
+            missing[user] -= 1
+            if missing[user] == 0:
+                heapq.heappush(ready, user)
+    if len(order) < len(nodes):
+        name = next(node.name for node, count in zip(nodes, missing, strict=True) if count)
+        raise ValueError(f"Graph: there is a loop: node {name!r} needs what comes of its output")
+    return tuple(order)
+
+
+def _makers(inputs: Sequence[str], nodes: Sequence[Node]) -> dict[str, int | None]:
+    """Return which node gives each value; None for the inputs of the graph."""
+    made: list[tuple[str, int | None]] = [(name, None) for name in inputs]
+    made += [(name, number) for number, node in enumerate(nodes) for name in node.outputs]
+    makers = dict(reversed(made))
+    for what, names in (
+        ("value", [name for name, _ in made]),
+        ("node", [node.name for node in nodes]),
+    ):
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if twice:
+            raise ValueError(f"Graph: {twice[0]!r} is the name of more than one {what}")
+    return makers
+
+
+def _maker(name: str, makers: Mapping[str, int | None], who: str) -> int | None:
+    if name not in makers:
+        raise ValueError(
+            f"Graph: {who} asks for {name!r}, which is neither an input nor the output of a node"
+        )
+    return makers[name]
+
+
+def _last_uses(order: Sequence[Node], outputs: Sequence[str]) -> tuple[list[str], ...]:
+    """List, for each node, the values that nobody needs any more behind it.
+
+    Raises
+    ------
+    ValueError
+        If a node gives nothing that anybody needs.
+    """
+    needed = set(outputs)
+    done: list[list[str]] = []
+    for node in reversed(order):
+        if not needed.intersection(node.outputs):
+            raise ValueError(f"Graph: node {node.name!r} leads to no output; leave it out")
+        here = set(node.inputs) | set(node.outputs)
+        done.append(sorted(here - needed - {""}))
+        needed |= here
+    return tuple(reversed(done))

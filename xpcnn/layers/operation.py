@@ -1,0 +1,206 @@
+"""Layers with any number of inputs and outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xpcnn import _xp
+from xpcnn._xp import Array
+from xpcnn.device import Device, resolve
+from xpcnn.layers.layer import Layer, Shape, output_of
+
+
+class _Kept(NamedTuple):
+    """What a training forward leaves for the backward pass."""
+
+    outputs: list[Any]
+    floats: tuple[bool, ...]
+    saved: Any
+
+
+class Operation(Layer):
+    """A step that may take several arrays, and give several.
+
+    A subclass implements
+
+    - ``output_shapes(*input_shapes)``, one shape for each output,
+    - ``_run(xp, inputs, training) -> (outputs, saved)``, with tuples of arrays,
+    - ``_run_backward(xp, dys, saved, need) -> dxs``, one gradient, or ``None``, for each input.
+
+    An input that may be left out comes as ``None``, and so does the gradient of an output that
+    nobody uses. Inputs may hold integers; they have no gradient.
+    """
+
+    _kept: _Kept | None = None
+
+    # -- What a subclass implements ------------------------------------------------------------
+
+    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
+        """Return the shapes of the outputs.
+
+        Raises
+        ------
+        ValueError
+            If the operation does not take such inputs.
+        NotImplementedError
+            If the shapes depend on what the inputs hold.
+        """
+        raise NotImplementedError(f"{self.who}: the shape of the output depends on the numbers")
+
+    def _run(
+        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
+    ) -> tuple[tuple[Array, ...], Any]:
+        raise NotImplementedError(f"{type(self).__name__} does not implement _run")
+
+    def _run_backward(
+        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
+    ) -> tuple[Array | None, ...]:
+        raise NotImplementedError(f"{type(self).__name__} does not implement _run_backward")
+
+    # -- Running -------------------------------------------------------------------------------
+
+    def forward(self, *inputs: Any, training: bool = False) -> Any:
+        """Compute the outputs.
+
+        Parameters
+        ----------
+        *inputs : array
+        training : bool
+            ``True`` keeps what :meth:`backward` needs.
+
+        Returns
+        -------
+        array, or tuple of arrays
+            A tuple if there is not exactly one output.
+
+        Raises
+        ------
+        ValueError
+            If the shapes do not fit.
+        TypeError
+            If the arrays are of different libraries, or of dtypes the operation does not take.
+        """
+        xp = self._check_inputs(inputs)
+        outputs, saved = self._run(xp, inputs, training)
+        if training:
+            floats = tuple(x is not None and _xp.is_floating(x) for x in inputs)
+            self._kept = _Kept([output_of(y) for y in outputs], floats, saved)
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    __call__ = forward  # type: ignore[assignment]
+
+    def backward(self, *dys: Any, need_dx: bool | Sequence[bool] = True) -> Any:
+        """Compute the gradients of the inputs, and add to the gradient of every parameter.
+
+        Parameters
+        ----------
+        *dys : array or None
+            One gradient for each output of the last training forward; ``None`` is as good as
+            zeros.
+        need_dx : bool, or one for each input
+            Which gradients are needed; the others may be ``None``.
+
+        Returns
+        -------
+        array, or tuple of arrays
+            A tuple if there is not exactly one input; ``None`` for inputs of integers.
+
+        Raises
+        ------
+        RuntimeError
+            If there was no forward with ``training=True`` since the last backward.
+        ValueError, TypeError
+            If a gradient is not like its output.
+        """
+        if self._kept is None:
+            raise RuntimeError(
+                f"{self.who}: backward needs a forward(x, training=True) before it, and each "
+                "forward serves one backward"
+            )
+        outputs, floats, saved = self._kept
+        if len(dys) != len(outputs):
+            raise ValueError(
+                f"{self.who}: backward expects {len(outputs)} gradients, one for each output, got "
+                f"{len(dys)}"
+            )
+        found = [
+            self._check_gradient(dy, output)
+            for dy, output in zip(dys, outputs, strict=True)
+            if dy is not None
+        ]
+        asked = [need_dx] * len(floats) if isinstance(need_dx, bool) else need_dx
+        need = tuple(bool(a) and b for a, b in zip(asked, floats, strict=True))
+        self._kept = None
+        if not found:
+            raise ValueError(f"{self.who}: backward expects a gradient for one output at least")
+        dxs = self._run_backward(found[0], dys, saved, need)
+        return dxs[0] if len(dxs) == 1 else dxs
+
+    def _check_inputs(self, inputs: tuple[Any, ...]) -> ModuleType:
+        """Return the namespace of inputs and parameters; set up the parameters if need be."""
+        given = [x for x in inputs if x is not None]
+        if given and not self.is_built:
+            shapes = [None if x is None else tuple(x.shape) for x in inputs]
+            self.build_for(
+                shapes,
+                device=Device.of(given[0]),
+                dtype=next(filter(_is_float, map(_xp.dtype_name, given)), "float32"),
+            )
+        own = [tensor.value for _, tensor in self._own_tensors()]
+        xp = _xp.namespace(*given, *own, who=self.who)
+        first = (given or own)[0]
+        for x in (*given, *own):
+            if not _xp.same_device(first, x):
+                raise TypeError(
+                    f"{self.who}: {_xp.describe(first)} meets {_xp.describe(x)}; move one of them"
+                )
+        return xp
+
+    # -- Shapes --------------------------------------------------------------------------------
+
+    def output_shape(self, input_shape: Sequence[int]) -> Shape:
+        """Return the shape of the output of an operation with one input and one output."""
+        shapes = self.output_shapes(tuple(input_shape))
+        if len(shapes) != 1:
+            raise ValueError(
+                f"{self.who}: has {len(shapes)} outputs, and one is needed where layers follow "
+                "one another; use a Graph"
+            )
+        return shapes[0]
+
+    def build(self, *input_shapes: Any, **options: Any) -> Any:
+        """Allocate the parameters for inputs of these shapes; see :meth:`xpcnn.Layer.build`."""
+        shapes = self.build_for(input_shapes, **options)
+        return shapes[0] if len(shapes) == 1 else shapes
+
+    def build_for(
+        self,
+        input_shapes: Sequence[Any],
+        *,
+        device: str | Device = "cpu",
+        dtype: str = "float32",
+        rng: np.random.Generator | None = None,
+    ) -> tuple[Shape, ...]:
+        """Allocate the parameters for inputs of these shapes, and return those of the outputs.
+
+        Raises
+        ------
+        NotImplementedError
+            If those depend on what the inputs hold; the parameters are allocated all the same.
+        """
+        shapes = [None if shape is None else tuple(shape) for shape in input_shapes]
+        rng = rng if rng is not None else np.random.default_rng()
+        self._infer_from(*shapes)
+        self._allocate((), resolve(device), dtype, rng)
+        return self.output_shapes(*shapes)
+
+    def _infer_from(self, *input_shapes: Shape | None) -> None:
+        """Fill in the arguments that were left out, from the shapes of the inputs."""
+
+
+def _is_float(dtype: str) -> bool:
+    return "float" in dtype

@@ -1,0 +1,6 @@
+"""Steps of a :class:`xpcnn.Graph` that are no layers of their own: arithmetic, shapes, indexing."""
+
+from xpcnn.operations.arithmetic import Add, Divide, Multiply, Subtract
+from xpcnn.operations.joining import Concat
+
+__all__ = ["Add", "Concat", "Divide", "Multiply", "Subtract"]

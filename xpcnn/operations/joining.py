@@ -1,0 +1,57 @@
+"""Several arrays put together."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+from xpcnn._xp import Array
+from xpcnn.layers.layer import Shape
+from xpcnn.layers.operation import Operation
+
+
+class Concat(Operation):
+    """Arrays behind one another along an axis.
+
+    Parameters
+    ----------
+    dim : int
+        The axis; 1 is that of the channels. Along all others the lengths must be equal.
+    """
+
+    def __init__(self, dim: int = 1) -> None:
+        self.dim = int(dim)
+
+    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
+        """Return the shape of the result."""
+        shapes = [shape for shape in input_shapes if shape is not None]
+        first = shapes[0]
+        if not -len(first) <= self.dim < len(first):
+            raise ValueError(
+                f"{self.who}: dim={self.dim} is out of range for an input of shape {first}"
+            )
+        axis = self.dim % len(first)
+        others = {(*shape[:axis], *shape[axis + 1 :]) for shape in shapes}
+        if len(others) > 1 or any(len(shape) != len(first) for shape in shapes):
+            raise ValueError(
+                f"{self.who}: the inputs may differ along axis {axis} only, got shapes "
+                f"{', '.join(map(str, shapes))}"
+            )
+        return ((*first[:axis], sum(shape[axis] for shape in shapes), *first[axis + 1 :]),)
+
+    def _run(
+        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
+    ) -> tuple[tuple[Array, ...], Any]:
+        self.output_shapes(*(tuple(x.shape) for x in inputs))
+        axis = self.dim % inputs[0].ndim
+        return (xp.concat(inputs, axis=axis),), (axis, [x.shape[axis] for x in inputs])
+
+    def _run_backward(
+        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
+    ) -> tuple[Array | None, ...]:
+        axis, lengths = saved
+        parts, start = [], 0
+        for length in lengths:
+            parts.append(dys[0][(slice(None),) * axis + (slice(start, start + length), ...)])
+            start += length
+        return tuple(part if needed else None for part, needed in zip(parts, need, strict=True))
