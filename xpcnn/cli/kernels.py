@@ -52,13 +52,29 @@ def trace(model: Model, shape: tuple[int, ...]) -> list[Row]:
     x = model.device.asarray(host, model.dtype)
     model.forward(x, training=True)  # builds it, and compiles what is not compiled
     assert model._plan is not None
-    rows = []
+    rows: list[Row] = []
     for step in model._plan.steps:
+        if isinstance(step, GraphStep):
+            x = _trace_graph(step, x, rows)
+            continue
         with kernels.trace() as decisions:
             x = step.forward(x, training=True)
-        layers = [type(layer).__name__ for layer in step.layers]
-        rows.append(Row(layers, tuple(x.shape), decisions))
+        rows.append(_row(step.layers, x, decisions))
     return rows
+
+
+def _trace_graph(step: GraphStep, x: Array, rows: list[Row]) -> Array:
+    """Run the parts of a graph with one input and one output; add a row for each."""
+    values = dict(zip(step.graph.inputs, [x], strict=True))
+    for part in step.parts(training=True):
+        with kernels.trace() as decisions:
+            part.forward(values, training=True)
+        rows.append(_row(part.layers, values[part.outputs[0]], decisions))
+    return values[step.graph.outputs[0]]
+
+
+def _row(layers: list[Layer], y: Array, decisions: list[kernels.Decision]) -> Row:
+    return Row([type(layer).__name__ for layer in layers], tuple(y.shape), decisions)
 
 
 def print_table(rows: list[Row]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -189,15 +189,13 @@ class Graph(Operation):
                 return {"device": Device.of(tensor.value), "dtype": _xp.dtype_name(tensor.value)}
         return {"device": "cpu", "dtype": "float32"}
 
-    def multiply_adds(self, input_shape: Sequence[int], *more: Sequence[int]) -> int:
-        """Return the sum over the layers with one input."""
-        known = self.shapes(tuple(input_shape), *map(tuple, more))
-        return sum(node.layer.multiply_adds(known[node.inputs[0]] or ()) for node in self._plain())
-
-    def _plain(self) -> Iterator[Node]:
-        for node in self._order:
-            if not isinstance(node.layer, Operation) or len(node.inputs) == 1:
-                yield node
+    def multiply_adds(self, *input_shapes: Any) -> int:
+        """Return the sum over the layers."""
+        known = self.shapes(*map(tuple, input_shapes))
+        return sum(
+            node.layer.multiply_adds(*(known.get(name) or () for name in node.inputs))
+            for node in self._order
+        )
 
     def _named(self, values: Sequence[Any]) -> Values:
         if len(values) != len(self.inputs):

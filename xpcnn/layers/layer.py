@@ -48,7 +48,8 @@ class Layer(Configurable):
     """
 
     name: str | None = None
-    _saved: tuple[_Output, Any] | None = None
+    _saved: Any = None
+    """What the last training forward left for the backward pass."""
 
     # -- What a subclass implements ------------------------------------------------------------
 

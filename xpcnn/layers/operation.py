@@ -35,7 +35,7 @@ class Operation(Layer):
     nobody uses. Inputs may hold integers; they have no gradient.
     """
 
-    _kept: _Kept | None = None
+    _saved: _Kept | None = None
 
     # -- What a subclass implements ------------------------------------------------------------
 
@@ -88,7 +88,7 @@ class Operation(Layer):
         outputs, saved = self._run(xp, inputs, training)
         if training:
             floats = tuple(x is not None and _xp.is_floating(x) for x in inputs)
-            self._kept = _Kept([output_of(y) for y in outputs], floats, saved)
+            self._saved = _Kept([output_of(y) for y in outputs], floats, saved)
         return outputs[0] if len(outputs) == 1 else outputs
 
     __call__ = forward  # type: ignore[assignment]
@@ -116,12 +116,12 @@ class Operation(Layer):
         ValueError, TypeError
             If a gradient is not like its output.
         """
-        if self._kept is None:
+        if self._saved is None:
             raise RuntimeError(
                 f"{self.who}: backward needs a forward(x, training=True) before it, and each "
                 "forward serves one backward"
             )
-        outputs, floats, saved = self._kept
+        outputs, floats, saved = self._saved
         if len(dys) != len(outputs):
             raise ValueError(
                 f"{self.who}: backward expects {len(outputs)} gradients, one for each output, got "
@@ -134,7 +134,7 @@ class Operation(Layer):
         ]
         asked = [need_dx] * len(floats) if isinstance(need_dx, bool) else need_dx
         need = tuple(bool(a) and b for a, b in zip(asked, floats, strict=True))
-        self._kept = None
+        self._saved = None
         if not found:
             raise ValueError(f"{self.who}: backward expects a gradient for one output at least")
         dxs = self._run_backward(found[0], dys, saved, need)
@@ -171,6 +171,10 @@ class Operation(Layer):
                 "one another; use a Graph"
             )
         return shapes[0]
+
+    def multiply_adds(self, *input_shapes: Any) -> int:
+        """Return how many multiply-adds of matrix products a forward pass takes."""
+        return 0
 
     def build(self, *input_shapes: Any, **options: Any) -> Any:
         """Allocate the parameters for inputs of these shapes; see :meth:`xpcnn.Layer.build`."""

@@ -9,6 +9,7 @@ from xpcnn._registry import to_config
 from xpcnn.losses.binary import BCEWithLogitsLoss
 from xpcnn.losses.classification import CrossEntropyLoss, NLLLoss
 from xpcnn.losses.loss import Loss
+from xpcnn.losses.per_output import LossPerOutput
 from xpcnn.losses.regression import HuberLoss, L1Loss, MSELoss
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "HuberLoss",
     "L1Loss",
     "Loss",
+    "LossPerOutput",
     "MSELoss",
     "NLLLoss",
     "from_config",
@@ -32,7 +34,7 @@ _NAMES: dict[str, type[Loss]] = {
     "huber": HuberLoss,
     "bce_with_logits": BCEWithLogitsLoss,
 }
-_CLASSES: dict[str, type[Loss]] = {cls.__name__: cls for cls in _NAMES.values()}
+_CLASSES: dict[str, type[Loss]] = {cls.__name__: cls for cls in (*_NAMES.values(), LossPerOutput)}
 
 
 def get(loss: str | Loss) -> Loss:

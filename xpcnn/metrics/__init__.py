@@ -19,6 +19,7 @@ from xpcnn.metrics.functions import (
     recall,
     top_k_accuracy,
 )
+from xpcnn.metrics.per_output import OutputMetric
 from xpcnn.metrics.streaming import (
     Accuracy,
     ConfusionMatrix,
@@ -34,6 +35,7 @@ __all__ = [
     "ConfusionMatrix",
     "F1Score",
     "Metric",
+    "OutputMetric",
     "Precision",
     "Recall",
     "TopKAccuracy",
@@ -56,7 +58,7 @@ _NAMES: dict[str, type[Metric]] = {
     "f1_score": F1Score,
     "confusion_matrix": ConfusionMatrix,
 }
-_CLASSES: dict[str, type[Metric]] = {cls.__name__: cls for cls in _NAMES.values()}
+_CLASSES: dict[str, type[Metric]] = {cls.__name__: cls for cls in (*_NAMES.values(), OutputMetric)}
 
 
 def get(metric: str | Metric) -> Metric:

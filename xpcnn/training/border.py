@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,87 @@ from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.device import Device
 from xpcnn.errors import cast_hint, dtype_error
+from xpcnn.window import as_int
+
+
+def one_each(given: Any, names: Sequence[str], who: str, what: str) -> list[Any]:
+    """Return a list with one thing for each input or output of a network.
+
+    Parameters
+    ----------
+    given : mapping, sequence, or the thing itself
+        By name, or in order; where there is just one name, not in a sequence.
+    names : sequence of str
+        Names of the inputs or outputs.
+    who : str
+        Name for messages.
+    what : {"input", "output"}
+
+    Raises
+    ------
+    ValueError
+        If there is not one thing for each name.
+    """
+    if isinstance(given, Mapping):
+        if set(given) != set(names):
+            raise ValueError(
+                f"{who}: expected one for each {what}, {', '.join(map(repr, names))}; got "
+                f"{', '.join(map(repr, given)) or 'an empty dict'}"
+            )
+        return [given[name] for name in names]
+    if len(names) == 1:
+        return [given]
+    if not isinstance(given, (tuple, list)) or len(given) != len(names):
+        found = f" of {len(given)}" if isinstance(given, (tuple, list)) else ""
+        raise ValueError(
+            f"{who}: the network has the {what}s {', '.join(names)}; give a tuple with one for "
+            f"each, or a dict; got {type(given).__name__}{found}"
+        )
+    return list(given)
+
+
+def as_shape(shape: Any, who: str) -> tuple[int, ...]:
+    """Check the shape of an input; an open batch axis, given as ``None``, becomes 1."""
+    if isinstance(shape, str) or not hasattr(shape, "__iter__"):
+        raise TypeError(
+            f"{who}: input_shape must be a tuple with the batch axis in front, such as "
+            f"(None, 1, 28, 28), got {shape!r}"
+        )
+    return tuple(1 if n is None else as_int(n, who, "input_shape", 1) for n in shape)
+
+
+def as_inputs(
+    given: Sequence[Any],
+    names: Sequence[str],
+    device: Device,
+    dtypes: Sequence[str],
+    who: str,
+    *,
+    finite: bool = True,
+) -> tuple[Array, ...]:
+    """Check all inputs of a network, one array for each name; see :func:`as_features`.
+
+    Raises
+    ------
+    ValueError
+        If they differ in the number of samples.
+    """
+    labels = [who] if len(names) == 1 else [f"{who}[{name!r}]" for name in names]
+    inputs = tuple(
+        as_features(x, device, dtype, label, finite=finite)
+        for x, dtype, label in zip(given, dtypes, labels, strict=True)
+    )
+    counts = {name: int(x.shape[0]) for name, x in zip(names, inputs, strict=True)}
+    if len(set(counts.values())) > 1:
+        raise ValueError(f"{who}: the inputs differ in the number of samples: {counts}")
+    return inputs
+
+
+def each(value: Any, function: Callable[[Any], Any]) -> Any:
+    """Apply a function to an array, or to every array of a tuple; ``None`` stays."""
+    if value is None:
+        return None
+    return tuple(map(function, value)) if isinstance(value, tuple) else function(value)
 
 
 def as_features(x: Any, device: Device, dtype: str, who: str, *, finite: bool = True) -> Array:
@@ -40,6 +121,9 @@ def as_features(x: Any, device: Device, dtype: str, who: str, *, finite: bool = 
     if isinstance(x, np.ndarray):
         dtype = host_dtype(dtype)
     got = _xp.dtype_name(x)
+    if "int" in dtype and ("int" in got or got == "bool"):
+        x = x.astype(dtype) if isinstance(x, np.ndarray) else device.asarray(x, dtype)
+        got, finite = dtype, False
     if got == "object":
         raise TypeError(
             f"{who}: expected numbers, got an array of dtype object and shape {tuple(x.shape)}; "
@@ -83,7 +167,7 @@ def _as_array(x: Any, device: Device, dtype: str, who: str) -> Array:
         raise ValueError(f"{who}: the rows of the nested list differ in length ({error})") from None
     if host.dtype.kind not in "biuf":
         raise TypeError(f"{who}: expected numbers, got {type(x).__name__} of {host.dtype}")
-    return host.astype(host_dtype(dtype))
+    return host.astype(host_dtype(dtype)) if "float" in dtype else host
 
 
 def host_dtype(dtype: str) -> str:
@@ -120,10 +204,12 @@ def as_labels(y: Any, n: int, who: str) -> np.ndarray:
 def as_weights(
     sample_weight: Any,
     class_weight: Mapping[int, float] | Sequence[float] | None,
-    labels: np.ndarray,
+    labels: np.ndarray | tuple[np.ndarray, ...],
     dtype: str,
 ) -> np.ndarray | None:
     """Combine weights per sample and per class into one weight per sample, or ``None``.
+
+    Labels are a tuple where the network has several outputs; there are no classes then.
 
     Raises
     ------
@@ -132,13 +218,19 @@ def as_weights(
     """
     if sample_weight is None and class_weight is None:
         return None
-    weights = np.ones(len(labels), dtype=dtype)
+    count = len(labels[0] if isinstance(labels, tuple) else labels)
+    weights = np.ones(count, dtype=dtype)
     if sample_weight is not None:
         given = _numbers(_xp.to_numpy(sample_weight), "sample_weight", dtype)
-        if given.shape != (len(labels),):
-            raise ValueError(f"sample_weight: expected shape ({len(labels)},), got {given.shape}")
+        if given.shape != (count,):
+            raise ValueError(f"sample_weight: expected shape ({count},), got {given.shape}")
         weights = weights * given
     if class_weight is not None:
+        if isinstance(labels, tuple):
+            raise ValueError(
+                f"class_weight needs one output, and the network has {len(labels)}; use "
+                "sample_weight, or the weight argument of the losses"
+            )
         weights = weights * _per_class(class_weight, labels, dtype)
     if not np.isfinite(weights).all() or (weights < 0).any():
         raise ValueError("sample_weight and class_weight must be finite and not negative")
@@ -180,7 +272,7 @@ def _numbers(values: Any, who: str, dtype: str) -> np.ndarray:
 
 
 def split_validation(
-    x: Array, arrays: Sequence[np.ndarray | None], share: float
+    inputs: tuple[Array, ...], labels: Any, weights: np.ndarray | None, share: float
 ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """Cut the last `share` of the samples off, before any shuffling, as Keras does.
 
@@ -191,41 +283,58 @@ def split_validation(
     """
     if not isinstance(share, (int, float, np.number)) or not 0.0 < share < 1.0:
         raise ValueError(f"validation_split must lie between 0 and 1, got {share!r}")
-    cut = int(x.shape[0] * (1.0 - share))
-    if cut == 0 or cut == x.shape[0]:
-        raise ValueError(f"validation_split={share} of {x.shape[0]} samples leaves one part empty")
-    everything = (x, *arrays)
-    front = tuple(None if a is None else a[:cut, ...] for a in everything)
-    back = tuple(None if a is None else a[cut:, ...] for a in everything)
+    count = inputs[0].shape[0]
+    cut = int(count * (1.0 - share))
+    if cut == 0 or cut == count:
+        raise ValueError(f"validation_split={share} of {count} samples leaves one part empty")
+    everything = (inputs, labels, weights)
+    front = tuple(each(part, lambda a: a[:cut, ...]) for part in everything)
+    back = tuple(each(part, lambda a: a[cut:, ...]) for part in everything)
     return front, back
 
 
 class Samples:
-    """Inputs, labels and weights from which batches are taken to the device."""
+    """Inputs, labels and weights from which batches are taken to the device.
+
+    Parameters
+    ----------
+    inputs : tuple of array
+        One for each input of the network.
+    labels : numpy.ndarray, tuple of them, or None
+        A tuple if the network has several outputs.
+    weights : numpy.ndarray or None
+    device : Device
+    dtypes : sequence of str
+        What each input holds.
+    dtype : str
+        Of labels and weights that are no integers.
+    """
 
     def __init__(
         self,
-        x: Array,
-        y: np.ndarray | None,
+        inputs: tuple[Array, ...],
+        labels: Any,
         weights: np.ndarray | None,
         device: Device,
+        dtypes: Sequence[str],
         dtype: str,
     ) -> None:
-        self.x, self.y, self.weights = x, y, weights
-        self.device, self.dtype = device, dtype
+        self.inputs, self.labels, self.weights = inputs, labels, weights
+        self.device, self.dtypes, self.dtype = device, tuple(dtypes), dtype
 
     def __len__(self) -> int:
-        return int(self.x.shape[0])
+        return int(self.inputs[0].shape[0])
 
-    def batch(self, indices: np.ndarray) -> tuple[Array, Array | None, Array | None]:
-        """Return (x, y, weights) of some samples on the device."""
-        if isinstance(self.x, np.ndarray):
-            x = self._bring(self.x[indices])
-        else:
-            x = self.device.xp.take(self.x, self.device.asarray(indices), axis=0)
-        y = None if self.y is None else self._bring(self.y[indices])
-        weights = None if self.weights is None else self._bring(self.weights[indices])
-        return x, y, weights
+    def batch(self, indices: np.ndarray) -> tuple[tuple[Array, ...], Any, Array | None]:
+        """Return (inputs, labels, weights) of some samples on the device."""
+        inputs = tuple(
+            self.device.asarray(x[indices], dtype)
+            if isinstance(x, np.ndarray)
+            else self.device.xp.take(x, self.device.asarray(indices), axis=0)
+            for x, dtype in zip(self.inputs, self.dtypes, strict=True)
+        )
+        labels = each(self.labels, lambda host: self._bring(host[indices]))
+        return inputs, labels, each(self.weights, lambda host: self._bring(host[indices]))
 
     def _bring(self, host: np.ndarray) -> Array:
         return self.device.asarray(host, self.dtype if host.dtype.kind == "f" else None)

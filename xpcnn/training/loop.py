@@ -131,7 +131,7 @@ class Fit:
         for callback in callbacks:
             callback.on_epoch_end(number, logs)
 
-    def _step(self, x: Array, y: Any, weights: Any) -> tuple[Array, bool]:
+    def _step(self, x: tuple[Array, ...], y: Any, weights: Any) -> tuple[Array, bool]:
         """Make one step; returns the loss and whether it is finite, as far as known yet.
 
         Where the loss can be read at once and is not finite, nothing has been changed.
@@ -139,7 +139,7 @@ class Fit:
         model = self.model
         assert model.loss is not None and model.optimizer is not None
         model.zero_grad()
-        prediction = model.forward(x, training=True)
+        prediction = model.forward(*x, training=True)
         loss = model.loss.forward(prediction, y, sample_weight=weights)
         if _xp.on_host(loss):
             if not np.isfinite(float(loss)):
@@ -147,7 +147,8 @@ class Fit:
             self._good = _Snapshot(model)
         for metric in model.metrics:
             metric.update(prediction, y)
-        model.backward(model.loss.backward())
+        gradient: Any = model.loss.backward()
+        model.backward(*(gradient if isinstance(gradient, tuple) else (gradient,)))
         model.optimizer.step(model.parameters(), epoch=model.epoch)
         model.step += 1
         return loss, True
@@ -174,7 +175,7 @@ class Fit:
         with MemoryGuard(model, "an evaluation", self.batch_size):
             for indices in batches(len(samples), self.batch_size, shuffle=False):
                 x, y, weights = samples.batch(indices)
-                prediction = model.forward(x)
+                prediction = model.forward(*x)
                 loss = model.loss.forward(prediction, y, sample_weight=weights) * len(indices)
                 total = loss if total is None else total + loss
                 for metric in model.metrics:
@@ -197,7 +198,7 @@ class Fit:
             figures[metric.name] = float(value)
         return figures
 
-    def _stop(self, epoch: int, batch: int, x: Array | None) -> None:
+    def _stop(self, epoch: int, batch: int, x: tuple[Array, ...] | None) -> None:
         """Find the first layer that fails, go back to good weights, and raise.
 
         Good are the weights with which the loss was last finite; where losses are read after the
@@ -205,7 +206,7 @@ class Fit:
         """
         layer = None
         if x is not None and self.model._plan is not None:
-            layer = self.model._plan.first_not_finite(x)
+            layer = self.model._plan.first_not_finite(*x)
         self._good.restore()
         where = (
             f"the first output that is not finite is that of {layer}"

@@ -12,7 +12,7 @@ from xpcnn.layers.layer import Layer
 from xpcnn.losses.loss import Loss
 from xpcnn.optim.optimizer import Optimizer
 from xpcnn.training.plan import Plan
-from xpcnn.training.steps import FusedStep, ResidualStep
+from xpcnn.training.steps import FusedStep, ResidualStep, SumStep
 
 if TYPE_CHECKING:
     from xpcnn.training.model import Model
@@ -88,7 +88,7 @@ def _running(trace: TracebackType | None) -> str | None:
         owner = frame.f_locals.get("self")
         if isinstance(owner, Layer):
             found = owner.who
-        elif isinstance(owner, (FusedStep, ResidualStep)):
+        elif isinstance(owner, (FusedStep, ResidualStep, SumStep)):
             found = " + ".join(layer.who for layer in owner.layers)
         elif isinstance(owner, (Loss, Optimizer)):
             found = type(owner).__name__
@@ -103,7 +103,7 @@ def _forget_step(model: Model) -> None:
     if model.loss is not None:
         model.loss._saved = None
     if model._plan is not None:
-        model._plan = Plan(model._network.layers)
+        model._plan = Plan([model._network])
 
 
 def _drop_frames(error: BaseException | None) -> None:

@@ -16,10 +16,12 @@ from xpcnn.device import Device, resolve
 from xpcnn.errors import ModelFileError, choice_error
 from xpcnn.kernels.threads import release_blas
 from xpcnn.layers.containers import Sequential, check_layers
+from xpcnn.layers.graph import Graph
 from xpcnn.layers.layer import Layer, Shape
 from xpcnn.layers.parameter import Parameter, Tensor
 from xpcnn.training import border, saving
 from xpcnn.training.callbacks import Callback
+from xpcnn.training.choices import check_loss, choose_loss, choose_metrics
 from xpcnn.training.history import History
 from xpcnn.training.loop import Fit
 from xpcnn.training.memory import MemoryGuard
@@ -29,6 +31,15 @@ from xpcnn.window import as_int
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def _as_network(layers: Any) -> Sequential | Graph:
+    """Return the network that a model is given, or the chain of the layers it is given."""
+    if isinstance(layers, Graph):
+        return layers
+    if type(layers) is Sequential:
+        return Sequential(*layers.layers)
+    return Sequential([layers] if isinstance(layers, Layer) else list(layers))
 
 
 def _on_its_device(method: Method) -> Method:
@@ -47,8 +58,10 @@ class Model:
 
     Parameters
     ----------
-    layers : iterable of Layer
-        Run one after the other.
+    layers : iterable of Layer, or Graph
+        Layers are run one after the other. A :class:`~xpcnn.Graph`, or a
+        :class:`~xpcnn.Sequential`, is the network itself, so that its names for parameters are
+        the model's.
     device : str or Device
         See :func:`xpcnn.device.resolve`; "auto" takes a GPU if one works, else the CPU.
     dtype : {"float32", "float64", "float16", "bfloat16"}
@@ -64,7 +77,8 @@ class Model:
     epoch, step : int
         Finished epochs and training steps.
     input_shape : tuple of int or None
-        Shape the model was built for; the batch axis is ``None``.
+        Shape the model was built for; the batch axis is ``None``. A tuple of shapes where the
+        network has several inputs.
     stop_training : bool
         A callback sets it to end training after the epoch.
 
@@ -105,20 +119,33 @@ class Model:
         self.optimizer: optim.Optimizer | None = None
         self.loss: losses.Loss | None = None
         self.metrics: list[metrics.Metric] = []
-        self._network = Sequential([layers] if isinstance(layers, Layer) else list(layers))
+        self._network = _as_network(layers)
         # Known once the model is built; until then the plan is None.
         self._plan: Plan | None = None
         self._random_layers: list[Any] = []
         self._parameters: dict[str, Parameter] = {}
         self._tensors: list[Tensor] = []
-        self.input_shape: tuple[int | None, ...] | None = None
+        self.input_shape: tuple[Any, ...] | None = None
 
     # -- The network ---------------------------------------------------------------------------
 
     @property
     def layers(self) -> list[Layer]:
-        """The layers, in order."""
-        return list(self._network.layers)
+        """The layers, in the order in which they are run."""
+        network = self._network
+        if isinstance(network, Graph):
+            return [node.layer for node in network.in_order]
+        return list(network.layers)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of the inputs; those of a chain of layers are called "x"."""
+        return self._network.inputs if isinstance(self._network, Graph) else ("x",)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the outputs; those of a chain of layers are called "y"."""
+        return self._network.outputs if isinstance(self._network, Graph) else ("y",)
 
     def add(self, layer: Layer) -> None:
         """Append a layer.
@@ -126,47 +153,51 @@ class Model:
         Raises
         ------
         TypeError, ValueError
-            If it is not a layer, or stands in the model already.
+            If it is not a layer, or stands in the model already, or the network is a graph.
         """
+        if isinstance(self._network, Graph):
+            raise TypeError(
+                "Model.add: the network is a Graph, which has no end to add to; make another Graph "
+                "with the layer in it, or Model([graph, layer])"
+            )
         self._network.layers = check_layers([*self._network.layers, layer], "Model.add")
         self._plan = None
 
     @_on_its_device
-    def build(self, input_shape: Sequence[int | None]) -> Shape:
+    def build(self, input_shape: Any) -> Any:
         """Infer open widths and allocate the parameters.
 
         Parameters
         ----------
         input_shape : sequence of int
-            Batch axis included, which may be ``None``: ``(None, 1, 28, 28)``.
+            Batch axis included, which may be ``None``: ``(None, 1, 28, 28)``. Where the network
+            has several inputs, one shape for each, in order or by name.
 
         Returns
         -------
         tuple of int
-            Shape of the output (for a batch of one where the batch axis was ``None``).
+            Shape of the output (for a batch of one where the batch axis was ``None``); a tuple of
+            shapes if there are several.
         """
-        if not self._network.layers:
+        if not self._network.children():
             raise RuntimeError("the model has no layers; give them to Model([...]) or add them")
-        if isinstance(input_shape, str) or not hasattr(input_shape, "__iter__"):
-            raise TypeError(
-                "Model.build: input_shape must be a tuple with the batch axis in front, such as "
-                f"(None, 1, 28, 28), got {input_shape!r}"
-            )
-        shape = tuple(
-            1 if n is None else as_int(n, "Model.build", "input_shape", 1) for n in input_shape
-        )
+        shapes = [
+            border.as_shape(shape, "Model.build")
+            for shape in border.one_each(input_shape, self.inputs, "Model.build", "input")
+        ]
         for name, layer in self._network.layers_within():
             layer.name = name or None
             if hasattr(layer, "seed"):
                 layer.seed = int(rng.generator(self.seed, f"layer {name}").integers(2**32))
         output_shape = self._network.build(
-            shape,
+            *shapes,
             device=self.device,
             dtype=self.dtype,
             rng=rng.generator(self.seed, "weights"),
         )
-        self.input_shape = (None, *shape[1:])
-        self._plan = Plan(self._network.layers)
+        without_batch = tuple((None, *shape[1:]) for shape in shapes)
+        self.input_shape = without_batch[0] if len(shapes) == 1 else without_batch
+        self._plan = Plan([self._network])
         inside = [layer for _, layer in self._network.layers_within()]
         self._random_layers = [layer for layer in inside if hasattr(layer, "step")]
         self._parameters = self._network.parameters()
@@ -174,46 +205,66 @@ class Model:
         return output_shape
 
     @_on_its_device
-    def forward(self, x: Array, *, training: bool = False) -> Array:
-        """Run the network on an array of the model's device, and return one.
+    def forward(self, *inputs: Array, training: bool = False, **named: Array) -> Any:
+        """Run the network on arrays of the model's device, and return one, or a tuple.
 
-        With ``training=True`` the model is ready for :meth:`backward`.
+        Inputs come in order or by name. With ``training=True`` the model is ready for
+        :meth:`backward`.
         """
-        xp = _xp.namespace(x, who="Model.forward")
-        if xp is not self.device.xp or _xp.dtype_name(x) != self.dtype:
-            raise TypeError(
-                f"Model.forward: expected {self.dtype} on device {self.device.name!r}, got "
-                f"{_xp.describe(x)}; call the model itself, model(x), or bring the array there "
-                "with model.device.asarray(x, model.dtype)"
-            )
-        plan = self._ready(x)
+        arrays = self._arrange(inputs, named, "Model.forward")
+        for x, dtype in zip(arrays, self._network.input_dtypes(self.dtype), strict=True):
+            xp = _xp.namespace(x, who="Model.forward")
+            if xp is not self.device.xp or _xp.dtype_name(x) != dtype:
+                raise TypeError(
+                    f"Model.forward: expected {dtype} on device {self.device.name!r}, got "
+                    f"{_xp.describe(x)}; call the model itself, model(x), or bring the array there "
+                    f"with model.device.asarray(x, {dtype!r})"
+                )
+        plan = self._ready(arrays)
         if not training:
-            return plan.infer(x)
+            alone = len(arrays) == len(self.outputs) == 1
+            return plan.infer(arrays[0]) if alone else plan.forward(*arrays, training=False)
         for layer in self._random_layers:
             layer.step = self.step
-        return plan.forward(x, training=True)
+        return plan.forward(*arrays, training=True)
 
     @_on_its_device
-    def backward(self, dy: Array, *, need_dx: bool = False) -> Array | None:
+    def backward(self, *dys: Array, need_dx: bool = False) -> Any:
         """Run the network backward and add to the gradients of all parameters.
 
         Parameters
         ----------
-        dy : array
-            Gradient with respect to the output of the last training forward.
+        *dys : array
+            One gradient for each output of the last training forward.
         need_dx : bool
-            Whether to return the gradient of the network's input.
+            Whether to return the gradient of the network's input, or a tuple of those of all.
         """
         if self._plan is None:
             raise RuntimeError("Model.backward needs a forward(x, training=True) before it")
-        return self._plan.backward(dy, need_dx=need_dx)
+        return self._plan.backward(*dys, need_dx=need_dx)
 
     @_on_its_device
-    def __call__(self, x: Any) -> Array:
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
         """Run the network on NumPy arrays, lists or any other arrays; returns a device array."""
-        host = border.as_features(x, self.device, self.dtype, "Model", finite=False)
-        with MemoryGuard(self, "a prediction", len(host)):
-            return self.forward(self.device.asarray(host, self.dtype))
+        host = self._checked(self._arrange(inputs, named, "Model"), "Model", finite=False)
+        dtypes = self._network.input_dtypes(self.dtype)
+        with MemoryGuard(self, "a prediction", len(host[0])):
+            return self.forward(*map(self.device.asarray, host, dtypes))
+
+    def _arrange(self, inputs: tuple[Any, ...], named: Mapping[str, Any], who: str) -> list[Any]:
+        """Return the inputs in order: given one by one, by name, or together as one argument."""
+        together = len(inputs) == 1 and not named
+        if together and (isinstance(inputs[0], Mapping) or len(self.inputs) > 1):
+            return border.one_each(inputs[0], self.inputs, who, "input")
+        rest = self.inputs[len(inputs) :]
+        if len(inputs) > len(self.inputs) or set(named) != set(rest):
+            given = ", ".join([f"{len(inputs)} in order", *map(repr, named)])
+            raise TypeError(f"{who}: expected the inputs {', '.join(self.inputs)}; got {given}")
+        return [*inputs, *(named[name] for name in rest)]
+
+    def _checked(self, given: Sequence[Any], who: str, *, finite: bool = True) -> tuple[Array, ...]:
+        dtypes = self._network.input_dtypes(self.dtype)
+        return border.as_inputs(given, self.inputs, self.device, dtypes, who, finite=finite)
 
     def parameters(self) -> dict[str, Parameter]:
         """Return all parameters by dotted name."""
@@ -254,9 +305,10 @@ class Model:
         self.device, self.dtype = target, dtype
         return self
 
-    def _ready(self, x: Array) -> Plan:
+    def _ready(self, inputs: Sequence[Array]) -> Plan:
         if self._plan is None:
-            self.build(tuple(x.shape))
+            shapes = [tuple(x.shape) for x in inputs]
+            self.build(shapes[0] if len(shapes) == 1 else shapes)
         assert self._plan is not None
         return self._plan
 
@@ -265,8 +317,9 @@ class Model:
     def compile(
         self,
         optimizer: str | optim.Optimizer,
-        loss: str | losses.Loss,
-        metrics: Iterable[Any] = (),
+        loss: Any,
+        metrics: Any = (),
+        loss_weights: Any = None,
     ) -> None:
         """Choose how to train.
 
@@ -275,20 +328,23 @@ class Model:
         optimizer : str or Optimizer
             Such as ``"adam"`` or ``xpcnn.optim.Adam(lr=1e-3)``.
         loss : str or Loss
-            Such as ``"cross_entropy"`` or ``xpcnn.CrossEntropyLoss()``.
+            Such as ``"cross_entropy"`` or ``xpcnn.CrossEntropyLoss()``. Where the network has
+            several outputs, one for each, in order or by name; their sum is minimised.
         metrics : iterable of str or Metric
-            Such as ``["accuracy"]``.
+            Such as ``["accuracy"]``. Where there are several outputs, a dict that has such a list
+            for any of them.
+        loss_weights : sequence or mapping of float, optional
+            What the loss of each output is multiplied by, where there are several.
         """
-        self._configure(optimizer, loss, metrics)
+        self._configure(optimizer, loss, metrics, loss_weights)
 
-    def _configure(self, optimizer: Any, loss: Any, chosen: Any) -> None:
+    def _configure(self, optimizer: Any, loss: Any, chosen: Any, weights: Any = None) -> None:
         if optimizer is not None:
             self.optimizer = optim.get(optimizer)
         if loss is not None:
-            self.loss = losses.get(loss)
+            self.loss = choose_loss(loss, self.outputs, weights)
         if chosen is not None:
-            chosen = [chosen] if isinstance(chosen, str) else chosen
-            self.metrics = [metrics.get(metric) for metric in chosen]
+            self.metrics = choose_metrics(chosen, self.outputs)
 
     @_on_its_device
     def fit(
@@ -314,7 +370,9 @@ class Model:
         Parameters
         ----------
         x : array of shape (N, ...), any library, or nested lists
+            Where the network has several inputs, one for each, as a tuple or a dict by name.
         y : array of shape (N,), (N, classes) or as the loss takes it
+            Where there are several outputs, one for each, as a tuple or a dict by name.
         epochs : int
             How many more epochs to train.
         batch_size : int
@@ -359,7 +417,7 @@ class Model:
                 )
             validation = self._samples(*self._training_data(*validation_data, "validation_data"))
         elif validation_split:
-            front, back = border.split_validation(x, (labels, weights), validation_split)
+            front, back = border.split_validation(x, labels, weights, validation_split)
             (x, labels, weights), validation = front, self._samples(*back)
         samples = self._samples(x, labels, weights)
         try:
@@ -391,46 +449,68 @@ class Model:
             release_blas()
 
     @_on_its_device
-    def predict(self, x: Any, *, batch_size: int = 256) -> np.ndarray:
-        """Return the network's outputs for `x` as a NumPy array, computed batch by batch."""
-        features = border.as_features(x, self.device, self.dtype, "predict")
-        samples = self._samples(features, None, None)
+    def predict(self, *x: Any, batch_size: int = 256, **named: Any) -> Any:
+        """Return the network's outputs as a NumPy array, computed batch by batch.
+
+        Where there are several inputs they come in order, by name, or all in one tuple or dict;
+        where there are several outputs, a tuple of arrays is returned.
+        """
+        given = self._arrange(x, named, "predict")
+        samples = self._samples(self._checked(given, "predict"), None, None)
         order = batches(len(samples), batch_size, shuffle=False)
         try:
             with MemoryGuard(self, "a prediction", batch_size):
-                outputs = [_xp.to_numpy(self.forward(samples.batch(part)[0])) for part in order]
+                found = [
+                    border.each(self.forward(*samples.batch(part)[0]), _xp.to_numpy)
+                    for part in order
+                ]
         finally:
             release_blas()
-        return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
+        if len(found) == 1:
+            return found[0]
+        if isinstance(found[0], tuple):
+            return tuple(map(np.concatenate, zip(*found, strict=True)))
+        return np.concatenate(found)
 
     def _training_data(
         self, x: Any, y: Any, who: str, class_weight: Any = None, sample_weight: Any = None
-    ) -> tuple[Array, np.ndarray, np.ndarray | None]:
+    ) -> tuple[tuple[Array, ...], Any, np.ndarray | None]:
         """Check data and labels against each other, the network and the loss."""
         if self.loss is None or self.optimizer is None:
             raise RuntimeError(
                 f"{who}: the model has no {'loss' if self.loss is None else 'optimizer'} yet; call "
                 "model.compile('adam', 'cross_entropy', ['accuracy']) or give them to fit"
             )
-        x = border.as_features(x, self.device, self.dtype, f"{who}: x")
-        labels = border.as_labels(y, x.shape[0], f"{who}: y")
-        self._ready(x)
-        output_shape = self._network.output_shape(tuple(x.shape))
-        dtype = border.host_dtype(self.dtype)
-        labels = self.loss.prepare_target(output_shape, labels, dtype)
-        weights = border.as_weights(sample_weight, class_weight, labels, dtype)
-        return x, labels, weights
+        inputs = self._checked(border.one_each(x, self.inputs, f"{who}: x", "input"), f"{who}: x")
+        self._ready(inputs)
+        check_loss(self.loss, self.outputs)
+        count, dtype = int(inputs[0].shape[0]), border.host_dtype(self.dtype)
+        shapes = self._output_shapes([tuple(each.shape) for each in inputs])
+        given = border.one_each(y, self.outputs, f"{who}: y", "output")
+        labels: Any
+        if len(shapes) == 1:
+            labels = border.as_labels(given[0], count, f"{who}: y")
+            labels = self.loss.prepare_target(shapes[0], labels, dtype)
+        else:
+            names = [f"{who}: y[{name!r}]" for name in self.outputs]
+            labels = [border.as_labels(y, count, n) for y, n in zip(given, names, strict=True)]
+            labels = self.loss.prepare_target(shapes, labels, dtype)  # type: ignore[arg-type]
+        return inputs, labels, border.as_weights(sample_weight, class_weight, labels, dtype)
+
+    def _output_shapes(self, input_shapes: Sequence[Shape]) -> Sequence[Shape]:
+        if isinstance(self._network, Graph):
+            return self._network.output_shapes(*input_shapes)
+        return [self._network.output_shape(input_shapes[0])]
 
     def _samples(
-        self, x: Array, labels: np.ndarray | None, weights: np.ndarray | None
+        self, inputs: tuple[Array, ...], labels: Any, weights: np.ndarray | None
     ) -> border.Samples:
-        return border.Samples(x, labels, weights, self.device, self.dtype)
+        dtypes = self._network.input_dtypes(self.dtype)
+        return border.Samples(inputs, labels, weights, self.device, dtypes, self.dtype)
 
     # -- Description and files -----------------------------------------------------------------
 
-    def summary(
-        self, input_shape: Sequence[int | None] | None = None, *, batch_size: int = 1
-    ) -> str:
+    def summary(self, input_shape: Any = None, *, batch_size: int = 1) -> str:
         """Print and return a table of layers, shapes, parameters, multiply-adds and memory.
 
         Parameters
@@ -447,9 +527,13 @@ class Model:
             )
         if input_shape is not None and self._plan is None:
             self.build(input_shape)
-        sample = [n or 1 for n in (input_shape or self.input_shape or ())[1:]]
-        shape = (as_int(batch_size, "Model.summary", "batch_size", 1), *sample)
-        text = summarize(self._network.layers, shape, self.dtype)
+        given = self.input_shape if input_shape is None else input_shape
+        batch = as_int(batch_size, "Model.summary", "batch_size", 1)
+        shapes = [
+            (batch, *(n or 1 for n in shape[1:]))
+            for shape in border.one_each(given, self.inputs, "Model.summary", "input")
+        ]
+        text = summarize(self._network, shapes, self.dtype)
         print(text)
         return text
 

@@ -16,12 +16,15 @@ from xpcnn.kernels.repeatable import Repeatable
 from xpcnn.layers.activation import ReLU
 from xpcnn.layers.containers import Residual, Sequential
 from xpcnn.layers.conv import _Conv
+from xpcnn.layers.graph import Graph
 from xpcnn.layers.layer import Layer
 from xpcnn.layers.linear import Linear
 from xpcnn.layers.norm import _BatchNorm
 from xpcnn.layers.parameter import Buffer
 from xpcnn.layers.pool import _MaxPool
 from xpcnn.layers.shape import Flatten
+from xpcnn.operations import Add
+from xpcnn.training.graph_steps import GraphStep
 from xpcnn.training.steps import (
     ConvBlockStep,
     ConvNormStep,
@@ -53,9 +56,12 @@ class Plan:
             self.steps.append(step)
             del waiting[:used]
 
-    def forward(self, x: Array, *, training: bool) -> Array:
-        """Run all steps forward."""
-        for step in self.steps:
+    def forward(self, *inputs: Array, training: bool) -> Any:
+        """Run all steps forward; a graph may take several arrays, and give several as a tuple."""
+        if not self.steps:
+            return inputs[0]
+        x: Any = self.steps[0].forward(*inputs, training=training)
+        for step in self.steps[1:]:
             x = step.forward(x, training=training)
         return x
 
@@ -64,22 +70,44 @@ class Plan:
         """The forward without training; a small one does not go through the layers every time."""
         return Repeatable(_Inference(self))
 
-    def backward(self, dy: Array, *, need_dx: bool) -> Array | None:
+    def backward(self, *dys: Array, need_dx: bool) -> Any:
         """Run all steps backward; the gradient of the network's input only if it is needed."""
-        gradient: Array | None = dy
+        gradients: tuple[Any, ...] = dys
         for position in reversed(range(len(self.steps))):
-            gradient = self.steps[position].backward(gradient, need_dx=need_dx or position > 0)
-        return gradient
+            dx = self.steps[position].backward(*gradients, need_dx=need_dx or position > 0)
+            gradients = (dx,)
+        return gradients[0]
 
-    def first_not_finite(self, x: Array) -> str | None:
-        """Name the first layer whose output for `x` is not finite, running layer by layer."""
-        xp = _xp.namespace(x)
+    def first_not_finite(self, *inputs: Array) -> str | None:
+        """Name the first layer whose output is not finite, running layer by layer."""
         for step in self.steps:
             for layer in step.layers:
-                x = layer.forward(x, training=True)
-                if not bool(xp.all(xp.isfinite(x))):
-                    return layer.who
+                found, inputs = _first_not_finite(layer, inputs)
+                if found is not None:
+                    return found
         return None
+
+
+def _first_not_finite(layer: Layer, inputs: tuple[Any, ...]) -> tuple[str | None, tuple[Any, ...]]:
+    """Return the name of the first layer inside with a bad output, and the outputs."""
+    if isinstance(layer, Graph):
+        values = dict(zip(layer.inputs, inputs, strict=True))
+        for node in layer.in_order:
+            taken = tuple(values.get(name) for name in node.inputs)
+            found, outputs = _first_not_finite(node.layer, taken)
+            if found is not None:
+                return found, ()
+            values |= zip(node.outputs, outputs, strict=True)
+        return None, tuple(values[name] for name in layer.outputs)
+    y = layer.forward(*inputs, training=True)
+    outputs = y if isinstance(y, tuple) else (y,)
+    bad = any(_xp.is_floating(y) and not _is_finite(y) for y in outputs)
+    return (layer.who if bad else None), outputs
+
+
+def _is_finite(x: Array) -> bool:
+    xp = _xp.namespace(x)
+    return bool(xp.all(xp.isfinite(x)))
 
 
 class _Inference:
@@ -100,7 +128,7 @@ class _Inference:
     def is_pure(self) -> bool:
         """Whether all layers are those of this package, with no method replaced."""
         return all(
-            type(layer).__module__.startswith(_LAYERS)
+            type(layer).__module__.startswith(_OURS)
             and not any(callable(getattr(type(layer), name, None)) for name in vars(layer))
             for layer in self._layers
         )
@@ -117,7 +145,7 @@ class _Inference:
         ]
 
 
-_LAYERS = Layer.__module__.rpartition(".")[0] + "."
+_OURS = tuple(cls.__module__.rpartition(".")[0] + "." for cls in (Layer, Add))
 
 
 def unroll(layers: Iterable[Layer]) -> Iterable[Layer]:
@@ -134,6 +162,8 @@ def _next_step(layers: list[Layer]) -> tuple[Step, int]:
     front: list[Any] = [*layers, None, None]
     first, second, third = front[:3]
     relu = second if type(second) is ReLU else None
+    if computes_as(first, Graph):
+        return GraphStep(first, Plan), 1
     if computes_as(first, Residual):
         return ResidualStep(first, relu, Plan), 1 if relu is None else 2
     plain = computes_as(first, _Conv) and first.padding_mode == "zeros"

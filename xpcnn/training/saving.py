@@ -19,6 +19,7 @@ from xpcnn import _registry, _xp, losses, metrics, operations, optim
 from xpcnn import layers as layer_module
 from xpcnn.device import Device
 from xpcnn.errors import ModelFileError
+from xpcnn.layers.graph import Graph
 from xpcnn.layers.layer import Layer
 from xpcnn.layers.operation import Operation
 from xpcnn.training.history import History
@@ -48,7 +49,7 @@ def describe(model: Model) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     tensors = {name: _xp.to_numpy(tensor.value) for name, tensor in own.items()}
     description: dict[str, Any] = {
         "version": VERSION,
-        "layers": [_registry.to_config(layer) for layer in model.layers],
+        **_describe_network(model._network),
         "input_shape": model.input_shape,
         "dtype": model.dtype,
         "seed": model.seed,
@@ -69,6 +70,12 @@ def describe(model: Model) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return tensors, description
 
 
+def _describe_network(network: Layer) -> dict[str, Any]:
+    if isinstance(network, Graph):
+        return {"graph": _registry.to_config(network)}
+    return {"layers": [_registry.to_config(layer) for layer in network.children().values()]}
+
+
 def restore(
     cls: type[Model],
     tensors: dict[str, np.ndarray],
@@ -83,8 +90,13 @@ def restore(
     """
     known = known_layers() | dict(custom_layers)
     kind = "layer (classes of your own must be given as custom_layers={'Name': Class})"
+    network: Any
+    if "graph" in description:
+        network = _registry.from_config(description["graph"], known, kind)
+    else:
+        network = [_registry.from_config(layer, known, kind) for layer in description["layers"]]
     model = cls(
-        [_registry.from_config(layer, known, kind) for layer in description["layers"]],
+        network,
         device=device,
         dtype=description["dtype"],
         seed=description["seed"],

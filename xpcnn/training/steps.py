@@ -20,6 +20,7 @@ from xpcnn.layers.layer import Layer, output_of
 from xpcnn.layers.linear import Linear
 from xpcnn.layers.norm import _BatchNorm
 from xpcnn.layers.pool import _MaxPool
+from xpcnn.operations import Add
 
 Result = tuple[Array, Any] | None
 
@@ -29,11 +30,13 @@ class Step(Protocol):
 
     layers: list[Layer]
 
-    def forward(self, x: Array, *, training: bool) -> Array:
-        """Compute the output."""
+    @property
+    def forward(self) -> Callable[..., Any]:
+        """``forward(*inputs, training)`` computes the output."""
 
-    def backward(self, dy: Array, *, need_dx: bool) -> Array | None:
-        """Compute the gradient of the input and add to those of the parameters."""
+    @property
+    def backward(self) -> Callable[..., Any]:
+        """``backward(*dys, need_dx)`` returns the gradient of the input, and adds to others."""
 
 
 class Runner(Protocol):
@@ -41,10 +44,10 @@ class Runner(Protocol):
 
     steps: list[Step]
 
-    def forward(self, x: Array, *, training: bool) -> Array:
+    def forward(self, *inputs: Any, training: bool) -> Any:
         """Run all steps forward."""
 
-    def backward(self, dy: Array, *, need_dx: bool) -> Array | None:
+    def backward(self, *dys: Any, need_dx: bool) -> Any:
         """Run all steps backward."""
 
 
@@ -62,13 +65,13 @@ class LayerStep:
     def __init__(self, layer: Layer) -> None:
         self.layers = [layer]
 
-    def forward(self, x: Array, *, training: bool) -> Array:
+    def forward(self, *inputs: Any, training: bool) -> Any:
         """Run the layer forward."""
-        return self.layers[0].forward(x, training=training)
+        return self.layers[0].forward(*inputs, training=training)
 
-    def backward(self, dy: Array, *, need_dx: bool) -> Array | None:
+    def backward(self, *dys: Any, need_dx: bool) -> Any:
         """Run the layer backward."""
-        return self.layers[0].backward(dy, need_dx=need_dx)
+        return self.layers[0].backward(*dys, need_dx=need_dx)
 
 
 class FusedStep:
@@ -250,6 +253,67 @@ class ConvNormStep(FusedStep):
         return self._folded[1:]
 
 
+class SumStep:
+    """A sum of two arrays, perhaps the batch normalisation of the first, perhaps ReLU of the sum.
+
+    Parameters
+    ----------
+    norm : batch normalisation in front of the first array, or None
+    relu : ReLU behind the sum, or None
+    """
+
+    def __init__(self, norm: _BatchNorm | None, relu: Layer | None) -> None:
+        self.norm, self.relu, self._add = norm, relu, Add()
+        self.layers: list[Layer] = [layer for layer in (norm, self._add, relu) if layer is not None]
+        self._saved: Any = None
+
+    def forward(self, through: Array, past: Array, *, training: bool) -> Array:
+        """Return the sum; the arrays are broadcast if their shapes differ."""
+        normed = None
+        if self.norm is not None:
+            self.norm._check_input(through)
+            if training and self.relu is not None and through.shape == past.shape:
+                normed = self.norm.normalise(
+                    F.run_if_any, "batch_norm_add_relu", (through, past), True
+                )
+            if normed is None:
+                through = self.norm.forward(through, training=training)
+        y, saved = normed or self._sum(through, past, training)
+        if training:
+            self._saved = (saved, normed is not None, output_of(y))
+        return y
+
+    def _sum(self, through: Array, past: Array, training: bool) -> tuple[Array, Any]:
+        """Add, and return what backward needs: nothing where that is up to the layers."""
+        if through.shape == past.shape:
+            result = F.run_if_any("add" if self.relu is None else "add_relu", through, past)
+            if result is not None:
+                return result
+        y = self._add.forward(through, past, training=training)
+        return (y if self.relu is None else self.relu.forward(y, training=training)), None
+
+    def backward(self, dy: Array, *, need_dx: bool = True) -> tuple[Any, Any]:
+        """Return the gradients of the two arrays."""
+        if self._saved is None:
+            return self.layers[-1].backward(dy, need_dx=need_dx)  # type: ignore[return-value]
+        saved, normed, output = self._saved
+        self.layers[-1]._check_gradient(dy, output)
+        self._saved = None
+        if normed and self.norm is not None:
+            through, dgamma, dbeta, past = F.run_backward(dy, saved, True)
+            self.norm.accumulate(dgamma, dbeta)
+            return through, past
+        if saved is None:
+            total = dy if self.relu is None else self.relu.backward(dy)
+            through, past = self._add.backward(total)
+        else:
+            gradients = F.run_backward(dy, saved)
+            through, past = gradients if isinstance(gradients, tuple) else (gradients,) * 2
+        if self.norm is not None:
+            through = self.norm.backward(through)
+        return through, past
+
+
 class ResidualStep:
     """A residual block and perhaps the ReLU behind it.
 
@@ -260,70 +324,33 @@ class ResidualStep:
         self, residual: Residual, relu: Layer | None, plan: Callable[[list[Layer]], Runner]
     ) -> None:
         self.layers: list[Layer] = [residual] if relu is None else [residual, relu]
-        self.residual, self.relu = residual, relu
+        self.residual = residual
         self.body = plan([residual.body])
         self.shortcut = None if residual.shortcut is None else plan([residual.shortcut])
-        self._front, self._norm = self.body, None
+        self._sum = SumStep(None, relu)
+        self._front, self._training_sum = self.body, self._sum
         inside: list[Any] = [layer for step in self.body.steps for layer in step.layers]
         if relu is not None and len(inside) > 1 and computes_as(inside[-1], _BatchNorm):
-            self._front, self._norm = plan(inside[:-1]), inside[-1]
-        self._saved: Any = None
+            self._front, self._training_sum = plan(inside[:-1]), SumStep(inside[-1], relu)
 
     def forward(self, x: Array, *, training: bool) -> Array:
         """Run body and shortcut, and add."""
+        body, join = (self._front, self._training_sum) if training else (self.body, self._sum)
         past = x if self.shortcut is None else self.shortcut.forward(x, training=training)
-        normed = None
-        if training and self._norm is not None:
-            through = self._front.forward(x, training=True)
-            self._norm._check_input(through)
-            if through.shape == past.shape:
-                normed = self._norm.normalise(
-                    F.run_if_any, "batch_norm_add_relu", (through, past), True
-                )
-            if normed is None:
-                through = self._norm.forward(through, training=True)
-        else:
-            through = self.body.forward(x, training=training)
-        y, saved = normed or self._add(through, past, x)
-        if training:
-            self._saved = (saved, normed is not None, output_of(y))
-        return y
-
-    def _add(self, through: Array, past: Array, x: Array) -> tuple[Array, Any]:
+        through = body.forward(x, training=training)
         if through.shape != past.shape:
             self.residual.output_shape(x.shape)
-        result = F.run_if_any("add" if self.relu is None else "add_relu", through, past)
-        if result is not None:
-            return result
-        total = through + past
-        return (total, None) if self.relu is None else F.run("relu", total, who=self.relu.who)
+        return join.forward(through, past, training=training)
 
     def backward(self, dy: Array, *, need_dx: bool) -> Array | None:
         """Run the backward that belongs to the last forward."""
-        if self._saved is None:
+        if self._training_sum._saved is None:
             return self.layers[-1].backward(dy, need_dx=need_dx)  # says what is missing
-        saved, normed, output = self._saved
-        self.layers[-1]._check_gradient(dy, output)
-        self._saved = None
-        through = past = dy
-        if normed and self._norm is not None:
-            through, dgamma, dbeta, past = F.run_backward(dy, saved, True)
-            self._norm.accumulate(dgamma, dbeta)
-            dx = self._front.backward(through, need_dx=need_dx)
-        else:
-            if saved is not None:
-                gradients = F.run_backward(dy, saved)
-                through, past = gradients if isinstance(gradients, tuple) else (gradients,) * 2
-            if self._norm is not None:
-                inner = self._norm.backward(through, need_dx=True)
-                assert inner is not None
-                dx = self._front.backward(inner, need_dx=need_dx)
-            else:
-                dx = self.body.backward(through, need_dx=need_dx)
-        short: Array | None = past
+        through, past = self._training_sum.backward(dy)
+        dx = self._front.backward(through, need_dx=need_dx)
         if self.shortcut is not None:
-            short = self.shortcut.backward(past, need_dx=need_dx)
+            past = self.shortcut.backward(past, need_dx=need_dx)
         if not need_dx:
             return None
-        total = F.run_if_any("add", dx, short)
-        return _xp.namespace(dx).add(dx, short) if total is None else total[0]
+        total = F.run_if_any("add", dx, past)
+        return _xp.namespace(dx).add(dx, past) if total is None else total[0]

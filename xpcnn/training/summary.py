@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import prod
 
 from xpcnn.kernels.workspace import get_workspace_limit
+from xpcnn.layers.graph import Graph
 from xpcnn.layers.layer import Layer, Shape
 
 _ITEMSIZE = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 
 
-def summarize(layers: Sequence[Layer], input_shape: Shape, dtype: str) -> str:
-    """Write the table for built layers.
+def summarize(network: Layer, input_shapes: Sequence[Shape], dtype: str) -> str:
+    """Write the table for a built network.
 
     The memory of a training step is that of the parameters, their gradients and two numbers of
     optimizer state each, the outputs of all layers and as much again for their gradients; scratch
@@ -20,19 +21,17 @@ def summarize(layers: Sequence[Layer], input_shape: Shape, dtype: str) -> str:
     """
     header = ("layer", "output shape", "parameters", "multiply-adds")
     rows = [header]
-    shape = tuple(input_shape)
-    trainable = total_adds = elements = 0
-    every = sum(prod(p.value.shape) for layer in layers for p in layer.parameters().values())
-    for position, layer in enumerate(layers):
+    trainable = total_adds = elements = every = 0
+    for name, layer, inputs, outputs in _walk(network, input_shapes):
         parameters = layer.parameters().values()
         count = sum(prod(p.value.shape) for p in parameters)
+        every += count
         trainable += sum(prod(p.value.shape) for p in parameters if p.requires_grad)
-        adds = layer.multiply_adds(shape)
-        shape = layer.output_shape(shape)
-        elements += prod(shape)
+        adds = layer.multiply_adds(*inputs)
+        elements += sum(map(prod, outputs))
         total_adds += adds
-        name = f"{layer.name or position} {type(layer).__name__}"
-        rows.append((name, str(shape), f"{count:,}", f"{adds:,}"))
+        shown = ", ".join(map(str, outputs))
+        rows.append((f"{name} {type(layer).__name__}", shown, f"{count:,}", f"{adds:,}"))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     lines = [
         f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d:>{widths[3]}}".rstrip()
@@ -42,7 +41,7 @@ def summarize(layers: Sequence[Layer], input_shape: Shape, dtype: str) -> str:
     memory = _ITEMSIZE.get(dtype, 4) * (4 * trainable + (every - trainable) + 2 * elements)
     return "\n".join(
         [
-            f"input {tuple(input_shape)}, {dtype}",
+            f"input {', '.join(map(str, input_shapes))}, {dtype}",
             rule,
             lines[0],
             rule,
@@ -54,6 +53,23 @@ def summarize(layers: Sequence[Layer], input_shape: Shape, dtype: str) -> str:
             f"and at most {_size(get_workspace_limit())} of workspace",
         ]
     )
+
+
+def _walk(
+    network: Layer, input_shapes: Sequence[Shape]
+) -> Iterator[tuple[str, Layer, Sequence[Shape], Sequence[Shape]]]:
+    """Yield name, layer, shapes of the inputs and of the outputs, in the order of running."""
+    if isinstance(network, Graph):
+        shapes = network.shapes(*input_shapes)
+        for node in network.in_order:
+            takes = [shapes.get(name) or () for name in node.inputs]
+            yield node.name, node.layer, takes, [shapes[name] or () for name in node.outputs]
+        return
+    shape = input_shapes[0]
+    for name, layer in network.children().items():
+        behind = layer.output_shape(shape)
+        yield name, layer, [shape], [behind]
+        shape = behind
 
 
 def _size(n_bytes: float) -> str:

@@ -1,0 +1,79 @@
+"""The loss of a network with several outputs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from xpcnn._xp import Array
+from xpcnn.losses.loss import Loss
+
+
+class LossPerOutput(Loss):
+    """The weighted sum of one loss for each output of a network.
+
+    :meth:`xpcnn.Model.compile` makes it of ``loss={"output": loss, ...}``.
+
+    Parameters
+    ----------
+    losses : sequence of Loss
+        One for each output, in order.
+    weights : sequence of float, optional
+        What each loss is multiplied by; 1 if left out.
+
+    Raises
+    ------
+    ValueError
+        If the numbers of losses and weights differ, a weight is not finite, or a loss is not
+        reduced to one number.
+    """
+
+    def __init__(self, losses: Sequence[Loss], weights: Sequence[float] | None = None) -> None:
+        super().__init__()
+        self.losses = list(losses)
+        self.weights = [1.0] * len(self.losses) if weights is None else [float(w) for w in weights]
+        if len(self.weights) != len(self.losses) or not all(map(math.isfinite, self.weights)):
+            raise ValueError(
+                f"LossPerOutput: expected a finite weight for each of {len(self.losses)} losses, "
+                f"got {weights}"
+            )
+        if any(loss.reduction == "none" for loss in self.losses):
+            raise ValueError("LossPerOutput: a loss with reduction='none' gives no single number")
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {"losses": self.losses, "weights": self.weights}
+
+    def forward(
+        self,
+        prediction: Sequence[Array],
+        target: Sequence[Array],
+        *,
+        sample_weight: Array | None = None,
+    ) -> Array:
+        """Return the weighted sum of the losses of the outputs."""
+        total: Any = None
+        for loss, weight, output, wanted in zip(
+            self.losses, self.weights, prediction, target, strict=True
+        ):
+            term = loss.forward(output, wanted, sample_weight=sample_weight) * weight
+            total = term if total is None else total + term
+        return total
+
+    __call__ = forward
+
+    def backward(self, dy: Array | None = None) -> tuple[Array, ...]:
+        """Return the gradients of all outputs."""
+        gradients = []
+        for loss, weight in zip(self.losses, self.weights, strict=True):
+            gradient = loss.backward() * weight
+            gradients.append(gradient if dy is None else gradient * dy)
+        return tuple(gradients)
+
+    def prepare_target(self, output_shape: Sequence[Any], target: Any, dtype: str) -> Any:
+        """Check the targets of all outputs; see :meth:`Loss.prepare_target`."""
+        return tuple(
+            loss.prepare_target(shape, wanted, dtype)
+            for loss, shape, wanted in zip(self.losses, output_shape, target, strict=True)
+        )

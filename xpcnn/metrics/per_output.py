@@ -1,0 +1,38 @@
+"""Metrics of a network with several outputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xpcnn.metrics.streaming import Metric
+
+
+class OutputMetric(Metric):
+    """A metric of one output; :meth:`xpcnn.Model.compile` makes it of ``metrics={"output": ...}``.
+
+    Parameters
+    ----------
+    metric : Metric
+    output : str
+        Name of the output, which stands in front of the metric's own name in training logs.
+    position : int
+        Which of the outputs it is.
+    """
+
+    def __init__(self, metric: Metric, output: str, position: int) -> None:
+        self.metric = metric
+        self.output = str(output)
+        self.position = int(position)
+        self.name = f"{self.output}_{metric.name}"
+
+    def update(self, prediction: Any, target: Any) -> None:
+        """Take in a batch: tuples of all outputs and of all targets."""
+        self.metric.update(prediction[self.position], target[self.position])
+
+    def result(self) -> Any:
+        """Return the value over all batches since :meth:`reset`."""
+        return self.metric.result()
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        self.metric.reset()

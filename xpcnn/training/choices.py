@@ -1,0 +1,58 @@
+"""Losses and metrics as users name them, for one output or for each of several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from xpcnn import losses, metrics
+from xpcnn.losses.per_output import LossPerOutput
+from xpcnn.metrics.per_output import OutputMetric
+from xpcnn.training import border
+
+
+def choose_loss(loss: Any, outputs: Sequence[str], weights: Any) -> losses.Loss:
+    """Make the loss of a network with these outputs."""
+    if isinstance(loss, losses.Loss) or len(outputs) == 1:
+        if weights is not None:
+            raise ValueError("loss_weights needs several outputs, each with a loss of its own")
+        return losses.get(border.one_each(loss, outputs, "loss", "output")[0])
+    chosen = [losses.get(one) for one in border.one_each(loss, outputs, "loss", "output")]
+    if weights is not None:
+        weights = border.one_each(weights, outputs, "loss_weights", "output")
+    return LossPerOutput(chosen, weights)
+
+
+def choose_metrics(chosen: Any, outputs: Sequence[str]) -> list[metrics.Metric]:
+    """Make the metrics of a network with these outputs."""
+    if len(outputs) == 1:
+        return [metrics.get(one) for one in _as_list(chosen)]
+    if not isinstance(chosen, Mapping):
+        if len(_as_list(chosen)) == 0:
+            return []
+        raise ValueError(
+            f"metrics: the network has the outputs {', '.join(outputs)}; say which a metric is "
+            f"for, as in metrics={{{outputs[0]!r}: ['accuracy']}}"
+        )
+    unknown = [name for name in chosen if name not in outputs]
+    if unknown:
+        raise ValueError(f"metrics: there is no output {unknown[0]!r}, only {', '.join(outputs)}")
+    return [
+        OutputMetric(metrics.get(one), name, list(outputs).index(name))
+        for name, given in chosen.items()
+        for one in _as_list(given)
+    ]
+
+
+def check_loss(loss: losses.Loss, outputs: Sequence[str]) -> None:
+    """Raise unless the loss is made for as many outputs."""
+    count = len(loss.losses) if isinstance(loss, LossPerOutput) else 1
+    if count != len(outputs):
+        raise ValueError(
+            f"the network has {len(outputs)} outputs, {', '.join(outputs)}, and the loss is made "
+            f"for {count}; compile with one for each, as in loss={{{outputs[0]!r}: 'mse', ...}}"
+        )
+
+
+def _as_list(given: Any) -> list[Any]:
+    return [given] if isinstance(given, (str, metrics.Metric)) else list(given)
