@@ -16,7 +16,8 @@ def choose_loss(loss: Any, outputs: Sequence[str], weights: Any) -> losses.Loss:
     if isinstance(loss, losses.Loss) or len(outputs) == 1:
         if weights is not None:
             raise ValueError("loss_weights needs several outputs, each with a loss of its own")
-        return losses.get(border.one_each(loss, outputs, "loss", "output")[0])
+        is_one = isinstance(loss, losses.Loss)
+        return losses.get(loss if is_one else border.one_each(loss, outputs, "loss", "output")[0])
     chosen = [losses.get(one) for one in border.one_each(loss, outputs, "loss", "output")]
     if weights is not None:
         weights = border.one_each(weights, outputs, "loss_weights", "output")
