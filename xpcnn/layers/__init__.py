@@ -1,16 +1,25 @@
 """The layers: one short file per family."""
 
 from xpcnn.layers.activation import (
+    CELU,
     ELU,
     GELU,
+    GLU,
+    SELU,
     LeakyReLU,
+    LogSigmoid,
     LogSoftmax,
+    Mish,
     ReLU,
     Sigmoid,
     SiLU,
     Softmax,
+    Softmax2d,
+    Softmin,
     Softplus,
+    Softsign,
     Tanh,
+    Tanhshrink,
 )
 from xpcnn.layers.containers import Parallel, Residual, Sequential
 from xpcnn.layers.conv import Conv1d, Conv2d, Conv3d
@@ -21,6 +30,16 @@ from xpcnn.layers.linear import Linear
 from xpcnn.layers.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from xpcnn.layers.operation import Operation
 from xpcnn.layers.parameter import Buffer, Parameter
+from xpcnn.layers.piecewise import (
+    Hardshrink,
+    Hardsigmoid,
+    Hardswish,
+    Hardtanh,
+    PReLU,
+    ReLU6,
+    Softshrink,
+    Threshold,
+)
 from xpcnn.layers.pool import (
     AvgPool1d,
     AvgPool2d,
@@ -38,6 +57,23 @@ from xpcnn.layers.pool import (
 from xpcnn.layers.shape import Flatten
 
 __all__ = [
+    "CELU",
+    "GLU",
+    "Mish",
+    "LogSigmoid",
+    "Softsign",
+    "Tanhshrink",
+    "SELU",
+    "Softmin",
+    "Softmax2d",
+    "PReLU",
+    "Hardtanh",
+    "ReLU6",
+    "Hardsigmoid",
+    "Hardswish",
+    "Softshrink",
+    "Hardshrink",
+    "Threshold",
     "ELU",
     "GELU",
     "AvgPool1d",

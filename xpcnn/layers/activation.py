@@ -8,8 +8,13 @@ from typing import Any, ClassVar
 
 from xpcnn import functional as F
 from xpcnn._xp import Array
-from xpcnn.errors import choice_error
+from xpcnn.errors import choice_error, rank_error
+from xpcnn.functional._check import LAYOUTS
 from xpcnn.layers.layer import Layer, Shape
+
+# With these, inputs of mean 0 and variance 1 give outputs of mean 0 and variance 1; from the paper.
+SELU_ALPHA = 1.6732632423543772848170429916717
+SELU_SCALE = 1.0507009873554804934193349852946
 
 
 class _Activation(Layer):
@@ -71,10 +76,37 @@ class Sigmoid(_Activation):
         pass
 
 
+class LogSigmoid(_Activation):
+    """Logarithm of the sigmoid, -log(1 + exp(-x)), without taking that of a rounded zero."""
+
+    op = "log_sigmoid"
+
+    def __init__(self) -> None:
+        pass
+
+
 class Tanh(_Activation):
     """Hyperbolic tangent."""
 
     op = "tanh"
+
+    def __init__(self) -> None:
+        pass
+
+
+class Tanhshrink(_Activation):
+    """x - tanh(x)."""
+
+    op = "tanhshrink"
+
+    def __init__(self) -> None:
+        pass
+
+
+class Softsign(_Activation):
+    """x / (1 + |x|)."""
+
+    op = "softsign"
 
     def __init__(self) -> None:
         pass
@@ -115,6 +147,43 @@ class Softmax(_AlongAxis):
     op = "softmax"
 
 
+class Softmin(_AlongAxis):
+    """exp(-x) normalised to sum to one: the smallest input gets the largest share.
+
+    Parameters
+    ----------
+    dim : int
+        Axis along which the outputs sum to one.
+    """
+
+    op = "softmin"
+
+
+class Softmax2d(_AlongAxis):
+    """Softmax over the channels of images, at each place on its own.
+
+    Raises
+    ------
+    ValueError
+        If an input does not have four dimensions.
+
+    Notes
+    -----
+    Input and output (N, C, H, W).
+    """
+
+    op = "softmax"
+
+    def __init__(self) -> None:
+        super().__init__(dim=1)
+
+    def output_shape(self, input_shape: Sequence[int]) -> Shape:
+        """Return the input's shape."""
+        if len(input_shape) != 4:
+            raise rank_error(self.who, 4, LAYOUTS[2], input_shape)
+        return tuple(input_shape)
+
+
 class LogSoftmax(_AlongAxis):
     """Logarithm of the softmax, for :class:`xpcnn.NLLLoss`.
 
@@ -125,6 +194,44 @@ class LogSoftmax(_AlongAxis):
     """
 
     op = "log_softmax"
+
+
+class GLU(_AlongAxis):
+    """Gated linear unit (Dauphin et al., 2017): first half times the sigmoid of the second half.
+
+    Parameters
+    ----------
+    dim : int
+        Axis to halve; the output is half as long there.
+
+    Raises
+    ------
+    ValueError
+        If an input does not have that axis, or its length is odd.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> GLU()(np.array([[3.0, 5.0, 0.0, 0.0]]))  # sigmoid(0) = 1/2
+    array([[1.5, 2.5]])
+    """
+
+    op = "glu"
+
+    def __init__(self, dim: int = -1) -> None:
+        super().__init__(dim)
+
+    def output_shape(self, input_shape: Sequence[int]) -> Shape:
+        """Return the shape with the axis half as long."""
+        shape = list(super().output_shape(input_shape))
+        if shape[self.dim] % 2:
+            raise ValueError(
+                f"{self.who}: expected an even length along dim={self.dim}, which is cut into "
+                f"halves, got {shape[self.dim]} in an input of shape {tuple(shape)}; give the "
+                "layer in front twice as many outputs as shall leave here"
+            )
+        shape[self.dim] //= 2
+        return tuple(shape)
 
 
 class ELU(_Activation):
@@ -145,6 +252,53 @@ class ELU(_Activation):
 
     def _options(self) -> tuple[Any, ...]:
         return (self.alpha,)
+
+
+class SELU(_Activation):
+    """ELU with the scale and alpha that keep mean 0 and variance 1 (Klambauer et al., 2017).
+
+    Parameters
+    ----------
+    inplace : bool
+        Taken so that PyTorch's calls work; a layer never changes its input.
+    """
+
+    op = "elu"
+
+    def __init__(self, inplace: bool = False) -> None:
+        self.inplace = bool(inplace)
+
+    def _options(self) -> tuple[Any, ...]:
+        return (SELU_ALPHA, SELU_SCALE)
+
+
+class CELU(_Activation):
+    """x where positive, ``alpha * (exp(x / alpha) - 1)`` elsewhere (Barron, 2017).
+
+    Unlike that of :class:`ELU` its slope has no jump, whatever alpha is.
+
+    Parameters
+    ----------
+    alpha : float
+    inplace : bool
+        Taken so that PyTorch's calls work; a layer never changes its input.
+
+    Raises
+    ------
+    ValueError
+        If `alpha` is zero.
+    """
+
+    op = "elu"
+
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
+        self.alpha = float(alpha)
+        self.inplace = bool(inplace)
+        if not self.alpha:
+            raise ValueError("CELU: alpha must not be zero; for max(x, 0) use ReLU")
+
+    def _options(self) -> tuple[Any, ...]:
+        return (self.alpha, 1.0, 1.0 / self.alpha)
 
 
 class GELU(_Activation):
@@ -177,6 +331,21 @@ class SiLU(_Activation):
     """
 
     op = "silu"
+
+    def __init__(self, inplace: bool = False) -> None:
+        self.inplace = bool(inplace)
+
+
+class Mish(_Activation):
+    """x * tanh(log(1 + exp(x))) (Misra, 2019).
+
+    Parameters
+    ----------
+    inplace : bool
+        Taken so that PyTorch's calls work; a layer never changes its input.
+    """
+
+    op = "mish"
 
     def __init__(self, inplace: bool = False) -> None:
         self.inplace = bool(inplace)

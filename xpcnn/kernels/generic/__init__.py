@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from xpcnn.kernels.generic import activation, conv, conv_pool, linear, norm, pad, pool, update
+from xpcnn.kernels.generic import (
+    activation,
+    conv,
+    conv_pool,
+    linear,
+    norm,
+    pad,
+    piecewise,
+    pool,
+    update,
+)
 
 
 class OpPair(NamedTuple):
@@ -28,4 +38,5 @@ PAIRS: dict[str, OpPair] = {
     "adam": OpPair(update.adam, update.no_backward),
     "sgd": OpPair(update.sgd, update.no_backward),
     **{name: OpPair(*pair) for name, pair in activation.PAIRS.items()},
+    **{name: OpPair(*pair) for name, pair in piecewise.PAIRS.items()},
 }

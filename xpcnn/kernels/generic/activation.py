@@ -82,6 +82,14 @@ def softmax_backward(xp: ModuleType, dy: Array, saved: Any) -> Array:
     return y * (dy - xp.sum(dy * y, axis=axis, keepdims=True, dtype=dy.dtype))
 
 
+def softmin_forward(xp: ModuleType, x: Array, axis: int) -> tuple[Array, Any]:
+    return softmax_forward(xp, -x, axis)
+
+
+def softmin_backward(xp: ModuleType, dy: Array, saved: Any) -> Array:
+    return -softmax_backward(xp, dy, saved)
+
+
 def log_softmax_forward(xp: ModuleType, x: Array, axis: int) -> tuple[Array, Any]:
     y = log_softmax(xp, x, axis)
     return y, (y, axis)
@@ -92,14 +100,18 @@ def log_softmax_backward(xp: ModuleType, dy: Array, saved: Any) -> Array:
     return dy - xp.exp(y) * xp.sum(dy, axis=axis, keepdims=True, dtype=dy.dtype)
 
 
-def elu_forward(xp: ModuleType, x: Array, alpha: float) -> tuple[Array, Any]:
-    y = xp.where(x > 0, x, alpha * xp.expm1(xp.minimum(x, 0.0)))
-    return y, (x, alpha)
+def elu_forward(
+    xp: ModuleType, x: Array, alpha: float, scale: float = 1.0, rate: float = 1.0
+) -> tuple[Array, Any]:
+    """Scale times x where positive, times ``alpha * (exp(rate * x) - 1)`` elsewhere."""
+    curve = (scale * alpha) * xp.expm1(xp.minimum(x, 0.0) * rate)
+    return xp.where(x > 0, x * scale, curve), (x, alpha, scale, rate)
 
 
 def elu_backward(xp: ModuleType, dy: Array, saved: Any) -> Array:
-    x, alpha = saved
-    return dy * xp.where(x > 0, 1.0, alpha * xp.exp(xp.minimum(x, 0.0)))
+    x, alpha, scale, rate = saved
+    curve = (scale * alpha * rate) * xp.exp(xp.minimum(x, 0.0) * rate)
+    return dy * xp.where(x > 0, scale, curve)
 
 
 def silu_forward(xp: ModuleType, x: Array) -> tuple[Array, Any]:
@@ -112,6 +124,46 @@ def silu_backward(xp: ModuleType, dy: Array, saved: Any) -> Array:
     return dy * (s * (1.0 + x * (1.0 - s)))
 
 
+def mish_forward(xp: ModuleType, x: Array) -> tuple[Array, Any]:
+    # With e = exp(x), tanh(log(1 + e)) = (e^2 + 2 e) / (e^2 + 2 e + 2). Where x is positive both
+    # sides are divided by e^2, so that nothing overflows.
+    e = xp.exp(-xp.abs(x))
+    numerator = xp.where(x < 0, e * (e + 2.0), 1.0 + 2.0 * e)
+    share = numerator / (numerator + xp.where(x < 0, 2.0, 2.0 * e * e))
+    return x * share, (x, share)
+
+
+def mish_backward(xp: ModuleType, dy: Array, saved: Any) -> Array:
+    x, share = saved
+    return dy * (share + x * sigmoid(xp, x) * (1.0 - share * share))
+
+
+def log_sigmoid_forward(xp: ModuleType, x: Array) -> tuple[Array, Array]:
+    return xp.minimum(x, 0.0) - xp.log1p(xp.exp(-xp.abs(x))), x
+
+
+def log_sigmoid_backward(xp: ModuleType, dy: Array, x: Array) -> Array:
+    return dy * sigmoid(xp, -x)
+
+
+def softsign_forward(xp: ModuleType, x: Array) -> tuple[Array, Array]:
+    size = 1.0 + xp.abs(x)
+    return x / size, size
+
+
+def softsign_backward(xp: ModuleType, dy: Array, size: Array) -> Array:
+    return dy / size / size
+
+
+def tanhshrink_forward(xp: ModuleType, x: Array) -> tuple[Array, Array]:
+    y = xp.tanh(x)
+    return x - y, y
+
+
+def tanhshrink_backward(xp: ModuleType, dy: Array, y: Array) -> Array:
+    return dy * (y * y)
+
+
 def softplus_forward(xp: ModuleType, x: Array, beta: float, threshold: float) -> tuple[Array, Any]:
     z = x * beta
     smooth = (xp.maximum(z, 0.0) + xp.log1p(xp.exp(-xp.abs(z)))) / beta
@@ -121,6 +173,20 @@ def softplus_forward(xp: ModuleType, x: Array, beta: float, threshold: float) ->
 def softplus_backward(xp: ModuleType, dy: Array, saved: Any) -> Array:
     z, threshold = saved
     return xp.where(z > threshold, dy, dy * sigmoid(xp, z))
+
+
+def glu_forward(xp: ModuleType, x: Array, axis: int) -> tuple[Array, Any]:
+    """Multiply the first half along an axis by the sigmoid of the second."""
+    before, half = (slice(None),) * (axis % x.ndim), x.shape[axis] // 2
+    values, gate = x[(*before, slice(0, half), ...)], x[(*before, slice(half, None), ...)]
+    share = sigmoid(xp, gate)
+    return values * share, (values, share, axis)
+
+
+def glu_backward(xp: ModuleType, dy: Array, saved: Any) -> Array:
+    values, share, axis = saved
+    by_gate = dy * values * share * (1.0 - share)
+    return xp.concat([dy * share, by_gate], axis=axis)
 
 
 def gelu_forward(xp: ModuleType, x: Array, approximate: str) -> tuple[Array, Any]:
@@ -156,4 +222,10 @@ PAIRS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "silu": (silu_forward, silu_backward),
     "softplus": (softplus_forward, softplus_backward),
     "gelu": (gelu_forward, gelu_backward),
+    "mish": (mish_forward, mish_backward),
+    "log_sigmoid": (log_sigmoid_forward, log_sigmoid_backward),
+    "softsign": (softsign_forward, softsign_backward),
+    "tanhshrink": (tanhshrink_forward, tanhshrink_backward),
+    "softmin": (softmin_forward, softmin_backward),
+    "glu": (glu_forward, glu_backward),
 }

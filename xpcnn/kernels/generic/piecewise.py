@@ -1,0 +1,101 @@
+"""Activation functions that are put together from straight pieces, and their derivatives.
+
+Each pair is ``forward(xp, x, ...) -> (y, saved)`` and ``backward(xp, dy, saved) -> dx``. At a kink
+the derivative is the one that PyTorch takes. NaN goes through, as in ``activation.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from xpcnn._xp import Array
+from xpcnn.kernels.generic.norm import _per_channel
+from xpcnn.kernels.generic.select import keep
+
+# PyTorch's derivative of the hard sigmoid is 1/6 rounded to float32, in float64 too.
+_SIXTH = 0.1666666716337204
+
+
+def prelu_forward(xp: ModuleType, x: Array, w: Array) -> tuple[Array, Any]:
+    """Multiply what is negative in x (N, C, ...) by w (C,), or by w (1,) in all channels."""
+    slope = _slope(xp, w, x)
+    return xp.where(x > 0, x, x * slope), (x, w)
+
+
+def prelu_backward(
+    xp: ModuleType, dy: Array, saved: Any, need_dx: bool
+) -> tuple[Array | None, Array]:
+    """Return the gradients (dx, dw)."""
+    x, w = saved
+    by_slope = dy * xp.minimum(x, 0.0)
+    axes = None if w.shape[0] == 1 else (0, *range(2, x.ndim))
+    dw = xp.reshape(xp.sum(by_slope, axis=axes, dtype=dy.dtype), w.shape)
+    dx = xp.where(x > 0, dy, dy * _slope(xp, w, x)) if need_dx else None
+    return dx, dw
+
+
+def _slope(xp: ModuleType, w: Array, x: Array) -> Array:
+    return xp.reshape(w, ()) if w.shape[0] == 1 else _per_channel(xp, w, x)
+
+
+def hardtanh_forward(xp: ModuleType, x: Array, min_val: float, max_val: float) -> tuple[Array, Any]:
+    return xp.clip(x, min_val, max_val), (x, min_val, max_val)
+
+
+def hardtanh_backward(xp: ModuleType, dy: Array, saved: Any) -> Array:
+    x, min_val, max_val = saved
+    return keep(xp, xp.logical_and(x > min_val, x < max_val), dy)
+
+
+def hardsigmoid_forward(xp: ModuleType, x: Array) -> tuple[Array, Array]:
+    return xp.clip(x + 3.0, 0.0, 6.0) / 6.0, x
+
+
+def hardsigmoid_backward(xp: ModuleType, dy: Array, x: Array) -> Array:
+    return keep(xp, xp.logical_and(x > -3.0, x < 3.0), dy * _SIXTH)
+
+
+def hardswish_forward(xp: ModuleType, x: Array) -> tuple[Array, Array]:
+    return x * (xp.clip(x + 3.0, 0.0, 6.0) / 6.0), x
+
+
+def hardswish_backward(xp: ModuleType, dy: Array, x: Array) -> Array:
+    slope = xp.where(x < 3.0, x / 3.0 + 0.5, 1.0)
+    return dy * xp.where(x <= -3.0, 0.0, slope)
+
+
+def softshrink_forward(xp: ModuleType, x: Array, lambd: float) -> tuple[Array, Any]:
+    return x - xp.clip(x, -lambd, lambd), (x, lambd)
+
+
+def hardshrink_forward(xp: ModuleType, x: Array, lambd: float) -> tuple[Array, Any]:
+    return keep(xp, xp.abs(x) > lambd, x), (x, lambd)
+
+
+def shrink_backward(xp: ModuleType, dy: Array, saved: Any) -> Array:
+    x, lambd = saved
+    return keep(xp, xp.abs(x) > lambd, dy)
+
+
+def threshold_forward(
+    xp: ModuleType, x: Array, threshold: float, value: float
+) -> tuple[Array, Any]:
+    return xp.where(x <= threshold, value, x), (x, threshold)
+
+
+def threshold_backward(xp: ModuleType, dy: Array, saved: Any) -> Array:
+    x, threshold = saved
+    return keep(xp, x > threshold, dy)
+
+
+PAIRS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+    "prelu": (prelu_forward, prelu_backward),
+    "hardtanh": (hardtanh_forward, hardtanh_backward),
+    "hardsigmoid": (hardsigmoid_forward, hardsigmoid_backward),
+    "hardswish": (hardswish_forward, hardswish_backward),
+    "softshrink": (softshrink_forward, shrink_backward),
+    "hardshrink": (hardshrink_forward, shrink_backward),
+    "threshold": (threshold_forward, threshold_backward),
+}

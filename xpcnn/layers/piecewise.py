@@ -1,0 +1,217 @@
+"""Activation layers that are put together from straight pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+from xpcnn import functional as F
+from xpcnn._xp import Array
+from xpcnn.initializers import constant
+from xpcnn.layers.activation import _Activation
+from xpcnn.layers.layer import Layer, Shape
+from xpcnn.layers.parameter import Parameter
+from xpcnn.window import as_int
+
+
+class PReLU(Layer):
+    """x where positive, ``weight * x`` elsewhere, with a learned weight (He et al., 2015).
+
+    Parameters
+    ----------
+    num_parameters : int
+        1 for one weight in all, or the number of channels (axis 1) for one in each.
+    init : float
+        First value of the weights.
+
+    Attributes
+    ----------
+    weight : Parameter of shape (num_parameters,)
+
+    Raises
+    ------
+    ValueError
+        If there are several weights, but not as many as an input has channels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> PReLU()(np.array([[2.0, -2.0]]))
+    array([[ 2. , -0.5]])
+    """
+
+    def __init__(self, num_parameters: int = 1, init: float = 0.25) -> None:
+        self.num_parameters = as_int(num_parameters, "PReLU", "num_parameters", 1)
+        self.init = float(init)
+        self.weight = Parameter((self.num_parameters,), constant(self.init))
+
+    def output_shape(self, input_shape: Sequence[int]) -> Shape:
+        """Return the input's shape."""
+        shape, expected = tuple(input_shape), self.num_parameters
+        channels = shape[1] if len(shape) > 1 else 1
+        if expected not in (1, channels):
+            raise ValueError(
+                f"{self.who}: expected {expected} channels (axis 1), one for each weight, got "
+                f"{channels} in an input of shape {shape}; use num_parameters=1 for one weight in "
+                "all"
+            )
+        return shape
+
+    def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
+        self.output_shape(x.shape)
+        return F.run("prelu", x, self.weight.value, who=self.who)
+
+    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
+        dx, dw = F.run_backward(dy, saved, need_dx)
+        self.weight.accumulate(dw)
+        return dx
+
+
+class Hardtanh(_Activation):
+    """x, but not below `min_val` and not above `max_val`.
+
+    Parameters
+    ----------
+    min_val, max_val : float
+    inplace : bool
+        Taken so that PyTorch's calls work; a layer never changes its input.
+
+    Raises
+    ------
+    ValueError
+        If `min_val` is not below `max_val`.
+
+    Notes
+    -----
+    The derivative at both limits is zero.
+    """
+
+    op = "hardtanh"
+
+    def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
+        self.min_val = float(min_val)
+        self.max_val = float(max_val)
+        self.inplace = bool(inplace)
+        if not self.min_val < self.max_val:
+            raise ValueError(
+                f"Hardtanh: min_val must be below max_val, got {min_val!r} and {max_val!r}"
+            )
+
+    def _options(self) -> tuple[Any, ...]:
+        return (self.min_val, self.max_val)
+
+
+class ReLU6(_Activation):
+    """min(max(x, 0), 6), as in networks for small machines (Howard et al., 2017).
+
+    Parameters
+    ----------
+    inplace : bool
+        Taken so that PyTorch's calls work; a layer never changes its input.
+    """
+
+    op = "hardtanh"
+
+    def __init__(self, inplace: bool = False) -> None:
+        self.inplace = bool(inplace)
+
+    def _options(self) -> tuple[Any, ...]:
+        return (0.0, 6.0)
+
+
+class Hardsigmoid(_Activation):
+    """min(max(x + 3, 0), 6) / 6: three straight lines near the sigmoid.
+
+    Parameters
+    ----------
+    inplace : bool
+        Taken so that PyTorch's calls work; a layer never changes its input.
+
+    Notes
+    -----
+    The derivative between the kinks is PyTorch's: 1/6 rounded to float32, in float64 too.
+    """
+
+    op = "hardsigmoid"
+
+    def __init__(self, inplace: bool = False) -> None:
+        self.inplace = bool(inplace)
+
+
+class Hardswish(_Activation):
+    """x * min(max(x + 3, 0), 6) / 6, close to :class:`SiLU` (Howard et al., 2019).
+
+    Parameters
+    ----------
+    inplace : bool
+        Taken so that PyTorch's calls work; a layer never changes its input.
+    """
+
+    op = "hardswish"
+
+    def __init__(self, inplace: bool = False) -> None:
+        self.inplace = bool(inplace)
+
+
+class Softshrink(_Activation):
+    """x brought nearer to zero by `lambd`; zero where it is no further away than that.
+
+    Parameters
+    ----------
+    lambd : float
+        At least 0.
+
+    Raises
+    ------
+    ValueError
+        If `lambd` is negative.
+    """
+
+    op = "softshrink"
+
+    def __init__(self, lambd: float = 0.5) -> None:
+        self.lambd = float(lambd)
+        if not self.lambd >= 0.0:
+            raise ValueError(f"Softshrink: lambd must be at least 0, got {lambd!r}")
+
+    def _options(self) -> tuple[Any, ...]:
+        return (self.lambd,)
+
+
+class Hardshrink(_Activation):
+    """x, and zero where it is no further from zero than `lambd`.
+
+    Parameters
+    ----------
+    lambd : float
+    """
+
+    op = "hardshrink"
+
+    def __init__(self, lambd: float = 0.5) -> None:
+        self.lambd = float(lambd)
+
+    def _options(self) -> tuple[Any, ...]:
+        return (self.lambd,)
+
+
+class Threshold(_Activation):
+    """x where it is above `threshold`, `value` elsewhere.
+
+    Parameters
+    ----------
+    threshold, value : float
+    inplace : bool
+        Taken so that PyTorch's calls work; a layer never changes its input.
+    """
+
+    op = "threshold"
+
+    def __init__(self, threshold: float, value: float, inplace: bool = False) -> None:
+        self.threshold = float(threshold)
+        self.value = float(value)
+        self.inplace = bool(inplace)
+
+    def _options(self) -> tuple[Any, ...]:
+        return (self.threshold, self.value)
