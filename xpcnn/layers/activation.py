@@ -287,9 +287,13 @@ class CELU(_Activation):
     ------
     ValueError
         If `alpha` is zero.
+
+    Notes
+    -----
+    The derivative is PyTorch's, which rounds `alpha` to float32, in float64 too.
     """
 
-    op = "elu"
+    op = "celu"
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         self.alpha = float(alpha)
@@ -298,7 +302,7 @@ class CELU(_Activation):
             raise ValueError("CELU: alpha must not be zero; for max(x, 0) use ReLU")
 
     def _options(self) -> tuple[Any, ...]:
-        return (self.alpha, 1.0, 1.0 / self.alpha)
+        return (self.alpha,)
 
 
 class GELU(_Activation):

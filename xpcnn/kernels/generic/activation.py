@@ -12,6 +12,8 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from xpcnn._xp import Array
 from xpcnn.kernels.generic.select import keep
 from xpcnn.kernels.generic.special import erf
@@ -112,6 +114,13 @@ def elu_backward(xp: ModuleType, dy: Array, saved: Any) -> Array:
     x, alpha, scale, rate = saved
     curve = (scale * alpha * rate) * xp.exp(xp.minimum(x, 0.0) * rate)
     return dy * xp.where(x > 0, scale, curve)
+
+
+def celu_forward(xp: ModuleType, x: Array, alpha: float) -> tuple[Array, Any]:
+    y, _ = elu_forward(xp, x, alpha, 1.0, 1.0 / alpha)
+    # PyTorch rounds alpha to float32 for the derivative, in float64 too.
+    rounded = float(np.float32(alpha)) or alpha
+    return y, (x, alpha, 1.0, 1.0 / rounded)
 
 
 def silu_forward(xp: ModuleType, x: Array) -> tuple[Array, Any]:
@@ -219,6 +228,7 @@ PAIRS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "softmax": (softmax_forward, softmax_backward),
     "log_softmax": (log_softmax_forward, log_softmax_backward),
     "elu": (elu_forward, elu_backward),
+    "celu": (celu_forward, elu_backward),
     "silu": (silu_forward, silu_backward),
     "softplus": (softplus_forward, softplus_backward),
     "gelu": (gelu_forward, gelu_backward),
