@@ -19,13 +19,22 @@ from xpcnn.kernels.threads import get_num_threads, set_num_threads
 from xpcnn.kernels.workspace import get_workspace_limit, set_workspace_limit
 from xpcnn.layers import *
 from xpcnn.losses import (
+    BCELoss,
     BCEWithLogitsLoss,
+    CosineEmbeddingLoss,
     CrossEntropyLoss,
+    GaussianNLLLoss,
+    HingeEmbeddingLoss,
     HuberLoss,
+    KLDivLoss,
     L1Loss,
     Loss,
     MSELoss,
+    MultiMarginLoss,
     NLLLoss,
+    PoissonNLLLoss,
+    SmoothL1Loss,
+    SoftMarginLoss,
 )
 from xpcnn.training import (
     Callback,
@@ -40,6 +49,15 @@ from xpcnn.training import (
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "BCELoss",
+    "CosineEmbeddingLoss",
+    "GaussianNLLLoss",
+    "HingeEmbeddingLoss",
+    "KLDivLoss",
+    "MultiMarginLoss",
+    "PoissonNLLLoss",
+    "SmoothL1Loss",
+    "SoftMarginLoss",
     "BCEWithLogitsLoss",
     "CSVLogger",
     "Callback",

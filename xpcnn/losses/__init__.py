@@ -6,13 +6,30 @@ from typing import Any
 
 from xpcnn import _registry
 from xpcnn._registry import to_config
-from xpcnn.losses.binary import BCEWithLogitsLoss
+from xpcnn.losses.binary import BCELoss, BCEWithLogitsLoss
 from xpcnn.losses.classification import CrossEntropyLoss, NLLLoss
+from xpcnn.losses.likelihood import GaussianNLLLoss, KLDivLoss, PoissonNLLLoss
 from xpcnn.losses.loss import Loss
 from xpcnn.losses.per_output import LossPerOutput
 from xpcnn.losses.regression import HuberLoss, L1Loss, MSELoss
+from xpcnn.losses.margin import (
+    CosineEmbeddingLoss,
+    HingeEmbeddingLoss,
+    MultiMarginLoss,
+    SoftMarginLoss,
+)
+from xpcnn.losses.regression import HuberLoss, L1Loss, MSELoss, SmoothL1Loss
 
 __all__ = [
+    "BCELoss",
+    "CosineEmbeddingLoss",
+    "GaussianNLLLoss",
+    "HingeEmbeddingLoss",
+    "KLDivLoss",
+    "MultiMarginLoss",
+    "PoissonNLLLoss",
+    "SmoothL1Loss",
+    "SoftMarginLoss",
     "BCEWithLogitsLoss",
     "CrossEntropyLoss",
     "HuberLoss",
@@ -33,6 +50,15 @@ _NAMES: dict[str, type[Loss]] = {
     "l1": L1Loss,
     "huber": HuberLoss,
     "bce_with_logits": BCEWithLogitsLoss,
+    "bce": BCELoss,
+    "smooth_l1": SmoothL1Loss,
+    "kl_div": KLDivLoss,
+    "poisson_nll": PoissonNLLLoss,
+    "gaussian_nll": GaussianNLLLoss,
+    "multi_margin": MultiMarginLoss,
+    "soft_margin": SoftMarginLoss,
+    "hinge_embedding": HingeEmbeddingLoss,
+    "cosine_embedding": CosineEmbeddingLoss,
 }
 _CLASSES: dict[str, type[Loss]] = {cls.__name__: cls for cls in (*_NAMES.values(), LossPerOutput)}
 

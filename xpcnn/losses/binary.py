@@ -12,10 +12,64 @@ import numpy as np
 from xpcnn import _xp
 from xpcnn import functional as F
 from xpcnn._xp import Array
-from xpcnn.losses.loss import ConstantArray, Loss, check_same_shape
+from xpcnn.losses.loss import EPSILON, ConstantArray, Loss, check_same_shape
 
 
-class BCEWithLogitsLoss(Loss):
+class _BinaryLoss(Loss):
+    """A loss of targets from 0 to 1, of the shape of the predictions, with factors on the terms."""
+
+    def __init__(self, weight: Any, reduction: str) -> None:
+        super().__init__(reduction)
+        self.weight, self._weight = self._factors("weight", weight)
+
+    def _factors(self, name: str, values: Any) -> tuple[Any, ConstantArray | None]:
+        if values is None:
+            return None, None
+        constant = ConstantArray(_xp.to_numpy(values))
+        if not (np.isfinite(constant.values).all() and (constant.values >= 0.0).all()):
+            raise ValueError(
+                f"{type(self).__name__}: {name} must hold finite numbers of at least 0, got "
+                f"{values!r:.200}"
+            )
+        return constant.values.tolist(), constant
+
+    def _check(self, prediction: Array, target: Array, sample_weight: Array | None) -> ModuleType:
+        xp = super()._check(prediction, target, sample_weight)
+        shape = tuple(prediction.shape)
+        check_same_shape(type(self).__name__, shape, tuple(target.shape))
+        self._check_broadcast("weight", self._weight, shape)
+        return xp
+
+    def _check_broadcast(
+        self, name: str, factors: ConstantArray | None, target: tuple[int, ...]
+    ) -> None:
+        shape = () if factors is None else factors.values.shape
+        fits = len(shape) <= len(target) and all(
+            n in (1, m) for n, m in zip(reversed(shape), reversed(target), strict=False)
+        )
+        if not fits:
+            raise ValueError(
+                f"{type(self).__name__}: {name} of shape {shape} does not broadcast against "
+                f"predictions of shape {target}"
+            )
+
+    def _weighted(self, terms: Array, prediction: Array) -> Array:
+        return terms if self._weight is None else terms * self._weight.like(prediction)
+
+    def prepare_target(
+        self, output_shape: Sequence[int], target: np.ndarray, dtype: str
+    ) -> np.ndarray:
+        """Check that targets have the output's shape and lie from 0 to 1."""
+        prepared = super().prepare_target(output_shape, target, dtype)
+        if (prepared < 0).any() or (prepared > 1).any():
+            raise ValueError(
+                f"{type(self).__name__}: targets must lie from 0 to 1, got values from "
+                f"{prepared.min():g} to {prepared.max():g}; use CrossEntropyLoss for class labels"
+            )
+        return prepared
+
+
+class BCEWithLogitsLoss(_BinaryLoss):
     """Binary cross-entropy of independent yes/no answers given as logits, safe at any size.
 
     Parameters
@@ -49,27 +103,12 @@ class BCEWithLogitsLoss(Loss):
         reduction: str = "mean",
         pos_weight: Any = None,
     ) -> None:
-        super().__init__(reduction)
-        self.weight, self._weight = self._factors("weight", weight)
+        super().__init__(weight, reduction)
         self.pos_weight, self._pos_weight = self._factors("pos_weight", pos_weight)
-
-    def _factors(self, name: str, values: Any) -> tuple[Any, ConstantArray | None]:
-        if values is None:
-            return None, None
-        constant = ConstantArray(_xp.to_numpy(values))
-        if not (np.isfinite(constant.values).all() and (constant.values >= 0.0).all()):
-            raise ValueError(
-                f"BCEWithLogitsLoss: {name} must hold finite numbers of at least 0, got "
-                f"{values!r:.200}"
-            )
-        return constant.values.tolist(), constant
 
     def _check(self, prediction: Array, target: Array, sample_weight: Array | None) -> ModuleType:
         xp = super()._check(prediction, target, sample_weight)
-        check_same_shape(type(self).__name__, tuple(prediction.shape), tuple(target.shape))
-        for name, factors in (("weight", self._weight), ("pos_weight", self._pos_weight)):
-            if factors is not None:
-                _check_broadcast(name, factors.values.shape, tuple(prediction.shape))
+        self._check_broadcast("pos_weight", self._pos_weight, tuple(prediction.shape))
         return xp
 
     def _terms(
@@ -79,8 +118,7 @@ class BCEWithLogitsLoss(Loss):
         target = xp.astype(target, prediction.dtype)
         no_loss = xp.maximum(-prediction, 0.0) + xp.log1p(xp.exp(-xp.abs(prediction)))
         terms = (1.0 - target) * prediction + self._positive(prediction, target) * no_loss
-        if self._weight is not None:
-            terms = terms * self._weight.like(prediction)
+        terms = self._weighted(terms, prediction)
         return terms, math.prod(prediction.shape), (prediction, target)
 
     def _positive(self, prediction: Array, target: Array) -> Array | float:
@@ -91,29 +129,69 @@ class BCEWithLogitsLoss(Loss):
     def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
         prediction, target = saved
         slope = (1.0 - target) - self._positive(prediction, target) * F.sigmoid(-prediction)
-        if self._weight is not None:
-            slope = slope * self._weight.like(prediction)
-        return scale * slope
-
-    def prepare_target(
-        self, output_shape: Sequence[int], target: np.ndarray, dtype: str
-    ) -> np.ndarray:
-        """Check that targets have the output's shape and lie from 0 to 1."""
-        prepared = super().prepare_target(output_shape, target, dtype)
-        if (prepared < 0).any() or (prepared > 1).any():
-            raise ValueError(
-                f"BCEWithLogitsLoss: targets must lie from 0 to 1, got values from "
-                f"{prepared.min():g} to {prepared.max():g}; use CrossEntropyLoss for class labels"
-            )
-        return prepared
+        return scale * self._weighted(slope, prediction)
 
 
-def _check_broadcast(name: str, shape: tuple[int, ...], target: tuple[int, ...]) -> None:
-    fits = len(shape) <= len(target) and all(
-        n in (1, m) for n, m in zip(reversed(shape), reversed(target), strict=False)
-    )
-    if not fits:
-        raise ValueError(
-            f"BCEWithLogitsLoss: {name} of shape {shape} does not broadcast against predictions of "
-            f"shape {target}"
-        )
+class BCELoss(_BinaryLoss):
+    """Binary cross-entropy of independent yes/no answers given as probabilities.
+
+    For training, :class:`BCEWithLogitsLoss` on the scores before a Sigmoid loses fewer digits.
+
+    Parameters
+    ----------
+    weight : array, optional
+        Factor on the terms; broadcasts against the prediction.
+    reduction : "mean", "sum" or "none"
+
+    Notes
+    -----
+    Prediction (N, ...), from 0 to 1; target of the same shape, from 0 to 1. As in PyTorch a
+    logarithm is never less than -100, so that a term is at most 100, and the derivative is
+    ``(p - t) / max(p * (1 - p), 1e-12)``.
+
+    Raises
+    ------
+    ValueError
+        If a setting is out of range, or a prediction in the host's memory is not from 0 to 1. On
+        other devices, where looking would make the host wait, the loss is NaN then.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> loss = BCELoss(reduction="none")
+    >>> loss(np.array([[0.5], [0.0]]), np.array([[1.0], [1.0]]))  # log(2), and 100 for infinity
+    array([[  0.69314718],
+           [100.        ]])
+    """
+
+    def __init__(self, weight: Any = None, reduction: str = "mean") -> None:
+        super().__init__(weight, reduction)
+
+    def _check(self, prediction: Array, target: Array, sample_weight: Array | None) -> ModuleType:
+        xp = super()._check(prediction, target, sample_weight)
+        if _xp.on_host(prediction):
+            outside = xp.logical_or(prediction < 0.0, prediction > 1.0)
+            if bool(xp.any(outside)):  # NaN passes, for training to find its source
+                raise ValueError(
+                    "BCELoss: predictions must be probabilities from 0 to 1, got values from "
+                    f"{float(xp.min(prediction)):g} to {float(xp.max(prediction)):g}; end the "
+                    "network in Sigmoid, or use BCEWithLogitsLoss, which takes scores"
+                )
+        return xp
+
+    def _terms(
+        self, xp: ModuleType, prediction: Array, target: Array
+    ) -> tuple[Array, Array | int, Any]:
+        target = xp.astype(target, prediction.dtype)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            log_yes = xp.maximum(xp.log(prediction), -100.0)
+            log_no = xp.maximum(xp.log1p(-prediction), -100.0)
+        terms = (target - 1.0) * log_no - target * log_yes
+        terms = self._weighted(terms, prediction)
+        return terms, math.prod(prediction.shape), (prediction, target)
+
+    def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
+        prediction, target = saved
+        least = max(EPSILON, float(xp.finfo(prediction.dtype).smallest_normal))
+        slope = (prediction - target) / xp.maximum(prediction * (1.0 - prediction), least)
+        return scale * self._weighted(slope, prediction)

@@ -12,7 +12,7 @@ import numpy as np
 from xpcnn import _xp
 from xpcnn import functional as F
 from xpcnn._xp import Array
-from xpcnn.losses.loss import ConstantArray, Loss, check_finite, check_numeric
+from xpcnn.losses.loss import ConstantArray, Loss, check_finite, check_numeric, spread
 
 
 class _ClassLoss(Loss):
@@ -39,14 +39,8 @@ class _ClassLoss(Loss):
         self.label_smoothing = float(label_smoothing)
         self.weight: list[float] | None = None
         if weight is not None:
-            self._weight = ConstantArray(_xp.to_numpy(weight))
-            values = self._weight.values
-            if values.ndim != 1 or not (np.isfinite(values).all() and (values >= 0.0).all()):
-                raise ValueError(
-                    f"{who}: weight must be one finite number of at least 0 for each class, got "
-                    f"{weight!r:.200}"
-                )
-            self.weight = values.tolist()
+            self._weight = class_weights(who, weight)
+            self.weight = self._weight.values.tolist()
 
     def _entropy(
         self, xp: ModuleType, logp: Array, target: Array
@@ -96,9 +90,7 @@ class _ClassLoss(Loss):
         classes = logp.shape[1]
         if isinstance(labels, np.ndarray):  # already on the host, so that looking costs nothing
             self._check_labels(labels, classes)
-        if _xp.dtype_name(labels) in ("bool", "int8", "uint8", "int16", "uint16"):
-            labels = xp.astype(labels, xp.int32)
-        chosen = F.one_hot(labels, classes, xp.bool)
+        chosen = mask_of_classes(xp, labels, classes)
         if 0 <= self.ignore_index < classes:
             chosen = xp.logical_and(chosen, xp.expand_dims(labels != self.ignore_index, axis=1))
         return chosen
@@ -143,32 +135,10 @@ class _ClassLoss(Loss):
         )
 
     def _check_classes(self, classes: int) -> None:
-        if self.weight is not None and len(self.weight) != classes:
-            raise ValueError(
-                f"{type(self).__name__}: weight has {len(self.weight)} numbers, but the "
-                f"predictions have {classes} classes"
-            )
+        check_weight_count(type(self).__name__, self.weight, classes)
 
     def _check_labels(self, labels: np.ndarray, classes: int) -> None:
-        lowest, highest = labels.min(), labels.max()
-        if lowest >= 0 and highest < classes:
-            return
-        wrong = ((labels < 0) | (labels >= classes)) & (labels != self.ignore_index)
-        if wrong.any():
-            where = tuple(map(int, np.argwhere(wrong)[0]))
-            fix = "the last layer needs as many outputs as there are classes"
-            if labels[where] < 0:
-                fix = (
-                    "labels count from 0; places that shall not count are marked with "
-                    "ignore_index, e.g. ignore_index=-1"
-                )
-            elif lowest == 1 and highest == classes:
-                fix = "labels count from 0: pass target - 1"
-            raise ValueError(
-                f"{type(self).__name__}: labels must be from 0 to {classes - 1} (or "
-                f"ignore_index={self.ignore_index}), got {labels[where]} at index {where} and "
-                f"{int(wrong.sum())} wrong in all; {fix}"
-            )
+        check_labels(type(self).__name__, labels, classes, self.ignore_index)
 
     def prepare_target(
         self, output_shape: Sequence[int], target: np.ndarray, dtype: str
@@ -269,7 +239,7 @@ class CrossEntropyLoss(_ClassLoss):
         share, kernel_saved = saved
         if share is None:
             return F.run_backward(xp.asarray(scale), kernel_saved)
-        return F.run_backward(-_spread(xp, scale) * share, kernel_saved)
+        return F.run_backward(-spread(xp, scale) * share, kernel_saved)
 
 
 class NLLLoss(_ClassLoss):
@@ -308,11 +278,61 @@ class NLLLoss(_ClassLoss):
         return self._entropy(xp, prediction, target)
 
     def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
-        return -_spread(xp, scale) * saved
+        return -spread(xp, scale) * saved
 
 
-def _spread(xp: ModuleType, scale: Array | float) -> Array | float:
-    """Give a scale of the terms (N, d1, ...) the class axis, at 1."""
-    if isinstance(scale, float) or scale.ndim == 0:
-        return scale
-    return xp.expand_dims(scale, axis=1)
+def mask_of_classes(xp: ModuleType, labels: Array, classes: int) -> Array:
+    """Return a mask (N, C, d1, ...) that is true at the class of each label."""
+    if _xp.dtype_name(labels) in ("bool", "int8", "uint8", "int16", "uint16"):
+        labels = xp.astype(labels, xp.int32)
+    return F.one_hot(labels, classes, xp.bool)
+
+
+def class_weights(who: str, weight: Any) -> ConstantArray:
+    """Check and keep one weight for each class."""
+    constant = ConstantArray(_xp.to_numpy(weight))
+    values = constant.values
+    if values.ndim != 1 or not (np.isfinite(values).all() and (values >= 0.0).all()):
+        raise ValueError(
+            f"{who}: weight must be one finite number of at least 0 for each class, got "
+            f"{weight!r:.200}"
+        )
+    return constant
+
+
+def check_weight_count(who: str, weight: Sequence[float] | None, classes: int) -> None:
+    """Raise unless there is a weight for each class, or none at all."""
+    if weight is not None and len(weight) != classes:
+        raise ValueError(
+            f"{who}: weight has {len(weight)} numbers, but the predictions have {classes} classes"
+        )
+
+
+def check_labels(
+    who: str, labels: np.ndarray, classes: int, ignore_index: int | None = None
+) -> None:
+    """Raise unless labels on the host name classes, or are `ignore_index` where that is given."""
+    lowest, highest = labels.min(), labels.max()
+    if lowest >= 0 and highest < classes:
+        return
+    wrong = (labels < 0) | (labels >= classes)
+    ignoring = ""
+    if ignore_index is not None:
+        wrong &= labels != ignore_index
+        ignoring = f" (or ignore_index={ignore_index})"
+    if not wrong.any():
+        return
+    where = tuple(map(int, np.argwhere(wrong)[0]))
+    fix = "the last layer needs as many outputs as there are classes"
+    if labels[where] < 0:
+        fix = "labels count from 0"
+        if ignore_index is not None:
+            fix += (
+                "; places that shall not count are marked with ignore_index, e.g. ignore_index=-1"
+            )
+    elif lowest == 1 and highest == classes:
+        fix = "labels count from 0: pass target - 1"
+    raise ValueError(
+        f"{who}: labels must be from 0 to {classes - 1}{ignoring}, got {labels[where]} at index "
+        f"{where} and {int(wrong.sum())} wrong in all; {fix}"
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from xpcnn.device import Device
 from xpcnn.errors import cast_hint, choice_error, dtype_error
 
 REDUCTIONS = ("mean", "sum", "none")
+# What PyTorch keeps some divisors from falling below: 1e-12 rounded to float32.
+EPSILON = 9.999999960041972e-13
 Factors = tuple[float, Array | None]
 """A number and an array, both to be multiplied; the array is left out where it is all ones."""
 
@@ -36,9 +38,11 @@ class Loss(Configurable):
         If a setting is out of range.
     """
 
+    reductions: ClassVar[tuple[str, ...]] = REDUCTIONS
+
     def __init__(self, reduction: str = "mean") -> None:
-        if reduction not in REDUCTIONS:
-            raise choice_error(type(self).__name__, "reduction", reduction, REDUCTIONS)
+        if reduction not in self.reductions:
+            raise choice_error(type(self).__name__, "reduction", reduction, self.reductions)
         self.reduction = reduction
         self._saved: tuple[Array, Any, Factors] | None = None
 
@@ -93,11 +97,11 @@ class Loss(Configurable):
         terms, count, notes = self._terms(xp, prediction, target)
         weights: Array | None = None
         if sample_weight is not None:
-            weights = xp.astype(sample_weight, prediction.dtype)
+            weights = xp.astype(sample_weight, terms.dtype)
             weights = xp.reshape(weights, (-1, *(1,) * (terms.ndim - 1)))
             terms = terms * weights
         factor: float = 1.0
-        if self.reduction == "mean":
+        if self.reduction not in ("sum", "none"):
             if isinstance(count, int):
                 factor = 1.0 / count
             else:
@@ -205,6 +209,24 @@ class Loss(Configurable):
         check_same_shape(who, tuple(output_shape), target.shape, target.dtype.kind in "iub")
         check_finite(who, target)
         return target.astype(dtype, copy=False)
+
+
+class SameShapeLoss(Loss):
+    """A loss whose targets have the shape of the predictions, and which compares them singly."""
+
+    def _check(self, prediction: Array, target: Array, sample_weight: Array | None) -> ModuleType:
+        xp = super()._check(prediction, target, sample_weight)
+        whole = "float" not in _xp.dtype_name(target)
+        shape = tuple(prediction.shape)
+        check_same_shape(type(self).__name__, shape, tuple(target.shape), whole)
+        return xp
+
+
+def spread(xp: ModuleType, scale: Array | float) -> Array | float:
+    """Give a scale of the terms (N, d1, ...) the class axis, at 1."""
+    if isinstance(scale, float) or scale.ndim == 0:
+        return scale
+    return xp.expand_dims(scale, axis=1)
 
 
 class ConstantArray:

@@ -6,20 +6,12 @@ import math
 from types import ModuleType
 from typing import Any
 
-from xpcnn import _xp
 from xpcnn._xp import Array
-from xpcnn.losses.loss import Loss, check_same_shape
+from xpcnn.losses.loss import SameShapeLoss
 
 
-class _DifferenceLoss(Loss):
-    """A function of ``prediction - target``, which have the same shape."""
-
-    def _check(self, prediction: Array, target: Array, sample_weight: Array | None) -> ModuleType:
-        xp = super()._check(prediction, target, sample_weight)
-        whole = "float" not in _xp.dtype_name(target)
-        shape = tuple(prediction.shape)
-        check_same_shape(type(self).__name__, shape, tuple(target.shape), whole)
-        return xp
+class _DifferenceLoss(SameShapeLoss):
+    """A function of ``prediction - target``."""
 
     def _terms(
         self, xp: ModuleType, prediction: Array, target: Array
@@ -107,3 +99,45 @@ class HuberLoss(_DifferenceLoss):
 
     def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
         return scale * xp.clip(saved, -self.delta, self.delta)
+
+
+class SmoothL1Loss(_DifferenceLoss):
+    """Absolute difference less ``beta / 2``, rounded off by a parabola below `beta`.
+
+    It is :class:`HuberLoss` divided by beta (Girshick, 2015).
+
+    Parameters
+    ----------
+    reduction : "mean", "sum" or "none"
+    beta : float
+        With 0 it is :class:`L1Loss`.
+
+    Notes
+    -----
+    Prediction (N, ...); target of the same shape.
+
+    Raises
+    ------
+    ValueError
+        If `beta` is not a finite number of at least 0.
+    """
+
+    def __init__(self, reduction: str = "mean", beta: float = 1.0) -> None:
+        super().__init__(reduction)
+        if not 0.0 <= beta < math.inf:
+            raise ValueError(
+                f"SmoothL1Loss: beta must be a finite number of at least 0, got {beta!r}"
+            )
+        self.beta = float(beta)
+
+    def _function(self, xp: ModuleType, difference: Array) -> Array:
+        size = xp.abs(difference)
+        if not self.beta:
+            return size
+        below = xp.minimum(size, self.beta)
+        return xp.where(size < self.beta, 0.5 * below * below / self.beta, size - 0.5 * self.beta)
+
+    def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
+        if not self.beta:
+            return scale * xp.sign(saved)
+        return scale * (xp.clip(saved, -self.beta, self.beta) / self.beta)

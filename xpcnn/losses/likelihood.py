@@ -1,0 +1,289 @@
+"""Losses that are the negative logarithm of a probability, or a difference of such logarithms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any, ClassVar
+
+import numpy as np
+
+from xpcnn import _xp
+from xpcnn._xp import Array
+from xpcnn.losses.loss import REDUCTIONS, SameShapeLoss, check_same_shape
+from xpcnn.losses.pair import PairLoss
+
+
+class KLDivLoss(SameShapeLoss):
+    """Kullback-Leibler divergence of predicted from true probabilities, ``t * (log t - x)``.
+
+    Parameters
+    ----------
+    reduction : "mean", "batchmean", "sum" or "none"
+        "batchmean" divides the sum by the number of samples, which is the divergence as
+        mathematics has it; "mean" divides by the number of elements.
+    log_target : bool
+        Whether targets are logarithms of probabilities too.
+
+    Notes
+    -----
+    Prediction x (N, ...), logarithms of probabilities, e.g. from LogSoftmax; target t of the same
+    shape. Where t is zero the term is zero.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> loss = KLDivLoss("batchmean")
+    >>> float(loss(np.log([[0.5, 0.5]]), np.array([[1.0, 0.0]])))  # log(2)
+    0.6931471805599453
+    """
+
+    reductions: ClassVar[tuple[str, ...]] = (*REDUCTIONS, "batchmean")
+
+    def __init__(self, reduction: str = "mean", log_target: bool = False) -> None:
+        super().__init__(reduction)
+        self.log_target = bool(log_target)
+
+    def _terms(
+        self, xp: ModuleType, prediction: Array, target: Array
+    ) -> tuple[Array, Array | int, Any]:
+        target = xp.astype(target, prediction.dtype)
+        if self.log_target:
+            share = xp.exp(target)
+            terms = share * (target - prediction)
+        else:
+            share = target
+            # 0 * log(0) counts as 0
+            entropy = share * xp.log(xp.where(share == 0.0, 1.0, share))
+            terms = entropy - share * prediction
+        one_mean = self.reduction == "batchmean"
+        count = prediction.shape[0] if one_mean else math.prod(prediction.shape)
+        return terms, count, share
+
+    def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
+        return -scale * saved
+
+    def prepare_target(
+        self, output_shape: Sequence[int], target: np.ndarray, dtype: str
+    ) -> np.ndarray:
+        """Check that targets have the output's shape, and that probabilities are not negative."""
+        prepared = super().prepare_target(output_shape, target, dtype)
+        if not self.log_target and (prepared < 0).any():
+            raise ValueError(
+                f"KLDivLoss: targets are probabilities and must not be negative, got "
+                f"{prepared.min():g}; pass log_target=True if they are logarithms"
+            )
+        return prepared
+
+
+class PoissonNLLLoss(SameShapeLoss):
+    """Negative log-likelihood of counts that follow Poisson distributions.
+
+    Parameters
+    ----------
+    log_input : bool
+        Whether predictions are logarithms of the expected counts: ``exp(x) - t * x`` then, and
+        ``x - t * log(x + eps)`` otherwise.
+    full : bool
+        Whether to add log(t!) where t is above 1, by Stirling's formula. It does not depend on the
+        prediction.
+    eps : float
+        Keeps the logarithm of a prediction of zero finite.
+    reduction : "mean", "sum" or "none"
+
+    Notes
+    -----
+    Prediction x (N, ...); target t of the same shape.
+
+    Raises
+    ------
+    ValueError
+        If `eps` is not above 0.
+    """
+
+    def __init__(
+        self,
+        log_input: bool = True,
+        full: bool = False,
+        eps: float = 1e-8,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(reduction)
+        self.log_input = bool(log_input)
+        self.full = bool(full)
+        self.eps = _above_zero("PoissonNLLLoss", eps)
+
+    def _terms(
+        self, xp: ModuleType, prediction: Array, target: Array
+    ) -> tuple[Array, Array | int, Any]:
+        target = xp.astype(target, prediction.dtype)
+        if self.log_input:
+            expected = xp.exp(prediction)
+            terms = expected - target * prediction
+            slope = expected - target
+        else:
+            # NaN where a prediction is negative
+            with np.errstate(divide="ignore", invalid="ignore"):
+                terms = prediction - target * xp.log(prediction + self.eps)
+                slope = 1.0 - target / (prediction + self.eps)
+        if self.full:
+            terms = terms + _log_factorial(xp, target)
+        return terms, math.prod(prediction.shape), slope
+
+    def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
+        return scale * saved
+
+    def prepare_target(
+        self, output_shape: Sequence[int], target: np.ndarray, dtype: str
+    ) -> np.ndarray:
+        """Check that targets have the output's shape and are not negative."""
+        prepared = super().prepare_target(output_shape, target, dtype)
+        if (prepared < 0).any():
+            raise ValueError(
+                f"PoissonNLLLoss: targets are counts and must not be negative, got "
+                f"{prepared.min():g}"
+            )
+        return prepared
+
+
+def _log_factorial(xp: ModuleType, t: Array) -> Array:
+    """Stirling's log(t!), and zero up to 1."""
+    above = xp.maximum(t, 1.0)
+    formula = above * xp.log(above) - above + 0.5 * xp.log((2.0 * math.pi) * above)
+    return xp.where(t <= 1.0, 0.0, formula)
+
+
+class GaussianNLLLoss(PairLoss):
+    """Negative log-likelihood of numbers that follow normal distributions (Nix & Weigend, 1994).
+
+    ``(log(var) + (mean - t)^2 / var) / 2``. A network predicts both the mean and the variance.
+
+    Parameters
+    ----------
+    full : bool
+        Whether to add the constant ``log(2 pi) / 2``.
+    eps : float
+        Variances below it count as `eps`; their gradient passes all the same.
+    reduction : "mean", "sum" or "none"
+
+    Notes
+    -----
+    Called as ``loss((mean, var), target)``, or in PyTorch's order ``loss(mean, target, var)``;
+    :meth:`backward` returns the gradients of mean and var. Mean and target (N, ...); var of the
+    same shape, or 1 long on one axis, or without the last axis, or a number in PyTorch's order.
+
+    Raises
+    ------
+    ValueError
+        If `eps` is not above 0, or a variance in the host's memory is negative. On other devices,
+        where looking would make the host wait, the loss is NaN then.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> loss = GaussianNLLLoss()
+    >>> mean, var, target = np.array([[1.0]]), np.array([[1.0]]), np.array([[3.0]])
+    >>> float(loss((mean, var), target))  # (log(1) + 4 / 1) / 2
+    2.0
+    >>> loss.backward()
+    (array([[-2.]]), array([[-1.5]]))
+    """
+
+    inputs = "mean and variance"
+
+    def __init__(self, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        self.full = bool(full)
+        self.eps = _above_zero("GaussianNLLLoss", eps)
+
+    def forward(
+        self,
+        prediction: Any,
+        target: Array,
+        var: Array | float | None = None,
+        *,
+        sample_weight: Array | None = None,
+    ) -> Array:
+        """Compute the loss.
+
+        Parameters
+        ----------
+        prediction : (array, array), or array (N, ...)
+            Mean and variance, or the mean alone where `var` is given.
+        target : array (N, ...)
+        var : array or float, optional
+            The variance, in PyTorch's place.
+        sample_weight : array (N,), optional
+            Multiplies the terms of each sample.
+
+        Raises
+        ------
+        ValueError
+            If the shapes do not fit, or a variance is negative.
+        TypeError
+            If the arrays are not of floats, or of different libraries.
+        """
+        if isinstance(var, (int, float)):
+            xp = _xp.namespace(prediction, who="GaussianNLLLoss")
+            var = xp.full_like(prediction, float(var))
+        pair = prediction if var is None else (prediction, var)
+        return super().forward(pair, target, sample_weight=sample_weight)
+
+    __call__ = forward
+
+    def _check(
+        self, prediction: tuple[Array, Array], target: Array, sample_weight: Array | None
+    ) -> ModuleType:
+        xp = super()._check(prediction, target, sample_weight)
+        mean, var = prediction
+        shape = tuple(mean.shape)
+        check_same_shape("GaussianNLLLoss", shape, tuple(target.shape))
+        if not _fits(shape, tuple(var.shape)):
+            raise ValueError(
+                f"GaussianNLLLoss: the variance must have the shape of the mean, {shape}, or 1 on "
+                f"one of its axes, or all but the last axis; got {tuple(var.shape)}"
+            )
+        if _xp.on_host(var) and bool(xp.any(var < 0.0)):
+            raise ValueError(
+                f"GaussianNLLLoss: variances must not be negative, got {float(xp.min(var)):g}; "
+                "end that output of the network in Softplus, or in an exponential"
+            )
+        return xp
+
+    def _terms(
+        self, xp: ModuleType, prediction: tuple[Array, Array], target: Array
+    ) -> tuple[Array, Array | int, Any]:
+        mean, given = prediction
+        var = xp.where(given < 0.0, math.nan, xp.maximum(given, self.eps))
+        if var.ndim < mean.ndim:
+            var = xp.expand_dims(var, axis=-1)
+        difference = mean - xp.astype(target, mean.dtype)
+        terms = 0.5 * (xp.log(var) + difference * difference / var)
+        if self.full:
+            terms = terms + 0.5 * math.log(2.0 * math.pi)
+        return terms, math.prod(mean.shape), (difference, var, tuple(given.shape))
+
+    def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Any:
+        difference, var, shape = saved
+        share = difference / var
+        by_var = scale * (0.5 * (1.0 / var - share * share))
+        # one variance of several terms gets the sum of their gradients
+        axes = tuple(a for a, n in enumerate(var.shape) if n < by_var.shape[a])
+        if axes:
+            by_var = xp.sum(by_var, axis=axes, keepdims=True, dtype=by_var.dtype)
+        return scale * share, xp.reshape(by_var, shape)
+
+
+def _fits(mean: tuple[int, ...], var: tuple[int, ...]) -> bool:
+    """Whether PyTorch takes a variance of that shape."""
+    if var in (mean, mean[:-1]):
+        return True
+    different = [n for m, n in zip(mean, var, strict=False) if m != n]
+    return len(mean) == len(var) and different == [1]
+
+
+def _above_zero(who: str, eps: float) -> float:
+    if not 0.0 < eps < math.inf:
+        raise ValueError(f"{who}: eps must be a finite number above 0, got {eps!r}")
+    return float(eps)

@@ -1,0 +1,332 @@
+"""Losses with a margin: what is right by more than that counts nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from xpcnn import _xp
+from xpcnn import functional as F
+from xpcnn._xp import Array
+from xpcnn.errors import dtype_error
+from xpcnn.losses.classification import (
+    check_labels,
+    check_weight_count,
+    class_weights,
+    mask_of_classes,
+)
+from xpcnn.losses.loss import EPSILON, Loss, SameShapeLoss, check_numeric, spread
+from xpcnn.losses.pair import PairLoss
+
+
+class MultiMarginLoss(Loss):
+    """Every class whose score comes closer than `margin` to that of the right class counts.
+
+    The term of a sample with label y and scores x is the sum over the other classes j of
+    ``weight[y] * max(0, margin - x[y] + x[j])^p``, divided by the number of classes.
+
+    Parameters
+    ----------
+    p : 1 or 2
+        Power.
+    margin : float
+    weight : sequence of C floats, optional
+        Weight of each class. The mean divides by the number of samples all the same.
+    reduction : "mean", "sum" or "none"
+
+    Notes
+    -----
+    Prediction (N, C), scores; target: integer labels (N,).
+
+    Raises
+    ------
+    ValueError
+        If a setting is out of range, or a label names no class.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> loss = MultiMarginLoss()
+    >>> float(loss(np.array([[1.0, 0.0, 1.5, 0.0]]), np.array([0])))  # (1 - 1 + 1.5) / 4
+    0.375
+    """
+
+    def __init__(
+        self,
+        p: int = 1,
+        margin: float = 1.0,
+        weight: Sequence[float] | np.ndarray | None = None,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(reduction)
+        if p not in (1, 2):
+            raise ValueError(f"MultiMarginLoss: p must be 1 or 2, got {p!r}")
+        self.p = int(p)
+        self.margin = _finite("MultiMarginLoss", margin)
+        self.weight: list[float] | None = None
+        if weight is not None:
+            self._weight = class_weights("MultiMarginLoss", weight)
+            self.weight = self._weight.values.tolist()
+
+    def _check(self, prediction: Array, target: Array, sample_weight: Array | None) -> ModuleType:
+        xp = super()._check(prediction, target, sample_weight)
+        self._check_shapes(tuple(prediction.shape), tuple(target.shape))
+        if _xp.is_floating(target):
+            got = _xp.dtype_name(target)
+            fix = "convert the labels with target.astype('int64')"
+            raise dtype_error("MultiMarginLoss", "int64 (or another integer)", got, fix)
+        if isinstance(target, np.ndarray):  # already on the host, so that looking costs nothing
+            check_labels("MultiMarginLoss", target, prediction.shape[1])
+        return xp
+
+    def _check_shapes(self, output_shape: tuple[int, ...], shape: tuple[int, ...]) -> None:
+        if len(output_shape) != 2 or len(shape) != 1:
+            raise ValueError(
+                "MultiMarginLoss: expected scores of shape (N, C) and integer labels of shape "
+                f"(N,), got {output_shape} and {shape}"
+            )
+        check_weight_count("MultiMarginLoss", self.weight, output_shape[1])
+
+    def _terms(
+        self, xp: ModuleType, prediction: Array, target: Array
+    ) -> tuple[Array, Array | int, Any]:
+        dtype, classes = prediction.dtype, prediction.shape[1]
+        right = mask_of_classes(xp, target, classes)
+        own = xp.sum(xp.where(right, prediction, 0.0), axis=1, keepdims=True, dtype=dtype)
+        # the right class itself is not to be compared
+        excess = xp.where(right, 0.0, xp.maximum(self.margin - own + prediction, 0.0))
+        share = xp.full_like(own, 1.0 / classes)
+        if self.weight is not None:
+            weights = xp.reshape(self._weight.like(prediction), (1, -1))
+            weights = xp.where(right, weights, 0.0)
+            share = share * xp.sum(weights, axis=1, keepdims=True, dtype=dtype)
+        terms = share * (excess * excess if self.p == 2 else excess)
+        slope = share * (2.0 * excess if self.p == 2 else xp.astype(excess > 0.0, dtype))
+        # what raises the others lowers the right one
+        slope = xp.where(right, -xp.sum(slope, axis=1, keepdims=True, dtype=dtype), slope)
+        return xp.sum(terms, axis=1, dtype=dtype), prediction.shape[0], slope
+
+    def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
+        return spread(xp, scale) * saved
+
+    def prepare_target(
+        self, output_shape: Sequence[int], target: np.ndarray, dtype: str
+    ) -> np.ndarray:
+        """Check labels on the host, once; one-hot rows become labels."""
+        target, output_shape = np.asarray(target), tuple(output_shape)
+        check_numeric("MultiMarginLoss", target)
+        if target.ndim == 2 and target.shape[1:] == output_shape[1:]:
+            if not (((target == 0) | (target == 1)).all() and (target.sum(axis=1) == 1).all()):
+                raise ValueError(
+                    "MultiMarginLoss: expected labels or one-hot rows; soft targets are for "
+                    "CrossEntropyLoss"
+                )
+            target = target.argmax(axis=1)
+        self._check_shapes(output_shape, target.shape)
+        if target.dtype.kind == "f":
+            got = str(target.dtype)
+            fix = "convert the labels with target.astype('int64')"
+            raise dtype_error("MultiMarginLoss", "int64 (or another integer)", got, fix)
+        labels = target.astype(np.uint8) if target.dtype.kind == "b" else target
+        check_labels("MultiMarginLoss", labels, output_shape[1])
+        return labels.astype(np.int64, copy=False)
+
+
+class _SignLoss(SameShapeLoss):
+    """A loss of yes/no answers given as 1 and -1."""
+
+    def prepare_target(
+        self, output_shape: Sequence[int], target: np.ndarray, dtype: str
+    ) -> np.ndarray:
+        """Check that targets have the output's shape and are 1 or -1."""
+        prepared = super().prepare_target(output_shape, target, dtype)
+        check_signs(type(self).__name__, prepared)
+        return prepared
+
+
+def check_signs(who: str, target: np.ndarray) -> None:
+    """Raise unless all targets are 1 or -1."""
+    wrong = target[(target != 1) & (target != -1)]
+    if wrong.size:
+        fix = "; turn 0 and 1 into them with 2 * target - 1" if (wrong == 0).all() else ""
+        raise ValueError(f"{who}: targets must be 1 or -1, got {wrong[0]:g}{fix}")
+
+
+class SoftMarginLoss(_SignLoss):
+    """Logistic loss of yes/no answers, log(1 + exp(-t * x)).
+
+    Parameters
+    ----------
+    reduction : "mean", "sum" or "none"
+
+    Notes
+    -----
+    Prediction x (N, ...), scores; target t of the same shape, 1 or -1. Nothing overflows, where
+    PyTorch's term becomes infinite from x = -t * 710 on (89 in float32).
+    """
+
+    def _terms(
+        self, xp: ModuleType, prediction: Array, target: Array
+    ) -> tuple[Array, Array | int, Any]:
+        target = xp.astype(target, prediction.dtype)
+        z = -target * prediction
+        terms = xp.maximum(z, 0.0) + xp.log1p(xp.exp(-xp.abs(z)))
+        return terms, math.prod(prediction.shape), (z, target)
+
+    def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
+        z, target = saved
+        return -scale * (target * F.sigmoid(z))
+
+
+class HingeEmbeddingLoss(_SignLoss):
+    """Distances of pairs: small ones wanted of pairs that belong together, others of the rest.
+
+    ``x`` where the target is 1, and ``max(0, margin - x)`` where it is -1.
+
+    Parameters
+    ----------
+    margin : float
+    reduction : "mean", "sum" or "none"
+
+    Notes
+    -----
+    Prediction x (N, ...), distances; target of the same shape, 1 or -1. (As in PyTorch, both terms
+    count where a target is neither.)
+    """
+
+    def __init__(self, margin: float = 1.0, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        self.margin = _finite("HingeEmbeddingLoss", margin)
+
+    def _terms(
+        self, xp: ModuleType, prediction: Array, target: Array
+    ) -> tuple[Array, Array | int, Any]:
+        target = xp.astype(target, prediction.dtype)
+        lacking = self.margin - prediction
+        near = xp.where(target != -1, prediction, 0.0)
+        far = xp.where(target != 1, xp.maximum(lacking, 0.0), 0.0)
+        by_near = xp.astype(target != -1, prediction.dtype)
+        by_far = xp.astype(xp.logical_and(target != 1, lacking >= 0.0), prediction.dtype)
+        return near + far, math.prod(prediction.shape), by_near - by_far
+
+    def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
+        return scale * saved
+
+
+class CosineEmbeddingLoss(PairLoss):
+    """Angles of pairs: small ones wanted of pairs that belong together, others of the rest.
+
+    With c the cosine of the angle between two vectors: ``1 - c`` where the target is 1, and
+    ``max(0, c - margin)`` where it is -1.
+
+    Parameters
+    ----------
+    margin : float
+        Of use from -1 to 1; 0 to 0.5 is usual.
+    reduction : "mean", "sum" or "none"
+
+    Notes
+    -----
+    Called as ``loss((x1, x2), target)``, or in PyTorch's order ``loss(x1, x2, target)``;
+    :meth:`backward` returns the gradients of x1 and x2. Both (N, D); target (N,), 1 or -1. (As in
+    PyTorch, a sample counts nothing where the target is neither.)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> loss = CosineEmbeddingLoss()
+    >>> x1, x2 = np.array([[1.0, 0.0]]), np.array([[3.0, 4.0]])
+    >>> round(float(loss((x1, x2), np.array([1]))), 9)  # 1 - 3 / 5
+    0.4
+    """
+
+    inputs = "the two sets of vectors"
+
+    def __init__(self, margin: float = 0.0, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        self.margin = _finite("CosineEmbeddingLoss", margin)
+
+    def forward(
+        self,
+        prediction: Any,
+        target: Array,
+        labels: Array | None = None,
+        *,
+        sample_weight: Array | None = None,
+    ) -> Array:
+        """Compute the loss.
+
+        Parameters
+        ----------
+        prediction : (array (N, D), array (N, D)), or array (N, D)
+            Both sets of vectors, or the first where `labels` is given.
+        target : array (N,), or array (N, D)
+            1 or -1 for each pair; or the second set of vectors where `labels` is given.
+        labels : array (N,), optional
+            The target, in PyTorch's place.
+        sample_weight : array (N,), optional
+            Multiplies the terms of each sample.
+
+        Raises
+        ------
+        ValueError
+            If the shapes do not fit.
+        TypeError
+            If the vectors are not of floats, or the arrays of different libraries.
+        """
+        if labels is not None:
+            prediction, target = (prediction, target), labels
+        return super().forward(prediction, target, sample_weight=sample_weight)
+
+    __call__ = forward
+
+    def _check(
+        self, prediction: tuple[Array, Array], target: Array, sample_weight: Array | None
+    ) -> ModuleType:
+        xp = super()._check(prediction, target, sample_weight)
+        first, second = (tuple(x.shape) for x in prediction)
+        if len(first) != 2 or first != second or tuple(target.shape) != first[:1]:
+            raise ValueError(
+                "CosineEmbeddingLoss: expected two sets of vectors of shape (N, D) and targets of "
+                f"shape (N,), got {first}, {second} and {tuple(target.shape)}"
+            )
+        return xp
+
+    def _terms(
+        self, xp: ModuleType, prediction: tuple[Array, Array], target: Array
+    ) -> tuple[Array, Array | int, Any]:
+        x1, x2 = prediction
+        target = xp.astype(target, x1.dtype)
+        squares = [xp.sum(x * x, axis=1, dtype=x.dtype) + EPSILON for x in prediction]
+        lengths = xp.sqrt(squares[0] * squares[1])
+        cosine = xp.sum(x1 * x2, axis=1, dtype=x1.dtype) / lengths
+        excess = cosine - self.margin
+        zero = xp.zeros_like(cosine)
+        terms = xp.where(target == 1, 1.0 - cosine, zero)
+        terms = terms + xp.where(target == -1, xp.maximum(excess, 0.0), zero)
+        far = xp.logical_and(target == -1, excess >= 0.0)
+        slope = xp.astype(far, x1.dtype) - xp.astype(target == 1, x1.dtype)
+        return terms, x1.shape[0], (x1, x2, squares, lengths, cosine, slope)
+
+    def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Any:
+        # the derivative of the cosine is x2 / lengths - cosine * x1 / |x1|^2, and likewise for x2
+        x1, x2, squares, lengths, cosine, slope = saved
+        slope = scale * slope
+        across = xp.expand_dims(slope / lengths, axis=1)
+        along = [xp.expand_dims(slope * cosine / square, axis=1) for square in squares]
+        return across * x2 - along[0] * x1, across * x1 - along[1] * x2
+
+    def _prepare(self, shape: tuple[int, ...], target: np.ndarray, dtype: str) -> np.ndarray:
+        prepared = super()._prepare(shape[:1], target, dtype)
+        check_signs("CosineEmbeddingLoss", prepared)
+        return prepared
+
+
+def _finite(who: str, margin: float) -> float:
+    if not math.isfinite(margin):
+        raise ValueError(f"{who}: margin must be a finite number, got {margin!r}")
+    return float(margin)
