@@ -52,6 +52,39 @@ CASES: dict[str, Case] = {
         lambda: xc.Conv2d(3, 2, 3, padding=1, padding_mode="reflect"), IMAGE, (6, 7), WIDE_IMAGE
     ),
     "Conv3d": Case(lambda: xc.Conv3d(2, 3, 2), VOLUME, IMAGE, WIDE_VOLUME),
+    "ConvTranspose1d": Case(
+        lambda: xc.ConvTranspose1d(3, 4, 3, stride=2, padding=1, output_padding=1),
+        LINE,
+        IMAGE,
+        WIDE_LINE,
+    ),
+    "ConvTranspose2d": Case(
+        lambda: xc.ConvTranspose2d(3, 4, 3, stride=2, padding=1), IMAGE, LINE, WIDE_IMAGE
+    ),
+    "ConvTranspose2d-inferred": Case(
+        lambda: xc.ConvTranspose2d(out_channels=10, kernel_size=(3, 2), bias=False),
+        IMAGE,
+        (2, 3, 6, 7, 1),
+        WIDE_IMAGE,
+    ),
+    "ConvTranspose2d-groups": Case(
+        lambda: xc.ConvTranspose2d(3, 6, 2, 1, dilation=3, groups=3, output_padding=2),
+        IMAGE,
+        (2, 3),
+        WIDE_IMAGE,
+    ),
+    "ConvTranspose3d": Case(lambda: xc.ConvTranspose3d(2, 3, 2, 2), VOLUME, IMAGE, WIDE_VOLUME),
+    "SeparableConv1d": Case(
+        lambda: xc.SeparableConv1d(3, 4, 3, stride=2, padding="same"), LINE, IMAGE, WIDE_LINE
+    ),
+    "SeparableConv2d": Case(
+        lambda: xc.SeparableConv2d(
+            out_channels=5, kernel_size=3, padding=1, depth_multiplier=2, bias=False
+        ),
+        IMAGE,
+        LINE,
+        WIDE_IMAGE,
+    ),
     "Linear": Case(lambda: xc.Linear(4, 5), ROW, (4,), WIDE_ROW),
     "Linear-inferred": Case(
         lambda: xc.Linear(out_features=2, bias=False), (2, 3, 4), (4,), (2, 3, 5)
@@ -66,6 +99,17 @@ CASES: dict[str, Case] = {
         lambda: xc.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False), IMAGE, LINE
     ),
     "AvgPool3d": Case(lambda: xc.AvgPool3d(2, divisor_override=3), VOLUME, IMAGE),
+    "AdaptiveAvgPool1d": Case(lambda: xc.AdaptiveAvgPool1d(4), LINE, IMAGE),
+    "AdaptiveAvgPool2d": Case(lambda: xc.AdaptiveAvgPool2d((4, None)), IMAGE, LINE),
+    "AdaptiveAvgPool2d-global": Case(lambda: xc.AdaptiveAvgPool2d(1), IMAGE, LINE),
+    "AdaptiveAvgPool3d": Case(lambda: xc.AdaptiveAvgPool3d(3), VOLUME, IMAGE),
+    "AdaptiveMaxPool1d": Case(lambda: xc.AdaptiveMaxPool1d(4), LINE, IMAGE),
+    "AdaptiveMaxPool2d": Case(lambda: xc.AdaptiveMaxPool2d((4, 9)), IMAGE, LINE),
+    "AdaptiveMaxPool2d-even": Case(lambda: xc.AdaptiveMaxPool2d((3, 7)), IMAGE, LINE),
+    "AdaptiveMaxPool3d": Case(lambda: xc.AdaptiveMaxPool3d((None, 3, 2)), VOLUME, IMAGE),
+    "LPPool1d": Case(lambda: xc.LPPool1d(2, 3, 2), LINE, IMAGE),
+    "LPPool2d": Case(lambda: xc.LPPool2d(2, 2, ceil_mode=True), IMAGE, LINE),
+    "LPPool3d": Case(lambda: xc.LPPool3d(4.0, (2, 3, 2), 1), VOLUME, IMAGE),
     "GlobalAvgPool1d": Case(lambda: xc.GlobalAvgPool1d(), LINE, IMAGE),
     "GlobalAvgPool2d": Case(lambda: xc.GlobalAvgPool2d(keepdims=True), IMAGE, LINE),
     "GlobalAvgPool3d": Case(lambda: xc.GlobalAvgPool3d(), VOLUME, IMAGE),

@@ -119,12 +119,7 @@ def check_operands(x: Array, w: Array, b: Array | None, ndim: int, groups: int, 
     if x.ndim != ndim + 2:
         raise rank_error(who, ndim + 2, LAYOUTS[ndim], x.shape)
     check_float(x, who)
-    for name, other in (("weight", w), ("bias", b)):
-        if other is not None and other.dtype != x.dtype:
-            raise TypeError(
-                f"{who}: the input has dtype {_xp.dtype_name(x)} but the {name} "
-                f"{_xp.dtype_name(other)}; convert one of them"
-            )
+    check_dtypes(x, w, b, who)
     if w.shape[0] % groups or x.shape[1] % groups:
         raise ValueError(
             f"{who}: {x.shape[1]} input and {w.shape[0]} output channels must both be "
@@ -135,5 +130,20 @@ def check_operands(x: Array, w: Array, b: Array | None, ndim: int, groups: int, 
             f"{who}: expected {w.shape[1] * groups} input channels (axis 1), got {x.shape[1]} "
             f"in an input of shape {tuple(x.shape)}"
         )
-    if b is not None and tuple(b.shape) != (w.shape[0],):
-        raise ValueError(f"{who}: expected a bias of shape ({w.shape[0]},), got {tuple(b.shape)}")
+    check_bias(b, w.shape[0], who)
+
+
+def check_dtypes(x: Array, w: Array, b: Array | None, who: str) -> None:
+    """Raise unless weight and bias have the dtype of the input."""
+    for name, other in (("weight", w), ("bias", b)):
+        if other is not None and other.dtype != x.dtype:
+            raise TypeError(
+                f"{who}: the input has dtype {_xp.dtype_name(x)} but the {name} "
+                f"{_xp.dtype_name(other)}; convert one of them"
+            )
+
+
+def check_bias(b: Array | None, channels: int, who: str) -> None:
+    """Raise unless a bias, if there is one, has a number for each output channel."""
+    if b is not None and tuple(b.shape) != (channels,):
+        raise ValueError(f"{who}: expected a bias of shape ({channels},), got {tuple(b.shape)}")

@@ -140,6 +140,62 @@ def avg_pool(
     return avg_pool_forward(x, window, divisor, who=who)[0]
 
 
+def lp_pool_forward(
+    x: Array, window: Window, divisor: np.ndarray | float, p: float, *, who: str = "lp_pool"
+) -> tuple[Array, kernels.Saved]:
+    """Take the power mean under each window and keep what the backward pass needs.
+
+    `divisor` is that of an average, from :func:`avg_pool_divisor`. The average is multiplied by
+    the size of the window afterwards, as in PyTorch: what ``ceil_mode`` leaves of a window at the
+    border counts as if it were a whole one.
+    """
+    xp = _check(x, window, who)
+    result = kernels.run(xp, "lp_pool", x, window, divisor / window.taps, p)
+    assert result is not None, "the generic kernels take every pooling"
+    return result
+
+
+def lp_pool_backward(dy: Array, saved: kernels.Saved, window: Window, p: float) -> Array:
+    """Return the gradient dx of a power-mean pooling."""
+    return saved.backward(_xp.namespace(dy), dy, saved.state, window, p)
+
+
+def as_norm_type(value: Any, who: str) -> float:
+    """Return the power of a power mean, or say why it cannot be one."""
+    power = float(value)
+    if not 0.0 < power < float("inf"):
+        raise ValueError(
+            f"{who}: norm_type must be a positive number, got {value!r}; the limit of large ones "
+            "is max pooling"
+        )
+    return power
+
+
+def lp_pool(
+    x: Array,
+    norm_type: float,
+    kernel_size: Any,
+    stride: Any = None,
+    ceil_mode: bool = False,
+    padding: Any = 0,
+    dilation: Any = 1,
+) -> Array:
+    """Power-mean pooling of any spatial rank; the arguments are those of :class:`xpcnn.LPPool2d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import functional as F
+    >>> F.lp_pool(np.array([[[3.0, 4.0, 6.0, 8.0]]]), 2, 2)
+    array([[[ 5., 10.]]])
+    """
+    who = "lp_pool"
+    power = as_norm_type(norm_type, who)
+    window, asked = _window(x, kernel_size, stride, padding, dilation, ceil_mode, who)
+    divisor = avg_pool_divisor(window, tuple(x.shape[2:]), asked, True, None)
+    return lp_pool_forward(x, window, divisor, power, who=who)[0]
+
+
 def _window(
     x: Array, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool, who: str
 ) -> tuple[Window, Pairs]:

@@ -21,8 +21,17 @@ from xpcnn.layers.activation import (
     Tanh,
     Tanhshrink,
 )
+from xpcnn.layers.adaptive_pool import (
+    AdaptiveAvgPool1d,
+    AdaptiveAvgPool2d,
+    AdaptiveAvgPool3d,
+    AdaptiveMaxPool1d,
+    AdaptiveMaxPool2d,
+    AdaptiveMaxPool3d,
+)
 from xpcnn.layers.containers import Parallel, Residual, Sequential
 from xpcnn.layers.conv import Conv1d, Conv2d, Conv3d
+from xpcnn.layers.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from xpcnn.layers.dropout import Dropout, Dropout2d
 from xpcnn.layers.graph import Graph
 from xpcnn.layers.layer import Layer
@@ -50,10 +59,14 @@ from xpcnn.layers.pool import (
     GlobalMaxPool1d,
     GlobalMaxPool2d,
     GlobalMaxPool3d,
+    LPPool1d,
+    LPPool2d,
+    LPPool3d,
     MaxPool1d,
     MaxPool2d,
     MaxPool3d,
 )
+from xpcnn.layers.separable import SeparableConv1d, SeparableConv2d
 from xpcnn.layers.shape import Flatten
 
 __all__ = [
@@ -76,6 +89,12 @@ __all__ = [
     "Threshold",
     "ELU",
     "GELU",
+    "AdaptiveAvgPool1d",
+    "AdaptiveAvgPool2d",
+    "AdaptiveAvgPool3d",
+    "AdaptiveMaxPool1d",
+    "AdaptiveMaxPool2d",
+    "AdaptiveMaxPool3d",
     "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",
@@ -86,6 +105,9 @@ __all__ = [
     "Conv1d",
     "Conv2d",
     "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
     "Dropout",
     "Dropout2d",
     "Flatten",
@@ -96,6 +118,9 @@ __all__ = [
     "GlobalMaxPool2d",
     "GlobalMaxPool3d",
     "Graph",
+    "LPPool1d",
+    "LPPool2d",
+    "LPPool3d",
     "Layer",
     "LeakyReLU",
     "Linear",
@@ -109,6 +134,8 @@ __all__ = [
     "ReLU",
     "Residual",
     "Sequential",
+    "SeparableConv1d",
+    "SeparableConv2d",
     "SiLU",
     "Sigmoid",
     "Softmax",

@@ -21,23 +21,25 @@ from xpcnn.layers.parameter import Parameter
 from xpcnn.window import Window, as_int, as_ints, as_padding
 
 
-class _Conv(Layer):
-    """What Conv1d, Conv2d and Conv3d have in common: everything but the number of dimensions."""
+class _ConvBase(Layer):
+    """What convolutions, separable and transposed ones have in common: arguments and checks."""
 
     ndim: ClassVar[int]
+    in_channels: int | None
+    groups: int = 1
+    bias: Parameter | None
 
-    def __init__(
+    def _set_arguments(
         self,
-        in_channels: int | None = None,
-        out_channels: int | None = None,
-        kernel_size: Any = None,
-        stride: Any = 1,
-        padding: Any = 0,
-        dilation: Any = 1,
+        in_channels: int | None,
+        out_channels: int | None,
+        kernel_size: Any,
+        stride: Any,
+        padding: Any,
+        dilation: Any,
         groups: int = 1,
-        bias: bool = True,
-        padding_mode: str = "zeros",
     ) -> None:
+        """Check and keep the arguments that all have."""
         who = type(self).__name__
         if out_channels is None or kernel_size is None:
             raise TypeError(
@@ -53,18 +55,96 @@ class _Conv(Layer):
         self.padding = as_padding(padding, self.ndim, who)
         self.dilation = as_ints(dilation, self.ndim, who, "dilation")
         self.groups = as_int(groups, who, "groups", 1)
-        if padding_mode not in F.PADDING_MODES:
-            raise choice_error(who, "padding_mode", padding_mode, F.PADDING_MODES)
-        self.padding_mode = padding_mode
         self._check_groups(self.in_channels)
-        self.weight = Parameter(None, self._init)
-        self.weight.pattern = (self.out_channels, None, *self.kernel_size)
-        self.bias = Parameter((self.out_channels,), self._init) if bias else None
-        self._set_weight_shape()
+
+    def _weight_shapes(self, in_channels: int | None) -> dict[str, tuple[int | None, ...]]:
+        """Return the shape of every weight by name; what `in_channels` decides may be open."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement _weight_shapes")
+
+    def _declare(self, bias: bool) -> None:
+        """Declare weights and bias."""
+        for name, pattern in self._weight_shapes(None).items():
+            weight = Parameter(None, _by_fan_in)
+            weight.pattern = pattern
+            setattr(self, name, weight)
+        self.bias = Parameter((self.out_channels,), self._init_bias) if bias else None
+        self._set_weight_shapes()
+
+    def _set_weight_shapes(self) -> None:
+        if self.in_channels is not None:
+            for name, shape in self._weight_shapes(self.in_channels).items():
+                getattr(self, name).shape = shape
+
+    def _init_bias(self, shape: Shape, rng: Any) -> Any:
+        """PyTorch's default: the bound of the weight, of the last one where there are two."""
+        weight = getattr(self, list(self._weight_shapes(None))[-1])
+        return fan_in_uniform(prod(weight.shape[1:]))(shape, rng)
 
     def arguments(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return super().arguments() | {"bias": self.bias is not None}
+
+    def window(self, spatial: Shape) -> Window:
+        """Return the window for inputs of this size."""
+        return Window.resolve(spatial, self.kernel_size, self.stride, self.padding, self.dilation)
+
+    def _infer(self, input_shape: Shape) -> None:
+        if self.in_channels is None and len(input_shape) == self.ndim + 2:
+            self.in_channels = input_shape[1]
+            self._set_weight_shapes()
+
+    def _check_groups(self, in_channels: int | None) -> None:
+        widths = {"in_channels": in_channels, "out_channels": self.out_channels}
+        for name, channels in widths.items():
+            if channels is not None and channels % self.groups:
+                raise ValueError(
+                    f"{self.who}: {name}={channels} must be divisible by groups={self.groups}"
+                )
+
+    def _check_shape(self, shape: Shape) -> None:
+        if len(shape) != self.ndim + 2:
+            raise rank_error(self.who, self.ndim + 2, LAYOUTS[self.ndim], shape)
+        if self.in_channels is None:
+            self._check_groups(shape[1])
+        if self.in_channels is not None and shape[1] != self.in_channels:
+            hint = ""
+            if shape[-1] == self.in_channels:
+                hint = "; the channels seem to be last, move them with numpy.moveaxis(x, -1, 1)"
+            raise ValueError(
+                f"{self.who}: expected {self.in_channels} input channels (axis 1), got "
+                f"{shape[1]} in an input of shape {shape}{hint}"
+            )
+
+
+def _by_fan_in(shape: Shape, rng: Any) -> Any:
+    """PyTorch's default: uniform on +-1 / sqrt(fan_in)."""
+    return fan_in_uniform(prod(shape[1:]))(shape, rng)
+
+
+class _Conv(_ConvBase):
+    """What Conv1d, Conv2d and Conv3d have in common: everything but the number of dimensions."""
+
+    weight: Parameter
+
+    def __init__(
+        self,
+        in_channels: int | None = None,
+        out_channels: int | None = None,
+        kernel_size: Any = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+    ) -> None:
+        self._set_arguments(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups
+        )
+        if padding_mode not in F.PADDING_MODES:
+            raise choice_error(type(self).__name__, "padding_mode", padding_mode, F.PADDING_MODES)
+        self.padding_mode = padding_mode
+        self._declare(bias)
 
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
         """Return (N, out_channels, *out) for an input (N, in_channels, *spatial)."""
@@ -106,50 +186,13 @@ class _Conv(Layer):
         if self.bias is not None:
             self.bias.accumulate(db)
 
-    def window(self, spatial: Shape) -> Window:
-        """Return the window for inputs of this size."""
-        return Window.resolve(spatial, self.kernel_size, self.stride, self.padding, self.dilation)
-
-    def _infer(self, input_shape: Shape) -> None:
-        if self.in_channels is None and len(input_shape) == self.ndim + 2:
-            self.in_channels = input_shape[1]
-            self._set_weight_shape()
-
     def _after_load(self) -> None:
         if self.in_channels is None and self.weight.shape is not None:
             self.in_channels = self.weight.shape[1] * self.groups
 
-    def _set_weight_shape(self) -> None:
-        if self.in_channels is not None:
-            per_group = self.in_channels // self.groups
-            self.weight.shape = (self.out_channels, per_group, *self.kernel_size)
-
-    def _init(self, shape: Shape, rng: Any) -> Any:
-        """PyTorch's default: uniform on +-1 / sqrt(fan_in), for weight and bias."""
-        assert self.weight.shape is not None
-        return fan_in_uniform(prod(self.weight.shape[1:]))(shape, rng)
-
-    def _check_groups(self, in_channels: int | None) -> None:
-        widths = {"in_channels": in_channels, "out_channels": self.out_channels}
-        for name, channels in widths.items():
-            if channels is not None and channels % self.groups:
-                raise ValueError(
-                    f"{self.who}: {name}={channels} must be divisible by groups={self.groups}"
-                )
-
-    def _check_shape(self, shape: Shape) -> None:
-        if len(shape) != self.ndim + 2:
-            raise rank_error(self.who, self.ndim + 2, LAYOUTS[self.ndim], shape)
-        if self.in_channels is None:
-            self._check_groups(shape[1])
-        if self.in_channels is not None and shape[1] != self.in_channels:
-            hint = ""
-            if shape[-1] == self.in_channels:
-                hint = "; the channels seem to be last, move them with numpy.moveaxis(x, -1, 1)"
-            raise ValueError(
-                f"{self.who}: expected {self.in_channels} input channels (axis 1), got "
-                f"{shape[1]} in an input of shape {shape}{hint}"
-            )
+    def _weight_shapes(self, in_channels: int | None) -> dict[str, tuple[int | None, ...]]:
+        per_group = None if in_channels is None else in_channels // self.groups
+        return {"weight": (self.out_channels, per_group, *self.kernel_size)}
 
 
 _DOC = """{rank}-dimensional convolution (cross-correlation), with PyTorch's arguments.

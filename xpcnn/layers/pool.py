@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, ClassVar
 
+import numpy as np
+
 from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.errors import rank_error
@@ -51,6 +53,15 @@ class _Pool(Layer):
             self.ceil_mode,
             self.who,
         )
+
+    def _divisor(
+        self, window: Window, spatial: Shape, count_include_pad: bool, override: int | None
+    ) -> np.ndarray | float:
+        """Say by what each window's sum is divided."""
+        asked = Window.resolve(
+            spatial, self.kernel_size, self.stride, self.padding, self.dilation
+        ).padding
+        return F.avg_pool_divisor(window, spatial, asked, count_include_pad, override)
 
     def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
         saved, window = saved
@@ -103,14 +114,35 @@ class _AvgPool(_Pool):
         self.output_shape(x.shape)
         spatial = tuple(x.shape[2:])
         window = self.window(spatial)
-        asked = Window.resolve(
-            spatial, self.kernel_size, self.stride, self.padding, self.dilation
-        ).padding
-        divisor = F.avg_pool_divisor(
-            window, spatial, asked, self.count_include_pad, self.divisor_override
-        )
+        divisor = self._divisor(window, spatial, self.count_include_pad, self.divisor_override)
         y, saved = F.avg_pool_forward(x, window, divisor, who=self.who)
         return y, (saved, window)
+
+
+class _LPPool(_Pool):
+    def __init__(
+        self,
+        norm_type: float,
+        kernel_size: Any,
+        stride: Any = None,
+        ceil_mode: bool = False,
+        padding: Any = 0,
+        dilation: Any = 1,
+    ) -> None:
+        self.norm_type = F.as_norm_type(norm_type, type(self).__name__)
+        self._set_window(kernel_size, stride, padding, dilation, ceil_mode)
+
+    def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
+        self.output_shape(x.shape)
+        spatial = tuple(x.shape[2:])
+        window = self.window(spatial)
+        divisor = self._divisor(window, spatial, True, None)
+        y, saved = F.lp_pool_forward(x, window, divisor, self.norm_type, who=self.who)
+        return y, (saved, window)
+
+    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
+        saved, window = saved
+        return F.lp_pool_backward(dy, saved, window, self.norm_type) if need_dx else None
 
 
 class _GlobalPool(Layer):
@@ -156,6 +188,18 @@ class AvgPool2d(_AvgPool):
 
 
 class AvgPool3d(_AvgPool):
+    ndim = 3
+
+
+class LPPool1d(_LPPool):
+    ndim = 1
+
+
+class LPPool2d(_LPPool):
+    ndim = 2
+
+
+class LPPool3d(_LPPool):
     ndim = 3
 
 
@@ -236,6 +280,40 @@ _AVG_DOC = """Mean of the elements under a sliding window, over {ndim} dimension
     Input {layout}, output the same with fewer positions.
     """
 
+_LP_DOC = """Power mean of the elements under a sliding window, over {ndim} dimension(s).
+
+    ``y = (sum of x ** norm_type) ** (1 / norm_type)``: the sum with a `norm_type` of 1, and closer
+    and closer to the largest element as it grows.
+
+    Parameters
+    ----------
+    norm_type : float
+        A positive number.
+    kernel_size : int or tuple of int
+        Size of the window.
+    stride : int or tuple of int, optional
+        Step from one window to the next; the window's size if left out.
+    ceil_mode : bool
+        Round the output size up instead of down. What is left of a window at the border counts as
+        if it were a whole one, as in PyTorch.
+    padding : int, tuple of int, tuple of (before, after) pairs, "same" or "valid"
+        Zeros added at the borders, at most half the window (an addition to PyTorch's arguments).
+    dilation : int or tuple of int
+        Distance between the elements of a window (an addition to PyTorch's arguments).
+
+    Raises
+    ------
+    ValueError
+        If `norm_type` or the padding is out of range, or an input has the wrong rank or is smaller
+        than the window.
+
+    Notes
+    -----
+    Input {layout}, output the same with fewer positions. As in PyTorch, elements keep their sign:
+    with an odd `norm_type` the sum may be negative, and its root NaN. The gradient is zero where
+    the sum is.
+    """
+
 _GLOBAL_DOC = """{what} of all positions of a channel, over {ndim} dimension(s).
 
     Parameters
@@ -258,6 +336,8 @@ for _cls in (MaxPool1d, MaxPool2d, MaxPool3d):
     _cls.__doc__ = _MAX_DOC.format(ndim=_cls.ndim, layout=LAYOUTS[_cls.ndim], window=_WINDOW)
 for _cls in (AvgPool1d, AvgPool2d, AvgPool3d):
     _cls.__doc__ = _AVG_DOC.format(ndim=_cls.ndim, layout=LAYOUTS[_cls.ndim], window=_WINDOW)
+for _cls in (LPPool1d, LPPool2d, LPPool3d):
+    _cls.__doc__ = _LP_DOC.format(ndim=_cls.ndim, layout=LAYOUTS[_cls.ndim])
 for _cls in (GlobalAvgPool1d, GlobalAvgPool2d, GlobalAvgPool3d):
     _cls.__doc__ = _GLOBAL_DOC.format(what="Mean", ndim=_cls.ndim, layout=LAYOUTS[_cls.ndim])
 for _cls in (GlobalMaxPool1d, GlobalMaxPool2d, GlobalMaxPool3d):

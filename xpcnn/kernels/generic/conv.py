@@ -19,7 +19,7 @@ from typing import Any
 from xpcnn._xp import Array
 from xpcnn.kernels.generic.im2col import channel_major, col2im, crop_spatial, im2col, pad_spatial
 from xpcnn.kernels.workspace import batch_chunks
-from xpcnn.window import Window
+from xpcnn.window import Ints, Window
 
 ConvState = tuple[Array, Array, bool]
 
@@ -43,10 +43,10 @@ def conv_forward(
     """
     n_out = w.shape[0]
     out = window.output_shape(x.shape[2:])
-    weights = _weight_matrix(xp, w, groups)
+    weights = weight_matrix(xp, w, groups)
     pieces = []
     for chunk in batch_chunks(x, bytes_per_sample(x, w, window)):
-        columns = _group_columns(xp, x[chunk, ...], window, groups)
+        columns = group_columns(xp, x[chunk, ...], window, out, groups)
         y = xp.reshape(weights @ columns, (n_out, -1))
         if b is not None:
             y = y + b[:, None]
@@ -62,13 +62,13 @@ def conv_backward(
     x, w, has_bias = saved
     out = window.output_shape(x.shape[2:])
     padded = window.padded_shape(x.shape[2:])
-    weights = _weight_matrix(xp, w, groups)
+    weights = weight_matrix(xp, w, groups)
     transposed = xp.permute_dims(weights, (0, 2, 1))
     dw: Any = 0.0
     pieces = []
     for chunk in batch_chunks(x, bytes_per_sample(x, w, window)):
-        columns = _group_columns(xp, x[chunk, ...], window, groups)
-        dy_chunk = xp.reshape(channel_major(xp, dy[chunk, ...]), (groups, w.shape[0] // groups, -1))
+        columns = group_columns(xp, x[chunk, ...], window, out, groups)
+        dy_chunk = group_rows(xp, dy[chunk, ...], groups)
         dw = dw + dy_chunk @ xp.permute_dims(columns, (0, 2, 1))
         if need_dx:
             columns = xp.reshape(transposed @ dy_chunk, (x.shape[1] * window.taps, -1))
@@ -82,20 +82,29 @@ def conv_backward(
     return dx, xp.reshape(dw, w.shape), db
 
 
-def _weight_matrix(xp: ModuleType, w: Array, groups: int) -> Array:
+def weight_matrix(xp: ModuleType, w: Array, groups: int) -> Array:
     """View (O, C / groups, *kernel) as (groups, O / groups, C / groups * taps)."""
     return xp.reshape(w, (groups, w.shape[0] // groups, prod(w.shape[1:])))
 
 
-def _group_columns(xp: ModuleType, x: Array, window: Window, groups: int) -> Array:
+def group_rows(xp: ModuleType, y: Array, groups: int) -> Array:
+    """Lay (N, O, *out) out as (groups, O / groups, N * positions)."""
+    return xp.reshape(channel_major(xp, y), (groups, y.shape[1] // groups, -1))
+
+
+def group_columns(xp: ModuleType, x: Array, window: Window, out: Ints, groups: int) -> Array:
     """Gather the columns of some samples, as (groups, C / groups * taps, N * positions)."""
     padded = pad_spatial(xp, channel_major(xp, x), window)
-    columns = im2col(xp, padded, window, window.output_shape(x.shape[2:]))
+    columns = im2col(xp, padded, window, out)
     return xp.reshape(columns, (groups, columns.shape[0] // groups, columns.shape[1]))
 
 
 def bytes_per_sample(x: Array, w: Array, window: Window) -> int:
     """Size of one sample's columns and outputs."""
-    positions = prod(window.output_shape(x.shape[2:]))
-    itemsize = 8 if "64" in str(x.dtype) else 4
-    return (x.shape[1] * window.taps + w.shape[0]) * positions * itemsize
+    return column_bytes(x.shape[1], w, prod(window.output_shape(x.shape[2:])))
+
+
+def column_bytes(channels: int, w: Array, positions: int) -> int:
+    """Size of the columns of that many channels at so many positions, and of their products."""
+    itemsize = 8 if "64" in str(w.dtype) else 4
+    return (channels * prod(w.shape[2:]) + w.shape[0]) * positions * itemsize

@@ -1,0 +1,182 @@
+"""Transposed convolution layers.
+
+What a transposed convolution does is in :mod:`xpcnn.kernels.generic.conv_transpose`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from types import ModuleType
+from typing import Any
+
+from xpcnn import functional as F
+from xpcnn._xp import Array
+from xpcnn.errors import choice_error
+from xpcnn.functional._check import LAYOUTS
+from xpcnn.layers.conv import _ConvBase
+from xpcnn.layers.layer import Shape
+from xpcnn.layers.parameter import Parameter
+from xpcnn.window import Window, as_ints
+
+
+class _ConvTranspose(_ConvBase):
+    """What the transposed convolutions of all ranks have in common."""
+
+    weight: Parameter
+
+    def __init__(
+        self,
+        in_channels: int | None = None,
+        out_channels: int | None = None,
+        kernel_size: Any = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        output_padding: Any = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: Any = 1,
+        padding_mode: str = "zeros",
+    ) -> None:
+        who = type(self).__name__
+        self._set_arguments(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups
+        )
+        self.output_padding = as_ints(output_padding, self.ndim, who, "output_padding", 0)
+        if padding_mode != "zeros":
+            raise choice_error(who, "padding_mode", padding_mode, ("zeros",))
+        self.padding_mode = padding_mode
+        self._declare(bias)
+
+    def output_shape(self, input_shape: Sequence[int]) -> Shape:
+        """Return (N, out_channels, *out) for an input (N, in_channels, *spatial)."""
+        self._check_shape(tuple(input_shape))
+        _, out = self.transposed_window(tuple(input_shape[2:]))
+        return (input_shape[0], self.out_channels, *out)
+
+    def multiply_adds(self, input_shape: Sequence[int]) -> int:
+        """Return input elements times taps times output channels per group."""
+        taps = prod(self.kernel_size)
+        return prod(input_shape) * taps * (self.out_channels // self.groups)
+
+    def transposed_window(self, spatial: Shape) -> tuple[Window, Shape]:
+        """Return the window that is run backwards, and the output size, for inputs of this size."""
+        return F.transposed_window(
+            spatial,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.output_padding,
+            self.dilation,
+            self.who,
+        )
+
+    def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
+        self._check_shape(tuple(x.shape))
+        window, out = self.transposed_window(tuple(x.shape[2:]))
+        bias = None if self.bias is None else self.bias.value
+        y, saved = F.conv_transpose_forward(
+            x, self.weight.value, bias, window, out, self.groups, who=self.who
+        )
+        return y, (saved, window)
+
+    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
+        saved, window = saved
+        dx, dw, db = F.conv_transpose_backward(dy, saved, window, self.groups, need_dx)
+        self.weight.accumulate(dw)
+        if self.bias is not None:
+            self.bias.accumulate(db)
+        return dx
+
+    def _after_load(self) -> None:
+        if self.in_channels is None and self.weight.shape is not None:
+            self.in_channels = self.weight.shape[0]
+
+    def _weight_shapes(self, in_channels: int | None) -> dict[str, tuple[int | None, ...]]:
+        return {"weight": (in_channels, self.out_channels // self.groups, *self.kernel_size)}
+
+
+_DOC = """{rank}-dimensional transposed convolution, with PyTorch's arguments.
+
+    A convolution run backwards: what :class:`xpcnn.Conv{ndim}d` does to gradients. With a stride it
+    makes its input larger.
+
+    Parameters
+    ----------
+    in_channels : int, optional
+        Channels of the input; inferred from the first input if left out.
+    out_channels : int
+        Channels of the output.
+    kernel_size : int or tuple of int
+        Size of a filter.
+    stride : int or tuple of int
+        Distance in the output from what one input element adds to to what the next one does.
+    padding : int, tuple of int, tuple of (before, after) pairs, "same" or "valid"
+        Elements cut off at the borders of the output. "same" gives ``n * stride`` outputs.
+    output_padding : int or tuple of int
+        Elements added to the output behind its end: several output sizes belong to one input size.
+        Less than the stride or than the dilation.
+    groups : int
+        Number of blocks the channels are cut into; each output sees its block only.
+    bias : bool
+        Whether to add a learned number per output channel.
+    dilation : int or tuple of int
+        Distance between the taps of a filter.
+    padding_mode : {{"zeros"}}
+        Present for PyTorch's order of arguments.
+
+    Attributes
+    ----------
+    weight : Parameter of shape (in_channels, out_channels / groups, {kernel})
+    bias : Parameter of shape (out_channels,), or None
+
+    Raises
+    ------
+    ValueError
+        If the arguments contradict each other, or an input has the wrong rank or channels, or
+        nothing is left of the output.
+
+    Notes
+    -----
+    Input {layout}, output the same with `out_channels` and, per dimension,
+    ``(n - 1) stride - 2 padding + dilation (kernel_size - 1) + output_padding + 1``.
+
+    Source: Zeiler et al., "Deconvolutional networks" (2010); Dumoulin & Visin, "A guide to
+    convolution arithmetic for deep learning" (2016).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> layer = xpcnn.ConvTranspose{ndim}d(3, 8, 3, stride=2, padding=1, output_padding=1)
+    >>> layer(np.zeros({shape}, dtype="float32")).shape
+    {result}
+    """
+
+
+class ConvTranspose1d(_ConvTranspose):
+    ndim = 1
+
+
+class ConvTranspose2d(_ConvTranspose):
+    ndim = 2
+
+
+class ConvTranspose3d(_ConvTranspose):
+    ndim = 3
+
+
+_cls: type[_ConvTranspose]
+for _cls, _rank, _kernel in (
+    (ConvTranspose1d, "One", "k"),
+    (ConvTranspose2d, "Two", "kH, kW"),
+    (ConvTranspose3d, "Three", "kD, kH, kW"),
+):
+    _cls.__doc__ = _DOC.format(
+        rank=_rank,
+        kernel=_kernel,
+        layout=LAYOUTS[_cls.ndim],
+        ndim=_cls.ndim,
+        shape=(2, 3, *(4,) * _cls.ndim),
+        result=(2, 8, *(8,) * _cls.ndim),
+    )

@@ -1,0 +1,175 @@
+"""Separable convolution layers, as Keras has them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from types import ModuleType
+from typing import Any
+
+from xpcnn import functional as F
+from xpcnn._xp import Array
+from xpcnn.functional._check import LAYOUTS
+from xpcnn.layers.conv import _ConvBase
+from xpcnn.layers.layer import Shape
+from xpcnn.layers.parameter import Parameter
+from xpcnn.window import Window, as_int
+
+
+class _SeparableConv(_ConvBase):
+    """What the separable convolutions of all ranks have in common."""
+
+    depthwise_weight: Parameter
+    pointwise_weight: Parameter
+
+    def __init__(
+        self,
+        in_channels: int | None = None,
+        out_channels: int | None = None,
+        kernel_size: Any = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        depth_multiplier: int = 1,
+        bias: bool = True,
+    ) -> None:
+        self._set_arguments(in_channels, out_channels, kernel_size, stride, padding, dilation)
+        self.depth_multiplier = as_int(depth_multiplier, type(self).__name__, "depth_multiplier", 1)
+        self._declare(bias)
+
+    def output_shape(self, input_shape: Sequence[int]) -> Shape:
+        """Return (N, out_channels, *out) for an input (N, in_channels, *spatial)."""
+        self._check_shape(tuple(input_shape))
+        spatial = tuple(input_shape[2:])
+        return (
+            input_shape[0],
+            self.out_channels,
+            *self.window(spatial).output_shape(spatial, self.who),
+        )
+
+    def multiply_adds(self, input_shape: Sequence[int]) -> int:
+        """Return positions times channels in between times taps and output channels."""
+        positions = prod(self.output_shape(input_shape)) // self.out_channels
+        between = input_shape[1] * self.depth_multiplier
+        return positions * between * (prod(self.kernel_size) + self.out_channels)
+
+    def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
+        self._check_shape(tuple(x.shape))
+        window = self.window(tuple(x.shape[2:]))
+        between, depthwise = F.conv_forward(
+            x, self.depthwise_weight.value, None, window, x.shape[1], who=self.who
+        )
+        bias = None if self.bias is None else self.bias.value
+        y, pointwise = F.conv_forward(
+            between, self.pointwise_weight.value, bias, self._point(), who=self.who
+        )
+        return y, (depthwise, pointwise, window)
+
+    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
+        depthwise, pointwise, window = saved
+        between, dw, db = F.conv_backward(dy, pointwise, self._point())
+        self.pointwise_weight.accumulate(dw)
+        if self.bias is not None:
+            self.bias.accumulate(db)
+        assert self.in_channels is not None
+        dx, dw, _ = F.conv_backward(between, depthwise, window, self.in_channels, need_dx)
+        self.depthwise_weight.accumulate(dw)
+        return dx
+
+    def _point(self) -> Window:
+        """Return the window that sees one position."""
+        ones = (1,) * self.ndim
+        return Window(ones, ones, ((0, 0),) * self.ndim, ones)
+
+    def _after_load(self) -> None:
+        if self.in_channels is None and self.depthwise_weight.shape is not None:
+            self.in_channels = self.depthwise_weight.shape[0] // self.depth_multiplier
+
+    def _weight_shapes(self, in_channels: int | None) -> dict[str, tuple[int | None, ...]]:
+        between = None if in_channels is None else in_channels * self.depth_multiplier
+        return {
+            "depthwise_weight": (between, 1, *self.kernel_size),
+            "pointwise_weight": (self.out_channels, between, *(1,) * self.ndim),
+        }
+
+
+_DOC = """{rank}-dimensional separable convolution, as Keras has it.
+
+    Each channel is convolved with `depth_multiplier` filters of its own, and the results are mixed
+    position by position; the bias comes last. Nothing is applied in between.
+
+    Parameters
+    ----------
+    in_channels : int, optional
+        Channels of the input; inferred from the first input if left out.
+    out_channels : int
+        Channels of the output.
+    kernel_size : int or tuple of int
+        Size of a filter.
+    stride : int or tuple of int
+        Step from one window position to the next.
+    padding : int, tuple of int, tuple of (before, after) pairs, "same" or "valid"
+        Zeros added at the borders. "same" gives ``ceil(n / stride)`` outputs for any stride; an odd
+        element goes to the end.
+    dilation : int or tuple of int
+        Distance between the taps of a filter.
+    depth_multiplier : int
+        Filters for each input channel.
+    bias : bool
+        Whether to add a learned number per output channel.
+
+    Attributes
+    ----------
+    depthwise_weight : Parameter of shape (in_channels * depth_multiplier, 1, {kernel})
+        Filter ``c * depth_multiplier + m`` is number m of channel c.
+    pointwise_weight : Parameter of shape (out_channels, in_channels * depth_multiplier, {ones})
+    bias : Parameter of shape (out_channels,), or None
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, or an input has the wrong rank or channels or is smaller
+        than the kernel.
+
+    Notes
+    -----
+    Input {layout}, output the same with `out_channels`.
+
+    Of Keras' weights, depthwise_kernel ({kernel}, C, M) becomes
+    ``moveaxis(k.reshape({kernel}, C * M, 1), (-2, -1), (0, 1))``, and pointwise_kernel
+    ({ones}, C * M, O) ``moveaxis(k, (-1, -2), (0, 1))``.
+
+    Source: Chollet, "Xception" (2017).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> layer = xpcnn.SeparableConv{ndim}d(3, 8, 3, padding="same", depth_multiplier=2)
+    >>> layer(np.zeros({shape}, dtype="float32")).shape
+    {result}
+    """
+
+
+class SeparableConv1d(_SeparableConv):
+    ndim = 1
+
+
+class SeparableConv2d(_SeparableConv):
+    ndim = 2
+
+
+_cls: type[_SeparableConv]
+for _cls, _rank, _kernel, _ones in (
+    (SeparableConv1d, "One", "k", "1"),
+    (SeparableConv2d, "Two", "kH, kW", "1, 1"),
+):
+    _cls.__doc__ = _DOC.format(
+        rank=_rank,
+        kernel=_kernel,
+        ones=_ones,
+        layout=LAYOUTS[_cls.ndim],
+        ndim=_cls.ndim,
+        shape=(2, 3, *(9,) * _cls.ndim),
+        result=(2, 8, *(9,) * _cls.ndim),
+    )
