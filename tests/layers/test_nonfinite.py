@@ -27,7 +27,10 @@ def pair(name):
     ours.build(CASES[name].shape, dtype="float64", rng=np.random.default_rng(0))
     cls = getattr(torch.nn, type(ours).__name__)
     known = inspect.signature(cls).parameters  # average pooling has fewer there
-    theirs = cls(**{key: value for key, value in ours.config().items() if key in known})
+    given = {key: value for key, value in ours.config().items() if key in known}
+    if name == "LPPool1d":  # takes an integer only
+        given["kernel_size"], given["stride"] = ours.kernel_size[0], ours.stride[0]
+    theirs = cls(**given)
     state = {key: torch.from_numpy(np.array(v)) for key, v in ours.state_dict().items()}
     theirs.double().load_state_dict(state)
     return ours, theirs

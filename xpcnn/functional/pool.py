@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -163,11 +164,8 @@ def lp_pool_backward(dy: Array, saved: kernels.Saved, window: Window, p: float) 
 def as_norm_type(value: Any, who: str) -> float:
     """Return the power of a power mean, or say why it cannot be one."""
     power = float(value)
-    if not 0.0 < power < float("inf"):
-        raise ValueError(
-            f"{who}: norm_type must be a positive number, got {value!r}; the limit of large ones "
-            "is max pooling"
-        )
+    if power == 0.0 or isnan(power):
+        raise ValueError(f"{who}: norm_type must be a number other than zero, got {value!r}")
     return power
 
 

@@ -283,12 +283,13 @@ _AVG_DOC = """Mean of the elements under a sliding window, over {ndim} dimension
 _LP_DOC = """Power mean of the elements under a sliding window, over {ndim} dimension(s).
 
     ``y = (sum of x ** norm_type) ** (1 / norm_type)``: the sum with a `norm_type` of 1, and closer
-    and closer to the largest element as it grows.
+    and closer to the largest absolute value as it grows.
 
     Parameters
     ----------
     norm_type : float
-        A positive number.
+        A number other than zero; infinity takes the largest absolute value, minus infinity the
+        smallest.
     kernel_size : int or tuple of int
         Size of the window.
     stride : int or tuple of int, optional
@@ -304,7 +305,7 @@ _LP_DOC = """Power mean of the elements under a sliding window, over {ndim} dime
     Raises
     ------
     ValueError
-        If `norm_type` or the padding is out of range, or an input has the wrong rank or is smaller
+        If `norm_type` is zero or the padding too large, or an input has the wrong rank or is smaller
         than the window.
 
     Notes
