@@ -71,6 +71,33 @@ def test_convolution(own, window, groups, bias, need_dx, rng):
 
 
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
+@pytest.mark.parametrize(
+    ("extra", "groups", "bias", "need_dx"),
+    [(0, 1, True, True), (1, 2, False, True), (3, 4, True, False)],
+)
+def test_transposed_convolution(own, window, extra, groups, bias, need_dx, rng):
+    """`extra` elements more than the smallest output, on each axis."""
+    x = rng.standard_normal((2, 4, *SPATIAL[window.ndim]))
+    w = rng.standard_normal((4, 8 // groups, *window.kernel))
+    b = rng.standard_normal(8) if bias else None
+    out = tuple(
+        (n - 1) * s + e - sum(sides) + extra
+        for n, s, e, sides in zip(
+            x.shape[2:], window.stride, window.extent, window.padding, strict=True
+        )
+    )
+    took = compare(
+        own, "conv_transpose", (x, w, b), (window, out, groups), (window, groups, need_dx), rng
+    )
+    # JAX takes no more than another window would need, PyTorch what output_padding may be
+    limits = window.stride if own[0] == "jax" else map(max, window.stride, window.dilation)
+    if own[0] == "jax" or all(before == after for before, after in window.padding):
+        assert took == all(extra < limit for limit in limits)
+    else:
+        assert took or extra > 0
+
+
+@pytest.mark.parametrize("window", WINDOWS, ids=str)
 @pytest.mark.parametrize("op", ["max_pool", "avg_pool"])
 def test_pooling(own, op, window, rng):
     name, pairs, _ = own

@@ -19,10 +19,8 @@ from tests.layers.test_against_torch import (
     draw_rank,
     draw_spatial,
     possible,
-    relative_error,
     torch_pad,
 )
-from xpcnn import functional as F
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
@@ -42,9 +40,7 @@ def transposed_options(rng):
     ndim = draw_rank(rng)
     kernel, stride = draw(rng, ndim, 1, 3), draw(rng, ndim, 1, 5 if ndim < 3 else 3)
     dilation = draw(rng, ndim, 1, 4 if ndim < 3 else 2)
-    extra = tuple(
-        int(rng.integers(0, max(s, d))) for s, d in zip(stride, dilation, strict=True)
-    )
+    extra = tuple(int(rng.integers(0, max(s, d))) for s, d in zip(stride, dilation, strict=True))
     groups = int(rng.choice([1, 1, 2, 3]))
     widths = tuple(groups * int(rng.integers(1, 4)) for _ in range(2))
     options = {
@@ -186,7 +182,9 @@ def adaptive_pool(rng):
     spatial = draw(rng, ndim, 1, most)
     if rng.random() < 0.2 and isinstance(size, tuple) and None not in size:
         spatial = tuple(m * int(rng.integers(1, 4)) for m in size)  # windows that are all alike
-    return Pair(ours(size), theirs(size), (int(rng.integers(1, 3)), int(rng.integers(1, 3)), *spatial))
+    return Pair(
+        ours(size), theirs(size), (int(rng.integers(1, 3)), int(rng.integers(1, 3)), *spatial)
+    )
 
 
 def lp_pool(rng):

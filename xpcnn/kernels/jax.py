@@ -14,7 +14,8 @@ from jax import lax
 from jax import numpy as jnp
 
 from xpcnn.kernels.generic import OpPair
-from xpcnn.window import Window
+from xpcnn.kernels.trace import Declined
+from xpcnn.window import Ints, Window
 
 Array = Any
 
@@ -67,6 +68,45 @@ def conv_backward(
     return gradients
 
 
+@partial(jax.jit, static_argnums=(3, 4, 5))
+def _conv_transpose(
+    x: Array, w: Array, b: Array | None, window: Window, out: Ints, groups: int
+) -> Array:
+    image = jax.ShapeDtypeStruct((x.shape[0], w.shape[1] * groups, *out), x.dtype)
+    convolve = partial(_convolve, w=w, window=window, groups=groups)
+    (y,) = jax.linear_transpose(convolve, image)(x)
+    return y if b is None else y + jnp.reshape(b, (1, -1, *(1,) * window.ndim))
+
+
+@partial(jax.jit, static_argnums=(3, 4, 5, 6))
+def _conv_transpose_gradients(
+    dy: Array, x: Array, w: Array, window: Window, groups: int, has_bias: bool, need_dx: bool
+) -> tuple[Array | None, Array, Array | None]:
+    dx = _convolve(dy, w, window, groups) if need_dx else None
+    _, dw, _ = _conv_gradients(x, dy, w, window, groups, False, False)
+    db = jnp.sum(dy, axis=(0, *range(2, dy.ndim)), dtype=dy.dtype) if has_bias else None
+    return dx, dw, db
+
+
+def conv_transpose_forward(
+    xp: Any, x: Array, w: Array, b: Array | None, window: Window, out: Ints, groups: int
+) -> Any:
+    """Run a convolution backwards; see :func:`xpcnn.kernels.generic.conv_transpose.forward`."""
+    if window.output_shape(out) != tuple(x.shape[2:]):
+        return Declined("output_padding that leaves room for another window")
+    return _conv_transpose(x, w, b, window, out, groups), (x, w, b is not None)
+
+
+def conv_transpose_backward(
+    xp: Any, dy: Array, saved: Any, window: Window, groups: int, need_dx: bool
+) -> tuple[Array | None, Array, Array | None]:
+    """Return the gradients (dx, dw, db)."""
+    x, w, has_bias = saved
+    gradients: tuple[Array | None, Array, Array | None]
+    gradients = _conv_transpose_gradients(dy, x, w, window, groups, has_bias, need_dx)
+    return gradients
+
+
 def _reduce(x: Array, window: Window, start: float, function: Any) -> Array:
     """Reduce what lies under each window."""
     return lax.reduce_window(
@@ -101,5 +141,6 @@ def avg_pool_backward(xp: Any, dy: Array, saved: Any, window: Window) -> Array:
 
 PAIRS: dict[str, OpPair] = {
     "conv": OpPair(conv_forward, conv_backward),
+    "conv_transpose": OpPair(conv_transpose_forward, conv_transpose_backward),
     "avg_pool": OpPair(avg_pool_forward, avg_pool_backward),
 }

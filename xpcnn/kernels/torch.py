@@ -16,7 +16,7 @@ from torch.nn import functional
 from xpcnn.kernels.generic import OpPair
 from xpcnn.kernels.generic.update import adam_numbers, no_backward
 from xpcnn.kernels.trace import Declined
-from xpcnn.window import Window
+from xpcnn.window import Ints, Pairs, Window
 
 Tensor = Any
 """A tensor of PyTorch."""
@@ -32,14 +32,14 @@ def _symmetric(window: Window) -> Numbers | None:
     return None
 
 
-def _pad(x: Tensor, window: Window) -> Tensor:
+def _pad(x: Tensor, padding: Pairs) -> Tensor:
     """Put zeros around the spatial axes."""
-    return functional.pad(x, [n for pair in reversed(window.padding) for n in pair])
+    return functional.pad(x, [n for pair in reversed(padding) for n in pair])
 
 
-def _crop(x: Tensor, window: Window) -> Tensor:
+def _crop(x: Tensor, padding: Pairs) -> Tensor:
     """Take the padding off again."""
-    for axis, (before, after) in enumerate(window.padding, start=2):
+    for axis, (before, after) in enumerate(padding, start=2):
         x = x.narrow(axis, before, x.shape[axis] - before - after)
     return x
 
@@ -49,7 +49,7 @@ def conv_forward(
 ) -> tuple[Tensor, Any]:
     """Convolve; see :func:`xpcnn.kernels.generic.conv.conv_forward`."""
     padding, nowhere = _symmetric(window), [0] * window.ndim
-    seen = x if padding is not None else _pad(x, window)
+    seen = x if padding is not None else _pad(x, window.padding)
     y = torch.convolution(
         seen, w, b, window.stride, padding or nowhere, window.dilation, False, nowhere, groups
     )
@@ -67,7 +67,40 @@ def conv_backward(
         nowhere, groups, [need_dx, True, has_bias],
     )  # fmt: skip
     if need_dx and padding is None:
-        dx = _crop(dx, window)
+        dx = _crop(dx, window.padding)
+    return (dx if need_dx else None), dw, (db if has_bias else None)
+
+
+def conv_transpose_forward(
+    xp: Any, x: Tensor, w: Tensor, b: Tensor | None, window: Window, out: Ints, groups: int
+) -> Any:
+    """Run a convolution backwards; see :func:`xpcnn.kernels.generic.conv_transpose.forward`."""
+    # What ATen cuts off is the same on both sides; the rest is cut here.
+    padding = [min(sides) for sides in window.padding]
+    start = [before - p for (before, _), p in zip(window.padding, padding, strict=True)]
+    whole = [
+        (n - 1) * s + e - 2 * p
+        for n, s, e, p in zip(x.shape[2:], window.stride, window.extent, padding, strict=True)
+    ]
+    extra = [max(0, a + m - n) for a, m, n in zip(start, out, whole, strict=True)]
+    limits = [max(s, d) for s, d in zip(window.stride, window.dilation, strict=True)]
+    if any(e >= limit for e, limit in zip(extra, limits, strict=True)):
+        return Declined("an output longer than output_padding allows")
+    y = torch.convolution(x, w, b, window.stride, padding, window.dilation, True, extra, groups)
+    behind = [y.shape[2 + i] - a - m for i, (a, m) in enumerate(zip(start, out, strict=True))]
+    sides = tuple(zip(start, behind, strict=True))
+    return _crop(y, sides), (x, w, b is not None, padding, extra, sides)
+
+
+def conv_transpose_backward(
+    xp: Any, dy: Tensor, saved: Any, window: Window, groups: int, need_dx: bool
+) -> tuple[Tensor | None, Tensor, Tensor | None]:
+    """Return the gradients (dx, dw, db)."""
+    x, w, has_bias, padding, extra, sides = saved
+    dx, dw, db = _aten.convolution_backward(
+        _pad(dy, sides), x, w, [w.shape[1] * groups], window.stride, padding, window.dilation,
+        True, extra, groups, [need_dx, True, has_bias],
+    )  # fmt: skip
     return (dx if need_dx else None), dw, (db if has_bias else None)
 
 
@@ -219,6 +252,7 @@ def _average(old: Any, new: list[Tensor], keep: float) -> list[Tensor]:
 
 PAIRS: dict[str, OpPair] = {
     "conv": OpPair(conv_forward, conv_backward),
+    "conv_transpose": OpPair(conv_transpose_forward, conv_transpose_backward),
     "linear": OpPair(linear_forward, linear_backward),
     "relu": OpPair(relu_forward, relu_backward),
     "max_pool": OpPair(max_pool_forward, max_pool_backward),

@@ -305,8 +305,8 @@ _LP_DOC = """Power mean of the elements under a sliding window, over {ndim} dime
     Raises
     ------
     ValueError
-        If `norm_type` is zero or the padding too large, or an input has the wrong rank or is smaller
-        than the window.
+        If `norm_type` is zero, the padding is too large, or an input has the wrong rank or is
+        smaller than the window.
 
     Notes
     -----

@@ -6,7 +6,18 @@ the generic kernels run.
 
 from __future__ import annotations
 
-from xpcnn.kernels.cpu import elementwise, fused, layout, linear, loss, methods, norm, pool, update
+from xpcnn.kernels.cpu import (
+    conv_transpose,
+    elementwise,
+    fused,
+    layout,
+    linear,
+    loss,
+    methods,
+    norm,
+    pool,
+    update,
+)
 from xpcnn.kernels.generic import OpPair
 from xpcnn.kernels.generic.update import no_backward
 
@@ -14,6 +25,7 @@ PAIRS: dict[str, OpPair] = {
     "conv": OpPair(methods.conv_forward, methods.conv_backward),
     "conv_relu_max_pool": OpPair(fused.forward, fused.backward),
     "conv_relu": OpPair(methods.conv_relu_forward, methods.conv_backward),
+    "conv_transpose": OpPair(conv_transpose.forward, conv_transpose.backward),
     "linear": OpPair(linear.linear_forward, linear.linear_backward),
     "linear_relu": OpPair(linear.linear_relu_forward, linear.linear_backward),
     "batch_norm": OpPair(norm.batch_norm_forward, norm.batch_norm_backward),

@@ -408,10 +408,11 @@ def cut(results: int, rows: int, pieces: int) -> tuple[int, int]:
 
 
 def input_gradient(
-    d: Source, out: Pair, x: np.ndarray, w: np.ndarray, g: Geometry, groups: int
-) -> np.ndarray:
-    """Return the gradient of the input, channels last."""
-    n, all_channels, *spatial = x.shape
+    d: Source, out: Pair, shape: Sequence[int], w: np.ndarray, g: Geometry, groups: int,
+    b: Any = None,
+) -> np.ndarray:  # fmt: skip
+    """Return the gradient of an input of that shape, channels last; `b` is added to each pixel."""
+    n, all_channels, *spatial = shape
     channels = w.shape[1]
     blocks = -(-channels // COLUMNS)
     row = output_row(groups, channels, blocks)
@@ -427,7 +428,8 @@ def input_gradient(
         or not columns
         or len(lines) * len(columns) < min(g.stride[0], spatial[0]) * min(g.stride[1], spatial[1])
     ):
-        flat.fill(0)  # positions that no tap reaches
+        # positions that no tap reaches
+        flat.reshape(-1, row)[...] = padded_bias(b, row + COLUMNS)[:row]
     if not lines or not columns:
         return dx
     recipe = make_recipe(
@@ -435,7 +437,7 @@ def input_gradient(
         spatial[1] * row, row,
     )  # fmt: skip
     product(
-        d, n, recipe, w, True, groups, blocks, padded_bias(None, row + COLUMNS), False,
+        d, n, recipe, w, True, groups, blocks, padded_bias(b, row + COLUMNS), False,
         flat, spatial[0] * spatial[1] * row, g.stride[0] * spatial[1] * row,
     )  # fmt: skip
     return dx

@@ -40,11 +40,17 @@ def conv_forward(
     g, image = geometry(window), lift(x)
     if winograd_pays(image.shape, w, g, groups):
         note("Winograd")
-        y = _winograd_forward(image, w, b, g, relu)
-    else:
-        y = conv.forward(image, w, b, g, groups, relu)
-    y = unlift(y, x.ndim)
+    y = unlift(convolve(image, w, b, g, groups, relu), x.ndim)
     return y, (False, (x, w, b is not None, y if relu else None))
+
+
+def convolve(
+    x: np.ndarray, w: np.ndarray, b: Any, g: Geometry, groups: int, relu: bool
+) -> np.ndarray:
+    """Convolve images (N, C, H, W) by the method that is fastest."""
+    if winograd_pays(x.shape, w, g, groups):
+        return _winograd_forward(x, w, b, g, relu)
+    return conv.forward(x, w, b, g, groups, relu)
 
 
 def conv_relu_forward(
@@ -79,15 +85,15 @@ def gradients(
     whole = as_image(d, len(image)) if pays or pays_dx else None
     dx = None
     if whole is not None and pays_dx:
-        dx = _winograd_input_gradient(whole, out, image.shape, w, g)
+        dx = winograd_input_gradient(whole, out, image.shape, w, g)
     elif need_dx:
-        dx = conv.input_gradient(d, out, image, w, g, groups)
+        dx = conv.input_gradient(d, out, image.shape, w, g, groups)
     db: np.ndarray | None
     if is_sparse:
         dw, db = sparse.weight_gradient(image, d, w, g)
     elif whole is not None and pays:
         dw = _winograd_weight_gradient(image, whole, out, w, g)
-        db = _channel_sums(whole, len(image), out, w.shape[0]) if has_bias else None
+        db = channel_sums(whole, len(image), out, w.shape[0]) if has_bias else None
     else:
         dw, db = conv.weight_gradient(image, d, out, w, g, groups)
     return (
@@ -122,8 +128,9 @@ def _winograd_pays(
     return winograd.pays(n, channels, filters, output_size(g, spatial), weights=weights)
 
 
-def _channel_sums(d: Image, n: int, out: Pair, channels: int) -> np.ndarray:
-    if d.image == out[0] * out[1] * channels:
+def channel_sums(d: Image, n: int, out: Pair, channels: int) -> np.ndarray:
+    """Sum each channel of some images."""
+    if channels >= 8 and d.image == out[0] * out[1] * channels:
         pixels = d.flat.size // channels
         partial = buffers.empty((min(16, pixels), channels))
         threads.launch(
@@ -148,9 +155,10 @@ def _winograd_forward(x: np.ndarray, w: np.ndarray, b: Any, g: Geometry, relu: b
     return y
 
 
-def _winograd_input_gradient(
+def winograd_input_gradient(
     d: Image, out: Pair, shape: tuple[int, ...], w: np.ndarray, g: Geometry
 ) -> np.ndarray:
+    """Return the gradient of an input of that shape by Winograd's transform, channels last."""
     n, channels, height, width = shape
     flat, dx = new_output(n, channels, (height, width), channels)
     before = (2 - g.padding[0][0], 2 - g.padding[1][0])

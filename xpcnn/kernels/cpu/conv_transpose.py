@@ -1,0 +1,60 @@
+"""Transposed convolution: the products of convolution, each in the place of another.
+
+Forward is its gradient of the input, and the gradient of the input is its forward.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xpcnn.kernels.cpu import conv, methods
+from xpcnn.kernels.cpu.conv import geometry
+from xpcnn.kernels.cpu.layout import as_image, lift, lift_pair, source, unlift
+from xpcnn.kernels.trace import Declined, note
+from xpcnn.window import Ints, Window
+
+
+def forward(xp: Any, x: Any, w: Any, b: Any, window: Window, out: Ints, groups: int) -> Any:
+    """Run a convolution backwards; see :func:`xpcnn.kernels.generic.conv_transpose.forward`."""
+    declined = _takes(x, w, window, out, groups)
+    if declined is not None:
+        return declined
+    g, image = geometry(window), lift(x)
+    d, positions = source(image), image.shape[2:]
+    shape = (len(x), w.shape[1] * groups, *lift_pair(out, 1))
+    if methods.winograd_pays(shape, w, g, groups, dx=True):
+        note("Winograd")
+        y = methods.winograd_input_gradient(as_image(d, len(x)), positions, shape, w, g)
+        if b is not None:
+            y += b[:, None, None]
+    else:
+        y = conv.input_gradient(d, positions, shape, w, g, groups, b)
+    return unlift(y, x.ndim), (x, w, b is not None)
+
+
+def backward(
+    xp: Any, dy: Any, saved: Any, window: Window, groups: int, need_dx: bool
+) -> tuple[Any, Any, Any]:
+    """Return the gradients (dx, dw, db)."""
+    x, w, has_bias = saved
+    image = lift(dy)
+    dx = None
+    if need_dx:
+        dx = unlift(methods.convolve(image, w, None, geometry(window), groups, False), x.ndim)
+    d = source(lift(x))
+    _, dw, _ = methods.gradients(d, lift(x).shape[2:], dy, w, False, window, groups, False)
+    db = None
+    if has_bias:
+        n, channels, *size = image.shape
+        db = methods.channel_sums(as_image(source(image), n), n, (size[0], size[1]), channels)
+    return dx, dw, db
+
+
+def _takes(x: Any, w: Any, window: Window, out: Ints, groups: int) -> Declined | None:
+    """Say why a transposed convolution is left to the generic kernels; ``None`` if it is not."""
+    declined = conv.takes(x, w, groups)
+    if declined is not None:
+        return declined
+    if window.output_shape(out) != tuple(x.shape[2:]):
+        return Declined("output_padding that leaves room for another window")
+    return None
