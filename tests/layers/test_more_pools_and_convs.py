@@ -21,6 +21,8 @@ from tests.layers.test_against_torch import (
     possible,
     torch_pad,
 )
+from xpcnn import functional as F
+from xpcnn import kernels
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
@@ -231,3 +233,177 @@ def test_agrees_with_torch(family, number):
             raise
         finally:
             xpcnn.set_workspace_limit(before)
+
+
+# -- Cases of their own ----------------------------------------------------------------------------
+
+
+def gradients(layer, x, dy):
+    """Return y and dx of ours."""
+    y = layer.forward(x, training=True)
+    return y, layer.backward(np.broadcast_to(np.asarray(dy, float), y.shape))
+
+
+def torch_gradients(layer, x, dy):
+    """Return y and dx of PyTorch's."""
+    x = torch.from_numpy(x.copy()).requires_grad_()
+    y = layer(x)
+    y.backward(torch.from_numpy(np.broadcast_to(np.asarray(dy, float), y.shape).copy()))
+    return y.detach().numpy(), x.grad.numpy()
+
+
+def test_transposed_convolution_by_hand():
+    """Input elements lie three apart, the filter is two wide, and one position stays empty."""
+    layer = xpcnn.ConvTranspose1d(1, 1, 2, stride=3, output_padding=1)
+    layer.load_state_dict({"weight": np.array([[[2.0, 5.0]]]), "bias": np.array([10.0])})
+    y, dx = gradients(layer, np.array([[[1.0, -1.0]]]), [[[1, 2, 3, 4, 5, 6]]])
+    np.testing.assert_array_equal(y, [[[12, 15, 10, 8, 5, 10]]])
+    np.testing.assert_array_equal(dx, [[[2 * 1 + 5 * 2, 2 * 4 + 5 * 5]]])
+    np.testing.assert_array_equal(layer.weight.grad, [[[1 - 4, 2 - 5]]])
+    np.testing.assert_array_equal(layer.bias.grad, [21])
+
+
+def test_output_padding_may_be_as_large_as_the_dilation_allows():
+    """More of it than the stride: a convolution would find room for further windows there."""
+    options = {"stride": 1, "dilation": 4, "output_padding": 3, "padding": 1}
+    ours = xpcnn.ConvTranspose1d(2, 3, 2, **options)
+    x = np.random.default_rng(0).normal(size=(2, 2, 3))
+    ours.build(x.shape, dtype="float64")
+    theirs = nn.ConvTranspose1d(2, 3, 2, **options).double()
+    theirs.load_state_dict({k: torch.from_numpy(v) for k, v in ours.state_dict().items()})
+    for actual, expected in zip(
+        gradients(ours, x, np.arange(8.0)), torch_gradients(theirs, x, np.arange(8.0)), strict=True
+    ):
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-12)
+
+
+def test_first_values_are_drawn_as_in_torch():
+    """PyTorch calls what a filter adds to its fan-in: output channels of a group, times taps."""
+    ours = xpcnn.ConvTranspose2d(64, 32, 3, groups=2)
+    ours.build((1, 64, 4, 4), rng=np.random.default_rng(0))
+    theirs = nn.ConvTranspose2d(64, 32, 3, groups=2)
+    bound = 1 / np.sqrt(32 // 2 * 9)
+    for values in (ours.weight.data, theirs.weight.detach().numpy()):
+        assert bound * 0.99 < np.abs(values).max() <= bound * (1 + 1e-6)
+    assert bound / 2 < np.abs(ours.bias.data).max() <= bound
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 7])
+def test_adaptive_max_pool_with_ties(size):
+    """The first of equal elements wins, in the order of rows."""
+    rng = np.random.default_rng(size)
+    x = rng.integers(0, 2, size=(2, 3, 5, 5)).astype(float)
+    dy = rng.normal(size=(2, 3, size, size))
+    _, dx = gradients(xpcnn.AdaptiveMaxPool2d(size), x, dy)
+    _, expected = torch_gradients(nn.AdaptiveMaxPool2d(size), x, dy)
+    np.testing.assert_allclose(dx, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("kind", ["Avg", "Max"])
+def test_adaptive_pools_send_gradients_past_what_is_not_finite(kind, value):
+    x = np.random.default_rng(1).normal(size=(1, 2, 7, 5))
+    x[0, 0, 2:4, 1:3] = value
+    x[0, 1] = value
+    dy = np.random.default_rng(2).normal(size=(1, 2, 3, 3))
+    dy[0, 0, 1, 1] = np.inf
+    ours = gradients(getattr(xpcnn, f"Adaptive{kind}Pool2d")(3), x, dy)
+    theirs = torch_gradients(getattr(nn, f"Adaptive{kind}Pool2d")(3), x, dy)
+    for actual, expected in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("p", [1, 2, 3, 0.5, -1, float("inf"), -float("inf")])
+def test_lp_pool_where_the_sum_is_zero(p):
+    """All zeros, zeros beside others, and what cancels out; the gradient is PyTorch's."""
+    x = np.array([[[0, 0, 0, 3, 4, 0, 2, -2, 5, 5]]], float)
+    with np.errstate(all="ignore"):
+        ours = gradients(xpcnn.LPPool1d(p, 2), x, [[[1, 2, 3, 4, 5]]])
+    theirs = torch_gradients(nn.LPPool1d(p, 2), x, [[[1, 2, 3, 4, 5]]])
+    for actual, expected in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-14, atol=0)
+
+
+def test_lp_pool_keeps_signs():
+    """An odd power of negative numbers has no root."""
+    x = np.array([[[-3.0, 1.0, 4.0, -1.0]]])
+    y, _ = gradients(xpcnn.LPPool1d(1, 2), x, 1)
+    np.testing.assert_array_equal(y, [[[-2, 3]]])
+    with pytest.warns(RuntimeWarning, match="invalid value"):
+        y = xpcnn.LPPool1d(3, 2)(x)
+    np.testing.assert_allclose(y, [[[np.nan, 63 ** (1 / 3)]]], rtol=1e-14)
+
+
+def test_lp_pool_beyond_torch():
+    """Zeros around and gaps: a convolution of the powers with ones."""
+    rng = np.random.default_rng(0)
+    x, dy = rng.normal(size=(2, 1, 7, 6)), rng.normal(size=(2, 1, 4, 5))
+    layer = xpcnn.LPPool2d(2, (2, 3), (2, 1), padding=((1, 1), (0, 1)), dilation=(2, 1))
+    ones = torch.ones((1, 1, 2, 3), dtype=torch.float64)
+
+    def theirs(x):
+        padded = torch_pad(x, ((1, 1), (0, 1)))
+        return nn.functional.conv2d(padded**2, ones, None, (2, 1), 0, (2, 1)) ** 0.5
+
+    for actual, expected in zip(
+        gradients(layer, x, dy), torch_gradients(theirs, x, dy), strict=True
+    ):
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-12)
+
+
+def test_adaptive_pools_use_other_operations_where_they_can():
+    x = np.ones((1, 2, 6, 9))
+    with kernels.trace() as decisions:
+        for size in (1, (3, 3), (None, 1), 4, (5, 9)):
+            for kind in ("avg", "max"):
+                getattr(F, f"adaptive_{kind}_pool")(x, size)
+    assert [d.op for d in decisions] == [
+        f"{name}_{kind}_pool" if name else f"{kind}_pool"
+        for name in ("global", "", "", "adaptive", "adaptive")
+        for kind in ("avg", "max")
+    ]
+
+
+@pytest.mark.parametrize("ndim", [1, 2, 3])
+def test_functions_are_the_layers(ndim):
+    rng = np.random.default_rng(ndim)
+    x = rng.normal(size=(2, 4, *(5,) * ndim))
+    w, b = rng.normal(size=(4, 3, *(3,) * ndim)), rng.normal(size=6)
+    options = {"stride": 2, "padding": ((1, 0),) * ndim, "output_padding": 1, "groups": 2}
+    layer = getattr(xpcnn, f"ConvTranspose{ndim}d")(4, 6, 3, dilation=2, **options)
+    layer.load_state_dict({"weight": w, "bias": b})
+    np.testing.assert_array_equal(F.conv_transpose(x, w, b, dilation=2, **options), layer(x))
+    for kind in ("avg", "max"):
+        pool = getattr(xpcnn, f"Adaptive{kind.capitalize()}Pool{ndim}d")(3)
+        np.testing.assert_array_equal(getattr(F, f"adaptive_{kind}_pool")(x, 3), pool(x))
+    pool = getattr(xpcnn, f"LPPool{ndim}d")(2, 2, 3, True)
+    np.testing.assert_array_equal(F.lp_pool(x, 2, 2, 3, True), pool(x))
+
+
+def test_keras_weights_of_a_separable_convolution():
+    """As its documentation maps them; the channels are last there."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 6, 5, 3))
+    depthwise, pointwise = rng.normal(size=(3, 2, 3, 4)), rng.normal(size=(1, 1, 12, 5))
+    between = np.zeros((2, 4, 4, 12))
+    for c, m in np.ndindex(3, 4):
+        for i, j in np.ndindex(3, 2):
+            between[..., 4 * c + m] += x[:, i : i + 4, j : j + 4, c] * depthwise[i, j, c, m]
+    expected = np.moveaxis(between @ pointwise[0, 0], -1, 1)
+    layer = xpcnn.SeparableConv2d(3, 5, (3, 2), depth_multiplier=4, bias=False)
+    layer.load_state_dict(
+        {
+            "depthwise_weight": np.moveaxis(depthwise.reshape(3, 2, 12, 1), (-2, -1), (0, 1)),
+            "pointwise_weight": np.moveaxis(pointwise, (-1, -2), (0, 1)),
+        }
+    )
+    np.testing.assert_allclose(layer(np.moveaxis(x, -1, 1)), expected, rtol=0, atol=1e-12)
+
+
+def test_multiply_adds():
+    """Counted one by one: every product of a tap and a number."""
+    assert xpcnn.ConvTranspose2d(4, 6, 3, 2, groups=2).multiply_adds((5, 4, 2, 3)) == (
+        5 * 4 * 2 * 3 * 9 * 3
+    )
+    separable = xpcnn.SeparableConv1d(4, 6, 3, depth_multiplier=2)
+    assert separable.multiply_adds((5, 4, 7)) == 5 * 5 * (8 * 3 + 8 * 6)
