@@ -31,6 +31,8 @@ from xpcnn.functional.pool import (
     lp_pool_forward,
     max_pool,
     max_pool_forward,
+    max_pool_indices,
+    max_pool_indices_forward,
     pool_backward,
     pool_window,
 )
@@ -84,6 +86,8 @@ __all__ = [
     "lp_pool_forward",
     "max_pool",
     "max_pool_forward",
+    "max_pool_indices",
+    "max_pool_indices_forward",
     "one_hot",
     "pad",
     "pad_pairs",

@@ -54,6 +54,17 @@ def max_pool_forward(
     return result
 
 
+def max_pool_indices_forward(
+    x: Array, window: Window, *, who: str = "max_pool_indices"
+) -> tuple[tuple[Array, Array], kernels.Saved]:
+    """Take maxima and their places, and keep what :func:`pool_backward` needs for the maxima."""
+    xp = _check(x, window, who)
+    result = kernels.run(xp, "max_pool_indices", x, window)
+    assert result is not None, "the generic kernels take every pooling"
+    both, saved = result
+    return (both[0], both[1]), saved
+
+
 def avg_pool_forward(
     x: Array, window: Window, divisor: np.ndarray | float, *, who: str = "avg_pool"
 ) -> tuple[Array, kernels.Saved]:
@@ -113,6 +124,37 @@ def max_pool(
     who = "max_pool"
     window, _ = _window(x, kernel_size, stride, padding, dilation, ceil_mode, who)
     return max_pool_forward(x, window, who=who)[0]
+
+
+def max_pool_indices(
+    x: Array,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+) -> tuple[Array, Array]:
+    """Max pooling that also says where each maximum stands.
+
+    The arguments are those of :class:`xpcnn.MaxPool2d`.
+
+    Returns
+    -------
+    y : array of shape (N, C, *out)
+    indices : array of integers of that shape
+        Place in the input without its padding, counted row by row from zero in each channel of
+        each sample, as PyTorch's ``return_indices=True`` has it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import functional as F
+    >>> F.max_pool_indices(np.array([[[1.0, 3.0, 2.0, 5.0]]]), 2)
+    (array([[[3., 5.]]]), array([[[1, 3]]]))
+    """
+    who = "max_pool_indices"
+    window, _ = _window(x, kernel_size, stride, padding, dilation, ceil_mode, who)
+    return max_pool_indices_forward(x, window, who=who)[0]
 
 
 def avg_pool(

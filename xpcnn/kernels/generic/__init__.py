@@ -39,6 +39,7 @@ PAIRS: dict[str, OpPair] = {
     "conv_transpose": OpPair(conv_transpose.forward, conv_transpose.backward),
     "linear": OpPair(linear.linear_forward, linear.linear_backward),
     "max_pool": OpPair(pool.max_pool_forward, pool.max_pool_backward),
+    "max_pool_indices": OpPair(pool.max_pool_indices_forward, pool.max_pool_backward),
     "avg_pool": OpPair(pool.avg_pool_forward, pool.avg_pool_backward),
     "global_avg_pool": OpPair(pool.global_avg_pool_forward, pool.global_avg_pool_backward),
     "global_max_pool": OpPair(pool.global_max_pool_forward, pool.global_max_pool_backward),

@@ -32,7 +32,7 @@ def avg_forward(xp: ModuleType, x: Array, size: Ints) -> tuple[Array, Ints]:
 
 def avg_backward(xp: ModuleType, dy: Array, shape: Ints) -> Array:
     """Give each element under a window its share of the gradient."""
-    for axis, m in _changing(shape, tuple(dy.shape[2:])):
+    for axis, m in reversed(_changing(shape, tuple(dy.shape[2:]))):
         n = shape[axis]
         dy = _sum_windows(xp, dy * _shares(xp, dy, axis, n, m), axis, n)
     return dy
@@ -44,7 +44,7 @@ def max_forward(xp: ModuleType, x: Array, size: Ints) -> tuple[Array, list[MaxSt
     The first of equal elements wins, and the last NaN.
     """
     shape, stages = tuple(x.shape), []
-    for axis, m in _changing(shape, size):
+    for axis, m in reversed(_changing(shape, size)):  # so that ties go by rows
         x, winner = _max_windows(xp, x, axis, m)
         stages.append((axis, shape[axis], winner))
     return (x if stages else xp.asarray(x, copy=True)), stages
@@ -58,9 +58,8 @@ def max_backward(xp: ModuleType, dy: Array, stages: list[MaxStage]) -> Array:
 
 
 def _changing(shape: Ints, size: Ints) -> list[tuple[int, int]]:
-    """List the axes that get another length, and that length, the last axis first."""
-    axes = [(axis, m) for axis, m in enumerate(size, start=2) if shape[axis] != m]
-    return axes[::-1]
+    """List the axes that get another length, and that length."""
+    return [(axis, m) for axis, m in enumerate(size, start=2) if shape[axis] != m]
 
 
 def _windows(n: int, m: int) -> tuple[np.ndarray, np.ndarray]:

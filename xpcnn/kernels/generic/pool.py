@@ -51,6 +51,43 @@ def max_pool_backward(xp: ModuleType, dy: Array, saved: MaxPoolState, window: Wi
     return crop_spatial(dx, window, shape[2:])
 
 
+def max_pool_indices_forward(
+    xp: ModuleType, x: Array, window: Window
+) -> tuple[tuple[Array, Array], MaxPoolState]:
+    """Take the largest element under each window, and its place in the image.
+
+    Places are counted row by row in the input without its padding, each channel by itself. The
+    first of equal elements wins, and the last NaN.
+    """
+    out = window.output_shape(x.shape[2:])
+    padded = pad_spatial(xp, x, window, -xp.inf)
+    winner = xp.astype(_first_real_tap(xp, x, window, out), xp.int32)
+    best = padded[window.tap((0,) * window.ndim, out)]
+    for number, offset in enumerate(window.offsets()):
+        if number > 0:
+            value = padded[window.tap(offset, out)]
+            wins = (value > best) | xp.isnan(value)
+            winner = xp.where(wins, number, winner)
+            best = xp.where(wins, value, best)
+    indices = _places(xp, winner, window, tuple(x.shape[2:]))
+    return (xp.asarray(best, copy=True), indices), (winner, tuple(x.shape))
+
+
+def _places(xp: ModuleType, winner: Array, window: Window, spatial: Ints) -> Array:
+    """Turn numbers of taps into places in the image."""
+    place: Array = 0
+    apart = 1
+    for axis in reversed(range(window.ndim)):
+        starts = window.stride[axis] * np.arange(winner.shape[2 + axis]) - window.padding[axis][0]
+        starts = xp.asarray(starts * apart, device=_xp.device_of(winner))
+        starts = xp.reshape(starts, (-1, *(1,) * (window.ndim - 1 - axis)))
+        tap = xp.astype(winner % window.kernel[axis], starts.dtype)
+        place = place + starts + tap * (window.dilation[axis] * apart)
+        winner = winner // window.kernel[axis]
+        apart *= spatial[axis]
+    return place
+
+
 def _first_real_tap(xp: ModuleType, x: Array, window: Window, out: Ints) -> Array:
     """Number the first tap of each window that is not in the padding.
 
