@@ -29,6 +29,11 @@ class Pair(NamedTuple):
     shape: tuple[int, ...]
 
 
+def pair_of(name):
+    """Our class and PyTorch's of that name."""
+    return getattr(xpcnn, name), getattr(nn, name)
+
+
 def relative_error(actual, expected):
     """Largest difference over the largest expected number.
 
@@ -375,9 +380,22 @@ def test_there_are_at_least_500_draws():
     assert len(TESTS) * PER_TEST >= 500
 
 
-@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
-@pytest.mark.parametrize(("family", "number"), TESTS, ids=[f"{f.__name__}-{i}" for f, i in TESTS])
-def test_agrees_with_torch(family, number):
+def gradients(layer, x, dy):
+    """Return y and dx of ours."""
+    y = layer.forward(x, training=True)
+    return y, layer.backward(np.broadcast_to(np.asarray(dy, float), y.shape))
+
+
+def torch_gradients(layer, x, dy):
+    """Return y and dx of PyTorch's."""
+    x = torch.from_numpy(x.copy()).requires_grad_()
+    y = layer(x)
+    y.backward(torch.from_numpy(np.broadcast_to(np.asarray(dy, float), y.shape).copy()))
+    return y.detach().numpy(), x.grad.numpy()
+
+
+def compare_draws(family, number):
+    """Compare the layers that a family draws."""
     rng = np.random.default_rng([number, *family.__name__.encode()])
     torch.manual_seed(number)
     before = xpcnn.get_workspace_limit()
@@ -398,3 +416,9 @@ def test_agrees_with_torch(family, number):
         finally:
             xpcnn.set_workspace_limit(before)
     assert xpcnn.get_workspace_limit() == before
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+@pytest.mark.parametrize(("family", "number"), TESTS, ids=[f"{f.__name__}-{i}" for f, i in TESTS])
+def test_agrees_with_torch(family, number):
+    compare_draws(family, number)
