@@ -14,6 +14,18 @@ def check_float(x: Array, who: str) -> None:
     if not _xp.is_floating(x):
         got = _xp.dtype_name(x)
         raise dtype_error(who, "float32 (or another float)", got, cast_hint("float32", got))
+    _check_not_empty(x, who)
+
+
+def check_integers(x: Array, who: str) -> None:
+    """Raise unless `x` holds whole numbers of an integer dtype and is not empty."""
+    got = _xp.dtype_name(x)
+    if not got.startswith(("int", "uint")):
+        raise dtype_error(who, "int64 (or another integer)", got, "the input holds indices")
+    _check_not_empty(x, who)
+
+
+def _check_not_empty(x: Array, who: str) -> None:
     if 0 in x.shape:
         raise ValueError(
             f"{who}: got an empty array of shape {tuple(x.shape)}; every axis needs at least one "

@@ -8,7 +8,7 @@ from typing import Any
 from xpcnn import _xp, kernels
 from xpcnn._xp import Array
 from xpcnn.errors import choice_error
-from xpcnn.functional._check import check_float
+from xpcnn.functional._check import check_float, check_integers
 from xpcnn.window import Pairs
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
@@ -73,7 +73,12 @@ def pad_pairs(spatial: tuple[int, ...], padding: Pairs, mode: str, who: str) -> 
             f"got {padding!r}"
         )
     for n, sides in zip(spatial, padding, strict=True):
-        limit = {"reflect": n - 1, "circular": n}.get(mode)
+        if n + sum(sides) < 1:
+            raise ValueError(
+                f"{who}: padding {sides} leaves nothing of an axis of length {n}; crop less"
+            )
+        left = max(n + min(sides[0], 0) + min(sides[1], 0), 0)
+        limit = {"reflect": n - 1, "circular": left}.get(mode)
         if limit is not None and max(sides) > limit:
             raise ValueError(
                 f"{who}: padding_mode {mode!r} can add at most {limit} elements to an axis of "
@@ -81,15 +86,40 @@ def pad_pairs(spatial: tuple[int, ...], padding: Pairs, mode: str, who: str) -> 
             )
 
 
-def pad(x: Array, padding: Pairs, mode: str = "reflect") -> Array:
+def pad(x: Array, padding: Pairs, mode: str = "reflect", value: float = 0.0) -> Array:
     """Extend the spatial axes of x (N, C, *spatial) by (before, after) elements each.
 
-    `mode` is "reflect", "replicate" or "circular".
+    `mode` is "reflect", "replicate", "circular", or "constant", which adds `value`. Negative
+    numbers crop.
     """
-    if mode not in PADDING_MODES[1:]:
-        raise choice_error("pad", "mode", mode, PADDING_MODES[1:])
+    modes = ("constant", *PADDING_MODES[1:])
+    if mode not in modes:
+        raise choice_error("pad", "mode", mode, modes)
     pad_pairs(tuple(x.shape[2:]), padding, mode, "pad")
-    return run("pad", x, padding, mode, who="pad")[0]
+    return run("pad", x, padding, mode, value, who="pad")[0]
+
+
+def embedding_forward(
+    w: Array, indices: Array, *, who: str = "embedding"
+) -> tuple[Array, kernels.Saved]:
+    """Return the rows of w (V, D) that the integers in `indices` name, and what backward needs.
+
+    Raises
+    ------
+    ValueError
+        If an index is not from 0 to V - 1.
+    """
+    xp = _xp.namespace(w, indices, who=who)
+    check_integers(indices, who)
+    host = _xp.to_numpy(indices)
+    if host.min() < 0 or host.max() >= w.shape[0]:
+        raise ValueError(
+            f"{who}: expected indices from 0 to {w.shape[0] - 1}, got some from {host.min()} to "
+            f"{host.max()}"
+        )
+    result = kernels.run(xp, "embedding", w, host.astype("int64"))
+    assert result is not None, "the generic kernels have embedding"
+    return result
 
 
 def one_hot(labels: Array, num_classes: int, dtype: Any) -> Array:

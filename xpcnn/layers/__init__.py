@@ -29,6 +29,7 @@ from xpcnn.layers.adaptive_pool import (
     AdaptiveMaxPool2d,
     AdaptiveMaxPool3d,
 )
+from xpcnn.layers.bilinear import Bilinear
 from xpcnn.layers.containers import Parallel, Residual, Sequential
 from xpcnn.layers.conv import Conv1d, Conv2d, Conv3d
 from xpcnn.layers.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
@@ -38,6 +39,30 @@ from xpcnn.layers.layer import Layer
 from xpcnn.layers.linear import Linear
 from xpcnn.layers.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from xpcnn.layers.operation import Operation
+from xpcnn.layers.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d
+from xpcnn.layers.embedding import Embedding
+from xpcnn.layers.group_norm import GroupNorm, LayerNorm, LocalResponseNorm, RMSNorm
+from xpcnn.layers.instance_norm import InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
+from xpcnn.layers.layer import Layer
+from xpcnn.layers.linear import Linear
+from xpcnn.layers.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
+from xpcnn.layers.padding import (
+    CircularPad1d,
+    CircularPad2d,
+    CircularPad3d,
+    ConstantPad1d,
+    ConstantPad2d,
+    ConstantPad3d,
+    ReflectionPad1d,
+    ReflectionPad2d,
+    ReflectionPad3d,
+    ReplicationPad1d,
+    ReplicationPad2d,
+    ReplicationPad3d,
+    ZeroPad1d,
+    ZeroPad2d,
+    ZeroPad3d,
+)
 from xpcnn.layers.parameter import Buffer, Parameter
 from xpcnn.layers.piecewise import (
     Hardshrink,
@@ -68,6 +93,15 @@ from xpcnn.layers.pool import (
 )
 from xpcnn.layers.separable import SeparableConv1d, SeparableConv2d
 from xpcnn.layers.shape import Flatten
+from xpcnn.layers.resize import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
+from xpcnn.layers.shape import (
+    ChannelShuffle,
+    Flatten,
+    Identity,
+    PixelShuffle,
+    PixelUnshuffle,
+    Unflatten,
+)
 
 __all__ = [
     "CELU",
@@ -95,13 +129,22 @@ __all__ = [
     "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
     "AdaptiveMaxPool3d",
+    "AlphaDropout",
     "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
+    "Bilinear",
     "Buffer",
+    "ChannelShuffle",
+    "CircularPad1d",
+    "CircularPad2d",
+    "CircularPad3d",
+    "ConstantPad1d",
+    "ConstantPad2d",
+    "ConstantPad3d",
     "Conv1d",
     "Conv2d",
     "Conv3d",
@@ -109,7 +152,10 @@ __all__ = [
     "ConvTranspose2d",
     "ConvTranspose3d",
     "Dropout",
+    "Dropout1d",
     "Dropout2d",
+    "Dropout3d",
+    "Embedding",
     "Flatten",
     "GlobalAvgPool1d",
     "GlobalAvgPool2d",
@@ -121,9 +167,16 @@ __all__ = [
     "LPPool1d",
     "LPPool2d",
     "LPPool3d",
+    "GroupNorm",
+    "Identity",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "InstanceNorm3d",
     "Layer",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "LocalResponseNorm",
     "LogSoftmax",
     "MaxPool1d",
     "MaxPool2d",
@@ -131,7 +184,16 @@ __all__ = [
     "Operation",
     "Parallel",
     "Parameter",
+    "PixelShuffle",
+    "PixelUnshuffle",
+    "RMSNorm",
     "ReLU",
+    "ReflectionPad1d",
+    "ReflectionPad2d",
+    "ReflectionPad3d",
+    "ReplicationPad1d",
+    "ReplicationPad2d",
+    "ReplicationPad3d",
     "Residual",
     "Sequential",
     "SeparableConv1d",
@@ -141,4 +203,11 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Tanh",
+    "Unflatten",
+    "Upsample",
+    "UpsamplingBilinear2d",
+    "UpsamplingNearest2d",
+    "ZeroPad1d",
+    "ZeroPad2d",
+    "ZeroPad3d",
 ]

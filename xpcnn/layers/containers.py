@@ -55,6 +55,11 @@ class Sequential(Layer):
             layers = tuple(layers[0])
         self.layers = check_layers(layers, type(self).__name__)
 
+    @property
+    def takes_integers(self) -> bool:  # type: ignore[override]
+        """Whether the first layer takes indices."""
+        return bool(self.layers) and self.layers[0].takes_integers
+
     def children(self) -> dict[str, Layer]:
         """Return the layers by their position, as PyTorch names them."""
         return {str(i): layer for i, layer in enumerate(self.layers)}

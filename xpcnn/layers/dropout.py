@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -53,15 +53,20 @@ class Dropout(Layer):
         self.output_shape(x.shape)
         if not training or self.p == 0.0:
             return x, None
+        scale = 0.0 if self.p == 1.0 else 1.0 / (1.0 - self.p)
+        mask = Device.of(x).asarray(self._draw(tuple(x.shape)) * scale, dtype_name(x))
+        return x * mask, mask
+
+    def _draw(self, shape: Shape) -> np.ndarray:
+        """Draw what is kept in this step, and count the step."""
         if self.seed is None:
             self.seed = seed_from(None)
         drawn = rng.generator(self.seed, "dropout", self.step).random(
-            self._mask_shape(tuple(x.shape)), dtype=np.float32
+            self._mask_shape(shape), dtype=np.float32
         )
         self.step += 1
-        scale = 0.0 if self.p == 1.0 else 1.0 / (1.0 - self.p)
-        mask = Device.of(x).asarray((drawn >= self.p) * scale, dtype_name(x))
-        return x * mask, mask
+        kept: np.ndarray = drawn >= self.p
+        return kept
 
     def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
         if not need_dx:
@@ -75,8 +80,38 @@ class Dropout(Layer):
             self.seed = seed_from(rng)
 
 
-class Dropout2d(Dropout):
-    """Set whole channels to zero at random in training, and scale the others by ``1 / (1 - p)``.
+class _ChannelDropout(Dropout):
+    ndim: ClassVar[int]
+
+    def output_shape(self, input_shape: Sequence[int]) -> Shape:
+        """Return the input's shape."""
+        if len(input_shape) != self.ndim + 2:
+            raise rank_error(self.who, self.ndim + 2, LAYOUTS[self.ndim], input_shape)
+        return tuple(input_shape)
+
+    def _mask_shape(self, shape: Shape) -> Shape:
+        return (*shape[:2], *(1,) * (len(shape) - 2))
+
+
+class Dropout1d(_ChannelDropout):
+    ndim = 1
+
+
+class Dropout2d(_ChannelDropout):
+    ndim = 2
+
+    def output_shape(self, input_shape: Sequence[int]) -> Shape:
+        """Return the input's shape."""
+        if len(input_shape) < 3:
+            raise rank_error(self.who, 4, LAYOUTS[2], input_shape)
+        return tuple(input_shape)
+
+
+class Dropout3d(_ChannelDropout):
+    ndim = 3
+
+
+_CHANNEL_DOC = """Drop whole channels at random in training, scale the others by ``1 / (1 - p)``.
 
     Parameters
     ----------
@@ -88,14 +123,45 @@ class Dropout2d(Dropout):
     Raises
     ------
     ValueError
-        If `p` is not between 0 and 1, or an input has fewer than three dimensions.
+        If `p` is not between 0 and 1, or an input is not laid out as {layout}{more}.
     """
 
-    def output_shape(self, input_shape: Sequence[int]) -> Shape:
-        """Return the input's shape."""
-        if len(input_shape) < 3:
-            raise rank_error(self.who, 4, LAYOUTS[2], input_shape)
-        return tuple(input_shape)
+for _cls, _more in ((Dropout1d, ""), (Dropout2d, " or with other spatial axes"), (Dropout3d, "")):
+    _cls.__doc__ = _CHANNEL_DOC.format(layout=LAYOUTS[_cls.ndim], more=_more)
 
-    def _mask_shape(self, shape: Shape) -> Shape:
-        return (*shape[:2], *(1,) * (len(shape) - 2))
+
+class AlphaDropout(Dropout):
+    """Dropout that keeps mean 0 and variance 1 (Klambauer et al., 2017), for use with SELU.
+
+    In training, elements chosen at random are set to the value to which SELU tends on the left;
+    then all are scaled and shifted.
+
+    Parameters
+    ----------
+    p : float
+        Probability of an element to be dropped, from 0 to 1; 1 gives zeros.
+    inplace : bool
+        Taken so that PyTorch's calls work; a layer never changes its input.
+
+    Raises
+    ------
+    ValueError
+        If `p` is not between 0 and 1.
+    """
+
+    def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
+        if not training or self.p in (0.0, 1.0):
+            return super()._forward(xp, x, training)
+        kept = self._draw(tuple(x.shape))
+        # of elements of mean 0 and variance 1, of which the share p becomes `left`, the variance is
+        # (1 - p) (1 + p left^2) and the mean p left
+        left = -_SELU_LIMIT
+        scale = ((1.0 - self.p) * (1.0 + self.p * left * left)) ** -0.5
+        shift = np.where(kept, 0.0, left) - self.p * left
+        device, dtype = Device.of(x), dtype_name(x)
+        mask = device.asarray(kept * scale, dtype)
+        return x * mask + device.asarray(shift * scale, dtype), mask
+
+
+_SELU_LIMIT = 1.7580993408473766
+"""Scale times alpha of SELU, minus its limit at minus infinity."""

@@ -13,7 +13,7 @@ from xpcnn._registry import Configurable
 from xpcnn._xp import Array
 from xpcnn.device import Device, resolve
 from xpcnn.errors import cast_hint, dtype_error
-from xpcnn.functional._check import check_float
+from xpcnn.functional._check import check_float, check_integers
 from xpcnn.layers.parameter import Buffer, Parameter, Tensor
 
 Shape = tuple[int, ...]
@@ -48,6 +48,8 @@ class Layer(Configurable):
     """
 
     name: str | None = None
+    takes_integers: bool = False
+    """Whether the input holds indices, rather than numbers to compute with."""
     _saved: Any = None
     """What the last training forward left for the backward pass."""
 
@@ -74,7 +76,7 @@ class Layer(Configurable):
 
     def input_dtypes(self, dtype: str) -> tuple[str, ...]:
         """Return the dtype of each input, where the network computes in `dtype`."""
-        return (dtype,)
+        return ("int64" if self.takes_integers else dtype,)
 
     # -- Running -------------------------------------------------------------------------------
 
@@ -199,12 +201,16 @@ class Layer(Configurable):
         return True
 
     def _check_input(self, x: Array) -> ModuleType:
-        if type(x) is np.ndarray and self._fits(x):
+        if type(x) is np.ndarray and not self.takes_integers and self._fits(x):
             return _xp.namespace(x)
         xp = _xp.namespace(x, who=self.who)
-        check_float(x, self.who)
+        if self.takes_integers:
+            check_integers(x, self.who)
+        else:
+            check_float(x, self.who)
         if not self.is_built:
-            self.build(tuple(x.shape), device=Device.of(x), dtype=_xp.dtype_name(x))
+            dtype = "float32" if self.takes_integers else _xp.dtype_name(x)
+            self.build(tuple(x.shape), device=Device.of(x), dtype=dtype)
         for _, tensor in self._own_tensors():
             if isinstance(tensor, Buffer) and tensor.on_host:
                 continue
@@ -232,7 +238,7 @@ class Layer(Configurable):
     def _check_match(self, x: Array, own: Array) -> None:
         if type(x) is not type(own):
             _xp.namespace(x, own, who=self.who)
-        if x.dtype != own.dtype:
+        if x.dtype != own.dtype and not self.takes_integers:
             expected, got = _xp.dtype_name(own), _xp.dtype_name(x)
             raise dtype_error(self.who, expected, got, cast_hint(expected, got))
         if not _xp.same_device(x, own):

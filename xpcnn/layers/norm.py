@@ -1,4 +1,4 @@
-"""Batch normalisation layers."""
+"""Batch normalisation layers, and what instance normalisation shares with them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from xpcnn.layers.parameter import Buffer, Parameter
 from xpcnn.window import as_int
 
 
-class _BatchNorm(Layer):
+class ChannelNorm(Layer):
+    """What batch and instance normalisation have in common: channels and running statistics."""
+
     layouts: ClassVar[dict[int, str]]
 
     def __init__(
@@ -65,6 +67,35 @@ class _BatchNorm(Layer):
             )
         return shape
 
+    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
+        dx, dgamma, dbeta = F.run_backward(dy, saved, need_dx)
+        self.accumulate(dgamma, dbeta)
+        return dx
+
+    def accumulate(self, dgamma: Array, dbeta: Array) -> None:
+        """Add gradients to those of weight and bias, if there are any."""
+        if self.weight is not None and self.bias is not None:
+            self.weight.accumulate(dgamma)
+            self.bias.accumulate(dbeta)
+
+    def _move_statistics(self, mean: Array, variance: Array, share: float) -> None:
+        for running, new in ((self.running_mean, mean), (self.running_var, variance)):
+            running.renew(running.value * (1.0 - share) + new * share)
+
+    def _infer(self, input_shape: Shape) -> None:
+        if self.num_features is None and len(input_shape) in self.layouts:
+            self.num_features = input_shape[1]
+            for name, tensor in self._own_tensors():
+                if name != "num_batches_tracked":
+                    tensor.shape = (self.num_features,)
+
+    def _after_load(self) -> None:
+        if self.num_features is None:
+            shapes = [t.shape for _, t in self._own_tensors() if t.shape]
+            self.num_features = shapes[0][0] if shapes else None
+
+
+class _BatchNorm(ChannelNorm):
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
         result = self.normalise(partial(F.run, who=self.who), "batch_norm", (x,), training)
         assert result is not None, "the generic kernels have batch_norm"
@@ -108,31 +139,7 @@ class _BatchNorm(Layer):
         share = self.momentum
         if share is None:
             share = 1.0 / int(self.num_batches_tracked.value)
-        for running, new in ((self.running_mean, mean), (self.running_var, variance)):
-            running.renew(running.value * (1.0 - share) + new * share)
-
-    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        dx, dgamma, dbeta = F.run_backward(dy, saved, need_dx)
-        self.accumulate(dgamma, dbeta)
-        return dx
-
-    def accumulate(self, dgamma: Array, dbeta: Array) -> None:
-        """Add gradients to those of weight and bias, if there are any."""
-        if self.weight is not None and self.bias is not None:
-            self.weight.accumulate(dgamma)
-            self.bias.accumulate(dbeta)
-
-    def _infer(self, input_shape: Shape) -> None:
-        if self.num_features is None and len(input_shape) in self.layouts:
-            self.num_features = input_shape[1]
-            for name, tensor in self._own_tensors():
-                if name != "num_batches_tracked":
-                    tensor.shape = (self.num_features,)
-
-    def _after_load(self) -> None:
-        if self.num_features is None:
-            shapes = [t.shape for _, t in self._own_tensors() if t.shape]
-            self.num_features = shapes[0][0] if shapes else None
+        self._move_statistics(mean, variance, share)
 
 
 def _zero_count(shape: Shape, rng: Any) -> np.ndarray:

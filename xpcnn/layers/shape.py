@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from math import prod
 from types import ModuleType
@@ -9,7 +10,10 @@ from typing import Any
 
 from xpcnn import functional as F
 from xpcnn._xp import Array
+from xpcnn.errors import rank_error
+from xpcnn.functional._check import LAYOUTS
 from xpcnn.layers.layer import Layer, Shape
+from xpcnn.window import as_int
 
 
 class Flatten(Layer):
@@ -47,3 +51,203 @@ class Flatten(Layer):
 
     def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
         return xp.reshape(dy, saved) if need_dx else None
+
+
+class Unflatten(Layer):
+    """Cut one axis into several: the inverse of :class:`Flatten`.
+
+    Parameters
+    ----------
+    dim : int
+        The axis to cut.
+    unflattened_size : tuple of int
+        Lengths of the axes it becomes; one may be -1 and follows from the others.
+
+    Raises
+    ------
+    ValueError
+        If an input does not have the axis, or its length is not the product of the others.
+    """
+
+    def __init__(self, dim: int, unflattened_size: Any) -> None:
+        self.dim = as_int(dim, "Unflatten", "dim", -sys.maxsize)
+        if not hasattr(unflattened_size, "__iter__"):
+            raise TypeError(
+                f"Unflatten: unflattened_size must be a tuple of integers, got {unflattened_size!r}"
+            )
+        sizes = tuple(as_int(n, "Unflatten", "unflattened_size", -1) for n in unflattened_size)
+        if not sizes or 0 in sizes or sizes.count(-1) > 1:
+            raise ValueError(
+                "Unflatten: unflattened_size must be positive lengths, one of them -1 at most; "
+                f"got {sizes}"
+            )
+        self.unflattened_size = sizes
+
+    def output_shape(self, input_shape: Sequence[int]) -> Shape:
+        """Return the shape with the new axes."""
+        shape, sizes = tuple(input_shape), self.unflattened_size
+        if not -len(shape) <= self.dim < len(shape):
+            raise ValueError(
+                f"{self.who}: dim={self.dim} is out of range for an input of shape {shape}"
+            )
+        axis = self.dim % len(shape)
+        known = prod(n for n in sizes if n > 0)
+        rest = shape[axis] // known if -1 in sizes else 1
+        if known * rest != shape[axis]:
+            raise ValueError(
+                f"{self.who}: expected an axis {self.dim} that can be cut into {sizes}, got length "
+                f"{shape[axis]} in an input of shape {shape}"
+            )
+        new = tuple(rest if n == -1 else n for n in sizes)
+        return (*shape[:axis], *new, *shape[axis + 1 :])
+
+    def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
+        return xp.reshape(x, self.output_shape(x.shape)), tuple(x.shape)
+
+    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
+        return xp.reshape(dy, saved) if need_dx else None
+
+
+class Identity(Layer):
+    """Return the input as it is."""
+
+    def __init__(self) -> None:
+        pass
+
+    def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
+        return x, None
+
+    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
+        return dy if need_dx else None
+
+
+class _Rearrange(Layer):
+    """Cut axes into pieces, exchange pieces, and merge them again.
+
+    A subclass says how by `_plan`: the shape with the axes cut, and the new order of the pieces.
+    The shape after merging is that of the output.
+    """
+
+    def _plan(self, shape: Shape) -> tuple[Shape, Shape]:
+        raise NotImplementedError
+
+    def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
+        merged = self.output_shape(x.shape)
+        cut, order = self._plan(tuple(x.shape))
+        pieces = xp.permute_dims(xp.reshape(x, cut), order)
+        return xp.reshape(pieces, merged), (tuple(x.shape), cut, order)
+
+    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
+        if not need_dx:
+            return None
+        shape, cut, order = saved
+        back = tuple(order.index(axis) for axis in range(len(order)))
+        pieces = xp.reshape(dy, tuple(cut[axis] for axis in order))
+        return xp.reshape(xp.permute_dims(pieces, back), shape)
+
+
+class PixelShuffle(_Rearrange):
+    """Turn channels into positions (Shi et al., 2016): (N, C r^2, H, W) to (N, C, H r, W r).
+
+    Parameters
+    ----------
+    upscale_factor : int
+        The r in the formula.
+
+    Raises
+    ------
+    ValueError
+        If an input has the wrong rank or its channels are no multiple of r^2.
+    """
+
+    def __init__(self, upscale_factor: int) -> None:
+        self.upscale_factor = as_int(upscale_factor, "PixelShuffle", "upscale_factor", 1)
+
+    def output_shape(self, input_shape: Sequence[int]) -> Shape:
+        """Return (N, C, H r, W r) for an input (N, C r^2, H, W)."""
+        r = self.upscale_factor
+        if len(input_shape) != 4:
+            raise rank_error(self.who, 4, LAYOUTS[2], input_shape)
+        n, c, h, w = input_shape
+        if c % (r * r):
+            raise ValueError(
+                f"{self.who}: expected channels (axis 1) divisible by {r * r}, "
+                f"the square of upscale_factor, got {c} in an input of shape {tuple(input_shape)}"
+            )
+        return n, c // (r * r), h * r, w * r
+
+    def _plan(self, shape: Shape) -> tuple[Shape, Shape]:
+        n, c, h, w = shape
+        r = self.upscale_factor
+        return (n, c // (r * r), r, r, h, w), (0, 1, 4, 2, 5, 3)
+
+
+class PixelUnshuffle(_Rearrange):
+    """Turn positions into channels: (N, C, H r, W r) to (N, C r^2, H, W).
+
+    Parameters
+    ----------
+    downscale_factor : int
+        The r in the formula.
+
+    Raises
+    ------
+    ValueError
+        If an input has the wrong rank or its height or width is no multiple of r.
+    """
+
+    def __init__(self, downscale_factor: int) -> None:
+        self.downscale_factor = as_int(downscale_factor, "PixelUnshuffle", "downscale_factor", 1)
+
+    def output_shape(self, input_shape: Sequence[int]) -> Shape:
+        """Return (N, C r^2, H, W) for an input (N, C, H r, W r)."""
+        r = self.downscale_factor
+        if len(input_shape) != 4:
+            raise rank_error(self.who, 4, LAYOUTS[2], input_shape)
+        n, c, h, w = input_shape
+        if h % r or w % r:
+            raise ValueError(
+                f"{self.who}: expected height and width divisible by downscale_factor={r}, got an "
+                f"input of shape {tuple(input_shape)}"
+            )
+        return n, c * r * r, h // r, w // r
+
+    def _plan(self, shape: Shape) -> tuple[Shape, Shape]:
+        n, c, h, w = shape
+        r = self.downscale_factor
+        return (n, c, h // r, r, w // r, r), (0, 1, 3, 5, 2, 4)
+
+
+class ChannelShuffle(_Rearrange):
+    """Mix the channels of groups (Zhang et al., 2018): the first of each, then the second, ...
+
+    Parameters
+    ----------
+    groups : int
+        Number of groups the channels are cut into.
+
+    Raises
+    ------
+    ValueError
+        If an input has fewer than three dimensions or its channels cannot be cut so.
+    """
+
+    def __init__(self, groups: int) -> None:
+        self.groups = as_int(groups, "ChannelShuffle", "groups", 1)
+
+    def output_shape(self, input_shape: Sequence[int]) -> Shape:
+        """Return the input's shape."""
+        shape = tuple(input_shape)
+        if len(shape) < 3:
+            raise rank_error(self.who, 4, LAYOUTS[2], shape)
+        if shape[1] % self.groups:
+            raise ValueError(
+                f"{self.who}: expected channels (axis 1) divisible by groups={self.groups}, got "
+                f"{shape[1]} in an input of shape {shape}"
+            )
+        return shape
+
+    def _plan(self, shape: Shape) -> tuple[Shape, Shape]:
+        n, c, *spatial = shape
+        order = (0, 2, 1, *range(3, len(shape) + 1))
+        return (n, self.groups, c // self.groups, *spatial), order

@@ -22,6 +22,16 @@ from xpcnn.kernels.generic import (
     norm,
     pad,
     pool,
+    bilinear,
+    conv,
+    conv_pool,
+    embedding,
+    group_norm,
+    linear,
+    norm,
+    pad,
+    pool,
+    resize,
     update,
 )
 
@@ -47,7 +57,16 @@ PAIRS: dict[str, OpPair] = {
     "adaptive_max_pool": OpPair(adaptive_pool.max_forward, adaptive_pool.max_backward),
     "lp_pool": OpPair(lp_pool.forward, lp_pool.backward),
     "batch_norm": OpPair(norm.batch_norm_forward, norm.batch_norm_backward),
+    "group_norm": OpPair(group_norm.group_norm_forward, group_norm.group_norm_backward),
+    "layer_norm": OpPair(group_norm.layer_norm_forward, group_norm.layer_norm_backward),
+    "rms_norm": OpPair(group_norm.rms_norm_forward, group_norm.rms_norm_backward),
+    "local_response_norm": OpPair(
+        group_norm.local_response_norm_forward, group_norm.local_response_norm_backward
+    ),
     "pad": OpPair(pad.pad_forward, pad.pad_backward),
+    "resize": OpPair(resize.resize_forward, resize.resize_backward),
+    "embedding": OpPair(embedding.embedding_forward, embedding.embedding_backward),
+    "bilinear": OpPair(bilinear.bilinear_forward, bilinear.bilinear_backward),
     "adam": OpPair(update.adam, update.no_backward),
     "sgd": OpPair(update.sgd, update.no_backward),
     **{name: OpPair(*pair) for name, pair in activation.PAIRS.items()},

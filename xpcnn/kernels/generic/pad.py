@@ -1,4 +1,8 @@
-"""Padding by reflection, replication or wrapping round, one axis after the other."""
+"""Padding by a constant, reflection, replication or wrapping round, one axis after the other.
+
+A negative number of elements crops. Wrapping round then continues what is left of the axis, while
+reflection and replication still see what is cropped, as in PyTorch.
+"""
 
 from __future__ import annotations
 
@@ -9,38 +13,65 @@ from xpcnn._xp import Array
 from xpcnn.window import Ints, Pairs
 
 
-def pad_forward(xp: ModuleType, x: Array, padding: Pairs, mode: str) -> tuple[Array, Ints]:
-    """Extend the spatial axes of x (N, C, *spatial) by (before, after) elements each.
+def pad_forward(
+    xp: ModuleType, x: Array, padding: Pairs, mode: str, value: float = 0.0
+) -> tuple[Array, Ints]:
+    """Extend the last axes of x by (before, after) elements each; fewer than none crop.
 
-    mode "reflect" mirrors without repeating the edge, "replicate" repeats the edge, "circular"
-    continues at the other end.
+    mode "constant" adds `value`, "reflect" mirrors without repeating the edge, "replicate" repeats
+    the edge, "circular" continues at the other end.
     """
     shape = tuple(x.shape)
-    for axis, (before, after) in enumerate(padding, start=2):
+    for axis, sides in enumerate(padding, start=x.ndim - len(padding)):
+        if mode == "circular":
+            x = x[_along(x, axis, _left(x.shape[axis], sides))]
+        before, after = (max(side, 0) for side in sides)
         n = x.shape[axis]
         parts = [x]
         if before:
-            parts.insert(0, _read(xp, x, axis, mode, before, n, at_start=True))
+            parts.insert(0, _read(xp, x, axis, mode, value, before, at_start=True))
         if after:
-            parts.append(_read(xp, x, axis, mode, after, n, at_start=False))
+            parts.append(_read(xp, x, axis, mode, value, after, at_start=False))
         if len(parts) > 1:
             x = xp.concat(parts, axis=axis)
+        if mode != "circular" and min(sides) < 0:
+            x = x[_along(x, axis, _left(n + before + after, sides))]
     return x, shape
 
 
 def pad_backward(xp: ModuleType, dy: Array, shape: Ints, padding: Pairs, mode: str) -> Array:
     """Add the gradient of every copied element to the element it was copied from."""
-    for axis, (before, after) in reversed(list(enumerate(padding, start=2))):
+    first = dy.ndim - len(padding)
+    for axis, sides in reversed(list(enumerate(padding, start=first))):
+        before, after = (max(side, 0) for side in sides)
         n = shape[axis]
+        if mode == "circular":
+            n += min(sides[0], 0) + min(sides[1], 0)
+        elif min(sides) < 0:
+            dy = _uncrop(xp, dy, axis, n + before + after, sides)
         dx = xp.asarray(dy[_along(dy, axis, slice(before, before + n))], copy=True)
-        if before:
+        if before and mode != "constant":
             part = dy[_along(dy, axis, slice(0, before))]
             dx = _add_back(xp, dx, part, axis, mode, n, at_start=True)
-        if after:
+        if after and mode != "constant":
             part = dy[_along(dy, axis, slice(before + n, before + n + after))]
             dx = _add_back(xp, dx, part, axis, mode, n, at_start=False)
+        if mode == "circular" and min(sides) < 0:
+            dx = _uncrop(xp, dx, axis, shape[axis], sides)
         dy = dx
     return dy
+
+
+def _left(n: int, sides: tuple[int, int]) -> slice:
+    """Say what is left of an axis of length n after cropping by the negative sides."""
+    return slice(max(-sides[0], 0), n - max(-sides[1], 0))
+
+
+def _uncrop(xp: ModuleType, dy: Array, axis: int, n: int, sides: tuple[int, int]) -> Array:
+    """Put zeros where elements were cropped from an axis of length n."""
+    full = (*dy.shape[:axis], n, *dy.shape[axis + 1 :])
+    zeros = xp.zeros(full, dtype=dy.dtype, device=_xp.device_of(dy))
+    return _xp.set_at(zeros, _along(dy, axis, _left(n, sides)), dy)
 
 
 def _source(mode: str, count: int, n: int, at_start: bool) -> slice:
@@ -53,13 +84,17 @@ def _source(mode: str, count: int, n: int, at_start: bool) -> slice:
 
 
 def _read(
-    xp: ModuleType, x: Array, axis: int, mode: str, count: int, n: int, *, at_start: bool
+    xp: ModuleType, x: Array, axis: int, mode: str, value: float, count: int, *, at_start: bool
 ) -> Array:
-    part = x[_along(x, axis, _source(mode, count, n, at_start))]
+    """Return the elements that are added on one side."""
+    added = (*x.shape[:axis], count, *x.shape[axis + 1 :])
+    if mode == "constant":
+        return xp.full(added, value, dtype=x.dtype, device=_xp.device_of(x))
+    part = x[_along(x, axis, _source(mode, count, x.shape[axis], at_start))]
     if mode == "reflect":
         return xp.flip(part, axis=axis)
     if mode == "replicate":
-        return xp.broadcast_to(part, (*x.shape[:axis], count, *x.shape[axis + 1 :]))
+        return xp.broadcast_to(part, added)
     return part
 
 

@@ -1,0 +1,178 @@
+"""Normalisation of each sample by numbers of its own: groups of channels, last axes, neighbours.
+
+Group normalisation (Wu & He, 2018) has instance normalisation as the case of one channel per
+group; layer normalisation (Ba et al., 2016) takes the last axes; RMS normalisation (Zhang &
+Sennrich, 2019) does not subtract the mean; local response normalisation (Krizhevsky et al., 2012)
+divides by what neighbouring channels have.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from types import ModuleType
+from typing import Any
+
+from xpcnn import _xp
+from xpcnn._xp import Array
+
+
+def group_norm_forward(
+    xp: ModuleType,
+    x: Array,
+    gamma: Array | None,
+    beta: Array | None,
+    groups: int,
+    eps: float,
+) -> tuple[tuple[Array, Array, Array], Any]:
+    """Normalise each group of channels of each sample, then scale and shift every channel.
+
+    Parameters
+    ----------
+    x : array of shape (N, C, *spatial)
+    gamma, beta : array of shape (C,), or None
+
+    Returns
+    -------
+    (y, mean, variance)
+        The last two of shape (N, groups); the variance divides by the count.
+    """
+    per_channel = (1, -1, *(1,) * (x.ndim - 2))
+    rows = xp.reshape(x, (x.shape[0], groups, -1))
+    x_hat, mean, variance, inv_std = _standardise(xp, rows, eps)
+    x_hat = xp.reshape(x_hat, x.shape)
+    y = x_hat
+    if gamma is not None:
+        gamma = xp.reshape(gamma, per_channel)
+        y = y * gamma
+    if beta is not None:
+        y = y + xp.reshape(beta, per_channel)
+    statistics = xp.squeeze(mean, axis=2), xp.squeeze(variance, axis=2)
+    return (y, *statistics), (x_hat, inv_std, gamma, beta is not None)
+
+
+def group_norm_backward(
+    xp: ModuleType, dy: Array, saved: Any, need_dx: bool
+) -> tuple[Array | None, Array | None, Array | None]:
+    """Return the gradients (dx, dgamma, dbeta)."""
+    x_hat, inv_std, gamma, has_beta = saved
+    axes = (0, *range(2, dy.ndim))
+    dgamma = None if gamma is None else xp.sum(dy * x_hat, axis=axes, dtype=dy.dtype)
+    dbeta = xp.sum(dy, axis=axes, dtype=dy.dtype) if has_beta else None
+    dx = None
+    if need_dx:
+        rows = (*inv_std.shape[:2], -1)
+        g = xp.reshape(dy if gamma is None else dy * gamma, rows)
+        dx = _standardise_backward(xp, g, xp.reshape(x_hat, rows), inv_std)
+        dx = xp.reshape(dx, dy.shape)
+    return dx, dgamma, dbeta
+
+
+def layer_norm_forward(
+    xp: ModuleType, x: Array, gamma: Array | None, beta: Array | None, ndim: int, eps: float
+) -> tuple[Array, Any]:
+    """Normalise over the last `ndim` axes, then scale and shift each of their elements.
+
+    gamma and beta have the shape of these axes, or are None.
+    """
+    rows = xp.reshape(x, (-1, prod(x.shape[x.ndim - ndim :])))
+    x_hat, _, _, inv_std = _standardise(xp, rows, eps)
+    y = x_hat
+    if gamma is not None:
+        y = y * xp.reshape(gamma, (-1,))
+    if beta is not None:
+        y = y + xp.reshape(beta, (-1,))
+    return xp.reshape(y, x.shape), (x_hat, inv_std, gamma, beta, ndim)
+
+
+def layer_norm_backward(
+    xp: ModuleType, dy: Array, saved: Any, need_dx: bool
+) -> tuple[Array | None, Array | None, Array | None]:
+    """Return the gradients (dx, dgamma, dbeta)."""
+    x_hat, inv_std, gamma, beta, ndim = saved
+    last = dy.shape[dy.ndim - ndim :]
+    rows = xp.reshape(dy, x_hat.shape)
+    dgamma = dbeta = dx = None
+    if gamma is not None:
+        dgamma = xp.reshape(xp.sum(rows * x_hat, axis=0, dtype=dy.dtype), last)
+    if beta is not None:
+        dbeta = xp.reshape(xp.sum(rows, axis=0, dtype=dy.dtype), last)
+    if need_dx:
+        g = rows if gamma is None else rows * xp.reshape(gamma, (-1,))
+        dx = xp.reshape(_standardise_backward(xp, g, x_hat, inv_std), dy.shape)
+    return dx, dgamma, dbeta
+
+
+def rms_norm_forward(
+    xp: ModuleType, x: Array, gamma: Array | None, ndim: int, eps: float
+) -> tuple[Array, Any]:
+    """Divide by the root of the mean square over the last `ndim` axes, then scale by gamma."""
+    rows = xp.reshape(x, (-1, prod(x.shape[x.ndim - ndim :])))
+    inv_rms = 1.0 / xp.sqrt(xp.mean(rows * rows, axis=-1, keepdims=True) + eps)
+    x_hat = rows * inv_rms
+    y = x_hat if gamma is None else x_hat * xp.reshape(gamma, (-1,))
+    return xp.reshape(y, x.shape), (x_hat, inv_rms, gamma, ndim)
+
+
+def rms_norm_backward(
+    xp: ModuleType, dy: Array, saved: Any, need_dx: bool
+) -> tuple[Array | None, Array | None]:
+    """Return the gradients (dx, dgamma)."""
+    x_hat, inv_rms, gamma, ndim = saved
+    rows = xp.reshape(dy, x_hat.shape)
+    dgamma = dx = None
+    if gamma is not None:
+        dgamma = xp.sum(rows * x_hat, axis=0, dtype=dy.dtype)
+        dgamma = xp.reshape(dgamma, dy.shape[dy.ndim - ndim :])
+    if need_dx:
+        g = rows if gamma is None else rows * xp.reshape(gamma, (-1,))
+        dx = (g - x_hat * xp.mean(g * x_hat, axis=-1, keepdims=True)) * inv_rms
+        dx = xp.reshape(dx, dy.shape)
+    return dx, dgamma
+
+
+def _standardise(xp: ModuleType, rows: Array, eps: float) -> tuple[Array, Array, Array, Array]:
+    """Bring the last axis to mean 0 and variance 1; returns it, mean, variance, 1 / deviation."""
+    mean = xp.mean(rows, axis=-1, keepdims=True)
+    centered = rows - mean
+    variance = xp.mean(centered * centered, axis=-1, keepdims=True)
+    inv_std = 1.0 / xp.sqrt(variance + eps)
+    return centered * inv_std, mean, variance, inv_std
+
+
+def _standardise_backward(xp: ModuleType, g: Array, x_hat: Array, inv_std: Array) -> Array:
+    """Mean and deviation depend on the row too, so their share of the gradient is taken out."""
+    along = xp.mean(g * x_hat, axis=-1, keepdims=True)
+    return (g - xp.mean(g, axis=-1, keepdims=True) - x_hat * along) * inv_std
+
+
+def local_response_norm_forward(
+    xp: ModuleType, x: Array, sides: tuple[int, int], alpha: float, beta: float, k: float
+) -> tuple[Array, Any]:
+    """Divide by ``(k + alpha * mean of squares)^beta``, over neighbouring channels.
+
+    sides : (before, after)
+        How many channels before and after each count; those beyond the ends are zeros.
+    """
+    share = alpha / (sum(sides) + 1)
+    base = _sum_of_neighbours(xp, x * x, sides) * share + k
+    scale = base ** (-beta)
+    return x * scale, (x, base, scale, sides, share, beta)
+
+
+def local_response_norm_backward(xp: ModuleType, dy: Array, saved: Any) -> Array:
+    """Return dx: through the element itself, and through its neighbours' divisors."""
+    x, base, scale, sides, share, beta = saved
+    through = _sum_of_neighbours(xp, dy * x * scale / base, (sides[1], sides[0]))
+    return dy * scale - (2.0 * share * beta) * x * through
+
+
+def _sum_of_neighbours(xp: ModuleType, x: Array, sides: tuple[int, int]) -> Array:
+    """Add to every channel those of the `before` channels in front of it and `after` behind."""
+    channels = x.shape[1]
+    before, after = (min(side, channels - 1) for side in sides)
+    total = xp.zeros(x.shape, dtype=x.dtype, device=_xp.device_of(x))
+    for offset in range(-before, after + 1):
+        seen = slice(max(offset, 0), channels + min(offset, 0))
+        by = slice(max(-offset, 0), channels + min(-offset, 0))
+        total = _xp.add_at(total, (slice(None), by, ...), x[:, seen, ...])
+    return total

@@ -1,0 +1,143 @@
+"""A layer of two inputs that is linear in each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from types import ModuleType
+from typing import Any
+
+from xpcnn import functional as F
+from xpcnn._xp import Array
+from xpcnn.errors import rank_error
+from xpcnn.initializers import fan_in_uniform
+from xpcnn.layers.layer import Layer, Shape, output_of
+from xpcnn.layers.parameter import Parameter
+from xpcnn.window import as_int
+
+
+class Bilinear(Layer):
+    """Combine two inputs: ``y[o] = x1 @ weight[o] @ x2 + bias[o]``.
+
+    Parameters
+    ----------
+    in1_features, in2_features : int
+        Length of the last axis of the first and of the second input.
+    out_features : int
+        Length of the output's last axis.
+    bias : bool
+        Whether to add a learned vector.
+
+    Attributes
+    ----------
+    weight : Parameter of shape (out_features, in1_features, in2_features)
+    bias : Parameter of shape (out_features,), or None
+
+    Raises
+    ------
+    ValueError
+        If the last axis of an input has another length, or the inputs differ in another axis.
+
+    Notes
+    -----
+    Inputs (N, ..., in1_features) and (N, ..., in2_features), output (N, ..., out_features).
+    Unlike other layers, ``forward`` takes two arrays and ``backward`` returns two gradients.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> layer = xpcnn.Bilinear(3, 4, 2)
+    >>> layer(np.ones((5, 3)), np.ones((5, 4))).shape
+    (5, 2)
+    """
+
+    def __init__(
+        self, in1_features: int, in2_features: int, out_features: int, bias: bool = True
+    ) -> None:
+        self.in1_features = as_int(in1_features, "Bilinear", "in1_features", 1)
+        self.in2_features = as_int(in2_features, "Bilinear", "in2_features", 1)
+        self.out_features = as_int(out_features, "Bilinear", "out_features", 1)
+        # PyTorch's default: both from the length of the first input
+        init = fan_in_uniform(self.in1_features)
+        shape = (self.out_features, self.in1_features, self.in2_features)
+        self.weight = Parameter(shape, init)
+        self.bias = Parameter(shape[:1], init) if bias else None
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return super().arguments() | {"bias": self.bias is not None}
+
+    def output_shape(
+        self, input_shape: Sequence[int], second_shape: Sequence[int] | None = None
+    ) -> Shape:
+        """Return (N, ..., out_features) for the shape of the first input.
+
+        The second one's is checked too where it is given.
+        """
+        first = tuple(input_shape)
+        second = (*first[:-1], self.in2_features) if second_shape is None else tuple(second_shape)
+        inputs = (("first", first, self.in1_features), ("second", second, self.in2_features))
+        for which, shape, features in inputs:
+            if len(shape) < 2:
+                raise rank_error(self.who, 2, "(N, features)", shape)
+            if shape[-1] != features:
+                raise ValueError(
+                    f"{self.who}: expected {features} input features (last axis) of the {which} "
+                    f"input, got {shape[-1]} in an input of shape {shape}"
+                )
+        if first[:-1] != second[:-1]:
+            raise ValueError(
+                f"{self.who}: expected two inputs that differ in their last axis only, got shapes "
+                f"{first} and {second}"
+            )
+        return (*first[:-1], self.out_features)
+
+    def multiply_adds(self, input_shape: Sequence[int]) -> int:
+        """Return rows times in1_features times in2_features times out_features."""
+        return prod(input_shape[:-1]) * prod(self.weight.shape or ())
+
+    def forward(self, x1: Array, x2: Array, *, training: bool = False) -> Array:  # type: ignore[override]
+        """Compute the output.
+
+        Parameters
+        ----------
+        x1 : array of shape (N, ..., in1_features)
+        x2 : array of shape (N, ..., in2_features)
+            Neither is changed.
+        training : bool
+            ``True`` keeps what :meth:`backward` needs.
+
+        Raises
+        ------
+        ValueError
+            If a shape does not fit the layer, or they do not fit together.
+        TypeError
+            If an input is not an array of floats, or of another library, device or dtype than the
+            parameters.
+        """
+        self._check_input(x1)
+        self._check_input(x2)
+        self.output_shape(x1.shape, x2.shape)
+        bias = None if self.bias is None else self.bias.value
+        y, saved = F.run("bilinear", x1, x2, self.weight.value, bias, who=self.who)
+        if training:
+            self._saved = (output_of(y), saved)
+        return y
+
+    __call__ = forward  # type: ignore[assignment]
+
+    def backward(self, dy: Array, *, need_dx: bool = True) -> tuple[Array, Array] | None:
+        """Compute the gradients (dx1, dx2), and add to those of weight and bias.
+
+        See :meth:`xpcnn.layers.Layer.backward`; ``need_dx=False`` returns ``None``.
+        """
+        pair: Any = super().backward(dy, need_dx=need_dx)
+        return pair
+
+    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Any:
+        dx1, dx2, dw, db = F.run_backward(dy, saved, need_dx)
+        self.weight.accumulate(dw)
+        if self.bias is not None:
+            self.bias.accumulate(db)
+        return (dx1, dx2) if need_dx else None

@@ -1,0 +1,299 @@
+"""Layers that normalise each sample by itself: groups, last axes, neighbouring channels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from types import ModuleType
+from typing import Any
+
+from xpcnn import functional as F
+from xpcnn._xp import Array
+from xpcnn.errors import rank_error
+from xpcnn.functional._check import LAYOUTS
+from xpcnn.initializers import ones, zeros
+from xpcnn.layers.layer import Layer, Shape
+from xpcnn.layers.parameter import Parameter
+from xpcnn.window import as_int
+
+
+class _ScaleAndShift(Layer):
+    """What the layers here share: a weight and a bias, either of which may be absent."""
+
+    weight: Parameter | None
+    bias: Parameter | None
+
+    def _values(self) -> tuple[Array | None, Array | None]:
+        return tuple(None if p is None else p.value for p in (self.weight, self.bias))  # type: ignore[return-value]
+
+    def accumulate(self, dgamma: Array | None, dbeta: Array | None) -> None:
+        """Add gradients to those of weight and bias, if there are any."""
+        if self.weight is not None:
+            self.weight.accumulate(dgamma)
+        if self.bias is not None:
+            self.bias.accumulate(dbeta)
+
+    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
+        dx, dgamma, dbeta = F.run_backward(dy, saved, need_dx)
+        self.accumulate(dgamma, dbeta)
+        return dx
+
+
+class GroupNorm(_ScaleAndShift):
+    """Group normalisation (Wu & He, 2018): groups of channels to mean 0 and variance 1.
+
+    Parameters
+    ----------
+    num_groups : int
+        Number of groups the channels are cut into.
+    num_channels : int, optional
+        Number of channels; inferred from the first input if left out.
+    eps : float
+        Added to the variance.
+    affine : bool
+        Whether to scale by a learned `weight` and shift by a learned `bias`.
+
+    Attributes
+    ----------
+    weight, bias : Parameter of shape (num_channels,), or None
+
+    Raises
+    ------
+    ValueError
+        If the channels cannot be cut into so many groups, an input has another number of channels,
+        or there is one value per group.
+
+    Notes
+    -----
+    Input (N, C, ...), output the same.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> xpcnn.GroupNorm(2)(np.array([[1.0, 3.0, 10.0, 50.0]])).round(2)
+    array([[-1.,  1., -1.,  1.]])
+    """
+
+    def __init__(
+        self,
+        num_groups: int,
+        num_channels: int | None = None,
+        eps: float = 1e-5,
+        affine: bool = True,
+    ) -> None:
+        self.num_groups = as_int(num_groups, "GroupNorm", "num_groups", 1)
+        self.num_channels = (
+            None if num_channels is None else as_int(num_channels, "GroupNorm", "num_channels", 1)
+        )
+        self.eps = float(eps)
+        self.affine = bool(affine)
+        self._check_groups(self.num_channels)
+        shape = None if self.num_channels is None else (self.num_channels,)
+        self.weight = Parameter(shape, ones()) if affine else None
+        self.bias = Parameter(shape, zeros()) if affine else None
+        for _, tensor in self._own_tensors():
+            if tensor.shape is None:
+                tensor.pattern = (None,)
+
+    def output_shape(self, input_shape: Sequence[int]) -> Shape:
+        """Return the input's shape."""
+        shape = tuple(input_shape)
+        if len(shape) < 2:
+            raise rank_error(self.who, 2, "(N, C, ...)", shape)
+        if self.num_channels is not None and shape[1] != self.num_channels:
+            raise ValueError(
+                f"{self.who}: expected {self.num_channels} channels (axis 1), got {shape[1]} in "
+                f"an input of shape {shape}"
+            )
+        self._check_groups(shape[1])
+        if prod(shape) == self.num_groups:
+            raise ValueError(
+                f"{self.who}: expected more than one value per group, got an input of shape "
+                f"{shape} with num_groups={self.num_groups}; use fewer groups"
+            )
+        return shape
+
+    def _check_groups(self, channels: int | None) -> None:
+        if channels is not None and channels % self.num_groups:
+            raise ValueError(
+                f"{self.who}: num_channels={channels} must be divisible by "
+                f"num_groups={self.num_groups}"
+            )
+
+    def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
+        self.output_shape(x.shape)
+        options = *self._values(), self.num_groups, self.eps
+        (y, _, _), saved = F.run("group_norm", x, *options, who=self.who)
+        return y, saved
+
+    def _infer(self, input_shape: Shape) -> None:
+        if self.num_channels is None and len(input_shape) >= 2:
+            self.num_channels = input_shape[1]
+            for _, tensor in self._own_tensors():
+                tensor.shape = (self.num_channels,)
+
+    def _after_load(self) -> None:
+        if self.num_channels is None and self.weight is not None and self.weight.shape:
+            self._check_groups(self.weight.shape[0])
+            self.num_channels = self.weight.shape[0]
+
+
+class _LastAxesNorm(_ScaleAndShift):
+    """What layer and RMS normalisation share: the shape of the axes they take."""
+
+    normalized_shape: Shape
+
+    def _set_shape(self, normalized_shape: Any) -> None:
+        who = type(self).__name__
+        single = not hasattr(normalized_shape, "__iter__")
+        lengths = (normalized_shape,) if single else tuple(normalized_shape)
+        if not lengths:
+            raise ValueError(f"{who}: normalized_shape must name at least one axis, got ()")
+        self.normalized_shape = tuple(as_int(n, who, "normalized_shape", 1) for n in lengths)
+
+    def output_shape(self, input_shape: Sequence[int]) -> Shape:
+        """Return the input's shape."""
+        shape, wanted = tuple(input_shape), self.normalized_shape
+        if shape[-len(wanted) :] != wanted:
+            raise ValueError(
+                f"{self.who}: expected an input whose last axes are {wanted}, got shape {shape}"
+            )
+        return shape
+
+
+class LayerNorm(_LastAxesNorm):
+    """Layer normalisation (Ba et al., 2016): the last axes to mean 0 and variance 1.
+
+    Parameters
+    ----------
+    normalized_shape : int or tuple of int
+        Lengths of the last axes, over which is normalised.
+    eps : float
+        Added to the variance.
+    elementwise_affine : bool
+        Whether to scale every element by a learned `weight`.
+    bias : bool
+        Whether to shift it by a learned number too.
+
+    Attributes
+    ----------
+    weight, bias : Parameter of shape `normalized_shape`, or None
+
+    Raises
+    ------
+    ValueError
+        If the last axes of an input are others.
+    """
+
+    def __init__(
+        self,
+        normalized_shape: Any,
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+    ) -> None:
+        self._set_shape(normalized_shape)
+        self.eps = float(eps)
+        self.elementwise_affine = bool(elementwise_affine)
+        shape = self.normalized_shape
+        self.weight = Parameter(shape, ones()) if elementwise_affine else None
+        self.bias = Parameter(shape, zeros()) if elementwise_affine and bias else None
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        bias = self.bias is not None or not self.elementwise_affine
+        return super().arguments() | {"bias": bias}
+
+    def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
+        self.output_shape(x.shape)
+        options = *self._values(), len(self.normalized_shape), self.eps
+        return F.run("layer_norm", x, *options, who=self.who)
+
+
+class RMSNorm(_LastAxesNorm):
+    """Divide by the root of the mean square over the last axes (Zhang & Sennrich, 2019).
+
+    Parameters
+    ----------
+    normalized_shape : int or tuple of int
+        Lengths of the last axes, over which is normalised.
+    eps : float, optional
+        Added to the mean square. Left out, it is the distance from 1 to the next number of the
+        input's dtype; of float32 for shorter dtypes, as in PyTorch.
+    elementwise_affine : bool
+        Whether to scale every element by a learned `weight`.
+
+    Attributes
+    ----------
+    weight : Parameter of shape `normalized_shape`, or None
+
+    Raises
+    ------
+    ValueError
+        If the last axes of an input are others.
+    """
+
+    def __init__(
+        self, normalized_shape: Any, eps: float | None = None, elementwise_affine: bool = True
+    ) -> None:
+        self._set_shape(normalized_shape)
+        self.eps = None if eps is None else float(eps)
+        self.elementwise_affine = bool(elementwise_affine)
+        self.weight = Parameter(self.normalized_shape, ones()) if elementwise_affine else None
+        self.bias = None
+
+    def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
+        self.output_shape(x.shape)
+        eps = self.eps
+        if eps is None:
+            eps = float(xp.finfo(xp.float64 if x.dtype == xp.float64 else xp.float32).eps)
+        options = self._values()[0], len(self.normalized_shape), eps
+        return F.run("rms_norm", x, *options, who=self.who)
+
+    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
+        dx, dgamma = F.run_backward(dy, saved, need_dx)
+        self.accumulate(dgamma, None)
+        return dx
+
+
+class LocalResponseNorm(Layer):
+    """Divide by what neighbouring channels have (Krizhevsky et al., 2012).
+
+    The divisor is ``(k + alpha * mean of squares)^beta``, the mean taken over `size` channels
+    around each, with zeros beyond the first and the last.
+
+    Parameters
+    ----------
+    size : int
+        Number of channels; of an even number one more lies before than behind.
+    alpha, beta, k : float
+
+    Raises
+    ------
+    ValueError
+        If an input has fewer than three dimensions.
+
+    Notes
+    -----
+    Input (N, C, ...), output the same.
+    """
+
+    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
+        self.size = as_int(size, "LocalResponseNorm", "size", 1)
+        self.alpha, self.beta, self.k = float(alpha), float(beta), float(k)
+
+    def output_shape(self, input_shape: Sequence[int]) -> Shape:
+        """Return the input's shape."""
+        if len(input_shape) < 3:
+            raise rank_error(self.who, 4, LAYOUTS[2], input_shape)
+        return tuple(input_shape)
+
+    def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
+        self.output_shape(x.shape)
+        sides = self.size // 2, (self.size - 1) // 2
+        options = sides, self.alpha, self.beta, self.k
+        return F.run("local_response_norm", x, *options, who=self.who)
+
+    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
+        return F.run_backward(dy, saved) if need_dx else None

@@ -1,0 +1,98 @@
+"""Instance normalisation layers."""
+
+from __future__ import annotations
+
+from math import prod
+from types import ModuleType
+from typing import Any, ClassVar
+
+from xpcnn import functional as F
+from xpcnn._xp import Array
+from xpcnn.functional._check import LAYOUTS
+from xpcnn.layers.layer import Shape
+from xpcnn.layers.norm import ChannelNorm
+
+
+class _InstanceNorm(ChannelNorm):
+    def __init__(
+        self,
+        num_features: int | None = None,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = False,
+        track_running_stats: bool = False,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats)
+
+    def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
+        self.output_shape(x.shape)
+        gamma = None if self.weight is None else self.weight.value
+        beta = None if self.bias is None else self.bias.value
+        if self.track_running_stats and not training:
+            statistics = self.running_mean.value, self.running_var.value
+            result = F.run("batch_norm", x, gamma, beta, self.eps, statistics, who=self.who)
+            return result[0][0], result[1]
+        count = prod(x.shape[2:])
+        self._check_count(count, tuple(x.shape))
+        # every channel is a group of its own
+        (y, mean, variance), saved = F.run(
+            "group_norm", x, gamma, beta, x.shape[1], self.eps, who=self.who
+        )
+        if self.track_running_stats and self.momentum is not None:
+            unbiased = variance * (count / (count - 1))
+            self._move_statistics(xp.mean(mean, axis=0), xp.mean(unbiased, axis=0), self.momentum)
+        return y, saved
+
+    def _check_count(self, count: int, shape: Shape) -> None:
+        if count < 2:
+            raise ValueError(
+                f"{self.who}: expected more than one position per channel, got an input of shape "
+                f"{shape}; there is nothing to normalise over"
+            )
+
+
+class InstanceNorm1d(_InstanceNorm):
+    layouts: ClassVar[dict[int, str]] = {3: LAYOUTS[1]}
+
+
+class InstanceNorm2d(_InstanceNorm):
+    layouts: ClassVar[dict[int, str]] = {4: LAYOUTS[2]}
+
+
+class InstanceNorm3d(_InstanceNorm):
+    layouts: ClassVar[dict[int, str]] = {5: LAYOUTS[3]}
+
+
+_DOC = """Instance normalisation (Ulyanov et al., 2016) of inputs laid out as {layout}.
+
+    Every channel of every sample is brought to mean 0 and variance 1 over its positions.
+
+    Parameters
+    ----------
+    num_features : int, optional
+        Number of channels; inferred from the first input if left out.
+    eps : float
+        Added to the variance.
+    momentum : float or None
+        Share of the new batch in the running statistics; ``None`` leaves them as they are.
+    affine : bool
+        Whether to scale by a learned `weight` and shift by a learned `bias`.
+    track_running_stats : bool
+        Whether to gather statistics in training, and normalise by them otherwise.
+
+    Attributes
+    ----------
+    weight, bias : Parameter of shape (num_features,), or None
+    running_mean, running_var : Buffer of shape (num_features,)
+        Only with `track_running_stats`. The variance is the unbiased one.
+    num_batches_tracked : Buffer of shape ()
+        Only with `track_running_stats`; as in PyTorch it stays 0.
+
+    Raises
+    ------
+    ValueError
+        If an input has the wrong rank or channels, or a single position per channel.
+    """
+
+for _cls in (InstanceNorm1d, InstanceNorm2d, InstanceNorm3d):
+    _cls.__doc__ = _DOC.format(layout=" or ".join(_cls.layouts.values()))

@@ -1,0 +1,191 @@
+"""Layers that make images larger (or smaller) by interpolation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+from xpcnn import functional as F
+from xpcnn._xp import Array, dtype_name
+from xpcnn.errors import choice_error, rank_error
+from xpcnn.functional._check import LAYOUTS
+from xpcnn.layers.layer import Layer, Shape
+from xpcnn.window import as_int
+
+RANKS = {"linear": 1, "bilinear": 2, "trilinear": 3, "bicubic": 2}
+"""Number of spatial axes of the modes that are for one only."""
+
+
+class Upsample(Layer):
+    """Resize the spatial axes.
+
+    Parameters
+    ----------
+    size : int or tuple of int, optional
+        New length of the axes.
+    scale_factor : float or tuple of float, optional
+        By how much the axes get longer; the new length is rounded down. Give this or `size`.
+    mode : {"nearest", "nearest-exact", "linear", "bilinear", "trilinear", "bicubic"}
+        "linear", "bilinear" and "trilinear" are for one, two and three spatial axes, "bicubic" for
+        two (Keys, 1981, with a = -0.75), the others for any of them. "nearest" rounds positions
+        down, "nearest-exact" takes the element whose middle is nearest.
+    align_corners : bool, optional
+        Whether the middles of the corner elements stay where they are, rather than their outer
+        edges. Only where elements are mixed.
+    recompute_scale_factor : bool, optional
+        Whether distances are computed from the lengths, rather than from `scale_factor`; that
+        differs where the new length was rounded.
+
+    Raises
+    ------
+    ValueError
+        If the arguments contradict each other, or an input has the wrong rank.
+
+    Notes
+    -----
+    Input (N, C, *spatial), output the same with other lengths. No filter prevents aliasing where
+    axes get shorter.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> xpcnn.Upsample(scale_factor=2)(np.array([[[1.0, 2.0]]]))
+    array([[[1., 1., 2., 2.]]])
+    >>> xpcnn.Upsample(scale_factor=2, mode="linear")(np.array([[[1.0, 2.0]]]))
+    array([[[1.  , 1.25, 1.75, 2.  ]]])
+    """
+
+    def __init__(
+        self,
+        size: Any = None,
+        scale_factor: Any = None,
+        mode: str = "nearest",
+        align_corners: bool | None = None,
+        recompute_scale_factor: bool | None = None,
+    ) -> None:
+        who = type(self).__name__
+        if mode not in F.UPSAMPLE_MODES:
+            raise choice_error(who, "mode", mode, F.UPSAMPLE_MODES)
+        if (size is None) == (scale_factor is None):
+            raise ValueError(
+                f"{who}: give either size or scale_factor, got {size!r} and {scale_factor!r}"
+            )
+        if align_corners is not None and mode not in RANKS:
+            raise ValueError(
+                f"{who}: align_corners is only for modes that mix elements, {', '.join(RANKS)}; "
+                f"leave it out with mode={mode!r}"
+            )
+        if recompute_scale_factor and size is not None:
+            raise ValueError(f"{who}: recompute_scale_factor needs scale_factor, not size")
+        self.size = None if size is None else _each(size, lambda n: as_int(n, who, "size", 1))
+        self.scale_factor = None if scale_factor is None else _each(scale_factor, self._factor)
+        self.mode = mode
+        self.align_corners = align_corners
+        self.recompute_scale_factor = recompute_scale_factor
+
+    def _factor(self, value: Any) -> float:
+        if not 0.0 < float(value) < math.inf:
+            raise ValueError(
+                f"{type(self).__name__}: scale_factor must be a positive number, got {value!r}"
+            )
+        return float(value)
+
+    def output_shape(self, input_shape: Sequence[int]) -> Shape:
+        """Return (N, C, *new) for an input (N, C, *spatial)."""
+        spatial = tuple(input_shape[2:])
+        rank = RANKS.get(self.mode)
+        if rank is not None and len(spatial) != rank:
+            raise rank_error(self.who, rank + 2, LAYOUTS[rank], input_shape)
+        if len(spatial) not in LAYOUTS:
+            raise rank_error(self.who, 4, LAYOUTS[2], input_shape)
+        if self.size is not None:
+            return (*input_shape[:2], *self._per_axis(self.size, len(spatial), "size"))
+        factors = self._per_axis(self.scale_factor, len(spatial), "scale_factor")
+        new = tuple(math.floor(n * factor) for n, factor in zip(spatial, factors, strict=True))
+        if min(new) < 1:
+            raise ValueError(
+                f"{self.who}: expected a larger input or scale_factor; {self.scale_factor} leaves "
+                f"nothing of an input of shape {tuple(input_shape)}"
+            )
+        return (*input_shape[:2], *new)
+
+    def _per_axis(self, value: Any, ndim: int, argument: str) -> tuple[Any, ...]:
+        values = value if isinstance(value, tuple) else (value,) * ndim
+        if len(values) != ndim:
+            raise ValueError(
+                f"{self.who}: expected one {argument}, or {ndim} for this input, got {value!r}"
+            )
+        return values
+
+    def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
+        new = self.output_shape(x.shape)[2:]
+        factors: tuple[Any, ...] = (None,) * len(new)
+        if self.scale_factor is not None and not self.recompute_scale_factor:
+            factors = self._per_axis(self.scale_factor, len(new), "scale_factor")
+        corners, dtype = bool(self.align_corners), dtype_name(x)
+        axes = [
+            (axis, F.upsample_taps(n, out, factor, self.mode, corners, dtype))
+            for axis, (n, out, factor) in enumerate(
+                zip(x.shape[2:], new, factors, strict=True), start=2
+            )
+        ]
+        return F.resize_forward(x, axes, who=self.who)
+
+    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
+        return F.run_backward(dy, saved) if need_dx else None
+
+
+class UpsamplingNearest2d(Upsample):
+    """Resize images by repeating elements: :class:`Upsample` with mode "nearest".
+
+    Parameters
+    ----------
+    size : int or tuple of int, optional
+        New height and width.
+    scale_factor : float or tuple of float, optional
+        By how much they grow. Give this or `size`.
+
+    Raises
+    ------
+    ValueError
+        If the arguments contradict each other, or an input has the wrong rank.
+    """
+
+    def __init__(self, size: Any = None, scale_factor: Any = None) -> None:
+        super().__init__(size, scale_factor, "nearest")
+
+    def output_shape(self, input_shape: Sequence[int]) -> Shape:
+        """Return (N, C, new H, new W)."""
+        if len(input_shape) != 4:
+            raise rank_error(self.who, 4, LAYOUTS[2], input_shape)
+        return super().output_shape(input_shape)
+
+
+class UpsamplingBilinear2d(Upsample):
+    """Resize images by mixing neighbours: :class:`Upsample` bilinear, with aligned corners.
+
+    Parameters
+    ----------
+    size : int or tuple of int, optional
+        New height and width.
+    scale_factor : float or tuple of float, optional
+        By how much they grow. Give this or `size`.
+
+    Raises
+    ------
+    ValueError
+        If the arguments contradict each other, or an input has the wrong rank.
+    """
+
+    def __init__(self, size: Any = None, scale_factor: Any = None) -> None:
+        super().__init__(size, scale_factor, "bilinear", align_corners=True)
+
+
+def _each(value: Any, check: Any) -> Any:
+    """Check one number, or each of several."""
+    if hasattr(value, "__iter__") and not isinstance(value, str):
+        return tuple(check(item) for item in value)
+    return check(value)
