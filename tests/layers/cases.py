@@ -33,6 +33,9 @@ def _seeded(layer: xc.Dropout) -> xc.Dropout:
 ROW, LINE, IMAGE, VOLUME = (3, 4), (2, 3, 9), (2, 3, 6, 7), (1, 2, 4, 5, 4)
 WIDE_ROW, WIDE_LINE, WIDE_IMAGE, WIDE_VOLUME = (3, 5), (2, 4, 9), (2, 4, 6, 7), (1, 3, 4, 5, 4)
 
+# Two inputs, or one of integers: these have tests of their own, in test_other_inputs.py
+OTHER_INPUTS = {"Bilinear", "Embedding"}
+
 CASES: dict[str, Case] = {
     "Conv1d": Case(lambda: xc.Conv1d(3, 4, 3, stride=2, padding=1), LINE, (3, 9), WIDE_LINE),
     "Conv2d": Case(lambda: xc.Conv2d(3, 4, 3), IMAGE, (3, 6, 7), WIDE_IMAGE),
@@ -125,6 +128,59 @@ CASES: dict[str, Case] = {
     "BatchNorm3d": Case(lambda: xc.BatchNorm3d(2), VOLUME, IMAGE, WIDE_VOLUME),
     "Dropout": Case(lambda: _seeded(xc.Dropout(0.4)), ROW),
     "Dropout2d": Case(lambda: _seeded(xc.Dropout2d(0.4)), IMAGE, ROW),
+    "Dropout1d": Case(lambda: _seeded(xc.Dropout1d(0.4)), LINE, ROW),
+    "Dropout3d": Case(lambda: _seeded(xc.Dropout3d(0.4)), VOLUME, IMAGE),
+    "AlphaDropout": Case(lambda: _seeded(xc.AlphaDropout(0.4)), IMAGE),
+    "GroupNorm": Case(lambda: xc.GroupNorm(2, 4), (3, 4), (4,), (3, 6)),
+    "GroupNorm-image": Case(lambda: xc.GroupNorm(3, eps=1e-3), IMAGE, (3,), WIDE_IMAGE),
+    "GroupNorm-plain": Case(lambda: xc.GroupNorm(1, affine=False), VOLUME, (3,), WIDE_VOLUME),
+    "LayerNorm": Case(lambda: xc.LayerNorm(4), ROW, WIDE_ROW),
+    "LayerNorm-image": Case(lambda: xc.LayerNorm((3, 6, 7), bias=False), IMAGE, LINE),
+    "LayerNorm-plain": Case(lambda: xc.LayerNorm([9], elementwise_affine=False), LINE, ROW),
+    "RMSNorm": Case(lambda: xc.RMSNorm(9), LINE, ROW),
+    "RMSNorm-plain": Case(lambda: xc.RMSNorm((6, 7), 1e-3, False), IMAGE, LINE),
+    "InstanceNorm1d": Case(lambda: xc.InstanceNorm1d(3), LINE, ROW, WIDE_LINE),
+    "InstanceNorm2d": Case(lambda: xc.InstanceNorm2d(affine=True), IMAGE, LINE, WIDE_IMAGE),
+    "InstanceNorm2d-tracking": Case(
+        lambda: xc.InstanceNorm2d(3, 1e-3, 0.3, True, True), IMAGE, LINE, WIDE_IMAGE
+    ),
+    "InstanceNorm3d": Case(
+        lambda: xc.InstanceNorm3d(track_running_stats=True), VOLUME, IMAGE, WIDE_VOLUME
+    ),
+    "LocalResponseNorm": Case(lambda: xc.LocalResponseNorm(2, 0.5, 0.6, 0.8), IMAGE, ROW),
+    "ConstantPad1d": Case(lambda: xc.ConstantPad1d((1, 2), 0.5), LINE, IMAGE),
+    "ConstantPad2d": Case(lambda: xc.ConstantPad2d((1, -2, 0, 3), -1), IMAGE, LINE),
+    "ConstantPad3d": Case(lambda: xc.ConstantPad3d(1, 2.0), VOLUME, IMAGE),
+    "ZeroPad1d": Case(lambda: xc.ZeroPad1d(2), LINE, IMAGE),
+    "ZeroPad2d": Case(lambda: xc.ZeroPad2d((0, 1, 2, 0)), IMAGE, LINE),
+    "ZeroPad3d": Case(lambda: xc.ZeroPad3d((0, 1, 2, 0, -1, -1)), VOLUME, IMAGE),
+    "ReflectionPad1d": Case(lambda: xc.ReflectionPad1d((4, 1)), LINE, IMAGE),
+    "ReflectionPad2d": Case(lambda: xc.ReflectionPad2d((1, -1, 2, 3)), IMAGE, LINE),
+    "ReflectionPad3d": Case(lambda: xc.ReflectionPad3d(1), VOLUME, IMAGE),
+    "ReplicationPad1d": Case(lambda: xc.ReplicationPad1d((10, 1)), LINE, IMAGE),
+    "ReplicationPad2d": Case(lambda: xc.ReplicationPad2d((-1, 1, 2, 0)), IMAGE, LINE),
+    "ReplicationPad3d": Case(lambda: xc.ReplicationPad3d(1), VOLUME, IMAGE),
+    "CircularPad1d": Case(lambda: xc.CircularPad1d((9, 1)), LINE, IMAGE),
+    "CircularPad2d": Case(lambda: xc.CircularPad2d((2, -1, 0, 3)), IMAGE, LINE),
+    "CircularPad3d": Case(lambda: xc.CircularPad3d(1), VOLUME, IMAGE),
+    "Upsample": Case(lambda: xc.Upsample(scale_factor=2), IMAGE, ROW),
+    "Upsample-exact": Case(lambda: xc.Upsample(5, mode="nearest-exact"), LINE, ROW),
+    "Upsample-linear": Case(lambda: xc.Upsample(17, mode="linear"), LINE, IMAGE),
+    "Upsample-bilinear": Case(
+        lambda: xc.Upsample(None, (1.6, 0.5), "bilinear", False, True), IMAGE, LINE
+    ),
+    "Upsample-trilinear": Case(
+        lambda: xc.Upsample((3, 7, 4), mode="trilinear", align_corners=True), VOLUME, IMAGE
+    ),
+    "Upsample-bicubic": Case(lambda: xc.Upsample(scale_factor=1.5, mode="bicubic"), IMAGE, LINE),
+    "UpsamplingNearest2d": Case(lambda: xc.UpsamplingNearest2d((4, 9)), IMAGE, LINE),
+    "UpsamplingBilinear2d": Case(lambda: xc.UpsamplingBilinear2d(scale_factor=2), IMAGE, LINE),
+    "PixelShuffle": Case(lambda: xc.PixelShuffle(2), (2, 8, 3, 4), LINE),
+    "PixelUnshuffle": Case(lambda: xc.PixelUnshuffle(2), (2, 3, 6, 4), IMAGE),
+    "ChannelShuffle": Case(lambda: xc.ChannelShuffle(3), (2, 6, 4, 3), ROW),
+    "Unflatten": Case(lambda: xc.Unflatten(1, (2, -1)), ROW, (3,)),
+    "Unflatten-last": Case(lambda: xc.Unflatten(-1, [3, 3]), LINE, ROW),
+    "Identity": Case(lambda: xc.Identity(), IMAGE),
     "Flatten": Case(lambda: xc.Flatten(), IMAGE, (3,)),
     "Flatten-some": Case(lambda: xc.Flatten(2, 3), IMAGE, LINE),
     "ReLU": Case(lambda: xc.ReLU(), IMAGE),

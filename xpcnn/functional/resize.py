@@ -201,9 +201,10 @@ def upsample_taps(
     if mode == "bicubic":
         return filter_taps(_torch_coordinates(n, out, step, align_corners), n, "cubic")
     if n == out:
-        return Taps(np.arange(n)[:, None], None)
+        # whatever the factor; the second element counts nothing, but infinity times that is NaN
+        return Taps(np.repeat(np.arange(n)[:, None], 2, axis=1), np.tile([1.0, 0.0], (n, 1)))
     coordinates = _torch_coordinates(n, out, step, align_corners)
-    return filter_taps(np.clip(coordinates, 0, n - 1), n, "linear")
+    return filter_taps(np.maximum(coordinates, 0.0), n, "linear")
 
 
 def _torch_coordinates(n: int, out: int, step: float, align_corners: bool) -> np.ndarray:
