@@ -43,12 +43,7 @@ def resize_backward(xp: ModuleType, dy: Array, saved: Any) -> Array:
     """Give every old element the gradients of the new ones it went into."""
     axes, lengths = saved
     for (axis, taps), n in zip(reversed(axes), reversed(lengths), strict=True):
-        transposed, is_used = transpose(taps, n)
-        dy = _apply(xp, dy, axis, transposed)
-        if not is_used.all():
-            shape = (1,) * axis + (n,) + (1,) * (dy.ndim - axis - 1)
-            mask = xp.asarray(is_used, device=_xp.device_of(dy))
-            dy = xp.where(xp.reshape(mask, shape), dy, xp.zeros_like(dy))
+        dy = _apply(xp, dy, axis, *transpose(taps, n))
     return dy
 
 
@@ -58,40 +53,43 @@ def transpose(taps: Taps, n: int) -> tuple[Taps, np.ndarray]:
     Returns
     -------
     taps : Taps
-        Rows that are shorter than others repeat their first entry with weight zero, so that no
-        element reads a stranger, which might be infinite.
-    is_used : numpy.ndarray of bool, shape (n,)
-        Whether an old element goes into any new one.
+    counts : numpy.ndarray of int64, shape (n,)
+        How many entries of each row count; the others hold anything.
     """
     out, k = taps.indices.shape
-    old = taps.indices.reshape(-1)
-    new = np.repeat(np.arange(out), k)
-    weights = np.ones(out * k) if taps.weights is None else taps.weights.reshape(-1)
+    old, new = taps.indices.reshape(-1), np.repeat(np.arange(out), k)
     order = np.argsort(old, kind="stable")
-    old, new, weights = old[order], new[order], weights[order]
+    old = old[order]
     counts = np.bincount(old, minlength=n)
-    starts = np.cumsum(counts) - counts
-    place = np.arange(len(old)) - starts[old]
-    is_used = counts > 0
-    first = np.where(is_used, new[np.minimum(starts, len(new) - 1)], 0)
-    indices = np.repeat(first[:, None], max(counts), axis=1)
-    table = np.zeros(indices.shape)
-    indices[old, place] = new
-    table[old, place] = weights
-    if taps.weights is None and counts.min() == counts.max() == 1:
-        return Taps(indices, None), is_used
-    return Taps(indices, table), is_used
+    # the first new element of an old one stands in column 0, the second in column 1, and so on
+    column = np.arange(len(old)) - (np.cumsum(counts) - counts)[old]
+    indices = np.zeros((n, max(counts)), dtype=np.int64)
+    indices[old, column] = new[order]
+    if taps.weights is None:
+        return Taps(indices, None), counts
+    weights = np.ones(indices.shape)
+    weights[old, column] = taps.weights.reshape(-1)[order]
+    return Taps(indices, weights), counts
 
 
-def _apply(xp: ModuleType, x: Array, axis: int, taps: Taps) -> Array:
+def _apply(
+    xp: ModuleType, x: Array, axis: int, taps: Taps, counts: np.ndarray | None = None
+) -> Array:
     device = _xp.device_of(x)
     shape = (1,) * axis + (-1,) + (1,) * (x.ndim - axis - 1)
+
+    def along(values: np.ndarray, dtype: Any = None) -> Array:
+        values = np.ascontiguousarray(values)
+        return xp.reshape(xp.asarray(values, dtype=dtype, device=device), shape)
+
     total = None
     for k in range(taps.indices.shape[1]):
         index = xp.asarray(np.ascontiguousarray(taps.indices[:, k]), device=device)
         part = xp.take(x, index, axis=axis)
         if taps.weights is not None:
-            weights = np.ascontiguousarray(taps.weights[:, k])
-            part = part * xp.reshape(xp.asarray(weights, dtype=x.dtype, device=device), shape)
+            part = part * along(taps.weights[:, k], x.dtype)
+        if counts is not None and min(counts) <= k:
+            # not multiplied by zero, which would make NaN of an infinity
+            part = xp.where(along(counts > k), part, xp.zeros_like(part))
         total = part if total is None else total + part
     return total
