@@ -20,7 +20,13 @@ def dropped(layer, seed, step, shape, device=None):
 
 
 def test_same_bits_on_every_library(device):
-    for layer, shape in ((xpcnn.Dropout(0.3), (4, 50)), (xpcnn.Dropout2d(0.5), (3, 8, 2, 2))):
+    for layer, shape in (
+        (xpcnn.Dropout(0.3), (4, 50)),
+        (xpcnn.Dropout1d(0.5), (3, 8, 4)),
+        (xpcnn.Dropout2d(0.5), (3, 8, 2, 2)),
+        (xpcnn.Dropout3d(0.5), (3, 8, 2, 2, 1)),
+        (xpcnn.AlphaDropout(0.3), (4, 50)),
+    ):
         for step in (0, 17):
             np.testing.assert_array_equal(
                 dropped(layer, 5, step, shape, device), dropped(layer, 5, step, shape)
@@ -67,15 +73,17 @@ def test_kept_elements_are_scaled_and_the_share_is_right(p):
     assert abs(kept.sum() - n * (1 - p)) < 5 * math.sqrt(n * p * (1 - p))
 
 
-def test_channels_are_dropped_whole():
-    y = dropped(xpcnn.Dropout2d(0.5), 1, 0, (20, 30, 3, 4))
+@pytest.mark.parametrize("ndim", [1, 2, 3])
+def test_channels_are_dropped_whole(ndim):
+    layer = getattr(xpcnn, f"Dropout{ndim}d")(0.5)
+    y = dropped(layer, 1, 0, (20, 30, *[(12,), (3, 4), (3, 2, 2)][ndim - 1]))
     per_channel = y.reshape(600, 12)
     assert (per_channel == per_channel[:, :1]).all()
     kept = (per_channel[:, 0] != 0).sum()
     assert abs(kept - 300) < 5 * math.sqrt(600 / 4)
 
 
-@pytest.mark.parametrize("cls", [xpcnn.Dropout, xpcnn.Dropout2d])
+@pytest.mark.parametrize("cls", [xpcnn.Dropout, xpcnn.Dropout2d, xpcnn.AlphaDropout])
 def test_nothing_and_everything(cls, rng):
     x = rng.normal(size=(2, 3, 4, 4))
     dy = rng.normal(size=x.shape)
@@ -97,8 +105,29 @@ def test_gradient_goes_where_the_input_went(rng):
     np.testing.assert_allclose(layer.backward(dy) * x, y * dy, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.8])
+def test_alpha_dropout_keeps_mean_and_variance(p, rng):
+    """Selu's limit at minus infinity, -1.0507 * 1.67326, stands for what is dropped."""
+    n, left = 40_000, -1.0507009873554804934 * 1.6732632423543772848
+    x = rng.normal(size=(4, n // 4))
+    x = (x - x.mean()) / x.std()
+    layer = xpcnn.AlphaDropout(p)
+    layer.seed = 3
+    y = layer.forward(x, training=True)
+    # as published: a = (q + left^2 q (1 - q))^(-1/2) and b = -a (1 - q) left, for q = 1 - p
+    a = (1 - p + left**2 * p * (1 - p)) ** -0.5
+    b = -a * p * left
+    is_dropped = np.isclose(y, a * left + b, rtol=0, atol=1e-12)
+    assert abs(is_dropped.sum() - n * p) < 5 * math.sqrt(n * p * (1 - p))
+    np.testing.assert_allclose(y[~is_dropped], a * x[~is_dropped] + b, rtol=1e-12, atol=1e-12)
+    assert abs(y.mean()) < 5 / math.sqrt(n)
+    assert abs(y.var() - 1) < 5 * math.sqrt(3 / n)
+    dy = rng.normal(size=y.shape)
+    np.testing.assert_allclose(layer.backward(dy), dy * a * ~is_dropped, rtol=1e-12, atol=1e-12)
+
+
 def test_errors():
-    for cls in (xpcnn.Dropout, xpcnn.Dropout2d):
+    for cls in (xpcnn.Dropout, xpcnn.Dropout2d, xpcnn.AlphaDropout, xpcnn.Dropout3d):
         for wrong in (-0.1, 1.5, float("nan")):
             with pytest.raises(ValueError, match=f"{cls.__name__}: p must be between 0 and 1, got"):
                 cls(wrong)

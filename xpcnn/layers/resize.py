@@ -87,10 +87,11 @@ class Upsample(Layer):
         self.recompute_scale_factor = recompute_scale_factor
 
     def _factor(self, value: Any) -> float:
+        who = type(self).__name__
+        if isinstance(value, (str, bool)) or not hasattr(value, "__float__"):
+            raise TypeError(f"{who}: scale_factor must be a number, got {value!r}")
         if not 0.0 < float(value) < math.inf:
-            raise ValueError(
-                f"{type(self).__name__}: scale_factor must be a positive number, got {value!r}"
-            )
+            raise ValueError(f"{who}: scale_factor must be positive and finite, got {value!r}")
         return float(value)
 
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
