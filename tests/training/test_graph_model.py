@@ -371,3 +371,28 @@ def test_a_sequential_is_the_network_itself(rng):
     model.add(xpcnn.Linear(4, 2))
     assert len(chain) == 2, "the container that was given is not changed"
     assert model.predict(rng.standard_normal((5, 3)).astype("float32")).shape == (5, 2)
+
+
+def test_integers_as_input():
+    """Words become rows of numbers; a Graph and a chain know that they take integers."""
+    rng = np.random.default_rng(0)
+    words = rng.integers(0, 10, (64, 6))
+    label = (words == 3).any(axis=1).astype(int)
+    nodes = [
+        ("rows", xpcnn.Embedding(10, 8), "words"),
+        ("flat", xpcnn.Flatten(), "rows"),
+        ("score", xpcnn.Linear(out_features=2), "flat"),
+    ]
+    chain = [xpcnn.Embedding(10, 8), xpcnn.Flatten(), xpcnn.Linear(out_features=2)]
+    results = []
+    for network in (xpcnn.Graph("words", nodes, "score"), chain):
+        model = xpcnn.Model(network, device="cpu", seed=0)
+        model.compile(xpcnn.optim.Adam(lr=0.03), "cross_entropy", ["accuracy"])
+        for some in (words, words.astype("uint8"), words.tolist()):
+            history = model.fit(some, label, epochs=4, verbose=0)
+        assert model.evaluate(words, label)["accuracy"] > 0.9
+        assert history.history["loss"][-1] < 0.4
+        results.append(model.predict(words))
+        with pytest.raises(TypeError, match="expected dtype int64.*float32"):
+            model.predict(words.astype("float32"))
+    assert results[0].shape == results[1].shape == (64, 2)

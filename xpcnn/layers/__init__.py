@@ -33,19 +33,15 @@ from xpcnn.layers.bilinear import Bilinear
 from xpcnn.layers.containers import Parallel, Residual, Sequential
 from xpcnn.layers.conv import Conv1d, Conv2d, Conv3d
 from xpcnn.layers.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
-from xpcnn.layers.dropout import Dropout, Dropout2d
-from xpcnn.layers.graph import Graph
-from xpcnn.layers.layer import Layer
-from xpcnn.layers.linear import Linear
-from xpcnn.layers.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
-from xpcnn.layers.operation import Operation
 from xpcnn.layers.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d
 from xpcnn.layers.embedding import Embedding
+from xpcnn.layers.graph import Graph
 from xpcnn.layers.group_norm import GroupNorm, LayerNorm, LocalResponseNorm, RMSNorm
 from xpcnn.layers.instance_norm import InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
 from xpcnn.layers.layer import Layer
 from xpcnn.layers.linear import Linear
 from xpcnn.layers.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
+from xpcnn.layers.operation import Operation
 from xpcnn.layers.padding import (
     CircularPad1d,
     CircularPad2d,
@@ -91,9 +87,8 @@ from xpcnn.layers.pool import (
     MaxPool2d,
     MaxPool3d,
 )
-from xpcnn.layers.separable import SeparableConv1d, SeparableConv2d
-from xpcnn.layers.shape import Flatten
 from xpcnn.layers.resize import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
+from xpcnn.layers.separable import SeparableConv1d, SeparableConv2d
 from xpcnn.layers.shape import (
     ChannelShuffle,
     Flatten,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import prod
 from types import ModuleType
 from typing import Any
@@ -10,13 +9,15 @@ from typing import Any
 from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.errors import rank_error
+from xpcnn.functional._check import check_float
 from xpcnn.initializers import fan_in_uniform
-from xpcnn.layers.layer import Layer, Shape, output_of
+from xpcnn.layers.layer import Shape
+from xpcnn.layers.operation import Operation
 from xpcnn.layers.parameter import Parameter
 from xpcnn.window import as_int
 
 
-class Bilinear(Layer):
+class Bilinear(Operation):
     """Combine two inputs: ``y[o] = x1 @ weight[o] @ x2 + bias[o]``.
 
     Parameters
@@ -41,7 +42,7 @@ class Bilinear(Layer):
     Notes
     -----
     Inputs (N, ..., in1_features) and (N, ..., in2_features), output (N, ..., out_features).
-    Unlike other layers, ``forward`` takes two arrays and ``backward`` returns two gradients.
+    ``forward`` takes two arrays and ``backward`` returns two gradients.
 
     Examples
     --------
@@ -68,15 +69,11 @@ class Bilinear(Layer):
         """Return the constructor's arguments."""
         return super().arguments() | {"bias": self.bias is not None}
 
-    def output_shape(
-        self, input_shape: Sequence[int], second_shape: Sequence[int] | None = None
-    ) -> Shape:
-        """Return (N, ..., out_features) for the shape of the first input.
-
-        The second one's is checked too where it is given.
-        """
-        first = tuple(input_shape)
-        second = (*first[:-1], self.in2_features) if second_shape is None else tuple(second_shape)
+    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
+        """Return (N, ..., out_features) for the shapes of the two inputs."""
+        if len(input_shapes) != 2 or None in input_shapes:
+            raise ValueError(f"{self.who}: expected two inputs, got {len(input_shapes)}")
+        first, second = (shape or () for shape in input_shapes)
         inputs = (("first", first, self.in1_features), ("second", second, self.in2_features))
         for which, shape, features in inputs:
             if len(shape) < 2:
@@ -91,53 +88,28 @@ class Bilinear(Layer):
                 f"{self.who}: expected two inputs that differ in their last axis only, got shapes "
                 f"{first} and {second}"
             )
-        return (*first[:-1], self.out_features)
+        return ((*first[:-1], self.out_features),)
 
-    def multiply_adds(self, input_shape: Sequence[int]) -> int:
+    def multiply_adds(self, *input_shapes: Any) -> int:
         """Return rows times in1_features times in2_features times out_features."""
-        return prod(input_shape[:-1]) * prod(self.weight.shape or ())
+        return prod(input_shapes[0][:-1]) * prod(self.weight.shape or ())
 
-    def forward(self, x1: Array, x2: Array, *, training: bool = False) -> Array:  # type: ignore[override]
-        """Compute the output.
-
-        Parameters
-        ----------
-        x1 : array of shape (N, ..., in1_features)
-        x2 : array of shape (N, ..., in2_features)
-            Neither is changed.
-        training : bool
-            ``True`` keeps what :meth:`backward` needs.
-
-        Raises
-        ------
-        ValueError
-            If a shape does not fit the layer, or they do not fit together.
-        TypeError
-            If an input is not an array of floats, or of another library, device or dtype than the
-            parameters.
-        """
-        self._check_input(x1)
-        self._check_input(x2)
-        self.output_shape(x1.shape, x2.shape)
+    def _run(
+        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
+    ) -> tuple[tuple[Array, ...], Any]:
+        self.output_shapes(*(tuple(x.shape) for x in inputs))
+        for x in inputs:
+            check_float(x, self.who)
+            self._check_match(x, self.weight.value)
         bias = None if self.bias is None else self.bias.value
-        y, saved = F.run("bilinear", x1, x2, self.weight.value, bias, who=self.who)
-        if training:
-            self._saved = (output_of(y), saved)
-        return y
+        y, saved = F.run("bilinear", *inputs, self.weight.value, bias, who=self.who)
+        return (y,), saved
 
-    __call__ = forward  # type: ignore[assignment]
-
-    def backward(self, dy: Array, *, need_dx: bool = True) -> tuple[Array, Array] | None:
-        """Compute the gradients (dx1, dx2), and add to those of weight and bias.
-
-        See :meth:`xpcnn.layers.Layer.backward`; ``need_dx=False`` returns ``None``.
-        """
-        pair: Any = super().backward(dy, need_dx=need_dx)
-        return pair
-
-    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Any:
-        dx1, dx2, dw, db = F.run_backward(dy, saved, need_dx)
+    def _run_backward(
+        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
+    ) -> tuple[Array | None, ...]:
+        dx1, dx2, dw, db = F.run_backward(dys[0], saved, any(need))
         self.weight.accumulate(dw)
         if self.bias is not None:
             self.bias.accumulate(db)
-        return (dx1, dx2) if need_dx else None
+        return dx1, dx2

@@ -162,9 +162,9 @@ class Operation(Layer):
 
     # -- Shapes --------------------------------------------------------------------------------
 
-    def output_shape(self, input_shape: Sequence[int]) -> Shape:
-        """Return the shape of the output of an operation with one input and one output."""
-        shapes = self.output_shapes(tuple(input_shape))
+    def output_shape(self, *input_shapes: Sequence[int]) -> Shape:
+        """Return the shape of the output of an operation that has one."""
+        shapes = self.output_shapes(*map(tuple, input_shapes))
         if len(shapes) != 1:
             raise ValueError(
                 f"{self.who}: has {len(shapes)} outputs, and one is needed where layers follow "

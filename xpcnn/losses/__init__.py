@@ -10,14 +10,13 @@ from xpcnn.losses.binary import BCELoss, BCEWithLogitsLoss
 from xpcnn.losses.classification import CrossEntropyLoss, NLLLoss
 from xpcnn.losses.likelihood import GaussianNLLLoss, KLDivLoss, PoissonNLLLoss
 from xpcnn.losses.loss import Loss
-from xpcnn.losses.per_output import LossPerOutput
-from xpcnn.losses.regression import HuberLoss, L1Loss, MSELoss
 from xpcnn.losses.margin import (
     CosineEmbeddingLoss,
     HingeEmbeddingLoss,
     MultiMarginLoss,
     SoftMarginLoss,
 )
+from xpcnn.losses.per_output import LossPerOutput
 from xpcnn.losses.regression import HuberLoss, L1Loss, MSELoss, SmoothL1Loss
 
 __all__ = [
