@@ -386,6 +386,51 @@ def test_every_way_computes_the_same(on_numpy, geometry, way, relu, rng):
         np.testing.assert_array_equal(a, old)
 
 
+@pytest.mark.parametrize("need_dx", [False, True])
+@pytest.mark.parametrize("way", ["all", "no input gradient", "forward alone", "nothing"])
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_transposed_convolution_takes_the_products_in_other_places(
+    on_numpy, geometry, way, need_dx, rng
+):
+    """Its output is the convolution's gradient of the input; the gradients are loops' as well."""
+    asked, choose = on_numpy
+    *_, window, groups = GEOMETRIES[geometry]
+    (image, w, _, x), (_, dx, _, _) = gradients_of(GEOMETRIES[geometry], False, False, rng)
+    out, b = image.shape[2:], rng.standard_normal(image.shape[1])
+    choose(WAYS["all"][0] if way != "nothing" else WAYS["nothing"][0])
+    result = conv.conv_transpose_forward(np, x, w, b, window, out, groups)
+    if way == "nothing":
+        assert isinstance(result, kernels.Declined)
+        return
+    y, saved = result
+    expected = dx + b.reshape(-1, *(1,) * len(out))
+    np.testing.assert_allclose(y, expected, rtol=1e-12, atol=1e-12)
+    assert asked.pop().product == "dx"
+    choose(WAYS[way][0])
+    options = {
+        "stride": window.stride, "padding": window.padding, "dilation": window.dilation,
+        "groups": groups,
+    }  # fmt: skip
+    back, _, dw, _ = reference.conv(image, w, None, x, **options)  # `image` is the gradient here
+    found = conv.conv_transpose_backward(np, image, saved, window, groups, need_dx)
+    assert (found[0] is not None) == need_dx
+    if need_dx:
+        np.testing.assert_allclose(found[0], back, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(found[1], dw, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(found[2], image.sum(axis=(0, *range(2, image.ndim))))
+    assert found[1].flags.c_contiguous
+    wanted = ["dw", "y"] if need_dx and way != "forward alone" else ["dw"]
+    assert [each.product for each in asked] == wanted
+
+
+def test_transposed_convolution_declines_room_for_another_window(on_numpy):
+    window = Window((2,), (1,), ((0, 0),), (3,))
+    x, w = np.ones((1, 2, 4)), np.ones((2, 3, 2))
+    assert conv.conv_transpose_forward(np, x, w, None, window, (7,), 1)[0].shape == (1, 3, 7)
+    answer = conv.conv_transpose_forward(np, x, w, None, window, (8,), 1)
+    assert "another window" in answer.reason
+
+
 def test_what_is_not_asked_for_is_not_computed(on_numpy, rng):
     asked, _ = on_numpy
     (x, w, _, dy), expected = gradients_of(GEOMETRIES["2d"], False, False, rng)

@@ -14,6 +14,8 @@ PAIRS: dict[str, OpPair] = {
     # cuDNN, or our own im2col and cuBLAS
     "conv": OpPair(conv.conv_forward, conv.conv_backward),
     "conv_relu": OpPair(conv.conv_relu_forward, conv.conv_backward),
+    # cuDNN
+    "conv_transpose": OpPair(conv.conv_transpose_forward, conv.conv_transpose_backward),
     # our own kernels
     "batch_norm": OpPair(norm.batch_norm_forward, norm.batch_norm_backward),
     "batch_norm_relu": OpPair(norm.batch_norm_relu_forward, norm.batch_norm_backward),

@@ -15,9 +15,10 @@ from xpcnn._xp import Array, dtype_name
 from xpcnn.kernels.cuda import columns, cudnn, elementwise, source
 from xpcnn.kernels.cuda.cudnn import B, Problem, Product, W, X, Y
 from xpcnn.kernels.generic import conv as generic
+from xpcnn.kernels.generic import conv_transpose
 from xpcnn.kernels.trace import Declined, note
 from xpcnn.kernels.workspace import batch_chunks
-from xpcnn.window import Window
+from xpcnn.window import Ints, Window
 
 
 class ConvState(NamedTuple):
@@ -73,6 +74,55 @@ def conv_backward(
             dx, dw = _gradients_by_columns(xp, d, x, w, window, groups, need_dx)
         db = _sum_pixels(xp, d) if has_bias else None
         # Parameters, and what optimizers keep, are in the order of their axes.
+        dw = xp.ascontiguousarray(_lower(dw, is_line))
+        return (None if dx is None else _lower(dx, is_line)), dw, db
+
+
+def conv_transpose_forward(
+    xp: ModuleType, x: Array, w: Array, b: Array | None, window: Window, out: Ints, groups: int
+) -> Result:
+    """Run a convolution backwards; see :func:`xpcnn.kernels.generic.conv_transpose.forward`.
+
+    The gradient of the input, by cuDNN alone.
+    """
+    if window.ndim > 3:
+        return Declined(f"{window.ndim} spatial dimensions")
+    if window.output_shape(out) != tuple(x.shape[2:]):
+        return Declined("output_padding that leaves room for another window")
+    declined = source.refusal(x, w, b)
+    if declined is not None:
+        return declined
+    is_line, window = x.ndim == 3, lift_window(window)
+    with _on_device_of(x):
+        image, filters = cudnn.channels_last(xp, lift(x)), cudnn.channels_last(xp, lift(w))
+        size = (1, *out) if is_line else out
+        y = source.empty(xp, (x.shape[0], w.shape[1] * groups, *size), x, last=True)
+        if not _by_cudnn("dx", {X: y, W: filters, Y: image}, window):
+            return Declined("cuDNN has no plan")
+        note("cuDNN")
+        if b is not None:
+            rows = _pixels(xp, y)
+            rows += b
+    return _lower(y, is_line), ConvState(image, filters, b is not None, None)
+
+
+def conv_transpose_backward(
+    xp: ModuleType, dy: Array, saved: ConvState, window: Window, groups: int, need_dx: bool
+) -> tuple[Array | None, Array, Array | None]:
+    """Return the gradients (dx, dw, db)."""
+    x, w, has_bias, _ = saved
+    is_line, window = dy.ndim == 3, lift_window(window)
+    with _on_device_of(x):
+        d = cudnn.channels_last(xp, lift(dy))
+        dw = source.empty(xp, w.shape, w, last=True)
+        dx = source.empty(xp, x.shape, x, last=True) if need_dx else None
+        done = _by_cudnn("dw", {X: d, W: dw, Y: x}, window)
+        if done and dx is not None:
+            done = _by_cudnn("y", {X: d, W: w, Y: dx}, window)
+        if not done:
+            state = (x, w, False)
+            dx, dw, _ = conv_transpose.backward(xp, d, state, window, groups, need_dx)
+        db = _sum_pixels(xp, d) if has_bias else None
         dw = xp.ascontiguousarray(_lower(dw, is_line))
         return (None if dx is None else _lower(dx, is_line)), dw, db
 
