@@ -14,7 +14,12 @@ from xpcnn import (
 from xpcnn.device import Device, devices
 from xpcnn.errors import DeviceError, ModelFileError, NonFiniteError, OutOfMemoryError
 from xpcnn.gradcheck import gradcheck
-from xpcnn.kernels.precision import get_precision, set_precision
+from xpcnn.kernels.precision import (
+    get_deterministic,
+    get_precision,
+    set_deterministic,
+    set_precision,
+)
 from xpcnn.kernels.threads import get_num_threads, set_num_threads
 from xpcnn.kernels.workspace import get_workspace_limit, set_workspace_limit
 from xpcnn.layers import *
@@ -80,6 +85,7 @@ __all__ = [
     "data",
     "devices",
     "functional",
+    "get_deterministic",
     "get_num_threads",
     "get_precision",
     "get_workspace_limit",
@@ -91,6 +97,7 @@ __all__ = [
     "networks",
     "operations",
     "optim",
+    "set_deterministic",
     "set_num_threads",
     "set_precision",
     "set_workspace_limit",

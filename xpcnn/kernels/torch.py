@@ -7,14 +7,19 @@ to the generic kernels.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional
 
+from xpcnn._xp import dtype_name
 from xpcnn.kernels.generic import OpPair
+from xpcnn.kernels.generic.half import HALVES
 from xpcnn.kernels.generic.update import adam_numbers, no_backward
+from xpcnn.kernels.precision import float32_products, get_deterministic
 from xpcnn.kernels.trace import Declined
 from xpcnn.window import Ints, Pairs, Window
 
@@ -23,6 +28,50 @@ Tensor = Any
 Numbers = list[int]
 
 _aten = torch.ops.aten
+_NOTHING = nullcontext()
+
+# -- What PyTorch has switches for, on NVIDIA's GPUs ----------------------------------------------
+
+
+def _as_chosen(x: Tensor) -> AbstractContextManager[None]:
+    """Return a context in which PyTorch computes as :mod:`xpcnn.kernels.precision` says."""
+    return _gpu_switches() if x.is_cuda else _NOTHING
+
+
+@contextmanager
+def _gpu_switches() -> Iterator[None]:
+    """Set PyTorch's switches, which hold for the whole process, and set them back at the end."""
+    cudnn, matmul, tf32 = torch.backends.cudnn, torch.backends.cuda.matmul, _tf32()
+    wanted: list[tuple[Any, str, Any]]
+    if hasattr(cudnn, "conv"):
+        kind = "tf32" if tf32 else "ieee"
+        wanted = [(cudnn.conv, "fp32_precision", kind), (matmul, "fp32_precision", kind)]
+    else:  # PyTorch before 2.9
+        wanted = [(cudnn, "allow_tf32", tf32), (matmul, "allow_tf32", tf32)]
+    if get_deterministic():
+        wanted.append((cudnn, "deterministic", True))
+    before = [(where, name, getattr(where, name)) for where, name, _ in wanted]
+    try:
+        for where, name, value in wanted:
+            setattr(where, name, value)
+        yield
+    finally:
+        for where, name, value in before:
+            setattr(where, name, value)
+
+
+def _tf32() -> bool:
+    return float32_products.get() == "tf32"
+
+
+def _varies(x: Tensor) -> Declined | None:
+    """Decline what adds up in the order of chance on a GPU, where the same bits are asked for."""
+    if x.is_cuda and get_deterministic():
+        return Declined("results that may differ from run to run")
+    return None
+
+
+# -- The kernels ---------------------------------------------------------------------------------
 
 
 def _symmetric(window: Window) -> Numbers | None:
@@ -50,9 +99,10 @@ def conv_forward(
     """Convolve; see :func:`xpcnn.kernels.generic.conv.conv_forward`."""
     padding, nowhere = _symmetric(window), [0] * window.ndim
     seen = x if padding is not None else _pad(x, window.padding)
-    y = torch.convolution(
-        seen, w, b, window.stride, padding or nowhere, window.dilation, False, nowhere, groups
-    )
+    with _as_chosen(x):
+        y = torch.convolution(
+            seen, w, b, window.stride, padding or nowhere, window.dilation, False, nowhere, groups
+        )
     return y, (seen, w, b is not None)
 
 
@@ -62,10 +112,11 @@ def conv_backward(
     """Return the gradients (dx, dw, db)."""
     seen, w, has_bias = saved
     padding, nowhere = _symmetric(window), [0] * window.ndim
-    dx, dw, db = _aten.convolution_backward(
-        dy, seen, w, [w.shape[0]], window.stride, padding or nowhere, window.dilation, False,
-        nowhere, groups, [need_dx, True, has_bias],
-    )  # fmt: skip
+    with _as_chosen(seen):
+        dx, dw, db = _aten.convolution_backward(
+            dy, seen, w, [w.shape[0]], window.stride, padding or nowhere, window.dilation, False,
+            nowhere, groups, [need_dx, True, has_bias],
+        )  # fmt: skip
     if need_dx and padding is None:
         dx = _crop(dx, window.padding)
     return (dx if need_dx else None), dw, (db if has_bias else None)
@@ -106,7 +157,8 @@ def conv_transpose_backward(
 
 def linear_forward(xp: Any, x: Tensor, w: Tensor, b: Tensor | None) -> tuple[Tensor, Any]:
     """Multiply the last axis of x (..., I) by w (O, I) and add b."""
-    return functional.linear(x, w, b), (x, w, b is not None)
+    with _as_chosen(x):
+        return functional.linear(x, w, b), (x, w, b is not None)
 
 
 def linear_backward(
@@ -115,8 +167,10 @@ def linear_backward(
     """Return the gradients (dx, dw, db)."""
     x, w, has_bias = saved
     rows = dy.reshape(-1, w.shape[0])
-    dw = rows.t() @ x.reshape(-1, w.shape[1])
-    return (dy @ w if need_dx else None), dw, (rows.sum(0) if has_bias else None)
+    with _as_chosen(x):
+        dw = rows.t() @ x.reshape(-1, w.shape[1])
+        dx = dy @ w if need_dx else None
+    return dx, dw, (rows.sum(0) if has_bias else None)
 
 
 def relu_forward(xp: Any, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -156,6 +210,8 @@ def max_pool_forward(xp: Any, x: Tensor, window: Window) -> Any:
     geometry = _geometry(window)
     if geometry is None:
         return Declined("padding that differs between the sides, or above half of the kernel")
+    if varies := _varies(x):
+        return varies
     images = _lift(x)
     pool = _aten.max_pool3d_with_indices if images.ndim == 5 else _aten.max_pool2d_with_indices
     y, indices = pool(images, *geometry, False)
@@ -178,6 +234,8 @@ def avg_pool_forward(xp: Any, x: Tensor, window: Window, divisor: np.ndarray | f
     geometry = _geometry(window)
     if geometry is None or any(d > 1 for d in window.dilation):
         return Declined("dilation, or padding that ATen does not take")
+    if varies := _varies(x):
+        return varies
     images = _lift(x)
     pool = _aten.avg_pool3d if images.ndim == 5 else _aten.avg_pool2d
     scale = torch.as_tensor(np.asarray(1.0 / divisor), dtype=x.dtype, device=x.device)
@@ -201,7 +259,13 @@ def batch_norm_forward(
     own = statistics is None
     if own and count < 2:
         return Declined("a single value per channel")
-    mean, variance = (x.new_zeros(x.shape[1]) for _ in range(2)) if own else statistics
+    if own:
+        # ATen takes statistics of the weight's dtype, or of float32 for half precision.
+        kind = torch.float32 if dtype_name(x) in HALVES else x.dtype
+        kind = kind if gamma is None else gamma.dtype
+        mean, variance = (x.new_zeros(x.shape[1], dtype=kind) for _ in range(2))
+    else:
+        mean, variance = statistics
     # With a momentum of 1, running statistics become those of the batch; the variance divides by
     # count - 1.
     y, used_mean, inv_std = torch.native_batch_norm(x, gamma, beta, mean, variance, own, 1.0, eps)
@@ -215,7 +279,7 @@ def batch_norm_backward(
 ) -> tuple[Tensor | None, Tensor, Tensor]:
     """Return the gradients (dx, dgamma, dbeta)."""
     x, gamma, mean, variance, used_mean, inv_std, own, eps = saved
-    weight = x.new_ones(x.shape[1]) if gamma is None else gamma
+    weight = torch.ones_like(mean) if gamma is None else gamma
     dx, dgamma, dbeta = _aten.native_batch_norm_backward(
         dy, x, weight, mean, variance, used_mean, inv_std, own, eps, [need_dx, True, True]
     )

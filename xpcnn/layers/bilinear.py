@@ -53,6 +53,8 @@ class Bilinear(Operation):
     (5, 2)
     """
 
+    computes_with_operands = True
+
     def __init__(
         self, in1_features: int, in2_features: int, out_features: int, bias: bool = True
     ) -> None:
@@ -101,8 +103,8 @@ class Bilinear(Operation):
         for x in inputs:
             check_float(x, self.who)
             self._check_match(x, self.weight.value)
-        bias = None if self.bias is None else self.bias.value
-        y, saved = F.run("bilinear", *inputs, self.weight.value, bias, who=self.who)
+        bias = None if self.bias is None else self.bias.operand
+        y, saved = F.run("bilinear", *inputs, self.weight.operand, bias, who=self.who)
         return (y,), saved
 
     def _run_backward(

@@ -25,6 +25,7 @@ class _ConvBase(Layer):
     """What convolutions, separable and transposed ones have in common: arguments and checks."""
 
     ndim: ClassVar[int]
+    computes_with_operands = True
     in_channels: int | None
     groups: int = 1
     bias: Parameter | None
@@ -168,8 +169,8 @@ class _Conv(_ConvBase):
             F.pad_pairs(tuple(x.shape[2:]), window.padding, self.padding_mode, self.who)
             x, saved_pad = F.run("pad", x, window.padding, self.padding_mode, who=self.who)
         inner = window if saved_pad is None else window.without_padding()
-        bias = None if self.bias is None else self.bias.value
-        y, saved = F.conv_forward(x, self.weight.value, bias, inner, self.groups, who=self.who)
+        bias = None if self.bias is None else self.bias.operand
+        y, saved = F.conv_forward(x, self.weight.operand, bias, inner, self.groups, who=self.who)
         return y, (saved, window, inner, saved_pad)
 
     def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:

@@ -74,9 +74,9 @@ class _ConvTranspose(_ConvBase):
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
         self._check_shape(tuple(x.shape))
         window, out = self.transposed_window(tuple(x.shape[2:]))
-        bias = None if self.bias is None else self.bias.value
+        bias = None if self.bias is None else self.bias.operand
         y, saved = F.conv_transpose_forward(
-            x, self.weight.value, bias, window, out, self.groups, who=self.who
+            x, self.weight.operand, bias, window, out, self.groups, who=self.who
         )
         return y, (saved, window)
 

@@ -56,6 +56,7 @@ class Embedding(Layer):
     """
 
     takes_integers = True
+    computes_with_operands = True
 
     def __init__(
         self,
@@ -99,7 +100,7 @@ class Embedding(Layer):
         return (*input_shape, self.embedding_dim)
 
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
-        return F.embedding_forward(self.weight.value, x, who=self.who)
+        return F.embedding_forward(self.weight.operand, x, who=self.who)
 
     def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
         self.weight.accumulate(F.run_backward(dy, saved, self.padding_idx))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -48,10 +48,17 @@ class Layer(Configurable):
     """
 
     name: str | None = None
+    computes_with_operands: ClassVar[bool] = False
+    """Whether the layer can take inputs of half precision while its parameters are float32, since
+    it hands ``Parameter.operand`` to its operations, or since these take both. One that says no
+    computes in float32 in mixed precision."""
+
     takes_integers: bool = False
     """Whether the input holds indices, rather than numbers to compute with."""
     _saved: Any = None
     """What the last training forward left for the backward pass."""
+    _input_dtype: str | None = None  # in mixed precision, where it is not that of the parameters
+    _widens: bool = False
 
     # -- What a subclass implements ------------------------------------------------------------
 
@@ -100,7 +107,7 @@ class Layer(Configurable):
             parameters.
         """
         xp = self._check_input(x)
-        y, saved = self._forward(xp, x, training)
+        y, saved = (self._forward_wide if self._widens else self._forward)(xp, x, training)
         if training:
             self._saved = (output_of(y), saved)
         return y
@@ -132,7 +139,40 @@ class Layer(Configurable):
         output, saved = self._saved
         xp = self._check_gradient(dy, output)
         self._saved = None
-        return self._backward(xp, dy, saved, need_dx)
+        return (self._backward_wide if self._widens else self._backward)(xp, dy, saved, need_dx)
+
+    def compute_in(self, dtype: str | None) -> None:
+        """Let this layer and those inside it take inputs of another dtype than their parameters'.
+
+        Parameters
+        ----------
+        dtype : str or None
+            Such as "bfloat16"; ``None`` is the dtype of the parameters again.
+        """
+        own = [t for _, t in self._own_tensors() if not (isinstance(t, Buffer) and t.on_host)]
+        self._input_dtype = dtype if own else None
+        self._widens = self._input_dtype is not None and not self.computes_with_operands
+        inside = None if self._widens else dtype
+        for tensor in own:
+            if isinstance(tensor, Parameter):
+                tensor.compute_in(inside)
+        for child in self.children().values():
+            child.compute_in(inside)
+
+    def _forward_wide(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
+        """Run the forward in the dtype of the parameters."""
+        wide = xp.astype(x, self._own_dtype())
+        y, saved = self._forward(xp, wide, training)
+        return xp.astype(y, x.dtype), saved
+
+    def _backward_wide(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
+        dx = self._backward(xp, xp.astype(dy, self._own_dtype()), saved, need_dx)
+        return None if dx is None else xp.astype(dx, dy.dtype)
+
+    def _own_dtype(self) -> Any:
+        """Return the dtype of the parameters and buffers that take part in computing."""
+        own = (t for _, t in self._own_tensors() if not (isinstance(t, Buffer) and t.on_host))
+        return next(own).value.dtype
 
     def build(
         self,
@@ -187,7 +227,7 @@ class Layer(Configurable):
 
     def _fits(self, x: Array) -> bool:
         """Whether x is plainly right: a NumPy array like those of this layer, which are there."""
-        if x.dtype.kind != "f" or x.size == 0:
+        if x.dtype.kind != "f" or x.size == 0 or self._input_dtype is not None:
             return False
         for value in vars(self).values():
             if isinstance(value, Tensor):
@@ -238,8 +278,11 @@ class Layer(Configurable):
     def _check_match(self, x: Array, own: Array) -> None:
         if type(x) is not type(own):
             _xp.namespace(x, own, who=self.who)
-        if x.dtype != own.dtype and not self.takes_integers:
-            expected, got = _xp.dtype_name(own), _xp.dtype_name(x)
+        expected = self._input_dtype
+        if expected is None and x.dtype != own.dtype:
+            expected = _xp.dtype_name(own)
+        if expected is not None and _xp.dtype_name(x) != expected and not self.takes_integers:
+            got = _xp.dtype_name(x)
             raise dtype_error(self.who, expected, got, cast_hint(expected, got))
         if not _xp.same_device(x, own):
             raise TypeError(

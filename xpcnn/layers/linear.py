@@ -50,6 +50,8 @@ class Linear(Layer):
     (2, 10)
     """
 
+    computes_with_operands = True
+
     def __init__(
         self, in_features: int | None = None, out_features: int | None = None, bias: bool = True
     ) -> None:
@@ -90,8 +92,8 @@ class Linear(Layer):
 
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
         self.output_shape(x.shape)
-        bias = None if self.bias is None else self.bias.value
-        return F.linear_forward(x, self.weight.value, bias, who=self.who)
+        bias = None if self.bias is None else self.bias.operand
+        return F.linear_forward(x, self.weight.operand, bias, who=self.who)
 
     def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
         dx, dw, db = F.run_backward(dy, saved, need_dx)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from xpcnn import _xp
 from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.functional._check import LAYOUTS
@@ -80,6 +81,8 @@ class ChannelNorm(Layer):
 
     def _move_statistics(self, mean: Array, variance: Array, share: float) -> None:
         for running, new in ((self.running_mean, mean), (self.running_var, variance)):
+            if new.dtype != running.value.dtype:  # half precision is added up in float32
+                new = _xp.namespace(new).astype(new, running.value.dtype)
             running.renew(running.value * (1.0 - share) + new * share)
 
     def _infer(self, input_shape: Shape) -> None:
@@ -96,6 +99,8 @@ class ChannelNorm(Layer):
 
 
 class _BatchNorm(ChannelNorm):
+    computes_with_operands = True  # its kernels take half precision with parameters of float32
+
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
         result = self.normalise(partial(F.run, who=self.who), "batch_norm", (x,), training)
         assert result is not None, "the generic kernels have batch_norm"

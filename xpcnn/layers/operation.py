@@ -85,7 +85,11 @@ class Operation(Layer):
             If the arrays are of different libraries, or of dtypes the operation does not take.
         """
         xp = self._check_inputs(inputs)
-        outputs, saved = self._run(xp, inputs, training)
+        if self._widens:
+            outputs, saved = self._run(xp, _cast(xp, inputs, self._own_dtype()), training)
+            outputs = _cast(xp, outputs, Device.of(outputs[0]).dtype(self._input_dtype or ""))
+        else:
+            outputs, saved = self._run(xp, inputs, training)
         if training:
             floats = tuple(x is not None and _xp.is_floating(x) for x in inputs)
             self._saved = _Kept([output_of(y) for y in outputs], floats, saved)
@@ -137,7 +141,13 @@ class Operation(Layer):
         self._saved = None
         if not found:
             raise ValueError(f"{self.who}: backward expects a gradient for one output at least")
-        dxs = self._run_backward(found[0], dys, saved, need)
+        xp = found[0]
+        if self._widens:
+            half = next(dy.dtype for dy in dys if dy is not None)
+            dxs = self._run_backward(xp, _cast(xp, dys, self._own_dtype()), saved, need)
+            dxs = _cast(xp, dxs, half)
+        else:
+            dxs = self._run_backward(xp, dys, saved, need)
         return dxs[0] if len(dxs) == 1 else dxs
 
     def _check_inputs(self, inputs: tuple[Any, ...]) -> ModuleType:
@@ -204,6 +214,14 @@ class Operation(Layer):
 
     def _infer_from(self, *input_shapes: Shape | None) -> None:
         """Fill in the arguments that were left out, from the shapes of the inputs."""
+
+
+def _cast(xp: ModuleType, arrays: tuple[Any, ...], dtype: Any) -> tuple[Any, ...]:
+    """Bring those of some arrays that hold floating-point numbers to a dtype."""
+    return tuple(
+        x if x is None or not _xp.is_floating(x) else xp.astype(x, dtype, copy=False)
+        for x in arrays
+    )
 
 
 def _is_float(dtype: str) -> bool:

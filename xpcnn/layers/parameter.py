@@ -37,6 +37,7 @@ class Tensor:
         self.init = init
         self._data: Array | None = None
         self._is_placed = False  # values loaded before build wait for their device and dtype
+        self._is_lent = False  # somebody outside has the array, and may write to it
 
     @property
     def is_built(self) -> bool:
@@ -53,12 +54,14 @@ class Tensor:
             If the layer was not built yet.
         """
         value = self.value
+        self._is_lent = True
         withdraw(value)
         return value
 
     @data.setter
     def data(self, value: Array) -> None:
         self.renew(value)
+        self._is_lent = True
         withdraw(value)
 
     @property
@@ -86,6 +89,7 @@ class Tensor:
     def _hold(self, value: Array) -> None:
         self._data = value
         self._is_placed = True
+        self._is_lent = False
         promise(value)
 
     def problem(self, values: np.ndarray) -> str | None:
@@ -118,10 +122,12 @@ class Tensor:
             self._data = np.array(_xp.to_numpy(values))
             self.shape = tuple(self._data.shape)
             promise(self._data)
+            self._is_lent = False
         else:
             values = np.array(_xp.to_numpy(values))
             self._data = Device.of(self._data).asarray(values, _xp.dtype_name(self._data))
             promise(self._data)
+            self._is_lent = False
 
     def move(self, device: Device, dtype: str) -> None:
         """Bring the values, if there are any, to another device or dtype."""
@@ -129,6 +135,7 @@ class Tensor:
             moved = device.asarray(self._data, dtype)
             if moved is not self._data:
                 promise(moved)
+                self._is_lent = False
             self._data = moved
             self._is_placed = True
 
@@ -145,6 +152,9 @@ class Tensor:
 class Parameter(Tensor):
     """An array that training changes.
 
+    In mixed precision its values stay as they are, so that small updates are not lost, and layers
+    compute with `operand`, a copy in the dtype that :meth:`compute_in` chose.
+
     Attributes
     ----------
     grad : array or None
@@ -157,9 +167,33 @@ class Parameter(Tensor):
         super().__init__(shape, init)
         self.grad: Array | None = None
         self.requires_grad = True
+        self._compute: str | None = None
+        self._copy: tuple[Array, Array] | None = None
+
+    @property
+    def operand(self) -> Array:
+        """The array to compute with, for reading only: `value`, or a copy of another dtype."""
+        if self._compute is None:
+            return self.value
+        value, kept = self.value, self._copy
+        if kept is not None and kept[0] is value and not self._is_lent:
+            return kept[1]
+        copy = Device.of(value).asarray(value, self._compute)
+        self._copy = (value, copy)
+        return copy
+
+    def _hold(self, value: Array) -> None:
+        super()._hold(value)
+        self._copy = None  # it would keep the old values in memory
+
+    def compute_in(self, dtype: str | None) -> None:
+        """Choose the dtype of `operand`; ``None`` is that of the values."""
+        self._compute, self._copy = dtype, None
 
     def accumulate(self, gradient: Array) -> None:
-        """Add a gradient."""
+        """Add a gradient, in the dtype of the values."""
+        if self._data is not None and gradient.dtype != self._data.dtype:
+            gradient = _xp.namespace(gradient).astype(gradient, self._data.dtype)
         self.grad = gradient if self.grad is None else self.grad + gradient
 
     def zero_grad(self) -> None:

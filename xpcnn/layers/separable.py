@@ -57,11 +57,11 @@ class _SeparableConv(_ConvBase):
         self._check_shape(tuple(x.shape))
         window = self.window(tuple(x.shape[2:]))
         between, depthwise = F.conv_forward(
-            x, self.depthwise_weight.value, None, window, x.shape[1], who=self.who
+            x, self.depthwise_weight.operand, None, window, x.shape[1], who=self.who
         )
-        bias = None if self.bias is None else self.bias.value
+        bias = None if self.bias is None else self.bias.operand
         y, pointwise = F.conv_forward(
-            between, self.pointwise_weight.value, bias, self._point(), who=self.who
+            between, self.pointwise_weight.operand, bias, self._point(), who=self.who
         )
         return y, (depthwise, pointwise, window)
 

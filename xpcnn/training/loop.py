@@ -11,7 +11,7 @@ from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.data.batches import batches
 from xpcnn.errors import NonFiniteError
-from xpcnn.training.border import Samples
+from xpcnn.training.border import Samples, each
 from xpcnn.training.callbacks import Callback, ProgressBar
 from xpcnn.training.history import History
 from xpcnn.training.memory import MemoryGuard
@@ -148,8 +148,13 @@ class Fit:
         for metric in model.metrics:
             metric.update(prediction, y)
         gradient: Any = model.loss.backward()
+        if model.scaling is not None:
+            gradient = each(gradient, model.scaling.multiply)
         model.backward(*(gradient if isinstance(gradient, tuple) else (gradient,)))
-        model.optimizer.step(model.parameters(), epoch=model.epoch)
+        if model.scaling is None or model.scaling.unscale(model.parameters()):
+            model.optimizer.step(model.parameters(), epoch=model.epoch)
+        elif model.scaling.is_exhausted or not np.isfinite(float(loss)):
+            return loss, False
         model.step += 1
         return loss, True
 
@@ -206,7 +211,7 @@ class Fit:
         """
         layer = None
         if x is not None and self.model._plan is not None:
-            layer = self.model._plan.first_not_finite(*x)
+            layer = self.model._plan.first_not_finite(*self.model._narrow(x))
         self._good.restore()
         where = (
             f"the first output that is not finite is that of {layer}"
@@ -247,6 +252,7 @@ class _Snapshot:
         self.model = model
         self.arrays = [(t, t.value) for t in model._tensors]
         self.step = model.step
+        self.scale = None if model.scaling is None else model.scaling.state_dict()
         self.slots = None if model.optimizer is None else model.optimizer.snapshot()
 
     def restore(self) -> None:
@@ -255,5 +261,7 @@ class _Snapshot:
             if tensor.value is not array:
                 tensor.data = array
         self.model.step = self.step
+        if self.model.scaling is not None and self.scale is not None:
+            self.model.scaling.load_state_dict(self.scale)
         if self.model.optimizer is not None:
             self.model.optimizer.restore(self.slots)

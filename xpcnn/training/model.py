@@ -14,6 +14,7 @@ from xpcnn._xp import Array
 from xpcnn.data.batches import batches
 from xpcnn.device import Device, resolve
 from xpcnn.errors import ModelFileError, choice_error
+from xpcnn.kernels.precision import float32_products
 from xpcnn.kernels.threads import release_blas
 from xpcnn.layers.containers import Sequential, check_layers
 from xpcnn.layers.graph import Graph
@@ -26,6 +27,7 @@ from xpcnn.training.history import History
 from xpcnn.training.loop import Fit
 from xpcnn.training.memory import MemoryGuard
 from xpcnn.training.plan import Plan
+from xpcnn.training.scaling import LossScale, half_of
 from xpcnn.training.summary import summarize
 from xpcnn.window import as_int
 
@@ -43,12 +45,16 @@ def _as_network(layers: Any) -> Sequential | Graph:
 
 
 def _on_its_device(method: Method) -> Method:
-    """Make the model's device the current one, where a library has that, during a method."""
+    """Make the model's device the current one, and its way to multiply, during a method."""
 
     @wraps(method)
     def run(self: Model, *args: Any, **options: Any) -> Any:
-        with self.device.active():
-            return method(self, *args, **options)
+        token = float32_products.set(self._products)
+        try:
+            with self.device.active():
+                return method(self, *args, **options)
+        finally:
+            float32_products.reset(token)
 
     return run  # type: ignore[return-value]
 
@@ -68,10 +74,20 @@ class Model:
         Type of parameters, inputs and outputs.
     seed : int, optional
         Makes initial weights, shuffling and dropout repeatable.
+    precision : {"float32", "tf32", "float16", "bfloat16"}
+        How a float32 model computes. "float16" and "bfloat16" are mixed precision: activations
+        and products are in that dtype, while weights, what the optimizer keeps, normalisation,
+        losses, inputs and outputs stay in float32; with float16 the loss is scaled in training.
+        "tf32" lets GPUs round the factors of products to eleven bits, and is float32 where there
+        is no such thing, as on the CPU.
 
     Attributes
     ----------
     device : Device
+    scaling : LossScale or None
+        The scale of the loss, with precision "float16". A training loop of your own multiplies
+        the gradient of the loss by ``scaling.scale``, and makes the step only if
+        ``scaling.unscale(model.parameters())`` says so.
     history : History
         Of all epochs so far, over several calls of :meth:`fit` and over saving and loading.
     epoch, step : int
@@ -103,6 +119,7 @@ class Model:
         device: str | Device = "auto",
         dtype: str = "float32",
         seed: int | None = None,
+        precision: str = "float32",
     ) -> None:
         if dtype not in DTYPES:
             raise choice_error("Model", "dtype", dtype, DTYPES)
@@ -111,6 +128,8 @@ class Model:
         self.device = resolve(device)
         self.device.dtype(dtype)
         self.dtype = dtype
+        self._half = half_of(precision, dtype, self.device, "Model")
+        self._set_precision(precision)
         self.seed = rng.fresh_seed() if seed is None else int(seed)
         self.epoch = 0
         self.step = 0
@@ -195,6 +214,7 @@ class Model:
             dtype=self.dtype,
             rng=rng.generator(self.seed, "weights"),
         )
+        self._network.compute_in(self._half)
         without_batch = tuple((None, *shape[1:]) for shape in shapes)
         self.input_shape = without_batch[0] if len(shapes) == 1 else without_batch
         self._plan = Plan([self._network])
@@ -220,13 +240,14 @@ class Model:
                     f"{_xp.describe(x)}; call the model itself, model(x), or bring the array there "
                     f"with model.device.asarray(x, {dtype!r})"
                 )
-        plan = self._ready(arrays)
+        plan, inputs = self._ready(arrays), self._narrow(arrays)
         if not training:
-            alone = len(arrays) == len(self.outputs) == 1
-            return plan.infer(arrays[0]) if alone else plan.forward(*arrays, training=False)
+            alone = len(inputs) == len(self.outputs) == 1
+            y = plan.infer(inputs[0]) if alone else plan.forward(*inputs, training=False)
+            return self._widen(y)
         for layer in self._random_layers:
             layer.step = self.step
-        return plan.forward(*arrays, training=True)
+        return self._widen(plan.forward(*inputs, training=True))
 
     @_on_its_device
     def backward(self, *dys: Array, need_dx: bool = False) -> Any:
@@ -241,7 +262,30 @@ class Model:
         """
         if self._plan is None:
             raise RuntimeError("Model.backward needs a forward(x, training=True) before it")
-        return self._plan.backward(*dys, need_dx=need_dx)
+        if self._half is None:
+            return self._plan.backward(*dys, need_dx=need_dx)
+        with np.errstate(over="ignore", invalid="ignore"):  # a scaled loss may be too large
+            return self._widen(self._plan.backward(*self._narrow(dys), need_dx=need_dx))
+
+    def _narrow(self, arrays: Sequence[Array]) -> Sequence[Array]:
+        """Bring arrays of floating-point numbers to the dtype that layers compute in."""
+        half = self._half
+        if half is None:
+            return arrays
+        return [self.device.asarray(x, half) if _xp.is_floating(x) else x for x in arrays]
+
+    def _widen(self, found: Any) -> Any:
+        """Bring an array, or a tuple of them, back to the model's dtype."""
+        if self._half is None:
+            return found
+        return border.each(
+            found, lambda x: self.device.asarray(x, self.dtype) if _xp.is_floating(x) else x
+        )
+
+    def _set_precision(self, precision: str) -> None:
+        self.precision = precision
+        self._products = "tf32" if precision == "tf32" else "float32"
+        self.scaling = LossScale() if precision == "float16" else None
 
     @_on_its_device
     def __call__(self, *inputs: Any, **named: Any) -> Any:
@@ -284,8 +328,16 @@ class Model:
         """Take over parameters and buffers; see :meth:`xpcnn.layers.Layer.load_state_dict`."""
         self._network.load_state_dict(state, strict)
 
-    def to(self, device: str | Device | None = None, dtype: str | None = None) -> Model:
-        """Move the model, its optimizer's state included, to another device or dtype.
+    def to(
+        self,
+        device: str | Device | None = None,
+        dtype: str | None = None,
+        *,
+        precision: str | None = None,
+    ) -> Model:
+        """Move the model, its optimizer's state included, to another device, dtype or precision.
+
+        What is left out stays as it is.
 
         Returns
         -------
@@ -297,12 +349,20 @@ class Model:
         if dtype not in DTYPES:
             raise choice_error("Model.to", "dtype", dtype, DTYPES)
         target.dtype(dtype)
+        precision = precision or self.precision
+        half = half_of(precision, dtype, target, "Model.to")
         for _, layer in self._network.layers_within():
             for _, tensor in layer._own_tensors():
                 tensor.move(target, dtype)
         if self.optimizer is not None:
             self.optimizer.move(target, dtype)
         self.device, self.dtype = target, dtype
+        if precision != self.precision:
+            self._half = half
+            self._set_precision(precision)
+            self._network.compute_in(half)
+            if self._plan is not None:  # steps keep what they made for the other precision
+                self._plan = Plan([self._network])
         return self
 
     def _ready(self, inputs: Sequence[Array]) -> Plan:
@@ -533,7 +593,7 @@ class Model:
             (batch, *(n or 1 for n in shape[1:]))
             for shape in border.one_each(given, self.inputs, "Model.summary", "input")
         ]
-        text = summarize(self._network, shapes, self.dtype)
+        text = summarize(self._network, shapes, self.dtype, self.precision)
         print(text)
         return text
 
@@ -558,6 +618,7 @@ class Model:
         *,
         device: str | Device = "auto",
         custom_layers: Mapping[str, type[Layer]] | None = None,
+        precision: str | None = None,
     ) -> Model:
         """Read a model that :meth:`save` wrote; training can go on where it stopped.
 
@@ -568,6 +629,8 @@ class Model:
             May be another one than the model was saved from.
         custom_layers : mapping of str to class, optional
             Layer classes of your own that the file names.
+        precision : str, optional
+            Another one than the model was saved with, as for :class:`Model`.
 
         Raises
         ------
@@ -580,7 +643,7 @@ class Model:
         tensors, description = saving.read_file(path)
         target = resolve(device)
         try:
-            return saving.restore(cls, tensors, description, target, custom_layers or {})
+            return saving.restore(cls, tensors, description, target, custom_layers or {}, precision)
         except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
             raise ModelFileError(
                 f"{str(path)!r} does not describe a consistent model: {error}"

@@ -52,6 +52,8 @@ def describe(model: Model) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         **_describe_network(model._network),
         "input_shape": model.input_shape,
         "dtype": model.dtype,
+        "precision": model.precision,
+        "loss_scale": None if model.scaling is None else model.scaling.state_dict(),
         "seed": model.seed,
         "epoch": model.epoch,
         "step": model.step,
@@ -82,6 +84,7 @@ def restore(
     description: dict[str, Any],
     device: Device,
     custom_layers: Mapping[str, type[Layer]],
+    precision: str | None = None,
 ) -> Model:
     """Make the model that :func:`describe` described.
 
@@ -100,7 +103,11 @@ def restore(
         device=device,
         dtype=description["dtype"],
         seed=description["seed"],
+        # files of the first versions do not know of it
+        precision=precision or description.get("precision", "float32"),
     )
+    if model.scaling is not None and description.get("loss_scale") is not None:
+        model.scaling.load_state_dict(description["loss_scale"])
     prefix = OPTIMIZER_PREFIX
     model.load_state_dict({n: a for n, a in tensors.items() if not n.startswith(prefix)})
     model.build(description["input_shape"])

@@ -143,9 +143,9 @@ class ConvBlockStep(FusedStep):
         if self.pool is not None:
             self.pool.output_shape(after_conv)
             pool = self.pool.window(after_conv[2:])
-        bias = None if conv.bias is None else conv.bias.value
+        weight, bias = conv.weight.operand, None if conv.bias is None else conv.bias.operand
         result = F.conv_block_forward(
-            x, conv.weight.value, bias, window, conv.groups, pool, training=training, flat=self.flat
+            x, weight, bias, window, conv.groups, pool, training=training, flat=self.flat
         )
         return None if result is None else (result[0], (result[1], window, pool))
 
@@ -167,8 +167,8 @@ class LinearReluStep(FusedStep):
         linear = self.linear
         linear._check_input(x)
         linear.output_shape(x.shape)
-        bias = None if linear.bias is None else linear.bias.value
-        return F.run_if_any("linear_relu", x, linear.weight.value, bias)
+        bias = None if linear.bias is None else linear.bias.operand
+        return F.run_if_any("linear_relu", x, linear.weight.operand, bias)
 
     def _run_backward(self, dy: Array, saved: Any, need_dx: bool) -> Array | None:
         dx: Array | None
@@ -247,6 +247,8 @@ class ConvNormStep(FusedStep):
             shift = -mean if bias is None else bias - mean
             shift = shift * scale if beta is None else shift * scale + beta
             weight = weight * xp.reshape(scale, (-1, *(1,) * (weight.ndim - 1)))
+            if x.dtype != weight.dtype and conv._input_dtype is not None:  # mixed precision
+                weight, shift = (xp.astype(a, x.dtype) for a in (weight, shift))
             promise(weight)
             promise(shift)
             self._folded = (arrays, weight, shift)

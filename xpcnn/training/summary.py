@@ -8,11 +8,14 @@ from math import prod
 from xpcnn.kernels.workspace import get_workspace_limit
 from xpcnn.layers.graph import Graph
 from xpcnn.layers.layer import Layer, Shape
+from xpcnn.training.scaling import HALVES
 
 _ITEMSIZE = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 
 
-def summarize(network: Layer, input_shapes: Sequence[Shape], dtype: str) -> str:
+def summarize(
+    network: Layer, input_shapes: Sequence[Shape], dtype: str, precision: str = "float32"
+) -> str:
     """Write the table for a built network.
 
     The memory of a training step is that of the parameters, their gradients and two numbers of
@@ -38,10 +41,15 @@ def summarize(network: Layer, input_shapes: Sequence[Shape], dtype: str) -> str:
         for a, b, c, d in rows
     ]
     rule = "-" * max(map(len, lines))
-    memory = _ITEMSIZE.get(dtype, 4) * (4 * trainable + (every - trainable) + 2 * elements)
+    size = _ITEMSIZE.get(dtype, 4)
+    memory = size * (4 * trainable + (every - trainable))
+    mixed = precision in HALVES
+    # In mixed precision there is a copy of the parameters to compute with.
+    memory += _ITEMSIZE[precision] * (2 * elements + every) if mixed else size * 2 * elements
+    computed = "" if precision == "float32" else f", computed in {precision}"
     return "\n".join(
         [
-            f"input {', '.join(map(str, input_shapes))}, {dtype}",
+            f"input {', '.join(map(str, input_shapes))}, {dtype}{computed}",
             rule,
             lines[0],
             rule,

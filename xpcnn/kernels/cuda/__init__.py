@@ -6,7 +6,7 @@ kernels run. Importing this needs no CuPy.
 
 from __future__ import annotations
 
-from xpcnn.kernels.cuda import conv, elementwise, loss, norm, pool, update
+from xpcnn.kernels.cuda import conv, elementwise, linear, loss, norm, pool, update
 from xpcnn.kernels.generic import OpPair
 from xpcnn.kernels.generic.update import no_backward
 
@@ -16,6 +16,8 @@ PAIRS: dict[str, OpPair] = {
     "conv_relu": OpPair(conv.conv_relu_forward, conv.conv_backward),
     # cuDNN
     "conv_transpose": OpPair(conv.conv_transpose_forward, conv.conv_transpose_backward),
+    # cuBLAS
+    "linear": OpPair(linear.linear_forward, linear.linear_backward),
     # our own kernels
     "batch_norm": OpPair(norm.batch_norm_forward, norm.batch_norm_backward),
     "batch_norm_relu": OpPair(norm.batch_norm_relu_forward, norm.batch_norm_backward),

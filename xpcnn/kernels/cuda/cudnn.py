@@ -13,7 +13,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
-import sys
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,9 +22,8 @@ from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
 from xpcnn._xp import Array
-from xpcnn.errors import choice_error
 from xpcnn.kernels.cuda import source
-from xpcnn.kernels.precision import get_precision
+from xpcnn.kernels.precision import float32_products, get_deterministic, get_precision
 from xpcnn.kernels.workspace import get_workspace_limit
 from xpcnn.window import Ints, Window
 
@@ -47,7 +45,6 @@ WORKSPACE_FACTOR = 16
 """cuDNN may use so many times the workspace limit: a GPU's fast algorithms need room, 1 GiB as in
 PyTorch, which the default of 64 MiB for columns would exclude."""
 
-FLOAT32 = ("float32", "tf32")
 _MOST_PLANS = 4096
 
 
@@ -64,34 +61,6 @@ class Settings(NamedTuple):
 _chosen = Settings()
 
 
-def set_float32(precision: str) -> None:
-    """Choose how products of float32 arrays are computed, by cuDNN and cuBLAS alike.
-
-    Parameters
-    ----------
-    precision : {"float32", "tf32"}
-        "float32", the default, multiplies float32 numbers. "tf32" lets tensor cores round them to
-        eleven bits first: several times as fast, with relative errors of about 1e-3.
-
-    Raises
-    ------
-    ValueError
-        If there is no such choice.
-    """
-    global _chosen
-    if precision not in FLOAT32:
-        raise choice_error("set_float32", "precision", precision, FLOAT32)
-    _chosen = _chosen._replace(float32=precision)
-    if "cupy" in sys.modules and sys.modules["cupy"].cuda.is_available():
-        set_compute_type()
-
-
-def set_deterministic(on: bool) -> None:
-    """Choose whether only plans are used that give the same bits every time."""
-    global _chosen
-    _chosen = _chosen._replace(deterministic=bool(on))
-
-
 def set_autotune(on: bool) -> None:
     """Choose whether all plans are built and timed when a shape is first seen.
 
@@ -104,18 +73,33 @@ def set_autotune(on: bool) -> None:
 def get_settings() -> Settings:
     """Return what is set now, here and for all kernels."""
     return _chosen._replace(
-        exact=get_precision() == "exact", workspace=WORKSPACE_FACTOR * get_workspace_limit()
+        float32=float32_products.get(),
+        deterministic=get_deterministic(),
+        exact=get_precision() == "exact",
+        workspace=WORKSPACE_FACTOR * get_workspace_limit(),
     )
 
 
+_compute_type: tuple[str, int] | None = None
+"""What CuPy was told last, and for which device."""
+
+
 def set_compute_type() -> None:
-    """Make CuPy's matrix products of float32 follow :func:`set_float32`."""
+    """Make CuPy's matrix products of float32 follow :data:`precision.float32_products`.
+
+    CuPy holds one setting for the process, so every operation that multiplies sets it before.
+    """
+    global _compute_type
     cupy = importlib.import_module("cupy")
+    wanted = (float32_products.get(), cupy.cuda.runtime.getDevice())
+    if wanted == _compute_type:
+        return
     linalg = importlib.import_module("cupy._core._routines_linalg")
     # Older GPUs have no TF32, and CuPy warns.
-    tf32 = _chosen.float32 == "tf32" and int(cupy.cuda.Device().compute_capability) >= 80
-    wanted = linalg.COMPUTE_TYPE_TF32 if tf32 else linalg.COMPUTE_TYPE_DEFAULT
-    linalg.set_compute_type("float32", wanted)
+    tf32 = wanted[0] == "tf32" and int(cupy.cuda.Device().compute_capability) >= 80
+    kind = linalg.COMPUTE_TYPE_TF32 if tf32 else linalg.COMPUTE_TYPE_DEFAULT
+    linalg.set_compute_type("float32", kind)
+    _compute_type = wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +282,6 @@ class _Context:
     def __init__(self, cudnn: ModuleType) -> None:
         self.cudnn = cudnn
         self.handle = cudnn.create_handle()
-        set_compute_type()  # CuPy was not there yet when it was chosen, perhaps
         self.plans: dict[Problem, Plan | None] = {}
 
     def plan(self, problem: Problem, pointers: dict[int, int]) -> Plan | None:

@@ -115,7 +115,7 @@ def _forward(
         return refusal
     x, last = source.dense(xp, x)
     given = [a for a in (gamma, *(statistics or ())) if a is not None]
-    dtype = given[0].dtype if given else x.dtype
+    dtype = given[0].dtype if given else source.computed(_xp.dtype_name(x))
     gamma, beta = (_computed(xp, a, x) for a in (gamma, beta))
     if statistics is None:
         mean, variance = _statistics(xp, x, last)

@@ -23,6 +23,7 @@ from xpcnn.kernels.generic import (
     resize,
     update,
 )
+from xpcnn.kernels.generic.half import in_float32
 
 
 class OpPair(NamedTuple):
@@ -61,3 +62,6 @@ PAIRS: dict[str, OpPair] = {
     **{name: OpPair(*pair) for name, pair in activation.PAIRS.items()},
     **{name: OpPair(*pair) for name, pair in piecewise.PAIRS.items()},
 }
+
+for _name in ("softmax", "log_softmax", "softplus", "gelu"):
+    PAIRS[_name] = OpPair(*in_float32(*PAIRS[_name]))

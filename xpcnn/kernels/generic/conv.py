@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from xpcnn._xp import Array
+from xpcnn.kernels.generic.half import total
 from xpcnn.kernels.generic.im2col import channel_major, col2im, crop_spatial, im2col, pad_spatial
 from xpcnn.kernels.workspace import batch_chunks
 from xpcnn.window import Ints, Window
@@ -75,7 +76,7 @@ def conv_backward(
             shape = (x.shape[1], chunk.stop - chunk.start, *padded)
             dx = col2im(xp, columns, shape, window, out)
             pieces.append(channel_major(xp, crop_spatial(dx, window, x.shape[2:])))
-    db = xp.sum(dy, axis=(0, *range(2, dy.ndim)), dtype=dy.dtype) if has_bias else None
+    db = total(xp, dy, (0, *range(2, dy.ndim))) if has_bias else None
     dx = None
     if need_dx:
         dx = pieces[0] if len(pieces) == 1 else xp.concat(pieces, axis=0)

@@ -14,6 +14,7 @@ from typing import Any
 
 from xpcnn._xp import Array
 from xpcnn.kernels.generic.conv import bytes_per_sample
+from xpcnn.kernels.generic.half import total
 from xpcnn.kernels.generic.im2col import channel_major, col2im, crop_spatial, im2col, pad_spatial
 from xpcnn.kernels.generic.select import keep, renumber
 from xpcnn.kernels.workspace import batch_chunks
@@ -91,7 +92,7 @@ def backward(
             shape = (x.shape[1], chunk.stop - chunk.start, *padded_shape)
             dx = col2im(xp, weights_t @ dy_phases, shape, steps, pooled, starts)
             pieces.append(channel_major(xp, crop_spatial(dx, window, x.shape[2:])))
-    db = xp.sum(dy, axis=(0, *range(2, dy.ndim)), dtype=dy.dtype) if has_bias else None
+    db = total(xp, dy, (0, *range(2, dy.ndim))) if has_bias else None
     dx = None
     if need_dx:
         dx = pieces[0] if len(pieces) == 1 else xp.concat(pieces, axis=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 
 from xpcnn._xp import Array
+from xpcnn.kernels.generic.half import total
 
 LinearState = tuple[Array, Array, bool]
 
@@ -28,6 +29,6 @@ def linear_backward(
     shape = (*dy.shape[:-1], w.shape[1])
     dy = xp.reshape(dy, (-1, w.shape[0]))
     dw = xp.permute_dims(dy, (1, 0)) @ rows
-    db = xp.sum(dy, axis=0, dtype=dy.dtype) if has_bias else None
+    db = total(xp, dy, 0) if has_bias else None
     dx = xp.reshape(dy @ w, shape) if need_dx else None
     return dx, dw, db

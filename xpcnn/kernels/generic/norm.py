@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from xpcnn._xp import Array
+from xpcnn.kernels.generic.half import narrow, widen
 
 BatchNormState = tuple[Array, Array, Array | None, bool]
 
@@ -21,6 +22,8 @@ def batch_norm_forward(
 ) -> tuple[tuple[Array, Array, Array], BatchNormState]:
     """Normalise channel c of x (N, C, *spatial), then scale by gamma and shift by beta.
 
+    Half precision is computed in float32; gamma, beta and the statistics may be of float32 then.
+
     Parameters
     ----------
     statistics : (mean, variance), each of shape (C,), or None
@@ -29,22 +32,24 @@ def batch_norm_forward(
     Returns
     -------
     (y, mean, variance)
-        What was computed, and the statistics used.
+        What was computed, and the statistics used, of float32 where x is of half precision.
     """
-    axes = (0, *range(2, x.ndim))
+    axes, dtype = (0, *range(2, x.ndim)), x.dtype
+    x = widen(xp, x)
+    gamma, beta = (None if a is None else widen(xp, a) for a in (gamma, beta))
     if statistics is None:
         mean = xp.mean(x, axis=axes)
         centered = x - _per_channel(xp, mean, x)
         variance = xp.mean(centered * centered, axis=axes)
     else:
-        mean, variance = statistics
+        mean, variance = (widen(xp, a) for a in statistics)
         centered = x - _per_channel(xp, mean, x)
     inv_std = 1.0 / xp.sqrt(variance + eps)
     x_hat = centered * _per_channel(xp, inv_std, x)
     y = x_hat
     if gamma is not None:
         y = x_hat * _per_channel(xp, gamma, x) + _per_channel(xp, beta, x)
-    return (y, mean, variance), (x_hat, inv_std, gamma, statistics is None)
+    return (narrow(xp, y, dtype), mean, variance), (x_hat, inv_std, gamma, statistics is None)
 
 
 def batch_norm_backward(
@@ -57,7 +62,8 @@ def batch_norm_backward(
         dx = inv_std * gamma * (dy - mean(dy) - x_hat * mean(dy * x_hat))
     """
     x_hat, inv_std, gamma, own_statistics = saved
-    axes = (0, *range(2, dy.ndim))
+    axes, dtype = (0, *range(2, dy.ndim)), dy.dtype
+    dy = widen(xp, dy)
     dgamma = xp.sum(dy * x_hat, axis=axes, dtype=dy.dtype)
     dbeta = xp.sum(dy, axis=axes, dtype=dy.dtype)
     dx: Any = None
@@ -68,7 +74,7 @@ def batch_norm_backward(
             count = prod(dy.shape[a] for a in axes)
             dx = dy - _per_channel(xp, dbeta / count, dy)
             dx = dx - x_hat * _per_channel(xp, dgamma / count, dy)
-        dx = dx * _per_channel(xp, scale, dy)
+        dx = narrow(xp, dx * _per_channel(xp, scale, dy), dtype)
     return dx, dgamma, dbeta
 
 
