@@ -38,7 +38,7 @@ def _check_same_training(name: str, mode: str) -> Any:
         runs = []
         with context.settings(mode, deterministic=True):
             for _ in range(2):
-                model = networks.make(workload, context.device, dtype_of(mode))
+                model = networks.make(workload, context.device, mode)
                 for _ in range(3):
                     networks.step(model, workload.shape, dtype_of(mode))
                 runs.append([p.data for p in model.parameters().values()])

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+import xpcnn
 from xpcnn import _xp
 from xpcnn.device import Device
 from xpcnn.errors import DeviceError
+from xpcnn.kernels.precision import products
 
 MODES = ("float64", "float32", "tf32", "float16", "bfloat16")
 
@@ -104,28 +106,18 @@ class Context:
         """Let products of float32 be of tf32, and kernels give the same bits every time."""
         if mode == "tf32" and not self.is_gpu:
             raise SkipError("tf32 is for GPUs")
-        float32 = "tf32" if mode == "tf32" else "float32"
-        if self.library == "cupy":
-            from xpcnn.kernels.cuda import cudnn
-
-            before = cudnn.get_settings()
-            cudnn.set_float32(float32)
-            cudnn.set_deterministic(deterministic)
-            try:
+        before = xpcnn.get_deterministic()
+        xpcnn.set_deterministic(deterministic)
+        try:
+            with products("tf32" if mode == "tf32" else "float32"):
                 yield
-            finally:
-                cudnn.set_float32(before.float32)
-                cudnn.set_deterministic(before.deterministic)
-        elif self.library == "torch":
-            with torch_settings(float32 == "tf32", deterministic):
-                yield
-        else:
-            yield
+        finally:
+            xpcnn.set_deterministic(before)
 
 
 @contextmanager
 def torch_settings(tf32: bool, deterministic: bool = False) -> Iterator[None]:
-    """Set the same for PyTorch."""
+    """Set the same for PyTorch's own networks."""
     import torch
 
     matmul, convolution = torch.backends.cuda.matmul, torch.backends.cudnn

@@ -7,22 +7,28 @@ from typing import Any
 import numpy as np
 
 import xpcnn
-from benchmarks.gpu.checks import Check, Context, Outcome, distance, dtype_of, host
+from benchmarks.gpu.checks import Check, Context, Outcome, SkipError, distance, host
 from xpcnn.bench import own, program
 from xpcnn.bench.workloads import WORKLOADS, Workload
+from xpcnn.errors import DeviceError
 
-TOLERANCE = {"float64": 1e-9, "float32": 2e-2, "tf32": 2e-2}
+TOLERANCE = {"float64": 1e-9, "float32": 2e-2, "tf32": 2e-2, "float16": 2e-2, "bfloat16": 5e-2}
 """Of the loss and of all gradients together. Where a rounding decides which element of a window is
-the largest, or on which side of zero one is, gradients go another way: in tf32 that happens too
-often to compare them."""
+the largest, or on which side of zero one is, gradients go another way: in tf32 and in half
+precision that happens too often to compare them."""
 
 NETWORKS = {"simple": 32, "deep": 16, "oned": 32, "mlp": 20, "resnet18": 4, "mobilenet": 4}
 """Networks, and numbers of images."""
 
 
-def make(workload: Workload, device: Any, dtype: str) -> xpcnn.Model:
+def make(workload: Workload, device: Any, mode: str) -> xpcnn.Model:
     """Return a network with the first values that it has in every benchmark."""
-    model = own.network(workload, device, dtype)
+    dtype = "float64" if mode == "float64" else "float32"
+    precision = "float32" if mode == "float64" else mode
+    try:
+        model = own.network(workload, device, dtype, precision)
+    except DeviceError as error:
+        raise SkipError(str(error)) from None
     model.compile(xpcnn.optim.Adam(), xpcnn.CrossEntropyLoss())
     return model
 
@@ -38,13 +44,13 @@ def _check(name: str, mode: str) -> Any:
     workload = WORKLOADS[name].with_batch(NETWORKS[name])
 
     def run(context: Context) -> Outcome:
-        dtype = dtype_of(mode)
+        dtype = "float64" if mode == "float64" else "float32"
         with context.settings(mode):
-            loss, gradients = step(make(workload, context.device, dtype), workload.shape, dtype)
+            loss, gradients = step(make(workload, context.device, mode), workload.shape, dtype)
         reference = make(workload, "cpu", "float64")
         expected_loss, expected = step(reference, workload.shape, "float64")
         errors = {"loss": abs(loss - expected_loss) / abs(expected_loss)}
-        if mode != "tf32":
+        if mode.startswith("float") and mode != "float16":
             errors["gradients"] = distance(gradients, expected)
         return Outcome(errors, TOLERANCE[mode])
 

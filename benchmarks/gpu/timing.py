@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.gpu import networks
 from benchmarks.gpu.checks import Check, Context, Outcome, SkipError, dtype_of, torch_settings
-from xpcnn.bench import program, rivals
+from xpcnn.bench import own, program, rivals
 from xpcnn.bench.workloads import WORKLOADS
 
 STEPS, WARM_UP = 50, 10
@@ -102,7 +102,8 @@ def _time_layer(name: str, what: str, mode: str) -> Any:
     def run(context: Context) -> Outcome:
         def ours() -> Any:
             x = context.array(program.channels_last(program.images(workload.shape)), dtype)
-            model = networks.make(workload, context.device, dtype)
+            precision = "tf32" if mode == "tf32" else "float32"
+            model = own.network(workload, context.device, dtype, precision)
             y = model.forward(x, training=True)
             dy = context.device.xp.ones_like(y)
 
@@ -145,7 +146,7 @@ def _time_training(name: str, mode: str) -> Any:
         images, labels = program.images(workload.shape), program.labels(workload.shape[0])
 
         def ours() -> Any:
-            model = networks.make(workload, context.device, "float32")
+            model = networks.make(workload, context.device, mode)
             x = context.array(images, "float32")
             y = context.device.asarray(labels)
             return lambda: model.train_on_batch(x, y)

@@ -386,7 +386,8 @@ def run_everything(rng, dtype):
     expected += [e, generic.PAIRS["avg_pool"].backward(np, e, expected_saved, window)]
     found += [pool.global_avg_pool_forward(np, x)[0], elementwise.relu_forward(np, x)[0]]
     expected += [wide.mean(axis=(2, 3)), np.maximum(wide, 0)]
-    (y, mean, variance), saved = norm.batch_norm_relu_forward(np, x, None, None, 1e-3, None)
+    ones, zeros = np.ones(5, dtype), np.zeros(5, dtype)
+    (y, mean, variance), saved = norm.batch_norm_relu_forward(np, x, ones, zeros, 1e-3, None)
     dy = rng.standard_normal(x.shape).astype(dtype)
     found += [y, mean, variance, *norm.batch_norm_backward(np, dy, saved, True)]
     expected += batch_norm(x, None, None, None, None, True, dy)[:6]
@@ -419,6 +420,23 @@ def test_short_floats(cpp, rng, dtype):
     with np.errstate(over="ignore"):
         exact = (a.astype(np.float32) + b.astype(np.float32)).astype(dtype)
     np.testing.assert_array_equal(y.astype(np.float32), exact.astype(np.float32))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("scaled", [True, False])
+def test_batch_norm_of_short_floats_with_parameters_of_float32(cpp, rng, dtype, scaled):
+    """Images are stored in two bytes, and all that belongs to a channel in four."""
+    if dtype == "bfloat16":
+        dtype = pytest.importorskip("ml_dtypes").bfloat16
+    x, dy = rng.standard_normal((2, 3, 5, 4, 7)).astype(dtype)
+    gamma, beta = rng.standard_normal((2, 5)).astype(np.float32) if scaled else (None, None)
+    (y, *statistics), saved = norm.batch_norm_forward(np, x, gamma, beta, 1e-3, None)
+    dx, *gradients = norm.batch_norm_backward(np, dy, saved, True)
+    expected = batch_norm(x, None, gamma, beta, None, False, dy)
+    assert_close(y, expected[0], dtype)
+    assert_close(dx, expected[3], dtype)
+    for a, b in zip([*statistics, *gradients], (*expected[1:3], *expected[4:6]), strict=True):
+        assert_close(a, b, np.float32, factor=20)
 
 
 def test_long_indices(cpp, rng, monkeypatch):

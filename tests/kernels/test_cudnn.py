@@ -26,8 +26,8 @@ import pytest
 import xpcnn
 from tests import reference
 from xpcnn import kernels
-from xpcnn.kernels import workspace
-from xpcnn.kernels.cuda import conv, cudnn
+from xpcnn.kernels import precision, workspace
+from xpcnn.kernels.cuda import conv, cudnn, linear
 from xpcnn.kernels.cuda.cudnn import B, Problem, Settings, W, X, Y
 from xpcnn.kernels.trace import log
 from xpcnn.window import Window
@@ -576,7 +576,6 @@ class Library(SimpleNamespace):
         monkeypatch.setattr(cudnn, "_kept", threading.local())
         monkeypatch.setattr(cudnn, "_broken", None)
         monkeypatch.setattr(cudnn, "_said", set())
-        monkeypatch.setattr(cudnn, "set_compute_type", lambda: None)
         monkeypatch.setattr(cudnn, "describe", self.describe)
         monkeypatch.setattr(cudnn, "list_plans", lambda *_: None)
         monkeypatch.setattr(cudnn, "address", lambda number: number)
@@ -677,24 +676,76 @@ def test_autotune_takes_the_fastest_plan_that_can_be_built(library):
     assert graph.executed == [(POINTERS, 1020, "handle 1")]
 
 
-@pytest.fixture
-def settings(monkeypatch):
+def test_settings_are_part_of_every_problem(monkeypatch):
     monkeypatch.setattr(cudnn, "_chosen", Settings())
-
-
-def test_settings_are_part_of_every_problem(settings, monkeypatch):
+    monkeypatch.setattr(precision, "_deterministic", False)
     assert cudnn.get_settings() == Settings()
-    cudnn.set_float32("tf32")
-    cudnn.set_deterministic(True)
+    xpcnn.set_deterministic(True)
     cudnn.set_autotune(True)
     monkeypatch.setattr(cudnn, "get_precision", lambda: "exact")
     monkeypatch.setattr(workspace, "_limit", 1000)
-    assert cudnn.get_settings() == Settings("tf32", True, True, True, 16000)
+    with precision.products("tf32"):
+        assert cudnn.get_settings() == Settings("tf32", True, True, True, 16000)
+    assert cudnn.get_settings() == Settings("float32", True, True, True, 16000)
 
 
-def test_no_such_precision(settings):
-    with pytest.raises(ValueError, match="'float32', 'tf32'; got 'float16'"):
-        cudnn.set_float32("float16")
+class MatrixProducts:
+    """Stands in for CuPy where it says how matrices are multiplied."""
+
+    COMPUTE_TYPE_TF32, COMPUTE_TYPE_DEFAULT = "tf32", "default"
+
+    def __init__(self, capability):
+        self.now, self.told, self.device = "default", [], 0
+        device = SimpleNamespace(compute_capability=capability)
+        runtime = SimpleNamespace(getDevice=lambda: self.device)
+        self.cuda = SimpleNamespace(Device=lambda: device, runtime=runtime)
+
+    def set_compute_type(self, dtype, kind):
+        assert dtype == "float32"
+        self.now = kind
+        self.told.append(kind)
+
+
+def pretend(monkeypatch, capability="80"):
+    cupy = MatrixProducts(capability)
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setitem(sys.modules, "cupy._core._routines_linalg", cupy)
+    monkeypatch.setattr(cudnn, "_compute_type", None)
+    return cupy
+
+
+def test_cupy_is_told_how_to_multiply_when_that_changes(monkeypatch):
+    cupy = pretend(monkeypatch)
+    cudnn.set_compute_type()
+    cudnn.set_compute_type()
+    assert cupy.told == ["default"]
+    with precision.products("tf32"):
+        cudnn.set_compute_type()
+        cupy.device = 1
+        cudnn.set_compute_type()
+    cudnn.set_compute_type()
+    assert cupy.told == ["default", "tf32", "tf32", "default"]
+
+
+def test_gpus_without_tf32_are_not_asked_for_it(monkeypatch):
+    cupy = pretend(monkeypatch, capability="75")
+    with precision.products("tf32"):
+        cudnn.set_compute_type()
+    assert cupy.told == ["default"]
+
+
+def test_linear_layers_tell_cupy_before_they_multiply(monkeypatch, rng):
+    cupy = pretend(monkeypatch)
+    x, w, b, dy = (rng.random(shape) for shape in ((3, 4), (5, 4), (5,), (3, 5)))
+    with precision.products("tf32"):
+        y, saved = linear.linear_forward(np, x, w, b)
+    assert cupy.now == "tf32"
+    np.testing.assert_allclose(y, x @ w.T + b)
+    dx, dw, db = linear.linear_backward(np, dy, saved, True)
+    assert cupy.now == "default"
+    np.testing.assert_allclose(dx, dy @ w)
+    np.testing.assert_allclose(dw, dy.T @ x)
+    np.testing.assert_allclose(db, dy.sum(axis=0))
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,12 @@ from xpcnn.bench.workloads import Workload
 from xpcnn.device import Device
 
 
-def network(workload: Workload, device: str | Device, dtype: str) -> xpcnn.Model:
+def network(
+    workload: Workload, device: str | Device, dtype: str, precision: str = "float32"
+) -> xpcnn.Model:
     """Return the network with the same first values as in every other library."""
-    model = xpcnn.Model(workload.build(xpcnn.layers), device=device, dtype=dtype, seed=0)
+    layers = workload.build(xpcnn.layers)
+    model = xpcnn.Model(layers, device=device, dtype=dtype, seed=0, precision=precision)
     model.build(workload.shape)
     values = {
         name: program.first_value(name, parameter.shape or ())

@@ -12,6 +12,7 @@ import xpcnn
 from xpcnn.cli import bench, evaluate, info, predict, train, warmup
 from xpcnn.cli.train import DEFAULTS
 from xpcnn.networks import NETWORKS
+from xpcnn.training.scaling import PRECISIONS
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -282,6 +283,12 @@ def _add_device(command: argparse.ArgumentParser) -> None:
         default="auto",
         help="where to compute: auto, cpu, cuda, cuda:1, torch:cpu, ... as 'xpcnn info' lists them "
         "(default %(default)s)",
+    )
+    command.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        help="how to compute: in float16 and bfloat16 the weights stay float32, tf32 is for GPUs "
+        "(default float32, or what the model was saved with)",
     )
 
 

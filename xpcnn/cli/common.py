@@ -17,13 +17,13 @@ def load_data(name: str) -> tuple[Part, Part]:
     return load_mnist(None if name == "mnist" else name)
 
 
-def load_model(path: Path, device: str) -> Model:
+def load_model(path: Path, device: str, precision: str | None = None) -> Model:
     """Load a saved model, or say how to get one."""
     if not path.exists():
         raise FileNotFoundError(
             f"there is no model file {str(path)!r}; train one first: xpcnn train --save {path}"
         )
-    return Model.load(path, device=device)
+    return Model.load(path, device=device, precision=precision)
 
 
 def describe_device(device: Device) -> str:

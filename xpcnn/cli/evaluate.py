@@ -9,6 +9,6 @@ from xpcnn.cli.common import load_data, load_model, score
 
 def run(args: argparse.Namespace) -> None:
     """Print loss and accuracy of a saved model."""
-    model = load_model(args.model, args.device)
+    model = load_model(args.model, args.device, args.precision)
     _, test = load_data(args.data)
     print(score(model, test))

@@ -19,7 +19,7 @@ def run(args: argparse.Namespace) -> None:
     """Print class and probability of each image."""
     if importlib.util.find_spec("PIL") is None:
         raise RuntimeError('reading images needs Pillow; run: pip install "xpcnn[images]"')
-    model = load_model(args.model, args.device)
+    model = load_model(args.model, args.device, args.precision)
     size = _image_size(model, args.model)
     images, names, failures = [], [], 0
     for path in args.images:

@@ -102,7 +102,7 @@ def _check_writable(path: Path) -> None:
 
 def _make_model(args: argparse.Namespace, training: Part, test: Part) -> Model:
     if args.resume is not None:
-        model = load_model(args.resume, args.device)
+        model = load_model(args.resume, args.device, args.precision)
         if model.optimizer is None or model.loss is None:
             model.compile(Adam(lr=args.lr or DEFAULTS.lr), "cross_entropy", ["accuracy"])
         elif args.lr is not None:
@@ -111,7 +111,8 @@ def _make_model(args: argparse.Namespace, training: Part, test: Part) -> Model:
     classes = 1 + int(max(training[1].max(), test[1].max()))
     layers = make(args.model or DEFAULTS.model, max(classes, 10))
     seed = DEFAULTS.seed if args.seed is None else args.seed
-    model = Model(layers, device=args.device, seed=seed)
+    precision = args.precision or "float32"
+    model = Model(layers, device=args.device, seed=seed, precision=precision)
     model.compile(Adam(lr=args.lr or DEFAULTS.lr), "cross_entropy", ["accuracy"])
     return model
 

@@ -210,20 +210,24 @@ class Fit:
         epoch only, those from before it.
         """
         layer = None
+        scaling = self.model.scaling
+        scaled = scaling is not None and scaling.is_exhausted
         if x is not None and self.model._plan is not None:
             layer = self.model._plan.first_not_finite(*self.model._narrow(x))
         self._good.restore()
         where = (
             f"the first output that is not finite is that of {layer}"
             if layer
+            else "no scale of the loss makes them finite"
+            if scaled
             else "the outputs of all layers are finite, so the loss itself overflowed"
             if x is not None
             else "the layer is not known, since the loss was read after the epoch"
         )
         raise NonFiniteError(
-            f"the loss became NaN or infinite in epoch {epoch}, batch {batch}; {where}. The "
-            "weights are the last good ones; try a smaller learning rate, clip_norm=1.0 in the "
-            "optimizer, or look for outliers in the data",
+            f"the {'gradients' if scaled else 'loss'} became NaN or infinite in epoch {epoch}, "
+            f"batch {batch}; {where}. The weights are the last good ones; try a smaller learning "
+            "rate, clip_norm=1.0 in the optimizer, or look for outliers in the data",
             epoch=epoch,
             batch=batch,
             layer=layer,

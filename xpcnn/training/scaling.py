@@ -10,7 +10,6 @@ and needs none of that.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import isfinite
 from typing import Any
 
 from xpcnn import _xp
@@ -130,8 +129,9 @@ class LossScale:
         ValueError
             If it is none.
         """
-        scale, good_steps = state.get("scale"), state.get("good_steps")
-        numbers = isinstance(scale, (int, float)) and type(good_steps) is int
-        if not numbers or not (isfinite(scale) and scale > 0.0) or good_steps < 0:
+        scale: Any = state.get("scale")
+        good_steps: Any = state.get("good_steps")
+        good = isinstance(scale, (int, float)) and 0.0 < scale <= self.LARGEST
+        if not good or type(good_steps) is not int or good_steps < 0:
             raise ValueError(f"a loss scale has a number above 0 and a count, got {state!r:.80}")
         self.scale, self.good_steps = float(scale), good_steps
