@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -95,7 +96,11 @@ def uniform(a: float = 0.0, b: float = 1.0) -> Initializer:
 
 def constant(value: float) -> Initializer:
     """Return an initializer that sets every element to `value`."""
-    return lambda shape, rng: np.full(shape, value)
+    return partial(_filled, value)  # no lambda: layers keep it, and can be pickled
+
+
+def _filled(value: float, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    return np.full(shape, value)
 
 
 def zeros() -> Initializer:

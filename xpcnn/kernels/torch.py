@@ -234,6 +234,8 @@ def avg_pool_forward(xp: Any, x: Tensor, window: Window, divisor: np.ndarray | f
     geometry = _geometry(window)
     if geometry is None or any(d > 1 for d in window.dilation):
         return Declined("dilation, or padding that ATen does not take")
+    if x.ndim == 5 and x.device.type == "cpu" and dtype_name(x) in HALVES:
+        return Declined("half precision, which ATen does not take for volumes on the CPU")
     if varies := _varies(x):
         return varies
     images = _lift(x)

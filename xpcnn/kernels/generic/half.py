@@ -7,6 +7,7 @@ work in float32 and round once, at the end.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -36,12 +37,16 @@ def in_float32(
     forward: Callable[..., Any], backward: Callable[..., Any]
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Make a pair for a function of one array compute in float32 at least."""
+    # No functions made here: a layer keeps its backward, and can be pickled with it.
+    return partial(_forward, forward), partial(_backward, backward)
 
-    def wide_forward(xp: ModuleType, x: Array, *options: Any) -> tuple[Array, Any]:
-        y, saved = forward(xp, widen(xp, x), *options)
-        return narrow(xp, y, x.dtype), saved
 
-    def wide_backward(xp: ModuleType, dy: Array, saved: Any) -> Array:
-        return narrow(xp, backward(xp, widen(xp, dy), saved), dy.dtype)
+def _forward(
+    forward: Callable[..., Any], xp: ModuleType, x: Array, *options: Any
+) -> tuple[Array, Any]:
+    y, saved = forward(xp, widen(xp, x), *options)
+    return narrow(xp, y, x.dtype), saved
 
-    return wide_forward, wide_backward
+
+def _backward(backward: Callable[..., Any], xp: ModuleType, dy: Array, saved: Any) -> Array:
+    return narrow(xp, backward(xp, widen(xp, dy), saved), dy.dtype)
