@@ -146,6 +146,32 @@ def test_resume_with_another_learning_rate(images):
     assert xpcnn.Model.load("b", device="cpu").optimizer.lr == 0.5
 
 
+def test_precision_is_kept_with_the_model(images, capsys):
+    assert train(images, "--model", "mlp", "--precision", "float16", "--save", "a") == 0
+    assert xpcnn.Model.load("a", device="cpu").precision == "float16"
+    assert train(images, "--resume", "a", "--epochs", 2, "--save", "b") == 0
+    assert xpcnn.Model.load("b", device="cpu").precision == "float16"
+    words = ("--resume", "a", "--epochs", 2, "--precision", "float32", "--save", "c")
+    assert train(images, *words) == 0
+    assert xpcnn.Model.load("c", device="cpu").precision == "float32"
+    assert train(images, "--precision", "bfloat16") == 1
+    assert "has no dtype 'bfloat16'; use precision='float32'" in capsys.readouterr().err
+
+
+def test_evaluate_in_another_precision(images, capsys):
+    assert train(images, "--model", "mlp", "--precision", "float16", "--save", "a") == 0
+    words = ("evaluate", "--model", "a", "--data", images, "--device", "cpu")
+    lines = []
+    for more in ((), ("--precision", "float32")):
+        capsys.readouterr()
+        assert run(*words, *more) == 0
+        lines.append(capsys.readouterr().out)
+    x, y = load_mnist(images)[1]
+    for line, chosen in zip(lines, ("float16", "float32"), strict=True):
+        model = xpcnn.Model.load("a", device="cpu", precision=chosen)
+        assert f"loss {model.evaluate(x, y)['loss']:.4f}" in line
+
+
 def test_nothing_left_to_train(images, capsys):
     assert train(images, "--save", "a") == 0
     assert train(images, "--resume", "a") == 1
