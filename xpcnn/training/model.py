@@ -240,14 +240,14 @@ class Model:
                     f"{_xp.describe(x)}; call the model itself, model(x), or bring the array there "
                     f"with model.device.asarray(x, {dtype!r})"
                 )
-        plan, inputs = self._ready(arrays), self._narrow(arrays)
+        plan, narrow = self._ready(arrays), self._narrow(arrays)
         if not training:
-            alone = len(inputs) == len(self.outputs) == 1
-            y = plan.infer(inputs[0]) if alone else plan.forward(*inputs, training=False)
+            alone = len(narrow) == len(self.outputs) == 1
+            y = plan.infer(narrow[0]) if alone else plan.forward(*narrow, training=False)
             return self._widen(y)
         for layer in self._random_layers:
             layer.step = self.step
-        return self._widen(plan.forward(*inputs, training=True))
+        return self._widen(plan.forward(*narrow, training=True))
 
     @_on_its_device
     def backward(self, *dys: Array, need_dx: bool = False) -> Any:
