@@ -346,7 +346,7 @@ def test_what_does_not_fit():
         model.fit(x, {**y, "value": y["value"][:2]})
     with pytest.raises(ValueError, match="class_weight needs one output"):
         model.fit(x, y, class_weight={0: 1.0, 1: 1.0, 2: 1.0})
-    with pytest.raises(ValueError, match="2 outputs, label, value, and the loss is made for 1"):
+    with pytest.raises(ValueError, match="2 output.*label, value, and MSELoss takes 1"):
         model.fit(x, y, loss=xpcnn.MSELoss(), metrics=[])
     with pytest.raises(ValueError, match="loss: the network has the outputs label, value"):
         model.compile("sgd", "mse")
@@ -396,3 +396,33 @@ def test_integers_as_input():
         with pytest.raises(TypeError, match="expected dtype int64.*float32"):
             model.predict(words.astype("float32"))
     assert results[0].shape == results[1].shape == (64, 2)
+
+
+def test_a_loss_of_two_outputs():
+    """A mean and a variance for each sample, learned by their likelihood."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, (400, 1)).astype("float32")
+    y = 2 * x + np.where(x > 0, 0.5, 0.05) * rng.standard_normal(x.shape)
+    graph = xpcnn.Graph(
+        "x",
+        [
+            ("hidden", xpcnn.Linear(1, 16), "x"),
+            ("tanh", xpcnn.Tanh(), "hidden"),
+            ("mean", xpcnn.Linear(16, 1), "tanh"),
+            ("raw", xpcnn.Linear(16, 1), "tanh"),
+            ("variance", xpcnn.Softplus(), "raw"),
+        ],
+        ["mean", "variance"],
+    )
+    model = xpcnn.Model(graph, device="cpu", seed=0)
+    model.compile(xpcnn.optim.Adam(lr=0.02), xpcnn.GaussianNLLLoss())
+    model.fit(x, y, epochs=60, verbose=0)
+    mean, variance = model.predict(x)
+    assert np.abs(mean - 2 * x).mean() < 0.15
+    assert variance[x > 0.3].mean() > 4 * variance[x < -0.3].mean()
+    with pytest.raises(ValueError, match="takes one output and gives one number"):
+        model.compile("adam", [xpcnn.GaussianNLLLoss(), "mse"])
+    with pytest.raises(ValueError, match=r"1 output.*, y, and GaussianNLLLoss takes 2"):
+        xpcnn.Model([xpcnn.Linear(1, 1)], device="cpu").fit(
+            x, y, optimizer="adam", loss=xpcnn.GaussianNLLLoss()
+        )

@@ -40,6 +40,9 @@ class Loss(Configurable):
 
     reductions: ClassVar[tuple[str, ...]] = REDUCTIONS
 
+    predictions: int = 1
+    """How many outputs of a network the loss takes."""
+
     def __init__(self, reduction: str = "mean") -> None:
         if reduction not in self.reductions:
             raise choice_error(type(self).__name__, "reduction", reduction, self.reductions)

@@ -22,6 +22,7 @@ class PairLoss(Loss):
     arguments.
     """
 
+    predictions = 2
     inputs: str  # what the two are, for messages
 
     def _check(

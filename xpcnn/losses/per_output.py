@@ -32,14 +32,19 @@ class LossPerOutput(Loss):
     def __init__(self, losses: Sequence[Loss], weights: Sequence[float] | None = None) -> None:
         super().__init__()
         self.losses = list(losses)
+        self.predictions = len(self.losses)
         self.weights = [1.0] * len(self.losses) if weights is None else [float(w) for w in weights]
         if len(self.weights) != len(self.losses) or not all(map(math.isfinite, self.weights)):
             raise ValueError(
                 f"LossPerOutput: expected a finite weight for each of {len(self.losses)} losses, "
                 f"got {weights}"
             )
-        if any(loss.reduction == "none" for loss in self.losses):
-            raise ValueError("LossPerOutput: a loss with reduction='none' gives no single number")
+        for loss in self.losses:
+            if loss.reduction == "none" or loss.predictions != 1:
+                raise ValueError(
+                    f"LossPerOutput: each loss takes one output and gives one number, and {loss!r} "
+                    "does not"
+                )
 
     def arguments(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

@@ -47,12 +47,28 @@ def choose_metrics(chosen: Any, outputs: Sequence[str]) -> list[metrics.Metric]:
 
 def check_loss(loss: losses.Loss, outputs: Sequence[str]) -> None:
     """Raise unless the loss is made for as many outputs."""
-    count = len(loss.losses) if isinstance(loss, LossPerOutput) else 1
-    if count != len(outputs):
+    if loss.predictions != len(outputs):
         raise ValueError(
-            f"the network has {len(outputs)} outputs, {', '.join(outputs)}, and the loss is made "
-            f"for {count}; compile with one for each, as in loss={{{outputs[0]!r}: 'mse', ...}}"
+            f"the network has {len(outputs)} output(s), {', '.join(outputs)}, and "
+            f"{type(loss).__name__} takes {loss.predictions}; compile with a loss that fits, or "
+            f"one for each output, as in loss={{{outputs[0]!r}: 'mse', ...}}"
         )
+
+
+def prepare_labels(
+    loss: losses.Loss, y: Any, outputs: Sequence[str], shapes: Sequence[Any], count: int, who: str,
+    dtype: str,
+) -> Any:  # fmt: skip
+    """Check labels on the host, once: one array, or a tuple where each output has a loss."""
+    if isinstance(loss, LossPerOutput):
+        given = border.one_each(y, outputs, who, "output")
+        named = [(labels, f"{who}[{name!r}]") for labels, name in zip(given, outputs, strict=True)]
+        labels = [border.as_labels(labels, count, name) for labels, name in named]
+        return loss.prepare_target(shapes, labels, dtype)
+    if isinstance(y, Mapping):
+        (y,) = border.one_each(y, outputs[:1], who, "output")
+    shape = shapes[0] if loss.predictions == 1 else tuple(shapes)
+    return loss.prepare_target(shape, border.as_labels(y, count, who), dtype)
 
 
 def _as_list(given: Any) -> list[Any]:

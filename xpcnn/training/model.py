@@ -22,7 +22,7 @@ from xpcnn.layers.layer import Layer, Shape
 from xpcnn.layers.parameter import Parameter, Tensor
 from xpcnn.training import border, saving
 from xpcnn.training.callbacks import Callback
-from xpcnn.training.choices import check_loss, choose_loss, choose_metrics
+from xpcnn.training.choices import check_loss, choose_loss, choose_metrics, prepare_labels
 from xpcnn.training.history import History
 from xpcnn.training.loop import Fit
 from xpcnn.training.memory import MemoryGuard
@@ -546,15 +546,7 @@ class Model:
         check_loss(self.loss, self.outputs)
         count, dtype = int(inputs[0].shape[0]), border.host_dtype(self.dtype)
         shapes = self._output_shapes([tuple(each.shape) for each in inputs])
-        given = border.one_each(y, self.outputs, f"{who}: y", "output")
-        labels: Any
-        if len(shapes) == 1:
-            labels = border.as_labels(given[0], count, f"{who}: y")
-            labels = self.loss.prepare_target(shapes[0], labels, dtype)
-        else:
-            names = [f"{who}: y[{name!r}]" for name in self.outputs]
-            labels = [border.as_labels(y, count, n) for y, n in zip(given, names, strict=True)]
-            labels = self.loss.prepare_target(shapes, labels, dtype)  # type: ignore[arg-type]
+        labels = prepare_labels(self.loss, y, self.outputs, shapes, count, f"{who}: y", dtype)
         return inputs, labels, border.as_weights(sample_weight, class_weight, labels, dtype)
 
     def _output_shapes(self, input_shapes: Sequence[Shape]) -> Sequence[Shape]:
