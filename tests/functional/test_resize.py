@@ -41,6 +41,9 @@ def test_coordinates_by_hand():
         ("tf_crop_and_resize", [1.5]),
     ):
         np.testing.assert_allclose(F.source_coordinates(1, 4, 0.25, transform), expected)
+    # 1.5 * 3 was rounded down to 4: still as far from one end as from the other
+    found = F.source_coordinates(4, 3, 1.5, "half_pixel_symmetric")
+    np.testing.assert_allclose(found + found[::-1], [2, 2, 2, 2])
     # the middle half of the axis
     found = F.source_coordinates(3, 5, 0.6, "tf_crop_and_resize", (0.25, 0.75))
     np.testing.assert_allclose(found, [1, 2, 3])
@@ -108,6 +111,13 @@ def test_an_infinite_gradient_stays_where_it_belongs():
         _, saved = F.resize_forward(np.ones((1, 4)), ((1, taps),))
         dx = F.run_backward(np.array([[np.inf, *[2.0] * (len(coordinates) - 1)]]), saved)
         np.testing.assert_array_equal(dx, [expected])
+
+
+def test_before_the_first_middle_the_second_element_counts_nothing():
+    """But infinity times nothing is NaN, as in PyTorch."""
+    taps = F.upsample_taps(2, 4, None, "linear", False, "float64")
+    np.testing.assert_array_equal(taps.indices[0], [0, 1])
+    np.testing.assert_array_equal(taps.weights[0], [1, 0])
 
 
 def onnx_resize(onnx, x, out, **attributes):
