@@ -150,8 +150,10 @@ class Layer(Configurable):
             Such as "bfloat16"; ``None`` is the dtype of the parameters again.
         """
         own = [t for _, t in self._own_tensors() if not (isinstance(t, Buffer) and t.on_host)]
-        self._input_dtype = dtype if own else None
-        self._widens = self._input_dtype is not None and not self.computes_with_operands
+        for name in ("_input_dtype", "_widens"):
+            vars(self).pop(name, None)  # what the class says holds again
+        if dtype is not None and own:
+            self._input_dtype, self._widens = dtype, not self.computes_with_operands
         inside = None if self._widens else dtype
         for tensor in own:
             if isinstance(tensor, Parameter):
