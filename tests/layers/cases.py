@@ -125,6 +125,11 @@ CASES: dict[str, Case] = {
     "BatchNorm2d-plain": Case(
         lambda: xc.BatchNorm2d(affine=False, track_running_stats=False), IMAGE, LINE
     ),
+    "BatchNorm2d-no-bias": Case(lambda: xc.BatchNorm2d(3, bias=False), IMAGE, LINE, WIDE_IMAGE),
+    "GroupNorm-no-bias": Case(lambda: xc.GroupNorm(1, 3, bias=False), IMAGE, ROW[:1], WIDE_IMAGE),
+    "InstanceNorm2d-no-bias": Case(
+        lambda: xc.InstanceNorm2d(3, affine=True, bias=False), IMAGE, LINE, WIDE_IMAGE
+    ),
     "BatchNorm3d": Case(lambda: xc.BatchNorm3d(2), VOLUME, IMAGE, WIDE_VOLUME),
     "Dropout": Case(lambda: _seeded(xc.Dropout(0.4)), ROW),
     "Dropout2d": Case(lambda: _seeded(xc.Dropout2d(0.4)), IMAGE, ROW),

@@ -6,6 +6,7 @@ the layer, the shape and the workspace limit.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -247,6 +248,12 @@ def global_pool(rng):
 # -- The rest --------------------------------------------------------------------------------------
 
 
+def maybe_bias(rng):
+    """Draw an argument of normalising layers that only newer versions of PyTorch have."""
+    known = "bias" in inspect.signature(nn.BatchNorm2d).parameters
+    return {"bias": bool(rng.random() < 0.7)} if known else {}
+
+
 def batch_norm(rng):
     ndim = int(rng.integers(0, 4))
     channels = int(rng.integers(1, 5))
@@ -255,6 +262,7 @@ def batch_norm(rng):
         "momentum": [0.1, 0.5, None][rng.integers(3)],
         "affine": bool(rng.random() < 0.7),
         "track_running_stats": bool(rng.random() < 0.7),
+        **maybe_bias(rng),
     }
     name = f"BatchNorm{max(ndim, 1)}d"
     given = channels if rng.random() < 0.7 else None

@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 
 import xpcnn
-from tests.layers.test_against_torch import Pair, argument, check, draw, draw_rank, possible
+from tests.layers.test_against_torch import (
+    Pair,
+    argument,
+    check,
+    draw,
+    draw_rank,
+    maybe_bias,
+    possible,
+)
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
@@ -41,9 +49,10 @@ def group_norm(rng):
     spatial = (*spatial[:-1], spatial[-1] + 1)
     eps, affine = float(rng.choice([1e-5, 1e-2])), bool(rng.random() < 0.7)
     given = channels if rng.random() < 0.7 else None
+    options = maybe_bias(rng)
     return Pair(
-        xpcnn.GroupNorm(groups, given, eps, affine),
-        nn.GroupNorm(groups, channels, eps, affine),
+        xpcnn.GroupNorm(groups, given, eps, affine, **options),
+        nn.GroupNorm(groups, channels, eps, affine, **options),
         (int(rng.integers(1, 4)), channels, *spatial),
     )
 
@@ -73,6 +82,7 @@ def instance_norm(rng):
         "momentum": [0.1, 0.5, None][rng.integers(3)],
         "affine": bool(rng.random() < 0.5),
         "track_running_stats": bool(rng.random() < 0.6),
+        **maybe_bias(rng),
     }
     name = f"InstanceNorm{len(shape) - 2}d"
     given = shape[1] if rng.random() < 0.7 else None

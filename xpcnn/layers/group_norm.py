@@ -52,6 +52,8 @@ class GroupNorm(_ScaleAndShift):
         Added to the variance.
     affine : bool
         Whether to scale by a learned `weight` and shift by a learned `bias`.
+    bias : bool
+        ``False`` leaves out the `bias` of an affine layer.
 
     Attributes
     ----------
@@ -81,6 +83,8 @@ class GroupNorm(_ScaleAndShift):
         num_channels: int | None = None,
         eps: float = 1e-5,
         affine: bool = True,
+        *,
+        bias: bool = True,
     ) -> None:
         self.num_groups = as_int(num_groups, "GroupNorm", "num_groups", 1)
         self.num_channels = (
@@ -91,10 +95,14 @@ class GroupNorm(_ScaleAndShift):
         self._check_groups(self.num_channels)
         shape = None if self.num_channels is None else (self.num_channels,)
         self.weight = Parameter(shape, ones()) if affine else None
-        self.bias = Parameter(shape, zeros()) if affine else None
+        self.bias = Parameter(shape, zeros()) if affine and bias else None
         for _, tensor in self._own_tensors():
             if tensor.shape is None:
                 tensor.pattern = (None,)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return super().arguments() | {"bias": self.bias is not None or not self.affine}
 
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
         """Return the input's shape."""

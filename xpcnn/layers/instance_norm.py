@@ -21,8 +21,10 @@ class _InstanceNorm(ChannelNorm):
         momentum: float | None = 0.1,
         affine: bool = False,
         track_running_stats: bool = False,
+        *,
+        bias: bool = True,
     ) -> None:
-        super().__init__(num_features, eps, momentum, affine, track_running_stats)
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, bias=bias)
 
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
         self.output_shape(x.shape)
@@ -79,6 +81,8 @@ _DOC = """Instance normalisation (Ulyanov et al., 2016) of inputs laid out as {l
         Whether to scale by a learned `weight` and shift by a learned `bias`.
     track_running_stats : bool
         Whether to gather statistics in training, and normalise by them otherwise.
+    bias : bool
+        ``False`` leaves out the `bias` of an affine layer.
 
     Attributes
     ----------

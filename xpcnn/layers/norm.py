@@ -32,6 +32,8 @@ class ChannelNorm(Layer):
         momentum: float | None = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,
+        *,
+        bias: bool = True,
     ) -> None:
         who = type(self).__name__
         self.num_features = (
@@ -43,7 +45,7 @@ class ChannelNorm(Layer):
         self.track_running_stats = bool(track_running_stats)
         shape = None if self.num_features is None else (self.num_features,)
         self.weight = Parameter(shape, ones()) if affine else None
-        self.bias = Parameter(shape, zeros()) if affine else None
+        self.bias = Parameter(shape, zeros()) if affine and bias else None
         if track_running_stats:
             self.running_mean = Buffer(shape, zeros())
             self.running_var = Buffer(shape, ones())
@@ -51,6 +53,10 @@ class ChannelNorm(Layer):
         for _, tensor in self._own_tensors():
             if tensor.shape is None:
                 tensor.pattern = (None,)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return super().arguments() | {"bias": self.bias is not None or not self.affine}
 
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
         """Return the input's shape."""
@@ -75,8 +81,9 @@ class ChannelNorm(Layer):
 
     def accumulate(self, dgamma: Array, dbeta: Array) -> None:
         """Add gradients to those of weight and bias, if there are any."""
-        if self.weight is not None and self.bias is not None:
+        if self.weight is not None:
             self.weight.accumulate(dgamma)
+        if self.bias is not None:
             self.bias.accumulate(dbeta)
 
     def _move_statistics(self, mean: Array, variance: Array, share: float) -> None:
@@ -180,6 +187,8 @@ _DOC = """Batch normalisation (Ioffe & Szegedy, 2015) of inputs laid out as {lay
         Whether to scale by a learned `weight` and shift by a learned `bias`.
     track_running_stats : bool
         ``False`` uses the batch's own statistics always.
+    bias : bool
+        ``False`` leaves out the `bias` of an affine layer.
 
     Attributes
     ----------

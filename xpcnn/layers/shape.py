@@ -109,10 +109,17 @@ class Unflatten(Layer):
 
 
 class Identity(Layer):
-    """Return the input as it is."""
+    """Return the input as it is.
 
-    def __init__(self) -> None:
+    It takes any arguments, as PyTorch's does, so that it can stand in for another layer.
+    """
+
+    def __init__(self, *_: Any, **__: Any) -> None:
         pass
+
+    def arguments(self) -> dict[str, Any]:
+        """Return nothing: the arguments have no meaning."""
+        return {}
 
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
         return x, None

@@ -48,7 +48,9 @@ def batch_norm_forward(
     x_hat = centered * _per_channel(xp, inv_std, x)
     y = x_hat
     if gamma is not None:
-        y = x_hat * _per_channel(xp, gamma, x) + _per_channel(xp, beta, x)
+        y = y * _per_channel(xp, gamma, x)
+    if beta is not None:
+        y = y + _per_channel(xp, beta, x)
     return (narrow(xp, y, dtype), mean, variance), (x_hat, inv_std, gamma, statistics is None)
 
 
