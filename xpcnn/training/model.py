@@ -14,7 +14,7 @@ from xpcnn._xp import Array
 from xpcnn.data.batches import batches
 from xpcnn.device import Device, resolve
 from xpcnn.errors import ModelFileError, choice_error
-from xpcnn.kernels.precision import float32_products
+from xpcnn.kernels.precision import float32_products, products
 from xpcnn.kernels.threads import release_blas
 from xpcnn.layers.containers import Sequential, check_layers
 from xpcnn.layers.graph import Graph
@@ -49,12 +49,11 @@ def _on_its_device(method: Method) -> Method:
 
     @wraps(method)
     def run(self: Model, *args: Any, **options: Any) -> Any:
-        token = float32_products.set(self._products)
-        try:
-            with self.device.active():
+        with self.device.active():
+            if float32_products.get() == self._products:  # as a rule, and setting takes longer
                 return method(self, *args, **options)
-        finally:
-            float32_products.reset(token)
+            with products(self._products):
+                return method(self, *args, **options)
 
     return run  # type: ignore[return-value]
 
