@@ -773,3 +773,13 @@ def test_indexed_updates(device):
     x = _xp.add_at(x, (slice(0, 2), slice(None)), device.asarray(np.ones((2, 4))))
     expected = [[1, 3, 1, 3], [1, 3, 1, 3], [0, 2, 0, 2]]
     np.testing.assert_array_equal(_xp.to_numpy(x), expected)
+
+
+def test_bfloat16_of_cupy_comes_from_ml_dtypes(monkeypatch):
+    gpu = Device("cuda:0", types.SimpleNamespace(__name__="array_api_compat.cupy"), None)
+    stand_in = types.SimpleNamespace(bfloat16=np.float16)
+    monkeypatch.setitem(sys.modules, "ml_dtypes", stand_in)
+    assert gpu.dtype("bfloat16") == np.dtype(np.float16)
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    with pytest.raises(xpcnn.DeviceError, match="run: pip install ml_dtypes"):
+        gpu.dtype("bfloat16")

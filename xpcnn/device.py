@@ -16,6 +16,8 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.errors import DeviceError, one_line
@@ -31,6 +33,7 @@ SPELLINGS = (
     "jax:cpu",
     "strict",
 )
+OTHER_DTYPES = "; use 'float32' or 'float64'"
 OLDEST_CUPY = 14
 OLDEST_GPU_OF_CUDA_13 = 75
 """Compute capability 7.5, Turing."""
@@ -122,12 +125,19 @@ class Device:
                     f"device {self.name!r}: JAX has 64-bit types switched off; call "
                     "jax.config.update('jax_enable_x64', True) first, or use dtype='float32'"
                 )
+        if name == "bfloat16" and _xp.library(self.xp) == "cupy":
+            try:
+                return np.dtype(importlib.import_module("ml_dtypes").bfloat16)
+            except ImportError:
+                raise DeviceError(
+                    f"device {self.name!r}: CuPy takes its bfloat16 from ml_dtypes, which is not "
+                    "installed; run: pip install ml_dtypes"
+                ) from None
         try:
             return getattr(self.xp, name)
         except AttributeError:
             raise DeviceError(
-                f"device {self.name!r}: {_xp.library(self.xp)} has no dtype {name!r}; "
-                "use 'float32' or 'float64'"
+                f"device {self.name!r}: {_xp.library(self.xp)} has no dtype {name!r}{OTHER_DTYPES}"
             ) from None
 
     def memory_use(self) -> tuple[str, str]:

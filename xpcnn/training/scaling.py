@@ -14,7 +14,7 @@ from typing import Any
 
 from xpcnn import _xp
 from xpcnn._xp import Array
-from xpcnn.device import Device
+from xpcnn.device import OTHER_DTYPES, Device
 from xpcnn.errors import DeviceError, choice_error
 from xpcnn.layers.parameter import Parameter
 
@@ -43,12 +43,11 @@ def half_of(precision: str, dtype: str, device: Device, who: str) -> str | None:
         return None
     try:
         device.dtype(precision)
-    except DeviceError:
+    except DeviceError as error:
         others = " or 'float16'" if precision == "bfloat16" else ""
         raise DeviceError(
-            f"{who}: {_xp.library(device.xp)} (device {device.name!r}) has no dtype "
-            f"{precision!r}; use precision='float32'{others}, or another device, such as "
-            "'torch:cpu'"
+            f"{who}: {str(error).removesuffix(OTHER_DTYPES)}; or use precision='float32'{others}, "
+            "or another device, such as 'torch:cpu'"
         ) from None
     return precision
 
