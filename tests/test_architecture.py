@@ -21,6 +21,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LEVELS: list[set[str]] = [
     {"errors"},
     {"_xp", "window", "rng", "_registry", "initializers"},
+    {"cuda_search"},
     {"device"},
     {"kernels"},
     {"functional"},
@@ -82,7 +83,7 @@ def part(path: Path) -> str:
 
 def knows_vendors(path: Path) -> bool:
     """Whether a file may import array libraries."""
-    return name(path) in ("device.py", "_xp.py", RIVALS) or is_vendor_kernel(path)
+    return name(path) in ("device.py", "cuda_search.py", "_xp.py", RIVALS) or is_vendor_kernel(path)
 
 
 def is_vendor_kernel(path: Path) -> bool:

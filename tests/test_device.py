@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 import xpcnn
-from xpcnn import _xp
-from xpcnn import device as devices_module
+from xpcnn import _xp, cuda_search
 from xpcnn.device import Device, resolve
+from xpcnn.errors import is_out_of_memory
 from xpcnn.training import border
 
 
@@ -29,9 +29,9 @@ def has(module: str) -> bool:
 @pytest.fixture
 def fresh_probe():
     """Forget what earlier tests found out about the GPU, before and after."""
-    devices_module._probe_cuda.cache_clear()
+    cuda_search.probe.cache_clear()
     yield
-    devices_module._probe_cuda.cache_clear()
+    cuda_search.probe.cache_clear()
 
 
 class FakeCupy(types.ModuleType):
@@ -65,7 +65,7 @@ class FakeCupy(types.ModuleType):
 
 @pytest.fixture
 def no_driver(monkeypatch):
-    monkeypatch.setattr(devices_module, "cuda_of_driver", lambda: None)
+    monkeypatch.setattr(cuda_search, "cuda_of_driver", lambda: None)
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def no_cupy(monkeypatch, fresh_probe):
     """CuPy is not installed, whatever the machine has."""
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == "cupy" else find(n))
-    monkeypatch.setattr(devices_module, "cupy_packages", dict)
+    monkeypatch.setattr(cuda_search, "cupy_packages", dict)
 
 
 # -- Errors ----------------------------------------------------------------------------------------
@@ -127,7 +127,7 @@ def test_cuda_with_neither_cupy_nor_driver():
     ],
 )
 def test_the_command_fits_the_driver(monkeypatch, driver, command):
-    monkeypatch.setattr(devices_module, "cuda_of_driver", lambda: driver)
+    monkeypatch.setattr(cuda_search, "cuda_of_driver", lambda: driver)
     for spelling in ("cuda", "cuda:1"):
         with pytest.raises(xpcnn.DeviceError, match=f"'{spelling}': CuPy is not installed") as e:
             resolve(spelling)
@@ -137,8 +137,8 @@ def test_the_command_fits_the_driver(monkeypatch, driver, command):
 @pytest.mark.usefixtures("no_cupy")
 def test_one_of_two_cupy_packages_was_uninstalled(monkeypatch):
     """Which takes the files of the other along; pip believes that it is installed."""
-    monkeypatch.setattr(devices_module, "cuda_of_driver", lambda: (12, 4))
-    monkeypatch.setattr(devices_module, "cupy_packages", lambda: {"cupy-cuda12x": "14.2.0"})
+    monkeypatch.setattr(cuda_search, "cuda_of_driver", lambda: (12, 4))
+    monkeypatch.setattr(cuda_search, "cupy_packages", lambda: {"cupy-cuda12x": "14.2.0"})
     with pytest.raises(xpcnn.DeviceError, match="the files of cupy-cuda12x are missing;") as e:
         resolve("cuda")
     command = 'run: pip uninstall -y cupy-cuda12x, then: pip install "xpcnn[cuda12]"; or'
@@ -192,7 +192,7 @@ def test_the_version_of_the_driver(monkeypatch, libraries, expected):
         return libraries[name]
 
     monkeypatch.setattr(ctypes, "CDLL", load)
-    assert devices_module.cuda_of_driver() == expected
+    assert cuda_search.cuda_of_driver() == expected
 
 
 def test_installed_cupy_packages(monkeypatch, tmp_path):
@@ -202,10 +202,10 @@ def test_installed_cupy_packages(monkeypatch, tmp_path):
         text = f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: {version}\n"
         (folder / "METADATA").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
-    found = devices_module.cupy_packages()
+    found = cuda_search.cupy_packages()
     assert (found["cupy-cuda12x"], found["cupy-cuda13x"]) == ("14.1.0", "14.2.0")
     uninstall = f"pip uninstall -y {' '.join(found)}, then: pip install"
-    assert uninstall in devices_module._install_cupy()
+    assert uninstall in cuda_search.install_command()
 
 
 def test_a_library_that_fails_to_import(monkeypatch, fresh_probe):
@@ -214,7 +214,7 @@ def test_a_library_that_fails_to_import(monkeypatch, fresh_probe):
     def broken(name):
         raise OSError("libcudart.so is missing")
 
-    monkeypatch.setattr(devices_module.importlib, "import_module", broken)
+    monkeypatch.setattr(importlib, "import_module", broken)
     with pytest.raises(xpcnn.DeviceError, match="installed but fails to import.*libcudart") as e:
         resolve("cuda")
     assert "reinstall it: pip " in str(e.value)
@@ -282,10 +282,10 @@ warnings.warn("CuPy may not function correctly because multiple CuPy packages ar
 
 ASK = """
 import sys, traceback, xpcnn
-from xpcnn import device
+from xpcnn import cuda_search, device
 spelling, driver, packages = sys.argv[1], eval(sys.argv[2]), eval(sys.argv[3])
-device.cuda_of_driver = lambda: driver
-device.cupy_packages = lambda: dict.fromkeys(packages, "14.2.0")
+cuda_search.cuda_of_driver = lambda: driver
+cuda_search.cupy_packages = lambda: dict.fromkeys(packages, "14.2.0")
 auto = device.resolve("auto")
 print(auto.name, auto.note, sep="; ")
 try:
@@ -419,8 +419,8 @@ def test_a_gpu_that_works_is_taken(monkeypatch, fresh_probe, packages):
     cupy.__spec__ = importlib.machinery.ModuleSpec("cupy", None)
     exec(STAND_IN, vars(cupy))
     monkeypatch.setitem(sys.modules, "cupy", cupy)
-    monkeypatch.setattr(devices_module, "cupy_packages", lambda: dict.fromkeys(packages, "14.2.0"))
-    physical, note = devices_module._probe_cuda(0)
+    monkeypatch.setattr(cuda_search, "cupy_packages", lambda: dict.fromkeys(packages, "14.2.0"))
+    physical, note = cuda_search.probe(0)
     assert physical.id == 0
     if len(packages) == 1:
         assert note == ""
@@ -723,14 +723,14 @@ def test_errors_that_mean_out_of_memory():
         FakeCupy.CUDARuntimeError("cudaErrorMemoryAllocation: out of memory"),
         RuntimeError("CUBLAS_STATUS_ALLOC_FAILED"),
     ):
-        assert devices_module.is_out_of_memory(error), error
+        assert is_out_of_memory(error), error
     for error in (
         ValueError("out of memory"),
         RuntimeError("CUBLAS_STATUS_EXECUTION_FAILED"),
         FakeCupy.CUDARuntimeError("cudaErrorLaunchOutOfResources: too many resources requested"),
         KeyboardInterrupt(),
     ):
-        assert not devices_module.is_out_of_memory(error), error
+        assert not is_out_of_memory(error), error
 
 
 @pytest.mark.parametrize("library", ["torch:cpu", "jax:cpu"])
@@ -741,7 +741,7 @@ def test_real_errors_of_libraries_without_memory(library):
         pytest.skip(str(error))
     with pytest.raises(RuntimeError) as error:
         device.zeros((1 << 46,), "float32")
-    assert devices_module.is_out_of_memory(error.value), error.value
+    assert is_out_of_memory(error.value), error.value
 
 
 # -- Namespaces ------------------------------------------------------------------------------------

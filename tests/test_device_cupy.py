@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 import xpcnn
+from xpcnn.cuda_search import cuda_of_driver, cupy_packages
 from xpcnn.data import write_idx
-from xpcnn.device import cuda_of_driver, cupy_packages, resolve
+from xpcnn.device import resolve
 from xpcnn.errors import OutOfMemoryError
 
 pytestmark = pytest.mark.skipif(

@@ -6,7 +6,9 @@ in the Array API standard (finding the namespace, indexed updates, copies to the
 
 from __future__ import annotations
 
+import importlib
 import sys
+import warnings
 from functools import lru_cache
 from types import ModuleType
 from typing import Any
@@ -29,6 +31,13 @@ def numpy_namespace() -> ModuleType:
     import array_api_compat.numpy as xp
 
     return xp
+
+
+def import_quietly(module: str) -> ModuleType:
+    """Import a library; what it warns of then is not about the user's program."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return importlib.import_module(module)
 
 
 def is_array(x: object) -> bool:

@@ -51,6 +51,24 @@ class OutOfMemoryError(RuntimeError, MemoryError):
         self.batch_size = batch_size
 
 
+_OUT_OF_MEMORY = (
+    "out of memory",  # CUDA, Apple's GPUs, JAX
+    "can't allocate memory",  # PyTorch on the CPU
+    "not enough memory",  # PyTorch on the CPU of Windows
+    "alloc_failed",  # cuBLAS and cuDNN
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error, of whichever library, means that memory ran out."""
+    # CuPy's class is a MemoryError, PyTorch's a RuntimeError of this name.
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if names & {"MemoryError", "OutOfMemoryError"}:
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(phrase in text for phrase in _OUT_OF_MEMORY)
+
+
 def one_line(error: BaseException) -> str:
     """Put the error at the bottom of a chain in one line: libraries wrap some in banners."""
     while error.__cause__ is not None:

@@ -1,6 +1,6 @@
 """The workloads as PyTorch and JAX run them.
 
-The one file beside ``device.py``, ``_xp.py`` and the kernels that names array libraries: what is
+The one file beside those that find devices and the kernels that names array libraries: what is
 compared here is their own layers and optimizers, not arrays, so there is no door of ours to go
 through. They are imported inside the functions, in a process that has nothing else to do.
 """

@@ -12,8 +12,9 @@ import xpcnn
 from xpcnn.cli import kernels
 from xpcnn.cli.common import describe_device
 from xpcnn.cli.train import DEFAULTS
+from xpcnn.cuda_search import cuda_of_driver, cupy_packages
 from xpcnn.data.download import cache_folder
-from xpcnn.device import cuda_of_driver, cupy_packages, devices, resolve
+from xpcnn.device import devices, resolve
 from xpcnn.kernels.threads import get_num_threads
 
 _LIBRARIES = (

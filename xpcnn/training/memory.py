@@ -6,8 +6,7 @@ import traceback
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from xpcnn.device import is_out_of_memory
-from xpcnn.errors import OutOfMemoryError, one_line
+from xpcnn.errors import OutOfMemoryError, is_out_of_memory, one_line
 from xpcnn.layers.layer import Layer
 from xpcnn.losses.loss import Loss
 from xpcnn.optim.optimizer import Optimizer
