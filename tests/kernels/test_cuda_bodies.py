@@ -227,20 +227,22 @@ def test_variance_of_large_numbers(cpp, rng):
 def test_cross_entropy(cpp, rng, rows, classes, dtype):
     x = (30 * rng.standard_normal((rows, classes))).astype(dtype)
     labels = rng.integers(0, classes, rows)
-    labels[::3] = -1
-    (terms, counted), saved = loss.cross_entropy_forward(np, x[:, ::-1], labels, -1)
-    assert counted == (labels != -1).sum()
-    assert type(counted) is int
+    labels[::3] = -7  # ignored
+    labels[1::5] = [-1, classes, 2**40, -(2**40)][: len(labels[1::5])]  # no classes
+    valid = (labels >= 0) & (labels < classes)
+    (terms, counted), saved = loss.cross_entropy_forward(np, x[:, ::-1], labels, -7)
+    assert counted == valid.sum()
+    assert counted.dtype == dtype
     logp = activation.log_softmax(np, x[:, ::-1].astype(np.float64), 1)
-    picked = np.take_along_axis(logp, np.maximum(labels, 0)[:, None], 1)[:, 0]
-    assert_close(terms, np.where(labels == -1, 0.0, -picked), dtype)
+    picked = np.take_along_axis(logp, np.where(valid, labels, 0)[:, None], 1)[:, 0]
+    assert_close(terms, np.where(valid, -picked, 0.0), dtype)
     one_hot = np.arange(classes) == labels[:, None]
-    slopes = np.where(labels[:, None] == -1, 0.0, np.exp(logp) - one_hot)
+    slopes = np.where(valid[:, None], np.exp(logp) - one_hot, 0.0)
     scale = rng.random(rows).astype(dtype)
     dx = loss.cross_entropy_backward(np, scale, saved)
     assert_close(dx, slopes * scale[:, None], dtype)
-    dx = loss.cross_entropy_backward(np, np.asarray(0.25), saved)
-    assert_close(dx, 0.25 * slopes, dtype)
+    for quarter in (0.25, np.asarray(0.25, dtype)):
+        assert_close(loss.cross_entropy_backward(np, quarter, saved), 0.25 * slopes, dtype)
 
 
 def test_cross_entropy_of_nan(cpp):

@@ -36,6 +36,7 @@ int main() {
     const float eps = 1e-3f;
     std::vector<float> x(size), dy(size), slopes(size), partial(2 * channels * n);
     std::vector<float> mean(channels), variance(channels), a(channels), b(channels), y(size);
+    std::vector<float> counts(images * channels);
     std::vector<Int> labels(images * channels, 3);
     for (int i = 0; i < size; i++) x[i] = i % 17, dy[i] = i % 5;
     for (int lanes : {1, LANES}) {
@@ -61,7 +62,8 @@ int main() {
     const int rows = images * channels, blocks = (rows + 1) / (THREADS / LANES);
     launch(blocks, [&] { mean_of_rows(x.data(), y.data(), rows, pixels); });
     launch(blocks, [&] {
-        cross_entropy(x.data(), labels.data(), y.data(), slopes.data(), rows, pixels, -1);
+        cross_entropy(
+            x.data(), labels.data(), y.data(), slopes.data(), counts.data(), rows, pixels, -1);
     });
     std::puts("done");
 }

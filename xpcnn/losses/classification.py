@@ -224,13 +224,17 @@ class CrossEntropyLoss(_ClassLoss):
         self, xp: ModuleType, prediction: Array, target: Array
     ) -> tuple[Array, Array | int, Any]:
         plain = self.weight is None and not self.label_smoothing
-        if plain and target.ndim == 1 and isinstance(target, np.ndarray):
+        if plain and target.ndim == 1:
             self._check_classes(prediction.shape[1])
-            self._check_labels(target, prediction.shape[1])
+            if isinstance(target, np.ndarray):  # on the host, so that looking costs nothing
+                self._check_labels(target, prediction.shape[1])
             result = F.run_if_any("cross_entropy", prediction, target, self.ignore_index)
             if result is not None:
                 (terms, counted), saved = result
-                return terms, counted or xp.zeros((), dtype=terms.dtype), (None, saved)
+                if isinstance(counted, int):
+                    return terms, counted or xp.zeros((), dtype=terms.dtype), (None, saved)
+                # It lies on the device, and to read it would be to wait.
+                return terms, xp.astype(counted, terms.dtype), (None, saved)
         logp, saved = F.run("log_softmax", prediction, 1, who=type(self).__name__)
         terms, count, share = self._entropy(xp, logp, target)
         return terms, count, (share, saved)
@@ -238,7 +242,7 @@ class CrossEntropyLoss(_ClassLoss):
     def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
         share, kernel_saved = saved
         if share is None:
-            return F.run_backward(xp.asarray(scale), kernel_saved)
+            return kernel_saved.backward(xp, scale, kernel_saved.state)
         return F.run_backward(-spread(xp, scale) * share, kernel_saved)
 
 

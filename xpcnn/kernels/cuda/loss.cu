@@ -2,11 +2,11 @@
 #include "common.cuh"
 
 // For each row of x (rows, classes): terms = log(sum(exp(x))) - x[label], and the gradient of the
-// term, softmax(x) minus one at the label; both zero where the label is `ignored`. LANES threads
-// share a row.
+// term, softmax(x) minus one at the label; both zero where the label is `ignored` or no class. The
+// element of `counts` is 1, or 0 there. LANES threads share a row.
 KERNEL cross_entropy(
-    const REAL* x, const Int* labels, REAL* terms, REAL* slopes, Int rows_, Int classes_,
-    Int ignored
+    const REAL* x, const Int* labels, REAL* terms, REAL* slopes, MATH* counts, Int rows_,
+    Int classes_, Int ignored
 ) {
     SHARED MATH s[THREADS];
     SHARED MATH highest[THREADS];
@@ -45,16 +45,17 @@ KERNEL cross_entropy(
         if (row < rows) {
             MATH most = highest[THREAD / LANES * LANES], total = s[THREAD / LANES * LANES];
             const Int label = labels[row];
-            const bool counts = label != ignored;
+            const bool valid = label != ignored && label >= 0 && label < classes_;
             for (Index c = THREAD % LANES; c < classes; c += LANES) {
                 MATH slope = exp((MATH)x[row * classes + c] - most) / total;
                 if (c == label) slope -= 1;
-                slopes[row * classes + c] = (REAL)(counts ? slope : (MATH)0);
+                slopes[row * classes + c] = (REAL)(valid ? slope : (MATH)0);
             }
             if (THREAD % LANES == 0) {
                 MATH term = 0;
-                if (counts) term = log(total) - ((MATH)x[row * classes + (Index)label] - most);
+                if (valid) term = log(total) - ((MATH)x[row * classes + (Index)label] - most);
                 terms[row] = (REAL)term;
+                counts[row] = valid ? (MATH)1 : (MATH)0;
             }
         }
     }
