@@ -12,7 +12,7 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache
@@ -30,9 +30,11 @@ __all__ = [
     "Declined",
     "Recording",
     "Saved",
+    "Transfer",
     "can_record",
     "force",
     "note",
+    "open_transfer",
     "record",
     "run",
     "select",
@@ -55,6 +57,22 @@ class Recording(Protocol):
 
     def repeat(self) -> None:
         """Launch the same again."""
+
+
+class Transfer(Protocol):
+    """Brings rows of host arrays to a device, without that either waits for the other."""
+
+    def begin(self, indices: np.ndarray) -> Any:
+        """Take memory on the device for the rows; called by the thread that computes."""
+
+    def carry(self, ticket: Any) -> None:
+        """Set off the copy of what :meth:`begin` returned; by another thread, in the same order."""
+
+    def finish(self, ticket: Any) -> list[Array]:
+        """Return the arrays, one for each source; by the thread that computes."""
+
+    def close(self) -> None:
+        """Wait for all copies."""
 
 
 class Saved(NamedTuple):
@@ -168,6 +186,16 @@ def record() -> Recording:
     """Return what notes the launches of compiled kernels in this thread while it is entered."""
     recording: Recording = _compiled_set().threads.Recording()
     return recording
+
+
+def open_transfer(xp: ModuleType, physical: Any, sources: Sequence[np.ndarray]) -> Transfer | None:
+    """Return what brings rows of `sources` to a device; ``None`` where that gains nothing."""
+    if library(xp) != "cupy":
+        return None
+    transfer: Transfer = importlib.import_module("xpcnn.kernels.cuda.transfer").Transfer(
+        sources, physical
+    )
+    return transfer
 
 
 def _among_compiled(xp: ModuleType, args: tuple[Any, ...]) -> bool:

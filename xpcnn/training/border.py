@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -85,13 +85,6 @@ def as_inputs(
     if len(set(counts.values())) > 1:
         raise ValueError(f"{who}: the inputs differ in the number of samples: {counts}")
     return inputs
-
-
-def each(value: Any, function: Callable[[Any], Any]) -> Any:
-    """Apply a function to an array, or to every array of a tuple; ``None`` stays."""
-    if value is None:
-        return None
-    return tuple(map(function, value)) if isinstance(value, tuple) else function(value)
 
 
 def as_features(x: Any, device: Device, dtype: str, who: str, *, finite: bool = True) -> Array:
@@ -269,72 +262,3 @@ def _numbers(values: Any, who: str, dtype: str) -> np.ndarray:
         return np.asarray(values, dtype=dtype)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{who} must hold numbers ({error})") from None
-
-
-def split_validation(
-    inputs: tuple[Array, ...], labels: Any, weights: np.ndarray | None, share: float
-) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Cut the last `share` of the samples off, before any shuffling, as Keras does.
-
-    Raises
-    ------
-    ValueError
-        If `share` is not between 0 and 1, or leaves one part empty.
-    """
-    if not isinstance(share, (int, float, np.number)) or not 0.0 < share < 1.0:
-        raise ValueError(f"validation_split must lie between 0 and 1, got {share!r}")
-    count = inputs[0].shape[0]
-    cut = int(count * (1.0 - share))
-    if cut == 0 or cut == count:
-        raise ValueError(f"validation_split={share} of {count} samples leaves one part empty")
-    everything = (inputs, labels, weights)
-    front = tuple(each(part, lambda a: a[:cut, ...]) for part in everything)
-    back = tuple(each(part, lambda a: a[cut:, ...]) for part in everything)
-    return front, back
-
-
-class Samples:
-    """Inputs, labels and weights from which batches are taken to the device.
-
-    Parameters
-    ----------
-    inputs : tuple of array
-        One for each input of the network.
-    labels : numpy.ndarray, tuple of them, or None
-        A tuple if the network has several outputs.
-    weights : numpy.ndarray or None
-    device : Device
-    dtypes : sequence of str
-        What each input holds.
-    dtype : str
-        Of labels and weights that are no integers.
-    """
-
-    def __init__(
-        self,
-        inputs: tuple[Array, ...],
-        labels: Any,
-        weights: np.ndarray | None,
-        device: Device,
-        dtypes: Sequence[str],
-        dtype: str,
-    ) -> None:
-        self.inputs, self.labels, self.weights = inputs, labels, weights
-        self.device, self.dtypes, self.dtype = device, tuple(dtypes), dtype
-
-    def __len__(self) -> int:
-        return int(self.inputs[0].shape[0])
-
-    def batch(self, indices: np.ndarray) -> tuple[tuple[Array, ...], Any, Array | None]:
-        """Return (inputs, labels, weights) of some samples on the device."""
-        inputs = tuple(
-            self.device.asarray(x[indices], dtype)
-            if isinstance(x, np.ndarray)
-            else self.device.xp.take(x, self.device.asarray(indices), axis=0)
-            for x, dtype in zip(self.inputs, self.dtypes, strict=True)
-        )
-        labels = each(self.labels, lambda host: self._bring(host[indices]))
-        return inputs, labels, each(self.weights, lambda host: self._bring(host[indices]))
-
-    def _bring(self, host: np.ndarray) -> Array:
-        return self.device.asarray(host, self.dtype if host.dtype.kind == "f" else None)

@@ -11,10 +11,10 @@ from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.data.batches import batches
 from xpcnn.errors import NonFiniteError
-from xpcnn.training.border import Samples, each
 from xpcnn.training.callbacks import Callback, ProgressBar
 from xpcnn.training.history import History
 from xpcnn.training.memory import MemoryGuard
+from xpcnn.training.samples import Samples, each
 from xpcnn.window import as_int
 
 if TYPE_CHECKING:
@@ -70,9 +70,16 @@ class Fit:
                 if model.stop_training:
                     break
         finally:
+            self.close()
             for callback in everyone:
                 callback.on_train_end()
         return self.history
+
+    def close(self) -> None:
+        """End what brings batches to the device."""
+        for samples in (self.samples, self.validation):
+            if samples is not None:
+                samples.close()
 
     def _epoch(self, callbacks: Sequence[Callback]) -> None:
         model = self.model
@@ -91,9 +98,9 @@ class Fit:
         )
         sums: list[tuple[Array, int]] = []
         total = 0.0
-        for batch, indices in enumerate(order, start=1):
+        for batch, (indices, load) in enumerate(self.samples.prefetched(order), start=1):
             with MemoryGuard(model, "a training step", len(indices), _Snapshot(model)):
-                x, y, weights = self.samples.batch(indices)
+                x, y, weights = load()
                 loss, finite = self._step(x, y, weights)
             if not finite:
                 self._stop(number, batch, x)
@@ -178,8 +185,9 @@ class Fit:
             metric.reset()
         total = None
         with MemoryGuard(model, "an evaluation", self.batch_size):
-            for indices in batches(len(samples), self.batch_size, shuffle=False):
-                x, y, weights = samples.batch(indices)
+            order = batches(len(samples), self.batch_size, shuffle=False)
+            for indices, load in samples.prefetched(order):
+                x, y, weights = load()
                 prediction = model.forward(*x)
                 loss = model.loss.forward(prediction, y, sample_weight=weights) * len(indices)
                 total = loss if total is None else total + loss

@@ -27,6 +27,7 @@ from xpcnn.training.history import History
 from xpcnn.training.loop import Fit
 from xpcnn.training.memory import MemoryGuard
 from xpcnn.training.plan import Plan
+from xpcnn.training.samples import Samples, each, split_validation
 from xpcnn.training.scaling import LossScale, half_of
 from xpcnn.training.summary import summarize
 from xpcnn.window import as_int
@@ -277,7 +278,7 @@ class Model:
         """Bring an array, or a tuple of them, back to the model's dtype."""
         if self._half is None:
             return found
-        return border.each(
+        return each(
             found, lambda x: self.device.asarray(x, self.dtype) if _xp.is_floating(x) else x
         )
 
@@ -476,7 +477,7 @@ class Model:
                 )
             validation = self._samples(*self._training_data(*validation_data, "validation_data"))
         elif validation_split:
-            front, back = border.split_validation(x, labels, weights, validation_split)
+            front, back = split_validation(x, labels, weights, validation_split)
             (x, labels, weights), validation = front, self._samples(*back)
         samples = self._samples(x, labels, weights)
         try:
@@ -505,6 +506,7 @@ class Model:
         try:
             return Fit(self, samples, None, batch_size, shuffle=False).evaluate(samples)
         finally:
+            samples.close()
             release_blas()
 
     @_on_its_device
@@ -520,10 +522,11 @@ class Model:
         try:
             with MemoryGuard(self, "a prediction", batch_size):
                 found = [
-                    border.each(self.forward(*samples.batch(part)[0]), _xp.to_numpy)
-                    for part in order
+                    each(self.forward(*load().inputs), _xp.to_numpy)
+                    for _, load in samples.prefetched(order)
                 ]
         finally:
+            samples.close()
             release_blas()
         if len(found) == 1:
             return found[0]
@@ -555,9 +558,9 @@ class Model:
 
     def _samples(
         self, inputs: tuple[Array, ...], labels: Any, weights: np.ndarray | None
-    ) -> border.Samples:
+    ) -> Samples:
         dtypes = self._network.input_dtypes(self.dtype)
-        return border.Samples(inputs, labels, weights, self.device, dtypes, self.dtype)
+        return Samples(inputs, labels, weights, self.device, dtypes, self.dtype)
 
     # -- Description and files -----------------------------------------------------------------
 
