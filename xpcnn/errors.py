@@ -32,6 +32,10 @@ class NonFiniteError(FloatingPointError):
         self.layer = layer
 
 
+class CaptureError(RuntimeError):
+    """A training step cannot be captured; the message says why, half a sentence."""
+
+
 class OutOfMemoryError(RuntimeError, MemoryError):
     """Memory ran out in a training step or a prediction.
 

@@ -320,6 +320,29 @@ def test_sgd(cpp, arenas, rng, momentum, nesterov, decay):
     assert len(cpp.launched) == 1
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_numbers_in_memory(cpp, arenas, rng, dtype):
+    """What an update takes from the host may lie on the device; the rest is not looked at."""
+    p, g, m, v = parameter_rows(rng, dtype, 4)
+    v = [np.asarray(np.abs(a)) for a in v]
+    betas, decay = (0.9, 0.99), (0.1, 0.003)
+    size, small = generic.update.adam_numbers(0.01, betas, 1e-6, 7)
+    numbers = np.array([size, small, 1.0 - decay[1]], dtype)
+    expected, _ = generic.update.adam(np, p, g, m, v, [7] * 5, 0.01, betas, 1e-6, decay)
+    others = ([3] * 5, 9.0, betas, 5.0, (0.1, 0.7))
+    for adam in (update.adam, generic.update.adam):
+        for row, expected_row in zip(
+            adam(np, p, g, m, v, *others, numbers)[0], expected, strict=True
+        ):
+            for a, b in zip(row, expected_row, strict=True):
+                assert_close(a, b, dtype)
+    (expected, _), _ = generic.update.sgd(np, p, g, m, 0.1, 0.9, 0.0, True, 0.2)
+    for sgd in (update.sgd, generic.update.sgd):
+        (new, _), _ = sgd(np, p, g, m, 7.0, 0.9, 0.0, True, 0.2, np.array([0.1], dtype))
+        for a, b in zip(new, expected, strict=True):
+            assert_close(a, b, dtype)
+
+
 def test_tables_of_addresses_are_kept(cpp, rng, monkeypatch):
     """The same arrays a second time need no copy to the device."""
     p, g = parameter_rows(rng, np.float32, 2)
@@ -336,6 +359,24 @@ def test_tables_of_addresses_are_kept(cpp, rng, monkeypatch):
     g[0] = g[0].copy()
     update.sgd(np, p, g, [None] * len(p), 0.1, 0.0, 0.0, False, 0.0)
     assert tables[4] is not tables[0]
+
+
+def test_tables_of_a_capture_are_filled_after_it(monkeypatch):
+    """A graph knows them by address; what is kept may be thrown out, but not while it is needed."""
+    monkeypatch.setattr(source, "_constants", {})
+    like, tables = np.ones(1), []
+    known = source.constants(np, like, (1, 2), np.int64)
+    with source.tables_later(tables):
+        assert source.constants(np, like, (1, 2), np.int64) is known
+        new = source.constants(np, like, (3, 4), np.int64)
+        assert (new.shape, new.dtype) == ((2,), np.int64)
+    (first, nothing), (second, numbers) = tables
+    assert first is known
+    assert nothing is None
+    assert second is new
+    assert numbers.tolist() == [3, 4]
+    # Until it is filled, nobody else gets it.
+    assert source.constants(np, like, (3, 4), np.int64) is not new
 
 
 def test_few_arrays_of_constants_are_kept(monkeypatch):

@@ -26,8 +26,8 @@ import pytest
 import xpcnn
 from tests import reference
 from xpcnn import kernels
-from xpcnn.kernels import precision, workspace
-from xpcnn.kernels.cuda import conv, cudnn, linear
+from xpcnn.kernels import Declined, generic, precision, workspace
+from xpcnn.kernels.cuda import conv, cudnn, linear, source
 from xpcnn.kernels.cuda.cudnn import B, Problem, Settings, W, X, Y
 from xpcnn.kernels.trace import log
 from xpcnn.window import Window
@@ -49,6 +49,7 @@ CASES = {
     "depthwise": ((4, 32, 14, 14), (32, 1, 3, 3), SQUARE),
     "strided": ((4, 16, 15, 15), (32, 16, 3, 3), Window((3, 3), (2, 2), ((1, 1),) * 2, (1, 1))),
     "dilated": ((4, 16, 15, 15), (32, 16, 3, 3), Window((3, 3), (1, 1), ((2, 2),) * 2, (2, 2))),
+    "linear": ((20, 784, 1, 1), (100, 784, 1, 1), Window((1, 1), (1, 1), ((0, 0),) * 2, (1, 1))),
     "odd": ((3, 7, 9, 11), (5, 7, 2, 3), Window((2, 3), (1, 1), ((0, 1), (1, 2)), (1, 1))),
 }  # fmt: skip
 
@@ -445,6 +446,32 @@ def test_what_is_not_asked_for_is_not_computed(on_numpy, rng):
         ("y", False, False),
         ("dw", False, False),
     ]
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("shape", [(6, 5), (2, 3, 5), (5,)])
+def test_linear_for_a_capture(on_numpy, rng, shape, bias):
+    """Matrix products are convolutions of single pixels there, and left to cuBLAS elsewhere."""
+    asked, _ = on_numpy
+    x, w, b = rng.standard_normal(shape), rng.standard_normal((4, 5)), rng.standard_normal(4)
+    b = b if bias else None
+    assert linear.linear_forward(np, x, w, b) == Declined("left to cuBLAS")
+    with source.as_for_capture():
+        y, saved = linear.linear_forward(np, x, w, b)
+    expected, expected_saved = generic.PAIRS["linear"].forward(np, x, w, b)
+    np.testing.assert_allclose(y, expected, rtol=1e-12)
+    dy = rng.standard_normal(y.shape)
+    found = linear.linear_backward(np, dy, saved, True)
+    for a, e in zip(
+        found, generic.PAIRS["linear"].backward(np, dy, expected_saved, True), strict=True
+    ):
+        if e is None:
+            assert a is None
+        else:
+            assert a.shape == e.shape
+            np.testing.assert_allclose(a, e, rtol=1e-12, atol=1e-14)
+    assert linear.linear_backward(np, dy, saved, False)[0] is None
+    assert {p.product for p in asked} == {"y", "dx", "dw"}
 
 
 def test_any_memory_is_taken(on_numpy, rng):

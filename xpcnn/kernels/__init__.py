@@ -26,6 +26,7 @@ from xpcnn.kernels import generic, threads
 from xpcnn.kernels.trace import Decision, Declined, is_active, log, note, trace
 
 __all__ = [
+    "Capture",
     "Decision",
     "Declined",
     "Recording",
@@ -34,6 +35,7 @@ __all__ = [
     "can_record",
     "force",
     "note",
+    "open_capture",
     "open_transfer",
     "record",
     "run",
@@ -73,6 +75,22 @@ class Transfer(Protocol):
 
     def close(self) -> None:
         """Wait for all copies."""
+
+
+class Capture(Protocol):
+    """Writes down what functions launch on a device, to be launched again in one go.
+
+    Launches keep the arrays that they had, and every number that came from the host.
+    """
+
+    def rehearse(self, function: Callable[[], Any]) -> Any:
+        """Run a function for real, in the way in which it will be captured."""
+
+    def capture(self, function: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
+        """Run a function without computing; return its result, and what computes it each time."""
+
+    def close(self) -> None:
+        """Wait for all that was launched."""
 
 
 class Saved(NamedTuple):
@@ -196,6 +214,14 @@ def open_transfer(xp: ModuleType, physical: Any, sources: Sequence[np.ndarray]) 
         sources, physical
     )
     return transfer
+
+
+def open_capture(xp: ModuleType, physical: Any) -> Capture | None:
+    """Return what captures functions on a device; ``None`` where there is nothing of the kind."""
+    if library(xp) != "cupy":
+        return None
+    capture: Capture = importlib.import_module("xpcnn.kernels.cuda.graph").Capture(physical)
+    return capture
 
 
 def _among_compiled(xp: ModuleType, args: tuple[Any, ...]) -> bool:

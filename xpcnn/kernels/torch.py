@@ -290,9 +290,11 @@ def batch_norm_backward(
 
 def adam(
     xp: Any, parameters: Any, gradients: Any, means: Any, squares: Any, steps: Any, lr: float,
-    betas: tuple[float, float], eps: float, decay: tuple[float, float],
+    betas: tuple[float, float], eps: float, decay: tuple[float, float], numbers: Any = None,
 ) -> Any:  # fmt: skip
     """Make one update of Adam to all parameters together; see the generic kernel."""
+    if numbers is not None:
+        return Declined("numbers on the device")
     p, g = list(parameters), list(gradients)
     if decay[0]:
         g = torch._foreach_add(g, p, alpha=decay[0])

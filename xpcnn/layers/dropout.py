@@ -31,6 +31,8 @@ class Dropout(Layer):
     seed, step : int
         The mask follows from these two alone. A model sets `step` to its count of training steps;
         on its own the layer counts its training forwards.
+    held : array, optional
+        A mask to use in the place of drawing one, while a training step is captured.
 
     Raises
     ------
@@ -45,6 +47,8 @@ class Dropout(Layer):
         self.inplace = bool(inplace)
         self.seed: int | None = None
         self.step = 0
+        self.held: Array | None = None
+        self._drawn_shape: Shape = ()
 
     def _mask_shape(self, shape: Shape) -> Shape:
         return shape
@@ -53,20 +57,27 @@ class Dropout(Layer):
         self.output_shape(x.shape)
         if not training or self.p == 0.0:
             return x, None
-        scale = 0.0 if self.p == 1.0 else 1.0 / (1.0 - self.p)
-        mask = Device.of(x).asarray(self._draw(tuple(x.shape)) * scale, dtype_name(x))
+        if self.held is not None:
+            return x * self.held, self.held
+        mask = Device.of(x).asarray(self._draw_for(tuple(x.shape)), dtype_name(x))
         return x * mask, mask
 
-    def _draw(self, shape: Shape) -> np.ndarray:
-        """Draw what is kept in this step, and count the step."""
+    def _draw_for(self, shape: Shape) -> np.ndarray:
+        """Draw the mask for an input of this shape."""
         if self.seed is None:
             self.seed = seed_from(None)
+        self._drawn_shape = self._mask_shape(shape)
+        return self.draw()
+
+    def draw(self) -> np.ndarray:
+        """Draw the mask of the next training forward, for an input of the last one's shape."""
+        assert self.seed is not None, "there was a forward"
         drawn = rng.generator(self.seed, "dropout", self.step).random(
-            self._mask_shape(shape), dtype=np.float32
+            self._drawn_shape, dtype=np.float32
         )
         self.step += 1
-        kept: np.ndarray = drawn >= self.p
-        return kept
+        scale = 0.0 if self.p == 1.0 else 1.0 / (1.0 - self.p)
+        return (drawn >= self.p) * scale
 
     def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
         if not need_dx:
@@ -152,7 +163,7 @@ class AlphaDropout(Dropout):
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
         if not training or self.p in (0.0, 1.0):
             return super()._forward(xp, x, training)
-        kept = self._draw(tuple(x.shape))
+        kept = self._draw_for(tuple(x.shape)) > 0.0
         # of elements of mean 0 and variance 1, of which the share p becomes `left`, the variance is
         # (1 - p) (1 + p left^2) and the mean p left
         left = -_SELU_LIMIT

@@ -240,12 +240,21 @@ class Adam(Optimizer):
     def _update_all(self, tasks: list[Task], lr: float) -> list[Array]:
         if self.amsgrad or not tasks:
             return super()._update_all(tasks, lr)
+        return self._update_by(tasks, lr, None)
+
+    def _numbers(self, lr: float, step: int) -> tuple[float, ...] | None:
+        if self.amsgrad:
+            return None
+        kept = 1.0 - lr * self.weight_decay if self._decoupled_decay else 1.0
+        return *adam_numbers(lr, self.betas, self.eps, step), kept
+
+    def _update_by(self, tasks: list[Task], lr: float, numbers: Array | None) -> list[Array]:
         old = [[task.slots.get(slot) for task in tasks] for slot in self._slots[:2]]
         decay = (0.0, lr * self.weight_decay) if self._decoupled_decay else (self.weight_decay, 0.0)
         result = kernels.run(
             _xp.namespace(*(task.p for task in tasks)), "adam", [task.p for task in tasks],
             [task.g for task in tasks], *old, [task.step for task in tasks], lr, self.betas,
-            self.eps, decay,
+            self.eps, decay, numbers=numbers,
         )  # fmt: skip
         assert result is not None, "the generic kernels have adam"
         values, means, squares = result[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import ModuleType
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -13,6 +13,7 @@ from xpcnn import _xp
 from xpcnn._registry import Configurable
 from xpcnn._xp import Array
 from xpcnn.device import Device, resolve
+from xpcnn.errors import CaptureError
 from xpcnn.optim.schedules import Schedule
 
 
@@ -131,6 +132,17 @@ class Optimizer(Configurable):
             values.append(self._update(xp, task.p, g, task.slots, lr, task.step))
         return values
 
+    def _numbers(self, lr: float, step: int) -> tuple[float, ...] | None:
+        """Return all that an update takes from the host and is another number each time.
+
+        An optimizer that can say so implements :meth:`_update_by` too.
+        """
+        return None
+
+    def _update_by(self, tasks: list[Task], lr: float, numbers: Array) -> list[Array]:
+        """Do as :meth:`_update_all`, with the numbers of :meth:`_numbers` on the device."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement _update_by")
+
     # -- Running -------------------------------------------------------------------------------
 
     def current_lr(self, epoch: int = 0) -> float:
@@ -139,7 +151,13 @@ class Optimizer(Configurable):
             return self.lr
         return self.schedule.lr(self.lr, epoch=epoch, step=self.iterations)
 
-    def step(self, parameters: Mapping[str, Trainable], *, epoch: int = 0) -> None:
+    def step(
+        self,
+        parameters: Mapping[str, Trainable],
+        *,
+        epoch: int = 0,
+        numbers: Array | None = None,
+    ) -> None:
         """Update every parameter that has a gradient and is not frozen.
 
         If anything fails or is interrupted while the new values are computed, nothing has changed.
@@ -150,6 +168,9 @@ class Optimizer(Configurable):
             As ``layer.parameters()`` returns them; what an optimizer remembers goes by name.
         epoch : int
             Number of the epoch, from 0, for schedules that count epochs.
+        numbers : array, optional
+            Those of :meth:`next_numbers` on the device, for an update that is captured: what it
+            took from the host would be the same in every repetition.
         """
         lr = self.current_lr(epoch)
         active = {
@@ -167,11 +188,37 @@ class Optimizer(Configurable):
                     f"{tuple(p.shape)}; it belongs to another model, call reset() to forget it"
                 )
             tasks.append(Task(name, p, gradients[name], slots, self._steps.get(name, 0) + 1))
-        values = self._update_all(tasks, lr)
+        if numbers is None:
+            values = self._update_all(tasks, lr)
+        else:
+            values = self._update_by(tasks, lr, numbers)
         for task, value in zip(tasks, values, strict=True):
             active[task.name].renew(value)
             self._state[task.name] = task.slots
             self._steps[task.name] = task.step
+        self.iterations += 1
+
+    def next_numbers(
+        self, parameters: Mapping[str, Trainable], *, epoch: int = 0
+    ) -> tuple[float, ...]:
+        """Return the numbers that the next update of all parameters takes from the host.
+
+        Raises
+        ------
+        CaptureError
+            If they cannot be told apart from the rest of the update.
+        """
+        steps = {self._steps.get(n, 0) + 1 for n, p in parameters.items() if p.requires_grad}
+        if len(steps) > 1:
+            raise CaptureError("the parameters have had different numbers of updates")
+        numbers = self._numbers(self.current_lr(epoch), max(steps, default=1))
+        if numbers is None:
+            raise CaptureError(f"{type(self).__name__} with these settings cannot be captured")
+        return numbers
+
+    def count_step(self, names: Iterable[str]) -> None:
+        """Count an update of some parameters that was made without :meth:`step`."""
+        self._steps |= {name: self._steps.get(name, 0) + 1 for name in names}
         self.iterations += 1
 
     def _clip(self, gradients: dict[str, Array]) -> dict[str, Array]:

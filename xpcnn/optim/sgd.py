@@ -65,12 +65,19 @@ class SGD(Optimizer):
             )
 
     def _update_all(self, tasks: list[Task], lr: float) -> list[Array]:
+        return self._update_by(tasks, lr, None)
+
+    def _numbers(self, lr: float, step: int) -> tuple[float, ...]:
+        return (lr,)
+
+    def _update_by(self, tasks: list[Task], lr: float, numbers: Array | None) -> list[Array]:
         if not tasks:
             return []
         result = kernels.run(
             _xp.namespace(*(task.p for task in tasks)), "sgd", [task.p for task in tasks],
             [task.g for task in tasks], [task.slots.get("momentum_buffer") for task in tasks], lr,
             self.momentum, self.dampening, self.nesterov, self.weight_decay,
+            numbers=numbers,
         )  # fmt: skip
         assert result is not None, "the generic kernels have sgd"
         values, buffers = result[0]

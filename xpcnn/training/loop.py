@@ -12,9 +12,10 @@ from xpcnn._xp import Array
 from xpcnn.data.batches import batches
 from xpcnn.errors import NonFiniteError
 from xpcnn.training.callbacks import Callback, ProgressBar
+from xpcnn.training.captured import CapturedSteps
 from xpcnn.training.history import History
 from xpcnn.training.memory import MemoryGuard
-from xpcnn.training.samples import Samples, each
+from xpcnn.training.samples import Batch, Samples, each
 from xpcnn.window import as_int
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Fit:
         validation: Samples | None,
         batch_size: int,
         shuffle: bool,
+        capture: bool = False,
     ) -> None:
         if model.loss is not None and model.loss.reduction == "none":
             raise ValueError(
@@ -47,6 +49,7 @@ class Fit:
         self.batch_size = as_int(batch_size, "fit", "batch_size", 1)
         self.shuffle = shuffle
         self.history = History()
+        self.captured = CapturedSteps(model, self.batch_size) if capture else None
 
     def run(self, epochs: int, callbacks: Sequence[Callback], verbose: str | int) -> History:
         """Train for some epochs."""
@@ -76,7 +79,9 @@ class Fit:
         return self.history
 
     def close(self) -> None:
-        """End what brings batches to the device."""
+        """End what brings batches to the device, and what was captured."""
+        if self.captured is not None:
+            self.captured.close()
         for samples in (self.samples, self.validation):
             if samples is not None:
                 samples.close()
@@ -85,6 +90,8 @@ class Fit:
         model = self.model
         number = model.epoch + 1
         self._good = _Snapshot(model)
+        if self.captured is not None:
+            self.captured.begin_epoch()
         for callback in callbacks:
             callback.on_epoch_begin(number)
         for metric in model.metrics:
@@ -100,10 +107,10 @@ class Fit:
         total = 0.0
         for batch, (indices, load) in enumerate(self.samples.prefetched(order), start=1):
             with MemoryGuard(model, "a training step", len(indices), _Snapshot(model)):
-                x, y, weights = load()
-                loss, finite = self._step(x, y, weights)
+                samples = load()
+                loss, finite = self._step(samples)
             if not finite:
-                self._stop(number, batch, x)
+                self._stop(number, batch, samples.inputs)
             sums.append((loss, len(indices)))
             logs = {}
             if _xp.on_host(loss):
@@ -138,22 +145,28 @@ class Fit:
         for callback in callbacks:
             callback.on_epoch_end(number, logs)
 
-    def _step(self, x: tuple[Array, ...], y: Any, weights: Any) -> tuple[Array, bool]:
+    def _step(self, batch: Batch) -> tuple[Array, bool]:
         """Make one step; returns the loss and whether it is finite, as far as known yet.
 
         Where the loss can be read at once and is not finite, nothing has been changed.
         """
         model = self.model
         assert model.loss is not None and model.optimizer is not None
+        done = None if self.captured is None else self.captured.step(batch)
+        if done is not None:
+            loss, prediction = done
+            for metric in model.metrics:
+                metric.update(prediction, batch.labels)
+            return loss, True
         model.zero_grad()
-        prediction = model.forward(*x, training=True)
-        loss = model.loss.forward(prediction, y, sample_weight=weights)
+        prediction = model.forward(*batch.inputs, training=True)
+        loss = model.loss.forward(prediction, batch.labels, sample_weight=batch.weights)
         if _xp.on_host(loss):
             if not np.isfinite(float(loss)):
                 return loss, False
             self._good = _Snapshot(model)
         for metric in model.metrics:
-            metric.update(prediction, y)
+            metric.update(prediction, batch.labels)
         gradient: Any = model.loss.backward()
         if model.scaling is not None:
             gradient = each(gradient, model.scaling.multiply)
@@ -171,10 +184,10 @@ class Fit:
         for metric in self.model.metrics:
             metric.reset()
         with MemoryGuard(self.model, "a training step", len(self.samples), self._good):
-            x, y, weights = self.samples.batch(np.arange(len(self.samples)))
-            loss, finite = self._step(x, y, weights)
+            samples = self.samples.batch(np.arange(len(self.samples)))
+            loss, finite = self._step(samples)
         if not finite or not np.isfinite(float(loss)):
-            self._stop(self.model.epoch + 1, 1, x)
+            self._stop(self.model.epoch + 1, 1, samples.inputs)
         return {"loss": float(loss)} | self._figures()
 
     def evaluate(self, samples: Samples) -> dict[str, float]:

@@ -144,31 +144,35 @@ def _update(
 
 def adam(
     xp: Any, parameters: Any, gradients: Any, means: Any, squares: Any, steps: Any, lr: float,
-    betas: tuple[float, float], eps: float, decay: tuple[float, float],
+    betas: tuple[float, float], eps: float, decay: tuple[float, float], numbers: Any = None,
 ) -> Any:  # fmt: skip
     """Make one update of Adam; see :func:`xpcnn.kernels.generic.update.adam`."""
+    if numbers is not None:
+        return Declined("numbers on the device")
     if not _takes(parameters, gradients):
         return Declined("float32 only")
-    numbers = np.empty((len(parameters), 8), np.float32)
-    numbers[:] = (*betas, 1.0 - betas[0], 1.0 - betas[1], 0.0, 0.0, decay[0], 1.0 - decay[1])
+    rows = np.empty((len(parameters), 8), np.float32)
+    rows[:] = (*betas, 1.0 - betas[0], 1.0 - betas[1], 0.0, 0.0, decay[0], 1.0 - decay[1])
     known = {step: adam_numbers(lr, betas, eps, step) for step in set(steps)}
-    numbers[:, 4:6] = [known[step] for step in steps]
-    return tuple(_update(_adam, (parameters, gradients, means, squares), 3, numbers)), None
+    rows[:, 4:6] = [known[step] for step in steps]
+    return tuple(_update(_adam, (parameters, gradients, means, squares), 3, rows)), None
 
 
 def sgd(
     xp: Any, parameters: Any, gradients: Any, kept: Any, lr: float, momentum: float,
-    dampening: float, nesterov: bool, decay: float,
+    dampening: float, nesterov: bool, decay: float, numbers: Any = None,
 ) -> Any:  # fmt: skip
     """Make one update of gradient descent; see :func:`xpcnn.kernels.generic.update.sgd`."""
+    if numbers is not None:
+        return Declined("numbers on the device")
     if not _takes(parameters, gradients):
         return Declined("float32 only")
-    numbers = np.empty((len(parameters), 6), np.float32)
-    for row, buffer in zip(numbers, kept, strict=True):
+    rows = np.empty((len(parameters), 6), np.float32)
+    for row, buffer in zip(rows, kept, strict=True):
         # The first gradient fills the buffer; without momentum there is none to speak of.
         fresh = buffer is None or not momentum
         row[:2] = (0.0, 1.0) if fresh else (momentum, 1.0 - dampening)
         row[2:4] = (momentum, 1.0) if nesterov else (1.0, 0.0)
-    numbers[:, 4:] = lr, decay
-    values, filled = _update(_sgd, (parameters, gradients, kept), 2, numbers)
+    rows[:, 4:] = lr, decay
+    values, filled = _update(_sgd, (parameters, gradients, kept), 2, rows)
     return (values, filled if momentum else list(kept)), None

@@ -16,7 +16,7 @@ PAIRS: dict[str, OpPair] = {
     "conv_relu": OpPair(conv.conv_relu_forward, conv.conv_backward),
     # cuDNN
     "conv_transpose": OpPair(conv.conv_transpose_forward, conv.conv_transpose_backward),
-    # cuBLAS
+    # cuBLAS, or in a capture cuDNN
     "linear": OpPair(linear.linear_forward, linear.linear_backward),
     # our own kernels
     "batch_norm": OpPair(norm.batch_norm_forward, norm.batch_norm_backward),

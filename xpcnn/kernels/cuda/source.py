@@ -6,7 +6,9 @@ launched on a device; CuPy keeps the machine code on disk. Nothing here waits fo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache, lru_cache
 from math import prod
 from pathlib import Path
@@ -186,15 +188,56 @@ def _back(xp: ModuleType, x: Array) -> Array:
     return xp.permute_dims(x, (0, x.ndim - 1, *range(1, x.ndim - 1)))
 
 
+class _Mode(threading.local):
+    """Whether this thread works for a capture, and the tables to be filled after it."""
+
+    for_capture = False
+    tables: list[tuple[Any, Any]] | None = None
+
+
+_mode = _Mode()
+
+
+def is_for_capture() -> bool:
+    """Whether kernels are wanted that can be captured."""
+    return _mode.for_capture
+
+
+@contextmanager
+def as_for_capture() -> Iterator[None]:
+    """Run kernels as they run in a capture."""
+    before, _mode.for_capture = _mode.for_capture, True
+    try:
+        yield
+    finally:
+        _mode.for_capture = before
+
+
+@contextmanager
+def tables_later(tables: list[tuple[Any, Any]]) -> Iterator[None]:
+    """Add the arrays of :func:`constants` to a list, with the numbers that are not in them yet."""
+    _mode.tables = tables
+    try:
+        yield
+    finally:
+        _mode.tables = None
+
+
 def constants(xp: ModuleType, like: Array, numbers: tuple[Any, ...], dtype: Any) -> Array:
     """Return numbers as an array on the device of `like`; kept, as steps repeat themselves."""
     # Devices of CuPy cannot be keys of a dictionary.
     key = (xp, str(_xp.device_of(like)), numbers, dtype)
     found = _constants.pop(key, None)
+    if found is None and _mode.tables is not None:
+        found = empty(xp, (len(numbers),), like, False, dtype)
+        _mode.tables.append((found, np.array(numbers, dtype)))
+        return found
     if found is None:
         found = xp.asarray(np.array(numbers, dtype), device=_xp.device_of(like))
         if len(_constants) >= MOST_CONSTANTS:
             _constants.pop(next(iter(_constants)), None)  # the one not used for the longest time
+    if _mode.tables is not None:
+        _mode.tables.append((found, None))
     _constants[key] = found
     return found
 

@@ -8,11 +8,17 @@ DEVICE REAL* array(const Int* table, Int parameters, int row, Int parameter) {
 }
 
 // Rows: parameters, gradients, means, squares, and the new parameters, means, squares. A mean or
-// square that is not there (address 0) counts as zeros.
+// square that is not there (address 0) counts as zeros. What changes from update to update may be
+// given in memory, as `numbers`: size, eps, kept.
 KERNEL adam(
     const Int* table, Int parameters, const Int* jobs, Int piece, MATH keep1, MATH take1,
-    MATH keep2, MATH take2, MATH size, MATH eps, MATH decay, MATH kept
+    MATH keep2, MATH take2, MATH size, MATH eps, MATH decay, MATH kept, const MATH* numbers
 ) {
+    if (numbers) {
+        size = numbers[0];
+        eps = numbers[1];
+        kept = numbers[2];
+    }
     const Int i = jobs[3 * BLOCK], first = jobs[3 * BLOCK + 1], count = jobs[3 * BLOCK + 2];
     const Int last = first + piece < count ? first + piece : count;
     const REAL* p = array(table, parameters, 0, i);
@@ -35,11 +41,13 @@ KERNEL adam(
 }
 
 // Rows: parameters, gradients, buffers, and the new parameters, buffers. An old buffer that is not
-// there is filled by the gradient; without a new one (address 0) there is no momentum.
+// there is filled by the gradient; without a new one (address 0) there is no momentum. The learning
+// rate may be given in memory, as `numbers`.
 KERNEL sgd(
     const Int* table, Int parameters, const Int* jobs, Int piece, MATH keep, MATH take,
-    Int nesterov, MATH lr, MATH decay
+    Int nesterov, MATH lr, MATH decay, const MATH* numbers
 ) {
+    if (numbers) lr = numbers[0];
     const Int i = jobs[3 * BLOCK], first = jobs[3 * BLOCK + 1], count = jobs[3 * BLOCK + 2];
     const Int last = first + piece < count ? first + piece : count;
     const REAL* p = array(table, parameters, 0, i);

@@ -34,7 +34,7 @@ _Row = Sequence[Array | None]
 def adam(
     xp: ModuleType, parameters: Sequence[Array], gradients: Sequence[Array], means: _Row,
     squares: _Row, steps: Sequence[int], lr: float, betas: tuple[float, float], eps: float,
-    decay: tuple[float, float],
+    decay: tuple[float, float], numbers: Array | None = None,
 ) -> Any:  # fmt: skip
     """Make one update of Adam; see :func:`xpcnn.kernels.generic.update.adam`."""
     refusal = _refusal(parameters, gradients, means, squares)
@@ -46,28 +46,29 @@ def adam(
     for step in sorted(set(steps)):
         chosen = [i for i, s in enumerate(steps) if s == step]
         size, small = adam_numbers(lr, betas, eps, step)
-        numbers = (
+        values = (
             betas[0], 1.0 - betas[0], betas[1], 1.0 - betas[1], size, small, decay[0],
-            1.0 - decay[1],
+            1.0 - decay[1], numbers,
         )  # fmt: skip
-        results = _update(xp, "adam", [[row[i] for i in chosen] for row in rows], 3, 3, numbers)
-        for to, values in zip(new, results, strict=True):
-            for i, value in zip(chosen, values, strict=True):
-                to[i] = value
+        results = _update(xp, "adam", [[row[i] for i in chosen] for row in rows], 3, 3, values)
+        for to, arrays in zip(new, results, strict=True):
+            for i, array in zip(chosen, arrays, strict=True):
+                to[i] = array
     return new, None
 
 
 def sgd(
     xp: ModuleType, parameters: Sequence[Array], gradients: Sequence[Array], buffers: _Row,
     lr: float, momentum: float, dampening: float, nesterov: bool, decay: float,
+    numbers: Array | None = None,
 ) -> Any:  # fmt: skip
     """Make one update of gradient descent; see :func:`xpcnn.kernels.generic.update.sgd`."""
     refusal = _refusal(parameters, gradients, buffers)
     if refusal is not None:
         return refusal
-    numbers = (float(momentum), 1.0 - dampening, nesterov, float(lr), float(decay))
+    values = (float(momentum), 1.0 - dampening, nesterov, float(lr), float(decay), numbers)
     kept = 2 if momentum else 1
-    results = _update(xp, "sgd", (parameters, gradients, buffers), 2, kept, numbers)
+    results = _update(xp, "sgd", (parameters, gradients, buffers), 2, kept, values)
     return (results[0], results[1] if momentum else list(buffers)), None
 
 

@@ -19,6 +19,7 @@ def adam(
     betas: tuple[float, float],
     eps: float,
     decay: tuple[float, float],
+    numbers: Array | None = None,
 ) -> tuple[tuple[list[Array], list[Array], list[Array]], None]:
     """Make one update of Adam to every parameter; means that are not there yet count as zeros.
 
@@ -28,6 +29,9 @@ def adam(
         Number of the update, from 1, of each parameter.
     decay : (float, float)
         What of a parameter is added to its gradient, and what share of it is taken away.
+    numbers : array of shape (3,), optional
+        On the device, in the place of all that follows from `steps` and `lr`: the two of
+        :func:`adam_numbers`, and the share of a parameter that is kept.
 
     Returns
     -------
@@ -37,10 +41,13 @@ def adam(
     new: tuple[list[Array], list[Array], list[Array]] = ([], [], [])
     for p, g, mean, square, step in zip(parameters, gradients, means, squares, steps, strict=True):
         g = g + decay[0] * p if decay[0] else g
-        p = (1.0 - decay[1]) * p if decay[1] else p
+        size, small = (
+            adam_numbers(lr, betas, eps, step) if numbers is None else (numbers[0], numbers[1])
+        )
+        if decay[1]:
+            p = (1.0 - decay[1] if numbers is None else numbers[2]) * p
         mean = average(mean, g, betas[0])
         square = average(square, g * g, betas[1])
-        size, small = adam_numbers(lr, betas, eps, step)
         values = p - size * mean / (xp.sqrt(square) + small), mean, square
         for row, value in zip(new, values, strict=True):
             row.append(value)
@@ -57,8 +64,14 @@ def sgd(
     dampening: float,
     nesterov: bool,
     decay: float,
+    numbers: Array | None = None,
 ) -> tuple[tuple[list[Array], list[Array | None]], None]:
     """Make one update of gradient descent to every parameter; a first gradient fills its buffer.
+
+    Parameters
+    ----------
+    numbers : array of shape (1,), optional
+        The learning rate on the device, in the place of `lr`.
 
     Returns
     -------
@@ -74,7 +87,7 @@ def sgd(
             else:
                 buffer = momentum * buffer + (1.0 - dampening) * g
             g = g + momentum * buffer if nesterov else buffer
-        new_parameters.append(p - lr * g)
+        new_parameters.append(p - (lr if numbers is None else numbers[0]) * g)
         new_buffers.append(buffer)
     return (new_parameters, new_buffers), None
 

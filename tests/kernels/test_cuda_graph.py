@@ -1,0 +1,157 @@
+"""Captures on a stand-in for CuPy: what waits for what, whose memory is taken, what is refused."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import types
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from xpcnn.kernels.cuda import graph, source
+
+
+class Stand:
+    """What the module under test uses of CuPy, with a record of all calls."""
+
+    def __init__(self):
+        self.log, self.current, self.allocator = [], "null", "usual pool"
+        self.pinned = self.usual
+        stand = self
+
+        class Stream:
+            def __init__(self, name="side", non_blocking=False):
+                assert name == "null" or non_blocking, "a blocking stream cannot be captured"
+                self.name = name
+
+            def __enter__(self):
+                self.before, stand.current = stand.current, self.name
+
+            def __exit__(self, *_):
+                stand.current = self.before
+
+            def record(self):
+                assert "begin" not in stand.log[-1:], "an event within the capture"
+                stand.log.append(f"record {self.name}")
+                return self.name
+
+            def wait_event(self, event):
+                stand.log.append(f"{self.name} waits for {event}")
+
+            def begin_capture(self):
+                stand.log.append("begin")
+
+            def end_capture(self):
+                stand.log.append("end")
+                return types.SimpleNamespace(launch=lambda: stand.log.append("launch"))
+
+            def synchronize(self):
+                stand.log.append(f"synchronize {self.name}")
+
+        @contextmanager
+        def using_allocator(allocator):
+            before, stand.allocator = stand.allocator, allocator
+            try:
+                yield
+            finally:
+                stand.allocator = before
+
+        null = Stream("null")
+        self.cupy = types.ModuleType("cupy")
+        self.cupy.cuda = types.SimpleNamespace(
+            Stream=lambda non_blocking: Stream("side", non_blocking),
+            MemoryPool=lambda: types.SimpleNamespace(malloc="pool of captures"),
+            get_current_stream=lambda: null,
+            using_allocator=using_allocator,
+            set_pinned_memory_allocator=lambda pinned: setattr(self, "pinned", pinned),
+        )
+        self.cupy.get_default_pinned_memory_pool = lambda: types.SimpleNamespace(malloc=self.usual)
+
+    def usual(self, size):
+        return f"{size} bytes"
+
+    def __enter__(self):  # the device, too
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+@pytest.fixture
+def stand(monkeypatch):
+    made = Stand()
+    monkeypatch.setitem(sys.modules, "cupy", made.cupy)
+    return made
+
+
+def test_a_rehearsal(stand):
+    def work():
+        assert (stand.current, stand.allocator) == ("side", "pool of captures")
+        assert source.is_for_capture()
+        stand.log.append("work")
+        return 5
+
+    assert graph.Capture(stand).rehearse(work) == 5
+    assert stand.log == [
+        "record null", "side waits for null", "work", "record side", "null waits for side",
+    ]  # fmt: skip
+    assert (stand.current, stand.allocator) == ("null", "usual pool")
+    assert not source.is_for_capture()
+
+
+def test_a_capture(stand):
+    class Table:
+        def set(self, numbers):
+            stand.log.append(("filled", stand.current, numbers.tolist()))
+
+    def work():
+        assert (stand.current, stand.allocator) == ("side", "pool of captures")
+        assert source.is_for_capture()
+        source._mode.tables += [(Table(), np.arange(3)), (Table(), None)]
+        return 5
+
+    capture = graph.Capture(stand)
+    result, launch = capture.capture(work)
+    assert result == 5
+    assert stand.log == [
+        "record null", "side waits for null", "begin", "end", ("filled", "null", [0, 1, 2]),
+    ]  # fmt: skip
+    launch()
+    launch()
+    assert stand.log[-2:] == ["launch", "launch"]
+    assert source._mode.tables is None
+    assert len(launch._tables) == 2, "the graph knows their addresses"
+    capture.close()
+    assert stand.log[-2:] == ["synchronize null", "synchronize side"]
+
+
+def test_nothing_is_copied_from_the_host_in_a_capture(stand):
+    """Each copy asks for pinned memory, of which others may go on taking."""
+    others = []
+
+    def work():
+        thread = threading.Thread(target=lambda: others.append(stand.pinned(7)))
+        thread.start()
+        thread.join()
+        stand.pinned(8)
+
+    with pytest.raises(RuntimeError, match="it copies numbers from the host"):
+        graph.Capture(stand).capture(work)
+    assert others == ["7 bytes"]
+    assert stand.log[-2:] == ["begin", "end"]
+    assert stand.pinned(9) == "9 bytes"
+    assert (stand.current, stand.allocator) == ("null", "usual pool")
+    assert source._mode.tables is None
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_error_in_a_capture_ends_it(stand, error):
+    def work():
+        raise error
+
+    with pytest.raises(error):
+        graph.Capture(stand).capture(work)
+    assert stand.log[-2:] == ["begin", "end"]
+    assert not source.is_for_capture()
