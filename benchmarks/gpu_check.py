@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from benchmarks.gpu import behaviour, networks, operations, report, timing  # noqa: E402
+from benchmarks.gpu import behaviour, networks, operations, report, timing, training  # noqa: E402
 from benchmarks.gpu.checks import Check, Context, SkipError  # noqa: E402
 from xpcnn.device import resolve  # noqa: E402
 from xpcnn.errors import DeviceError  # noqa: E402
@@ -43,7 +43,7 @@ def choose(patterns: Sequence[str], with_timing: bool) -> list[Check]:
     ValueError
         If a pattern fits none.
     """
-    found = [*behaviour.checks(), *operations.checks(), *networks.checks()]
+    found = [*behaviour.checks(), *operations.checks(), *networks.checks(), *training.checks()]
     if with_timing:
         found += timing.checks()
     for pattern in patterns:

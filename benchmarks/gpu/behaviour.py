@@ -93,7 +93,7 @@ def _check_out_of_memory(context: Context) -> Outcome:
 # -- Streams and graphs --------------------------------------------------------------------------
 
 
-def _delay(cupy: Any) -> Any:
+def delay(cupy: Any) -> Any:
     """Return a kernel that takes milliseconds: what does not wait for it reads what was before."""
     return cupy.RawKernel(
         'extern "C" __global__ void wait(long long cycles) {'
@@ -108,7 +108,7 @@ def _check_stream(context: Context) -> Outcome:
     case = operations.CONVOLUTIONS["plain"]
     arrays = operations.conv_arrays(context, case, "float32")
     expected = _plain(context, arrays)
-    wait = _delay(cupy)
+    wait = delay(cupy)
     stream = cupy.cuda.Stream(non_blocking=True)
     x = cupy.zeros_like(arrays[0])
     cupy.cuda.Device().synchronize()
@@ -186,7 +186,7 @@ def _check_no_waiting(context: Context) -> Outcome:
     case = operations.CONVOLUTIONS["plain"]
     arrays = operations.conv_arrays(context, case, "float32")
     _plain(context, arrays)
-    wait = _delay(cupy)
+    wait = delay(cupy)
     cupy.cuda.Device().synchronize()
     wait((1,), (1,), (2_000_000_000,))  # about a second
     _plain(context, arrays)

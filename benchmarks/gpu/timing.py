@@ -9,14 +9,16 @@ import importlib
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
-from benchmarks.gpu import networks
+from benchmarks.gpu import networks, training
 from benchmarks.gpu.checks import Check, Context, Outcome, SkipError, dtype_of, torch_settings
 from xpcnn.bench import own, program, rivals
 from xpcnn.bench.workloads import WORKLOADS
+from xpcnn.training.captured import CapturedSteps
 
 STEPS, WARM_UP = 50, 10
 
@@ -139,7 +141,7 @@ def _time_layer(name: str, what: str, mode: str) -> Any:
     return run
 
 
-def _time_training(name: str, mode: str) -> Any:
+def _time_training(name: str, mode: str, capture: bool = False) -> Any:
     workload = WORKLOADS[name].with_batch(TRAINING[name])
 
     def run(context: Context) -> Outcome:
@@ -149,7 +151,15 @@ def _time_training(name: str, mode: str) -> Any:
             model = networks.make(workload, context.device, mode)
             x = context.array(images, "float32")
             y = context.device.asarray(labels)
-            return lambda: model.train_on_batch(x, y)
+            if not capture:
+                return lambda: model.train_on_batch(x, y)
+            steps = CapturedSteps(model, len(x))
+
+            def step() -> None:
+                if steps.step(x, y, None) is None:
+                    raise SkipError("its steps are not captured")
+
+            return step
 
         def theirs(torch: Any) -> Any:
             network = rivals.torch_network(workload).to("cuda")
@@ -160,6 +170,30 @@ def _time_training(name: str, mode: str) -> Any:
             return rivals.torch_training_step(network, x, y, fused_adam=True)
 
         return _compare(context, ours, theirs, mode)
+
+    return run
+
+
+def _time_epochs(name: str) -> Any:
+    workload = WORKLOADS[name].with_batch(TRAINING[name])
+
+    def run(context: Context) -> Outcome:
+        """Time a step of ``fit`` on data of the host, with batches fetched ahead and without."""
+        context.need_cupy()
+        count = 20 * TRAINING[name]
+        x, y = program.images(WORKLOADS[name].with_batch(count).shape), program.labels(count)
+        figures = {}
+        for what, fetching in (("ahead", nullcontext), ("in turn", training.nothing_fetched_ahead)):
+            model = networks.make(workload, context.device, "float32")
+            with fetching():
+                times = []
+                for _ in range(6):
+                    began = time.perf_counter()
+                    model.fit(x, y, batch_size=TRAINING[name], verbose=0)
+                    times.append(1e3 * (time.perf_counter() - began) / 20)
+            figures[f"{what} ms"] = statistics.median(times[1:])
+        figures["ratio"] = figures["in turn ms"] / figures["ahead ms"]
+        return Outcome(figures=figures)
 
     return run
 
@@ -184,4 +218,7 @@ def checks() -> list[Check]:
     for mode in ("float32", "tf32"):
         for name in TRAINING:
             found.append(Check(f"timing/{mode}/{name}-training", _time_training(name, mode)))
+            check = _time_training(name, mode, capture=True)
+            found.append(Check(f"timing/{mode}/{name}-captured", check))
+    found += [Check(f"timing/batches/{name}", _time_epochs(name)) for name in TRAINING]
     return [*found, Check("timing/copy", _time_copies)]

@@ -13,10 +13,11 @@ import pytest
 from benchmarks import gpu_check
 from benchmarks.gpu import checks, operations, report
 from benchmarks.gpu.checks import Check, Context, Outcome, SkipError
-from xpcnn import kernels
+from xpcnn import _xp, kernels
 from xpcnn.device import resolve
-from xpcnn.errors import DeviceError
+from xpcnn.errors import CaptureError, DeviceError
 from xpcnn.kernels import generic
+from xpcnn.training import captured
 
 SCRIPT = Path(gpu_check.__file__)
 
@@ -142,6 +143,44 @@ def test_what_a_device_lacks_is_skipped(cpu):
     for name in ("conv/tf32/plain", "conv/bfloat16/plain", "conv/float16/plain", "autotune"):
         with pytest.raises(SkipError):
             run(name, cpu)
+
+
+@pytest.fixture
+def capturing(monkeypatch):
+    """PyTorch on the CPU, as a device that captures steps."""
+    module = pytest.importorskip("tests.training.test_captured")
+    made = module.FakeCapture()
+    monkeypatch.setattr(kernels, "open_capture", lambda xp, physical: made)
+    monkeypatch.setattr(_xp, "on_host", lambda x: isinstance(x, np.ndarray))
+    return Context(resolve("torch:cpu"))
+
+
+def test_captured_steps_are_compared(capturing, monkeypatch):
+    outcome = run("training/captured/float64/mlp", capturing)
+    assert outcome.passed, outcome
+    assert set(outcome.errors) == {"losses", "weights and state"}
+    assert run("training/captured-nan", capturing).passed
+    # A step size that is not followed is found.
+    usual = captured._run
+    monkeypatch.setattr(captured, "_run", lambda model, inputs, numbers: usual(model, inputs, None))
+    outcome = run("training/captured/float64/mlp", capturing)
+    assert not outcome.passed
+    assert outcome.errors["weights and state"] > 1e-4
+
+
+def test_steps_that_are_not_captured_are_found(capturing, monkeypatch):
+    def fail(model):
+        raise CaptureError("no reason")
+
+    monkeypatch.setattr(captured, "_check", fail)
+    outcome = run("training/captured/float64/mlp", capturing)
+    assert "not captured: no reason" in outcome.wrong
+    assert "0 steps were repeated" in outcome.wrong
+
+
+def test_labels_and_batches_are_compared(cpu):
+    assert run("training/labels", cpu).passed
+    assert run("training/prefetch/mlp", cpu).passed
 
 
 # -- Checks that break ---------------------------------------------------------------------------

@@ -36,8 +36,9 @@ class Tape(TorchDispatchMode):
         # numbers become arrays in PyTorch, and stay numbers in CuPy.)
         copied = "lift_fresh" in str(function) and args[0].ndim > 0
         assert not copied, "numbers are copied from the host"
-        if function._schema.is_mutable and place(args[0]) not in self.made:
-            self.overwritten.append((args[0], args[0].clone()))
+        if function._schema.is_mutable:
+            old = [a for a in each(args[:1]) if place(a) not in self.made]
+            self.overwritten += [(a, a.clone()) for a in old]
         result = function(*args, **(kwargs or {}))
         self.noted.append((function, args, kwargs or {}, result))
         given = {place(a) for a in each(args)}
