@@ -155,3 +155,24 @@ def test_an_error_in_a_capture_ends_it(stand, error):
         graph.Capture(stand).capture(work)
     assert stand.log[-2:] == ["begin", "end"]
     assert not source.is_for_capture()
+
+
+def test_the_stand_ins_are_like_cupy():
+    """What streams, events, copies and captures use of CuPy is there, under these names."""
+    cupy = pytest.importorskip("cupy")
+    cuda = cupy.cuda
+    assert {"record", "wait_event", "begin_capture", "end_capture", "synchronize"} <= set(
+        dir(cuda.Stream)
+    )
+    assert {"record", "synchronize"} <= set(dir(cuda.Event))
+    assert callable(cuda.Graph.launch)
+    assert callable(cuda.MemoryPool().malloc)
+    assert callable(cupy.get_default_pinned_memory_pool().malloc)
+    for name in (
+        "alloc_pinned_memory", "get_current_stream", "set_pinned_memory_allocator",
+        "using_allocator",
+    ):  # fmt: skip
+        assert callable(getattr(cuda, name))
+    assert "stream" in cupy.ndarray.set.__doc__
+    with pytest.raises(ValueError, match="left"), cuda.using_allocator(cuda.MemoryPool().malloc):
+        raise ValueError("left")

@@ -188,7 +188,7 @@ class Optimizer(Configurable):
                     f"{tuple(p.shape)}; it belongs to another model, call reset() to forget it"
                 )
             tasks.append(Task(name, p, gradients[name], slots, self._steps.get(name, 0) + 1))
-        if numbers is None:
+        if numbers is None or not tasks:
             values = self._update_all(tasks, lr)
         else:
             values = self._update_by(tasks, lr, numbers)
