@@ -233,3 +233,51 @@ def test_batches_are_loaded_in_their_order(transfers):
         np.testing.assert_array_equal(load().inputs[0], x[[4, 2]])
     samples.close()
     assert threads() == []
+
+
+def test_nothing_is_read_from_the_device_in_an_epoch(transfers, monkeypatch):
+    """A step that reads a number makes the host wait; losses and metrics are read at the end."""
+    strict = pytest.importorskip("array_api_strict")
+    _, by = transfers
+    by.devices.append(resolve("strict:1"))
+    waits, kind = [], type(strict.zeros(1))
+
+    def watch(name):
+        usual = getattr(kind, name)
+
+        def read(self):
+            waits.append(name)
+            return usual(self)
+
+        monkeypatch.setattr(kind, name, read)
+
+    for name in ("__bool__", "__int__", "__float__", "__index__"):
+        watch(name)
+    usual = _xp.to_numpy
+
+    def to_numpy(x):
+        waits.extend(["to_numpy"] * isinstance(x, kind))
+        return usual(x)
+
+    monkeypatch.setattr(_xp, "to_numpy", to_numpy)
+    seen = []
+
+    class Note(Callback):
+        def on_epoch_begin(self, epoch):
+            waits.clear()
+
+        def on_batch_end(self, batch, logs):
+            seen.append((list(waits), dict(logs)))
+
+    rng = np.random.default_rng(0)
+    x, y = rng.random((10, 2, 6, 6), "float32"), rng.integers(0, 3, 10)
+    layers = [
+        xpcnn.Conv2d(2, 4, 3), xpcnn.BatchNorm2d(4), xpcnn.ReLU(), xpcnn.MaxPool2d(2),
+        xpcnn.Dropout(0.3), xpcnn.Flatten(), xpcnn.Linear(16, 3),
+    ]  # fmt: skip
+    made = xpcnn.Model(layers, device="strict:1", seed=0)
+    made.compile(xpcnn.optim.Adam(clip_norm=1.0), "cross_entropy", ["accuracy"])
+    made.build((None, 2, 6, 6))
+    made.fit(x, y, epochs=2, batch_size=4, callbacks=[Note()], verbose=0)
+    assert seen == [([], {})] * 6
+    assert "__float__" in waits
