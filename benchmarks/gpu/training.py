@@ -17,7 +17,7 @@ from benchmarks.gpu.checks import Check, Context, Outcome, SkipError, distance, 
 from xpcnn import kernels
 from xpcnn.bench import program
 from xpcnn.bench.workloads import WORKLOADS
-from xpcnn.training import border, captured
+from xpcnn.training import captured, samples
 from xpcnn.training.callbacks import Callback
 
 NETWORKS = {"simple": 20, "deep": 20, "oned": 50, "mlp": 20, "resnet18": 4}
@@ -76,12 +76,12 @@ def _check_labels(context: Context) -> Outcome:
 @contextmanager
 def nothing_fetched_ahead() -> Iterator[None]:
     """Bring each batch to the device when its turn comes."""
-    before = border.open_transfer
-    border.open_transfer = lambda xp, physical, sources: None
+    before = samples.open_transfer
+    samples.open_transfer = lambda xp, physical, sources: None
     try:
         yield
     finally:
-        border.open_transfer = before
+        samples.open_transfer = before
 
 
 def _check_prefetch(name: str) -> Any:
