@@ -8,7 +8,7 @@ import pytest
 import xpcnn
 from xpcnn import metrics
 from xpcnn._xp import to_numpy
-from xpcnn.operations import Add, Concat
+from xpcnn.operations import Add, Concat, Multiply
 from xpcnn.training.plan import Plan
 from xpcnn.training.steps import ConvBlockStep, SumStep
 
@@ -426,3 +426,21 @@ def test_a_loss_of_two_outputs():
         xpcnn.Model([xpcnn.Linear(1, 1)], device="cpu").fit(
             x, y, optimizer="adam", loss=xpcnn.GaussianNLLLoss()
         )
+
+
+def test_inputs_that_are_no_samples(device):
+    """A graph may take a table, or a single number, beside samples; they are not cut up."""
+    graph = xpcnn.Graph(
+        ["x", "table", "scale"],
+        [("sum", Add(), ["x", "table"]), ("y", Multiply(), ["sum", "scale"])],
+        "y",
+    )
+    model = xpcnn.Model(graph, device=device)
+    x, table = np.arange(6.0, dtype="float32").reshape(3, 2), np.ones((1, 2), "float32")
+    scale = np.array(2.0, "float32")
+    expected = 2 * (x + 1)
+    np.testing.assert_array_equal(model.predict(x, table, scale), expected)
+    np.testing.assert_array_equal(to_numpy(model(x, table, scale)), expected)
+    assert model.predict(x[:0], table, scale).shape == (0, 2)
+    with pytest.raises(ValueError, match="expected samples along the first axis, got a single"):
+        model.fit((x, table, scale), x, optimizer="sgd", loss="mse")

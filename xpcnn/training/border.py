@@ -68,8 +68,14 @@ def as_inputs(
     who: str,
     *,
     finite: bool = True,
+    whole: bool = False,
 ) -> tuple[Array, ...]:
     """Check all inputs of a network, one array for each name; see :func:`as_features`.
+
+    Parameters
+    ----------
+    whole : bool
+        Whether they may be something else than samples along the first axis.
 
     Raises
     ------
@@ -78,16 +84,18 @@ def as_inputs(
     """
     labels = [who] if len(names) == 1 else [f"{who}[{name!r}]" for name in names]
     inputs = tuple(
-        as_features(x, device, dtype, label, finite=finite)
+        as_features(x, device, dtype, label, finite=finite, whole=whole)
         for x, dtype, label in zip(given, dtypes, labels, strict=True)
     )
-    counts = {name: int(x.shape[0]) for name, x in zip(names, inputs, strict=True)}
-    if len(set(counts.values())) > 1:
+    counts = {n: int(x.shape[0]) if x.ndim else 0 for n, x in zip(names, inputs, strict=True)}
+    if len(set(counts.values())) > 1 and not whole:
         raise ValueError(f"{who}: the inputs differ in the number of samples: {counts}")
     return inputs
 
 
-def as_features(x: Any, device: Device, dtype: str, who: str, *, finite: bool = True) -> Array:
+def as_features(
+    x: Any, device: Device, dtype: str, who: str, *, finite: bool = True, whole: bool = False
+) -> Array:
     """Check the input of a network.
 
     Parameters
@@ -102,6 +110,8 @@ def as_features(x: Any, device: Device, dtype: str, who: str, *, finite: bool = 
         Name for messages.
     finite : bool
         Whether NaN and infinity are refused.
+    whole : bool
+        Whether it may be something else than samples along the first axis.
 
     Raises
     ------
@@ -116,7 +126,7 @@ def as_features(x: Any, device: Device, dtype: str, who: str, *, finite: bool = 
     got = _xp.dtype_name(x)
     if "int" in dtype and ("int" in got or got == "bool"):
         x = x.astype(dtype) if isinstance(x, np.ndarray) else device.asarray(x, dtype)
-        got, finite = dtype, False
+        got = dtype
     if got == "object":
         raise TypeError(
             f"{who}: expected numbers, got an array of dtype object and shape {tuple(x.shape)}; "
@@ -124,17 +134,17 @@ def as_features(x: Any, device: Device, dtype: str, who: str, *, finite: bool = 
         )
     if got != dtype:
         raise dtype_error(who, dtype, got, cast_hint(dtype, got))
-    if x.ndim == 0:
+    if x.ndim == 0 and not whole:
         raise ValueError(
             f"{who}: expected samples along the first axis, got a single number; give an array of "
             "shape (N, ...)"
         )
-    if 0 in x.shape:
+    if 0 in x.shape and not whole:
         raise ValueError(
             f"{who}: got an empty array of shape {tuple(x.shape)}; every axis needs at least one "
             "element"
         )
-    if finite:
+    if finite and "float" in got:
         xp = _xp.namespace(x)
         good = xp.isfinite(x)
         if not bool(xp.all(good)):

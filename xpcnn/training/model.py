@@ -14,6 +14,7 @@ from xpcnn.data.batches import batches
 from xpcnn.device import Device, resolve
 from xpcnn.errors import ModelFileError
 from xpcnn.kernels.threads import release_blas
+from xpcnn.layers.graph import Graph
 from xpcnn.layers.layer import Layer
 from xpcnn.training import border, saving
 from xpcnn.training.callbacks import Callback
@@ -121,14 +122,15 @@ class Model(PlacedNetwork):
     @on_its_device
     def __call__(self, *inputs: Any, **named: Any) -> Any:
         """Run the network on NumPy arrays, lists or any other arrays; returns a device array."""
-        host = self._checked(self._arrange(inputs, named, "Model"), "Model", finite=False)
+        given, whole = self._arrange(inputs, named, "Model"), isinstance(self._network, Graph)
+        host = self._checked(given, "Model", finite=False, whole=whole)
         dtypes = self._network.input_dtypes(self.dtype)
-        with MemoryGuard(self, "a prediction", len(host[0])):
+        with MemoryGuard(self, "a prediction", *host[0].shape[:1] or (1,)):
             return self.forward(*map(self.device.asarray, host, dtypes))
 
-    def _checked(self, given: Sequence[Any], who: str, *, finite: bool = True) -> tuple[Array, ...]:
+    def _checked(self, given: Sequence[Any], who: str, **options: bool) -> tuple[Array, ...]:
         dtypes = self._network.input_dtypes(self.dtype)
-        return border.as_inputs(given, self.inputs, self.device, dtypes, who, finite=finite)
+        return border.as_inputs(given, self.inputs, self.device, dtypes, who, **options)
 
     # -- Training ------------------------------------------------------------------------------
 
@@ -279,10 +281,14 @@ class Model(PlacedNetwork):
         """Return the network's outputs as a NumPy array, computed batch by batch.
 
         Where there are several inputs they come in order, by name, or all in one tuple or dict;
-        where there are several outputs, a tuple of arrays is returned.
+        where there are several outputs, a tuple of arrays is returned. A graph whose inputs differ
+        in their first axis gets them whole.
         """
-        given = self._arrange(x, named, "predict")
-        samples = self._samples(self._checked(given, "predict"), None, None)
+        given, whole = self._arrange(x, named, "predict"), isinstance(self._network, Graph)
+        inputs = self._checked(given, "predict", whole=whole)
+        if len({tuple(x.shape[:1]) for x in inputs}) > 1 or inputs[0].shape[:1] in ((), (0,)):
+            return each(self(*inputs), _xp.to_numpy)
+        samples = self._samples(inputs, None, None)
         order = batches(len(samples), batch_size, shuffle=False)
         try:
             with MemoryGuard(self, "a prediction", batch_size):
