@@ -1,0 +1,59 @@
+"""Parameters that belong to no layer, as values that other operations take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+from xpcnn._xp import Array
+from xpcnn.initializers import zeros
+from xpcnn.layers.layer import Shape
+from xpcnn.layers.operation import Operation
+from xpcnn.layers.parameter import Buffer, Parameter
+
+
+class Weights(Operation):
+    """Arrays with names, each an output of its own: a node without inputs.
+
+    Parameters
+    ----------
+    arrays : sequence of (name, shape)
+        They start as zeros. The names become attributes, and so the keys of the state.
+    fixed : sequence of str
+        Which of them are buffers, not parameters.
+
+    Raises
+    ------
+    ValueError
+        If a name stands there twice, or is one that the class needs for itself.
+    """
+
+    def __init__(
+        self, arrays: Sequence[tuple[str, Sequence[int]]], fixed: Sequence[str] = ()
+    ) -> None:
+        self.arrays: list[tuple[str, Shape]] = []
+        self.fixed = [str(name) for name in fixed]
+        for name, shape in arrays:
+            if hasattr(self, name):
+                raise ValueError(f"Weights: {name!r} cannot be the name of another array")
+            self.arrays.append((str(name), tuple(int(n) for n in shape)))
+            kind = Buffer if name in self.fixed else Parameter
+            setattr(self, name, kind(self.arrays[-1][1], zeros()))
+
+    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
+        """Return the shapes of the arrays."""
+        return tuple(shape for _, shape in self.arrays)
+
+    def _run(
+        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
+    ) -> tuple[tuple[Array, ...], Any]:
+        return tuple(getattr(self, name).value for name, _ in self.arrays), None
+
+    def _run_backward(
+        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
+    ) -> tuple[Array | None, ...]:
+        for (name, _), dy in zip(self.arrays, dys, strict=True):
+            if dy is not None and name not in self.fixed:
+                getattr(self, name).accumulate(dy)
+        return ()
