@@ -211,9 +211,20 @@ def test_params_are_saved_and_loaded(tmp_path, rng) -> None:
     np.testing.assert_array_equal(other.predict(x), net.predict(x))
     with pytest.raises(ModelFileError, match=r"expected parameters of shapes .*W1.*got"):
         DeepConvNet().load_params(tmp_path / "params.pkl")
-    (tmp_path / "pickled.pkl").write_bytes(pickle.dumps({"W1": 1}))
-    with pytest.raises(ModelFileError, match="pickled parameters are not read"):
-        net.load_params(tmp_path / "pickled.pkl")
+    (tmp_path / "damaged.npz").write_bytes((tmp_path / "params.pkl").read_bytes()[:-99])
+    with pytest.raises(ModelFileError, match="is no npz file"):
+        net.load_params(tmp_path / "damaged.npz")
+
+
+def test_params_that_the_course_pickled_are_loaded(tmp_path, rng) -> None:
+    net, other, x = simple(), simple(), rng.normal(size=(3, 2, 6, 5))
+    with (tmp_path / "params.pkl").open("wb") as file:
+        pickle.dump(net.params, file)
+    other.load_params(tmp_path / "params.pkl")
+    np.testing.assert_array_equal(other.predict(x), net.predict(x))
+    (tmp_path / "params.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    with pytest.raises(ModelFileError, match="asks for 'os.system'"):
+        net.load_params(tmp_path / "params.pkl")
 
 
 @pytest.mark.parametrize("name", NETWORKS)

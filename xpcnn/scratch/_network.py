@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from os import PathLike
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,6 +13,7 @@ from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.device import Device, resolve
 from xpcnn.errors import ModelFileError
+from xpcnn.interop.weights import read_arrays
 from xpcnn.scratch._layers import Affine, Convolution
 from xpcnn.scratch._shared import batch_slices, class_labels, count_correct, numerical_gradient
 from xpcnn.window import Ints, Window
@@ -122,23 +124,16 @@ class Network:
             np.savez(file, **host)
 
     def load_params(self, file_name: str | PathLike[str] = "params.npz") -> None:
-        """Read what :meth:`save_params` wrote.
+        """Read what :meth:`save_params` wrote, or the dict that the course's own pickled.
 
         Raises
         ------
         ModelFileError
-            If the file is something else (a pickle is never read), or was written by a network
-            with other parameters.
+            If the file is something else, or was written by a network with other parameters.
+            Of a pickle nothing is executed; see :func:`xpcnn.interop.read_pickle`.
         """
         who = f"{type(self).__name__}.load_params"
-        try:
-            with np.load(file_name, allow_pickle=False) as file:
-                loaded = {key: file[key] for key in file.files}
-        except (ValueError, EOFError, AttributeError, TypeError) as error:
-            raise ModelFileError(
-                f"{who}: {file_name!s} was not written by save_params ({error}); pickled "
-                "parameters are not read, convert them with numpy.savez"
-            ) from error
+        loaded = read_arrays(Path(file_name))
         ours = {key: tuple(value.shape) for key, value in self.params.items()}
         theirs = {key: value.shape for key, value in loaded.items()}
         if ours != theirs:

@@ -98,6 +98,15 @@ class Model(PlacedNetwork):
         self.loss: losses.Loss | None = None
         self.metrics: list[metrics.Metric] = []
 
+    def load_state_dict(self, state: Mapping[str, Any] | str | Path, strict: bool = True) -> None:
+        """Take over parameters and buffers; see :meth:`xpcnn.layers.Layer.load_state_dict`.
+
+        Besides a mapping it takes the path of a safetensors file that holds one.
+        """
+        if isinstance(state, (str, Path)):
+            state = saving.weights_of(saving.read_tensors(state)[0])
+        super().load_state_dict(state, strict)
+
     def to(
         self,
         device: str | Device | None = None,

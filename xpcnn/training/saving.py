@@ -78,6 +78,11 @@ def _describe_network(network: Layer) -> dict[str, Any]:
     return {"layers": [_registry.to_config(layer) for layer in network.children().values()]}
 
 
+def weights_of(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the tensors of a file that are not the optimizer's."""
+    return {n: a for n, a in tensors.items() if not n.startswith(OPTIMIZER_PREFIX)}
+
+
 def restore(
     cls: type[Model],
     tensors: dict[str, np.ndarray],
@@ -109,7 +114,7 @@ def restore(
     if model.scaling is not None and description.get("loss_scale") is not None:
         model.scaling.load_state_dict(description["loss_scale"])
     prefix = OPTIMIZER_PREFIX
-    model.load_state_dict({n: a for n, a in tensors.items() if not n.startswith(prefix)})
+    model.load_state_dict(weights_of(tensors))
     model.build(description["input_shape"])
     frozen = set(description["frozen"])
     for name, parameter in model.parameters().items():
@@ -186,15 +191,15 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def read_file(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Read a model file.
+def read_tensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Read the arrays and the metadata of a safetensors file.
 
     Raises
     ------
     FileNotFoundError
         If there is none.
     ModelFileError
-        If it is truncated, damaged, or not one of ours.
+        If it is truncated, damaged, or something else.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -210,10 +215,24 @@ def read_file(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             f"{str(path)!r} cannot be read as a safetensors file ({error}); it is truncated, "
             "damaged, or something else"
         ) from error
+    return tensors, metadata
+
+
+def read_file(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Read a model file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    ModelFileError
+        If it is truncated, damaged, or not one of ours.
+    """
+    tensors, metadata = read_tensors(path)
     if FORMAT not in metadata:
         raise ModelFileError(
             f"{str(path)!r} holds arrays but no xpcnn model; to load weights into a model of your "
-            "own use model.load_state_dict(safetensors.numpy.load_file(path))"
+            "own use model.load_state_dict(path)"
         )
     try:
         description = json.loads(metadata[FORMAT])

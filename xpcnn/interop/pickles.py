@@ -1,0 +1,372 @@
+"""Read pickled arrays without executing anything.
+
+A pickle is a program for a small stack machine, and Python's own reader lets it call any function.
+The machine here knows dicts, lists, tuples, numbers, strings, bytes and NumPy's arrays, of all
+protocols (0 to 5) and of Python 2. Whatever else a pickle names is refused when it is named.
+
+What the opcodes mean is written down in Python's module ``pickletools``.
+"""
+
+from __future__ import annotations
+
+import codecs
+import struct
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xpcnn.errors import ModelFileError
+from xpcnn.interop._pickled_arrays import NAMES, Name, Unfinished, call, finish
+
+MAX_DEPTH = 100
+"""How deeply containers may be nested."""
+
+
+def read_pickle(source: str | Path | bytes) -> Any:
+    """Read a pickle of plain values and NumPy arrays, as the courses' ``params.pkl`` is one.
+
+    Parameters
+    ----------
+    source : str, Path or bytes
+        The file, or what stands in it.
+
+    Returns
+    -------
+    object
+        Dicts, lists, tuples, numbers, strings, bytes, ``None`` and NumPy arrays. Strings of
+        Python 2 are read as Latin-1, as NumPy asks for.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ModelFileError
+        If the pickle is damaged, or wants anything but such values. Nothing is executed, and no
+        more memory is used than a small multiple of the file's size.
+    """
+    data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    where = "the pickle" if isinstance(source, bytes) else repr(str(source))
+    if data[:4] == b"PK\x03\x04":
+        raise ModelFileError(
+            f"{where} is a zip archive, as torch.save writes it; where torch is installed, convert "
+            "it with safetensors.torch.save_file(torch.load(path), 'weights.safetensors')"
+        )
+    try:
+        value = _Machine(data).run()
+        _check_finished(value)
+    except ModelFileError as error:
+        raise ModelFileError(f"{where}: {error}") from None
+    except (IndexError, KeyError, TypeError, ValueError, OverflowError, struct.error) as error:
+        raise ModelFileError(f"{where} is truncated, damaged or no pickle ({error})") from error
+    return value
+
+
+def _check_finished(value: Any) -> None:
+    """Refuse what a proper pickle never leaves behind: half-made arrays, and bottomless nesting."""
+    seen: set[int] = set()
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        inside: list[Any] = []
+        for item in level:
+            if isinstance(item, (Name, Unfinished)):
+                raise ModelFileError("the pickle is damaged: it leaves an array without its values")
+            if isinstance(item, (dict, list, tuple)) and id(item) not in seen:
+                seen.add(id(item))
+                inside.extend(item.values() if isinstance(item, dict) else item)
+        if not inside:
+            return
+        level = inside
+    raise ModelFileError(f"the pickle nests its values more than {MAX_DEPTH} levels deep")
+
+
+class _Machine:
+    """The stack, the memo, and a place in the data."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.place = 0
+        self.stack: list[Any] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, Any] = {}
+        self.waiting: dict[int, list[int]] = {}  # where the memo holds an unfinished array
+        # Arrays are copied out of the pickle. Each honest one has bytes of its own in the file, and
+        # is copied at most twice (from text to bytes, from bytes to an array); a hostile pickle
+        # would copy the same bytes many times.
+        self.room = 2 * len(data)
+
+    def run(self) -> Any:
+        while True:
+            code = self.take(1)
+            if code == b".":
+                return self.stack.pop()
+            step = _STEPS.get(code)
+            if step is None:
+                raise ModelFileError(
+                    f"it uses the pickle instruction {_REFUSED.get(code, repr(code))}, which "
+                    "arrays in dicts do not need; nothing of it was executed"
+                )
+            step(self)
+
+    # -- Reading -------------------------------------------------------------------------------
+
+    def take(self, count: int) -> bytes:
+        end = self.place + count
+        if count < 0 or end > len(self.data):
+            raise ModelFileError("it is truncated: its end is missing")
+        part = self.data[self.place : end]
+        self.place = end
+        return part
+
+    def number(self, layout: str) -> Any:
+        """Read a number as :mod:`struct` describes it."""
+        return struct.unpack(layout, self.take(struct.calcsize(layout)))[0]
+
+    def line(self) -> str:
+        end = self.data.find(b"\n", self.place)
+        if end < 0:
+            raise ModelFileError("it is truncated: its end is missing")
+        text = self.take(end - self.place + 1)
+        return text[:-1].decode("latin-1")
+
+    # -- The stack -----------------------------------------------------------------------------
+
+    def push(self, value: Any) -> None:
+        self.stack.append(value)
+
+    def pop(self) -> Any:
+        # what lies below a mark belongs to others
+        if self.marks and len(self.stack) <= self.marks[-1]:
+            raise ValueError("an instruction finds too few values")
+        return self.stack.pop()
+
+    def pop_to_mark(self) -> list[Any]:
+        start = self.marks.pop()
+        items = self.stack[start:]
+        del self.stack[start:]
+        return items
+
+    def last(self, kind: type) -> Any:
+        """Return the top of the stack, which must be a list or a dict."""
+        top = self.stack[-1]
+        if type(top) is not kind:
+            raise TypeError(f"an instruction for a {kind.__name__} finds a {type(top).__name__}")
+        return top
+
+    def remember(self, key: int) -> None:
+        if key < 0:
+            raise ValueError("a negative place in the memo")
+        self.memo[key] = self.stack[-1]
+        if isinstance(self.stack[-1], Unfinished):
+            self.waiting.setdefault(id(self.stack[-1]), []).append(key)
+
+    def name(self, module: Any, what: Any) -> None:
+        full = f"{module}.{what}"
+        if full not in NAMES:
+            raise ModelFileError(
+                f"it asks for {full!r:.100}, and only arrays, numbers, strings, lists and dicts "
+                "are read; nothing of it was executed"
+            )
+        self.push(Name(NAMES[full]))
+
+    def reduce(self) -> None:
+        arguments, function = self.pop(), self.pop()
+        if not isinstance(function, Name) or not isinstance(arguments, tuple):
+            raise TypeError("a call of something that is no function")
+        self.push(self.counted(call(function.meaning, arguments)))
+
+    def build(self) -> None:
+        state, target = self.pop(), self.pop()
+        value = self.counted(finish(target, state))
+        for key in self.waiting.pop(id(target), []):
+            if self.memo[key] is target:
+                self.memo[key] = value
+        self.push(value)
+
+    def counted(self, value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            self.room -= value.nbytes
+        elif isinstance(value, bytes):
+            self.room -= len(value)
+        if self.room < 0:
+            raise ModelFileError("its arrays would be larger than the file that holds them")
+        return value
+
+
+# -- The instructions ------------------------------------------------------------------------------
+
+
+def _integer(m: _Machine) -> None:
+    text = m.line()
+    m.push(text == "01" if text in ("00", "01") else int(text.rstrip("L")))
+
+
+def _long(size: str) -> Callable[[_Machine], None]:
+    return lambda m: m.push(int.from_bytes(m.take(m.number(size)), "little", signed=True))
+
+
+def _text(size: str) -> Callable[[_Machine], None]:
+    return lambda m: m.push(m.take(m.number(size)).decode("utf-8", "surrogatepass"))
+
+
+def _bytes(size: str) -> Callable[[_Machine], None]:
+    return lambda m: m.push(m.take(m.number(size)))
+
+
+def _old_string(size: str) -> Callable[[_Machine], None]:
+    return lambda m: m.push(m.take(m.number(size)).decode("latin-1"))
+
+
+def _quoted(m: _Machine) -> None:
+    text = m.line()
+    if len(text) < 2 or text[0] not in "'\"" or text[-1] != text[0]:
+        raise ValueError("a string without its quotes")
+    with warnings.catch_warnings():
+        # about a backslash before a letter that needs none; it stays as it is
+        warnings.simplefilter("ignore", DeprecationWarning)
+        decoded = codecs.escape_decode(text[1:-1].encode("latin-1"))
+    m.push(decoded[0].decode("latin-1"))
+
+
+def _tuple_of(count: int) -> Callable[[_Machine], None]:
+    def step(m: _Machine) -> None:
+        items = [m.pop() for _ in range(count)]
+        m.push(tuple(reversed(items)))
+
+    return step
+
+
+def _append(m: _Machine) -> None:
+    value = m.pop()
+    m.last(list).append(value)
+
+
+def _extend(m: _Machine) -> None:
+    values = m.pop_to_mark()
+    m.last(list).extend(values)
+
+
+def _set_items(into: dict[Any, Any], items: list[Any]) -> None:
+    if len(items) % 2:
+        raise ValueError("a key without its value")
+    for key, value in zip(items[::2], items[1::2], strict=True):
+        # Only these: the hash of a tuple of tuples can be made to take years.
+        if not isinstance(key, (str, bytes, int, float, type(None))):
+            raise TypeError(f"a {type(key).__name__} as the key of a dict")
+        into[key] = value
+
+
+def _set_one(m: _Machine) -> None:
+    value, key = m.pop(), m.pop()
+    _set_items(m.last(dict), [key, value])
+
+
+def _set_many(m: _Machine) -> None:
+    items = m.pop_to_mark()
+    _set_items(m.last(dict), items)
+
+
+def _dict(m: _Machine) -> None:
+    made: dict[Any, Any] = {}
+    _set_items(made, m.pop_to_mark())
+    m.push(made)
+
+
+def _pop(m: _Machine) -> None:
+    if m.marks and m.marks[-1] == len(m.stack):
+        m.marks.pop()
+    else:
+        m.pop()
+
+
+def _frame(m: _Machine) -> None:
+    if m.number("<Q") > len(m.data) - m.place:
+        raise ModelFileError("it is truncated: its end is missing")
+
+
+def _stack_global(m: _Machine) -> None:
+    what, module = m.pop(), m.pop()
+    if not isinstance(what, str) or not isinstance(module, str):
+        raise TypeError("a name that is no string")
+    m.name(module, what)
+
+
+_STEPS: dict[bytes, Callable[[_Machine], Any]] = {
+    b"\x80": lambda m: m.take(1),
+    b"\x95": _frame,
+    # the stack and the memo
+    b"(": lambda m: m.marks.append(len(m.stack)),
+    b"0": _pop,
+    b"1": lambda m: m.pop_to_mark(),
+    b"2": lambda m: m.push(m.stack[-1]),
+    b"p": lambda m: m.remember(int(m.line())),
+    b"q": lambda m: m.remember(m.number("<B")),
+    b"r": lambda m: m.remember(m.number("<I")),
+    b"\x94": lambda m: m.remember(len(m.memo)),
+    b"g": lambda m: m.push(m.memo[int(m.line())]),
+    b"h": lambda m: m.push(m.memo[m.number("<B")]),
+    b"j": lambda m: m.push(m.memo[m.number("<I")]),
+    # numbers and the like
+    b"N": lambda m: m.push(None),
+    b"\x88": lambda m: m.push(True),
+    b"\x89": lambda m: m.push(False),
+    b"I": _integer,
+    b"L": _integer,
+    b"J": lambda m: m.push(m.number("<i")),
+    b"K": lambda m: m.push(m.number("<B")),
+    b"M": lambda m: m.push(m.number("<H")),
+    b"\x8a": _long("<B"),
+    b"\x8b": _long("<i"),
+    b"F": lambda m: m.push(float(m.line())),
+    b"G": lambda m: m.push(m.number(">d")),
+    # strings and bytes
+    b"S": _quoted,
+    b"T": _old_string("<i"),
+    b"U": _old_string("<B"),
+    b"V": lambda m: m.push(m.line().encode("latin-1").decode("raw-unicode-escape")),
+    b"X": _text("<I"),
+    b"\x8c": _text("<B"),
+    b"\x8d": _text("<Q"),
+    b"B": _bytes("<I"),
+    b"C": _bytes("<B"),
+    b"\x8e": _bytes("<Q"),
+    b"\x96": _bytes("<Q"),
+    # containers
+    b")": lambda m: m.push(()),
+    b"t": lambda m: m.push(tuple(m.pop_to_mark())),
+    b"\x85": _tuple_of(1),
+    b"\x86": _tuple_of(2),
+    b"\x87": _tuple_of(3),
+    b"]": lambda m: m.push([]),
+    b"l": lambda m: m.push(m.pop_to_mark()),
+    b"a": _append,
+    b"e": _extend,
+    b"}": lambda m: m.push({}),
+    b"d": _dict,
+    b"s": _set_one,
+    b"u": _set_many,
+    # names, calls and what follows a call
+    b"c": lambda m: m.name(m.line(), m.line()),
+    b"\x93": _stack_global,
+    b"R": lambda m: m.reduce(),
+    b"b": lambda m: m.build(),
+}
+
+_REFUSED = {
+    b"i": "INST",
+    b"o": "OBJ",
+    b"\x81": "NEWOBJ",
+    b"\x92": "NEWOBJ_EX",
+    b"P": "PERSID",
+    b"Q": "BINPERSID",
+    b"\x82": "EXT1",
+    b"\x83": "EXT2",
+    b"\x84": "EXT4",
+    b"\x97": "NEXT_BUFFER (arrays kept outside of the pickle)",
+    b"\x98": "READONLY_BUFFER",
+    b"\x8f": "EMPTY_SET",
+    b"\x90": "ADDITEMS",
+    b"\x91": "FROZENSET",
+}

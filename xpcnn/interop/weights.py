@@ -1,0 +1,179 @@
+"""Weights from files: safetensors, NumPy's npz, Keras' HDF5, and pickles without their code."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xpcnn.errors import ModelFileError
+from xpcnn.interop.pickles import read_pickle
+from xpcnn.layers.conv import _Conv
+from xpcnn.layers.layer import Layer
+from xpcnn.layers.linear import Linear
+from xpcnn.layers.norm import _BatchNorm
+from xpcnn.training import saving
+from xpcnn.training.model import Model
+
+_DAMAGED = (ValueError, EOFError, AttributeError, TypeError, KeyError, OSError, zlib.error)
+HDF5 = b"\x89HDF\r\n\x1a\n"
+ZIP = b"PK\x03\x04"
+COURSE_KEY = re.compile(r"(W|b|gamma|beta)([0-9]+)")
+
+
+def load_weights(
+    model: Model | Layer, source: str | Path | Mapping[str, Any], *, strict: bool = True
+) -> None:
+    """Load weights into a model from a file or from a dict of arrays.
+
+    What the file is is read from its content, not from its name.
+
+    Parameters
+    ----------
+    model : Model or Layer
+        One that has the architecture the weights were saved from.
+    source : str, Path or mapping of str to array
+        - a safetensors or npz file, or a mapping, with PyTorch's state-dict keys,
+        - a ``.keras``, ``.weights.h5`` or ``.h5`` file (see :mod:`xpcnn.interop.keras`; this
+          needs h5py),
+        - a pickled dict, of which nothing is executed (see :func:`read_pickle`). Keys as ``W1``,
+          ``b1``, ``gamma1`` and ``beta1`` are the courses': the numbers count the layers of a kind,
+          and a linear layer's matrix has its inputs in front.
+    strict : bool
+        ``False`` ignores missing and unexpected names, where the file has names.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ModelFileError
+        If the file is damaged or of another kind.
+    ValueError
+        If the weights do not fit; the message lists every difference. Nothing has changed then.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import Linear, interop
+    >>> layer = Linear(3, 2)
+    >>> interop.load_weights(layer, {"weight": np.ones((2, 3)), "bias": np.zeros(2)})
+    >>> layer(np.ones((1, 3)))
+    array([[3., 3.]])
+    """
+    if isinstance(source, Mapping):
+        model.load_state_dict(_with_counts(model, source), strict)
+        return
+    path = Path(source)
+    if _is_keras(path):
+        from xpcnn.interop.keras import load_keras_weights
+
+        load_keras_weights(model, path)
+        return
+    model.load_state_dict(_with_counts(model, _pytorch_names(model, read_arrays(path))), strict)
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read the named arrays of a safetensors file, an npz file, or a pickled dict.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ModelFileError
+        If it is damaged, something else, or holds anything but named arrays.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {str(path)!r}")
+    with path.open("rb") as file:
+        start = file.read(10)
+    if start.startswith(ZIP):
+        return _read_npz(path)
+    # eight bytes with the length of the header, and the header, which is JSON
+    if start[8:9] == b"{":
+        return saving.weights_of(saving.read_tensors(path)[0])
+    found = read_pickle(path)
+    if not isinstance(found, dict):
+        raise ModelFileError(
+            f"{str(path)!r}: expected a dict of arrays by name, got a {type(found).__name__}"
+        )
+    arrays = {name: np.asarray(value) for name, value in found.items() if _is_numeric(value)}
+    others = [name for name in found if name not in arrays or not isinstance(name, str)]
+    if others:
+        raise ModelFileError(
+            f"{str(path)!r}: the entry {others[0]!r:.60} is not an array of numbers with a name"
+        )
+    return arrays
+
+
+def _is_numeric(value: Any) -> bool:
+    return isinstance(value, (np.ndarray, np.generic, int, float))
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    try:
+        # opened here, as NumPy leaves a damaged file open
+        with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (*_DAMAGED, zipfile.BadZipFile) as error:
+        raise ModelFileError(
+            f"{str(path)!r} is no npz file of arrays ({error}); what torch.save wrote can be "
+            "converted where torch is installed, see docs/zoo.md"
+        ) from error
+
+
+def _is_keras(path: Path) -> bool:
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {str(path)!r}")
+    with path.open("rb") as file:
+        start = file.read(8)
+    if start.startswith(ZIP) and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            return "model.weights.h5" in archive.namelist()
+    return start == HDF5
+
+
+def network_of(model: Model | Layer) -> Layer:
+    """Return the layer that a model runs; its state dict is the model's."""
+    return model._network if isinstance(model, Model) else model
+
+
+def _with_counts(model: Model | Layer, state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Add the counts of batches, which files of PyTorch before 0.4.1 do not have."""
+    complete = dict(state)
+    for name, layer in network_of(model).layers_within():
+        front = f"{name}." if name else ""
+        if isinstance(layer, _BatchNorm) and f"{front}running_mean" in state:
+            complete.setdefault(f"{front}num_batches_tracked", np.zeros((), np.int64))
+    return complete
+
+
+def _pytorch_names(
+    model: Model | Layer, arrays: Mapping[str, np.ndarray]
+) -> Mapping[str, np.ndarray]:
+    """Rename, and for linear layers turn, what the courses call W1, b1, gamma1 and beta1."""
+    if not arrays or not all(COURSE_KEY.fullmatch(key) for key in arrays):
+        return arrays
+    inside = list(network_of(model).layers_within())
+    weighted = [(name, layer) for name, layer in inside if isinstance(layer, (_Conv, Linear))]
+    norms = [(name, layer) for name, layer in inside if isinstance(layer, _BatchNorm)]
+    renamed: dict[str, np.ndarray] = {}
+    for key, array in arrays.items():
+        kind, number = COURSE_KEY.fullmatch(key).groups()  # type: ignore[union-attr]
+        owners = weighted if kind in ("W", "b") else norms
+        if not 1 <= int(number) <= len(owners):
+            renamed[key] = array  # which the model then lists as unexpected
+            continue
+        name, layer = owners[int(number) - 1]
+        ending = "weight" if kind in ("W", "gamma") else "bias"
+        turn = kind == "W" and isinstance(layer, Linear)
+        renamed[f"{name}.{ending}" if name else ending] = array.T if turn else array
+    for name, norm in norms:  # the courses' files have no running statistics
+        for ending, buffer in norm.buffers().items():
+            if buffer.is_built:
+                renamed.setdefault(f"{name}.{ending}", buffer.value)
+    return renamed
