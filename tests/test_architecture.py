@@ -28,7 +28,8 @@ LEVELS: list[set[str]] = [
     {"layers", "losses", "optim", "metrics", "data"},
     {"gradcheck", "operations"},
     {"training"},
-    {"networks", "interop"},
+    {"networks"},
+    {"zoo", "interop"},
     {"scratch", "bench"},
     {"cli"},
     {"__init__", "__main__"},
@@ -52,6 +53,8 @@ OPTIONAL = ARRAY_LIBRARIES | {
 # The benchmark runs other libraries' own networks, inside functions, in processes of their own:
 # there is nothing of ours between it and them.
 RIVALS = str(Path("bench", "rivals.py"))
+# The door to PyTorch's own modules; the library is imported when a function is called.
+TORCH_MODULES = str(Path("interop", "torch"))
 UNSAFE = {"pickle", "cPickle", "dill", "marshal", "shelve", "joblib"}
 
 
@@ -83,7 +86,12 @@ def part(path: Path) -> str:
 
 def knows_vendors(path: Path) -> bool:
     """Whether a file may import array libraries."""
-    return name(path) in ("device.py", "cuda_search.py", "_xp.py", RIVALS) or is_vendor_kernel(path)
+    own = name(path)
+    return (
+        own in ("device.py", "cuda_search.py", "_xp.py", RIVALS)
+        or own.startswith(TORCH_MODULES)
+        or is_vendor_kernel(path)
+    )
 
 
 def is_vendor_kernel(path: Path) -> bool:
@@ -129,7 +137,7 @@ def test_dependencies_are_declared_or_lazy(path):
     roots = {imported.split(".")[0] for imported in imports(path)}
     known = sys.stdlib_module_names | CORE | OPTIONAL | {"xpcnn"}
     assert roots <= known, f"undeclared: {roots - known}"
-    if is_vendor_kernel(path):
+    if is_vendor_kernel(path) or name(path) == str(Path(TORCH_MODULES, "composites.py")):
         return
     at_import = {imported.split(".")[0] for imported in imports(path, top_level_only=True)}
     assert not at_import & OPTIONAL, "optional dependencies are imported where they are used"

@@ -1,5 +1,8 @@
 """xpcnn: convolutional neural networks on any array library that follows the Array API standard."""
 
+from importlib import import_module as _import_module
+from types import ModuleType as _ModuleType
+
 from xpcnn import (
     data,
     functional,
@@ -91,6 +94,7 @@ __all__ = [
     "get_workspace_limit",
     "gradcheck",
     "initializers",
+    "interop",
     "layers",
     "losses",
     "metrics",
@@ -101,5 +105,13 @@ __all__ = [
     "set_num_threads",
     "set_precision",
     "set_workspace_limit",
+    "zoo",
     *layers.__all__,
 ]
+
+
+def __getattr__(name: str) -> _ModuleType:
+    """Import the parts that most programs do not use when they are asked for."""
+    if name not in ("interop", "zoo"):
+        raise AttributeError(f"module 'xpcnn' has no attribute {name!r}")
+    return _import_module(f"xpcnn.{name}")

@@ -1,0 +1,367 @@
+"""Functions of torch and methods of tensors, as nodes of a graph.
+
+A handler gets the :class:`~xpcnn.interop.torch.trace.Maker` and the arguments of the call, in which
+arrays are values; it puts nodes, and returns the value that the call gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+from xpcnn import layers, operations
+from xpcnn.interop.torch import arithmetic, indexing
+from xpcnn.interop.torch.problems import UnsupportedError
+from xpcnn.interop.torch.values import BATCH, Value, axis_of, dims_of, shape_of
+
+Handler = Callable[..., Any]
+
+# Functions that are a layer: its name, and in order the arguments of the function behind the array.
+_POOL = ("kernel_size", "stride", "padding")
+_MAX = (*_POOL, "dilation", "ceil_mode", "return_indices")
+_AVG = (*_POOL, "ceil_mode", "count_include_pad", "divisor_override")
+LAYERS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "relu": ("ReLU", ("inplace",)),
+    "relu6": ("ReLU6", ("inplace",)),
+    "leaky_relu": ("LeakyReLU", ("negative_slope", "inplace")),
+    "elu": ("ELU", ("alpha", "inplace")),
+    "celu": ("CELU", ("alpha", "inplace")),
+    "selu": ("SELU", ("inplace",)),
+    "gelu": ("GELU", ("approximate",)),
+    "silu": ("SiLU", ("inplace",)),
+    "mish": ("Mish", ("inplace",)),
+    "hardswish": ("Hardswish", ("inplace",)),
+    "hardsigmoid": ("Hardsigmoid", ("inplace",)),
+    "hardtanh": ("Hardtanh", ("min_val", "max_val", "inplace")),
+    "hardshrink": ("Hardshrink", ("lambd",)),
+    "softshrink": ("Softshrink", ("lambd",)),
+    "tanhshrink": ("Tanhshrink", ()),
+    "softplus": ("Softplus", ("beta", "threshold")),
+    "softsign": ("Softsign", ()),
+    "logsigmoid": ("LogSigmoid", ()),
+    "log_sigmoid": ("LogSigmoid", ()),
+    "sigmoid": ("Sigmoid", ()),
+    "tanh": ("Tanh", ()),
+    "threshold": ("Threshold", ("threshold", "value", "inplace")),
+    "glu": ("GLU", ("dim",)),
+    "softmax": ("Softmax", ("dim", "_stacklevel", "dtype")),
+    "softmin": ("Softmin", ("dim", "_stacklevel", "dtype")),
+    "log_softmax": ("LogSoftmax", ("dim", "_stacklevel", "dtype")),
+    "pixel_shuffle": ("PixelShuffle", ("upscale_factor",)),
+    "pixel_unshuffle": ("PixelUnshuffle", ("downscale_factor",)),
+    "channel_shuffle": ("ChannelShuffle", ("groups",)),
+    "unflatten": ("Unflatten", ("dim", "unflattened_size")),
+    "local_response_norm": ("LocalResponseNorm", ("size", "alpha", "beta", "k")),
+}
+for _n in "123":
+    LAYERS[f"max_pool{_n}d"] = (f"MaxPool{_n}d", _MAX)
+    LAYERS[f"avg_pool{_n}d"] = (f"AvgPool{_n}d", _AVG if _n != "1" else _AVG[:-1])
+    LAYERS[f"adaptive_avg_pool{_n}d"] = (f"AdaptiveAvgPool{_n}d", ("output_size",))
+    LAYERS[f"adaptive_max_pool{_n}d"] = (
+        f"AdaptiveMaxPool{_n}d",
+        ("output_size", "return_indices"),
+    )
+    LAYERS[f"lp_pool{_n}d"] = (
+        f"LPPool{_n}d",
+        ("norm_type", "kernel_size", "stride", "ceil_mode"),
+    )
+
+DROPOUTS = {
+    "dropout": "Dropout",
+    "dropout1d": "Dropout1d",
+    "dropout2d": "Dropout2d",
+    "dropout3d": "Dropout3d",
+    "alpha_dropout": "AlphaDropout",
+}
+
+
+def find(name: str) -> Handler | None:
+    """Return the handler of a function or method, or ``None``."""
+    if name in LAYERS:
+        return lambda maker, *arguments, **options: _layer(maker, name, arguments, options)
+    if name in DROPOUTS:
+        return lambda maker, *arguments, **options: _dropout(maker, name, *arguments, **options)
+    return _HANDLERS.get(name) or arithmetic.HANDLERS.get(name) or indexing.HANDLERS.get(name)
+
+
+def make_layer(name: str, **arguments: Any) -> layers.Layer:
+    """Make a layer or operation by name."""
+    cls = getattr(layers, name, None) or getattr(operations, name, None)
+    if cls is None:
+        raise UnsupportedError(f"there is no {name}")
+    return cls(**arguments)
+
+
+def _layer(maker: Any, name: str, given: Any, options: dict[str, Any]) -> Value:
+    kind, names = LAYERS[name]
+    x, *rest = given if given else [options.pop("input")]
+    if len(rest) > len(names):
+        raise UnsupportedError(f"takes {len(names)} arguments, got {len(rest)}")
+    arguments = dict(zip(names, rest, strict=False)) | options
+    arguments.pop("_stacklevel", None)
+    if arguments.pop("inplace", False):
+        maker.overwrites = True
+    if arguments.pop("dtype", None) is not None:
+        raise UnsupportedError("does not change the dtype")
+    if isinstance(arguments.get("stride"), list | tuple) and not arguments["stride"]:
+        del arguments["stride"]
+    arguments = {key: _plain(value) for key, value in arguments.items()}
+    return maker.put(make_layer(kind, **arguments), x)
+
+
+def _plain(value: Any) -> Any:
+    if value is BATCH:
+        raise UnsupportedError("an argument is the size of the batch")
+    return tuple(map(_plain, value)) if isinstance(value, (list, tuple)) else value
+
+
+def _dropout(
+    maker: Any, name: str, x: Value, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Value:
+    if not training:  # even in training, as that is what was traced
+        return x
+    maker.overwrites = inplace
+    return maker.put(make_layer(DROPOUTS[name], p=p), x)
+
+
+def _flatten(maker: Any, x: Value, start_dim: int = 0, end_dim: int = -1) -> Value:
+    return maker.put(layers.Flatten(start_dim, end_dim), x)
+
+
+def _cat(maker: Any, tensors: Any, dim: int = 0, axis: int | None = None) -> Value:
+    return maker.put(operations.Concat(dim if axis is None else axis), *tensors)
+
+
+def _stack(maker: Any, tensors: Any, dim: int = 0) -> Value:
+    parts = [maker.put(make_layer("Unsqueeze", dims=(dim,)), x) for x in tensors]
+    return maker.put(operations.Concat(dim), *parts)
+
+
+def _reshape(maker: Any, x: Value, *shape: Any) -> Value:
+    """Reshape; the length of the batch, wherever it stands, is left open."""
+    asked = list(shape[0]) if len(shape) == 1 and isinstance(shape[0], list | tuple) else [*shape]
+    for position, length in enumerate(asked):
+        if length is BATCH:
+            own_batch = position == 0 and (x.shape is None or x.shape[0] == maker.batch)
+            if own_batch:
+                asked[position] = 0  # as long as it is
+            elif -1 not in asked:
+                asked[position] = -1
+            else:
+                raise UnsupportedError("the size of the batch cannot be told from the other sizes")
+    return maker.put(make_layer("Reshape", shape=tuple(asked)), x)
+
+
+def _permute(maker: Any, x: Value, *dims: Any) -> Value:
+    return maker.put(make_layer("Transpose", dims=dims_of(dims)), x)
+
+
+def _transpose(maker: Any, x: Value, dim0: int, dim1: int) -> Value:
+    order = list(range(len(shape_of(x))))
+    a, b = axis_of(x, dim0), axis_of(x, dim1)
+    order[a], order[b] = order[b], order[a]
+    return maker.put(make_layer("Transpose", dims=tuple(order)), x)
+
+
+def _squeeze(maker: Any, x: Value, *dims: Any, dim: Any = None) -> Value:
+    chosen = dims_of(dims if dim is None else (dim,))
+    if not chosen:
+        chosen = tuple(axis for axis, n in enumerate(shape_of(x)) if n == 1)
+    elif x.shape is not None:
+        chosen = tuple(d for d in chosen if x.shape[d] == 1)
+    return maker.put(make_layer("Squeeze", dims=chosen), x) if chosen else x
+
+
+def _unsqueeze(maker: Any, x: Value, dim: int) -> Value:
+    return maker.put(make_layer("Unsqueeze", dims=(dim,)), x)
+
+
+def _chunk(maker: Any, x: Value, chunks: int, dim: int = 0) -> Any:
+    n = shape_of(x)[dim]
+    return _split(maker, x, -(-n // chunks), dim)
+
+
+def _split(maker: Any, x: Value, sizes: Any, dim: int = 0) -> Any:
+    if isinstance(sizes, int):
+        n = shape_of(x)[dim]
+        if axis_of(x, dim) == 0 and n == maker.batch:
+            raise UnsupportedError(
+                "the batch cannot be split into pieces of a fixed size (if this is not the batch, "
+                "give an example of another batch size)"
+            )
+        sizes = [min(sizes, n - start) for start in range(0, n, sizes)]
+    sizes = tuple(_plain(sizes))
+    if len(sizes) == 1:
+        return (x,)
+    return maker.put_several(make_layer("Split", dim=dim, sizes=sizes), x, len(sizes))
+
+
+def _unbind(maker: Any, x: Value, dim: int = 0) -> Any:
+    pieces = _split(maker, x, 1, dim)
+    return tuple(maker.put(make_layer("Squeeze", dims=(dim,)), piece) for piece in pieces)
+
+
+def _expand(maker: Any, x: Value, *shape: Any) -> Value:
+    asked = dims_of(shape)
+    if asked[0] is BATCH and len(asked) == len(shape_of(x)) and shape_of(x)[0] == 1:
+        x = maker.put(operations.RepeatForBatch(), x, maker.first_input)
+    return maker.put(
+        make_layer("Expand", shape=tuple(1 if n in (-1, BATCH) else n for n in asked)), x
+    )
+
+
+def _interpolate(
+    maker: Any,
+    x: Value,
+    size: Any = None,
+    scale_factor: Any = None,
+    mode: str = "nearest",
+    align_corners: bool | None = None,
+    recompute_scale_factor: bool | None = None,
+    antialias: bool = False,
+) -> Value:
+    if antialias:
+        raise UnsupportedError("antialias=True")
+    options = {"mode": mode, "align_corners": align_corners}
+    if recompute_scale_factor:
+        options["recompute_scale_factor"] = True
+    layer = make_layer("Upsample", size=_plain(size), scale_factor=_plain(scale_factor), **options)
+    return maker.put(layer, x)
+
+
+def _pad(maker: Any, x: Value, pad: Any, mode: str = "constant", value: float | None = None) -> Any:
+    """Pad: the amounts come in pairs, for the last axis first."""
+    pad = _plain(pad)
+    dims = tuple(-1 - number for number in range(len(pad) // 2))
+    amounts = (*pad[0::2], *pad[1::2])
+    return maker.put(
+        make_layer("Pad", padding=amounts, mode=mode, value=value or 0.0, dims=dims), x
+    )
+
+
+def _reduce(kind: str) -> Handler:
+    def handler(
+        maker: Any, x: Value, dim: Any = None, keepdim: bool = False, **options: Any
+    ) -> Any:
+        if any(value is not None for value in options.values()):
+            raise UnsupportedError(f"takes no {', '.join(options)}")
+        dims = tuple(range(len(shape_of(x)))) if dim is None else dims_of((dim,))
+        return maker.put(make_layer(kind, dims=dims, keepdim=keepdim), x)
+
+    return handler
+
+
+def _convolution(
+    maker: Any,
+    x: Value,
+    weight: Value,
+    bias: Value | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Value:
+    """Convolve by weights that may be the result of a computation."""
+    layer = make_layer(
+        "Convolution",
+        stride=_plain(stride),
+        padding=_plain(padding),
+        dilation=_plain(dilation),
+        groups=groups,
+    )
+    return maker.put(layer, x, weight, *([] if bias is None else [bias]))
+
+
+def _transposed_convolution(
+    maker: Any,
+    x: Value,
+    weight: Value,
+    bias: Value | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Value:
+    layer = make_layer(
+        "TransposedConvolution",
+        stride=_plain(stride),
+        padding=_plain(padding),
+        output_padding=_plain(output_padding),
+        groups=groups,
+        dilation=_plain(dilation),
+    )
+    return maker.put(layer, x, weight, *([] if bias is None else [bias]))
+
+
+def _linear(maker: Any, x: Value, weight: Value, bias: Value | None = None) -> Value:
+    turned = maker.put(make_layer("Transpose", dims=(1, 0)), weight)
+    y = maker.put(make_layer("MatMul"), x, turned)
+    return y if bias is None else maker.put(operations.Add(), y, bias)
+
+
+def _layer_norm(
+    maker: Any,
+    x: Value,
+    normalized_shape: Any,
+    weight: Value | None = None,
+    bias: Value | None = None,
+    eps: float = 1e-5,
+) -> Value:
+    layer = make_layer(
+        "LayerNorm",
+        normalized_shape=_plain(normalized_shape),
+        eps=eps,
+        elementwise_affine=False,
+    )
+    y = maker.put(layer, x)
+    y = y if weight is None else maker.put(operations.Multiply(), y, weight)
+    return y if bias is None else maker.put(operations.Add(), y, bias)
+
+
+def _matmul(maker: Any, a: Value, b: Value) -> Value:
+    return maker.put(make_layer("MatMul"), a, b)
+
+
+def _numel(maker: Any, x: Value) -> int:
+    return prod(shape_of(x))
+
+
+_HANDLERS: dict[str, Handler] = {
+    "flatten": _flatten,
+    "cat": _cat,
+    "concat": _cat,
+    "concatenate": _cat,
+    "stack": _stack,
+    "reshape": _reshape,
+    "view": _reshape,
+    "permute": _permute,
+    "transpose": _transpose,
+    "squeeze": _squeeze,
+    "unsqueeze": _unsqueeze,
+    "chunk": _chunk,
+    "split": _split,
+    "unbind": _unbind,
+    "expand": _expand,
+    "interpolate": _interpolate,
+    "upsample": _interpolate,
+    "pad": _pad,
+    "mean": _reduce("ReduceMean"),
+    "sum": _reduce("ReduceSum"),
+    "amax": _reduce("ReduceMax"),
+    "amin": _reduce("ReduceMin"),
+    "linear": _linear,
+    "layer_norm": _layer_norm,
+    "matmul": _matmul,
+    "bmm": _matmul,
+    "numel": _numel,
+    **{f"conv{n}d": _convolution for n in (1, 2, 3)},
+    **{f"conv_transpose{n}d": _transposed_convolution for n in (1, 2, 3)},
+    # the same numbers; values are never changed, so that no copy is needed
+    "contiguous": lambda maker, x, **_: x,
+    "clone": lambda maker, x, **_: x,
+    # what torch.fx writes for arguments that have a default
+    "_assert": lambda maker, *_: None,
+    "_assert_is_none": lambda maker, *_: None,
+}
