@@ -9,6 +9,8 @@ from contextlib import suppress
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.device import Device, resolve
@@ -153,33 +155,40 @@ class Graph(Operation):
         shapes = self.shapes(*input_shapes)
         return tuple(shapes[name] or () for name in self.outputs)
 
-    def build_for(self, input_shapes: Sequence[Any], **options: Any) -> tuple[Shape, ...]:
-        """Build all layers, and return the shapes of the outputs."""
+    def build_for(
+        self, input_shapes: Sequence[Any], *, inputs: Sequence[Any] | None = None, **options: Any
+    ) -> tuple[Shape, ...]:
+        """Build all layers, and return the shapes of the outputs.
+
+        Where shapes depend on numbers, `inputs` are run through; zeros without them.
+        """
         known = self._named([None if shape is None else tuple(shape) for shape in input_shapes])
         try:
             for node in self._order:
                 shapes = node.build([known.get(name) for name in node.inputs], **options)
                 known |= zip(node.outputs, shapes, strict=True)
         except NotImplementedError:
-            known = self._shapes_by_running(input_shapes, **options)
+            known = self._shapes_by_running(input_shapes, inputs, **options)
         return tuple(known[name] or () for name in self.outputs)
 
     def _shapes_by_running(
-        self, input_shapes: Sequence[Any], **options: Any
+        self, input_shapes: Sequence[Any], inputs: Sequence[Any] | None = None, **options: Any
     ) -> dict[str, Shape | None]:
-        """Run zeros through: some layer's shape depends on the numbers that it gets."""
+        """Run inputs or zeros through: some layer's shape depends on the numbers that it gets."""
         options = options or self._place()
         device, dtype = resolve(options["device"]), options["dtype"]
-        values: Values = {}
-        for name, shape, wanted in zip(
-            self.inputs, input_shapes, self.input_dtypes(dtype), strict=True
-        ):
-            values[name] = None if shape is None else device.zeros(tuple(shape), wanted)
+        if inputs is None:
+            inputs = [
+                None if shape is None else device.zeros(tuple(shape), wanted)
+                for shape, wanted in zip(input_shapes, self.input_dtypes(dtype), strict=True)
+            ]
+        values: Values = dict(zip(self.inputs, inputs, strict=True))
         for node in self._order:
-            inputs = [values.get(name) for name in node.inputs]
+            taken = [values.get(name) for name in node.inputs]
             with suppress(NotImplementedError):  # the parameters are there, which is enough
-                node.build([None if x is None else tuple(x.shape) for x in inputs], **options)
-            values |= zip(node.outputs, node.forward(inputs, False), strict=True)
+                node.build([None if x is None else tuple(x.shape) for x in taken], **options)
+            with np.errstate(all="ignore"):  # zeros may be divided by zeros
+                values |= zip(node.outputs, node.forward(taken, False), strict=True)
         return {name: None if x is None else tuple(x.shape) for name, x in values.items()}
 
     def _place(self) -> dict[str, Any]:

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from xpcnn import _xp
 from xpcnn._xp import Array
+from xpcnn.errors import choice_error
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.operation import Operation
 
@@ -117,10 +119,149 @@ class Multiply(_Binary):
 
 
 class Divide(_Binary):
-    """The first operand divided by the second; they are broadcast."""
+    """The first operand divided by the second; they are broadcast.
+
+    Quotients of integers are cut towards zero.
+    """
 
     def _compute(self, xp: ModuleType, a: Array, b: Array) -> Array:
-        return a / b
+        if _xp.is_floating(a):
+            return a / b
+        # rounded down, which is one too low where the signs differ and something is left
+        quotient = a // b
+        low = ((a < 0) != (b < 0)) & (quotient * b != a)
+        return quotient + xp.astype(low, quotient.dtype)
 
     def _gradients(self, xp: ModuleType, dy: Array, a: Array, b: Array) -> tuple[Any, Any]:
         return lambda: dy / b, lambda: -dy * (a / b) / b
+
+
+class Power(_Binary):
+    """The first operand to the power of the second; they are broadcast.
+
+    The result has the dtype of the first operand, whatever that of the second.
+    """
+
+    def _compute(self, xp: ModuleType, a: Array, b: Array) -> Array:
+        if a.dtype == b.dtype:
+            return xp.pow(a, b)
+        if _xp.is_floating(b) and not _xp.is_floating(a):
+            return xp.astype(xp.pow(xp.astype(a, b.dtype), b), a.dtype)
+        return xp.pow(a, xp.astype(b, a.dtype))
+
+    def _gradients(self, xp: ModuleType, dy: Array, a: Array, b: Array) -> tuple[Any, Any]:
+        b = xp.astype(b, a.dtype)
+        a, b = xp.broadcast_arrays(a, b)
+        zero = xp.zeros_like(a)
+
+        def of_base() -> Array:
+            # x^0 is constant, even where x is 0, and 0^-1 is not asked for
+            flat = b == 0
+            less = xp.where(flat, zero, b - 1.0)
+            return dy * xp.where(flat, zero, b * xp.pow(a, less))
+
+        def of_exponent() -> Array:
+            # 0^b is constant for b > 0; the logarithm is taken of 1 there
+            flat = (a == 0) & (b >= 0)
+            log = xp.log(xp.where(flat, xp.ones_like(a), a))
+            return dy * xp.where(flat, zero, xp.pow(a, b) * log)
+
+        return of_base, of_exponent
+
+
+class Modulo(_Binary):
+    """What is left of the first operand after division by the second; they are broadcast.
+
+    Parameters
+    ----------
+    sign : {"divisor", "dividend"}
+        Whose sign the result has: that of the divisor, as in Python, or of the dividend, as in C.
+    """
+
+    def __init__(self, sign: str = "divisor") -> None:
+        if sign not in ("divisor", "dividend"):
+            raise choice_error("Modulo", "sign", sign, ("divisor", "dividend"))
+        self.sign = sign
+
+    def _compute(self, xp: ModuleType, a: Array, b: Array) -> Array:
+        if self.sign == "divisor":
+            return xp.remainder(a, b)
+        rest = xp.remainder(xp.abs(a), xp.abs(b))
+        return xp.where(a < 0, -rest, rest)
+
+    def _gradients(self, xp: ModuleType, dy: Array, a: Array, b: Array) -> tuple[Any, Any]:
+        times = xp.floor(a / b) if self.sign == "divisor" else xp.trunc(a / b)
+        return lambda: dy, lambda: -dy * times
+
+
+class _Extremum(Elementwise):
+    """The largest or smallest of all operands; equal ones share the gradient."""
+
+    def _run(
+        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
+    ) -> tuple[tuple[Array, ...], Any]:
+        self.output_shapes(*(tuple(x.shape) for x in inputs))
+        best = inputs[0]
+        for x in inputs[1:]:
+            best = self._better(xp, best, x)
+        return (best,), (inputs, best)
+
+    def _better(self, xp: ModuleType, a: Array, b: Array) -> Array:
+        raise NotImplementedError
+
+    def _run_backward(
+        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
+    ) -> tuple[Array | None, ...]:
+        inputs, best = saved
+        (dy,) = dys
+        won = [xp.astype(x == best, dy.dtype) for x in inputs]
+        count = won[0]
+        for one in won[1:]:
+            count = count + one
+        share = dy / xp.maximum(count, xp.ones_like(count))  # a NaN is nobody's
+        return tuple(
+            unbroadcast(xp, share * one, tuple(x.shape)) if needed else None
+            for x, one, needed in zip(inputs, won, need, strict=True)
+        )
+
+
+class Maximum(_Extremum):
+    """The largest of all operands, which are broadcast; NaN wins."""
+
+    def _better(self, xp: ModuleType, a: Array, b: Array) -> Array:
+        return xp.maximum(a, b)
+
+
+class Minimum(_Extremum):
+    """The smallest of all operands, which are broadcast; NaN wins."""
+
+    def _better(self, xp: ModuleType, a: Array, b: Array) -> Array:
+        return xp.minimum(a, b)
+
+
+class Affine(Operation):
+    """``scale * x + shift`` with two fixed numbers.
+
+    Parameters
+    ----------
+    scale, shift : float
+    """
+
+    def __init__(self, scale: float = 1.0, shift: float = 0.0) -> None:
+        self.scale = float(scale)
+        self.shift = float(shift)
+
+    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
+        """Return the input's shape."""
+        return (input_shapes[0] or (),)
+
+    def _run(
+        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
+    ) -> tuple[tuple[Array, ...], Any]:
+        y = inputs[0] * self.scale
+        return (y + self.shift if self.shift else y,), None
+
+    def _run_backward(
+        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
+    ) -> tuple[Array | None, ...]:
+        return (dys[0] * self.scale,)

@@ -136,6 +136,10 @@ class PlacedNetwork:
             border.as_shape(shape, "Model.build")
             for shape in border.one_each(input_shape, self.inputs, "Model.build", "input")
         ]
+        return self._set_up(shapes)
+
+    def _set_up(self, shapes: Sequence[Shape], **inputs: Any) -> Any:
+        """Build the network for inputs of these shapes, perhaps by running inputs through."""
         for name, layer in self._network.layers_within():
             layer.name = name or None
             if hasattr(layer, "seed"):
@@ -145,6 +149,7 @@ class PlacedNetwork:
             device=self.device,
             dtype=self.dtype,
             rng=rng.generator(self.seed, "weights"),
+            **inputs,
         )
         self._network.compute_in(self._half)
         without_batch = tuple((None, *shape[1:]) for shape in shapes)
@@ -283,7 +288,10 @@ class PlacedNetwork:
     def _ready(self, inputs: Sequence[Array]) -> Plan:
         if self._plan is None:
             shapes = [tuple(x.shape) for x in inputs]
-            self.build(shapes[0] if len(shapes) == 1 else shapes)
+            if isinstance(self._network, Graph):
+                self._set_up(shapes, inputs=inputs)
+            else:
+                self.build(shapes[0])
         assert self._plan is not None
         return self._plan
 

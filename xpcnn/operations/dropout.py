@@ -1,0 +1,69 @@
+"""Dropout whose mask is an output, or that inputs steer."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from xpcnn import _xp, rng
+from xpcnn._xp import Array
+from xpcnn.device import Device
+from xpcnn.layers.layer import Shape, seed_from
+from xpcnn.layers.operation import Operation
+
+
+class MaskedDropout(Operation):
+    """Dropout that gives its mask too: which elements are kept.
+
+    Inputs are x and, where they are there, the probability of an element to be dropped, and
+    whether to drop any at all. Without the last one it does in training, as
+    :class:`xpcnn.Dropout`.
+
+    Parameters
+    ----------
+    p : float
+        The probability, if no input holds it.
+
+    Attributes
+    ----------
+    seed, step : int
+        The mask follows from these two alone, as that of :class:`xpcnn.Dropout`.
+    """
+
+    def __init__(self, p: float = 0.5) -> None:
+        self.p = float(p)
+        self.seed: int | None = None
+        self.step = 0
+
+    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
+        """Return the input's shape, twice."""
+        shape = tuple(input_shapes[0] or ())
+        return shape, shape
+
+    def _run(
+        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
+    ) -> tuple[tuple[Array, ...], Any]:
+        x, p, switch = (*inputs, None, None)[:3]
+        share = self.p if p is None else float(_xp.to_numpy(p).reshape(()))
+        if not 0.0 <= share < 1.0:
+            raise ValueError(f"{self.who}: the probability must be in [0, 1), got {share}")
+        drops = training if switch is None else bool(_xp.to_numpy(switch).reshape(()))
+        shape = tuple(x.shape)
+        if not drops or share == 0.0:
+            kept = xp.ones(shape, dtype=xp.bool, device=_xp.device_of(x))
+            return (x, kept), (None, len(inputs))
+        if self.seed is None:
+            self.seed = seed_from(None)
+        drawn = rng.generator(self.seed, "dropout", self.step).random(shape, dtype=np.float32)
+        kept = Device.of(x).asarray(drawn >= share)
+        scale = xp.astype(kept, x.dtype) * (1.0 / (1.0 - share))
+        return (x * scale, kept), (scale, len(inputs))
+
+    def _run_backward(
+        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
+    ) -> tuple[Array | None, ...]:
+        scale, count = saved
+        dx = dys[0] if scale is None or dys[0] is None else dys[0] * scale
+        return (dx,) + (None,) * (count - 1)

@@ -1,0 +1,204 @@
+"""Normalisation whose scale and shift are inputs."""
+
+from __future__ import annotations
+
+from math import prod
+from types import ModuleType
+from typing import Any
+
+from xpcnn import functional as F
+from xpcnn._xp import Array
+from xpcnn.layers.layer import Shape
+from xpcnn.layers.operation import Operation
+from xpcnn.operations.numbers import Ints, normal_dims
+from xpcnn.window import as_int
+
+
+def _mean(xp: ModuleType, x: Array, axes: Ints) -> Array:
+    return xp.mean(x, axis=axes, keepdims=True)
+
+
+class Standardize(Operation):
+    """All elements from an axis on brought to mean 0 and variance 1.
+
+    Outputs are the result, the mean and the inverse of the standard deviation, these two with the
+    axes kept; their own gradients are not followed.
+
+    Parameters
+    ----------
+    dim : int
+        The first of the axes.
+    eps : float
+        Added to the variance.
+    """
+
+    def __init__(self, dim: int = -1, eps: float = 1e-5) -> None:
+        self.dim = int(dim)
+        self.eps = float(eps)
+
+    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
+        """Return the input's shape, and twice that of the statistics."""
+        shape = tuple(input_shapes[0] or ())
+        axes = self._axes(len(shape))
+        kept = tuple(1 if axis in axes else n for axis, n in enumerate(shape))
+        return shape, kept, kept
+
+    def _axes(self, ndim: int) -> Ints:
+        (first,) = normal_dims((self.dim,), ndim, self.who)
+        return tuple(range(first, ndim))
+
+    def _run(
+        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
+    ) -> tuple[tuple[Array, ...], Any]:
+        (x,) = inputs
+        axes = self._axes(x.ndim)
+        mean = _mean(xp, x, axes)
+        centered = x - mean
+        inv_std = 1.0 / xp.sqrt(_mean(xp, centered * centered, axes) + self.eps)
+        y = centered * inv_std
+        return (y, mean, inv_std), (y, inv_std, axes)
+
+    def _run_backward(
+        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
+    ) -> tuple[Array | None, ...]:
+        y, inv_std, axes = saved
+        if dys[0] is None:
+            return (None,)
+        dx = dys[0] - _mean(xp, dys[0], axes) - y * _mean(xp, dys[0] * y, axes)
+        return (dx * inv_std,)
+
+
+class GroupStandardize(Operation):
+    """All elements of a group of channels brought to mean 0 and variance 1, in each sample.
+
+    Parameters
+    ----------
+    num_groups : int, optional
+        Number of groups; each channel is one if left out.
+    eps : float
+        Added to the variance.
+    """
+
+    def __init__(self, num_groups: int | None = None, eps: float = 1e-5) -> None:
+        self.num_groups = (
+            None if num_groups is None else as_int(num_groups, "GroupStandardize", "num_groups", 1)
+        )
+        self.eps = float(eps)
+
+    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
+        """Return the input's shape."""
+        return (tuple(input_shapes[0] or ()),)
+
+    def _run(
+        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
+    ) -> tuple[tuple[Array, ...], Any]:
+        shape = tuple(inputs[0].shape)
+        groups = self.num_groups or (shape[1] if len(shape) > 1 else 0)
+        if len(shape) < 2 or not groups or shape[1] % groups:
+            raise ValueError(
+                f"{self.who}: expected an input (N, C, ...) with channels in {groups} groups, got "
+                f"shape {shape}"
+            )
+        inner = Standardize(-1, self.eps)
+        rows = xp.reshape(inputs[0], (shape[0], groups, prod(shape[1:]) // groups))
+        (y, _, _), saved = inner._run(xp, (rows,), training)
+        return (xp.reshape(y, shape),), (inner, saved, tuple(rows.shape), shape)
+
+    def _run_backward(
+        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
+    ) -> tuple[Array | None, ...]:
+        inner, saved, rows, shape = saved
+        (dx,) = inner._run_backward(xp, (xp.reshape(dys[0], rows),), saved, need)
+        return (xp.reshape(dx, shape),)
+
+
+class PerChannel(Operation):
+    """Every channel scaled and shifted: ``scale * x + shift`` with x (N, C, ...).
+
+    The second and third input are scale and shift, of shape (C,); where there is a number for
+    every group of channels only, it holds for all of them.
+    """
+
+    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
+        """Return the input's shape."""
+        return (tuple(input_shapes[0] or ()),)
+
+    def _run(
+        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
+    ) -> tuple[tuple[Array, ...], Any]:
+        x = inputs[0]
+        scale, shift = (self._spread(xp, values, x) for values in inputs[1:])
+        return (x * scale + shift,), (x, scale, tuple(inputs[1].shape))
+
+    def _spread(self, xp: ModuleType, values: Array, x: Array) -> Array:
+        if x.ndim < 2 or values.ndim != 1 or x.shape[1] % values.shape[0]:
+            raise ValueError(
+                f"{self.who}: {tuple(values.shape)} numbers do not fit the channels of an input of "
+                f"shape {tuple(x.shape)}"
+            )
+        if values.shape[0] != x.shape[1]:
+            values = xp.repeat(values, x.shape[1] // values.shape[0])
+        return xp.reshape(values, (1, -1) + (1,) * (x.ndim - 2))
+
+    def _run_backward(
+        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
+    ) -> tuple[Array | None, ...]:
+        x, scale, shape = saved
+        (dy,) = dys
+        axes = (0, *range(2, x.ndim))
+
+        def per_channel(values: Array) -> Array:
+            total = xp.sum(values, axis=axes, dtype=values.dtype)
+            return xp.sum(xp.reshape(total, (*shape, -1)), axis=1, dtype=values.dtype)
+
+        dscale = per_channel(dy * x) if need[1] else None
+        return dy * scale, dscale, per_channel(dy) if need[2] else None
+
+
+class BatchNormalization(Operation):
+    """Batch normalisation with inputs x, scale, shift, mean and variance.
+
+    Parameters
+    ----------
+    eps : float
+        Added to the variance.
+    momentum : float, optional
+        Normalise by the mean and the variance of the batch, and give two more outputs: the
+        running ones, of which this share is kept. The inputs serve as they are if left out.
+    """
+
+    def __init__(self, eps: float = 1e-5, momentum: float | None = None) -> None:
+        self.eps = float(eps)
+        self.momentum = None if momentum is None else float(momentum)
+
+    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
+        """Return the input's shape, and those of the running statistics."""
+        shapes = [tuple(shape or ()) for shape in input_shapes]
+        return (shapes[0],) if self.momentum is None else (shapes[0], shapes[3], shapes[4])
+
+    def _run(
+        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
+    ) -> tuple[tuple[Array, ...], Any]:
+        x, scale, shift, mean, variance = inputs
+        if any(tuple(a.shape) != (x.shape[1],) for a in inputs[1:]):
+            raise ValueError(
+                f"{self.who}: expected one scale, shift, mean and variance for each channel of an "
+                f"input of shape {tuple(x.shape)}, got {[tuple(a.shape) for a in inputs[1:]]}"
+            )
+        statistics = (mean, variance) if self.momentum is None else None
+        result, saved = F.run("batch_norm", x, scale, shift, self.eps, statistics, who=self.who)
+        if self.momentum is None:
+            return result[:1], saved
+        kept = self.momentum
+        running = [
+            old * kept + new * (1.0 - kept)
+            for old, new in ((mean, result[1]), (variance, result[2]))
+        ]
+        return (result[0], *running), saved
+
+    def _run_backward(
+        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
+    ) -> tuple[Array | None, ...]:
+        if dys[0] is None:
+            return (None,) * 5
+        return (*F.run_backward(dys[0], saved, need[0]), None, None)

@@ -1,0 +1,307 @@
+"""Sums, means and the like along axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from types import ModuleType
+from typing import Any
+
+from xpcnn import _xp
+from xpcnn._xp import Array
+from xpcnn.layers.layer import Shape
+from xpcnn.layers.operation import Operation
+from xpcnn.operations.numbers import Ints, as_ints, chosen, normal_dims
+
+
+class _Reduction(Operation):
+    """A function of all elements along some axes.
+
+    A subclass implements `_value` and `_gradient`, both with axes kept.
+    """
+
+    def __init__(
+        self, dims: Sequence[int] | None = None, keepdim: bool = True, empty_is_all: bool = True
+    ) -> None:
+        self.dims = as_ints(dims)
+        self.keepdim = bool(keepdim)
+        self.empty_is_all = bool(empty_is_all)
+
+    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
+        """Return the lengths of what is left, if they do not depend on what an input holds."""
+        if len(input_shapes) > 1 and input_shapes[1] is not None:
+            return super().output_shapes(*input_shapes)
+        shape = tuple(input_shapes[0] or ())
+        return (self._left(shape, self._axes(len(shape), ())),)
+
+    def _axes(self, ndim: int, inputs: tuple[Any, ...]) -> Ints:
+        dims = chosen(self.dims, inputs, 1)
+        if not dims:
+            return tuple(range(ndim)) if self.empty_is_all else ()
+        return normal_dims(dims, ndim, self.who)
+
+    def _left(self, shape: Shape, axes: Ints) -> Shape:
+        if self.keepdim:
+            return tuple(1 if axis in axes else n for axis, n in enumerate(shape))
+        return tuple(n for axis, n in enumerate(shape) if axis not in axes)
+
+    def _run(
+        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
+    ) -> tuple[tuple[Array, ...], Any]:
+        x = inputs[0]
+        axes = self._axes(x.ndim, inputs)
+        y = self._value(xp, x, axes)
+        shape = self._left(tuple(x.shape), axes)
+        return (xp.reshape(y, shape),), (x, y, axes, len(inputs))
+
+    def _run_backward(
+        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
+    ) -> tuple[Array | None, ...]:
+        x, y, axes, count = saved
+        dy = xp.reshape(dys[0], tuple(y.shape))
+        dx = xp.broadcast_to(self._gradient(xp, dy, x, y, axes), tuple(x.shape))
+        return (dx,) + (None,) * (count - 1)
+
+    def _value(self, xp: ModuleType, x: Array, axes: Ints) -> Array:
+        raise NotImplementedError
+
+    def _gradient(self, xp: ModuleType, dy: Array, x: Array, y: Array, axes: Ints) -> Array:
+        raise NotImplementedError
+
+
+def _sum(xp: ModuleType, x: Array, axes: Ints) -> Array:
+    return xp.sum(x, axis=axes, keepdims=True, dtype=x.dtype) if axes else x
+
+
+class ReduceSum(_Reduction):
+    """The sum."""
+
+    def _value(self, xp: ModuleType, x: Array, axes: Ints) -> Array:
+        return _sum(xp, x, axes)
+
+    def _gradient(self, xp: ModuleType, dy: Array, x: Array, y: Array, axes: Ints) -> Array:
+        return dy
+
+
+class ReduceMean(_Reduction):
+    """The mean."""
+
+    def _value(self, xp: ModuleType, x: Array, axes: Ints) -> Array:
+        if not axes:
+            return x
+        if not _xp.is_floating(x):
+            return _sum(xp, x, axes) // prod(x.shape[axis] for axis in axes)
+        return xp.mean(x, axis=axes, keepdims=True)
+
+    def _gradient(self, xp: ModuleType, dy: Array, x: Array, y: Array, axes: Ints) -> Array:
+        return dy / prod(x.shape[axis] for axis in axes)
+
+
+class ReduceMax(_Reduction):
+    """The largest; equal ones share the gradient."""
+
+    def _value(self, xp: ModuleType, x: Array, axes: Ints) -> Array:
+        if _xp.dtype_name(x) == "bool":
+            return xp.any(x, axis=axes, keepdims=True) if axes else x
+        if 0 in x.shape:
+            return _of_nothing(xp, x, axes, -float("inf"))
+        return xp.max(x, axis=axes, keepdims=True) if axes else x
+
+    def _gradient(self, xp: ModuleType, dy: Array, x: Array, y: Array, axes: Ints) -> Array:
+        won = xp.astype(x == y, dy.dtype)
+        count = _sum(xp, won, axes)
+        return won * (dy / xp.maximum(count, xp.ones_like(count)))
+
+
+class ReduceMin(ReduceMax):
+    """The smallest; equal ones share the gradient."""
+
+    def _value(self, xp: ModuleType, x: Array, axes: Ints) -> Array:
+        if _xp.dtype_name(x) == "bool":
+            return xp.all(x, axis=axes, keepdims=True) if axes else x
+        if 0 in x.shape:
+            return _of_nothing(xp, x, axes, float("inf"))
+        return xp.min(x, axis=axes, keepdims=True) if axes else x
+
+
+def _of_nothing(xp: ModuleType, x: Array, axes: Ints, value: float) -> Array:
+    """Return the extremum of no elements."""
+    shape = tuple(1 if axis in axes else n for axis, n in enumerate(x.shape))
+    return xp.full(shape, value, dtype=x.dtype, device=_xp.device_of(x))
+
+
+class ReduceProd(_Reduction):
+    """The product."""
+
+    def _value(self, xp: ModuleType, x: Array, axes: Ints) -> Array:
+        return xp.prod(x, axis=axes, keepdims=True, dtype=x.dtype) if axes else x
+
+    def _gradient(self, xp: ModuleType, dy: Array, x: Array, y: Array, axes: Ints) -> Array:
+        # the product of all others; where one of them is 0 it is 0 for all but this one
+        zero = x == 0
+        others = xp.where(zero, xp.ones_like(x), x)
+        whole = self._value(xp, others, axes)
+        count = _sum(xp, xp.astype(zero, x.dtype), axes)
+        alone = xp.where(zero & (count == 1.0), whole, xp.zeros_like(x))
+        return dy * xp.where(count == 0.0, whole / others, alone)
+
+
+class ReduceL1(_Reduction):
+    """The sum of the absolute values."""
+
+    def _value(self, xp: ModuleType, x: Array, axes: Ints) -> Array:
+        return _sum(xp, xp.abs(x), axes)
+
+    def _gradient(self, xp: ModuleType, dy: Array, x: Array, y: Array, axes: Ints) -> Array:
+        return dy * xp.sign(x)
+
+
+class ReduceL2(_Reduction):
+    """The root of the sum of the squares; the gradient is 0 where that is 0."""
+
+    def _value(self, xp: ModuleType, x: Array, axes: Ints) -> Array:
+        return xp.sqrt(_sum(xp, x * x, axes))
+
+    def _gradient(self, xp: ModuleType, dy: Array, x: Array, y: Array, axes: Ints) -> Array:
+        return dy * (x / xp.where(y == 0, xp.ones_like(y), y))
+
+
+class ReduceSumSquare(_Reduction):
+    """The sum of the squares."""
+
+    def _value(self, xp: ModuleType, x: Array, axes: Ints) -> Array:
+        return _sum(xp, x * x, axes)
+
+    def _gradient(self, xp: ModuleType, dy: Array, x: Array, y: Array, axes: Ints) -> Array:
+        return 2.0 * dy * x
+
+
+class ReduceLogSum(_Reduction):
+    """The logarithm of the sum."""
+
+    def _value(self, xp: ModuleType, x: Array, axes: Ints) -> Array:
+        return xp.log(_sum(xp, x, axes))
+
+    def _gradient(self, xp: ModuleType, dy: Array, x: Array, y: Array, axes: Ints) -> Array:
+        return dy / xp.exp(y)
+
+
+class ReduceLogSumExp(_Reduction):
+    """The logarithm of the sum of the exponentials, without overflow."""
+
+    def _value(self, xp: ModuleType, x: Array, axes: Ints) -> Array:
+        if not axes:
+            return x
+        if 0 in x.shape:
+            return _of_nothing(xp, x, axes, -float("inf"))
+        top = xp.max(x, axis=axes, keepdims=True)
+        top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
+        return xp.log(_sum(xp, xp.exp(x - top), axes)) + top
+
+    def _gradient(self, xp: ModuleType, dy: Array, x: Array, y: Array, axes: Ints) -> Array:
+        return dy * xp.exp(x - y)
+
+
+class _ArgExtremum(Operation):
+    """The position of an extremum along an axis; there is no gradient."""
+
+    def __init__(self, dim: int = 0, keepdim: bool = True, last: bool = False) -> None:
+        self.dim = int(dim)
+        self.keepdim = bool(keepdim)
+        self.last = bool(last)
+
+    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
+        """Return the shape with the axis of length 1, or without it."""
+        shape = tuple(input_shapes[0] or ())
+        (axis,) = normal_dims((self.dim,), len(shape), self.who)
+        return ((*shape[:axis], *((1,) if self.keepdim else ()), *shape[axis + 1 :]),)
+
+    def _run(
+        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
+    ) -> tuple[tuple[Array, ...], Any]:
+        (x,) = inputs
+        (axis,) = normal_dims((self.dim,), x.ndim, self.who)
+        if self.last:
+            x = xp.flip(x, axis=axis)
+        best = self._best(xp, x, axis)
+        if self.last:
+            best = x.shape[axis] - 1 - best
+        return (best,), None
+
+    def _best(self, xp: ModuleType, x: Array, axis: int) -> Array:
+        raise NotImplementedError
+
+    def _run_backward(
+        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
+    ) -> tuple[Array | None, ...]:
+        return (None,)
+
+
+class ArgMax(_ArgExtremum):
+    """The position of the largest element along an axis.
+
+    Parameters
+    ----------
+    dim : int
+    keepdim : bool
+    last : bool
+        Of equal elements take the last in place of the first.
+    """
+
+    def _best(self, xp: ModuleType, x: Array, axis: int) -> Array:
+        return xp.argmax(x, axis=axis, keepdims=self.keepdim)
+
+
+class ArgMin(_ArgExtremum):
+    """The position of the smallest element along an axis; see :class:`ArgMax`."""
+
+    def _best(self, xp: ModuleType, x: Array, axis: int) -> Array:
+        return xp.argmin(x, axis=axis, keepdims=self.keepdim)
+
+
+class Hardmax(Operation):
+    """1 at the first of the largest elements along an axis, 0 elsewhere; there is no gradient.
+
+    Parameters
+    ----------
+    dim : int
+    """
+
+    def __init__(self, dim: int = -1) -> None:
+        self.dim = int(dim)
+
+    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
+        """Return the input's shape."""
+        return (input_shapes[0] or (),)
+
+    def _run(
+        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
+    ) -> tuple[tuple[Array, ...], Any]:
+        (x,) = inputs
+        (axis,) = normal_dims((self.dim,), x.ndim, self.who)
+        best = xp.argmax(x, axis=axis, keepdims=True)
+        places = xp.arange(x.shape[axis], dtype=best.dtype, device=_xp.device_of(x))
+        places = xp.reshape(places, (-1,) + (1,) * (x.ndim - 1 - axis))
+        return (xp.astype(places == best, x.dtype),), None
+
+    def _run_backward(
+        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
+    ) -> tuple[Array | None, ...]:
+        return (None,)
+
+
+_DOC = """{what}
+
+    Parameters
+    ----------
+    dims : sequence of int, optional
+        The axes; if left out, those in the second input, and without one all.
+    keepdim : bool
+        Keep them with length 1.
+    empty_is_all : bool
+        Whether no axes stand for all axes; else nothing is reduced then.
+    """
+
+for _cls in (ReduceSum, ReduceMean, ReduceMax, ReduceMin, ReduceProd, ReduceL1, ReduceL2,
+             ReduceSumSquare, ReduceLogSum, ReduceLogSumExp):  # fmt: skip
+    _cls.__doc__ = _DOC.format(what=(_cls.__doc__ or "").replace("The", "Along axes, the", 1))

@@ -1,0 +1,226 @@
+"""Resizing of any axes by interpolation, as ONNX defines it (operator Resize, version 19)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import floor
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xpcnn import _xp
+from xpcnn import functional as F
+from xpcnn._xp import Array
+from xpcnn.errors import choice_error
+from xpcnn.functional.resize import ROUNDINGS, TRANSFORMS
+from xpcnn.kernels.generic.resize import Taps
+from xpcnn.layers.layer import Shape
+from xpcnn.layers.operation import Operation
+from xpcnn.operations.numbers import as_ints, chosen, normal_dims
+from xpcnn.operations.tables import pick
+
+MODES = ("nearest", "linear", "cubic")
+COORDINATES = (*TRANSFORMS, "tf_half_pixel_for_nn")
+POLICIES = ("stretch", "not_larger", "not_smaller")
+
+
+class _Axis(NamedTuple):
+    """How one axis is resized."""
+
+    dim: int
+    n: int
+    size: int
+    scale: float
+    region: tuple[float, float]
+
+
+class Resize(Operation):
+    """An array made larger or smaller along its axes, by interpolation.
+
+    Parameters
+    ----------
+    scales : sequence of float, optional
+        One factor for each axis in `dims`.
+    sizes : sequence of int, optional
+        In place of scales: the new lengths. What is left out of both is taken from the inputs
+        behind the first: region, scales, sizes.
+    mode : {"nearest", "linear", "cubic"}
+    coordinates : str
+        Which place of the input an element of the output looks at, as ONNX names it:
+        "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric",
+        "tf_half_pixel_for_nn" or "tf_crop_and_resize".
+    nearest : {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil"}
+        How "nearest" rounds that place.
+    cubic_coeff : float
+        The coefficient of the cubic kernel (Keys, 1981).
+    exclude_outside : bool
+        Leave out what lies outside of the input, in place of repeating the edge.
+    extrapolation_value : float
+        What stands outside of the region of "tf_crop_and_resize".
+    antialias : bool
+        Widen the kernel where the array becomes smaller.
+    policy : {"stretch", "not_larger", "not_smaller"}
+        Whether sizes are met exactly, or bounds that keep the proportions.
+    dims : sequence of int, optional
+        The axes; all if left out.
+    """
+
+    def __init__(
+        self,
+        scales: Sequence[float] | None = None,
+        sizes: Sequence[int] | None = None,
+        mode: str = "nearest",
+        coordinates: str = "half_pixel",
+        nearest: str = "round_prefer_floor",
+        cubic_coeff: float = -0.75,
+        exclude_outside: bool = False,
+        extrapolation_value: float = 0.0,
+        antialias: bool = False,
+        policy: str = "stretch",
+        dims: Sequence[int] | None = None,
+    ) -> None:
+        for name, value, choices in (
+            ("mode", mode, MODES),
+            ("coordinates", coordinates, COORDINATES),
+            ("nearest", nearest, ROUNDINGS),
+            ("policy", policy, POLICIES),
+        ):
+            if value not in choices:
+                raise choice_error("Resize", name, value, choices)
+        self.scales = None if scales is None else tuple(float(scale) for scale in scales)
+        self.sizes = as_ints(sizes)
+        self.mode = mode
+        self.coordinates = coordinates
+        self.nearest = nearest
+        self.cubic_coeff = float(cubic_coeff)
+        self.exclude_outside = bool(exclude_outside)
+        self.extrapolation_value = float(extrapolation_value)
+        self.antialias = bool(antialias)
+        self.policy = policy
+        self.dims = as_ints(dims)
+
+    # -- Geometry ------------------------------------------------------------------------------
+
+    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
+        """Return the new lengths, if they do not depend on what inputs hold."""
+        if len(input_shapes) > 1:
+            return super().output_shapes(*input_shapes)
+        shape = list(input_shapes[0] or ())
+        for axis in self._axes(tuple(shape), ()):
+            shape[axis.dim] = axis.size
+        return (tuple(shape),)
+
+    def _axes(self, shape: Shape, inputs: tuple[Any, ...]) -> list[_Axis]:
+        given = range(len(shape)) if self.dims is None else self.dims
+        dims = normal_dims(given, len(shape), self.who)
+        lengths = [shape[dim] for dim in dims]
+        region = _numbers(inputs, 1) or (0.0,) * len(dims) + (1.0,) * len(dims)
+        scales = self.scales or (None if self.sizes else _numbers(inputs, 2))
+        sizes = self.sizes or (None if scales else chosen(None, inputs, 3))
+        starts, ends = region[: len(dims)], region[len(dims) :]
+        count = len(scales or sizes or ())
+        if count != len(dims) or len(ends) != len(dims):
+            raise ValueError(
+                f"{self.who}: expected one scale or size for each of the axes {dims}, got "
+                f"scales {scales} and sizes {sizes}"
+            )
+        if scales:
+            spans = [1.0] * len(dims)
+            if self.coordinates == "tf_crop_and_resize":
+                spans = [end - start for start, end in zip(starts, ends, strict=True)]
+            sizes = tuple(
+                floor(n * span * scale)
+                for n, span, scale in zip(lengths, spans, scales, strict=True)
+            )
+        else:
+            scales, sizes = self._to_sizes(lengths, sizes or ())
+        if any(size < 1 for size in sizes) or 0 in lengths:
+            raise ValueError(f"{self.who}: cannot resize the shape {shape} to the sizes {sizes}")
+        regions = zip(starts, ends, strict=True)
+        return [_Axis(*axis) for axis in zip(dims, lengths, sizes, scales, regions, strict=True)]
+
+    def _to_sizes(
+        self, lengths: Sequence[int], sizes: Sequence[int]
+    ) -> tuple[tuple[float, ...], tuple[int, ...]]:
+        """Return scales and sizes where sizes are asked for."""
+        scales = [size / n for size, n in zip(sizes, lengths, strict=True)]
+        if self.policy != "stretch":
+            one = min(scales) if self.policy == "not_larger" else max(scales)
+            scales = [one] * len(scales)
+            sizes = [floor(n * one + 0.5) for n in lengths]
+        return tuple(scales), tuple(sizes)
+
+    def _coordinates(self, axis: _Axis) -> np.ndarray:
+        """Say which place of the input each element of the output looks at."""
+        name = self.coordinates
+        if name == "tf_half_pixel_for_nn":
+            return F.source_coordinates(axis.size, axis.n, axis.scale, "half_pixel") + 0.5
+        if name == "align_corners" and axis.n * axis.scale != 1.0:
+            # the new length before it was rounded
+            return np.arange(axis.size) * (axis.n - 1) / (axis.n * axis.scale - 1)
+        return F.source_coordinates(axis.size, axis.n, axis.scale, name, axis.region)
+
+    def _taps(self, axis: _Axis, places: np.ndarray) -> Taps:
+        if self.mode == "nearest":
+            # where rounding errors would decide, the place is the half that it is meant to be
+            halves = np.round(places * 2) / 2
+            places = np.where(np.abs(places - halves) < 1e-9, halves, places)
+            return F.nearest_taps(places, axis.n, self.nearest)
+        return F.filter_taps(
+            places,
+            axis.n,
+            self.mode,
+            a=self.cubic_coeff,
+            stretch=max(1.0 / axis.scale, 1.0) if self.antialias else 1.0,
+            exclude_outside=self.exclude_outside,
+        )
+
+    # -- Running -------------------------------------------------------------------------------
+
+    def _run(
+        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
+    ) -> tuple[tuple[Array, ...], Any]:
+        x = inputs[0]
+        crops = self.coordinates == "tf_crop_and_resize"
+        tables, outside = [], []
+        for axis in self._axes(tuple(x.shape), inputs):
+            if axis.size != axis.n or axis.scale != 1.0 or crops:
+                places = self._coordinates(axis)
+                tables.append((axis.dim, self._taps(axis, places)))
+                beyond = (places < 0) | (places > axis.n - 1)
+                if crops and beyond.any():
+                    outside.append(_along(xp, beyond, axis.dim, x))
+        if self.mode == "nearest" and not _xp.is_floating(x):
+            for dim, taps in tables:
+                x = pick(xp, x, dim, taps.indices[:, 0])
+            return (x,), (None, outside, len(inputs))
+        y, saved = F.resize_forward(x, tables, who=self.who) if tables else (x, None)
+        for mask in outside:
+            y = xp.where(mask, xp.full_like(y, self.extrapolation_value), y)
+        return (y,), (saved, outside, len(inputs))
+
+    def _run_backward(
+        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
+    ) -> tuple[Array | None, ...]:
+        saved, outside, count = saved
+        dx = dys[0]
+        for mask in outside:
+            dx = xp.where(mask, xp.zeros_like(dx), dx)
+        if saved is not None:
+            dx = F.run_backward(dx, saved)
+        return (dx,) + (None,) * (count - 1)
+
+
+def _along(xp: ModuleType, mask: np.ndarray, axis: int, like: Array) -> Array:
+    """Bring a mask to the device so that it broadcasts along an axis."""
+    array = xp.asarray(mask, device=_xp.device_of(like))
+    return xp.reshape(array, (-1,) + (1,) * (like.ndim - 1 - axis))
+
+
+def _numbers(inputs: tuple[Any, ...], position: int) -> tuple[float, ...] | None:
+    """Return the numbers that an input holds; ``None`` if there are none."""
+    if position >= len(inputs) or inputs[position] is None:
+        return None
+    values = tuple(float(v) for v in _xp.to_numpy(inputs[position]).reshape(-1))
+    return values or None

@@ -1,0 +1,305 @@
+"""Operations that keep the numbers and change how they are laid out, and those that tell shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from xpcnn._xp import Array
+from xpcnn.layers.layer import Shape
+from xpcnn.layers.operation import Operation
+from xpcnn.operations.arithmetic import unbroadcast
+from xpcnn.operations.numbers import as_ints, chosen, normal_dims, whole_numbers
+
+
+class _Reshaping(Operation):
+    """The first input in another shape; the others only say which."""
+
+    def _run(
+        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
+    ) -> tuple[tuple[Array, ...], Any]:
+        shape = tuple(inputs[0].shape)
+        return (xp.reshape(inputs[0], self._new(shape, inputs)),), (shape, len(inputs))
+
+    def _run_backward(
+        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
+    ) -> tuple[Array | None, ...]:
+        shape, count = saved
+        return (xp.reshape(dys[0], shape),) + (None,) * (count - 1)
+
+    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
+        """Return the new shape, if it does not depend on what an input holds."""
+        if len(input_shapes) > 1:
+            return super().output_shapes(*input_shapes)
+        return (self._new(tuple(input_shapes[0] or ()), ()),)
+
+    def _new(self, shape: Shape, inputs: tuple[Any, ...]) -> Shape:
+        raise NotImplementedError
+
+
+class Reshape(_Reshaping):
+    """The same elements, in the same order, in another shape.
+
+    Parameters
+    ----------
+    shape : sequence of int, optional
+        One length may be -1: it follows from the others. A length of 0 is that of the input's
+        axis at the same place. If left out, the second input holds the shape.
+    allow_zero : bool
+        A length of 0 is a length of 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Reshape
+    >>> Reshape((0, -1))(np.zeros((2, 3, 4))).shape
+    (2, 12)
+    """
+
+    def __init__(self, shape: Sequence[int] | None = None, allow_zero: bool = False) -> None:
+        self.shape = as_ints(shape)
+        self.allow_zero = bool(allow_zero)
+
+    def _new(self, shape: Shape, inputs: tuple[Any, ...]) -> Shape:
+        asked = chosen(self.shape, inputs, 1)
+        if asked is None:
+            raise ValueError(f"{self.who}: needs a shape, as argument or as second input")
+        new = list(asked)
+        if not self.allow_zero:
+            if any(n == 0 and axis >= len(shape) for axis, n in enumerate(new)):
+                raise ValueError(f"{self.who}: {asked} copies a length that {shape} does not have")
+            new = [shape[axis] if n == 0 else n for axis, n in enumerate(new)]
+        known = prod(n for n in new if n != -1)
+        if new.count(-1) == 1 and known and prod(shape) % known == 0:
+            new[new.index(-1)] = prod(shape) // known
+        if any(n < 0 for n in new) or prod(new) != prod(shape):
+            raise ValueError(f"{self.who}: cannot turn the shape {shape} into {asked}")
+        return tuple(new)
+
+
+class Squeeze(_Reshaping):
+    """Axes of length 1 removed.
+
+    Parameters
+    ----------
+    dims : sequence of int, optional
+        The axes; if left out, those in the second input, and without one all of length 1.
+    """
+
+    def __init__(self, dims: Sequence[int] | None = None) -> None:
+        self.dims = as_ints(dims)
+
+    def _new(self, shape: Shape, inputs: tuple[Any, ...]) -> Shape:
+        asked = chosen(self.dims, inputs, 1)
+        if asked is None:
+            return tuple(n for n in shape if n != 1)
+        dims = normal_dims(asked, len(shape), self.who)
+        if any(shape[dim] != 1 for dim in dims):
+            raise ValueError(f"{self.who}: the axes {asked} of the shape {shape} are not all 1")
+        return tuple(n for axis, n in enumerate(shape) if axis not in dims)
+
+
+class Unsqueeze(_Reshaping):
+    """Axes of length 1 added.
+
+    Parameters
+    ----------
+    dims : sequence of int, optional
+        Where the new axes are in the result; if left out, the second input says so.
+    """
+
+    def __init__(self, dims: Sequence[int] | None = None) -> None:
+        self.dims = as_ints(dims)
+
+    def _new(self, shape: Shape, inputs: tuple[Any, ...]) -> Shape:
+        asked = chosen(self.dims, inputs, 1)
+        if asked is None:
+            raise ValueError(f"{self.who}: needs axes, as argument or as second input")
+        ndim = len(shape) + len(asked)
+        dims = normal_dims(asked, ndim, self.who)
+        lengths = iter(shape)
+        return tuple(1 if axis in dims else next(lengths) for axis in range(ndim))
+
+
+class MergeDims(_Reshaping):
+    """Two axes: all before `dim` merged, and all from it on merged.
+
+    Parameters
+    ----------
+    dim : int
+        From 0 to the number of axes; counted from the end where negative.
+    """
+
+    def __init__(self, dim: int = 1) -> None:
+        self.dim = int(dim)
+
+    def _new(self, shape: Shape, inputs: tuple[Any, ...]) -> Shape:
+        if not -len(shape) <= self.dim <= len(shape):
+            raise ValueError(
+                f"{self.who}: dim={self.dim} is out of range for an input of shape {shape}"
+            )
+        cut = self.dim + len(shape) if self.dim < 0 else self.dim
+        return prod(shape[:cut]), prod(shape[cut:])
+
+
+class Transpose(Operation):
+    """The axes in another order.
+
+    Parameters
+    ----------
+    dims : sequence of int, optional
+        For each axis of the result, which axis of the input it is; reversed if left out.
+    """
+
+    def __init__(self, dims: Sequence[int] | None = None) -> None:
+        self.dims = as_ints(dims)
+
+    def _order(self, ndim: int) -> tuple[int, ...]:
+        if self.dims is None:
+            return tuple(reversed(range(ndim)))
+        dims = normal_dims(self.dims, ndim, self.who)
+        if len(dims) != ndim:
+            raise ValueError(f"{self.who}: {self.dims} does not name all of {ndim} axes")
+        return dims
+
+    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
+        """Return the lengths in the new order."""
+        shape = input_shapes[0] or ()
+        return (tuple(shape[dim] for dim in self._order(len(shape))),)
+
+    def _run(
+        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
+    ) -> tuple[tuple[Array, ...], Any]:
+        order = self._order(inputs[0].ndim)
+        return (xp.permute_dims(inputs[0], order),), order
+
+    def _run_backward(
+        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
+    ) -> tuple[Array | None, ...]:
+        return (xp.permute_dims(dys[0], tuple(int(a) for a in np.argsort(saved))),)
+
+
+class Expand(Operation):
+    """An array repeated along axes of length 1, and along new ones in front.
+
+    Parameters
+    ----------
+    shape : sequence of int, optional
+        What the input's shape is broadcast with: a length of 1 keeps that of the input. If left
+        out, the second input holds it.
+    """
+
+    def __init__(self, shape: Sequence[int] | None = None) -> None:
+        self.shape = as_ints(shape)
+
+    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
+        """Return the broadcast shape, if it does not depend on what an input holds."""
+        if self.shape is None:
+            return super().output_shapes(*input_shapes)
+        return (self._new(tuple(input_shapes[0] or ()), self.shape),)
+
+    def _new(self, shape: Shape, asked: Shape) -> Shape:
+        try:
+            return np.broadcast_shapes(shape, asked)
+        except ValueError:
+            raise ValueError(f"{self.who}: cannot expand the shape {shape} to {asked}") from None
+
+    def _run(
+        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
+    ) -> tuple[tuple[Array, ...], Any]:
+        shape = tuple(inputs[0].shape)
+        new = self._new(shape, chosen(self.shape, inputs, 1) or ())
+        return (xp.broadcast_to(inputs[0], new),), (shape, len(inputs))
+
+    def _run_backward(
+        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
+    ) -> tuple[Array | None, ...]:
+        shape, count = saved
+        return (unbroadcast(xp, dys[0], shape),) + (None,) * (count - 1)
+
+
+class Tile(Operation):
+    """The whole array repeated along its axes.
+
+    Parameters
+    ----------
+    repeats : sequence of int, optional
+        How often, for each axis; if left out, the second input says so.
+    """
+
+    def __init__(self, repeats: Sequence[int] | None = None) -> None:
+        self.repeats = as_ints(repeats)
+
+    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
+        """Return the lengths times the repeats."""
+        if self.repeats is None:
+            return super().output_shapes(*input_shapes)
+        shape = input_shapes[0] or ()
+        return (tuple(n * times for n, times in zip(shape, self.repeats, strict=True)),)
+
+    def _run(
+        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
+    ) -> tuple[tuple[Array, ...], Any]:
+        x = inputs[0]
+        repeats = chosen(self.repeats, inputs, 1) or ()
+        if len(repeats) != x.ndim:
+            raise ValueError(f"{self.who}: {repeats} does not fit an input of shape {x.shape}")
+        return (xp.tile(x, repeats),), (tuple(x.shape), repeats, len(inputs))
+
+    def _run_backward(
+        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
+    ) -> tuple[Array | None, ...]:
+        shape, repeats, count = saved
+        apart = [n for pair in zip(repeats, shape, strict=True) for n in pair]
+        dx = xp.reshape(dys[0], tuple(apart))
+        dx = xp.sum(dx, axis=tuple(range(0, len(apart), 2)), dtype=dx.dtype)
+        return (dx,) + (None,) * (count - 1)
+
+
+class ShapeOf(Operation):
+    """The shape of an array, as an array of whole numbers.
+
+    Parameters
+    ----------
+    start, end : int
+        Which axes; counted from the end where negative, and cut to those that are there.
+    """
+
+    def __init__(self, start: int = 0, end: int | None = None) -> None:
+        self.start = int(start)
+        self.end = None if end is None else int(end)
+
+    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
+        """Return the number of axes."""
+        return ((len((input_shapes[0] or ())[self.start : self.end]),),)
+
+    def _run(
+        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
+    ) -> tuple[tuple[Array, ...], Any]:
+        shape = tuple(inputs[0].shape)[self.start : self.end]
+        return (whole_numbers(xp, shape, inputs[0]),), None
+
+    def _run_backward(
+        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
+    ) -> tuple[Array | None, ...]:
+        return (None,)
+
+
+class Size(ShapeOf):
+    """The number of elements of an array, as an array without axes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
+        """Return the shape of a single number."""
+        return ((),)
+
+    def _run(
+        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
+    ) -> tuple[tuple[Array, ...], Any]:
+        return (whole_numbers(xp, prod(inputs[0].shape), inputs[0]),), None

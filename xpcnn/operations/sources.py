@@ -1,0 +1,158 @@
+"""Values that a network brings with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from xpcnn import _xp
+from xpcnn._xp import Array
+from xpcnn.device import Device
+from xpcnn.initializers import zeros
+from xpcnn.layers.layer import Shape
+from xpcnn.layers.operation import Operation
+from xpcnn.layers.parameter import Buffer, Initializer, Parameter
+from xpcnn.operations.numbers import as_ints, chosen
+
+
+class Weight(Operation):
+    """A parameter, as a value that other operations take: a node without inputs.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        It starts as zeros.
+
+    Attributes
+    ----------
+    value : Parameter of that shape
+    """
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        self.shape = as_ints(shape) or ()
+        self.value = Parameter(self.shape, zeros())
+
+    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
+        """Return the shape of the parameter."""
+        return (self.shape,)
+
+    def _run(
+        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
+    ) -> tuple[tuple[Array, ...], Any]:
+        return (self.value.value,), None
+
+    def _run_backward(
+        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
+    ) -> tuple[Array | None, ...]:
+        self.value.accumulate(dys[0])
+        return ()
+
+
+class _Fixed(Buffer):
+    """A buffer with a dtype of its own; one of floats may follow the model's."""
+
+    def __init__(self, shape: Shape, init: Initializer, *, dtype: str, follows: bool) -> None:
+        super().__init__(shape, init)
+        self.dtype = dtype
+        self.follows = follows
+
+    def move(self, device: Device, dtype: str) -> None:
+        super().move(device, dtype if self.follows else self.dtype)
+
+
+class Constant(Operation):
+    """A fixed array, as a value that other operations take: a node without inputs.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        It starts as zeros; see :meth:`of`.
+    dtype : str
+        Such as "int64".
+    follows : bool
+        Whether floating-point numbers take the dtype of the model.
+
+    Attributes
+    ----------
+    value : Buffer of that shape
+    """
+
+    def __init__(self, shape: Sequence[int], dtype: str = "float32", follows: bool = True) -> None:
+        self.shape = as_ints(shape) or ()
+        self.dtype = str(dtype)
+        self.follows = bool(follows) and "float" in self.dtype
+        self.value = _Fixed(self.shape, self._init, dtype=self.dtype, follows=self.follows)
+
+    def _init(self, shape: Shape, rng: Any) -> np.ndarray:
+        return np.zeros(shape, "float32" if self.dtype == "bfloat16" else self.dtype)
+
+    @classmethod
+    def of(cls, array: Any, *, follows: bool = True) -> Constant:
+        """Make a constant that holds this array."""
+        host = _xp.to_numpy(array)
+        constant = cls(host.shape, host.dtype.name, follows)
+        constant.value.load(host)
+        return constant
+
+    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
+        """Return the shape of the array."""
+        return (self.shape,)
+
+    def _run(
+        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
+    ) -> tuple[tuple[Array, ...], Any]:
+        return (self.value.value,), None
+
+    def _run_backward(
+        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
+    ) -> tuple[Array | None, ...]:
+        return ()
+
+
+class Filled(Operation):
+    """An array of one number everywhere, of the shape that the input holds.
+
+    Parameters
+    ----------
+    value : float or int or bool
+    dtype : str
+        Such as "float32".
+    """
+
+    def __init__(self, value: float = 0.0, dtype: str = "float32") -> None:
+        self.value = value
+        self.dtype = str(dtype)
+
+    def _run(
+        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
+    ) -> tuple[tuple[Array, ...], Any]:
+        shape = chosen(None, inputs, 0) or ()
+        dtype = getattr(xp, self.dtype)
+        device = _xp.device_of(inputs[0])
+        return (xp.full(shape, self.value, dtype=dtype, device=device),), None
+
+    def _run_backward(
+        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
+    ) -> tuple[Array | None, ...]:
+        return (None,)
+
+
+class Range(Operation):
+    """Numbers from a first one up to before a last one, a step apart; three inputs hold these."""
+
+    def _run(
+        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
+    ) -> tuple[tuple[Array, ...], Any]:
+        start, stop, step = (_xp.to_numpy(x).reshape(()).item() for x in inputs)
+        if step == 0:
+            raise ValueError(f"{self.who}: the step must not be 0")
+        like = inputs[0]
+        return (xp.arange(start, stop, step, dtype=like.dtype, device=_xp.device_of(like)),), None
+
+    def _run_backward(
+        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
+    ) -> tuple[Array | None, ...]:
+        return None, None, None

@@ -1,0 +1,163 @@
+"""Optimizers as steps of a network, as the training operators of ONNX define them.
+
+Inputs are the learning rate, the number of updates so far, and then for each tensor all values,
+all gradients, all first states, ...; outputs the new values and states in the same order. There
+is no gradient. To train, use :mod:`xpcnn.optim`.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any, ClassVar
+
+from xpcnn import _xp
+from xpcnn._xp import Array
+from xpcnn.errors import choice_error
+from xpcnn.layers.layer import Shape
+from xpcnn.layers.operation import Operation
+
+
+class _Update(Operation):
+    states: ClassVar[int]
+
+    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
+        """Return the shapes of the tensors, for the values and for each state."""
+        count = (len(input_shapes) - 2) // (2 + self.states)
+        shapes = tuple(tuple(shape or ()) for shape in input_shapes[2 : 2 + count])
+        return shapes * (1 + self.states)
+
+    def _run(
+        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
+    ) -> tuple[tuple[Array, ...], Any]:
+        rate, step = (_xp.to_numpy(x).reshape(()).item() for x in inputs[:2])
+        tensors = inputs[2:]
+        kinds = 2 + self.states
+        if not tensors or len(tensors) % kinds:
+            raise ValueError(
+                f"{self.who}: expected value, gradient and {self.states} states for each tensor, "
+                f"got {len(tensors)} arrays"
+            )
+        count = len(tensors) // kinds
+        new = [self._update(xp, rate, step, *tensors[i::count]) for i in range(count)]
+        return tuple(array for kind in zip(*new, strict=True) for array in kind), len(inputs)
+
+    def _update(
+        self, xp: ModuleType, rate: float, step: int, x: Array, g: Array, *states: Array
+    ) -> tuple[Array, ...]:
+        raise NotImplementedError
+
+    def _run_backward(
+        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
+    ) -> tuple[Array | None, ...]:
+        return (None,) * saved
+
+
+class AdagradUpdate(_Update):
+    """One step of Adagrad (Duchi et al., 2011); the state is the sum of squared gradients.
+
+    Parameters
+    ----------
+    decay_factor : float
+        The learning rate is divided by ``1 + updates * decay_factor``.
+    epsilon : float
+        Keeps the division finite.
+    norm_coefficient : float
+        L2 penalty.
+    """
+
+    states = 1
+
+    def __init__(
+        self, decay_factor: float = 0.0, epsilon: float = 1e-6, norm_coefficient: float = 0.0
+    ) -> None:
+        self.decay_factor = float(decay_factor)
+        self.epsilon = float(epsilon)
+        self.norm_coefficient = float(norm_coefficient)
+
+    def _update(
+        self, xp: ModuleType, rate: float, step: int, x: Array, g: Array, *states: Array
+    ) -> tuple[Array, ...]:
+        g = self.norm_coefficient * x + g
+        squares = states[0] + g * g
+        rate = rate / (1.0 + step * self.decay_factor)
+        return x - rate * g / (xp.sqrt(squares) + self.epsilon), squares
+
+
+class AdamUpdate(_Update):
+    """One step of Adam (Kingma & Ba, 2015); states are the means of gradients and squares.
+
+    Parameters
+    ----------
+    alpha, beta : float
+        Shares of the two means that are kept.
+    epsilon : float
+        Keeps the division finite.
+    norm_coefficient, norm_coefficient_post : float
+        L2 penalty on the gradient, and on the result.
+    """
+
+    states = 2
+
+    def __init__(
+        self,
+        alpha: float = 0.9,
+        beta: float = 0.999,
+        epsilon: float = 1e-6,
+        norm_coefficient: float = 0.0,
+        norm_coefficient_post: float = 0.0,
+    ) -> None:
+        self.alpha = float(alpha)
+        self.beta = float(beta)
+        self.epsilon = float(epsilon)
+        self.norm_coefficient = float(norm_coefficient)
+        self.norm_coefficient_post = float(norm_coefficient_post)
+
+    def _update(
+        self, xp: ModuleType, rate: float, step: int, x: Array, g: Array, *states: Array
+    ) -> tuple[Array, ...]:
+        g = self.norm_coefficient * x + g
+        mean = self.alpha * states[0] + (1.0 - self.alpha) * g
+        squares = self.beta * states[1] + (1.0 - self.beta) * g * g
+        if step > 0:
+            rate = rate * (1.0 - self.beta**step) ** 0.5 / (1.0 - self.alpha**step)
+        x = x - rate * mean / (xp.sqrt(squares) + self.epsilon)
+        return (1.0 - self.norm_coefficient_post) * x, mean, squares
+
+
+class MomentumUpdate(_Update):
+    """One step of gradient descent with momentum; the state is the velocity.
+
+    Parameters
+    ----------
+    alpha : float
+        Share of the velocity that is kept.
+    beta : float
+        Factor on the gradient, from the second update on.
+    norm_coefficient : float
+        L2 penalty.
+    mode : {"standard", "nesterov"}
+    """
+
+    states = 1
+
+    def __init__(
+        self,
+        alpha: float = 0.9,
+        beta: float = 1.0,
+        norm_coefficient: float = 0.0,
+        mode: str = "standard",
+    ) -> None:
+        if mode not in ("standard", "nesterov"):
+            raise choice_error("MomentumUpdate", "mode", mode, ("standard", "nesterov"))
+        self.alpha = float(alpha)
+        self.beta = float(beta)
+        self.norm_coefficient = float(norm_coefficient)
+        self.mode = mode
+
+    def _update(
+        self, xp: ModuleType, rate: float, step: int, x: Array, g: Array, *states: Array
+    ) -> tuple[Array, ...]:
+        g = self.norm_coefficient * x + g
+        velocity = self.alpha * states[0] + (self.beta if step > 0 else 1.0) * g
+        direction = g + self.alpha * velocity if self.mode == "nesterov" else velocity
+        return x - rate * direction, velocity
