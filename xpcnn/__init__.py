@@ -15,7 +15,13 @@ from xpcnn import (
     optim,
 )
 from xpcnn.device import Device, devices
-from xpcnn.errors import DeviceError, ModelFileError, NonFiniteError, OutOfMemoryError
+from xpcnn.errors import (
+    DeviceError,
+    ModelFileError,
+    NonFiniteError,
+    OutOfMemoryError,
+    UnsupportedModelError,
+)
 from xpcnn.gradcheck import gradcheck
 from xpcnn.kernels.precision import (
     get_deterministic,
@@ -85,6 +91,7 @@ __all__ = [
     "NonFiniteError",
     "OutOfMemoryError",
     "ProgressBar",
+    "UnsupportedModelError",
     "data",
     "devices",
     "functional",

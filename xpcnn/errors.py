@@ -14,6 +14,20 @@ class ModelFileError(ValueError):
     """A model file cannot be read: truncated, foreign, inconsistent or hostile."""
 
 
+class UnsupportedModelError(ModelFileError):
+    """A file describes a network that cannot be expressed here.
+
+    Attributes
+    ----------
+    nodes : list of (str, str, str)
+        Name, operator and reason of each node that cannot be.
+    """
+
+    def __init__(self, message: str, nodes: list[tuple[str, str, str]]) -> None:
+        super().__init__(message)
+        self.nodes = nodes
+
+
 class NonFiniteError(FloatingPointError):
     """Training met a NaN or an infinity and was stopped.
 

@@ -1,0 +1,358 @@
+"""The graph of an ONNX file to a network."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from xpcnn.errors import ModelFileError, UnsupportedModelError
+from xpcnn.interop.onnx import proto
+from xpcnn.interop.onnx.builder import (
+    Builder,
+    Call,
+    Node,
+    UnsupportedError,
+    named_weights,
+    numpy_dtype,
+    run_nodes,
+)
+from xpcnn.interop.onnx.operators import HANDLERS, KEEP_RANK, TRAINING_HANDLERS, Handler
+from xpcnn.interop.onnx.tensors import to_numpy
+from xpcnn.layers import Graph
+
+OLDEST = 7
+FLOATS = ("float16", "float32", "float64")
+
+# What a network computes of shapes on the way is computed once, when it is read. Only operators
+# whose results are not much larger than what they take are; and only of short arrays.
+FOLDED = {
+    "Abs",
+    "Add",
+    "And",
+    "Cast",
+    "Ceil",
+    "Concat",
+    "Div",
+    "Equal",
+    "Floor",
+    "Gather",
+    "Greater",
+    "GreaterOrEqual",
+    "Less",
+    "LessOrEqual",
+    "Log",
+    "Max",
+    "Min",
+    "Mod",
+    "Mul",
+    "Neg",
+    "Not",
+    "Or",
+    "Pow",
+    "Reciprocal",
+    "ReduceProd",
+    "ReduceSum",
+    "Reshape",
+    "Round",
+    "Slice",
+    "Sqrt",
+    "Squeeze",
+    "Sub",
+    "Sum",
+    "Transpose",
+    "Unsqueeze",
+    "Where",
+    "Exp",
+    "Sign",
+    "Shape",
+    "Size",
+}
+FOLD_LIMIT = 256
+
+
+class Reader:
+    """Turns the graph of a file into nodes, one operator after the other."""
+
+    def __init__(self, model: proto.ModelProto, folder: Path | None) -> None:
+        assert model.graph is not None
+        self.graph = model.graph
+        self.folder = folder
+        self.versions = {_domain(entry.domain): entry.version or 0 for entry in model.opset_import}
+        self.functions = {(_domain(f.domain), f.name) for f in model.functions}
+        version = self.versions.get("")
+        if version is not None and version < OLDEST:
+            raise ModelFileError(
+                f"the model uses version {version} of ONNX's operators, and xpcnn reads {OLDEST} "
+                "and newer; convert it with onnx.version_converter"
+            )
+        self.problems: list[tuple[str, str, str]] = []
+
+    def read(self) -> tuple[Graph, str, list[tuple[int | None, ...] | None]]:
+        """Return the network, its dtype and the shapes of its inputs."""
+        arrays = self._initializers()
+        inputs = [value for value in self.graph.input if value.name not in arrays]
+        names = [value.name or "" for value in inputs]
+        self._check_names(names, arrays)
+        dtypes = {value.name or "": self._dtype(value) for value in inputs}
+        dtype = _main_dtype([*dtypes.values(), *(a.dtype.name for a in arrays.values())])
+        b = Builder(arrays, self._uses(), dtype)
+        for name, array in b.initializers.items():
+            # what is no weight is known: lengths, axes, single numbers
+            b.shapes[name] = array.shape
+            if array.dtype.name not in FLOATS or array.ndim == 0:
+                b.constants[name] = array
+        self._note_types(b)
+        for number, node in self._in_order(names, arrays):
+            self._take(b, node, number)
+        if self.problems:
+            raise _unsupported(self.problems)
+        graph = self._finish(b, names, {n: d for n, d in dtypes.items() if d != dtype})
+        return graph, dtype, [_shape(value) for value in inputs]
+
+    def _initializers(self) -> dict[str, np.ndarray]:
+        if self.graph.sparse_initializer:
+            raise ModelFileError("the model holds sparse arrays, which are not known here")
+        arrays: dict[str, np.ndarray] = {}
+        for tensor in self.graph.initializer:
+            if not tensor.name or tensor.name in arrays:
+                raise ModelFileError(f"two arrays of the model are called {tensor.name!r}")
+            arrays[tensor.name] = to_numpy(tensor, self.folder)
+        return arrays
+
+    def _check_names(self, inputs: Sequence[str], arrays: dict[str, np.ndarray]) -> None:
+        """Refuse values without a name, and names that stand for two values."""
+        given = [*inputs, *arrays]
+        given += [name for node in self.graph.node for name in node.output if name]
+        twice = [name for name, count in Counter(given).items() if count > 1 or not name]
+        if twice:
+            raise ModelFileError(
+                f"the name {twice[0]!r} stands for more than one value of the model"
+            )
+        if not self.graph.output:
+            raise ModelFileError("the model has no output")
+
+    def _uses(self) -> Counter[str]:
+        return Counter(name for node in self.graph.node for name in node.input)
+
+    def _in_order(
+        self, inputs: Sequence[str], arrays: dict[str, np.ndarray]
+    ) -> list[tuple[int, proto.NodeProto]]:
+        """Return the nodes, each behind those it needs; files have them so already.
+
+        Raises
+        ------
+        ModelFileError
+            If a node needs its own output, or something that nobody makes.
+        """
+        known = {"", *inputs, *arrays}
+        waiting = list(enumerate(self.graph.node))
+        makers = {name for node in self.graph.node for name in node.output}
+        for _, node in waiting:
+            for name in node.input:
+                if name not in known and name not in makers:
+                    raise ModelFileError(
+                        f"node {node.name!r} ({node.op_type}) takes {name!r}, which nobody makes"
+                    )
+        users: dict[str, list[int]] = {}
+        missing = []
+        for number, node in waiting:
+            needs = {name for name in node.input if name not in known}
+            missing.append(len(needs))
+            for name in needs:
+                users.setdefault(name, []).append(number)
+        # the first of those that can run comes next, so that an order that is right stays
+        ready = [number for number, count in enumerate(missing) if not count]
+        order = []
+        while ready:
+            number = heapq.heappop(ready)
+            order.append((number, self.graph.node[number]))
+            for name in self.graph.node[number].output:
+                for user in users.get(name, ()):
+                    missing[user] -= 1
+                    if not missing[user]:
+                        heapq.heappush(ready, user)
+        if len(order) < len(waiting):
+            left = next(n for n, count in enumerate(missing) if count)
+            node = self.graph.node[left]
+            raise ModelFileError(
+                f"there is a loop in the model: node {node.name!r} ({node.op_type}) needs what "
+                "comes of its output"
+            )
+        return order
+
+    # -- Types ---------------------------------------------------------------------------------
+
+    def _dtype(self, value: proto.ValueInfoProto) -> str:
+        if value.type is None or value.type.tensor_type is None:
+            kind = "an input without a type" if value.type is None else "no array"
+            self.problems.append((value.name or "", "graph input", f"it is {kind}"))
+            return "float32"
+        try:
+            return numpy_dtype(value.type.tensor_type.elem_type)
+        except UnsupportedError as problem:
+            self.problems.append((value.name or "", "graph input", str(problem)))
+            return "float32"
+
+    def _note_types(self, b: Builder) -> None:
+        """Take over what the file says about shapes and types of values."""
+        for value in (*self.graph.input, *self.graph.value_info, *self.graph.output):
+            shape = _shape(value)
+            if shape is not None and value.name:
+                b.ranks[value.name] = len(shape)
+                b.shapes[value.name] = shape
+            if value.type is not None and value.type.tensor_type is not None and value.name:
+                try:
+                    b.dtypes[value.name] = b.numpy_dtype(value.type.tensor_type.elem_type)
+                except UnsupportedError:
+                    continue
+
+    # -- Nodes ---------------------------------------------------------------------------------
+
+    def _take(self, b: Builder, node: proto.NodeProto, number: int) -> None:
+        """Add a node to the network, or note why it cannot be."""
+        domain = _domain(node.domain)
+        call = Call(node, number, self.versions.get(domain, 0), self.folder)
+        before = len(b.nodes)
+        try:
+            handler = self._handler(call, domain)
+            if not call.has_output(0) or not (call.inputs or call.op == "Constant"):
+                raise ModelFileError(f"{call.who}: has no output, or nothing to work on")
+            handler(b, call)
+            self._fold(b, call, before)
+            _note_rank(b, call)
+            lengths = b.sizes.note(b, call)
+        except UnsupportedError as problem:
+            self.problems.append((call.name or f"number {number}", call.op, str(problem)))
+            return
+        except ModelFileError:
+            raise
+        except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
+            raise ModelFileError(f"{call.who} contradicts itself: {error}") from error
+        if lengths is not None and call.outputs[0] not in b.constants:
+            b.take_back(before)
+            b.constants[call.outputs[0]] = lengths
+
+    def _handler(self, call: Call, domain: str) -> Handler:
+        if domain == "ai.onnx.preview.training":
+            table = TRAINING_HANDLERS
+        elif domain == "":
+            table = HANDLERS
+        else:
+            own = (domain, call.op) in self.functions
+            raise UnsupportedError(
+                "it is a function of the file" if own else f"operators of {domain!r} are not known"
+            )
+        if call.op not in table:
+            raise UnsupportedError("the operator is not known here")
+        if domain == "" and "" not in self.versions:
+            raise ModelFileError("the model does not say which version of ONNX's operators it uses")
+        return table[call.op]
+
+    def _fold(self, b: Builder, call: Call, before: int) -> None:
+        """Compute the outputs of a node at once, if all that it takes is known and short."""
+        if call.op not in FOLDED or not call.inputs:
+            return
+        given = [b.resolve(name) for name in call.inputs if name]
+        known = all(name in b.constants and b.constants[name].size <= FOLD_LIMIT for name in given)
+        if not known:
+            return
+        nodes = b.take_back(before)
+        needed = {name for node in nodes for name in node[2]}
+        sources = [b.sources[name] for name in sorted(needed & b.sources.keys())]
+        try:
+            with np.errstate(all="ignore"):
+                found = run_nodes([*sources, *nodes], call.outputs, b.dtype)
+        except (ValueError, TypeError, IndexError, OverflowError, ZeroDivisionError) as error:
+            raise ModelFileError(f"{call.who} cannot be computed: {error}") from error
+        b.constants |= zip(call.outputs, found, strict=True)
+
+    # -- The end -------------------------------------------------------------------------------
+
+    def _finish(self, b: Builder, inputs: list[str], dtypes: dict[str, str]) -> Graph:
+        """Leave out what leads nowhere, and make the graph."""
+        outputs = [b.bring(value.name or "") for value in self.graph.output]
+        needed = set(outputs)
+        kept: list[Node] = []
+        for node in reversed(b.nodes):
+            if needed.intersection(node[3]):
+                kept.append(node)
+                needed.update(node[2])
+        made = {name for node in kept for name in node[3]}
+        for name in outputs:
+            if name not in made and name not in inputs:
+                raise ModelFileError(f"the output {name!r} of the model is made by no node")
+        if not inputs:
+            raise UnsupportedModelError(
+                "the model has no inputs: it always gives the same arrays, and xpcnn's networks "
+                "take at least one",
+                [],
+            )
+        try:
+            return Graph(inputs, named_weights(kept[::-1]), outputs, dtypes or None)
+        except ValueError as error:
+            raise ModelFileError(f"the model is inconsistent: {error}") from error
+
+
+def _note_rank(b: Builder, call: Call) -> None:
+    """Note how many axes the outputs have, where that follows from the inputs."""
+    if call.op not in KEEP_RANK or not call.inputs:
+        return
+    ranks = [b.rank(name) for name in call.inputs if name]
+    for name in call.outputs:
+        if call.op in _BROADCAST and None not in ranks:
+            b.ranks.setdefault(name, max(rank or 0 for rank in ranks))
+        elif call.op not in _BROADCAST and ranks and ranks[0] is not None:
+            b.ranks.setdefault(name, ranks[0])
+
+
+_BROADCAST = {
+    "Add",
+    "And",
+    "Div",
+    "Equal",
+    "Greater",
+    "GreaterOrEqual",
+    "Less",
+    "LessOrEqual",
+    "Max",
+    "Mean",
+    "Min",
+    "Mod",
+    "Mul",
+    "Or",
+    "Pow",
+    "Sub",
+    "Sum",
+    "Where",
+    "Xor",
+}
+
+
+def _domain(domain: str | None) -> str:
+    return "" if domain in (None, "ai.onnx") else domain or ""
+
+
+def _shape(value: proto.ValueInfoProto) -> tuple[int | None, ...] | None:
+    """Return the shape that the file gives for a value, with None for open lengths."""
+    kind = value.type.tensor_type if value.type is not None else None
+    if kind is None or kind.shape is None:
+        return None
+    lengths = (dim.dim_value for dim in kind.shape.dim)
+    return tuple(None if n is None or n < 0 else n for n in lengths)
+
+
+def _main_dtype(dtypes: Sequence[str]) -> str:
+    """Return the dtype a network computes in: that of the first floats."""
+    return next((dtype for dtype in dtypes if dtype in FLOATS), "float32")
+
+
+def _unsupported(problems: list[tuple[str, str, str]]) -> UnsupportedModelError:
+    lines = "\n".join(f"  {name!r} ({op}): {reason}" for name, op, reason in problems)
+    count = f"{len(problems)} nodes" if len(problems) > 1 else "one node"
+    return UnsupportedModelError(
+        f"{count} of the ONNX model cannot be expressed in xpcnn:\n{lines}", problems
+    )
