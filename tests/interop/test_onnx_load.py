@@ -247,6 +247,8 @@ def test_half_precision_inside_is_computed_in_single():
     ]
     loaded = load(model(nodes, [value("x", ["n", 3])], "y", arrays))
     x = floats(2, 3)
+    assert {str(array.dtype) for array in loaded.state_dict().values()} == {"float32"}
+    assert len(loaded.parameters()) == 2
     expected = x @ arrays["w"].astype("float32").T * 0.5
     np.testing.assert_allclose(loaded.predict(x), expected, rtol=1e-5, atol=1e-6)
     whole = {name: np.float16(array) for name, array in arrays.items()}
@@ -334,6 +336,48 @@ def test_lengths_of_other_values_than_the_one_that_is_reshaped():
         loaded = load(model(nodes, [value("x", ["n", 3, "l"])], "y", arrays))
         assert loaded.forward(x).shape == expected
         assert ("ShapeOf" not in kinds(loaded)) == known
+
+
+def test_lengths_that_the_file_gives_are_computed_with():
+    nodes = [
+        node("Shape", "x", "s"),
+        node("Gather", "s axis", "channels"),
+        node("Mul", "channels eight", "wide"),
+        node("Unsqueeze", "wide zero", "w"),
+        node("Concat", "rest w", "shape", axis=0),
+        node("Reshape", "x shape", "y"),
+    ]
+    arrays = {
+        "axis": np.array(1),
+        "eight": np.array(8),
+        "zero": np.array([0]),
+        "rest": np.array([-1]),
+    }
+    loaded = load(model(nodes, [X], "y", arrays))
+    assert kinds(loaded) == ["Reshape"]
+    assert loaded.predict(floats(2, 3, 8, 8)).shape == (16, 24)
+
+
+@pytest.mark.parametrize("keep", [0, 1])
+def test_means_over_all_positions_are_poolings(keep):
+    x = floats(2, 3, 8, 8)
+    for axes, kind in (([-1, 2], "GlobalAvgPool2d"), ([1, 2], "ReduceMean")):
+        given = node("ReduceMean", "x axes", "y", keepdims=keep)
+        loaded = load(model([given], [X], "y", {"axes": np.array(axes)}, opset=18))
+        assert kinds(loaded) == [kind]
+        expected = x.mean(axis=tuple(axes), keepdims=bool(keep))
+        np.testing.assert_allclose(loaded.predict(x), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_what_is_constant_in_the_file_is_not_trained():
+    nodes = [
+        node("Constant", "", "ones", value=np.ones(3, "f4")),
+        node("InstanceNormalization", "x ones b", "y"),
+    ]
+    loaded = load(model(nodes, [X], "y", {"b": floats(3)}))
+    trained = {name: p.requires_grad for name, p in loaded.parameters().items()}
+    assert sorted(trained.values()) == [False, True]
+    assert not next(flag for name, flag in trained.items() if name.endswith("weight"))
 
 
 def test_arithmetic_of_constants_is_done_once():
