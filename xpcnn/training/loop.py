@@ -12,13 +12,13 @@ from xpcnn._xp import Array
 from xpcnn.data.batches import batches
 from xpcnn.errors import NonFiniteError
 from xpcnn.training.callbacks import Callback, ProgressBar
-from xpcnn.training.captured import CapturedSteps
 from xpcnn.training.history import History
 from xpcnn.training.memory import MemoryGuard
 from xpcnn.training.samples import Batch, Samples, each
 from xpcnn.window import as_int
 
 if TYPE_CHECKING:
+    from xpcnn.training.captured import CapturedSteps
     from xpcnn.training.model import Model
 
 
@@ -49,7 +49,7 @@ class Fit:
         self.batch_size = as_int(batch_size, "fit", "batch_size", 1)
         self.shuffle = shuffle
         self.history = History()
-        self.captured = CapturedSteps(model, self.batch_size) if capture else None
+        self.captured = _captured_steps(model, self.batch_size) if capture else None
 
     def run(self, epochs: int, callbacks: Sequence[Callback], verbose: str | int) -> History:
         """Train for some epochs."""
@@ -253,6 +253,12 @@ class Fit:
             batch=batch,
             layer=layer,
         )
+
+
+def _captured_steps(model: Model, batch_size: int) -> CapturedSteps:
+    from xpcnn.training.captured import CapturedSteps  # few programs need it
+
+    return CapturedSteps(model, batch_size)
 
 
 def _observed(monitor: str, logs: Mapping[str, float]) -> float:

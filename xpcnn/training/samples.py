@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -12,7 +12,9 @@ from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.device import Device
 from xpcnn.kernels import open_transfer
-from xpcnn.training.prefetch import Load, Prefetcher
+
+if TYPE_CHECKING:
+    from xpcnn.training.prefetch import Load, Prefetcher
 
 
 def each(value: Any, function: Callable[[Any], Any]) -> Any:
@@ -114,7 +116,10 @@ class Samples:
         """
         if self._prefetcher is None:
             transfer = open_transfer(self.device.xp, self.device.physical, self._sources())
-            self._prefetcher = None if transfer is None else Prefetcher(transfer)
+            if transfer is not None:
+                from xpcnn.training.prefetch import Prefetcher  # its threads are for GPUs only
+
+                self._prefetcher = Prefetcher(transfer)
         if self._prefetcher is None:
             for indices in order:
                 yield indices, partial(self.batch, indices)
