@@ -356,6 +356,47 @@ def test_a_network_inside_the_network(tmp_path, rng):
         load_weights(net, tmp_path / "w.h5")
 
 
+@pytest.mark.parametrize("form", ["{}/{}/{}:0", "sequential_1/sequential/{1}/{2}"])
+@pytest.mark.parametrize("with_config", [True, False])
+def test_a_network_inside_the_network_before_keras_3(tmp_path, rng, form, with_config):
+    """One group has the weights of all its layers, first those that are trained."""
+    a, b = rng.normal(size=(2, 3)), rng.normal(size=(3, 2))
+    norm = [rng.normal(size=3), rng.normal(size=3), rng.normal(size=3), rng.random(3) + 0.5]
+    inner = [("dense", "kernel", a)]
+    inner += [("bn", role, v) for role, v in zip(("gamma", "beta"), norm, strict=False)]
+    inner += [("dense_1", "kernel", b)]
+    inner += [("bn", "moving_mean", norm[2]), ("bn", "moving_variance", norm[3])]
+    with h5py.File(tmp_path / "m.h5", "w") as file:
+        file.attrs["layer_names"] = ["sequential"]
+        group = file.create_group("sequential")
+        names = [form.format("model", layer, role) for layer, role, _ in inner]
+        group.attrs["weight_names"] = names
+        for name, (_, _, array) in zip(names, inner, strict=True):
+            group[name] = array
+        if with_config:
+            layers = [
+                {"class_name": kind, "config": {"name": name, "epsilon": 0.001}}
+                for kind, name in (
+                    ("Dense", "dense"),
+                    ("BatchNormalization", "bn"),
+                    ("Dense", "dense_1"),
+                )
+            ]
+            whole = {
+                "class_name": "Sequential",
+                "config": {"name": "sequential", "layers": layers},
+            }
+            file.attrs["model_config"] = json.dumps(
+                {"class_name": "Sequential", "config": {"layers": [whole]}}
+            )
+    net = xpcnn.Sequential(
+        xpcnn.Linear(2, 3, bias=False), xpcnn.BatchNorm1d(3, 1e-3), xpcnn.Linear(3, 2, bias=False)
+    )
+    load_weights(net, tmp_path / "m.h5")
+    x = rng.normal(size=(4, 2))
+    np.testing.assert_allclose(net(x), batch_norm(x @ a, *norm) @ b, rtol=1e-10)
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

@@ -106,7 +106,7 @@ def _read_hdf5(file: Any) -> Contents:
     if "model_config" in file.attrs:
         text = file.attrs["model_config"]
         config = json.loads(text.decode() if isinstance(text, bytes) else text)
-        settings = {layer["config"].get("name"): layer for layer in _layers_of(config)}
+        settings = {layer["config"].get("name"): layer for layer in _flattened(config)}
     return Contents(list(_legacy(weights, settings)), ordered=True)
 
 
@@ -123,6 +123,15 @@ def _layers_of(config: Any) -> list[Any]:
         )
     inside = config["config"]
     return list(inside["layers"] if isinstance(inside, dict) else inside)
+
+
+def _flattened(config: Any) -> Iterator[Any]:
+    """Yield the layers of a configuration, and those of the networks inside it."""
+    for layer in _layers_of(config):
+        if layer["class_name"] == "Sequential":
+            yield from _flattened(layer)
+        else:
+            yield layer
 
 
 def _with_config(file: Any, where: str, layers: list[Any]) -> Iterator[Stored]:
@@ -190,12 +199,16 @@ def _legacy(weights: Any, settings: Mapping[str, Any]) -> Iterator[Stored]:
         group = _inside(weights, name)
         if group is None:
             raise ModelFileError(f"the layer {name!r} is missing")
-        names = _attribute_names(group, "weight_names")
-        if names:
+        # A network inside the network is one group with the weights of all its layers.
+        by_owner: dict[str, list[str]] = {}
+        for full in _attribute_names(group, "weight_names"):
+            by_owner.setdefault(full.rpartition("/")[0], []).append(full)
+        for owner, names in by_owner.items():
             roles = [full.rpartition("/")[2].partition(":")[0] for full in names]
-            layer = settings.get(name, {})
+            own_name = owner.rpartition("/")[2] if len(by_owner) > 1 else name
+            layer = settings.get(own_name, {})
             arrays = [_array(group, full) for full in names]
-            yield Stored(name, layer.get("class_name"), arrays, roles, layer.get("config", {}))
+            yield Stored(own_name, layer.get("class_name"), arrays, roles, layer.get("config", {}))
 
 
 def _attribute_names(group: Any, name: str) -> list[str]:
