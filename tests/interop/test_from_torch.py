@@ -342,6 +342,33 @@ def test_traced_modules(name):
     torch.testing.assert_close(back.eval()(x.clone()), module.eval()(x.clone()))
 
 
+@torch.fx.wrap
+def stochastic_depth(x, p, mode, training=True):
+    """As torchvision has it."""
+    if not training or p == 0.0:
+        return x
+    noise = torch.empty([x.shape[0]] + [1] * (x.ndim - 1), dtype=x.dtype).bernoulli_(1 - p)
+    return x * noise / (1 - p)
+
+
+def test_stochastic_depth_becomes_a_layer():
+    module = Traced(lambda m, x: x + stochastic_depth(m.c(x), 0.4, "row", m.training), c=conv())
+    model = from_torch(module.double(), (2, 2, 6, 6), verbose=False)
+    layer = next(part for part in model.layers if isinstance(part, xpcnn.StochasticDepth))
+    assert (layer.p, layer.mode) == (0.4, "row")
+    back = to_torch(model)
+    x = torch.randn(200, 2, 6, 6, dtype=torch.float64)
+    torch.testing.assert_close(back.eval()(x), module.eval()(x))
+    for trained in (back.train()(x), torch.tensor(model.forward(x.numpy(), training=True))):
+        change = (trained - x).flatten(1)
+        dropped = (change == 0).all(1)
+        assert 0.25 < dropped.double().mean() < 0.55
+        expected = module.c(x).flatten(1)[~dropped] / 0.6
+        torch.testing.assert_close(change[~dropped], expected.detach())
+    with pytest.raises(ValueError, match="drops even without training"):
+        from_torch(Traced(lambda m, x: stochastic_depth(x, 0.4, "row")))
+
+
 def test_names_of_modules_go_before_those_of_functions_and_inputs():
     module = Traced(lambda m, x: m.x(m.relu(F.relu(x))), relu=nn.PReLU(), x=nn.Linear(3, 3))
     model = from_torch(randomised(module), (2, 3), verbose=False)

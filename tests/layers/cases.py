@@ -135,6 +135,7 @@ CASES: dict[str, Case] = {
     "Dropout2d": Case(lambda: _seeded(xc.Dropout2d(0.4)), IMAGE, ROW),
     "Dropout1d": Case(lambda: _seeded(xc.Dropout1d(0.4)), LINE, ROW),
     "Dropout3d": Case(lambda: _seeded(xc.Dropout3d(0.4)), VOLUME, IMAGE),
+    "StochasticDepth": Case(lambda: _seeded(xc.StochasticDepth(0.4)), IMAGE),
     "AlphaDropout": Case(lambda: _seeded(xc.AlphaDropout(0.4)), IMAGE),
     "GroupNorm": Case(lambda: xc.GroupNorm(2, 4), (3, 4), (4,), (3, 6)),
     "GroupNorm-image": Case(lambda: xc.GroupNorm(3, eps=1e-3), IMAGE, (3,), WIDE_IMAGE),

@@ -25,6 +25,7 @@ def test_same_bits_on_every_library(device):
         (xpcnn.Dropout1d(0.5), (3, 8, 4)),
         (xpcnn.Dropout2d(0.5), (3, 8, 2, 2)),
         (xpcnn.Dropout3d(0.5), (3, 8, 2, 2, 1)),
+        (xpcnn.StochasticDepth(0.5), (50, 2, 2)),
         (xpcnn.AlphaDropout(0.3), (4, 50)),
     ):
         for step in (0, 17):
@@ -131,3 +132,21 @@ def test_errors():
         for wrong in (-0.1, 1.5, float("nan")):
             with pytest.raises(ValueError, match=f"{cls.__name__}: p must be between 0 and 1, got"):
                 cls(wrong)
+
+
+@pytest.mark.parametrize("mode", ["row", "batch"])
+def test_stochastic_depth_drops_whole_samples(mode):
+    layer = xpcnn.StochasticDepth(0.25, mode)
+    seen, n = [], 40 if mode == "row" else 1
+    for step in range(400 // n):
+        y = dropped(layer, 5, step, (n if mode == "row" else 3, 2, 4))
+        per_sample = y.reshape(len(y), -1)
+        assert (per_sample == per_sample[:, :1]).all()
+        if mode == "batch":
+            assert (y == y[0]).all()
+            per_sample = per_sample[:1]
+        seen += per_sample[:, 0].tolist()
+    assert set(np.round(seen, 5)) == {0.0, np.round(4 / 3, 5)}
+    assert np.mean(np.array(seen) == 0.0) == pytest.approx(0.25, abs=0.07)
+    with pytest.raises(ValueError, match="mode must be one of 'row', 'batch'"):
+        xpcnn.StochasticDepth(0.5, "column")

@@ -33,7 +33,14 @@ from xpcnn.layers.bilinear import Bilinear
 from xpcnn.layers.containers import Parallel, Residual, Sequential
 from xpcnn.layers.conv import Conv1d, Conv2d, Conv3d
 from xpcnn.layers.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
-from xpcnn.layers.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d
+from xpcnn.layers.dropout import (
+    AlphaDropout,
+    Dropout,
+    Dropout1d,
+    Dropout2d,
+    Dropout3d,
+    StochasticDepth,
+)
 from xpcnn.layers.embedding import Embedding
 from xpcnn.layers.graph import Graph
 from xpcnn.layers.group_norm import GroupNorm, LayerNorm, LocalResponseNorm, RMSNorm
@@ -104,6 +111,7 @@ __all__ = [
     "Mish",
     "LogSigmoid",
     "Softsign",
+    "StochasticDepth",
     "Tanhshrink",
     "SELU",
     "Softmin",

@@ -11,7 +11,7 @@ import numpy as np
 from xpcnn import rng
 from xpcnn._xp import Array, dtype_name
 from xpcnn.device import Device
-from xpcnn.errors import rank_error
+from xpcnn.errors import choice_error, rank_error
 from xpcnn.functional._check import LAYOUTS
 from xpcnn.layers.layer import Layer, Shape, seed_from
 
@@ -139,6 +139,35 @@ _CHANNEL_DOC = """Drop whole channels at random in training, scale the others by
 
 for _cls, _more in ((Dropout1d, ""), (Dropout2d, " or with other spatial axes"), (Dropout3d, "")):
     _cls.__doc__ = _CHANNEL_DOC.format(layout=LAYOUTS[_cls.ndim], more=_more)
+
+
+class StochasticDepth(Dropout):
+    """Drop whole samples at random in training, scale the others by ``1 / (1 - p)``.
+
+    At the end of a residual block's body it leaves the shortcut alone (Huang et al., 2016), as
+    ``torchvision.ops.StochasticDepth`` does.
+
+    Parameters
+    ----------
+    p : float
+        Probability of a sample to be dropped, from 0 to 1.
+    mode : {"row", "batch"}
+        Drop each sample by itself, or the whole batch.
+
+    Raises
+    ------
+    ValueError
+        If `p` is not between 0 and 1, or `mode` is unknown.
+    """
+
+    def __init__(self, p: float, mode: str = "row") -> None:
+        if mode not in ("row", "batch"):
+            raise choice_error("StochasticDepth", "mode", mode, ("row", "batch"))
+        super().__init__(p)
+        self.mode = mode
+
+    def _mask_shape(self, shape: Shape) -> Shape:
+        return (shape[0] if self.mode == "row" else 1, *(1,) * (len(shape) - 1))
 
 
 class AlphaDropout(Dropout):

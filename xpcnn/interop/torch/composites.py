@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from xpcnn.interop.torch.modules import plain
-from xpcnn.layers import Layer
+from xpcnn.layers import Layer, StochasticDepth
 from xpcnn.operations.weights import Weights
 
 
@@ -54,6 +54,21 @@ class ParallelModule(nn.Module):
         return torch.cat(outputs, 1) if self.join == "concat" else sum(outputs[1:], outputs[0])
 
 
+class StochasticDepthModule(nn.Module):
+    """Drop whole samples in training."""
+
+    def __init__(self, p: float, mode: str) -> None:
+        super().__init__()
+        self.p = p
+        self.mode = mode
+
+    def forward(self, x: Any) -> Any:
+        if not self.training or self.p == 0.0:
+            return x
+        shape = [x.shape[0] if self.mode == "row" else 1] + [1] * (x.ndim - 1)
+        return x * F.dropout(torch.ones(shape, dtype=x.dtype, device=x.device), self.p)
+
+
 class GraphModule(nn.Module):
     """Steps that take and give values with names."""
 
@@ -92,6 +107,8 @@ def reader(owner: nn.Module, names: Sequence[str]) -> Callable[[], Any]:
 
 def simple(layer: Layer) -> nn.Module | None:
     """Make a module of a layer or operation that is a function, or return ``None``."""
+    if isinstance(layer, StochasticDepth):
+        return StochasticDepthModule(layer.p, layer.mode)
     make = _FUNCTIONS.get(type(layer).__name__)
     return None if make is None else Call(make(layer), repr(layer))
 

@@ -76,6 +76,14 @@ DROPOUTS = {
 }
 
 
+def always_drops(name: str, node: Any) -> bool:
+    """Whether a node that torch.fx noted without training drops all the same."""
+    if name == "stochastic_depth":
+        training = node.args[3] if len(node.args) > 3 else node.kwargs.get("training", True)
+        return training is True
+    return name in DROPOUTS and node.kwargs.get("training", True) is True
+
+
 def find(name: str) -> Handler | None:
     """Return the handler of a function or method, or ``None``."""
     if name in LAYERS:
@@ -123,6 +131,10 @@ def _dropout(
         return x
     maker.overwrites = inplace
     return maker.put(make_layer(DROPOUTS[name], p=p), x)
+
+
+def _stochastic_depth(maker: Any, x: Value, p: float, mode: str, training: bool = True) -> Value:
+    return maker.put(layers.StochasticDepth(p, mode), x) if training else x
 
 
 def _flatten(maker: Any, x: Value, start_dim: int = 0, end_dim: int = -1) -> Value:
@@ -330,6 +342,7 @@ def _numel(maker: Any, x: Value) -> int:
 
 _HANDLERS: dict[str, Handler] = {
     "flatten": _flatten,
+    "stochastic_depth": _stochastic_depth,
     "cat": _cat,
     "concat": _cat,
     "concatenate": _cat,

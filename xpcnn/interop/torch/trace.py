@@ -123,8 +123,7 @@ def _check_modes(evaluating: Any, training: Any, problems: Problems) -> None:
         problems.add("the module", "in training it takes another path than otherwise")
     for node in evaluating.graph.nodes:
         name = _function_name(node.target)
-        is_dropout = name in functions.DROPOUTS and node.op == "call_function"
-        if is_dropout and node.kwargs.get("training", True):
+        if node.op == "call_function" and functions.always_drops(name, node):
             problems.add(_where(node), "drops even without training")
 
 
