@@ -55,6 +55,7 @@ FUNCTIONS = {
     "unbound": lambda x: x.unbind(1)[0] + torch.unbind(x, dim=1)[3] * x[:, 2],
     "slices": lambda x: x[:, 1:3] + x[:, ::2, :, :] * x[..., :2, :][:, -2:, :1],
     "indices": lambda x: x[:, 1] + x[:, -1, :, :] + x[:, None, 2].squeeze(1),
+    "new axes": lambda x: x[:, None, 1, :, None] * x[:, 2, None, None].mean(-1)[..., None, None],
     "padded": lambda x: F.pad(x, (1, 2, 0, 1)) + F.pad(x, (1, 2, 1, 0), value=0.5),
     "reflected": lambda x: (
         F.pad(x, (1, 2, 0, 1), mode="reflect") * F.pad(x, (3, 0, 1, 0), "replicate")
