@@ -15,12 +15,12 @@ class ModelFileError(ValueError):
 
 
 class UnsupportedModelError(ModelFileError):
-    """A file describes a network that cannot be expressed here.
+    """A network cannot be expressed: that of a file here, or one from here in a file's format.
 
     Attributes
     ----------
     nodes : list of (str, str, str)
-        Name, operator and reason of each node that cannot be.
+        Name, operator (or kind of layer) and reason of each node that cannot be.
     """
 
     def __init__(self, message: str, nodes: list[tuple[str, str, str]]) -> None:

@@ -153,11 +153,15 @@ def write_file(
     """Write a model file so that at any moment the old or the new one is there, whole."""
     from safetensors.numpy import save
 
-    path = Path(path)
     contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     # ascontiguousarray turns a 0-d array into a 1-d one.
     contiguous = {name: a.reshape(np.shape(tensors[name])) for name, a in contiguous.items()}
-    content = save(contiguous, metadata={FORMAT: json.dumps(description)})
+    replace_file(path, save(contiguous, metadata={FORMAT: json.dumps(description)}))
+
+
+def replace_file(path: str | Path, content: bytes) -> None:
+    """Write a file so that at any moment the old or the new one is there, whole."""
+    path = Path(path)
     if path.is_dir() or not path.name:
         raise IsADirectoryError(f"cannot save to {str(path)!r}: it is a folder; add a file name")
     if not path.parent.is_dir():

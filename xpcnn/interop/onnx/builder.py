@@ -211,6 +211,14 @@ class Builder:
             return None
         return self.array(original)
 
+    def changes_nothing(self, scale: str, shift: str) -> bool:
+        """Whether a file scales by ones and shifts by zeros that are constants, not weights."""
+        names = [self.resolve(name) for name in (scale, shift) if name]
+        arrays = [self.constants.get(name) for name in names]
+        if any(name in self.initializers for name in names) or any(a is None for a in arrays):
+            return False
+        return all(bool(np.all(a == number)) for a, number in zip(arrays, (1, 0), strict=False))
+
     # -- Building ------------------------------------------------------------------------------
 
     def emit(
@@ -244,8 +252,9 @@ class Builder:
         layer.load_state_dict(state)
         for own, name in names.items():
             # what the file computes, or holds in a node, is fixed
-            if name and self.resolve(name) not in self.initializers:
-                layer.parameters()[own].requires_grad = False
+            parameter = layer.parameters().get(own)
+            if parameter is not None and name and self.resolve(name) not in self.initializers:
+                parameter.requires_grad = False
         self.emit(layer, call.inputs[:1], outputs or call.outputs, self._layer_name(call, names))
 
     def _layer_name(self, call: Call, names: Mapping[str, str]) -> str:

@@ -207,8 +207,15 @@ def _size(text: str, what: str, who: str) -> int:
     return int(text)
 
 
-def from_numpy(array: Any, name: str) -> TensorProto:
+def from_numpy(array: Any, name: str, dtype: str | None = None) -> TensorProto:
     """Describe an array, with its numbers as raw bytes.
+
+    Parameters
+    ----------
+    array : array_like
+    name : str
+    dtype : str, optional
+        What to convert it to; may be "bfloat16".
 
     Raises
     ------
@@ -216,13 +223,31 @@ def from_numpy(array: Any, name: str) -> TensorProto:
         If ONNX has no such dtype.
     """
     array = np.asarray(array)
-    numbers = {dtype: number for number, dtype in DTYPES.items()}
-    if array.dtype.name not in numbers:
-        raise TypeError(f"ONNX has no tensors of dtype {array.dtype}; convert {name!r} first")
-    little = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False)
+    dtype = dtype or array.dtype.name
+    if dtype == "bfloat16":
+        return TensorProto(
+            dims=list(array.shape), data_type=BFLOAT16, name=name, raw_data=_bfloat16(array)
+        )
+    numbers = {known: number for number, known in DTYPES.items()}
+    if dtype not in numbers:
+        raise TypeError(f"ONNX has no tensors of dtype {dtype}; convert {name!r} first")
+    little = np.ascontiguousarray(array, np.dtype(dtype).newbyteorder("<"))
     return TensorProto(
-        dims=list(array.shape),
-        data_type=numbers[array.dtype.name],
-        name=name,
-        raw_data=little.tobytes(),
+        dims=list(array.shape), data_type=numbers[dtype], name=name, raw_data=little.tobytes()
     )
+
+
+def _bfloat16(array: np.ndarray) -> bytes:
+    """Return the upper halves of the bits of float32, rounded to the nearest, of two to even."""
+    values = np.ascontiguousarray(array, "<f4")
+    bits = values.view("<u4").astype(np.uint64)
+    rounded = (bits + 0x7FFF + ((bits >> np.uint64(16)) & np.uint64(1))) >> np.uint64(16)
+    quiet = (bits >> np.uint64(16)) | np.uint64(0x40)  # a NaN must not be rounded to infinity
+    return np.where(np.isnan(values), quiet, rounded).astype("<u2").tobytes()
+
+
+def number_of(dtype: str) -> int:
+    """Return the number of a dtype in ``TensorProto.data_type``."""
+    if dtype == "bfloat16":
+        return BFLOAT16
+    return next(number for number, known in DTYPES.items() if known == dtype)

@@ -42,16 +42,16 @@ def _batch_norm(b: Builder, call: Call) -> None:
         return
     scale, shift, mean, variance = (np.asarray(array) for array in arrays)
     # PyTorch's momentum is the share of what is new
-    made = kind(len(scale), eps, round(1.0 - momentum, 7))
+    affine = not b.changes_nothing(call.input(1), call.input(2))
+    made = kind(len(scale), eps, round(1.0 - momentum, 7), affine)
     state = {
-        "weight": scale,
-        "bias": shift,
         "running_mean": mean,
         "running_var": variance,
         "num_batches_tracked": np.zeros((), np.int64),
     }
-    b.layer(call, made, state, {"weight": call.input(1), "bias": call.input(2)},
-            outputs=call.outputs[:1])  # fmt: skip
+    state |= {"weight": scale, "bias": shift} if affine else {}
+    names = {"weight": call.input(1)} if affine else {"running_mean": call.input(3)}
+    b.layer(call, made, state, names, outputs=call.outputs[:1])
 
 
 def _layer_norm(b: Builder, call: Call) -> None:
@@ -62,6 +62,10 @@ def _layer_norm(b: Builder, call: Call) -> None:
     bias = b.weight(call.input(2), shared=True) if call.input(2) else None
     known = weight is not None and (bias is not None or not call.input(2))
     if known and weight is not None and len(call.outputs) == 1 and weight.ndim == -axis:
+        if b.changes_nothing(call.input(1), call.input(2)):
+            layer = layers.LayerNorm(weight.shape, eps, elementwise_affine=False)
+            b.emit(layer, call.inputs[:1], call.outputs)
+            return
         layer = layers.LayerNorm(weight.shape, eps, bias=bias is not None)
         state = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
         b.layer(call, layer, state, {"weight": call.input(1), "bias": call.input(2)})
@@ -85,7 +89,7 @@ _INSTANCE_NORMS = {
 def _instance_norm(b: Builder, call: Call) -> None:
     kind = _INSTANCE_NORMS.get(b.rank(call.input(0)) or 0)
     eps = call.float("epsilon", 1e-5)
-    make = None if kind is None else lambda width: kind(width, eps, affine=True)
+    make = None if kind is None else partial(kind, eps=eps)
     _per_channel(b, call, make, op.GroupStandardize(None, eps))
 
 
@@ -98,7 +102,7 @@ def _group_norm(b: Builder, call: Call) -> None:
 
 
 def _per_channel(
-    b: Builder, call: Call, make: Callable[[int], Layer] | None, standard: Layer
+    b: Builder, call: Call, make: Callable[..., Layer] | None, standard: Layer
 ) -> None:
     """A layer with its own scale and shift, or a normalisation and these as inputs."""
     weight, bias = (b.weight(name, shared=True) for name in (call.input(1), call.input(2)))
@@ -106,8 +110,11 @@ def _per_channel(
         value = b.apply(standard, call.input(0))
         b.emit(op.PerChannel(), [value, *call.inputs[1:]], call.outputs)
         return
+    if b.changes_nothing(call.input(1), call.input(2)):
+        b.emit(make(len(weight), affine=False), call.inputs[:1], call.outputs)
+        return
     names = {"weight": call.input(1), "bias": call.input(2)}
-    b.layer(call, make(len(weight)), {"weight": weight, "bias": bias}, names)
+    b.layer(call, make(len(weight), affine=True), {"weight": weight, "bias": bias}, names)
 
 
 def _local_response_norm(b: Builder, call: Call) -> None:

@@ -1,0 +1,178 @@
+"""Resizing: ONNX's operator where it gives PyTorch's numbers, tables of elements elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import floor
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xpcnn import functional as F
+from xpcnn import layers
+from xpcnn import operations as op
+from xpcnn.interop.onnx.builder import UnsupportedError
+from xpcnn.interop.onnx.writer import Call, Emitter, Name, Writer
+from xpcnn.kernels.generic.resize import Taps
+
+# What PyTorch's modes are called in ONNX: mode, places, rounding.
+_MODES = {
+    "nearest": ("nearest", "asymmetric", "floor"),
+    "nearest-exact": ("nearest", "half_pixel", "round_prefer_ceil"),
+    "linear": ("linear", "half_pixel", None),
+    "bilinear": ("linear", "half_pixel", None),
+    "trilinear": ("linear", "half_pixel", None),
+    "bicubic": ("cubic", "half_pixel", None),
+}
+
+
+class _Axis(NamedTuple):
+    """How one axis is resized; the scale is new over old length as the layer computes it."""
+
+    n: int
+    out: int
+    scale: float
+    taps: Taps
+
+
+def _upsample(w: Writer, call: Call) -> str:
+    layer, out = call.layer, call.output().shapes[0][2:]
+    factors: tuple[Any, ...] = (None,) * len(out)
+    if layer.scale_factor is not None and not layer.recompute_scale_factor:
+        factors = layer._per_axis(layer.scale_factor, len(out), "scale_factor")
+    corners, found = bool(layer.align_corners), []
+    for n, m, factor in zip(call.spatial, out, factors, strict=True):
+        taps = F.upsample_taps(n, m, factor, layer.mode, corners, w.dtype)
+        # with aligned corners the lengths alone count
+        by_length = factor is None or corners
+        found.append(_Axis(n, m, m / n if by_length else factor, taps))
+    mode, places, rounding = _MODES[layer.mode]
+    places = "align_corners" if corners else places
+    by_sizes = all(axis.scale == axis.out / axis.n for axis in found)
+    if by_sizes and w.opset >= 18:
+        scales = [axis.scale for axis in found]
+    else:
+        scales = [_float32(axis) for axis in found]
+    exact = w.dtype != "float64" or all(s == a.scale for s, a in zip(scales, found, strict=True))
+    # onnxruntime copies where no length changes, whatever the scales
+    still = any(axis.n == axis.out and axis.scale != 1.0 for axis in found)
+    if still or not exact or not _same_elements(found, scales, places, rounding):
+        tables = [(2 + i, axis.taps) for i, axis in enumerate(found)]
+        return _by_tables(w, call.x.name, call.x.rank, tables)
+    steering: list[Name]
+    if by_sizes and w.opset >= 18:
+        steering = ["", "", w.ints(out)]
+        axes: list[int] | None = list(range(2, call.x.rank))
+    else:
+        steering = [_nothing(w), w.constant(np.asarray([1.0, 1.0, *scales]), "float32")]
+        axes = None
+    return w.node(
+        "Resize",
+        call.x,
+        *steering,
+        mode=mode,
+        coordinate_transformation_mode=places,
+        nearest_mode=rounding,
+        axes=axes,
+    )
+
+
+def _nothing(w: Writer) -> Name:
+    """Return an input of Resize that holds nothing; from version 13 on it may be left out."""
+    return "" if w.opset >= 13 else w.constant(np.zeros(0), "float32")
+
+
+def _float32(axis: _Axis) -> float:
+    """Return the scale in float32, so that the new length rounded down is what it shall be."""
+    scale = np.float32(axis.scale)
+    if floor(axis.n * float(scale)) < axis.out:
+        scale = np.nextafter(scale, np.float32(np.inf))
+    return float(scale)
+
+
+def _same_elements(
+    axes: Sequence[_Axis], scales: Sequence[float], places: str, rounding: str | None
+) -> bool:
+    """Whether ONNX's formula takes the elements that the layer takes, in float32 too."""
+    if rounding is None:
+        return True
+    for axis, scale in zip(axes, scales, strict=True):
+        for dtype in ("float32", "float64"):
+            i, (s, half) = np.arange(axis.out).astype(dtype), np.asarray([scale, 0.5], dtype)
+            where = i / s if places == "asymmetric" else (i + half) / s - half
+            wanted = F.nearest_taps(where, axis.n, rounding)
+            if not np.array_equal(wanted.indices, axis.taps.indices):
+                return False
+    return True
+
+
+def _by_tables(w: Writer, x: str, rank: int, tables: Sequence[tuple[int, Taps]]) -> str:
+    """Gather the elements, weigh them, and add them up, one axis after the other."""
+    for axis, (indices, weights) in tables:
+        terms = []
+        for tap in range(indices.shape[1]):
+            term = w.node("Gather", x, w.ints(indices[:, tap].tolist()), axis=axis)
+            if weights is not None:
+                behind = (1,) * (rank - 1 - axis)
+                factor = w.constant(weights[:, tap].reshape(-1, *behind))
+                term = w.node("Mul", term, factor)
+            terms.append(term)
+        x = terms[0] if len(terms) == 1 else w.node("Sum", *terms)
+    return x
+
+
+def _is_known(layer: Any, opset: int) -> bool:
+    """Whether a version of Resize has all that the operation asks for."""
+    if layer.coordinates == "tf_half_pixel_for_nn":
+        return opset < 13
+    if layer.coordinates == "half_pixel_symmetric":
+        return opset >= 19
+    new = layer.antialias or layer.dims is not None or layer.policy != "stretch"
+    return opset >= 18 or not new
+
+
+def _resize(w: Writer, call: Call) -> str:
+    layer = call.layer
+    if _is_known(layer, w.opset):
+        return _resize_as_it_is(w, call)
+    if len(call.inputs) > 1 or layer.coordinates == "tf_crop_and_resize":
+        raise UnsupportedError(f"version {w.opset} of the operators has no such Resize")
+    if any(call.x.shape[axis.dim] is None for axis in layer._axes(call.x.shapes[0], ())):
+        raise UnsupportedError("the length of an axis depends on the number of samples")
+    tables = [
+        (axis.dim, layer._taps(axis, layer._coordinates(axis)))
+        for axis in layer._axes(call.x.shapes[0], ())
+        if axis.size != axis.n or axis.scale != 1.0
+    ]
+    return _by_tables(w, call.x.name, call.x.rank, tables)
+
+
+def _resize_as_it_is(w: Writer, call: Call) -> str:
+    layer, given = call.layer, [*call.inputs[1:], None, None, None][:3]
+    steering: list[Name] = [given[0] or _nothing(w), given[1], given[2]]
+    if layer.scales is not None:
+        steering[1:] = [w.constant(np.asarray(layer.scales), "float32")]
+    elif layer.sizes is not None:
+        steering[1:] = [_nothing(w), w.ints(layer.sizes)]
+    return w.node(
+        "Resize",
+        call.x,
+        *steering,
+        mode=layer.mode,
+        coordinate_transformation_mode=layer.coordinates,
+        nearest_mode=layer.nearest if layer.mode == "nearest" else None,
+        cubic_coeff_a=layer.cubic_coeff if layer.mode == "cubic" else None,
+        exclude_outside=1 if layer.exclude_outside else None,
+        extrapolation_value=layer.extrapolation_value or None,
+        antialias=1 if layer.antialias else None,
+        keep_aspect_ratio_policy=layer.policy if layer.policy != "stretch" else None,
+        axes=layer.dims,
+    )
+
+
+EMITTERS: dict[type, Emitter] = {
+    layers.Upsample: _upsample,
+    layers.UpsamplingNearest2d: _upsample,
+    layers.UpsamplingBilinear2d: _upsample,
+    op.Resize: _resize,
+}
