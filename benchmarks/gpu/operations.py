@@ -23,7 +23,7 @@ from benchmarks.gpu.checks import (
     dtype_of,
     host,
 )
-from xpcnn import kernels
+from xpcnn import kernels, rng
 from xpcnn.kernels import generic
 from xpcnn.window import Window
 
@@ -274,6 +274,30 @@ def _check_update(op: str, mode: str) -> Any:
     return run
 
 
+def _check_dropout(mask_shape: tuple[int, ...]) -> Any:
+    """The mask is the one that NumPy draws on the host, bit for bit."""
+
+    def run(context: Context) -> Outcome:
+        shape, p, key = (16, 33, 14, 13), 0.3, rng.key(3, "dropout", 5)
+        xp, ones = context.device.xp, context.array(np.ones(shape), "float32")
+        with kernels.trace() as decisions:
+            result = kernels.run(xp, "dropout", ones, mask_shape, p, key)
+        assert result is not None
+        y, saved = result
+        kept = np.broadcast_to(rng.uniform(key, mask_shape) >= p, shape)
+        others = {
+            name: int(((host(found) != 0) != kept).sum())
+            for name, found in (("y", y), ("dx", saved.backward(xp, ones, saved.state)))
+        }
+        wrong = [f"{count} elements of {name} differ" for name, count in others.items() if count]
+        how = str(decisions[-1].kernel_set)
+        if context.library == "cupy" and how != "cuda":
+            wrong.append(f"expected 'cuda', but what ran was {how!r}")
+        return Outcome(how=how, wrong="; ".join(wrong))
+
+    return run
+
+
 def checks() -> list[Check]:
     """List the checks of single operations."""
     found = []
@@ -296,4 +320,8 @@ def checks() -> list[Check]:
             found.append(Check(f"operation/{mode}/{name}", _check_operation(op, mode)))
         if mode != "tf32":
             found += [Check(f"operation/{mode}/{op}", _check_update(op, mode)) for op in UPDATES]
+    found += [
+        Check("dropout/elements", _check_dropout((16, 33, 14, 13))),
+        Check("dropout/channels", _check_dropout((16, 33, 1, 1))),
+    ]
     return [*found, Check("conv/views", _check_views), Check("conv_relu/nan", _check_nan)]

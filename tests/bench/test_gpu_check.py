@@ -121,6 +121,16 @@ def test_operations_are_compared(cpu, op):
     assert len(outcome.errors) >= 2
 
 
+@pytest.mark.parametrize("name", ["dropout/elements", "dropout/channels"])
+def test_other_masks_are_found(cpu, monkeypatch, name):
+    assert run(name, cpu).passed
+    real = generic.dropout.dropout_forward
+    other = lambda xp, x, shape, p, key: real(xp, x, shape, p, key + 1)  # noqa: E731
+    pair = kernels.generic.OpPair(other, generic.dropout.dropout_backward)
+    monkeypatch.setattr(kernels, "_candidates", lambda *_: (("generic", pair),))
+    assert "elements of y differ" in run(name, cpu).wrong
+
+
 def test_nan_is_no_small_error():
     outcome = Outcome({"y": float("nan")}, 1.0)
     assert not outcome.passed

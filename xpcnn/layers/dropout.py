@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from xpcnn import functional as F
 from xpcnn import rng
 from xpcnn._xp import Array, dtype_name
 from xpcnn.device import Device
@@ -58,31 +59,35 @@ class Dropout(Layer):
         if not training or self.p == 0.0:
             return x, None
         if self.held is not None:
-            return x * self.held, self.held
-        mask = Device.of(x).asarray(self._draw_for(tuple(x.shape)), dtype_name(x))
-        return x * mask, mask
+            return x * self.held, (self.held, None)
+        self._prepare(tuple(x.shape))
+        y, saved = F.run("dropout", x, self._drawn_shape, self.p, self._next_key(), who=self.who)
+        return y, (None, saved)
 
-    def _draw_for(self, shape: Shape) -> np.ndarray:
-        """Draw the mask for an input of this shape."""
+    def _prepare(self, shape: Shape) -> None:
+        """Get ready to draw for an input of this shape."""
         if self.seed is None:
             self.seed = seed_from(None)
         self._drawn_shape = self._mask_shape(shape)
-        return self.draw()
+
+    def _next_key(self) -> np.ndarray:
+        """Return what the mask of the next training forward follows from, and count it."""
+        assert self.seed is not None, "there was a forward"
+        self.step += 1
+        return rng.key(self.seed, "dropout", self.step - 1)
 
     def draw(self) -> np.ndarray:
         """Draw the mask of the next training forward, for an input of the last one's shape."""
-        assert self.seed is not None, "there was a forward"
-        drawn = rng.generator(self.seed, "dropout", self.step).random(
-            self._drawn_shape, dtype=np.float32
-        )
-        self.step += 1
-        scale = 0.0 if self.p == 1.0 else 1.0 / (1.0 - self.p)
-        return (drawn >= self.p) * scale
+        kept = rng.uniform(self._next_key(), self._drawn_shape) >= self.p
+        return kept * rng.scale_of_kept(self.p)
 
     def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
         if not need_dx:
             return None
-        return dy if saved is None else dy * saved
+        if saved is None:
+            return dy
+        mask, of_kernel = saved
+        return F.run_backward(dy, of_kernel) if mask is None else dy * mask
 
     def _allocate(
         self, input_shape: Shape, device: Device, dtype: str, rng: np.random.Generator
@@ -192,7 +197,8 @@ class AlphaDropout(Dropout):
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
         if not training or self.p in (0.0, 1.0):
             return super()._forward(xp, x, training)
-        kept = self._draw_for(tuple(x.shape)) > 0.0
+        self._prepare(tuple(x.shape))
+        kept = self.draw() > 0.0
         # of elements of mean 0 and variance 1, of which the share p becomes `left`, the variance is
         # (1 - p) (1 + p left^2) and the mean p left
         left = -_SELU_LIMIT
@@ -200,7 +206,7 @@ class AlphaDropout(Dropout):
         shift = np.where(kept, 0.0, left) - self.p * left
         device, dtype = Device.of(x), dtype_name(x)
         mask = device.asarray(kept * scale, dtype)
-        return x * mask + device.asarray(shift * scale, dtype), mask
+        return x * mask + device.asarray(shift * scale, dtype), (mask, None)
 
 
 _SELU_LIMIT = 1.7580993408473766

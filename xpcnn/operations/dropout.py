@@ -5,8 +5,6 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
 from xpcnn import _xp, rng
 from xpcnn._xp import Array
 from xpcnn.device import Device
@@ -56,9 +54,9 @@ class MaskedDropout(Operation):
             return (x, kept), (None, len(inputs))
         if self.seed is None:
             self.seed = seed_from(None)
-        drawn = rng.generator(self.seed, "dropout", self.step).random(shape, dtype=np.float32)
+        drawn = rng.uniform(rng.key(self.seed, "dropout", self.step), shape)
         kept = Device.of(x).asarray(drawn >= share)
-        scale = xp.astype(kept, x.dtype) * (1.0 / (1.0 - share))
+        scale = xp.astype(kept, x.dtype) * rng.scale_of_kept(share)
         return (x * scale, kept), (scale, len(inputs))
 
     def _run_backward(

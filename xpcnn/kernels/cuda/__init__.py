@@ -6,7 +6,7 @@ kernels run. Importing this needs no CuPy.
 
 from __future__ import annotations
 
-from xpcnn.kernels.cuda import conv, elementwise, linear, loss, norm, pool, update
+from xpcnn.kernels.cuda import conv, dropout, elementwise, linear, loss, norm, pool, update
 from xpcnn.kernels.generic import OpPair
 from xpcnn.kernels.generic.update import no_backward
 
@@ -30,6 +30,7 @@ PAIRS: dict[str, OpPair] = {
     "relu": OpPair(elementwise.relu_forward, elementwise.relu_backward),
     "add": OpPair(elementwise.add_forward, elementwise.add_backward),
     "add_relu": OpPair(elementwise.add_relu_forward, elementwise.add_relu_backward),
+    "dropout": OpPair(dropout.dropout_forward, dropout.dropout_backward),
     "cross_entropy": OpPair(loss.cross_entropy_forward, loss.cross_entropy_backward),
     "adam": OpPair(update.adam, no_backward),
     "sgd": OpPair(update.sgd, no_backward),

@@ -12,6 +12,7 @@ from xpcnn.kernels.generic import (
     conv,
     conv_pool,
     conv_transpose,
+    dropout,
     embedding,
     group_norm,
     linear,
@@ -53,6 +54,7 @@ PAIRS: dict[str, OpPair] = {
     "local_response_norm": OpPair(
         group_norm.local_response_norm_forward, group_norm.local_response_norm_backward
     ),
+    "dropout": OpPair(dropout.dropout_forward, dropout.dropout_backward),
     "pad": OpPair(pad.pad_forward, pad.pad_backward),
     "resize": OpPair(resize.resize_forward, resize.resize_backward),
     "embedding": OpPair(embedding.embedding_forward, embedding.embedding_backward),

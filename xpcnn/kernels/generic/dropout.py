@@ -1,0 +1,28 @@
+"""Dropout: elements are set to zero at random, and the others scaled."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import numpy as np
+
+from xpcnn import _xp, rng
+from xpcnn._xp import Array
+from xpcnn.window import Ints
+
+
+def dropout_forward(
+    xp: ModuleType, x: Array, mask_shape: Ints, p: float, key: np.ndarray
+) -> tuple[Array, Array]:
+    """Multiply x by a mask of 0 and 1 / (1 - p), drawn on the host from the key of `rng.key`.
+
+    The mask has the shape of x, or 1 in its place along axes whose elements are dropped together.
+    """
+    kept = xp.asarray(rng.uniform(key, mask_shape) >= p, device=_xp.device_of(x))
+    mask = xp.astype(kept, x.dtype) * rng.scale_of_kept(p)
+    return x * mask, mask
+
+
+def dropout_backward(xp: ModuleType, dy: Array, mask: Array) -> Array:
+    """Return the gradient: scaled where x was kept."""
+    return dy * mask
