@@ -23,6 +23,6 @@ def dropout_forward(
     return x * mask, mask
 
 
-def dropout_backward(xp: ModuleType, dy: Array, mask: Array) -> Array:
+def dropout_backward(xp: ModuleType, dy: Array, saved: Array) -> Array:
     """Return the gradient: scaled where x was kept."""
-    return dy * mask
+    return dy * saved
