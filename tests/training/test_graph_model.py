@@ -444,3 +444,14 @@ def test_inputs_that_are_no_samples(device):
     assert model.predict(x[:0], table, scale).shape == (0, 2)
     with pytest.raises(ValueError, match="expected samples along the first axis, got a single"):
         model.fit((x, table, scale), x, optimizer="sgd", loss="mse")
+
+
+def test_a_metric_of_the_second_output():
+    """Two of three right there; the first output and its targets do not matter."""
+    metric = metrics.OutputMetric(metrics.Accuracy(), "b", 1)
+    assert metric.name == "b_accuracy"
+    scores = np.eye(3, dtype="float32")
+    metric.update((scores[::-1], scores), (np.array([2, 2, 2]), np.array([0, 1, 0])))
+    assert metric.result() == pytest.approx(2 / 3)
+    metric.reset()
+    assert np.isnan(metric.result())
