@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -158,7 +159,8 @@ def test_what_a_device_lacks_is_skipped(cpu):
 @pytest.fixture
 def capturing(monkeypatch):
     """PyTorch on the CPU, as a device that captures steps."""
-    module = pytest.importorskip("tests.training.test_captured")
+    pytest.importorskip("torch")
+    module = importlib.import_module("tests.training.test_captured")
     made = module.FakeCapture()
     monkeypatch.setattr(kernels, "open_capture", lambda xp, physical: made)
     monkeypatch.setattr(_xp, "on_host", lambda x: isinstance(x, np.ndarray))
