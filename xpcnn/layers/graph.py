@@ -230,15 +230,15 @@ class Graph(Operation):
         ValueError
             If one is missing, unknown, or given twice.
         """
-        rest = self.inputs[len(inputs) :]
-        if len(inputs) > len(self.inputs) or set(named) != set(rest):
+        found = by_position(self.inputs, inputs, named)
+        if found is None:
             given = [f"{len(inputs)} in order"] if inputs or not named else []
             given += [repr(name) for name in named]
             raise ValueError(
                 f"{self.who}: expected {len(self.inputs)} inputs, {', '.join(self.inputs)}; got "
                 f"{' and '.join(given)}"
             )
-        return (*inputs, *(named[name] for name in rest))
+        return found
 
     def _run(
         self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
@@ -278,6 +278,16 @@ class Graph(Operation):
         )
         dtypes = f", dtypes={dict(self.dtypes)}" if self.dtypes else ""
         return f"Graph({list(self.inputs)}, [{shown}\n], {list(self.outputs)}{dtypes})"
+
+
+def by_position(
+    names: Sequence[str], inputs: Sequence[Any], named: Mapping[str, Any]
+) -> tuple[Any, ...] | None:
+    """Return one thing for each name, the first in order, the rest by name; ``None`` if not so."""
+    rest = names[len(inputs) :]
+    if len(inputs) > len(names) or set(named) != set(rest):
+        return None
+    return (*inputs, *(named[name] for name in rest))
 
 
 class Gradients:

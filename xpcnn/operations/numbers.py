@@ -10,7 +10,6 @@ import numpy as np
 
 from xpcnn import _xp
 from xpcnn._xp import Array
-from xpcnn.layers.layer import Shape
 
 Ints = tuple[int, ...]
 
@@ -53,16 +52,3 @@ def whole_numbers(xp: ModuleType, values: Any, like: Array) -> Array:
     return xp.asarray(
         host.tolist() if host.ndim else int(host), dtype=dtype, device=_xp.device_of(like)
     )
-
-
-def without_gradient(count: int) -> tuple[None, ...]:
-    """Return the gradients of inputs that have none."""
-    return (None,) * count
-
-
-def product(shape: Shape) -> int:
-    """Return the number of elements."""
-    total = 1
-    for n in shape:
-        total *= n
-    return total

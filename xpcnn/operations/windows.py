@@ -190,6 +190,11 @@ class _Pooling(_Windowed):
         asked = self._resolve(spatial, self.kernel_size, self.stride, self.dilation)
         return (asked.with_ceil(spatial) if self.ceil_mode else asked), asked
 
+    def _run_backward(
+        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
+    ) -> tuple[Array | None, ...]:
+        return (F.pool_backward(dys[0], *saved),)
+
 
 class MaxPooling(_Pooling):
     """Largest element under a sliding window of any rank, with padding of any size.
@@ -211,11 +216,6 @@ class MaxPooling(_Pooling):
         window, _ = self._windows(tuple(x.shape))
         y, saved = F.max_pool_forward(x, window, who=self.who)
         return (y,), (saved, window)
-
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
-        return (F.pool_backward(dys[0], *saved),)
 
 
 class AveragePooling(_Pooling):
@@ -259,11 +259,6 @@ class AveragePooling(_Pooling):
         )
         y, saved = F.avg_pool_forward(x, window, divisor, who=self.who)
         return (y,), (saved, window)
-
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
-        return (F.pool_backward(dys[0], *saved),)
 
 
 class MaxPositions(_Pooling):

@@ -14,7 +14,7 @@ from xpcnn.device import Device, resolve
 from xpcnn.errors import choice_error
 from xpcnn.kernels.precision import float32_products, products
 from xpcnn.layers.containers import Sequential, check_layers
-from xpcnn.layers.graph import Graph
+from xpcnn.layers.graph import Graph, by_position
 from xpcnn.layers.layer import Layer, Shape
 from xpcnn.layers.parameter import Parameter, Tensor
 from xpcnn.training import border
@@ -234,11 +234,11 @@ class PlacedNetwork:
         together = len(inputs) == 1 and not named
         if together and (isinstance(inputs[0], Mapping) or len(self.inputs) > 1):
             return border.one_each(inputs[0], self.inputs, who, "input")
-        rest = self.inputs[len(inputs) :]
-        if len(inputs) > len(self.inputs) or set(named) != set(rest):
+        found = by_position(self.inputs, inputs, named)
+        if found is None:
             given = ", ".join([f"{len(inputs)} in order", *map(repr, named)])
             raise TypeError(f"{who}: expected the inputs {', '.join(self.inputs)}; got {given}")
-        return [*inputs, *(named[name] for name in rest)]
+        return list(found)
 
     def parameters(self) -> dict[str, Parameter]:
         """Return all parameters by dotted name."""
