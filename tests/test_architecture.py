@@ -209,3 +209,18 @@ def test_public_functions_and_classes_are_documented():
 
 def test_types_are_shipped():
     assert (PACKAGE / "py.typed").is_file()
+
+
+def test_nothing_that_makes_the_host_wait_for_a_gpu():
+    # The clip and sign of some namespaces assign through a mask: _xp has both without waiting.
+    slow = {"clip", "sign"}
+    for path in FILES:
+        if path.name == "_xp.py" or "cpu" in path.parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                owner = node.func.value
+                by_namespace = isinstance(owner, ast.Call) or (
+                    isinstance(owner, ast.Name) and owner.id == "xp"
+                )
+                assert not (by_namespace and node.func.attr in slow), f"{path}:{node.lineno}"

@@ -180,6 +180,26 @@ def set_at(x: Array, index: Any, values: Any) -> Array:
     return at(x, index).set(values)
 
 
+def clip(x: Array, lowest: float, highest: float) -> Array:
+    """Return `x` with what is below or above the limits moved to them; NaN stays NaN.
+
+    The ``clip`` of some libraries assigns through a mask, for which the host waits on a GPU.
+    """
+    if isinstance(x, np.ndarray):
+        return np.clip(x, lowest, highest)
+    xp = namespace(x)
+    return xp.minimum(xp.maximum(x, lowest), highest)
+
+
+def sign(x: Array) -> Array:
+    """Return -1, 0 or 1, and NaN for NaN, without waiting for the device."""
+    if isinstance(x, np.ndarray):
+        return np.sign(x)
+    xp = namespace(x)
+    one = xp.ones_like(x)
+    return xp.where(x > 0, one, xp.where(x < 0, -one, x))
+
+
 def to_numpy(x: Any) -> np.ndarray:
     """Copy (or view, where memory is shared) an array of any library as a NumPy array.
 

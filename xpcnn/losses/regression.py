@@ -6,6 +6,7 @@ import math
 from types import ModuleType
 from typing import Any
 
+from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.losses.loss import SameShapeLoss
 
@@ -65,7 +66,7 @@ class L1Loss(_DifferenceLoss):
         return xp.abs(difference)
 
     def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
-        return scale * xp.sign(saved)
+        return scale * _xp.sign(saved)
 
 
 class HuberLoss(_DifferenceLoss):
@@ -98,7 +99,7 @@ class HuberLoss(_DifferenceLoss):
         return xp.where(size <= self.delta, 0.5 * size * size, linear)
 
     def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
-        return scale * xp.clip(saved, -self.delta, self.delta)
+        return scale * _xp.clip(saved, -self.delta, self.delta)
 
 
 class SmoothL1Loss(_DifferenceLoss):
@@ -139,5 +140,5 @@ class SmoothL1Loss(_DifferenceLoss):
 
     def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
         if not self.beta:
-            return scale * xp.sign(saved)
-        return scale * (xp.clip(saved, -self.beta, self.beta) / self.beta)
+            return scale * _xp.sign(saved)
+        return scale * (_xp.clip(saved, -self.beta, self.beta) / self.beta)

@@ -62,14 +62,14 @@ class Absolute(Unary):
         return xp.abs(x)
 
     def _slope(self, xp: ModuleType, x: Array, y: Array) -> Array | float | None:
-        return xp.sign(x)
+        return _xp.sign(x)
 
 
 class Sign(Unary):
     """-1, 0 or 1."""
 
     def _value(self, xp: ModuleType, x: Array) -> Array:
-        return xp.sign(x)
+        return _xp.sign(x)
 
 
 class Floor(Unary):

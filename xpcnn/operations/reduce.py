@@ -153,7 +153,7 @@ class ReduceL1(_Reduction):
         return _sum(xp, xp.abs(x), axes)
 
     def _gradient(self, xp: ModuleType, dy: Array, x: Array, y: Array, axes: Ints) -> Array:
-        return dy * xp.sign(x)
+        return dy * _xp.sign(x)
 
 
 class ReduceL2(_Reduction):

@@ -226,7 +226,7 @@ class Optimizer(Configurable):
             return gradients
         if self.clip_value is not None:
             gradients = {
-                name: _xp.namespace(g).clip(g, -self.clip_value, self.clip_value)
+                name: _xp.clip(g, -self.clip_value, self.clip_value)
                 for name, g in gradients.items()
             }
         if self.clip_norm is not None:

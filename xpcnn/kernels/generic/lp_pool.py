@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.kernels.generic.pool import (
     avg_pool_backward,
@@ -39,7 +40,7 @@ def backward(xp: ModuleType, dy: Array, saved: State, window: Window, p: float) 
     """Return dx; where the sum is zero and has no derivative, it is zero."""
     x, total, state = saved
     if total is None:
-        return max_pool_backward(xp, dy, state, window) * xp.sign(x)
+        return max_pool_backward(xp, dy, state, window) * _xp.sign(x)
     is_zero = total == 0
     slope = xp.where(is_zero, 1.0, total) ** (1.0 / p - 1.0)
     slope = xp.where(is_zero, 0.0, dy * slope)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
+from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.kernels.generic.norm import _per_channel
 from xpcnn.kernels.generic.select import keep
@@ -41,7 +42,7 @@ def _slope(xp: ModuleType, w: Array, x: Array) -> Array:
 
 
 def hardtanh_forward(xp: ModuleType, x: Array, min_val: float, max_val: float) -> tuple[Array, Any]:
-    return xp.clip(x, min_val, max_val), (x, min_val, max_val)
+    return _xp.clip(x, min_val, max_val), (x, min_val, max_val)
 
 
 def hardtanh_backward(xp: ModuleType, dy: Array, saved: Any) -> Array:
@@ -50,7 +51,7 @@ def hardtanh_backward(xp: ModuleType, dy: Array, saved: Any) -> Array:
 
 
 def hardsigmoid_forward(xp: ModuleType, x: Array) -> tuple[Array, Array]:
-    return xp.clip(x + 3.0, 0.0, 6.0) / 6.0, x
+    return _xp.clip(x + 3.0, 0.0, 6.0) / 6.0, x
 
 
 def hardsigmoid_backward(xp: ModuleType, dy: Array, x: Array) -> Array:
@@ -58,7 +59,7 @@ def hardsigmoid_backward(xp: ModuleType, dy: Array, x: Array) -> Array:
 
 
 def hardswish_forward(xp: ModuleType, x: Array) -> tuple[Array, Array]:
-    return x * (xp.clip(x + 3.0, 0.0, 6.0) / 6.0), x
+    return x * (_xp.clip(x + 3.0, 0.0, 6.0) / 6.0), x
 
 
 def hardswish_backward(xp: ModuleType, dy: Array, x: Array) -> Array:
@@ -67,7 +68,7 @@ def hardswish_backward(xp: ModuleType, dy: Array, x: Array) -> Array:
 
 
 def softshrink_forward(xp: ModuleType, x: Array, lambd: float) -> tuple[Array, Any]:
-    return x - xp.clip(x, -lambd, lambd), (x, lambd)
+    return x - _xp.clip(x, -lambd, lambd), (x, lambd)
 
 
 def hardshrink_forward(xp: ModuleType, x: Array, lambd: float) -> tuple[Array, Any]:
