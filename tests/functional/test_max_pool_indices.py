@@ -5,12 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.layers.test_against_torch import draw, draw_spatial
+from tests.pytorch import draw, draw_spatial, torch
 from xpcnn import _xp
 from xpcnn import functional as F
 from xpcnn.window import Window
-
-torch = pytest.importorskip("torch")
 
 
 @pytest.mark.parametrize("ndim", [1, 2, 3])

@@ -33,7 +33,8 @@ def _seeded(layer: xc.Dropout) -> xc.Dropout:
 ROW, LINE, IMAGE, VOLUME = (3, 4), (2, 3, 9), (2, 3, 6, 7), (1, 2, 4, 5, 4)
 WIDE_ROW, WIDE_LINE, WIDE_IMAGE, WIDE_VOLUME = (3, 5), (2, 4, 9), (2, 4, 6, 7), (1, 3, 4, 5, 4)
 
-# Two inputs, or one of integers: these have tests of their own, in test_other_inputs.py
+# Two inputs, or one of integers: these have tests of their own, in test_bilinear.py
+# and test_embedding.py.
 OTHER_INPUTS = {"Bilinear", "Embedding"}
 
 CASES: dict[str, Case] = {

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 
 import xpcnn as xc
-from tests.layers import test_against_torch as against
+from tests.pytorch import Pair, compare_draws, draw, drawn, nn, torch
 from xpcnn import _xp
 from xpcnn.layers.activation import _Activation
-
-torch = pytest.importorskip("torch")
-nn = torch.nn
 
 # Name, arguments, and inputs at which the derivative jumps.
 PLAIN = [
@@ -40,7 +38,7 @@ PLAIN = [
 IDS = [f"{name}-{i}" for i, (name, _, _) in enumerate(PLAIN)]
 
 
-def both(name, options, dtype="float64"):
+def twice(name, options, dtype="float64"):
     """Make the same layer twice."""
     return getattr(xc, name)(**options), getattr(nn, name)(**options).to(getattr(torch, dtype))
 
@@ -106,7 +104,7 @@ def test_softmax2d_by_hand(device):
 
 
 def plain(rng):
-    shape = against.draw(rng, int(rng.integers(1, 6)), 1, 4)
+    shape = draw(rng, int(rng.integers(1, 6)), 1, 4)
     a, b = float(rng.uniform(0.1, 2.0)), float(rng.normal())
     table = [
         *((name, {}) for name in ("ReLU6", "SELU", "Mish", "Hardswish", "Hardsigmoid")),
@@ -118,41 +116,56 @@ def plain(rng):
         ("Threshold", {"threshold": b, "value": a}),
     ]
     name, options = table[rng.integers(len(table))]
-    return against.Pair(*both(name, options), shape)
+    return Pair(*twice(name, options), shape)
 
 
 def prelu(rng):
-    shape = against.draw(rng, int(rng.integers(1, 6)), 1, 4)
+    shape = draw(rng, int(rng.integers(1, 6)), 1, 4)
     count = shape[1] if len(shape) > 1 and rng.random() < 0.6 else 1
     options = {"num_parameters": count, "init": float(rng.normal())}
-    return against.Pair(*both("PReLU", options), shape)
+    return Pair(*twice("PReLU", options), shape)
 
 
 def along_axis(rng):
     ndim = int(rng.integers(1, 6))
-    shape, dim = list(against.draw(rng, ndim, 1, 4)), int(rng.integers(-ndim, ndim))
+    shape, dim = list(draw(rng, ndim, 1, 4)), int(rng.integers(-ndim, ndim))
     name = str(rng.choice(["GLU", "Softmin", "Softmax2d"]))
     if name == "Softmax2d":
-        return against.Pair(*both(name, {}), against.draw(rng, 4, 1, 4))
+        return Pair(*twice(name, {}), draw(rng, 4, 1, 4))
     if name == "GLU":
         shape[dim] *= 2
-    return against.Pair(*both(name, {"dim": dim}), tuple(shape))
+    return Pair(*twice(name, {"dim": dim}), tuple(shape))
 
 
-FAMILIES = {plain: 5, prelu: 2, along_axis: 3}
-TESTS = [(family, i) for family, count in FAMILIES.items() for i in range(count)]
+def activation(rng):
+    ndim = int(rng.integers(2, 6))
+    shape = draw(rng, ndim, 1, 4)
+    a, dim = float(rng.uniform(0.1, 2.0)), int(rng.integers(-ndim, ndim))
+    table: list[tuple[str, dict[str, Any]]] = [
+        ("ReLU", {}),
+        ("LeakyReLU", {"negative_slope": a}),
+        ("LeakyReLU", {}),
+        ("Sigmoid", {}),
+        ("Tanh", {}),
+        ("Softmax", {"dim": dim}),
+        ("LogSoftmax", {"dim": dim}),
+        ("ELU", {"alpha": a}),
+        ("GELU", {}),
+        ("GELU", {"approximate": "tanh"}),
+        ("SiLU", {}),
+        ("Softplus", {"beta": a, "threshold": float(rng.uniform(0.5, 20))}),
+        ("Flatten", {"start_dim": int(rng.integers(0, ndim)), "end_dim": -1}),
+    ]
+    name, options = table[rng.integers(len(table))]
+    return Pair(getattr(xc, name)(**options), getattr(nn, name)(**options), shape)
 
 
-@pytest.mark.parametrize(("family", "number"), TESTS, ids=[f"{f.__name__}-{i}" for f, i in TESTS])
+FAMILIES = {activation: 2, plain: 5, prelu: 2, along_axis: 3}
+
+
+@drawn(FAMILIES)
 def test_agrees_with_torch(family, number):
-    rng = np.random.default_rng([number, *family.__name__.encode()])
-    for _ in range(40):
-        pair = family(rng)
-        try:
-            against.check(rng, pair)
-        except Exception as error:
-            error.add_note(f"{pair.ours} on shape {pair.shape}")
-            raise
+    compare_draws(family, number)
 
 
 # -- PyTorch, at the kinks, far out, and at infinity -----------------------------------------------
@@ -165,7 +178,7 @@ def test_kinks(name, options, kinks, dtype):
     points = np.array([*kinks, 0.0, -0.0], dtype)
     beside = [np.nextafter(points, np.array(side, dtype)) for side in (-np.inf, np.inf)]
     x = np.concatenate([points, *beside])
-    ours, theirs = both(name, options, dtype)
+    ours, theirs = twice(name, options, dtype)
     got, expected = gradients(ours, theirs, x)
     for one, other in zip(got, expected, strict=True):
         assert one.dtype == dtype
@@ -181,11 +194,11 @@ def test_far_out(name, options, kinks, dtype):
     info = np.finfo(dtype)
     sizes = np.geomspace(float(info.smallest_normal), float(info.max) / 8, 300)
     x = np.concatenate([-sizes[::-1], sizes, np.linspace(-120.0, 120.0, 961)]).astype(dtype)
-    _, (y, dx) = gradients(*both(name, options), x.astype("float64"))
+    _, (y, dx) = gradients(*twice(name, options), x.astype("float64"))
     if name == "Softsign":
         # PyTorch's is a difference of nearly equal numbers
         dx = 1.0 / (1.0 + np.abs(x.astype("float64"))) / (1.0 + np.abs(x.astype("float64")))
-    layer, _ = both(name, options)
+    layer, _ = twice(name, options)
     got = layer.forward(x, training=True)
     # x - tanh(x) of small x is all rounding, and so is PyTorch's 1 - (1 - tanh(x)^2)
     tiny = info.eps if name == "Tanhshrink" else 100 * float(info.smallest_normal)
@@ -200,7 +213,7 @@ def test_far_out(name, options, kinks, dtype):
 @pytest.mark.parametrize(("name", "options", "kinks"), PLAIN, ids=IDS)
 def test_infinity(name, options, kinks):
     """Outputs and gradients; one exception is said below."""
-    ours, theirs = both(name, options)
+    ours, theirs = twice(name, options)
     got, expected = gradients(ours, theirs, np.array([np.inf, -np.inf]))
     np.testing.assert_array_equal(got[0], expected[0])
     if name == "Softsign":
@@ -212,13 +225,13 @@ def test_infinity(name, options, kinks):
 @pytest.mark.parametrize("name", ["Softmin", "Softmax2d"])
 def test_softmax_family_far_out(name):
     x = np.array([1e38, -1e38, 0.0, 80.0], "float32").reshape(1, 4, 1, 1)
-    ours, theirs = both(name, {"dim": 1} if name == "Softmin" else {}, "float32")
+    ours, theirs = twice(name, {"dim": 1} if name == "Softmin" else {}, "float32")
     np.testing.assert_array_equal(ours(x), theirs(torch.from_numpy(x)).numpy())
 
 
 def test_glu_far_out():
     x = np.array([[1e30, 1e30, 1e30, -1e4, 0.0, 1e4]], "float32")
-    got, expected = gradients(*both("GLU", {}, "float32"), x)
+    got, expected = gradients(*twice("GLU", {}, "float32"), x)
     for one, other in zip(got, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6)
 
@@ -253,7 +266,7 @@ def test_num_parameters_must_be_whole():
 
 
 def test_prelu_takes_the_state_of_torch():
-    ours, theirs = both("PReLU", {"num_parameters": 3, "init": 0.1})
+    ours, theirs = twice("PReLU", {"num_parameters": 3, "init": 0.1})
     theirs.weight.data = torch.tensor([0.5, -1.0, 2.0], dtype=torch.float64)
     ours.load_state_dict({k: v.detach().numpy() for k, v in theirs.state_dict().items()})
     x = -np.ones((1, 3))

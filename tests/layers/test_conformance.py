@@ -8,7 +8,20 @@ import numpy as np
 import pytest
 
 import xpcnn
+from tests.layers import (
+    test_activations,
+    test_conv,
+    test_conv_transpose,
+    test_linear,
+    test_norm,
+    test_padding,
+    test_pool,
+    test_resize,
+    test_separable,
+    test_shape,
+)
 from tests.layers.cases import CASES, OTHER_INPUTS
+from tests.pytorch import PER_TEST
 from xpcnn import _registry, _xp
 from xpcnn.device import Device, resolve
 from xpcnn.layers import Layer, Operation
@@ -433,3 +446,16 @@ def test_same_first_values_on_every_library(device):
         ours, plain = built(name, device), built(name)
         for key, values in plain.state_dict().items():
             np.testing.assert_array_equal(_xp.to_numpy(ours.state_dict()[key]), values)
+
+
+def test_there_are_at_least_500_draws():
+    counted = (
+        test_activations,
+        test_conv,
+        test_conv_transpose,
+        test_linear,
+        test_norm,
+        test_padding,
+    )
+    counted += (test_pool, test_resize, test_separable, test_shape)
+    assert sum(sum(module.FAMILIES.values()) for module in counted) * PER_TEST >= 500

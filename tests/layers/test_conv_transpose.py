@@ -1,4 +1,4 @@
-"""Transposed and separable convolution against PyTorch in float64."""
+"""Transposed convolution: PyTorch in float64, drawn at random, and cases by hand."""
 
 from __future__ import annotations
 
@@ -6,25 +6,22 @@ import numpy as np
 import pytest
 
 import xpcnn
-from tests.layers.test_against_torch import (
+from tests.pytorch import (
     Pair,
     argument,
     compare_draws,
     draw,
     draw_rank,
-    draw_spatial,
+    drawn,
     gradients,
+    module_of,
+    nn,
     pair_of,
+    torch,
     torch_gradients,
     torch_pad,
 )
 from xpcnn import functional as F
-
-torch = pytest.importorskip("torch")
-nn = torch.nn
-
-
-# -- Transposed convolution ------------------------------------------------------------------------
 
 
 def transposed_options(rng):
@@ -58,20 +55,13 @@ def conv_transpose(rng):
     )
 
 
-class _Cut(nn.Module):
-    """A module, and of what it returns only a part along the spatial axes."""
-
-    def __init__(self, module, sides):
-        super().__init__()
-        self.module, self.sides = module, sides
-
-    def forward(self, x):
-        y = self.module(x)
-        for axis, (before, after) in enumerate(self.sides, start=2):
-            if y.shape[axis] <= before + after:
-                raise RuntimeError("nothing is left")
-            y = y.narrow(axis, before, y.shape[axis] - before - after)
-        return y
+def cut(y, sides):
+    """Return a part of PyTorch's array along the spatial axes."""
+    for axis, (before, after) in enumerate(sides, start=2):
+        if y.shape[axis] <= before + after:
+            raise RuntimeError("nothing is left")
+        y = y.narrow(axis, before, y.shape[axis] - before - after)
+    return y
 
 
 def conv_transpose_sides(rng):
@@ -81,34 +71,30 @@ def conv_transpose_sides(rng):
     ours, theirs = pair_of(f"ConvTranspose{ndim}d")
     return Pair(
         ours(*widths, kernel, padding=sides, **options),
-        _Cut(theirs(*widths, kernel, **options), sides),
+        module_of(
+            lambda self, x: cut(self.conv(x), sides), conv=theirs(*widths, kernel, **options)
+        ),
         shape,
     )
 
 
-class _Gradient(nn.Module):
-    """What a "same" convolution does to gradients, and the bias."""
-
-    def __init__(self, ndim, widths, kernel, stride, bias):
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(widths[0], widths[1], *kernel))
-        self.bias = nn.Parameter(torch.zeros(widths[1])) if bias else None
-        self.ndim, self.kernel, self.stride = ndim, kernel, stride
-
-    def forward(self, x):
-        out = [n * s for n, s in zip(x.shape[2:], self.stride, strict=True)]
-        image = torch.zeros(x.shape[0], self.weight.shape[1], *out, dtype=x.dtype)
-        image.requires_grad_()
-        sides = [
-            (max(k - s, 0) // 2, max(k - s, 0) - max(k - s, 0) // 2)
-            for k, s in zip(self.kernel, self.stride, strict=True)
-        ]
-        run = getattr(nn.functional, f"conv{self.ndim}d")
-        with torch.enable_grad():
-            seen = run(torch_pad(image, sides), self.weight, None, self.stride)
-            (y,) = torch.autograd.grad(seen, image, x, create_graph=True)
-        y = y if torch.is_grad_enabled() else y.detach()
-        return y if self.bias is None else y + self.bias.reshape(-1, *(1,) * self.ndim)
+def gradient_of_same(module, x, kernel, stride):
+    """Return what a "same" convolution does to gradients, and the bias."""
+    ndim = len(kernel)
+    out = [n * s for n, s in zip(x.shape[2:], stride, strict=True)]
+    image = torch.zeros(x.shape[0], module.weight.shape[1], *out, dtype=x.dtype)
+    image.requires_grad_()
+    sides = [
+        (max(k - s, 0) // 2, max(k - s, 0) - max(k - s, 0) // 2)
+        for k, s in zip(kernel, stride, strict=True)
+    ]
+    with torch.enable_grad():
+        seen = getattr(nn.functional, f"conv{ndim}d")(
+            torch_pad(image, sides), module.weight, None, stride
+        )
+        (y,) = torch.autograd.grad(seen, image, x, create_graph=True)
+    y = y if torch.is_grad_enabled() else y.detach()
+    return y if module.bias is None else y + module.bias.reshape(-1, *(1,) * ndim)
 
 
 def conv_transpose_same(rng):
@@ -117,53 +103,19 @@ def conv_transpose_same(rng):
     ours, _ = pair_of(f"ConvTranspose{ndim}d")
     return Pair(
         ours(*widths, kernel, stride, "same", bias=bias),
-        _Gradient(ndim, widths, kernel, stride, bias),
+        module_of(
+            lambda module, x: gradient_of_same(module, x, kernel, stride),
+            weight=(*widths, *kernel),
+            bias=widths[1:] if bias else None,
+        ),
         shape,
     )
 
 
-# -- Separable convolution -------------------------------------------------------------------------
+FAMILIES = {conv_transpose: 6, conv_transpose_sides: 3, conv_transpose_same: 1}
 
 
-class _Separable(nn.Module):
-    def __init__(self, ndim, widths, kernel, multiplier, bias, options):
-        super().__init__()
-        between = widths[0] * multiplier
-        self.depthwise_weight = nn.Parameter(torch.zeros(between, 1, *kernel))
-        self.pointwise_weight = nn.Parameter(torch.zeros(widths[1], between, *(1,) * ndim))
-        self.bias = nn.Parameter(torch.zeros(widths[1])) if bias else None
-        self.run, self.options = getattr(nn.functional, f"conv{ndim}d"), options
-
-    def forward(self, x):
-        x = self.run(x, self.depthwise_weight, groups=x.shape[1], **self.options)
-        return self.run(x, self.pointwise_weight, self.bias)
-
-
-def separable(rng):
-    ndim = int(rng.integers(1, 3))
-    kernel, dilation = draw(rng, ndim, 1, 4), draw(rng, ndim, 1, 3)
-    widths, multiplier = draw(rng, 2, 1, 4), int(rng.integers(1, 4))
-    options = {
-        "stride": argument(rng, draw(rng, ndim, 1, 4)),
-        "padding": draw(rng, ndim, 0, 3),
-        "dilation": dilation,
-    }
-    bias = bool(rng.random() < 0.7)
-    given = widths if rng.random() < 0.7 else (None, widths[1])
-    ours = getattr(xpcnn, f"SeparableConv{ndim}d")
-    shape = (int(rng.integers(1, 4)), widths[0], *draw_spatial(rng, kernel, dilation, ndim, 5))
-    return Pair(
-        ours(*given, kernel, depth_multiplier=multiplier, bias=bias, **options),
-        _Separable(ndim, widths, kernel, multiplier, bias, options),
-        shape,
-    )
-
-
-FAMILIES = {conv_transpose: 6, conv_transpose_sides: 3, conv_transpose_same: 1, separable: 2}
-TESTS = [(family, i) for family, count in FAMILIES.items() for i in range(count)]
-
-
-@pytest.mark.parametrize(("family", "number"), TESTS, ids=[f"{f.__name__}-{i}" for f, i in TESTS])
+@drawn(FAMILIES)
 def test_agrees_with_torch(family, number):
     compare_draws(family, number)
 
@@ -204,33 +156,11 @@ def test_first_values_are_drawn_as_in_torch():
     assert bound / 2 < np.abs(ours.bias.data).max() <= bound
 
 
-def test_keras_weights_of_a_separable_convolution():
-    """As its documentation maps them; the channels are last there."""
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(2, 6, 5, 3))
-    depthwise, pointwise = rng.normal(size=(3, 2, 3, 4)), rng.normal(size=(1, 1, 12, 5))
-    between = np.zeros((2, 4, 4, 12))
-    for c, m in np.ndindex(3, 4):
-        for i, j in np.ndindex(3, 2):
-            between[..., 4 * c + m] += x[:, i : i + 4, j : j + 4, c] * depthwise[i, j, c, m]
-    expected = np.moveaxis(between @ pointwise[0, 0], -1, 1)
-    layer = xpcnn.SeparableConv2d(3, 5, (3, 2), depth_multiplier=4, bias=False)
-    layer.load_state_dict(
-        {
-            "depthwise_weight": np.moveaxis(depthwise.reshape(3, 2, 12, 1), (-2, -1), (0, 1)),
-            "pointwise_weight": np.moveaxis(pointwise, (-1, -2), (0, 1)),
-        }
-    )
-    np.testing.assert_allclose(layer(np.moveaxis(x, -1, 1)), expected, rtol=0, atol=1e-12)
-
-
 def test_multiply_adds():
     """Counted one by one: every product of a tap and a number."""
     assert xpcnn.ConvTranspose2d(4, 6, 3, 2, groups=2).multiply_adds((5, 4, 2, 3)) == (
         5 * 4 * 2 * 3 * 9 * 3
     )
-    separable = xpcnn.SeparableConv1d(4, 6, 3, depth_multiplier=2)
-    assert separable.multiply_adds((5, 4, 7)) == 5 * 5 * (8 * 3 + 8 * 6)
 
 
 @pytest.mark.parametrize("ndim", [1, 2, 3])

@@ -9,16 +9,13 @@ import pytest
 
 import xpcnn
 from tests.layers.cases import CASES
+from tests.pytorch import nn, torch
 
-torch = pytest.importorskip("torch")
-
-# containers, and what PyTorch has not, are made of the others
+# What PyTorch has not, and containers, are made of the others.
+NOT_COMPARED = {"SeparableConv", "Global", "StochasticDepth", "Residual", "Graph", "Parallel"}
+NOT_COMPARED |= {"Sequential", "Conv2d-inferred", "Conv2d-groups"}
 NAMES = [
-    name
-    for name, case in CASES.items()
-    if hasattr(torch.nn, type(case.make()).__name__)
-    and name not in ("Sequential", "Conv2d-inferred", "Conv2d-groups")
-    and "Dropout" not in name
+    name for name in CASES if not name.startswith(tuple(NOT_COMPARED)) and "Dropout" not in name
 ]
 
 
@@ -26,7 +23,7 @@ def pair(name):
     """The same layer twice, with the same numbers."""
     ours = CASES[name].make()
     ours.build(CASES[name].shape, dtype="float64", rng=np.random.default_rng(0))
-    cls = getattr(torch.nn, type(ours).__name__)
+    cls = getattr(nn, type(ours).__name__)
     known = inspect.signature(cls).parameters  # average pooling has fewer there
     given = {key: value for key, value in ours.arguments().items() if key in known}
     if name == "LPPool1d":  # takes an integer only

@@ -1,4 +1,4 @@
-"""Adaptive and power-mean pooling against PyTorch in float64."""
+"""Pooling of every kind against PyTorch in float64, and cases by hand."""
 
 from __future__ import annotations
 
@@ -8,26 +8,123 @@ import numpy as np
 import pytest
 
 import xpcnn
-from tests.layers.test_against_torch import (
+from tests import reference
+from tests.pytorch import (
     Pair,
     argument,
     compare_draws,
     draw,
     draw_rank,
     draw_spatial,
+    drawn,
     gradients,
+    nn,
     pair_of,
+    torch,
     torch_gradients,
     torch_pad,
 )
 from xpcnn import functional as F
 from xpcnn import kernels
 
-torch = pytest.importorskip("torch")
-nn = torch.nn
+
+def max_pool(rng):
+    ndim = draw_rank(rng)
+    kernel, dilation = draw(rng, ndim, 1, 4 if ndim < 3 else 3), draw(rng, ndim, 1, 2)
+    stride = None if rng.random() < 0.4 else draw(rng, ndim, 1, 3)
+    spatial = draw_spatial(rng, kernel, dilation, ndim, 8)
+    shape = (int(rng.integers(1, 4)), int(rng.integers(1, 4)), *spatial)
+    ours, theirs = getattr(xpcnn, f"MaxPool{ndim}d"), getattr(nn, f"MaxPool{ndim}d")
+    kind = str(rng.choice(["integers", "integers", "pairs", "same"]))
+    if kind == "integers":
+        padding = tuple(int(rng.integers(0, k // 2 + 1)) for k in kernel)
+        ceil_mode = bool(rng.random() < 0.5)
+        arguments = (kernel, stride, argument(rng, padding), dilation)
+        return Pair(
+            ours(*arguments, ceil_mode=ceil_mode), theirs(*arguments, ceil_mode=ceil_mode), shape
+        )
+    if kind == "same":
+        stride = stride or kernel
+        sides = tuple(
+            reference.same_sides(*a) for a in zip(spatial, kernel, stride, dilation, strict=True)
+        )
+        padding = "same"
+    else:
+        padding = sides = tuple(draw(rng, 2, 0, k // 2) for k in kernel)
+    inner = theirs(kernel, stride, 0, dilation)
+    return Pair(
+        ours(kernel, stride, padding, dilation),
+        lambda x: inner(torch_pad(x, sides, "constant", -np.inf)),
+        shape,
+    )
 
 
-# -- Pooling ---------------------------------------------------------------------------------------
+def avg_pool(rng):
+    ndim = draw_rank(rng)
+    kernel = draw(rng, ndim, 1, 4 if ndim < 3 else 3)
+    stride = None if rng.random() < 0.4 else draw(rng, ndim, 1, 3)
+    spatial = draw_spatial(rng, kernel, (1,) * ndim, ndim, 8)
+    shape = (int(rng.integers(1, 4)), int(rng.integers(1, 4)), *spatial)
+    padding = tuple(int(rng.integers(0, k // 2 + 1)) for k in kernel)
+    divisor = None if rng.random() < 0.6 else int(rng.integers(1, 7))
+    arguments = {
+        "padding": padding,
+        "ceil_mode": bool(rng.random() < 0.5),
+        "count_include_pad": bool(rng.random() < 0.5),
+    }
+    ours = getattr(xpcnn, f"AvgPool{ndim}d")(kernel, stride, divisor_override=divisor, **arguments)
+    if ndim > 1:
+        theirs = getattr(nn, f"AvgPool{ndim}d")
+        return Pair(ours, theirs(kernel, stride, divisor_override=divisor, **arguments), shape)
+    # AvgPool1d has no divisor_override, so one dimension is taken as two
+    arguments["padding"] = (0, *padding)
+    flat = nn.AvgPool2d(
+        (1, *kernel), (1, *(stride or kernel)), divisor_override=divisor, **arguments
+    )
+    return Pair(ours, lambda x: flat(x[:, :, None])[:, :, 0], shape)
+
+
+def avg_pool_beyond_torch(rng):
+    """Sides of their own, "same" and dilation: a depthwise convolution with ones."""
+    ndim = draw_rank(rng)
+    kernel, dilation = draw(rng, ndim, 1, 3), draw(rng, ndim, 1, 2)
+    stride = draw(rng, ndim, 1, 3)
+    # long enough that no window sees padding alone
+    spatial = tuple(n + 2 for n in draw_spatial(rng, kernel, dilation, ndim, 6))
+    if rng.random() < 0.5:
+        padding: Any = "same"
+        sides = tuple(
+            reference.same_sides(*a) for a in zip(spatial, kernel, stride, dilation, strict=True)
+        )
+    else:
+        padding = sides = tuple(draw(rng, 2, 0, k // 2) for k in kernel)
+    include = bool(rng.random() < 0.5)
+    channels = int(rng.integers(1, 4))
+    run = getattr(nn.functional, f"conv{ndim}d")
+    ones = torch.ones((channels, 1, *kernel), dtype=torch.float64)
+
+    def theirs(x):
+        def sums(values):
+            return run(torch_pad(values, sides), ones, None, stride, 0, dilation, channels)
+
+        return sums(x) / (np.prod(kernel) if include else sums(torch.ones_like(x)))
+
+    ours = getattr(xpcnn, f"AvgPool{ndim}d")(
+        kernel, stride, padding, count_include_pad=include, dilation=dilation
+    )
+    return Pair(ours, theirs, (2, channels, *spatial))
+
+
+def global_pool(rng):
+    ndim, kind = draw_rank(rng), str(rng.choice(["Avg", "Max"]))
+    keepdims = bool(rng.random() < 0.5)
+    theirs = getattr(nn, f"Adaptive{kind}Pool{ndim}d")(1)
+    shape = (int(rng.integers(1, 5)), int(rng.integers(1, 5)), *draw(rng, ndim, 1, 5))
+    return Pair(
+        getattr(xpcnn, f"Global{kind}Pool{ndim}d")(keepdims),
+        theirs if keepdims else lambda x: theirs(x).flatten(1),
+        shape,
+    )
 
 
 def adaptive_pool(rng):
@@ -59,11 +156,17 @@ def lp_pool(rng):
     return Pair(ours(p, kernel, stride, ceil_mode), theirs(p, *bare, ceil_mode), shape)
 
 
-FAMILIES = {adaptive_pool: 6, lp_pool: 3}
-TESTS = [(family, i) for family, count in FAMILIES.items() for i in range(count)]
+FAMILIES = {
+    max_pool: 4,
+    avg_pool: 3,
+    avg_pool_beyond_torch: 1,
+    global_pool: 1,
+    adaptive_pool: 6,
+    lp_pool: 3,
+}
 
 
-@pytest.mark.parametrize(("family", "number"), TESTS, ids=[f"{f.__name__}-{i}" for f, i in TESTS])
+@drawn(FAMILIES)
 def test_agrees_with_torch(family, number):
     compare_draws(family, number)
 
