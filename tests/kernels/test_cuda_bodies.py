@@ -154,14 +154,14 @@ def test_elementwise(cpp, rng, shape):
             y, saved = elementwise.relu_forward(np, first)
             np.testing.assert_array_equal(y, np.maximum(a, 0))
             dx = elementwise.relu_backward(np, second, saved)
-            np.testing.assert_array_equal(dx, np.where(a > 0, b, 0))
+            np.testing.assert_array_equal(dx, np.where(a <= 0, 0, b))  # open for NaN
             y, saved = elementwise.add_forward(np, first, second)
             np.testing.assert_array_equal(y, a + b)
             assert elementwise.add_backward(np, first, saved) == (first, first)
             y, saved = elementwise.add_relu_forward(np, first, second)
             np.testing.assert_array_equal(y, np.maximum(a + b, 0))
             dx, other = elementwise.add_relu_backward(np, second, saved)
-            np.testing.assert_array_equal(dx, np.where(a + b > 0, b, 0))
+            np.testing.assert_array_equal(dx, np.where(a + b <= 0, 0, b))
             assert other is dx
 
 
@@ -210,6 +210,23 @@ def test_batch_norm(cpp, rng, shape, given, kind, dtype):
         found = (y, m, v, *results)
         for a, b in zip(found, expected[: len(found)], strict=True):
             assert_close(a, b, dtype, factor=20)
+
+
+@pytest.mark.parametrize("kind", ["plain", "relu"])
+@pytest.mark.parametrize("missing", ["gamma", "beta"])
+def test_batch_norm_with_one_parameter_only(cpp, rng, missing, kind):
+    """As ``BatchNorm2d(bias=False)`` has it: the other is a null pointer."""
+    x, dy = rng.standard_normal((2, 4, 3, 5, 5))
+    gamma, beta = rng.standard_normal((2, 3))
+    gamma, beta = (None, beta) if missing == "gamma" else (gamma, None)
+    stands_for = (np.ones(3), beta) if gamma is None else (gamma, np.zeros(3))
+    expected = batch_norm(x, None, *stands_for, None, kind == "relu", dy)
+    forward = norm.batch_norm_relu_forward if kind == "relu" else norm.batch_norm_forward
+    for how in LAYOUTS:
+        (y, mean, variance), saved = forward(np, lay(x, how), gamma, beta, 1e-3, None)
+        found = (y, mean, variance, *norm.batch_norm_backward(np, lay(dy, how), saved, True))
+        for a, b in zip(found, expected, strict=False):
+            assert_close(a, b, "float64", factor=20)
 
 
 def test_variance_of_large_numbers(cpp, rng):

@@ -7,7 +7,7 @@ KERNEL relu_forward(const REAL* x, REAL* y, Int count) {
 
 // The gradient where the output y was positive.
 KERNEL gate(const REAL* dy, const REAL* y, REAL* dx, Int count) {
-    FOR_EACH(i, count) dx[i] = (MATH)y[i] > 0 ? dy[i] : (REAL)(MATH)0;
+    FOR_EACH(i, count) dx[i] = (MATH)y[i] <= 0 ? (REAL)(MATH)0 : dy[i];
 }
 
 KERNEL add(const REAL* a, const REAL* b, REAL* y, Int count) {

@@ -126,6 +126,13 @@ KERNEL combine_moments(
     }
 }
 
+// value * gamma + beta, of which either may be missing.
+DEVICE MATH scaled(MATH value, Index c, const MATH* gamma, const MATH* beta) {
+    if (gamma) value *= gamma[c];
+    if (beta) value += beta[c];
+    return value;
+}
+
 // y = normal(x) * gamma + beta, plus `other` where there is one, then ReLU if `closes`.
 KERNEL normalise(
     const REAL* x, const REAL* other, const MATH* mean, const MATH* variance, const MATH* gamma,
@@ -134,7 +141,7 @@ KERNEL normalise(
     FOR_EACH(i, count) {
         Index c = i / (Index)inner % (Index)channels;
         MATH value = normal(x[i], mean[c], variance[c], eps);
-        if (gamma) value = value * gamma[c] + beta[c];
+        value = scaled(value, c, gamma, beta);
         if (other) value += (MATH)other[i];
         y[i] = (REAL)(closes ? relu(value) : value);
     }
@@ -150,10 +157,9 @@ DEVICE MATH gated(
     if (gate == FROM_OUTPUT) {
         output = y[i];
     } else {
-        output = normal(x[i], mean[c], variance[c], eps);
-        if (gamma) output = output * gamma[c] + beta[c];
+        output = scaled(normal(x[i], mean[c], variance[c], eps), c, gamma, beta);
     }
-    return output > 0 ? (MATH)dy[i] : (MATH)0;
+    return output <= 0 ? (MATH)0 : (MATH)dy[i];  // the gate stands open for NaN
 }
 
 // Write into partial (2, channels, pieces) the sums of dy and of dy * (x - mean), dy being gated.
