@@ -56,11 +56,11 @@ class CapturedSteps:
         self._batch = self._repeat = None
 
     def close(self) -> None:
-        """Wait for the last step, and forget everything."""
+        """Forget everything, wait for the last step, and give the memory back."""
+        self.begin_epoch()  # first: memory that is referred to is not given back
         if self._capture is not None:
             self._capture.close()
         self._capture = None
-        self.begin_epoch()
 
     def step(self, batch: Batch) -> Outputs | None:
         """Make a step; ``None`` if it has to be made in the ordinary way, and nothing was done."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from xpcnn.kernels.cuda import source
@@ -27,6 +28,14 @@ class _Launch:
         self._graph.launch()
 
 
+_free_pools: dict[int, list[Any]] = {}
+"""The memory pools that no capture uses, by the number of the device.
+
+CuPy never frees the memory of a pool that nobody refers to any more, so a pool is used again. Two
+captures at one time have one each: their graphs would write into one another's arrays.
+"""
+
+
 class Capture:
     """Captures functions on one GPU; :class:`xpcnn.kernels.Capture` says how it is used."""
 
@@ -34,10 +43,13 @@ class Capture:
         import cupy
 
         self._cupy, self._physical = cupy, physical
+        self._usual_pool = cupy.get_default_memory_pool()
         with physical:
             # Whatever goes into CuPy's usual stream does not wait for this one, nor the reverse.
             self._stream = cupy.cuda.Stream(non_blocking=True)
-        self._pool = cupy.cuda.MemoryPool()
+            self._usual_pool.free_all_blocks()  # no other pool can use what this one holds
+        pools = _free_pools.setdefault(physical.id, [])
+        self._pool = pools.pop() if pools else cupy.cuda.MemoryPool()
 
     def rehearse(self, function: Callable[[], Result]) -> Result:
         """Run a function for real, with the kernels and the memory of a capture."""
@@ -63,22 +75,38 @@ class Capture:
         for array, numbers in tables:
             if numbers is not None:
                 array.set(numbers)
-
         return result, _Launch(graph, tables)
 
     def close(self) -> None:
-        """Wait until nothing is being computed that was captured."""
+        """Wait until nothing is being computed that was captured, and give its memory back.
+
+        What was captured must not be launched afterwards.
+        """
+        if self._pool is None:
+            return
         with self._physical:
             self._cupy.cuda.get_current_stream().synchronize()
             self._stream.synchronize()
+            self._pool.free_all_blocks()
+        _free_pools[self._physical.id].append(self._pool)
+        self._pool = None
 
     @contextmanager
     def _apart(self, outer: Any) -> Iterator[None]:
         """Work in the stream and the pool of captures, after all that was put into `outer`."""
         self._stream.wait_event(outer.record())
-        pool = self._cupy.cuda.using_allocator(self._pool.malloc)
-        with self._stream, pool, source.as_for_capture():
+        using = self._cupy.cuda.using_allocator
+        usual = partial(using, self._cupy.cuda.get_allocator())
+        with self._stream, using(self._allocate), source.as_for_capture(usual):
             yield
+
+    def _allocate(self, size: int) -> Any:
+        """Take memory from the pool of captures; what the usual one holds unused is given up."""
+        try:
+            return self._pool.malloc(size)
+        except self._cupy.cuda.memory.OutOfMemoryError:
+            self._usual_pool.free_all_blocks()
+            return self._pool.malloc(size)
 
     @contextmanager
     def _nothing_from_the_host(self) -> Iterator[None]:

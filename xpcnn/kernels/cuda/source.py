@@ -7,8 +7,8 @@ launched on a device; CuPy keeps the machine code on disk. Nothing here waits fo
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache, lru_cache
 from math import prod
 from pathlib import Path
@@ -188,10 +188,19 @@ def _back(xp: ModuleType, x: Array) -> Array:
     return xp.permute_dims(x, (0, x.ndim - 1, *range(1, x.ndim - 1)))
 
 
+Memory = Callable[[], AbstractContextManager[Any]]
+"""Lets arrays come from a certain memory while it is entered."""
+
+
 class _Mode(threading.local):
-    """Whether this thread works for a capture, and the tables to be filled after it."""
+    """Whether this thread works for a capture, and the tables to be filled after it.
+
+    Tables stay, so their memory must not be that of captures, in which a graph uses the memory of
+    one array for the next: `memory` is where they come from instead.
+    """
 
     for_capture = False
+    memory: Memory = nullcontext
     tables: list[tuple[Any, Any]] | None = None
 
 
@@ -204,13 +213,14 @@ def is_for_capture() -> bool:
 
 
 @contextmanager
-def as_for_capture() -> Iterator[None]:
-    """Run kernels as they run in a capture."""
-    before, _mode.for_capture = _mode.for_capture, True
+def as_for_capture(memory: Memory = nullcontext) -> Iterator[None]:
+    """Run kernels as they run in a capture, with the tables of :func:`constants` in `memory`."""
+    before = _mode.for_capture, _mode.memory
+    _mode.for_capture, _mode.memory = True, memory
     try:
         yield
     finally:
-        _mode.for_capture = before
+        _mode.for_capture, _mode.memory = before
 
 
 @contextmanager
@@ -229,11 +239,13 @@ def constants(xp: ModuleType, like: Array, numbers: tuple[Any, ...], dtype: Any)
     key = (xp, str(_xp.device_of(like)), numbers, dtype)
     found = _constants.pop(key, None)
     if found is None and _mode.tables is not None:
-        found = empty(xp, (len(numbers),), like, False, dtype)
+        with _mode.memory():
+            found = empty(xp, (len(numbers),), like, False, dtype)
         _mode.tables.append((found, np.array(numbers, dtype)))
         return found
     if found is None:
-        found = xp.asarray(np.array(numbers, dtype), device=_xp.device_of(like))
+        with _mode.memory():
+            found = xp.asarray(np.array(numbers, dtype), device=_xp.device_of(like))
         if len(_constants) >= MOST_CONSTANTS:
             _constants.pop(next(iter(_constants)), None)  # the one not used for the longest time
     if _mode.tables is not None:
