@@ -550,6 +550,8 @@ class Graph:
     def check_support(self):
         if not self.times:
             raise RefusedError("no engine\nand many details")
+        if isinstance(self.times, Exception):
+            raise self.times
 
     def build_plans(self):
         pass
@@ -632,11 +634,13 @@ POINTERS = {X: 16, W: 32, Y: 48}
 
 def test_a_plan_is_built_once_and_runs_in_the_current_stream(library):
     assert cudnn.execute(ASKED, POINTERS)
+    assert cudnn.execute(ASKED, POINTERS)
     library.stream = 8
     assert cudnn.execute(ASKED, POINTERS)
+    # The handle is told of a stream only when it is another one.
     assert library.streams == [("handle 1", 7), ("handle 1", 8)]
     (graph,) = library.graphs
-    assert graph.executed == [(POINTERS, 1100, "handle 1")] * 2
+    assert graph.executed == [(POINTERS, 1100, "handle 1")] * 3
 
 
 def test_what_differs_has_a_plan_of_its_own(library):
@@ -672,6 +676,41 @@ def test_what_cudnn_refuses_is_remembered_and_said_once(library, caplog):
     assert "no engine" in said
     assert "(8, 64, 28, 28)" in said
     assert "details" not in said
+
+
+@pytest.mark.parametrize("kind", [ValueError, NotImplementedError, RuntimeError, RefusedError])
+def test_every_error_of_the_frontend_means_that_there_is_no_plan(library, kind):
+    library.times = kind("dimensions")
+    assert not cudnn.execute(ASKED, POINTERS)
+    library.times = (1.0,)
+    assert not cudnn.execute(ASKED, POINTERS)
+    assert len(library.graphs) == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("CUDNN_STATUS_ALLOC_FAILED"),
+        RefusedError("cuDNN: CUDNN_STATUS_ALLOC_FAILED"),
+        MemoryError("out of memory"),
+    ],
+)
+def test_a_lack_of_memory_is_not_remembered(library, error):
+    library.times = error
+    assert not cudnn.execute(ASKED, POINTERS)
+    library.times = (1.0,)
+    assert cudnn.execute(ASKED, POINTERS)
+
+
+def test_an_interrupt_while_a_plan_is_built_goes_through(library, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cudnn, "list_plans", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            cudnn.execute(ASKED, POINTERS)
+    assert cudnn.execute(ASKED, POINTERS)
 
 
 def test_what_is_tried_in_parts_next_is_not_warned_of(library, caplog):

@@ -22,6 +22,7 @@ from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
 from xpcnn._xp import Array
+from xpcnn.errors import is_out_of_memory
 from xpcnn.kernels.cuda import source
 from xpcnn.kernels.precision import float32_products, get_deterministic, get_precision
 from xpcnn.kernels.workspace import get_workspace_limit
@@ -282,32 +283,52 @@ class _Context:
     def __init__(self, cudnn: ModuleType) -> None:
         self.cudnn = cudnn
         self.handle = cudnn.create_handle()
+        self.stream: int | None = None
         self.plans: dict[Problem, Plan | None] = {}
 
+    def work_in(self, stream: int) -> None:
+        """Put what is executed from now on into a stream; setting it takes time at each call."""
+        if stream != self.stream:
+            self.stream = None  # in case of an error
+            self.cudnn.set_stream(handle=self.handle, stream=stream)
+            self.stream = stream
+
     def plan(self, problem: Problem, pointers: dict[int, int]) -> Plan | None:
+        """Return the plan for a problem, or ``None`` where there is none."""
         if problem not in self.plans:
             if len(self.plans) >= _MOST_PLANS:
                 self.plans.clear()
-            self.plans[problem] = self._build(problem, pointers)
+            try:
+                self.plans[problem] = self._build(problem, pointers)
+            except Exception as error:  # of many kinds: the frontend's own, ValueError, ...
+                self._say(problem, error)
+                if _may_pass(error):
+                    return None
+                self.plans[problem] = None
         return self.plans[problem]
 
-    def _build(self, problem: Problem, pointers: dict[int, int]) -> Plan | None:
-        try:
-            graph = describe(self.cudnn, problem, handle=self.handle)
-            list_plans(self.cudnn, graph, problem)
-            if problem.settings.autotune:
-                return _fastest(graph, pointers, self.handle)
-            graph.check_support()
-            graph.build_plans()
-            return Plan(graph, graph.get_workspace_size())
-        except (self.cudnn.cudnnGraphNotSupportedError, RuntimeError) as error:
-            first_line = str(error).partition("\n")[0][:200]
-            text = f"cuDNN has no plan for {_summary(problem)}: {first_line}"
-            if problem.bias or problem.relu:
-                logger.debug(text)  # it is asked for the product alone next
-            else:
-                warn_once((problem.product, problem.dtype), text)
-            return None
+    def _build(self, problem: Problem, pointers: dict[int, int]) -> Plan:
+        graph = describe(self.cudnn, problem, handle=self.handle)
+        list_plans(self.cudnn, graph, problem)
+        if problem.settings.autotune:
+            return _fastest(graph, pointers, self.handle)
+        graph.check_support()
+        graph.build_plans()
+        return Plan(graph, graph.get_workspace_size())
+
+    @staticmethod
+    def _say(problem: Problem, error: Exception) -> None:
+        first_line = str(error).partition("\n")[0][:200]
+        text = f"cuDNN has no plan for {_summary(problem)}: {first_line}"
+        if problem.bias or problem.relu:
+            logger.debug(text)  # it is asked for the product alone next
+        else:
+            warn_once((problem.product, problem.dtype), text)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the next try may succeed: memory ran out, whatever the class of the error."""
+    return is_out_of_memory(error) or "alloc_failed" in str(error).lower()
 
 
 def _fastest(graph: Any, pointers: dict[int, int], handle: Any) -> Plan:
@@ -388,7 +409,7 @@ def execute(problem: Problem, arrays: dict[int, Array]) -> bool:
     context = _context(cupy.cuda.runtime.getDevice())
     if context is None:
         return False
-    context.cudnn.set_stream(handle=context.handle, stream=stream.ptr)
+    context.work_in(stream.ptr)
     pointers = {number: address(array) for number, array in arrays.items()}
     plan = context.plan(problem, pointers)
     if plan is None:
