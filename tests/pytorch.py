@@ -20,7 +20,7 @@ import xpcnn
 PER_TEST = 40
 
 
-class _WhenUsed:
+class WhenUsed:
     """A module that is imported when a test first asks it for something, or that test skips."""
 
     def __init__(self, name: str) -> None:
@@ -32,8 +32,9 @@ class _WhenUsed:
         return getattr(pytest.importorskip(self._name), attribute)
 
 
-torch: Any = _WhenUsed("torch")
-nn: Any = _WhenUsed("torch.nn")
+torch: Any = WhenUsed("torch")
+nn: Any = WhenUsed("torch.nn")
+nn_f: Any = WhenUsed("torch.nn.functional")
 
 
 # -- Draws -----------------------------------------------------------------------------------------

@@ -7,14 +7,10 @@ import pytest
 
 import xpcnn as xc
 from tests.interop.onnx_written import checked, close, known, run
+from tests.operations.cases import CASES
 from xpcnn import operations as op
 from xpcnn.interop import onnx as xonnx
 from xpcnn.training import Model
-
-
-def operation_cases():
-    cases = pytest.importorskip("tests.operations.cases")
-    return cases.CASES
 
 
 def as_model(case, dtype):
@@ -46,16 +42,9 @@ SINCE = {
 }
 
 
-def named_cases():
-    try:
-        return list(operation_cases())
-    except pytest.skip.Exception:
-        return []
-
-
-@pytest.mark.parametrize("name", named_cases())
+@pytest.mark.parametrize("name", CASES)
 def test_operations(name):
-    case = operation_cases()[name]
+    case = CASES[name]
     model, inputs = as_model(case, "float64")
     narrow, floats = as_model(case, "float32")
     shapes = [x.shape for x in inputs]

@@ -1,4 +1,4 @@
-"""Arrays that belong to no layer, and those that are repeated for a batch."""
+"""Arrays that belong to no layer, constants, and those that are repeated for a batch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 import xpcnn
 from xpcnn._xp import to_numpy
-from xpcnn.operations import Multiply, RepeatForBatch, Weights
+from xpcnn.operations import Add, Constant, Gather, Multiply, RepeatForBatch, Weight, Weights
 
 
 def network():
@@ -59,3 +59,39 @@ def test_a_network_with_weights_is_saved(tmp_path):
     model.save(tmp_path / "model")
     again = xpcnn.Model.load(tmp_path / "model", device="cpu")
     np.testing.assert_array_equal(again.predict(np.ones((2, 3), "float32"))[0], [1, 2, 3])
+
+
+def test_constants_keep_their_dtype_and_weights_take_the_models(tmp_path):
+    graph = xpcnn.Graph(
+        "x",
+        [
+            ("table", Weight((4, 2)), [], ["t"]),
+            ("which", Constant.of(np.array([3, 1])), [], ["w"]),
+            ("factor", Constant.of(np.array([2.0])), [], ["f"]),
+            ("rows", Gather(), ["t", "w"]),
+            ("scaled", Multiply(), ["rows", "f"]),
+            ("y", Add(), ["x", "scaled"]),
+        ],
+        "y",
+    )
+    model = xpcnn.Model(graph, device="cpu", dtype="float32")
+    model.load_state_dict({"table.value": np.arange(8.0).reshape(4, 2)}, strict=False)
+    x = np.ones((2, 2), dtype="float32")
+    expected = np.array([[13.0, 15.0], [5.0, 7.0]])
+    np.testing.assert_array_equal(model.predict(x), expected)
+    assert {name: str(array.dtype) for name, array in model.state_dict().items()} == {
+        "table.value": "float32",
+        "which.value": "int64",
+        "factor.value": "float32",
+    }
+    model.forward(x, training=True)
+    model.backward(np.ones((2, 2), dtype="float32"))
+    np.testing.assert_array_equal(
+        model.parameters()["table.value"].grad, [[0, 0], [2, 2], [0, 0], [2, 2]]
+    )
+    model.save(tmp_path / "m")
+    again = xpcnn.Model.load(tmp_path / "m", device="cpu")
+    np.testing.assert_array_equal(again.predict(x), expected)
+    again.to(dtype="float64")
+    np.testing.assert_array_equal(again.predict(x.astype("float64")), expected)
+    assert str(again.state_dict()["which.value"].dtype) == "int64"

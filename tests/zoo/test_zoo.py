@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 import xpcnn
+from tests.pytorch import WhenUsed, torch
 from tests.zoo.cases import CASES
 from xpcnn import _registry, kernels, zoo
 from xpcnn.training import saving
 
-torch = pytest.importorskip("torch")
-torch_networks = pytest.importorskip("tests.zoo.torch_networks")
+torch_networks = WhenUsed("tests.zoo.torch_networks")
 
 
 def test_every_network_is_among_the_cases():

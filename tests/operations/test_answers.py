@@ -1,17 +1,12 @@
-"""Operations without gradients, those that bring values, and what all of them refuse."""
+"""Operations without gradients, those that bring values, and what operations refuse, by hand."""
 
 from __future__ import annotations
-
-import inspect
 
 import numpy as np
 import pytest
 
-import xpcnn
-from tests.operations.cases import CASES
-from xpcnn import _registry, _xp
+from xpcnn import _xp
 from xpcnn import operations as op
-from xpcnn.layers import Operation
 
 A, B = np.array([1.0, 2.0, np.nan]), np.array([2.0, 2.0, 2.0])
 YES, NO = np.array([True, True, False, False]), np.array([True, False, True, False])
@@ -61,87 +56,6 @@ def test_answers(name, device):
     got = operation.forward(*(device.asarray(x) for x in inputs))
     np.testing.assert_array_equal(_xp.to_numpy(got), np.asarray(expected))
     assert _xp.device_of(got) == _xp.device_of(device.asarray(inputs[0]))
-
-
-# Tested by ONNX's own node tests, below, and with the converter of PyTorch's modules.
-ELSEWHERE = {"AdagradUpdate", "AdamUpdate", "MomentumUpdate", "Constant", "Weight", "MaskedDropout",
-             "RepeatForBatch", "Weights"}  # fmt: skip
-
-
-def test_every_operation_is_tested():
-    tested = {type(case.make()).__name__ for case in CASES.values()}
-    tested |= {type(operation).__name__ for operation, _, _ in ANSWERS.values()}
-    public = {
-        name for name in op.__all__
-        if inspect.isclass(getattr(op, name)) and issubclass(getattr(op, name), Operation)
-    }  # fmt: skip
-    assert public == set(op.__all__)
-    assert public - tested == ELSEWHERE
-    assert not public & set(xpcnn.layers.__all__), "a model file knows classes by name"
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_a_description_makes_the_same_operation(name):
-    operation = CASES[name].make()
-    known = {n: getattr(op, n) for n in op.__all__}
-    again = _registry.from_config(_registry.to_config(operation), known, "operation")
-    assert type(again) is type(operation)
-    assert again.config() == operation.config()
-    assert operation.__doc__
-
-
-def test_constants_keep_their_dtype_and_weights_take_the_models(tmp_path):
-    graph = xpcnn.Graph(
-        "x",
-        [
-            ("table", op.Weight((4, 2)), [], ["t"]),
-            ("which", op.Constant.of(np.array([3, 1])), [], ["w"]),
-            ("factor", op.Constant.of(np.array([2.0])), [], ["f"]),
-            ("rows", op.Gather(), ["t", "w"]),
-            ("scaled", op.Multiply(), ["rows", "f"]),
-            ("y", op.Add(), ["x", "scaled"]),
-        ],
-        "y",
-    )
-    model = xpcnn.Model(graph, device="cpu", dtype="float32")
-    model.load_state_dict({"table.value": np.arange(8.0).reshape(4, 2)}, strict=False)
-    x = np.ones((2, 2), dtype="float32")
-    expected = np.array([[13.0, 15.0], [5.0, 7.0]])
-    np.testing.assert_array_equal(model.predict(x), expected)
-    assert {name: str(array.dtype) for name, array in model.state_dict().items()} == {
-        "table.value": "float32",
-        "which.value": "int64",
-        "factor.value": "float32",
-    }
-    model.forward(x, training=True)
-    model.backward(np.ones((2, 2), dtype="float32"))
-    np.testing.assert_array_equal(
-        model.parameters()["table.value"].grad, [[0, 0], [2, 2], [0, 0], [2, 2]]
-    )
-    model.save(tmp_path / "m")
-    again = xpcnn.Model.load(tmp_path / "m", device="cpu")
-    np.testing.assert_array_equal(again.predict(x), expected)
-    again.to(dtype="float64")
-    np.testing.assert_array_equal(again.predict(x.astype("float64")), expected)
-    assert str(again.state_dict()["which.value"].dtype) == "int64"
-
-
-def test_masked_dropout():
-    x = np.ones((50, 50))
-    layer = op.MaskedDropout(0.25)
-    y, mask = layer.forward(x)
-    np.testing.assert_array_equal(y, x)
-    assert mask.all()
-    layer.seed = 3
-    y, mask = layer.forward(x, training=True)
-    np.testing.assert_allclose(y, mask / 0.75)
-    assert 0.2 < 1 - mask.mean() < 0.3
-    np.testing.assert_allclose(layer.backward(x, None), mask / 0.75)
-    y, mask = layer.forward(x, np.array(0.5), np.array(True))
-    assert 0.45 < mask.mean() < 0.55
-    assert layer.forward(x, np.array(0.5), np.array(False), training=True)[1].all()
-    with pytest.raises(ValueError, match="probability"):
-        layer.forward(x, np.array(1.5), np.array(True))
 
 
 REFUSED = {
