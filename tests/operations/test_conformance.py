@@ -34,7 +34,7 @@ JAX = {
 }
 
 
-# Tested by ONNX's own node tests, in test_dropout.py and test_weights.py, and with the converter of PyTorch's modules.
+# Tested by ONNX's own node tests, in files of their own here, and with the converter of modules.
 ELSEWHERE = {"AdagradUpdate", "AdamUpdate", "MomentumUpdate", "Constant", "Weight", "MaskedDropout",
              "RepeatForBatch", "Weights"}  # fmt: skip
 
