@@ -251,3 +251,51 @@ def drawn(families):
     tests = [(family, i) for family, count in families.items() for i in range(count)]
     ids = [f"{family.__name__}-{i}" for family, i in tests]
     return pytest.mark.parametrize(("family", "number"), tests, ids=ids)
+
+
+# -- Losses ----------------------------------------------------------------------------------------
+
+
+def compare_loss(ours, theirs, x, target):
+    """Compare value, gradient, and the gradient for a random weighting of the loss."""
+    tensor = torch.tensor(x, requires_grad=True)
+    expected = theirs(tensor, torch.tensor(target))
+    before = x.copy()
+    value = ours(x, target)
+    np.testing.assert_allclose(value, expected.detach().numpy(), rtol=1e-13, atol=1e-14)
+    dy = np.random.default_rng(1).normal(size=np.shape(value))
+    expected.backward(torch.tensor(dy))
+    np.testing.assert_allclose(
+        ours.backward(np.asarray(dy)), tensor.grad.numpy(), rtol=1e-11, atol=1e-15
+    )
+    np.testing.assert_array_equal(x, before)
+
+
+def check_loss(rng, ours, theirs, inputs, target):
+    """Compare a loss, and the gradients of all inputs for a random gradient of the loss.
+
+    PyTorch gets sample weights as a factor on its terms.
+    """
+    weighted = rng.random() < 0.4
+    tensors = [torch.tensor(x, requires_grad=True) for x in inputs]
+    target_theirs = torch.tensor(target)
+    before = [x.copy() for x in inputs]
+    prediction = inputs[0] if len(inputs) == 1 else tuple(inputs)
+    weights = rng.uniform(0.0, 2.0, size=len(target)) if weighted else None
+    value = ours(prediction, target, sample_weight=weights)
+    expected = theirs(tensors, target_theirs)
+    if weights is not None:
+        factor = torch.tensor(weights).reshape(-1, *(1,) * (expected.ndim - 1))
+        expected = expected * factor
+    count = {"none": None, "sum": 1, "batchmean": len(target)}.get(ours.reduction, expected.numel())
+    if count is not None:
+        expected = expected.sum() / count
+    np.testing.assert_allclose(value, expected.detach().numpy(), rtol=1e-11, atol=1e-12)
+    dy = rng.normal(size=np.shape(value))
+    expected.backward(torch.tensor(dy))
+    got = ours.backward(np.asarray(dy))
+    for one, tensor in zip((got,) if len(inputs) == 1 else got, tensors, strict=True):
+        assert one.shape == tuple(tensor.shape)
+        np.testing.assert_allclose(one, tensor.grad.numpy(), rtol=1e-11, atol=1e-12)
+    for x, old in zip(inputs, before, strict=True):
+        np.testing.assert_array_equal(x, old)
