@@ -10,7 +10,7 @@ from tests.pytorch import nn, torch
 from xpcnn import losses
 from xpcnn._xp import to_numpy
 
-LOG2, LOG3 = math.log(2.0), math.log(3.0)
+LOG2 = math.log(2.0)
 
 
 def test_batchmean_by_hand(device):
