@@ -18,6 +18,8 @@ from xpcnn.losses.loss import EPSILON, ConstantArray, Loss, check_same_shape
 class _BinaryLoss(Loss):
     """A loss of targets from 0 to 1, of the shape of the predictions, with factors on the terms."""
 
+    answers = "columns"
+
     def __init__(self, weight: Any, reduction: str) -> None:
         super().__init__(reduction)
         self.weight, self._weight = self._factors("weight", weight)
@@ -97,6 +99,8 @@ class BCEWithLogitsLoss(_BinaryLoss):
     0.34657359027997264
     """
 
+    reads = "logits"
+
     def __init__(
         self,
         weight: Any = None,
@@ -163,6 +167,8 @@ class BCELoss(_BinaryLoss):
     array([[  0.69314718],
            [100.        ]])
     """
+
+    reads = "probabilities"
 
     def __init__(self, weight: Any = None, reduction: str = "mean") -> None:
         super().__init__(weight, reduction)

@@ -22,6 +22,9 @@ class _ClassLoss(Loss):
     class its share: one-hot of any dtype, or soft.
     """
 
+    answers = "classes"
+    ignore_index: int
+
     def __init__(
         self,
         weight: Sequence[float] | np.ndarray | None = None,
@@ -211,6 +214,8 @@ class CrossEntropyLoss(_ClassLoss):
     array([-0.375,  0.125,  0.125,  0.125])
     """
 
+    reads = "logits"
+
     def __init__(
         self,
         weight: Sequence[float] | np.ndarray | None = None,
@@ -267,6 +272,8 @@ class NLLLoss(_ClassLoss):
     ValueError
         If a setting is out of range.
     """
+
+    reads = "log_probabilities"
 
     def __init__(
         self,

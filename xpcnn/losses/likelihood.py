@@ -39,6 +39,9 @@ class KLDivLoss(SameShapeLoss):
     0.6931471805599453
     """
 
+    reads = "log_probabilities"
+    answers = "classes"
+
     reductions: ClassVar[tuple[str, ...]] = (*REDUCTIONS, "batchmean")
 
     def __init__(self, reduction: str = "mean", log_target: bool = False) -> None:
@@ -101,6 +104,8 @@ class PoissonNLLLoss(SameShapeLoss):
     ValueError
         If `eps` is not above 0.
     """
+
+    reads = "values"
 
     def __init__(
         self,
@@ -189,6 +194,8 @@ class GaussianNLLLoss(PairLoss):
     >>> loss.backward()
     (array([[-2.]]), array([[-1.5]]))
     """
+
+    reads = "values"
 
     inputs = "mean and variance"
 

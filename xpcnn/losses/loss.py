@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from xpcnn._registry import Configurable
 from xpcnn._xp import Array
 from xpcnn.device import Device
 from xpcnn.errors import cast_hint, choice_error, dtype_error
+from xpcnn.losses.running import LossPart
 
 REDUCTIONS = ("mean", "sum", "none")
 # What PyTorch keeps some divisors from falling below: 1e-12 rounded to float32.
@@ -42,6 +43,21 @@ class Loss(Configurable):
 
     predictions: int = 1
     """How many outputs of a network the loss takes."""
+
+    reads: Literal["logits", "probabilities", "log_probabilities", "values"] | None = None
+    """What predictions are: scores of any size, probabilities, their logarithms, or numbers such as
+    prices. ``None`` where that is not known. Metrics ask for it."""
+
+    answers: Literal["classes", "columns"] | None = None
+    """How metrics read several columns (axis 1): "classes", of which one is right, or "columns" of
+    independent yes/no answers. ``None`` where the targets alone can tell."""
+
+    ignore_index: int | None = None
+    """Label of places that do not count, where there is such a label."""
+
+    higher_is_better: ClassVar[bool] = False
+
+    _parts: tuple[Array, tuple[LossPart, ...]] | None = None
 
     def __init__(self, reduction: str = "mean") -> None:
         if reduction not in self.reductions:
@@ -115,13 +131,37 @@ class Loss(Configurable):
         self._saved = (terms, notes, (factor, weights))
         if self.reduction == "none":
             return terms
-        total = xp.sum(terms, dtype=terms.dtype)
-        if self.reduction == "sum":
-            return total
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return total / count  # NaN, as in PyTorch, where every target is ignored
+        total = value = xp.sum(terms, dtype=terms.dtype)
+        if self.reduction != "sum":
+            with np.errstate(divide="ignore", invalid="ignore"):
+                value = total / count  # NaN, as in PyTorch, where every target is ignored
+        part = LossPart(total, None if self.reduction == "sum" else count)
+        self._parts = (value, (part,))
+        return value
 
     __call__ = forward
+
+    def parts(self, value: Array, samples: int) -> tuple[LossPart, ...]:
+        """Return what the last batch adds to the loss of a data set.
+
+        Parameters
+        ----------
+        value : array
+            What :meth:`forward` returned. A class with a :meth:`forward` of its own that does not
+            return what this class computed is taken to return the mean of a batch (with
+            ``reduction="sum"`` its sum).
+        samples : int
+            Size of the batch.
+        """
+        if self._parts is not None and self._parts[0] is value:
+            return self._parts[1]
+        if self.reduction == "sum":
+            return (LossPart(value, None),)
+        return (LossPart(value * samples, samples),)
+
+    def of_output(self, position: int) -> Loss:
+        """Return the loss of one output of the network: this one, unless each has its own."""
+        return self
 
     def backward(self, dy: Array | None = None) -> Array:
         """Compute the gradient with respect to the prediction of the last forward.

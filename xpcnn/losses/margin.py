@@ -55,6 +55,9 @@ class MultiMarginLoss(Loss):
     0.375
     """
 
+    reads = "logits"
+    answers = "classes"
+
     def __init__(
         self,
         p: int = 1,
@@ -169,6 +172,9 @@ class SoftMarginLoss(_SignLoss):
     PyTorch's term becomes infinite from x = -t * 710 on (89 in float32).
     """
 
+    reads = "logits"
+    answers = "columns"
+
     def _terms(
         self, xp: ModuleType, prediction: Array, target: Array
     ) -> tuple[Array, Array | int, Any]:
@@ -197,6 +203,8 @@ class HingeEmbeddingLoss(_SignLoss):
     Prediction x (N, ...), distances; target of the same shape, 1 or -1. (As in PyTorch, both terms
     count where a target is neither.)
     """
+
+    reads = "values"
 
     def __init__(self, margin: float = 1.0, reduction: str = "mean") -> None:
         super().__init__(reduction)
@@ -243,6 +251,8 @@ class CosineEmbeddingLoss(PairLoss):
     >>> round(float(loss((x1, x2), np.array([1]))), 9)  # 1 - 3 / 5
     0.4
     """
+
+    reads = "values"
 
     inputs = "the two sets of vectors"
 

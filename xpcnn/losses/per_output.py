@@ -8,6 +8,7 @@ from typing import Any
 
 from xpcnn._xp import Array
 from xpcnn.losses.loss import Loss
+from xpcnn.losses.running import LossPart
 
 
 class LossPerOutput(Loss):
@@ -59,14 +60,22 @@ class LossPerOutput(Loss):
     ) -> Array:
         """Return the weighted sum of the losses of the outputs."""
         total: Any = None
+        parts: list[LossPart] = []
         for loss, weight, output, wanted in zip(
             self.losses, self.weights, prediction, target, strict=True
         ):
-            term = loss.forward(output, wanted, sample_weight=sample_weight) * weight
-            total = term if total is None else total + term
+            value = loss.forward(output, wanted, sample_weight=sample_weight)
+            for part in loss.parts(value, output.shape[0]):
+                parts.append(part._replace(weight=part.weight * weight))
+            total = value * weight if total is None else total + value * weight
+        self._parts = (total, tuple(parts))
         return total
 
     __call__ = forward
+
+    def of_output(self, position: int) -> Loss:
+        """Return the loss of one output."""
+        return self.losses[position]
 
     def backward(self, dy: Array | None = None) -> tuple[Array, ...]:
         """Return the gradients of all outputs."""

@@ -14,6 +14,8 @@ from xpcnn.losses.loss import SameShapeLoss
 class _DifferenceLoss(SameShapeLoss):
     """A function of ``prediction - target``."""
 
+    reads = "values"
+
     def _terms(
         self, xp: ModuleType, prediction: Array, target: Array
     ) -> tuple[Array, Array | int, Any]:

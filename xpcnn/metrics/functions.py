@@ -17,8 +17,17 @@ from xpcnn.metrics.streaming import (
 )
 
 
-def accuracy(prediction: Array, target: Array, *, threshold: float = 0.0) -> float:
+def accuracy(
+    prediction: Array,
+    target: Array,
+    *,
+    threshold: float | None = None,
+    ignore_index: int | None = None,
+) -> float:
     """Return the share of places that are right; see :class:`Accuracy`.
+
+    There is no loss here to say what predictions are: pass ``threshold=0.5`` if they are
+    probabilities in a single column, or independent ones in several.
 
     Examples
     --------
@@ -26,16 +35,23 @@ def accuracy(prediction: Array, target: Array, *, threshold: float = 0.0) -> flo
     >>> accuracy(np.array([[0.1, 0.9], [0.8, 0.2]]), np.array([1, 1]))
     0.5
     """
-    return float(Accuracy(threshold)._once(prediction, target))
+    return float(Accuracy(threshold, ignore_index)._once(prediction, target))
 
 
-def top_k_accuracy(prediction: Array, target: Array, *, k: int = 5) -> float:
+def top_k_accuracy(
+    prediction: Array, target: Array, *, k: int = 5, ignore_index: int | None = None
+) -> float:
     """Return the share of places with the target among the `k` highest scores."""
-    return float(TopKAccuracy(k)._once(prediction, target))
+    return float(TopKAccuracy(k, ignore_index)._once(prediction, target))
 
 
 def confusion_matrix(
-    prediction: Array, target: Array, *, num_classes: int | None = None
+    prediction: Array,
+    target: Array,
+    *,
+    num_classes: int | None = None,
+    threshold: float | None = None,
+    ignore_index: int | None = None,
 ) -> np.ndarray:
     """Return how often each class (row) was predicted as each class (column), as (C, C).
 
@@ -46,7 +62,7 @@ def confusion_matrix(
     array([[1, 1],
            [0, 1]])
     """
-    matrix = ConfusionMatrix(num_classes)
+    matrix = ConfusionMatrix(num_classes, threshold, ignore_index)
     matrix.update(prediction, target)
     return np.asarray(matrix.result())
 
@@ -58,9 +74,12 @@ def precision(
     average: str | None = "macro",
     num_classes: int | None = None,
     zero_division: float = 0.0,
+    threshold: float | None = None,
+    ignore_index: int | None = None,
 ) -> Any:
     """Return the share of the predictions of a class that are right; see :class:`Precision`."""
-    return Precision(average, num_classes, zero_division)._once(prediction, target)
+    metric = Precision(average, num_classes, zero_division, threshold, ignore_index)
+    return metric._once(prediction, target)
 
 
 def recall(
@@ -70,9 +89,12 @@ def recall(
     average: str | None = "macro",
     num_classes: int | None = None,
     zero_division: float = 0.0,
+    threshold: float | None = None,
+    ignore_index: int | None = None,
 ) -> Any:
     """Return the share of the places of a class that are found; see :class:`Recall`."""
-    return Recall(average, num_classes, zero_division)._once(prediction, target)
+    metric = Recall(average, num_classes, zero_division, threshold, ignore_index)
+    return metric._once(prediction, target)
 
 
 def f1_score(
@@ -82,6 +104,9 @@ def f1_score(
     average: str | None = "macro",
     num_classes: int | None = None,
     zero_division: float = 0.0,
+    threshold: float | None = None,
+    ignore_index: int | None = None,
 ) -> Any:
     """Return the harmonic mean of precision and recall; see :class:`F1Score`."""
-    return F1Score(average, num_classes, zero_division)._once(prediction, target)
+    metric = F1Score(average, num_classes, zero_division, threshold, ignore_index)
+    return metric._once(prediction, target)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xpcnn.metrics.streaming import Metric
+
+if TYPE_CHECKING:
+    from xpcnn.losses.loss import Loss
 
 
 class OutputMetric(Metric):
@@ -24,6 +27,15 @@ class OutputMetric(Metric):
         self.output = str(output)
         self.position = int(position)
         self.name = f"{self.output}_{metric.name}"
+
+    @property
+    def higher_is_better(self) -> bool | None:  # type: ignore[override]
+        """Whether more is better, as the metric says."""
+        return self.metric.higher_is_better
+
+    def bind(self, loss: Loss | None) -> None:
+        """Learn from the loss of this output what its predictions are."""
+        self.metric.bind(None if loss is None else loss.of_output(self.position))
 
     def update(self, prediction: Any, target: Any) -> None:
         """Take in a batch: tuples of all outputs and of all targets."""

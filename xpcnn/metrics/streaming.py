@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
@@ -14,7 +15,21 @@ from xpcnn._registry import Configurable
 from xpcnn._xp import Array
 from xpcnn.errors import choice_error
 
-AVERAGES = ("macro", "micro", "weighted", None)
+if TYPE_CHECKING:
+    from xpcnn.losses.loss import Loss
+
+AVERAGES = ("macro", "micro", "weighted", "binary", None)
+THRESHOLDS = {
+    "logits": 0.0,
+    "probabilities": 0.5,
+    "log_probabilities": math.log(0.5),
+    "values": 0.5,
+    None: 0.0,
+}
+"""Above it an answer is a yes, by what the loss says that predictions are."""
+
+_KINDS = {2: "classes", 3: "columns of yes and no"}
+"""What a matrix of so many axes counts."""
 
 
 class Metric(Configurable):
@@ -24,9 +39,18 @@ class Metric(Configurable):
     ----------
     name : str
         Key in training logs.
+    higher_is_better : bool or None
+        What callbacks and schedules go by; ``None`` where neither is better, or nobody knows.
     """
 
     name = "metric"
+    higher_is_better: bool | None = None
+
+    def bind(self, loss: Loss | None) -> None:
+        """Learn from a model's loss what its predictions are.
+
+        A model calls it whenever its loss or its metrics are chosen.
+        """
 
     def update(self, prediction: Array, target: Array) -> None:
         """Take in a batch; nothing waits for the device.
@@ -51,44 +75,145 @@ class Metric(Configurable):
         return self.result()
 
 
-class _Share(Metric):
+class _AnswerMetric(Metric):
+    """A metric of answers: classes of which one is right, or columns of yes and no.
+
+    Parameters
+    ----------
+    threshold : float, optional
+        Above it a prediction is a yes. Without it the loss decides: 0 for logits, 0.5 for
+        probabilities.
+    ignore_index : int, optional
+        Label of places that do not count; the loss's if left out.
+
+    Raises
+    ------
+    ValueError
+        If `threshold` is not a finite number.
+    """
+
+    higher_is_better: bool | None = True
+    _loss: Loss | None = None
+
+    def __init__(self, threshold: float | None = None, ignore_index: int | None = None) -> None:
+        if threshold is not None and not math.isfinite(threshold):
+            raise ValueError(
+                f"{type(self).__name__}: threshold must be a finite number, got {threshold!r}"
+            )
+        self.threshold = None if threshold is None else float(threshold)
+        self.ignore_index = ignore_index
+
+    def bind(self, loss: Loss | None) -> None:
+        """Learn from a model's loss what its predictions are."""
+        self._loss = loss
+
+    def _read(self, prediction: Array, target: Array, num_classes: int | None = None) -> Answers:
+        who, loss = type(self).__name__, self._loss
+        xp = _namespace(prediction, target, who)
+        ignored = self.ignore_index
+        if ignored is None and loss is not None:
+            ignored = loss.ignore_index
+        threshold = self.threshold
+        if threshold is None:
+            threshold = THRESHOLDS[None if loss is None else loss.reads]
+        one = prediction.ndim == 1 or prediction.shape[1] == 1
+        if _xp.is_floating(prediction) and one:
+            if math.prod(target.shape) != math.prod(prediction.shape):
+                raise _shape_error(who, prediction, target)
+            yes = xp.reshape(prediction, (-1,)) > threshold
+            truth = xp.reshape(target, (-1,))
+            _check_yes_or_no(who, truth)
+            counted = None if _xp.is_floating(truth) else _counted(xp, truth, ignored)
+            return Answers(xp, yes, _as_yes(xp, truth), 2, counted, is_yes_or_no=True)
+        if _xp.is_floating(prediction) and prediction.shape == target.shape:
+            columns = loss is not None and loss.answers == "columns"
+            if columns or self.threshold is not None:
+                yes = prediction > threshold
+                return Answers(xp, yes, _as_yes(xp, target), 2, None, is_yes_or_no=True)
+        labels = target.ndim < prediction.ndim or not _xp.is_floating(prediction)
+        counted = _counted(xp, target, ignored) if labels else None
+        predicted, truth, classes = _classes(xp, prediction, target, who, num_classes)
+        return Answers(xp, predicted, truth, classes, counted)
+
+
+class Answers(NamedTuple):
+    """What a network answered, and what is right.
+
+    Attributes
+    ----------
+    xp : namespace
+    predicted, truth : array
+        Of one shape: classes, or bools. Of several columns of yes and no, axis 1 is the column.
+    classes : int
+        How many there are; 0 where nobody said it.
+    counted : array of bool, or None
+        Which places count; ``None`` if all do.
+    is_yes_or_no : bool
+        Whether the answers are bools.
+    """
+
+    xp: ModuleType
+    predicted: Array
+    truth: Array
+    classes: int
+    counted: Array | None
+    is_yes_or_no: bool = False
+
+
+class _Share(_AnswerMetric):
     """Share of places that are right."""
 
-    def __init__(self) -> None:
+    def __init__(self, threshold: float | None = None, ignore_index: int | None = None) -> None:
+        super().__init__(threshold, ignore_index)
         self.reset()
 
     def reset(self) -> None:
         """Forget all batches."""
         self._right: Array = 0
-        self._count = 0
+        self._count: Array = 0
 
     def update(self, prediction: Array, target: Array) -> None:
         """Take in a batch; nothing waits for the device."""
-        xp = _namespace(prediction, target, type(self).__name__)
-        right = self._is_right(xp, prediction, target)
-        # The sum of int32 is of the library's default integer type, which does not overflow.
-        self._right = xp.sum(xp.astype(right, xp.int32)) + self._right
-        self._count += math.prod(right.shape)
+        answers = self._read(prediction, target)
+        xp, right = answers.xp, self._is_right(answers, prediction)
+        count: Array = math.prod(right.shape)
+        if answers.counted is not None:
+            right = xp.logical_and(right, answers.counted)
+            count = _number_of(xp, answers.counted)
+        self._right = _number_of(xp, right) + self._right
+        self._count = count + self._count
 
-    def _is_right(self, xp: ModuleType, prediction: Array, target: Array) -> Array:
+    def _is_right(self, answers: Answers, prediction: Array) -> Array:
         raise NotImplementedError(f"{type(self).__name__} does not implement _is_right")
 
     def result(self) -> float:
-        """Return the share over all batches since :meth:`reset`; NaN if there was none."""
-        return int(self._right) / self._count if self._count else math.nan
+        """Return the share over all batches since :meth:`reset`; NaN if nothing counted."""
+        count = int(self._count)
+        return int(self._right) / count if count else math.nan
 
 
 class Accuracy(_Share):
-    """Share of places whose highest score is that of the target's class.
+    """Share of places that are right.
 
-    Every sample has one class. Where several answers of a sample can be yes at once, targets of
-    several columns would be taken for shares of classes: measure such answers column by column.
+    Predictions (N, C, d1, ...) are scores of classes, and the highest is the answer; or, with
+    targets of the same shape and a loss of independent answers such as
+    :class:`~xpcnn.BCEWithLogitsLoss`, each is a yes or a no by itself. Predictions of a single
+    column, (N, 1, ...) or (N,), are always that; targets are 0 (or -1) and 1 then. Labels that the
+    loss ignores do not count.
 
     Parameters
     ----------
-    threshold : float
-        For predictions of a single column (N, 1) or (N,), which are logits of a yes/no answer:
-        what counts as a yes. Targets are 0 or 1 then.
+    threshold : float, optional
+        Above it a prediction is a yes. Without it the loss decides: 0 for logits, as also without
+        a loss, and 0.5 for probabilities. Where it is given, predictions of the same shape as the
+        targets are independent answers.
+    ignore_index : int, optional
+        Label of places that do not count; the loss's if left out.
+
+    Raises
+    ------
+    ValueError
+        If `threshold` is not a finite number.
 
     Examples
     --------
@@ -97,26 +222,24 @@ class Accuracy(_Share):
     >>> metric.update(np.array([[0.1, 0.9], [0.8, 0.2]]), np.array([1, 1]))
     >>> metric.result()
     0.5
+    >>> metric = Accuracy(threshold=0.5)
+    >>> metric.update(np.array([[0.6, 0.9], [0.8, 0.2]]), np.array([[1, 1], [0, 0]]))
+    >>> metric.result()
+    0.75
     """
 
     name = "accuracy"
 
-    def __init__(self, threshold: float = 0.0) -> None:
-        self.threshold = float(threshold)
-        super().__init__()
+    @classmethod
+    def from_arguments(cls, arguments: Mapping[str, Any]) -> Self:
+        """Make a metric from what :meth:`arguments` returned."""
+        # Files from before there was `ignore_index` hold 0.0 where nobody chose a threshold.
+        if "ignore_index" not in arguments and arguments.get("threshold") == 0.0:
+            arguments = {}
+        return super().from_arguments(arguments)
 
-    def _is_right(self, xp: ModuleType, prediction: Array, target: Array) -> Array:
-        single = prediction.ndim == 1 or (prediction.ndim == 2 and prediction.shape[1] == 1)
-        if _xp.is_floating(prediction) and single:
-            if math.prod(target.shape) != prediction.shape[0]:
-                raise _shape_error("Accuracy", prediction, target)
-            yes = xp.reshape(prediction, (-1,)) > self.threshold
-            truth = xp.reshape(target, (-1,))
-            if _xp.dtype_name(truth) != "bool":
-                truth = truth > (0.5 if _xp.is_floating(truth) else 0)
-            return yes == truth
-        predicted, truth, _ = _classes(xp, prediction, target, "Accuracy")
-        return predicted == truth
+    def _is_right(self, answers: Answers, prediction: Array) -> Array:
+        return answers.predicted == answers.truth
 
 
 class TopKAccuracy(_Share):
@@ -127,27 +250,38 @@ class TopKAccuracy(_Share):
     Parameters
     ----------
     k : int
+    ignore_index : int, optional
+        Label of places that do not count; the loss's if left out.
 
     Raises
     ------
     ValueError
-        If `k` is not a whole number of at least 1.
+        If `k` is not a whole number of at least 1, or predictions are answers yes or no.
     """
 
-    def __init__(self, k: int = 5) -> None:
+    def __init__(self, k: int = 5, ignore_index: int | None = None) -> None:
         if isinstance(k, bool) or not isinstance(k, int) or k < 1:
             raise ValueError(f"TopKAccuracy: k must be a whole number of at least 1, got {k!r}")
         self.k = k
         self.name = f"top_{k}_accuracy"
-        super().__init__()
+        super().__init__(None, ignore_index)
 
-    def _is_right(self, xp: ModuleType, prediction: Array, target: Array) -> Array:
-        if not _xp.is_floating(prediction):
+    def update(self, prediction: Array, target: Array) -> None:
+        """Take in a batch; nothing waits for the device."""
+        if _xp.is_array(prediction) and not _xp.is_floating(prediction):
             raise TypeError(
                 "TopKAccuracy: expected scores (N, C, ...) of floats, got dtype "
                 f"{_xp.dtype_name(prediction)}"
             )
-        _, truth, classes = _classes(xp, prediction, target, "TopKAccuracy")
+        super().update(prediction, target)
+
+    def _is_right(self, answers: Answers, prediction: Array) -> Array:
+        if answers.is_yes_or_no:
+            raise ValueError(
+                f"TopKAccuracy: predictions of shape {tuple(prediction.shape)} are answers yes or "
+                "no, and this is for classes of which one is right; use Accuracy"
+            )
+        xp, _, truth, classes, *_ = answers
         own = F.one_hot(truth, classes, xp.bool)
         score = xp.sum(xp.where(own, prediction, 0.0), axis=1, keepdims=True)
         index = xp.arange(classes, dtype=truth.dtype, device=_xp.device_of(truth))
@@ -160,18 +294,16 @@ class TopKAccuracy(_Share):
         return xp.logical_and(places > classes - self.k, xp.any(own, axis=1))
 
 
-class ConfusionMatrix(Metric):
-    """How often each class (row) was predicted as each class (column).
+class _Counts(_AnswerMetric):
+    """Counts of what was predicted where."""
 
-    Parameters
-    ----------
-    num_classes : int, optional
-        Needed only if predictions are classes, not scores.
-    """
-
-    name = "confusion_matrix"
-
-    def __init__(self, num_classes: int | None = None) -> None:
+    def __init__(
+        self,
+        num_classes: int | None,
+        threshold: float | None,
+        ignore_index: int | None,
+    ) -> None:
+        super().__init__(threshold, ignore_index)
         self.num_classes = num_classes
         self.reset()
 
@@ -181,21 +313,45 @@ class ConfusionMatrix(Metric):
 
     def update(self, prediction: Array, target: Array) -> None:
         """Take in a batch; nothing waits for the device."""
-        who = type(self).__name__
-        xp = _namespace(prediction, target, who)
-        predicted, truth, classes = _classes(xp, prediction, target, who, self.num_classes)
-        # Counts as a product of matrices: exact, because a batch is far below 2^24 places.
-        rows = F.one_hot(xp.reshape(truth, (-1,)), classes, xp.float32)
-        columns = F.one_hot(xp.reshape(predicted, (-1,)), classes, xp.float32)
-        counts = xp.astype(xp.matmul(xp.permute_dims(rows, (1, 0)), columns), xp.int32)
-        # The sum over one element turns int32 into the library's default integer type.
-        counts = xp.sum(xp.expand_dims(counts, axis=0), axis=0)
+        answers = self._read(prediction, target, self.num_classes)
+        is_columns = answers.is_yes_or_no and answers.predicted.ndim > 1
+        counts = _matrix_of_each(answers) if is_columns else _matrix(answers)
         if self._counts is not None and self._counts.shape != counts.shape:
+            now, before = (f"{m.shape[0]} {_KINDS[m.ndim]}" for m in (counts, self._counts))
             raise ValueError(
-                f"{who}: this batch has {classes} classes, the ones before had "
-                f"{self._counts.shape[0]}; call reset() first"
+                f"{type(self).__name__}: this batch has {now}, the ones before had {before}; call "
+                "reset() first"
             )
         self._counts = counts if self._counts is None else self._counts + counts
+
+
+class ConfusionMatrix(_Counts):
+    """How often each class (row) was predicted as each class (column).
+
+    Answers yes or no in a single column make a matrix (2, 2), and those in several columns one for
+    each, (C, 2, 2).
+
+    Parameters
+    ----------
+    num_classes : int, optional
+        Needed only if predictions are classes, not scores.
+    threshold : float, optional
+        Above it a prediction is a yes; without it the loss decides, as for
+        :class:`Accuracy`.
+    ignore_index : int, optional
+        Label of places that do not count; the loss's if left out.
+    """
+
+    name = "confusion_matrix"
+    higher_is_better = None
+
+    def __init__(
+        self,
+        num_classes: int | None = None,
+        threshold: float | None = None,
+        ignore_index: int | None = None,
+    ) -> None:
+        super().__init__(num_classes, threshold, ignore_index)
 
     def result(self) -> Any:
         """Return the counts as a NumPy array (C, C); without a batch, (0, 0)."""
@@ -205,7 +361,7 @@ class ConfusionMatrix(Metric):
         return _xp.to_numpy(self._counts).astype(np.int64)
 
 
-class _PerClass(ConfusionMatrix):
+class _PerClass(_Counts):
     """A ratio of counts for each class, and its average."""
 
     def __init__(
@@ -213,13 +369,15 @@ class _PerClass(ConfusionMatrix):
         average: str | None = "macro",
         num_classes: int | None = None,
         zero_division: float = 0.0,
+        threshold: float | None = None,
+        ignore_index: int | None = None,
     ) -> None:
         if average not in AVERAGES:
             names = [str(name) for name in AVERAGES]
             raise choice_error(type(self).__name__, "average", average, names)
         self.average = average
         self.zero_division = float(zero_division)
-        super().__init__(num_classes)
+        super().__init__(num_classes, threshold, ignore_index)
 
     def _ratio(
         self, right: np.ndarray, predicted: np.ndarray, actual: np.ndarray
@@ -231,8 +389,21 @@ class _PerClass(ConfusionMatrix):
         """Return the average, or an array (C,) with ``average=None``; NaN without a batch."""
         if self._counts is None:
             return math.nan
-        counts = super().result()
-        right, predicted, actual = np.diagonal(counts), counts.sum(axis=0), counts.sum(axis=1)
+        counts = _xp.to_numpy(self._counts).astype(np.int64)
+        columns = counts.ndim == 3
+        if columns:
+            right = counts[:, 1, 1]
+            predicted, actual = counts[:, :, 1].sum(axis=1), counts[:, 1, :].sum(axis=1)
+        else:
+            right, predicted, actual = np.diagonal(counts), counts.sum(axis=0), counts.sum(axis=1)
+        if self.average == "binary":
+            if columns or len(counts) != 2:
+                raise ValueError(
+                    f"{type(self).__name__}: average='binary' is for one answer yes or no, and "
+                    f"there are {len(right)} {_KINDS[counts.ndim]}; use 'macro', 'micro' or "
+                    "'weighted'"
+                )
+            right, predicted, actual = (a[1:] for a in (right, predicted, actual))
         if self.average == "micro":
             right, predicted, actual = (a.sum(keepdims=True) for a in (right, predicted, actual))
         above, below = self._ratio(right, predicted, actual)
@@ -240,7 +411,8 @@ class _PerClass(ConfusionMatrix):
         np.divide(above, below, out=ratios, where=below > 0)
         if self.average is None:
             return ratios
-        weights = actual if self.average == "weighted" else (predicted + actual) > 0
+        # Each column counts; of classes, those that occur.
+        weights = actual if self.average == "weighted" else (predicted + actual > 0) | columns
         if not weights.any():
             return self.zero_division
         return float(np.average(ratios, weights=weights))
@@ -251,13 +423,20 @@ class Precision(_PerClass):
 
     Parameters
     ----------
-    average : "macro", "micro", "weighted" or None
+    average : "macro", "micro", "weighted", "binary" or None
         Mean over the classes that occur in targets or predictions, ratio of the total counts, mean
-        weighted by how often a class is the target, or one number for each class.
+        weighted by how often a class is the target, the ratio of the answer yes (of two classes,
+        of the class 1) alone, or one number for each class. Of predictions in a single column, no
+        and yes are the two classes; of several columns of yes and no, each has its ratio of the
+        answer yes, and the mean is over all columns.
     num_classes : int, optional
         Needed only if predictions are classes, not scores.
     zero_division : float
         Value of a ratio whose denominator is 0.
+    threshold : float, optional
+        Above it a prediction is a yes; without it the loss decides, as for :class:`Accuracy`.
+    ignore_index : int, optional
+        Label of places that do not count; the loss's if left out.
 
     Raises
     ------
@@ -319,6 +498,65 @@ def _shape_error(who: str, prediction: Array, target: Array) -> ValueError:
         f"{tuple(prediction.shape)}; expected labels without the class axis 1, or one-hot or soft "
         "targets with it"
     )
+
+
+def _matrix(answers: Answers) -> Array:
+    """Count how often each class (row) was predicted as each class (column)."""
+    xp, predicted, truth, classes, counted, is_yes_or_no = answers
+    if is_yes_or_no:
+        predicted, truth = xp.astype(predicted, xp.int32), xp.astype(truth, xp.int32)
+    # Counts as a product of matrices: exact, because a batch is far below 2^24 places.
+    rows = F.one_hot(xp.reshape(truth, (-1,)), classes, xp.float32)
+    if counted is not None:
+        rows = rows * xp.astype(xp.reshape(counted, (-1, 1)), xp.float32)
+    columns = F.one_hot(xp.reshape(predicted, (-1,)), classes, xp.float32)
+    counts = xp.astype(xp.matmul(xp.permute_dims(rows, (1, 0)), columns), xp.int32)
+    # The sum over one element turns int32 into the library's default integer type.
+    return xp.sum(xp.expand_dims(counts, axis=0), axis=0)
+
+
+def _matrix_of_each(answers: Answers) -> Array:
+    """Count for each column how often no (0) and yes (1) were predicted as no and yes."""
+    xp, predicted, truth, *_ = answers
+    axes = tuple(axis for axis in range(predicted.ndim) if axis != 1)
+    counts = []
+    for t in (xp.logical_not(truth), truth):
+        for p in (xp.logical_not(predicted), predicted):
+            counts.append(xp.sum(xp.astype(xp.logical_and(t, p), xp.int32), axis=axes))
+    return xp.reshape(xp.stack(counts, axis=-1), (-1, 2, 2))
+
+
+def _check_yes_or_no(who: str, truth: Array) -> None:
+    """Raise if targets of a single column are labels of more than two classes."""
+    if isinstance(truth, np.ndarray) and truth.size:  # on the host, so that looking costs nothing
+        highest = truth.max()
+        if highest > 1:
+            raise ValueError(
+                f"{who}: predictions in a single column are answers yes or no, with targets 0 and "
+                f"1, and there is a target {highest:g}; classes need a column of scores each"
+            )
+
+
+def _as_yes(xp: ModuleType, truth: Array) -> Array:
+    """Turn targets 0 (or -1) and 1 into bools."""
+    if _xp.dtype_name(truth) == "bool":
+        return truth
+    return truth > (0.5 if _xp.is_floating(truth) else 0)
+
+
+def _counted(xp: ModuleType, labels: Array, ignore_index: int | None) -> Array | None:
+    """Return which labels count; ``None`` if all do."""
+    if ignore_index is None or _xp.dtype_name(labels) == "bool" or _xp.is_floating(labels):
+        return None
+    limits = xp.iinfo(labels.dtype)
+    if not limits.min <= ignore_index <= limits.max:
+        return None
+    return labels != ignore_index
+
+
+def _number_of(xp: ModuleType, flags: Array) -> Array:
+    # The sum of int32 is of the library's default integer type, which does not overflow.
+    return xp.sum(xp.astype(flags, xp.int32))
 
 
 def _classes(

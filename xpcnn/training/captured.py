@@ -22,6 +22,7 @@ from xpcnn.errors import CaptureError, one_line
 from xpcnn.layers.dropout import Dropout
 from xpcnn.layers.norm import _BatchNorm
 from xpcnn.layers.parameter import Buffer
+from xpcnn.losses.running import LossPart
 from xpcnn.training.memory import _forget_step
 from xpcnn.training.samples import Batch, each
 
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Outputs = tuple[Array, Any]
-"""The loss and the prediction of a step, a tuple if there are several outputs."""
+Outputs = tuple[tuple[LossPart, ...], Any]
+"""What a step adds to the loss, and its prediction, a tuple if there are several outputs."""
 
 
 class CapturedSteps:
@@ -142,8 +143,8 @@ class _Repeat:
         model.step += 1
         for buffer, more in self._counted:
             buffer.renew(buffer.value + more)
-        loss, prediction = (each(part, _copy) for part in self._outputs)
-        return loss, prediction
+        parts, prediction = self._outputs
+        return tuple(part.apply(_copy) for part in parts), each(prediction, _copy)
 
 
 class _Home:
@@ -206,7 +207,7 @@ def _run(model: Model, batch: Batch, numbers: Array) -> Outputs:
     gradient: Any = model.loss.backward()
     model.backward(*(gradient if isinstance(gradient, tuple) else (gradient,)))
     model.optimizer.step(model.parameters(), epoch=model.epoch, numbers=numbers)
-    return loss, prediction
+    return model.loss.parts(loss, batch.size), prediction
 
 
 def _check(model: Model) -> None:

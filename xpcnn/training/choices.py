@@ -45,6 +45,12 @@ def choose_metrics(chosen: Any, outputs: Sequence[str]) -> list[metrics.Metric]:
     ]
 
 
+def bind(chosen: Sequence[metrics.Metric], loss: losses.Loss | None) -> None:
+    """Tell metrics what the loss says about predictions."""
+    for metric in chosen:
+        metric.bind(loss)
+
+
 def check_loss(loss: losses.Loss, outputs: Sequence[str]) -> None:
     """Raise unless the loss is made for as many outputs."""
     if loss.predictions != len(outputs):

@@ -11,7 +11,9 @@ from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.data.batches import batches
 from xpcnn.errors import NonFiniteError
+from xpcnn.losses.running import LossPart, RunningLoss
 from xpcnn.training.callbacks import Callback, ProgressBar
+from xpcnn.training.choices import bind
 from xpcnn.training.history import History
 from xpcnn.training.memory import MemoryGuard
 from xpcnn.training.samples import Batch, Samples, each
@@ -43,6 +45,7 @@ class Fit:
                 f"{type(model.loss).__name__}: a model trains on one number, and "
                 "reduction='none' gives one for each term; use reduction='mean' or 'sum'"
             )
+        bind(model.metrics, model.loss)
         self.model = model
         self.samples = samples
         self.validation = validation
@@ -103,36 +106,29 @@ class Fit:
             seed=model.seed,
             epoch=model.epoch,
         )
-        sums: list[tuple[Array, int]] = []
-        total = 0.0
+        running = RunningLoss()
         for batch, (indices, load) in enumerate(self.samples.prefetched(order), start=1):
             with MemoryGuard(model, "a training step", len(indices), _Snapshot(model)):
                 samples = load()
-                loss, finite = self._step(samples)
+                parts, finite = self._step(samples)
             if not finite:
                 self._stop(number, batch, samples.inputs)
-            sums.append((loss, len(indices)))
-            logs = {}
-            if _xp.on_host(loss):
-                total += float(loss) * len(indices)
-                logs = {"loss": total / sum(n for _, n in sums)}
+            running.add(parts)
+            logs = {"loss": running.result()} if parts[0].is_on_host else {}
             for callback in callbacks:
                 callback.on_batch_end(batch, logs)
-        self._end_epoch(number, sums, callbacks)
+        self._end_epoch(number, running, callbacks)
 
     def _end_epoch(
         self,
         number: int,
-        sums: list[tuple[Array, int]],
+        running: RunningLoss,
         callbacks: Sequence[Callback],
     ) -> None:
         model = self.model
-        values = [float(loss) for loss, _ in sums]
-        for batch, value in enumerate(values, start=1):
-            if not np.isfinite(value):
-                self._stop(number, batch, None)
-        counts = [n for _, n in sums]
-        logs = {"loss": float(np.dot(values, counts) / sum(counts))}
+        logs = {"loss": running.result()}
+        if running.first_not_finite is not None:
+            self._stop(number, running.first_not_finite, None)
         logs |= self._figures()
         if self.validation is not None:
             logs |= {f"val_{name}": value for name, value in self.evaluate(self.validation).items()}
@@ -145,25 +141,27 @@ class Fit:
         for callback in callbacks:
             callback.on_epoch_end(number, logs)
 
-    def _step(self, batch: Batch) -> tuple[Array, bool]:
-        """Make one step; returns the loss and whether it is finite, as far as known yet.
+    def _step(self, batch: Batch) -> tuple[tuple[LossPart, ...], bool]:
+        """Make one step; returns what it adds to the loss, and whether it is finite.
 
-        Where the loss can be read at once and is not finite, nothing has been changed.
+        Where the loss cannot be read at once, it counts as finite for now. Where it can and is
+        not finite, nothing has been changed.
         """
         model = self.model
         assert model.loss is not None and model.optimizer is not None
         done = None if self.captured is None else self.captured.step(batch)
         if done is not None:
-            loss, prediction = done
+            parts, prediction = done
             for metric in model.metrics:
                 metric.update(prediction, batch.labels)
-            return loss, True
+            return parts, True
         model.zero_grad()
         prediction = model.forward(*batch.inputs, training=True)
         loss = model.loss.forward(prediction, batch.labels, sample_weight=batch.weights)
+        parts = model.loss.parts(loss, batch.size)
         if _xp.on_host(loss):
-            if not np.isfinite(float(loss)):
-                return loss, False
+            if not all(part.is_finite for part in parts):
+                return parts, False
             self._good = _Snapshot(model)
         for metric in model.metrics:
             metric.update(prediction, batch.labels)
@@ -173,10 +171,10 @@ class Fit:
         model.backward(*(gradient if isinstance(gradient, tuple) else (gradient,)))
         if model.scaling is None or model.scaling.unscale(model.parameters()):
             model.optimizer.step(model.parameters(), epoch=model.epoch)
-        elif model.scaling.is_exhausted or not np.isfinite(float(loss)):
-            return loss, False
+        elif model.scaling.is_exhausted or not all(part.is_finite for part in parts):
+            return parts, False
         model.step += 1
-        return loss, True
+        return parts, True
 
     def one_step(self) -> dict[str, float]:
         """Make one step on all samples and return loss and metrics."""
@@ -185,10 +183,13 @@ class Fit:
             metric.reset()
         with MemoryGuard(self.model, "a training step", len(self.samples), self._good):
             samples = self.samples.batch(np.arange(len(self.samples)))
-            loss, finite = self._step(samples)
-        if not finite or not np.isfinite(float(loss)):
+            parts, finite = self._step(samples)
+        running = RunningLoss()
+        running.add(parts)
+        logs = {"loss": running.result()}
+        if not finite or running.first_not_finite is not None:
             self._stop(self.model.epoch + 1, 1, samples.inputs)
-        return {"loss": float(loss)} | self._figures()
+        return logs | self._figures()
 
     def evaluate(self, samples: Samples) -> dict[str, float]:
         """Return loss and metrics of some samples."""
@@ -196,19 +197,17 @@ class Fit:
         assert model.loss is not None
         for metric in model.metrics:
             metric.reset()
-        total = None
+        running = RunningLoss()
         with MemoryGuard(model, "an evaluation", self.batch_size):
             order = batches(len(samples), self.batch_size, shuffle=False)
             for indices, load in samples.prefetched(order):
                 x, y, weights = load()
                 prediction = model.forward(*x)
-                loss = model.loss.forward(prediction, y, sample_weight=weights) * len(indices)
-                total = loss if total is None else total + loss
+                loss = model.loss.forward(prediction, y, sample_weight=weights)
+                running.add(model.loss.parts(loss, len(indices)))
                 for metric in model.metrics:
                     metric.update(prediction, y)
-        assert total is not None
-        logs = {"loss": float(total) / len(samples)}
-        return logs | self._figures()
+        return {"loss": running.result()} | self._figures()
 
     def _figures(self) -> dict[str, float]:
         """Read the metrics."""

@@ -18,7 +18,7 @@ from xpcnn.layers.graph import Graph
 from xpcnn.layers.layer import Layer
 from xpcnn.training import border, saving
 from xpcnn.training.callbacks import Callback
-from xpcnn.training.choices import check_loss, choose_loss, choose_metrics, prepare_labels
+from xpcnn.training.choices import bind, check_loss, choose_loss, choose_metrics, prepare_labels
 from xpcnn.training.history import History
 from xpcnn.training.loop import Fit
 from xpcnn.training.memory import MemoryGuard
@@ -174,6 +174,7 @@ class Model(PlacedNetwork):
             self.loss = choose_loss(loss, self.outputs, weights)
         if chosen is not None:
             self.metrics = choose_metrics(chosen, self.outputs)
+        bind(self.metrics, self.loss)
 
     @on_its_device
     def fit(

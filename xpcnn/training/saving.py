@@ -22,6 +22,7 @@ from xpcnn.errors import ModelFileError
 from xpcnn.layers.graph import Graph
 from xpcnn.layers.layer import Layer
 from xpcnn.layers.operation import Operation
+from xpcnn.training import choices
 from xpcnn.training.history import History
 
 if TYPE_CHECKING:
@@ -127,6 +128,7 @@ def restore(
     if description["loss"] is not None:
         model.loss = losses.from_config(description["loss"])
     model.metrics = [metrics.from_config(metric) for metric in description["metrics"]]
+    choices.bind(model.metrics, model.loss)
     if description["optimizer"] is not None:
         model.optimizer = optim.from_config(description["optimizer"])
         slots = {n.removeprefix(prefix): a for n, a in tensors.items() if n.startswith(prefix)}

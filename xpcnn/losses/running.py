@@ -1,0 +1,121 @@
+"""The loss of many batches, as if they were one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from xpcnn import _xp
+from xpcnn._xp import Array
+
+
+class LossPart(NamedTuple):
+    """What a batch adds to the loss of a data set: ``weight * total / divisor``.
+
+    Attributes
+    ----------
+    total : array
+        0-dimensional: the sum of the terms.
+    divisor : array, int or None
+        What the mean divides by; ``None`` where totals are added up, not averaged.
+    weight : float
+        Of this loss among those of several outputs.
+    """
+
+    total: Array
+    divisor: Array | int | None
+    weight: float = 1.0
+
+    def apply(self, function: Callable[[Array], Array]) -> LossPart:
+        """Return the part with a function applied to its arrays."""
+        fixed = self.divisor is None or isinstance(self.divisor, int)
+        divisor = self.divisor if fixed else function(self.divisor)
+        return LossPart(function(self.total), divisor, self.weight)
+
+    @property
+    def is_on_host(self) -> bool:
+        """Whether it can be read without waiting for a device."""
+        return _xp.on_host(self.total)
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether the total is; a batch in which nothing counts has a total of 0."""
+        return math.isfinite(float(self.total) * self.weight)
+
+
+class RunningLoss:
+    """The loss of all batches so far, as if they were one.
+
+    The totals of the batches and what they are divided by are added up apart, as float64 on the
+    host, so that neither the size of the batches shows, nor that more counts in one than in
+    another. Where reading a number would make the host wait for a device, this is put off until
+    :meth:`result`.
+
+    Attributes
+    ----------
+    first_not_finite : int or None
+        The first batch, counted from 1, of those read whose loss is NaN or infinite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import losses
+    >>> loss, running = losses.CrossEntropyLoss(ignore_index=-1), RunningLoss()
+    >>> scores = np.log([[0.5, 0.5], [0.25, 0.75], [0.5, 0.5]])
+    >>> for rows in (slice(0, 2), slice(2, 3)):
+    ...     value = loss(scores[rows], np.array([0, 1, -1])[rows])
+    ...     running.add(loss.parts(value, len(scores[rows])))
+    >>> round(running.result(), 9) == round(-np.log(0.5 * 0.75) / 2, 9)
+    True
+    """
+
+    def __init__(self) -> None:
+        self._totals: list[float] = []
+        self._divisors: list[float] = []
+        self._weights: list[tuple[float, bool]] = []
+        self._waiting: list[Sequence[LossPart]] = []
+        self._read = 0
+        self.first_not_finite: int | None = None
+
+    def add(self, parts: Sequence[LossPart]) -> None:
+        """Take in a batch; nothing waits for the device.
+
+        Parameters
+        ----------
+        parts : sequence of LossPart
+            As :meth:`xpcnn.losses.Loss.parts` returns them.
+        """
+        self._waiting.append(parts)
+        if all(part.is_on_host for part in parts):
+            self._settle()
+
+    def _settle(self) -> None:
+        """Read what waits on the device."""
+        for parts in self._waiting:
+            self._read += 1
+            if not self._weights:
+                self._weights = [(part.weight, part.divisor is not None) for part in parts]
+                self._totals, self._divisors = [0.0] * len(parts), [0.0] * len(parts)
+            for i, part in enumerate(parts):
+                total = float(part.total)
+                if self.first_not_finite is None and not math.isfinite(total * part.weight):
+                    self.first_not_finite = self._read
+                self._totals[i] += total
+                if part.divisor is not None:
+                    self._divisors[i] += float(part.divisor)
+        self._waiting = []
+
+    def result(self) -> float:
+        """Return the loss of all batches so far; NaN where nothing counted."""
+        self._settle()
+        if not self._weights:
+            return math.nan
+        value = 0.0
+        columns = zip(self._totals, self._divisors, self._weights, strict=True)
+        for total, divisor, (weight, is_mean) in columns:
+            mean = total
+            if is_mean:
+                mean = total / divisor if divisor else math.nan
+            value += weight * mean
+        return value
