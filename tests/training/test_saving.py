@@ -180,13 +180,13 @@ def test_killed_save_leaves_the_old_file_whole(tmp_path, moment):
     """The second save of a process is killed at its worst moment; the first must still be there."""
     program = textwrap.dedent(
         """
-        import os, pathlib, signal, sys
+        import os, signal, sys
         import xpcnn
 
         model = xpcnn.Model([xpcnn.Linear(40, 50)], device="cpu", seed=0)
         model.build((1, 40))
         model.save(sys.argv[1])
-        plain_open = pathlib.Path.open
+        plain_open = os.fdopen
 
         def die(*arguments):
             os.kill(os.getpid(), signal.SIGKILL)
@@ -206,12 +206,12 @@ def test_killed_save_leaves_the_old_file_whole(tmp_path, moment):
                 self.file.flush()
                 die()
 
-        def open_dying(path, mode="r", *arguments, **options):
-            file = plain_open(path, mode, *arguments, **options)
+        def open_dying(handle, mode):
+            file = plain_open(handle, mode)
             return Dying(file) if "w" in mode else file
 
         if sys.argv[2] == "in mid-write":
-            pathlib.Path.open = open_dying
+            os.fdopen = open_dying
         else:
             os.replace = die
         model.epoch = 7
@@ -221,7 +221,11 @@ def test_killed_save_leaves_the_old_file_whole(tmp_path, moment):
     path = tmp_path / "model"
     done = subprocess.run([sys.executable, "-c", program, str(path), moment], check=False)
     assert done.returncode == -signal.SIGKILL
-    assert xpcnn.Model.load(path, device="cpu").epoch == 0
+    kept = xpcnn.Model.load(path, device="cpu")
+    assert kept.epoch == 0
+    assert len(list(tmp_path.iterdir())) == 2
+    kept.save(path)
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
 
 
 # -- Files that cannot be trusted ------------------------------------------------------------------
@@ -336,3 +340,50 @@ def test_foreign_files(tmp_path):
     save_file({"a": np.zeros(2, dtype="float32")}, tmp_path / "weights")
     with pytest.raises(ModelFileError, match="load_state_dict"):
         xpcnn.Model.load(tmp_path / "weights")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes and devices of POSIX systems")
+def test_only_files_are_loaded(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ModelFileError, match="it is a pipe|is a pipe, not a file"):
+        xpcnn.Model.load(tmp_path / "pipe")
+    with pytest.raises(ModelFileError, match="is a device, not a file"):
+        xpcnn.Model.load("/dev/zero")
+
+
+def test_a_file_that_may_not_be_read_is_said_so(saved, monkeypatch):
+    plain = os.open
+
+    def refuse(path, *arguments):
+        if str(path).endswith("model.safetensors"):
+            raise PermissionError(13, "Permission denied")
+        return plain(path, *arguments)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(PermissionError, match="no permission to read .*model.safetensors"):
+        xpcnn.Model.load(saved[1])
+    with pytest.raises(PermissionError, match="no permission to read .*model.safetensors"):
+        saved[0].load_state_dict(saved[1])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes and links of POSIX systems")
+def test_mode_and_link_are_kept(saved, tmp_path):
+    model, path = saved
+    path.chmod(0o600)
+    (tmp_path / "link").symlink_to(path)
+    model.epoch = 9
+    model.save(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert xpcnn.Model.load(path, device="cpu").epoch == 9
+
+
+@pytest.mark.parametrize("entry", ["[],", '{"a":0},'])
+def test_header_full_of_small_objects(tmp_path, entry):
+    """A few bytes of JSON each that would be objects of a hundred bytes in memory."""
+    text = "[" + entry * (40_000_000 // len(entry)) + "0]"
+    path = tmp_path / "bomb"
+    save_file({}, path, metadata={saving.FORMAT: text})
+    del text
+    with pytest.raises(ModelFileError, match="describes objects of about"):
+        xpcnn.Model.load(path)

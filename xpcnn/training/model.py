@@ -370,12 +370,16 @@ class Model(PlacedNetwork):
     def save(self, path: str | Path) -> None:
         """Write weights, training state and architecture to one safetensors file.
 
-        The file is replaced in one move: at any moment the old or the new one is there, whole.
+        The file is replaced in one move: at any moment the old or the new one is there, whole,
+        also where several threads or processes save to one path. A link is followed, the mode and
+        the group of an old file are kept, and hard links keep the old content.
 
         Raises
         ------
         RuntimeError
             If the model was not built yet.
+        OSError
+            If there can be no file at the path, or the disk is full. What was there is unchanged.
         """
         if not self._network.is_built or self.input_shape is None:
             raise RuntimeError("the model is not built yet; train it or call model.build first")
@@ -406,6 +410,8 @@ class Model(PlacedNetwork):
         ------
         FileNotFoundError
             If there is no such file.
+        PermissionError
+            If the file may not be read.
         ModelFileError
             If the file is truncated, damaged, inconsistent, or not a model. Nothing in a file is
             ever executed.

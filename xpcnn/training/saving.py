@@ -7,7 +7,6 @@ optimizers are named, and only the names of a fixed list are known.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 
 from xpcnn import _registry, _xp, losses, metrics, operations, optim
 from xpcnn import layers as layer_module
+from xpcnn._files import read_whole, replace_file
 from xpcnn.device import Device
 from xpcnn.errors import ModelFileError
 from xpcnn.layers.graph import Graph
@@ -161,42 +161,6 @@ def write_file(
     replace_file(path, save(contiguous, metadata={FORMAT: json.dumps(description)}))
 
 
-def replace_file(path: str | Path, content: bytes) -> None:
-    """Write a file so that at any moment the old or the new one is there, whole."""
-    path = Path(path)
-    if path.is_dir() or not path.name:
-        raise IsADirectoryError(f"cannot save to {str(path)!r}: it is a folder; add a file name")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(
-            f"cannot save to {str(path)!r}: there is no folder {str(path.parent)!r}; make it"
-        )
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the renaming itself durable, where the system can."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    except OSError:
-        pass
-    finally:
-        os.close(handle)
-
-
 def read_tensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Read the arrays and the metadata of a safetensors file.
 
@@ -206,22 +170,62 @@ def read_tensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str
         If there is none.
     ModelFileError
         If it is truncated, damaged, or something else.
+    PermissionError
+        If it may not be read.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
 
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"there is no model file {str(path)!r}")
     try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+        content = read_whole(path)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no model file {str(path)!r}") from None
+    except PermissionError:
+        raise
+    except OSError as error:
+        raise ModelFileError(f"{str(path)!r} cannot be read as a model file: {error}") from error
+    try:
+        size = int.from_bytes(content[:8], "little")
+        header = content[8 : 8 + size].decode() if size < len(content) else ""
+        check_json(header, len(content))
+        tensors = load(content)
+        metadata = json.loads(header).get("__metadata__") or {}
+    except (
+        SafetensorError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        KeyError,
+        RecursionError,
+    ) as error:
         raise ModelFileError(
             f"{str(path)!r} cannot be read as a safetensors file ({error}); it is truncated, "
             "damaged, or something else"
         ) from error
     return tensors, metadata
+
+
+_NOT_WHAT_WAS_WRITTEN = (ValueError, TypeError, AttributeError, KeyError, RecursionError)
+
+MOST_FOR_JSON = 128 * 2**20
+"""Bytes that the objects of a header may take, whatever the size of the file."""
+
+
+def check_json(text: str, size: int) -> None:
+    """Raise unless the objects that a text in JSON describes are small beside its file.
+
+    Raises
+    ------
+    ValueError
+        If they would take more than four times its size, and more than `MOST_FOR_JSON`.
+    """
+    # what an object, a list and one more entry take in Python, about
+    need = 300 * text.count("{") + 100 * text.count("[") + 40 * text.count(",")
+    if need > max(4 * size, MOST_FOR_JSON):
+        raise ValueError(
+            f"its header describes objects of about {need / 2**20:.0f} MiB, and the file has "
+            f"{size / 2**20:.1f} MiB"
+        )
 
 
 def read_file(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -241,6 +245,7 @@ def read_file(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             "own use model.load_state_dict(path)"
         )
     try:
+        check_json(metadata[FORMAT], len(metadata[FORMAT]))
         description = json.loads(metadata[FORMAT])
     except (ValueError, RecursionError) as error:
         raise ModelFileError(f"{str(path)!r}: the description of the model is damaged") from error

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from xpcnn._files import replace_file
 from xpcnn.errors import UnsupportedModelError
 from xpcnn.interop.onnx import proto
 from xpcnn.interop.onnx.emitters import EMITTERS
@@ -14,7 +15,6 @@ from xpcnn.interop.onnx.writer import Call, Value, Writer
 from xpcnn.layers.graph import Graph
 from xpcnn.layers.layer import Shape
 from xpcnn.training import Model, border
-from xpcnn.training.saving import replace_file
 from xpcnn.window import as_int
 
 OLDEST, DEFAULT, NEWEST = 11, 18, 28
