@@ -1,11 +1,13 @@
 """Check everything on a GPU: what it computes, how it behaves, and how fast it is.
 
-    PYTHONPATH=. python benchmarks/gpu_check.py [--only 'conv/*,network/*'] [--no-timing] [--list]
+    PYTHONPATH=. python benchmarks/gpu_check.py [--only 'conv/*,network/*'] [--seconds 90] [--list]
 
-Writes gpu-check.json and gpu-check.md to benchmarks/results. The checks run in a process of their
-own, which is started anew after a failure, since an error on a GPU may spoil all that comes after
-it. Ends with 0 if all passed, 1 if not, 2 if the device does not work. On other devices, such as
-"cpu" and "torch:cpu", times are left out.
+The most important checks come first, and each is printed, and written to gpu-check.jsonl, as soon
+as it ends: a command that is killed has shown all that was known. gpu-check.json and gpu-check.md
+come at the end, to benchmarks/results as well. The checks run in a process of their own, which is
+started anew where one hangs, ends it or breaks the GPU's context, as an illegal address does: in a
+broken context all that comes later fails. Ends with 0 if all passed, 1 if not, 2 if the device does
+not work. On other devices, such as "cpu" and "torch:cpu", times are left out.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -27,7 +29,15 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from benchmarks.gpu import behaviour, networks, operations, report, timing, training  # noqa: E402
+from benchmarks.gpu import (  # noqa: E402
+    behaviour,
+    contact,
+    networks,
+    operations,
+    report,
+    timing,
+    training,
+)
 from benchmarks.gpu.checks import Check, Context, SkipError  # noqa: E402
 from xpcnn.device import resolve  # noqa: E402
 from xpcnn.errors import DeviceError  # noqa: E402
@@ -36,27 +46,31 @@ Result = dict[str, Any]
 
 
 def choose(patterns: Sequence[str], with_timing: bool) -> list[Check]:
-    """Return the checks whose names fit one of the patterns.
+    """Return the checks whose names fit one of the patterns, the most important first.
 
     Raises
     ------
     ValueError
         If a pattern fits none.
     """
-    found = [*behaviour.checks(), *operations.checks(), *networks.checks(), *training.checks()]
-    if with_timing:
-        found += timing.checks()
+    modules = [contact, behaviour, operations, networks, training, *([timing] * with_timing)]
+    found = sorted((check for module in modules for check in module.checks()), key=_place)
     for pattern in patterns:
         if not any(fnmatchcase(check.name, pattern) for check in found):
             raise ValueError(f"there is no check {pattern!r}; --list shows all")
     return [check for check in found if any(fnmatchcase(check.name, p) for p in patterns)]
 
 
+def _place(check: Check) -> int:
+    places = (i for i, p in enumerate(contact.ORDER) if fnmatchcase(check.name, p))
+    return next(places, len(contact.ORDER))
+
+
 # -- The process that checks ---------------------------------------------------------------------
 
 
 def work(device: str, checks: Sequence[Check], path: Path) -> None:
-    """Make checks and write a line when each begins and ends; stop after one that breaks."""
+    """Make checks and write a line when each begins and ends; stop if one breaks the device."""
     context = Context(resolve(device))
     with path.open("a", encoding="utf-8") as file:
         for check in checks:
@@ -65,8 +79,17 @@ def work(device: str, checks: Sequence[Check], path: Path) -> None:
             result = _make(check, context)
             result["seconds"] = round(time.perf_counter() - began, 3)
             _write(file, {"end": check.name, "result": result})
-            if "traceback" in result:
+            if "traceback" in result and not _still_works(context):
                 return
+
+
+def _still_works(context: Context) -> bool:
+    """Whether the device computes after an error."""
+    try:
+        xp = context.device.xp
+        return float(xp.sum(xp.ones(3, device=context.device.physical))) == 3.0
+    except Exception:
+        return False
 
 
 def _make(check: Check, context: Context) -> Result:
@@ -102,51 +125,74 @@ def _write(file: Any, line: dict[str, Any]) -> None:
 # -- The process that watches --------------------------------------------------------------------
 
 
-def run_all(device: str, names: Sequence[str], limit: float) -> dict[str, Result]:
-    """Make the checks in processes, as many as it takes."""
+Say = Callable[[str, Result], None]
+
+
+def run_all(
+    device: str, names: Sequence[str], limit: float, seconds: float, say: Say
+) -> dict[str, Result]:
+    """Make the checks in processes, as many as it takes, and say each result at once.
+
+    What is not begun within `seconds` is skipped; no check may take longer than `limit`.
+    """
     results: dict[str, Result] = {}
+    until = time.monotonic() + seconds
+
+    def done(name: str, result: Result) -> None:
+        results[name] = result
+        say(name, result)
+
     waiting = list(names)
-    while waiting:
+    while waiting and time.monotonic() < until:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "lines"
             path.touch()
-            ended = _watch(device, waiting, path, limit)
-            lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        finished = {line["end"]: line["result"] for line in lines if "end" in line}
-        begun = [line["begin"] for line in lines if "begin" in line]
+            begun, ended = _watch(device, waiting, path, limit, until, done)
         # Whatever broke the process, it was at the one that has no end, or at the first.
-        broken = next((name for name in begun if name not in finished), None)
-        if broken is None and not finished:
-            broken = waiting[0]
-        if broken is not None:
-            finished[broken] = {"status": "failed", "message": ended}
-        for name, result in finished.items():
-            _say(name, result)
-        results |= finished
+        if begun is None and not any(name in results for name in waiting):
+            begun = waiting[0]
+        if begun is not None:
+            done(begun, {"status": "failed", "message": ended})
         waiting = [name for name in waiting if name not in results]
+    for name in waiting:
+        results[name] = {"status": "skipped", "message": f"the {seconds:.0f} s were over"}
     return results
 
 
-def _watch(device: str, names: Sequence[str], path: Path, limit: float) -> str:
-    """Run a process until it ends or one check takes too long; returns how it ended."""
+def _watch(
+    device: str, names: Sequence[str], path: Path, limit: float, until: float, done: Say
+) -> tuple[str | None, str]:
+    """Run a process until it ends, one check takes too long, or the time is over.
+
+    Returns the check that was begun and has no end, which is none when the time was over, and how
+    the process ended.
+    """
     command = [sys.executable, __file__, "--device", device, "--worker", str(path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, text=True) as process:
+    begun: str | None = None
+    with (
+        subprocess.Popen(command, stdin=subprocess.PIPE, text=True) as process,
+        path.open() as file,
+    ):
         assert process.stdin is not None
         process.stdin.write("\n".join(names))
         process.stdin.close()
-        size, since = -1, time.monotonic()
-        while process.poll() is None:
-            time.sleep(0.05)
-            if path.stat().st_size != size:
-                size, since = path.stat().st_size, time.monotonic()
-            elif time.monotonic() - since > limit:
+        rest, since, alive = "", time.monotonic(), True
+        while alive:
+            alive = process.poll() is None
+            *lines, rest = (rest + file.read()).split("\n")
+            for line in map(json.loads, lines):
+                since, begun = time.monotonic(), line.get("begin")
+                if "end" in line:
+                    done(line["end"], line["result"])
+            if alive and time.monotonic() > until:
                 process.kill()
-                return f"took more than {limit:.0f} s"
-    return f"the process ended with code {process.returncode}"
-
-
-def _say(name: str, result: Result) -> None:
-    print(report.line(name, result), flush=True)
+                return None, "the time was over"
+            if alive and time.monotonic() - since > limit:
+                process.kill()
+                return begun, f"took more than {limit:.0f} s"
+            if alive:
+                time.sleep(0.05)
+    return begun, f"the process ended with code {process.returncode}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -156,7 +202,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", default="*", help="names of checks, or patterns, with commas")
     parser.add_argument("--no-timing", action="store_true", help="leave the times out")
     parser.add_argument("--list", action="store_true", help="print the names and end")
-    parser.add_argument("--limit", type=float, default=300, help="most seconds of one check")
+    parser.add_argument("--limit", type=float, default=40, help="most seconds of one check")
+    parser.add_argument("--seconds", type=float, default=3600, help="most seconds of all checks")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -177,7 +224,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DeviceError as error:
         print(f"nothing can be checked here: {error}", file=sys.stderr)
         return 2
-    results = run_all(options.device, [check.name for check in checks], options.limit)
+    options.output.mkdir(parents=True, exist_ok=True)
+    with (options.output / "gpu-check.jsonl").open("w", encoding="utf-8") as file:
+
+        def say(name: str, result: Result) -> None:
+            print(report.line(name, result), flush=True)
+            _write(file, {"name": name} | result)
+
+        names = [check.name for check in checks]
+        results = run_all(options.device, names, options.limit, options.seconds, say)
     ordered = {check.name: results[check.name] for check in checks}
     for path in report.write(environment, ordered, options.output):
         print(path)

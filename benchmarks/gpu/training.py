@@ -125,7 +125,7 @@ def _check_step_without_waiting(context: Context) -> Outcome:
 
 
 @contextmanager
-def _watched(said: list[str], repeated: list[int]) -> Iterator[None]:
+def watched(said: list[str], repeated: list[int]) -> Iterator[None]:
     """Note the reasons why steps are not captured, and the steps that are repeated."""
 
     class Listener(logging.Handler):
@@ -147,7 +147,8 @@ def _watched(said: list[str], repeated: list[int]) -> Iterator[None]:
         captured._Repeat.__call__ = usual  # type: ignore[method-assign]
 
 
-def _need_captures(context: Context) -> None:
+def need_captures(context: Context) -> None:
+    """Skip the check where steps cannot be captured."""
     if kernels.open_capture(context.device.xp, context.device.physical) is None:
         raise SkipError("this device captures nothing")
 
@@ -160,11 +161,11 @@ float64, where it is small beside its epsilon."""
 def _check_captured(name: str, dtype: str) -> Any:
     def run(context: Context) -> Outcome:
         """Train the same network with captured steps and without."""
-        _need_captures(context)
+        need_captures(context)
         said: list[str] = []
         repeated: list[int] = []
         with context.settings("float32", deterministic=True):
-            with _watched(said, repeated):
+            with watched(said, repeated):
                 found = _fit(context, name, dtype=dtype, capture=True)
             expected = _fit(context, name, dtype=dtype)
         if len(repeated) != 2 * (BATCHES - 1):
@@ -184,7 +185,7 @@ def _check_captured(name: str, dtype: str) -> Any:
 
 def _check_captured_same_bits(context: Context) -> Outcome:
     """Two captured runs give the same bits."""
-    _need_captures(context)
+    need_captures(context)
     with context.settings("float32", deterministic=True):
         runs = [_arrays(_fit(context, "deep", capture=True)) for _ in range(2)]
     differing = len(same_bits(runs))
@@ -193,7 +194,7 @@ def _check_captured_same_bits(context: Context) -> Outcome:
 
 def _check_captured_nan(context: Context) -> Outcome:
     """After a loss that is NaN, the weights are those from before the epoch."""
-    _need_captures(context)
+    need_captures(context)
     before = []
 
     class Spoil(Callback):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import subprocess
 import sys
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks import gpu_check
-from benchmarks.gpu import checks, operations, report
+from benchmarks.gpu import checks, contact, operations, report
 from benchmarks.gpu.checks import Check, Context, Outcome, SkipError
 from xpcnn import _xp, kernels
 from xpcnn.device import resolve
@@ -46,6 +48,8 @@ def test_a_run_from_the_outside(tmp_path):
     assert "3 passed, 0 failed, 1 skipped" in done.stdout
     content = json.loads((tmp_path / "out" / "gpu-check.json").read_text())
     assert content["passed"]
+    at_once = lines(tmp_path / "out" / "gpu-check.jsonl")
+    assert sorted(line["name"] for line in at_once) == sorted(c["name"] for c in content["checks"])
     assert content["environment"]["versions"]["numpy"] == np.__version__
     found = {check["name"]: check for check in content["checks"]}
     assert list(found) == ["cudnn", "conv/float64/groups", "operation/float64/adam",
@@ -69,8 +73,9 @@ def test_without_a_gpu_it_says_so(monkeypatch, capsys):
 def test_names_can_be_listed(capsys):
     assert gpu_check.main(["--list", "--only", "conv/*/plain,timing/*"]) == 0
     names = capsys.readouterr().out.split()
-    assert names[:5] == [f"conv/{mode}/plain" for mode in checks.MODES]
-    assert "timing/tf32/resnet18-training" in names
+    assert {f"conv/{mode}/plain" for mode in checks.MODES} < set(names)
+    assert names[0] == "conv/float32/plain", "the most important first"
+    assert "timing/network/tf32/resnet18-128" in names
     assert gpu_check.main(["--list", "--device", "cpu"]) == 0
     assert "timing/" not in capsys.readouterr().out
 
@@ -202,16 +207,34 @@ def lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_a_worker_stops_after_a_check_that_breaks(tmp_path):
-    def fail(context):
-        raise RuntimeError("illegal address")
+def fail(context):
+    raise RuntimeError("illegal address")
 
+
+def test_a_worker_goes_on_after_a_failure(tmp_path):
+    gpu_check.work("cpu", [Check("bad", fail), Check("good", lambda _: Outcome())], tmp_path / "it")
+    found = [line["result"]["status"] for line in lines(tmp_path / "it") if "end" in line]
+    assert found == ["failed", "passed"]
+
+
+def test_a_worker_stops_after_a_check_that_breaks_the_device(tmp_path, monkeypatch):
     listed = [Check("good", lambda _: Outcome()), Check("bad", fail), Check("never", fail)]
+    monkeypatch.setattr(gpu_check, "_still_works", lambda context: False)
     gpu_check.work("cpu", listed, tmp_path / "lines")
     found = lines(tmp_path / "lines")
     assert [line.get("begin", line.get("end")) for line in found] == ["good"] * 2 + ["bad"] * 2
     assert found[-1]["result"]["status"] == "failed"
     assert found[-1]["result"]["message"] == "RuntimeError: illegal address"
+
+
+def test_a_device_is_asked_whether_it_still_works(cpu, monkeypatch):
+    assert gpu_check._still_works(cpu)
+
+    def broken(*_, **__):
+        raise RuntimeError("an illegal memory access was encountered")
+
+    monkeypatch.setattr(np, "ones", broken)
+    assert not gpu_check._still_works(cpu)
 
 
 WORKER = """
@@ -229,17 +252,35 @@ for name in names:
 """
 
 
-def test_the_rest_goes_on_in_another_process(tmp_path, monkeypatch, capsys):
+def watched(tmp_path, monkeypatch, names, **limits):
+    """Make checks with a worker that only pretends; returns the results in the order of saying."""
     script = tmp_path / "worker.py"
     script.write_text(WORKER)
     monkeypatch.setattr(gpu_check, "__file__", str(script))
-    results = gpu_check.run_all("cpu", ["a", "dies", "b", "hangs", "c"], limit=3.0)
+    said = {}
+    found = gpu_check.run_all("cpu", names, say=said.__setitem__, **limits)
+    assert {name: result for name, result in found.items() if name in said} == said
+    return found, list(said)
+
+
+def test_the_rest_goes_on_in_another_process(tmp_path, monkeypatch):
+    names = ["a", "dies", "b", "hangs", "c"]
+    results, said = watched(tmp_path, monkeypatch, names, limit=3.0, seconds=600.0)
+    assert said == names
     assert {name: result["status"] for name, result in results.items()} == {
         "a": "passed", "dies": "failed", "b": "passed", "hangs": "failed", "c": "passed",
     }  # fmt: skip
     assert results["dies"]["message"] == "the process ended with code 9"
     assert results["hangs"]["message"] == "took more than 3 s"
-    assert "FAILED  dies" in capsys.readouterr().out
+    assert report.line("dies", results["dies"]).startswith("FAILED  dies")
+
+
+def test_when_the_time_is_over_what_is_known_has_been_said(tmp_path, monkeypatch):
+    names = ["a", "hangs", "c"]
+    results, said = watched(tmp_path, monkeypatch, names, limit=60.0, seconds=3.0)
+    assert said == ["a"]
+    assert [results[name]["status"] for name in names] == ["passed", "skipped", "skipped"]
+    assert results["hangs"]["message"] == "the 3 s were over"
 
 
 def test_a_failure_is_in_report_and_exit_code(tmp_path, monkeypatch, capsys):
@@ -259,3 +300,12 @@ def test_times_have_a_table_of_their_own():
     assert "| timing | ratio | xpcnn ms |  |" in table
     assert "| timing/x | 0.500 | 1.000 | alone |" in table
     assert "| cudnn | skipped |  |  |" in table
+
+
+def test_every_pattern_of_the_order_and_of_the_script_fits_a_check():
+    found = gpu_check.choose(["*"], with_timing=True)
+    script = (SCRIPT.parent / "gpu" / "contact.sh").read_text()
+    patterns = re.findall(r"[a-z_-]+/\*|(?<=,)cudnn|(?<=,)autotune", script)
+    assert len(patterns) > 15
+    for pattern in [*contact.ORDER, *patterns]:
+        assert any(fnmatchcase(check.name, pattern) for check in found), pattern

@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# A first contact with a GPU in two commands of a few minutes each, the repairs between them:
+#
+#     bash benchmarks/gpu/contact.sh first DIR     numbers, speed, the tests (6 minutes)
+#     bash benchmarks/gpu/contact.sh second DIR    races and addresses, numbers and speed again (5)
+#
+# Results go to DIR as they come, so that a command which is ended early has shown what it knew.
+# PYTHON chooses the interpreter. What is not installed there may lie in .whl as wheels.
+set -u
+cd "$(dirname "$0")/../.."
+part=${1:?first or second}
+out=${2:?a folder for the results}
+python=${PYTHON:-python3}
+mkdir -p "$out"
+if compgen -G '.whl/*.whl' >/dev/null; then
+    "$python" -m pip install -q --no-index --no-deps --no-compile --target /tmp/site .whl/*.whl
+    export PYTHONPATH="/tmp/site:$PWD"
+else
+    export PYTHONPATH="$PWD"
+fi
+export PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+# JAX would take three quarters of the GPU's memory.
+export JAX_PLATFORMS=cpu
+
+check() { # name, seconds, patterns
+    "$python" benchmarks/gpu_check.py --seconds "$2" --only "$3" --output "$out/$1"
+}
+
+numbers='contact/*,cudnn,operation/*,dropout/*,conv/*,conv_relu/*,columns/*,training/*,streams/*'
+numbers="$numbers,graphs/*,network/*,same-bits/*,memory/*,autotune"
+case $part in
+first)
+    # CuPy's own reductions first: CUB, which replaces some of them, has its turn in the second part.
+    export CUPY_ACCELERATORS=
+    check numbers 95 "$numbers"
+    check speed 90 'timing/*'
+    timeout -k 5 160 "$python" -m pytest --require-gpu -q -rf -n 14 -p no:cacheprovider \
+        -k cuda --maxfail=60 2>&1 | tee "$out/tests.txt"
+    ;;
+second)
+    sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null)
+    if [ -n "$sanitizer" ]; then
+        for tool in memcheck racecheck; do
+            timeout -k 5 30 "$sanitizer" --tool "$tool" --error-exitcode 3 "$python" -c '
+from benchmarks import gpu_check
+from benchmarks.gpu.checks import Context
+from xpcnn.device import resolve
+context = Context(resolve("cuda"))
+with context.device.active():
+    for check in gpu_check.choose(["operation/float32/*", "contact/layers/float32/*"], False):
+        print(check.name, gpu_check._make(check, context)["status"], flush=True)
+' 2>&1 | tee "$out/$tool.txt" | tail -15
+        done
+    fi
+    check numbers 90 "$numbers"
+    check speed 140 'timing/*'
+    ;;
+*)
+    echo "first or second, not $part" >&2
+    exit 2
+    ;;
+esac
