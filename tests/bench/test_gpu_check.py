@@ -305,7 +305,7 @@ def test_times_have_a_table_of_their_own():
 def test_every_pattern_of_the_order_and_of_the_script_fits_a_check():
     found = gpu_check.choose(["*"], with_timing=True)
     script = (SCRIPT.parent / "gpu" / "contact.sh").read_text()
-    patterns = re.findall(r"[a-z_-]+/\*|(?<=,)cudnn|(?<=,)autotune", script)
+    patterns = re.findall(r"(?<=[,'])[a-z_-]+(?:/\*)?(?=[,'\"])", script)
     assert len(patterns) > 15
     for pattern in [*contact.ORDER, *patterns]:
         assert any(fnmatchcase(check.name, pattern) for check in found), pattern
