@@ -107,7 +107,8 @@ def test_three_steps_by_hand(case) -> None:
 def test_defaults_are_those_of_the_courses(case) -> None:
     optimizer = CASES[case][0]()
     expected = {"Adam": {"lr": 0.001, "rho1": 0.9, "rho2": 0.999}}
-    expected["simple Adam"] = expected["1d Adam"] = {"lr": 0.001, "beta1": 0.9, "beta2": 0.999}
+    expected["simple Adam"] = {"lr": 0.001, "beta1": 0.9, "beta2": 0.999}
+    expected["1d Adam"] = {"lr": 0.01, "beta1": 0.9, "beta2": 0.999}
     expected["Adadelta"] = {"rho": 0.95}
     expected["RMSProp"] = {"lr": 0.01, "rho": 0.9}
     expected["Momentum"] = {"lr": 0.01, "momentum": 0.9}

@@ -32,6 +32,11 @@ class GetMiniBatch:
     ValueError
         If `X` and `y` differ in length, or `batch_size` is not positive.
 
+    Attributes
+    ----------
+    X, y : array
+        Samples and labels in the order in which the batches take them.
+
     Examples
     --------
     >>> import numpy as np
@@ -51,6 +56,14 @@ class GetMiniBatch:
         self._order = generator.permutation(np.arange(n))
         self._stop = -(-n // self.batch_size)
         self._counter = 0
+
+    @property
+    def X(self) -> Array:  # noqa: N802
+        return take_rows(self._X, self._order)
+
+    @property
+    def y(self) -> Array:
+        return take_rows(self._y, self._order)
 
     def __len__(self) -> int:
         return self._stop

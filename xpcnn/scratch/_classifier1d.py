@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -15,9 +14,9 @@ from xpcnn._xp import Array
 from xpcnn.device import Device
 from xpcnn.scratch._batches import GetMiniBatch
 from xpcnn.scratch._conv1d import Conv1d, MaxPooling1D, get_output_size
-from xpcnn.scratch._layers import Affine, Flatten, ReLU
+from xpcnn.scratch._layers import Affine, Flatten, ReLU, Softmax
 from xpcnn.scratch._losses import SoftmaxWithLoss
-from xpcnn.scratch._network import Network, check_param
+from xpcnn.scratch._network import Layers, Network, check_param, check_pool_param
 from xpcnn.scratch._optimizers import SGD, AdaGrad, Adam, make_optimizer
 from xpcnn.scratch._shared import (
     as_array,
@@ -27,6 +26,7 @@ from xpcnn.scratch._shared import (
     count_correct,
     legacy_normal,
 )
+from xpcnn.window import as_int
 
 OPTIMIZERS = {"sgd": SGD, "adagrad": AdaGrad, "adam": Adam}
 
@@ -37,8 +37,8 @@ class Net1d(Network):
     def __init__(
         self,
         input_shape: Sequence[int],
-        conv: Mapping[str, int],
-        pool: Mapping[str, int],
+        conv: Mapping[str, Any],
+        pool: Mapping[str, Any],
         nodes: Sequence[int],
         weight_init_std: float,
         device: Device,
@@ -51,7 +51,7 @@ class Net1d(Network):
         length = get_output_size(length, filter_size, conv["stride"], conv["pad"])
         length = get_output_size(length, pool["pool_size"], pool["stride"], pool["pad"])
         w, b = self._weights(1, (filters, channels, filter_size), filters)
-        self.layers: OrderedDict[str, Any] = OrderedDict(
+        self.layers = Layers(
             Conv1=self._own(Conv1d(w, b, conv["stride"], conv["pad"]), 1),
             ReLU1=ReLU(),
             Pool1=MaxPooling1D(pool["pool_size"], pool["stride"], pool["pad"]),
@@ -76,17 +76,17 @@ class Scratch1dCNNClassifier:
     Parameters
     ----------
     conv_param : dict
-        ``filter_num`` (30), ``filter_size`` (5), ``pad`` (0) and ``stride`` (1).
+        ``n_filters`` or ``filter_num`` (30), ``filter_size`` (3), ``pad`` (0) and ``stride`` (1).
     pool_param : dict
-        ``pool_size`` (2), ``pad`` (0) and ``stride`` (2).
+        ``pool_size`` (2), ``pad`` (0) and ``stride`` (as `pool_size`).
     n_epochs, batch_size : int
     optimizer : {"sgd", "adagrad", "adam"}, class or object
         Anything with ``update(params, grads)``.
     optimizer_param : dict
-        Arguments of the optimizer, such as ``{"lr": 0.001}``.
-    layer_nodes : int or sequence of int
+        Arguments of the optimizer; ``{"lr": 0.001}`` for one that is given by its name.
+    layer_nodes : int, sequence of int or dict
         Widths of the fully connected layers. One output for each class is added, unless the last
-        number is that already.
+        number is that already. ``{"hidden": 100, "output": 10}`` gives both widths.
     weight_init_std : float
         Standard deviation of the initial weights; biases start from zero.
     verbose : bool
@@ -100,7 +100,11 @@ class Scratch1dCNNClassifier:
         The same of the validation data, at the end of each epoch.
     params : dict of str to array
         ``W1``, ``b1`` (convolution), ``W2``, ``b2``, ... (affine), once `fit` was called.
-    layers : OrderedDict
+    grads : dict of str to array
+        Gradients of the last batch.
+    layers : dict of str to layer
+        ``Conv1``, ``ReLU1``, ``Pool1``, ``Flatten1``, ``Affine1``, ``ReLU2``, ``Affine2``, and
+        ``Last``, which is the softmax.
 
     Examples
     --------
@@ -110,7 +114,7 @@ class Scratch1dCNNClassifier:
     >>> x = np.random.rand(40, 1, 20)
     >>> y = (x[:, 0, :10].mean(axis=1) > x[:, 0, 10:].mean(axis=1)).astype(int)
     >>> model = Scratch1dCNNClassifier(
-    ...     conv_param={"filter_num": 4}, n_epochs=5, batch_size=10, layer_nodes=8
+    ...     conv_param={"n_filters": 4}, batch_size=10, layer_nodes=8, verbose=False
     ... )
     >>> model.fit(x, y).predict(x).shape
     (40,)
@@ -118,28 +122,32 @@ class Scratch1dCNNClassifier:
 
     def __init__(
         self,
-        conv_param: Mapping[str, int] | None = None,
-        pool_param: Mapping[str, int] | None = None,
-        n_epochs: int = 10,
+        conv_param: Mapping[str, Any] | None = None,
+        pool_param: Mapping[str, Any] | None = None,
+        n_epochs: int = 5,
         batch_size: int = 100,
         optimizer: Any = "adam",
         optimizer_param: Mapping[str, Any] | None = None,
-        layer_nodes: int | Sequence[int] = 100,
+        layer_nodes: int | Sequence[int] | Mapping[str, int] = 100,
         weight_init_std: float = 0.01,
-        verbose: bool = False,
+        verbose: bool = True,
     ) -> None:
         who = type(self).__name__
-        conv = {"filter_num": 30, "filter_size": 5, "pad": 0, "stride": 1}
-        pool = {"pool_size": 2, "pad": 0, "stride": 2}
+        conv = {"filter_num": 30, "filter_size": 3, "pad": 0, "stride": 1}
         self.conv_param = check_param(conv_param, conv, f"{who} conv_param")
-        self.pool_param = check_param(pool_param, pool, f"{who} pool_param")
-        self.n_epochs = n_epochs
-        self.batch_size = batch_size
+        self.pool_param = check_pool_param(pool_param, f"{who} pool_param")
+        self.n_epochs = as_int(n_epochs, who, "n_epochs", 0)
+        self.batch_size = as_int(batch_size, who, "batch_size", 1)
+        if optimizer_param is None and isinstance(optimizer, str):
+            optimizer_param = {"lr": 0.001}
         self.optimizer = make_optimizer(optimizer, optimizer_param, OPTIMIZERS, who)
-        self.layer_nodes = (layer_nodes,) if isinstance(layer_nodes, int) else tuple(layer_nodes)
+        self.layer_nodes = _check_nodes(layer_nodes, who)
         self.weight_init_std = weight_init_std
         self.verbose = verbose
         self.network: Net1d | None = None
+        self.params: dict[str, Array] = {}
+        self.grads: dict[str, Array] = {}
+        self.layers = Layers()
         self._clear_history()
 
     def fit(
@@ -161,22 +169,21 @@ class Scratch1dCNNClassifier:
         x_train, labels = _signals(x_train), class_labels(y_train)
         width = as_array(y_train).shape[-1] if as_array(y_train).ndim == 2 else 0
         n_classes = max(int(labels.max()) + 1, width)
-        nodes = self.layer_nodes
-        nodes = nodes if nodes and nodes[-1] == n_classes else (*nodes, n_classes)
-        self.network = Net1d(
+        network = Net1d(
             x_train.shape[1:],
             self.conv_param,
             self.pool_param,
-            nodes,
+            self._nodes(n_classes),
             self.weight_init_std,
             Device.of(x_train),
             _xp.dtype_name(x_train),
         )
-        self.params, self.layers = self.network.params, self.network.layers
+        self.network, self.params = network, network.params
+        self.layers = Layers(network.layers, Last=Softmax())
         optimizer = copy.deepcopy(self.optimizer)
         self._clear_history()
         for epoch in range(1, self.n_epochs + 1):
-            loss, accuracy = self._epoch(self.network, optimizer, x_train, labels)
+            loss, accuracy = self._epoch(network, optimizer, x_train, labels)
             self.train_loss_list.append(loss)
             self.train_acc_list.append(accuracy)
             line = f"epoch {epoch}/{self.n_epochs}: loss {loss:.4f}, accuracy {accuracy:.4f}"
@@ -212,11 +219,24 @@ class Scratch1dCNNClassifier:
     ) -> tuple[float, float]:
         loss, right = 0.0, 0
         for x_batch, t_batch in GetMiniBatch(x, labels, self.batch_size, seed=None):
-            grads = network.gradient(x_batch, t_batch)
+            grads = self.grads = network.gradient(x_batch, t_batch)
             loss += float(network.last_layer.loss) * len(t_batch)
             right += count_correct(network.last_layer.y, t_batch)
             optimizer.update(network.params, grads)
         return loss / len(labels), right / len(labels)
+
+    def _nodes(self, n_classes: int) -> tuple[int, ...]:
+        """Return the widths of all affine layers, for so many classes."""
+        nodes = self.layer_nodes
+        if not isinstance(nodes, Mapping):
+            return nodes if nodes and nodes[-1] == n_classes else (*nodes, n_classes)
+        output = nodes.get("output", n_classes)
+        if output < n_classes:
+            raise ValueError(
+                f"{type(self).__name__}: layer_nodes has 'output': {output}, but the labels are of "
+                f"{n_classes} classes; give 'output': {n_classes}"
+            )
+        return (nodes["hidden"], output)
 
     def _fitted(self, method: str) -> Net1d:
         if self.network is None:
@@ -228,6 +248,19 @@ class Scratch1dCNNClassifier:
         self.train_acc_list: list[float] = []
         self.val_loss_list: list[float] = []
         self.val_acc_list: list[float] = []
+
+
+def _check_nodes(nodes: Any, who: str) -> tuple[int, ...] | dict[str, int]:
+    """Return ``layer_nodes`` with checked numbers: a dict as a dict, all else as a tuple."""
+    if isinstance(nodes, Mapping):
+        if "hidden" not in nodes or not set(nodes) <= {"hidden", "output"}:
+            raise ValueError(
+                f"{who}: layer_nodes as a dict has the keys 'hidden' and 'output', such as "
+                f"{{'hidden': 100, 'output': 10}}; got {dict(nodes)!r}"
+            )
+        return {key: as_int(n, who, f"layer_nodes[{key!r}]", 1) for key, n in nodes.items()}
+    several = nodes if isinstance(nodes, (list, tuple)) else (nodes,)
+    return tuple(as_int(n, who, "layer_nodes", 1) for n in several)
 
 
 def _signals(x: Any) -> Array:

@@ -9,7 +9,7 @@ from xpcnn import _xp
 from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.errors import choice_error, rank_error
-from xpcnn.scratch._layers import ScratchLayer, max_pool
+from xpcnn.scratch._layers import Filters, Pools, max_pool
 from xpcnn.scratch._shared import LAYOUTS, as_floats, columns, images, sliding_window
 from xpcnn.window import Ints, as_int
 
@@ -77,7 +77,7 @@ def col2im_1d(
     return images(col, input_shape, (filter_size,), stride, pad, True, "col2im_1d")
 
 
-class Conv1d(ScratchLayer):
+class Conv1d(Filters):
     """One-dimensional convolution with channels.
 
     Parameters
@@ -131,8 +131,14 @@ class Conv1d(ScratchLayer):
         self.dW: Array = None
         self.db: Array = None
 
+    @property
+    def X(self) -> Array:  # noqa: N802
+        """Input of the last forward."""
+        return self.x
+
     def forward(self, x: Array) -> Array:
         x, w, b = as_floats(self.who, x, self.W, self.b)
+        given = x
         xp = _xp.namespace(x)
         full, out_axes = self._batch_shape(tuple(x.shape), tuple(w.shape))
         shapes = tuple(x.shape), tuple(w.shape), tuple(b.shape)
@@ -149,6 +155,7 @@ class Conv1d(ScratchLayer):
             x, pad_saved = F.run("pad", x, window.padding, "replicate", who=self.who)
             padded, window = (pad_saved, window.padding), window.without_padding()
         y, saved = F.conv_forward(x, w, b, window, who=self.who)
+        self.x, self._columns, self._filters, self._dout = given, (x, window), w, None
         kept = (saved, window, padded, tuple(y.shape), shapes)
         return self._keep(xp.reshape(y, tuple(y.shape[axis] for axis in out_axes)), kept)
 
@@ -156,7 +163,8 @@ class Conv1d(ScratchLayer):
         """Set `dW` and `db`, and return the gradient of the input (None unless `need_dx`)."""
         dout, (saved, window, padded, y_shape, (x_shape, w_shape, b_shape)) = self._recall(dout)
         xp = _xp.namespace(dout)
-        dx, dw, db = F.conv_backward(xp.reshape(dout, y_shape), saved, window, need_dx=need_dx)
+        self._dout = xp.reshape(dout, y_shape)
+        dx, dw, db = F.conv_backward(self._dout, saved, window, need_dx=need_dx)
         self.dW, self.db = xp.reshape(dw, w_shape), xp.reshape(db, b_shape)
         if dx is None:
             return None
@@ -209,7 +217,7 @@ class SimpleConv1d(Conv1d):
     """
 
 
-class MaxPooling1D(ScratchLayer):
+class MaxPooling1D(Pools):
     """Max pooling of signals (N, C, L), or of one sample (C, L) or (L,).
 
     Parameters
@@ -238,10 +246,12 @@ class MaxPooling1D(ScratchLayer):
         xp = _xp.namespace(x)
         x = xp.reshape(x, (1,) * (3 - len(shape)) + shape)
         y, saved, window = max_pool(x, (self.pool_size,), self.stride, self.pad, self.who)
+        self.x, self._columns, self._dout = xp.reshape(x, shape), (x, window), None
         kept = (saved, window, tuple(y.shape), shape)
         return self._keep(xp.reshape(y, shape[:-1] + tuple(y.shape[2:])), kept)
 
     def backward(self, dout: Array) -> Array:
         dout, (saved, window, y_shape, x_shape) = self._recall(dout)
         xp = _xp.namespace(dout)
-        return xp.reshape(F.pool_backward(xp.reshape(dout, y_shape), saved, window), x_shape)
+        self._dout = xp.reshape(dout, y_shape)
+        return xp.reshape(F.pool_backward(self._dout, saved, window), x_shape)

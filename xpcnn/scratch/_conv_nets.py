@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from math import prod, sqrt
 from typing import Any
@@ -14,7 +13,13 @@ from xpcnn._xp import Array
 from xpcnn.device import Device
 from xpcnn.scratch._layers import Affine, Convolution, MaxPooling, ReLU
 from xpcnn.scratch._losses import MeanSquaredLoss, SoftmaxWithLoss
-from xpcnn.scratch._network import Network, check_param, size_after
+from xpcnn.scratch._network import (
+    Layers,
+    Network,
+    check_param,
+    check_pool_param,
+    size_after,
+)
 from xpcnn.scratch._norm_dropout import BatchNormalization, Dropout
 from xpcnn.scratch._shared import legacy_normal
 
@@ -41,7 +46,8 @@ class SimpleConvNet(Network):
     input_dim : (int, int, int)
         Channels, height and width of an image.
     conv_param : dict
-        ``filter_num``, ``filter_size``, ``pad`` and ``stride`` of the convolution.
+        ``filter_num`` (or ``n_filters``), ``filter_size``, ``pad`` and ``stride`` of the
+        convolution.
     pool_param : dict
         ``pool_size``, ``pad`` and ``stride`` of the pooling.
     hidden_size, output_size : int
@@ -66,6 +72,7 @@ class SimpleConvNet(Network):
     """
 
     takes_flag = (Dropout, BatchNormalization)
+    hidden_layer_num = 1
 
     def __init__(
         self,
@@ -85,7 +92,7 @@ class SimpleConvNet(Network):
         who = "SimpleConvNet"
         defaults = {"filter_num": 30, "filter_size": 5, "pad": 0, "stride": 1}
         conv = check_param(conv_param, defaults, f"{who} conv_param")
-        pool = check_param(pool_param, {"pool_size": 2, "pad": 0, "stride": 2}, f"{who} pool_param")
+        pool = check_pool_param(pool_param, f"{who} pool_param")
         channels, *size = input_dim
         filters, filter_size = conv["filter_num"], conv["filter_size"]
         out = size_after(tuple(size), filter_size, conv["stride"], conv["pad"], who)
@@ -103,13 +110,11 @@ class SimpleConvNet(Network):
         self.layers = self._make_layers(conv, pool)
         self.last_layer = MeanSquaredLoss()
 
-    def _make_layers(
-        self, conv: Mapping[str, int], pool: Mapping[str, int]
-    ) -> OrderedDict[str, Any]:
+    def _make_layers(self, conv: Mapping[str, int], pool: Mapping[str, int]) -> Layers:
         p = self.params
         conv1 = Convolution(p["W1"], p["b1"], conv["stride"], conv["pad"])
         norm1 = BatchNormalization(p["gamma1"], p["beta1"])
-        return OrderedDict(
+        return Layers(
             Conv1=self._own(conv1, 1),
             ReLU1=ReLU(),
             Pool1=MaxPooling(pool["pool_size"], pool["pool_size"], pool["stride"], pool["pad"]),

@@ -2,10 +2,15 @@
 
 Each has ``forward(x)`` and ``backward(dout)``; a layer with weights holds them as ``W`` and ``b``
 and leaves their gradients in ``dW`` and ``db``. No layer changes an array it is given.
+
+What the courses' classes keep between forward and backward (``x``, ``col``, ``arg_max``, ``mask``,
+...) can be read here too. Most of it is made when it is read, since this library's operations do
+without; before the first forward it is None.
 """
 
 from __future__ import annotations
 
+import math
 from math import prod
 from typing import Any
 
@@ -13,13 +18,23 @@ from xpcnn import _xp
 from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.errors import rank_error
-from xpcnn.scratch._shared import LAYOUTS, as_array, as_floats, one_hot_targets, sliding_window
+from xpcnn.scratch._shared import (
+    LAYOUTS,
+    as_array,
+    as_floats,
+    channels_last,
+    one_hot_targets,
+    sliding_window,
+    window_rows,
+)
 from xpcnn.window import Ints, Window
 
 
 class ScratchLayer:
     """Remembers the last forward, and checks the gradient that comes back."""
 
+    x: Array = None
+    """Input of the last forward."""
     _kept: Any = None
     _output: Array = None
 
@@ -54,16 +69,35 @@ class Activation(ScratchLayer):
     op: str
     options: tuple[Any, ...] = ()
 
+    @property
+    def a(self) -> Array:
+        """Input of the last forward."""
+        return self.x
+
+    @property
+    def Z(self) -> Array:  # noqa: N802
+        """Output of the last forward."""
+        return self._output
+
     def forward(self, x: Array) -> Array:
-        (x,) = as_floats(self.who, x)
-        return self._keep(*F.run(self.op, x, *self.options, who=self.who))
+        (self.x,) = as_floats(self.who, x)
+        return self._keep(*F.run(self.op, self.x, *self.options, who=self.who))
 
     def backward(self, dout: Array) -> Array:
         dout, saved = self._recall(dout)
         return F.run_backward(dout, saved)
 
 
-class ReLU(Activation):
+class Rectifier(Activation):
+    """Knows where it cuts off."""
+
+    @property
+    def mask(self) -> Array:
+        """Where the last input was not positive."""
+        return None if self.x is None else self.x <= 0
+
+
+class ReLU(Rectifier):
     """``max(x, 0)``, element by element; `forward(x)`, `backward(dout)`."""
 
     op = "relu"
@@ -81,7 +115,7 @@ class Tanh(Activation):
     op = "tanh"
 
 
-class LeakyReLU(Activation):
+class LeakyReLU(Rectifier):
     """``x`` where positive, else ``alpha * x``; `forward(x)`, `backward(dout)`."""
 
     op = "leaky_relu"
@@ -94,7 +128,70 @@ class LeakyReLU(Activation):
         return (self.alpha,)
 
 
-class Convolution(ScratchLayer):
+class WindowLayer(ScratchLayer):
+    """A layer of windows; `_columns` says what lay under them in the last forward."""
+
+    _columns: tuple[Array, Window] | None = None
+    _dout: Array = None
+    fill = 0.0
+    """What the padding holds."""
+
+    @property
+    def col(self) -> Array:
+        """Windows of the last input as rows, as the course's ``im2col`` lays them out."""
+        return None if self._columns is None else window_rows(*self._columns, self.fill)
+
+
+class Filters(WindowLayer):
+    """A convolution in any number of dimensions."""
+
+    _filters: Array = None
+
+    @property
+    def col_W(self) -> Array:  # noqa: N802
+        """Filters of the last forward as columns: (C * taps, FN)."""
+        if self._filters is None:
+            return None
+        w = self._filters
+        return _xp.namespace(w).reshape(w, (w.shape[0], -1)).T
+
+    @property
+    def dcol(self) -> Array:
+        """Gradient of `col`, after `backward`."""
+        return None if self._dout is None else channels_last(self._dout) @ self.col_W.T
+
+
+class Pools(WindowLayer):
+    """Max pooling in any number of dimensions."""
+
+    fill = -math.inf
+
+    @property
+    def col(self) -> Array:
+        """Windows of the last input as rows, one for each channel: (N * positions * C, taps)."""
+        if self._columns is None:
+            return None
+        rows = window_rows(*self._columns, self.fill)
+        return _xp.namespace(rows).reshape(rows, (-1, self._columns[1].taps))
+
+    @property
+    def arg_max(self) -> Array:
+        """Which element of each row of `col` is the largest."""
+        col = self.col
+        return None if col is None else _xp.namespace(col).argmax(col, axis=1)
+
+    @property
+    def dcol(self) -> Array:
+        """Gradient of `col`, after `backward`: what came back, where the maximum was."""
+        if self._dout is None:
+            return None
+        dout, where = self._dout, self.arg_max
+        xp = _xp.namespace(dout)
+        chosen = F.one_hot(where, self._columns[1].taps, dout.dtype)  # type: ignore[index]
+        return xp.reshape(channels_last(dout), (-1, 1)) * chosen
+
+
+class Convolution(Filters):
     """Two-dimensional convolution of images (N, C, H, W).
 
     Parameters
@@ -143,16 +240,18 @@ class Convolution(ScratchLayer):
             x.shape[2:], w.shape[2:], self.stride, self.pad, self.who, "filter size"
         )
         y, saved = F.conv_forward(x, w, b, window, who=self.who)
+        self.x, self._columns, self._filters, self._dout = x, (x, window), w, None
         return self._keep(y, (saved, window))
 
     def backward(self, dout: Array, need_dx: bool = True) -> Array:
         """Set `dW` and `db`, and return the gradient of the input (None unless `need_dx`)."""
         dout, (saved, window) = self._recall(dout)
+        self._dout = dout
         dx, self.dW, self.db = F.conv_backward(dout, saved, window, need_dx=need_dx)
         return dx
 
 
-class Pooling(ScratchLayer):
+class Pooling(Pools):
     """Max pooling of images (N, C, H, W); what is padded is minus infinity and never wins.
 
     Parameters
@@ -173,10 +272,12 @@ class Pooling(ScratchLayer):
         if x.ndim != 4:
             raise rank_error(self.who, 4, LAYOUTS[2], x.shape)
         y, saved, window = max_pool(x, (self.pool_h, self.pool_w), self.stride, self.pad, self.who)
+        self.x, self._columns, self._dout = x, (x, window), None
         return self._keep(y, (saved, window))
 
     def backward(self, dout: Array) -> Array:
         dout, (saved, window) = self._recall(dout)
+        self._dout = dout
         return F.pool_backward(dout, saved, window)
 
 
@@ -228,6 +329,7 @@ class Affine(ScratchLayer):
         self.b = b
         self.dW: Array = None
         self.db: Array = None
+        self.original_x_shape: tuple[int, ...] | None = None
 
     def forward(self, x: Array) -> Array:
         x, w, b = as_floats(self.who, x, self.W, self.b)
@@ -246,6 +348,7 @@ class Affine(ScratchLayer):
             )
         y, saved = F.linear_forward(rows, xp.permute_dims(w, (1, 0)), b, who=self.who)
         y = xp.reshape(y, (w.shape[1],)) if x.ndim == 1 else y
+        self.x, self.original_x_shape = (x if x.ndim == 1 else rows), tuple(x.shape)
         return self._keep(y, (saved, tuple(x.shape)))
 
     def backward(self, dout: Array, need_dx: bool = True) -> Array:
@@ -261,10 +364,17 @@ class Affine(ScratchLayer):
 class Flatten(ScratchLayer):
     """(N, ...) to (N, D) and back."""
 
+    prev_layer_shape: tuple[int, ...] | None = None
+
     def forward(self, x: Array) -> Array:
         x = as_array(x)
         xp = _xp.namespace(x, who=self.who)
-        shape = tuple(x.shape)
+        if x.ndim < 2:
+            raise ValueError(
+                f"{self.who}: expected an input (N, ...) with a batch axis, got shape "
+                f"{tuple(x.shape)}"
+            )
+        shape = self.prev_layer_shape = tuple(x.shape)
         return self._keep(xp.reshape(x, (shape[0], prod(shape[1:]))), shape)
 
     def backward(self, dout: Array) -> Array:
@@ -289,11 +399,18 @@ def softmax(x: Array) -> Array:
 class Softmax(ScratchLayer):
     """exp(x) normalised to sum to one over each row of (N, K).
 
-    ``backward(dout)`` is the gradient through the function itself. ``backward(x, t)`` is that of
-    the mean cross-entropy of the last output y with the targets t (integer labels or one-hot
-    rows), which is ``(y - t) / N``; its first argument is not looked at, so it may be the scores
-    or the output, as the course has it.
+    ``backward(dout)`` is the gradient through the function itself, except for what the course
+    hands back from its last layer: the difference ``y - t`` of the last output and one-hot
+    targets, or a multiple of it. That belongs to softmax and cross-entropy together, and comes
+    back divided by N, as the gradient of the mean. (With a mean squared loss behind a softmax
+    `dout` looks the same; use :class:`xpcnn.Softmax` there.)
+
+    ``backward(x, t)`` is ``(y - t) / N`` for the targets t (integer labels or one-hot rows); its
+    first argument is not looked at, so it may be the scores or the output.
     """
+
+    takes_mean = True
+    """Whether a difference is still to be divided by the size of the batch."""
 
     def forward(self, x: Array) -> Array:
         (x,) = as_floats(self.who, x)
@@ -304,4 +421,21 @@ class Softmax(ScratchLayer):
             y, _ = self._recall(self._output)
             return (y - one_hot_targets(y, t, self.who)) / y.shape[0]
         dout, saved = self._recall(dout)
+        if _is_difference(dout, self._output):
+            return dout / dout.shape[0] if self.takes_mean else dout
         return F.run_backward(dout, saved)
+
+
+def _is_difference(dout: Array, y: Array) -> bool:
+    """Whether `dout` is a multiple of y - t, for some one-hot rows t."""
+    if y.ndim != 2:
+        return False
+    xp = _xp.namespace(y)
+    # only the target's entry is below zero, or none where y is one-hot already
+    below = xp.min(dout, axis=1) < 0.0
+    labels = xp.where(below, xp.argmin(dout, axis=1), xp.argmax(y, axis=1))
+    difference = y - F.one_hot(labels, y.shape[1], y.dtype)
+    length = float(xp.sum(difference * difference))
+    factor = float(xp.sum(difference * dout)) / length if length else 0.0
+    tolerance = 16.0 * float(xp.finfo(y.dtype).eps) * factor
+    return factor > 0.0 and bool(xp.all(xp.abs(dout - factor * difference) <= tolerance))

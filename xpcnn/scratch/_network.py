@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
@@ -16,9 +17,20 @@ from xpcnn.errors import ModelFileError
 from xpcnn.interop.weights import read_arrays
 from xpcnn.scratch._layers import Affine, Convolution
 from xpcnn.scratch._shared import batch_slices, class_labels, count_correct, numerical_gradient
-from xpcnn.window import Ints, Window
+from xpcnn.window import Ints, Window, as_int
 
 GRADIENTS = {"W": "dW", "b": "db", "gamma": "dgamma", "beta": "dbeta"}
+
+
+class Layers(OrderedDict[str, Any]):
+    """Layers by name; a name is also found as the courses spell it, ``Relu1`` or ``BarchNorm1``."""
+
+    def __missing__(self, key: Any) -> Any:
+        wanted = str(key).lower().replace("barch", "batch")
+        for name in self:
+            if name.lower() == wanted:
+                return self[name]
+        raise KeyError(f"no layer {key!r}; the layers are {', '.join(self)}")
 
 
 class Network:
@@ -148,14 +160,40 @@ def size_after(size: Ints, kernel: int, stride: int, pad: int, who: str) -> Ints
     return window.output_shape(size, who)
 
 
-def check_param(
-    given: Mapping[str, int] | None, defaults: Mapping[str, int], who: str
-) -> dict[str, int]:
-    """Complete a dict such as ``conv_param`` from its defaults, and refuse unknown keys."""
-    unknown = [key for key in given or {} if key not in defaults]
+SAME_KEY = {"n_filters": "filter_num"}
+"""What one course calls so, and what the others call it."""
+
+
+def check_param(given: Any, defaults: Mapping[str, int], who: str) -> dict[str, Any]:
+    """Complete a dict such as ``conv_param`` from its defaults, and refuse what makes no sense.
+
+    A key under its other name (`SAME_KEY`) is kept, and added under the usual one.
+    """
+    if given is not None and not isinstance(given, Mapping):
+        raise TypeError(
+            f"{who} must be a dict with the keys {', '.join(map(repr, defaults))}, got {given!r}"
+        )
+    found: dict[str, Any] = dict(given or {})
+    for other, usual in SAME_KEY.items():
+        if other in found and usual in defaults:
+            if found.get(usual, found[other]) != found[other]:
+                raise ValueError(f"{who}: {other!r} and {usual!r} mean the same; give one of them")
+            found[usual] = found[other]
+    unknown = [key for key in found if SAME_KEY.get(key, key) not in defaults]
     if unknown:
         raise ValueError(
             f"{who}: unknown keys {', '.join(map(repr, unknown))}; the keys are "
             f"{', '.join(map(repr, defaults))}"
         )
-    return {**defaults, **(given or {})}
+    for key, value in found.items():
+        if not (key == "pad" and isinstance(value, (str, tuple, list))):
+            found[key] = as_int(value, who, key, 0 if key == "pad" else 1)
+    return {**defaults, **found}
+
+
+def check_pool_param(given: Any, who: str) -> dict[str, Any]:
+    """Complete ``pool_param``; windows lie side by side unless a stride is given."""
+    pool = check_param(given, {"pool_size": 2, "pad": 0, "stride": 2}, who)
+    if "stride" not in (given or {}):
+        pool["stride"] = pool["pool_size"]
+    return pool

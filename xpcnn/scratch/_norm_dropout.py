@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from xpcnn import _xp
 from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.device import Device
 from xpcnn.scratch._layers import ScratchLayer
-from xpcnn.scratch._shared import as_floats, legacy_uniform
+from xpcnn.scratch._shared import as_floats, channels_last, legacy_uniform
 
 
 class Dropout(ScratchLayer):
@@ -21,13 +23,18 @@ class Dropout(ScratchLayer):
     dropout_ratio : float
         Probability of an element to be dropped, from 0 to 1.
 
+    Attributes
+    ----------
+    mask : array of the shape of the input, or None
+        1 for what the last training forward kept, 0 for what it dropped.
+
     Raises
     ------
     ValueError
         If the ratio is not between 0 and 1.
     """
 
-    def __init__(self, dropout_ratio: float = 0.5) -> None:
+    def __init__(self, dropout_ratio: float = 0.15) -> None:
         if not 0.0 <= dropout_ratio <= 1.0:
             raise ValueError(
                 f"Dropout: dropout_ratio must be between 0 and 1, got {dropout_ratio!r}"
@@ -35,11 +42,15 @@ class Dropout(ScratchLayer):
         self.dropout_ratio = dropout_ratio
         self.mask: Array = None
 
+    @property
+    def vaild_ratio(self) -> float:
+        """The share that is kept, under the course's name."""
+        return 1.0 - self.dropout_ratio
+
     def forward(self, x: Array, train_flg: bool = True) -> Array:
         (x,) = as_floats(self.who, x)
         if not train_flg:
-            share = 1.0 - self.dropout_ratio
-            return self._keep(x * share, share)
+            return self._keep(x * self.vaild_ratio, self.vaild_ratio)
         kept = legacy_uniform(*x.shape) >= self.dropout_ratio
         self.mask = Device.of(x).asarray(kept, _xp.dtype_name(x))
         return self._keep(x * self.mask, self.mask)
@@ -66,6 +77,9 @@ class BatchNormalization(ScratchLayer):
     ----------
     dgamma, dbeta : array of shape (D,), or None
         Gradients, after `backward`.
+    batch_size, x_mu, x_std, std
+        Of the last training forward: how many rows were normalised, (N, D) or (N * H * W, C); the
+        rows less their mean; these divided by the standard deviation; and that, of shape (D,).
 
     Raises
     ------
@@ -94,6 +108,29 @@ class BatchNormalization(ScratchLayer):
         self.moving_var = moving_var
         self.dgamma: Array = None
         self.dbeta: Array = None
+        self._measured: Any = None  # input, mean and variance of the last training forward
+
+    @property
+    def batch_size(self) -> int | None:
+        return None if self._measured is None else self.x_mu.shape[0]
+
+    @property
+    def x_mu(self) -> Array:
+        if self._measured is None:
+            return None
+        x, mean, _ = self._measured
+        return channels_last(x) - mean
+
+    @property
+    def std(self) -> Array:
+        if self._measured is None:
+            return None
+        variance = self._measured[2]
+        return _xp.namespace(variance).sqrt(variance + self.epsilon)
+
+    @property
+    def x_std(self) -> Array:
+        return None if self._measured is None else self.x_mu / self.std
 
     def forward(self, x: Array, train_flg: bool = True) -> Array:
         (x,) = as_floats(self.who, x)
@@ -124,6 +161,7 @@ class BatchNormalization(ScratchLayer):
             "batch_norm", x, gamma, beta, self.epsilon, statistics, who=self.who
         )
         if train_flg:
+            self._measured = (x, mean, variance)
             self.moving_mean = self._average(self.moving_mean, mean)
             self.moving_var = self._average(self.moving_var, variance)
         return self._keep(y, saved)

@@ -183,6 +183,11 @@ def make_optimizer(
         optimizer = known[optimizer.lower()]
     if isinstance(optimizer, type):
         return optimizer(**(settings or {}))
+    if settings:
+        raise ValueError(
+            f"{who}: optimizer_param is for an optimizer given by its name or class; the "
+            f"{type(optimizer).__name__} object has its settings already"
+        )
     if not hasattr(optimizer, "update"):
         raise TypeError(
             f"{who}: optimizer must be one of {', '.join(map(repr, known))}, a class or an object "

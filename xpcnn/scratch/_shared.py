@@ -155,16 +155,28 @@ def columns(x: Any, kernel: Ints, stride: Any, pad: Any, constant_values: float,
     """
     ndim = len(kernel)
     x = as_array(x)
-    xp = _xp.namespace(x, who=who)
+    _xp.namespace(x, who=who)  # refuses what is no array
     if x.ndim != ndim + 2:
         raise rank_error(who, ndim + 2, LAYOUTS[ndim], x.shape)
     if not isfinite(constant_values) or constant_values != int(constant_values):
         (x,) = as_floats(who, x)
     window = sliding_window(x.shape[2:], kernel, stride, pad, who, "filter size")
+    return window_rows(x, window, constant_values)
+
+
+def window_rows(x: Array, window: Window, constant_values: float = 0.0) -> Array:
+    """Do as :func:`columns`, for a window that is known to fit."""
+    xp = _xp.namespace(x)
     padded = gather.pad_spatial(xp, x, window, constant_values)
     by_image = F.im2col(padded, window.kernel, window.stride)
     rows = xp.permute_dims(by_image, (0, 2, 1))
     return xp.reshape(rows, (rows.shape[0] * rows.shape[1], rows.shape[2]))
+
+
+def channels_last(x: Array) -> Array:
+    """Return (N, C, *spatial) as rows (N * positions, C), which is how the courses compute."""
+    xp = _xp.namespace(x)
+    return xp.reshape(xp.permute_dims(x, (0, *range(2, x.ndim), 1)), (-1, x.shape[1]))
 
 
 def images(

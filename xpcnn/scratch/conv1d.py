@@ -17,7 +17,8 @@ array([ 30., 110., 170., 140.])
 
 from __future__ import annotations
 
-from xpcnn.scratch._batches import GetMiniBatch
+from xpcnn._xp import Array
+from xpcnn.scratch import _batches, _optimizers
 from xpcnn.scratch._classifier1d import Scratch1dCNNClassifier
 from xpcnn.scratch._conv1d import (
     Conv1d,
@@ -29,7 +30,7 @@ from xpcnn.scratch._conv1d import (
 )
 from xpcnn.scratch._layers import Affine, Flatten, ReLU, Softmax, softmax
 from xpcnn.scratch._losses import SoftmaxWithLoss, cross_entropy_error
-from xpcnn.scratch._optimizers import SGD, AdaGrad, Adam
+from xpcnn.scratch._optimizers import SGD, AdaGrad
 
 __all__ = [
     "get_output_size",
@@ -51,3 +52,17 @@ __all__ = [
     "GetMiniBatch",
     "Scratch1dCNNClassifier",
 ]
+
+
+class GetMiniBatch(_batches.GetMiniBatch):
+    __doc__ = _batches.GetMiniBatch.__doc__
+
+    def __init__(self, X: Array, y: Array, batch_size: int = 10, seed: int | None = 0) -> None:
+        super().__init__(X, y, batch_size, seed)
+
+
+class Adam(_optimizers.Adam):
+    __doc__ = _optimizers.Adam.__doc__
+
+    def __init__(self, lr: float = 0.01, beta1: float = 0.9, beta2: float = 0.999) -> None:
+        super().__init__(lr, beta1, beta2)

@@ -29,8 +29,9 @@ from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.device import Device
 from xpcnn.errors import rank_error
+from xpcnn.scratch import _layers
 from xpcnn.scratch._batches import GetMiniBatch, take_rows
-from xpcnn.scratch._layers import ReLU, Sigmoid, Softmax, Tanh
+from xpcnn.scratch._layers import ReLU, Sigmoid, Tanh
 from xpcnn.scratch._shared import (
     as_array,
     as_floats,
@@ -40,6 +41,7 @@ from xpcnn.scratch._shared import (
     move_by,
     one_hot_targets,
 )
+from xpcnn.window import as_int
 
 __all__ = [
     "FC",
@@ -58,6 +60,22 @@ __all__ = [
 ]
 
 
+class Softmax(_layers.Softmax):
+    """exp(x) normalised to sum to one over each row of (N, K).
+
+    ``backward(dZ)`` is the gradient through the function itself, except for what the course
+    hands back from its last layer: the difference ``y - t`` of the last output and one-hot
+    targets, divided by the size of the batch or not. That belongs to softmax and cross-entropy
+    together and comes back as it is. (With a mean squared loss behind a softmax `dZ` looks the
+    same; use :class:`xpcnn.Softmax` there.)
+
+    ``backward(x, t)`` is ``(y - t) / N`` for the targets t (integer labels or one-hot rows); its
+    first argument is not looked at.
+    """
+
+    takes_mean = False
+
+
 class SimpleInitializer:
     """Weights from N(0, sigma**2), biases of zero."""
 
@@ -71,6 +89,8 @@ class SimpleInitializer:
     def B(self, n_nodes2: int) -> np.ndarray:  # noqa: N802
         """Return biases of shape (n_nodes2,)."""
         return np.zeros(n_nodes2)
+
+    b = B
 
     def _std(self, n_nodes1: int) -> float:
         return self.sigma
@@ -97,37 +117,54 @@ class HeInitializer(SimpleInitializer):
 
 
 class SGD:
-    """Gradient descent on one layer: ``W -= lr * dW; B -= lr * dB``."""
+    """Gradient descent on one layer: ``W -= lr * dW; b -= lr * db``."""
 
     def __init__(self, lr: float = 0.01) -> None:
         self.lr = lr
 
     def update(self, layer: Any) -> Any:
         """Change the weights and biases of a layer against their gradients, and return it."""
-        layer.W = move_by(layer.W, layer.dW * -self.lr)
-        layer.B = move_by(layer.B, layer.dB * -self.lr)
+        for name in ("W", _bias_name(layer)):
+            p, g = getattr(layer, name), getattr(layer, f"d{name}")
+            setattr(layer, name, move_by(p, g * -self.lr))
         return layer
 
 
 class AdaGrad:
-    """AdaGrad on one layer: ``h += g * g; p -= lr * g / (sqrt(h) + 1e-7)``, for W and for B.
+    """AdaGrad on one layer: ``h += g * g; p -= lr * g / (sqrt(h) + 1e-7)``, for W and for b.
 
-    The sums of squares belong to the layer (``hW``, ``hB``), so one object may serve several.
+    The sums of squares belong to the layer (``hW``, ``hB``), so one object may serve several; its
+    own `hW` and `hb` are those of the layer it changed last.
     """
 
     def __init__(self, lr: float = 0.01) -> None:
         self.lr = lr
+        self.hW: Array = None
+        self.hb: Array = None
 
     def update(self, layer: Any) -> Any:
         """Change the weights and biases of a layer against their gradients, and return it."""
-        for name in ("W", "B"):
+        for name in ("W", _bias_name(layer)):
             p, g = getattr(layer, name), getattr(layer, f"d{name}")
             xp = _xp.namespace(p)
             h = getattr(layer, f"h{name}", None)
             h = g * g if h is None else move_by(h, g * g)
             setattr(layer, f"h{name}", h)
             setattr(layer, name, move_by(p, g * -self.lr / (xp.sqrt(h) + 1e-7)))
+            setattr(self, "hW" if name == "W" else "hb", h)
         return layer
+
+
+def _bias_name(layer: Any) -> str:
+    """Return "B", or "b" for a learner's own layer that has it so."""
+    return "B" if hasattr(layer, "B") else "b"
+
+
+FC_EXAMPLES = {
+    "initializer": "HeInitializer()",
+    "optimizer": "AdaGrad(0.01)",
+    "activation": "ReLU()",
+}
 
 
 class FC:
@@ -138,7 +175,7 @@ class FC:
     n_nodes1, n_nodes2 : int
         Inputs and outputs.
     initializer : object
-        With ``W(n_nodes1, n_nodes2)`` and ``B(n_nodes2)``.
+        With ``W(n_nodes1, n_nodes2)``, and ``b(n_nodes2)`` or ``B(n_nodes2)``.
     optimizer : object or None
         With ``update(layer)``; `backward` calls it. ``None`` leaves the weights as they are.
     activation : object
@@ -147,10 +184,12 @@ class FC:
     Attributes
     ----------
     W : array of shape (n_nodes1, n_nodes2)
-    B : array of shape (n_nodes2,)
-        The first forward moves both to the device and dtype of its input.
-    dW, dB : array of the shape of `W` and of `B`, or None
+    b, B : array of shape (n_nodes2,)
+        One and the same. The first forward moves both to the device and dtype of its input.
+    dW, db, dB : array of the shape of `W` and of `b`, or None
         Gradients, after `backward`.
+    X : array of shape (N, n_nodes1), or None
+        Input of the last forward.
 
     Raises
     ------
@@ -161,17 +200,45 @@ class FC:
     def __init__(
         self, n_nodes1: int, n_nodes2: int, initializer: Any, optimizer: Any, activation: Any
     ) -> None:
-        self.n_nodes1 = n_nodes1
-        self.n_nodes2 = n_nodes2
+        self.n_nodes1 = as_int(n_nodes1, "FC", "n_nodes1", 1)
+        self.n_nodes2 = as_int(n_nodes2, "FC", "n_nodes2", 1)
+        for what, value, methods in (
+            ("initializer", initializer, ("W",)),
+            ("activation", activation, ("forward", "backward")),
+            ("optimizer", optimizer, ("update",) if optimizer is not None else ()),
+        ):
+            if isinstance(value, type) or not all(hasattr(value, name) for name in methods):
+                raise TypeError(
+                    f"FC: {what} must be an object with {' and '.join(methods)}, such as "
+                    f"{FC_EXAMPLES[what]}; got {value!r}"
+                )
         self.initializer = initializer
         self.optimizer = optimizer
         self.activation = activation
         self.W: Array = initializer.W(n_nodes1, n_nodes2)
-        self.B: Array = initializer.B(n_nodes2)
+        make_bias = initializer.B if hasattr(initializer, "B") else initializer.b
+        self.B: Array = make_bias(n_nodes2)
         self.dW: Array = None
         self.dB: Array = None
+        self.X: Array = None
         self._saved: Any = None
         self._placed = False
+
+    @property
+    def b(self) -> Array:
+        return self.B
+
+    @b.setter
+    def b(self, value: Array) -> None:
+        self.B = value
+
+    @property
+    def db(self) -> Array:
+        return self.dB
+
+    @db.setter
+    def db(self, value: Array) -> None:
+        self.dB = value
 
     def forward(self, X: Array) -> Array:
         """Return ``activation(X @ W + B)``: (N, n_nodes1) to (N, n_nodes2)."""
@@ -186,6 +253,7 @@ class FC:
         if not self._placed:
             self._place(X)
         X, w, b = as_floats("FC", X, self.W, self.B)
+        self.X = X
         w = _xp.namespace(w).permute_dims(w, (1, 0))
         A, self._saved = F.linear_forward(X, w, b, who="FC")
         return self.activation.forward(A)
@@ -234,6 +302,9 @@ class ScratchDeepNeuralNetworkClassifier:
         One entry for each epoch: the mean over its batches, each taken before its update.
     val_loss_list, val_acc_list : list of float
         The same of the validation data, at the end of each epoch.
+    log_loss, log_acc, log_loss_val, log_acc_val
+        The same four lists, as the notebook calls them. (The notebook's losses are a mean over
+        the classes too, a tenth of these where there are ten.)
 
     Raises
     ------
@@ -243,10 +314,11 @@ class ScratchDeepNeuralNetworkClassifier:
 
     def __init__(self, layers: Sequence[FC] | Mapping[Any, FC], verbose: bool = False) -> None:
         self.layers = list(layers.values()) if isinstance(layers, Mapping) else list(layers)
-        if not self.layers or not isinstance(self.layers[-1].activation, Softmax):
+        names = [type(getattr(layer, "activation", None)).__name__ for layer in self.layers]
+        if not names or names[-1] != "Softmax":
             raise ValueError(
                 f"{type(self).__name__}: the last layer must have the activation Softmax(), "
-                f"got the activations {[type(layer.activation).__name__ for layer in self.layers]}"
+                f"got the activations {names}"
             )
         self.verbose = verbose
         self.train_loss_list: list[float] = []
@@ -254,13 +326,29 @@ class ScratchDeepNeuralNetworkClassifier:
         self.val_loss_list: list[float] = []
         self.val_acc_list: list[float] = []
 
+    @property
+    def log_loss(self) -> list[float]:
+        return self.train_loss_list
+
+    @property
+    def log_acc(self) -> list[float]:
+        return self.train_acc_list
+
+    @property
+    def log_loss_val(self) -> list[float]:
+        return self.val_loss_list
+
+    @property
+    def log_acc_val(self) -> list[float]:
+        return self.val_acc_list
+
     def fit(
         self,
         X: Array,
         y: Any,
         X_val: Array | None = None,
         y_val: Any = None,
-        n_epoch: int = 10,
+        n_epoch: int = 50,
         n_batch: int = 20,
         lr: float | None = None,
     ) -> ScratchDeepNeuralNetworkClassifier:
@@ -335,6 +423,9 @@ class ScratchDeepNeuralNetworkClassifier:
             gradient = (Z - t) / t.shape[0]
             for number in range(len(self.layers) - 1, -1, -1):
                 layer = self.layers[number]
+                if not isinstance(layer, FC):  # a learner's own
+                    gradient = layer.backward(gradient)
+                    continue
                 if number < len(self.layers) - 1:
                     gradient = layer.activation.backward(gradient)
                 gradient = layer.backward_linear(gradient, need_dx=number > 0)

@@ -19,10 +19,8 @@ True
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import Any
 
 import numpy as np
 
@@ -30,7 +28,7 @@ from xpcnn._xp import Array
 from xpcnn.device import Device
 from xpcnn.scratch._layers import Affine, Convolution, Pooling, ReLU, softmax
 from xpcnn.scratch._losses import SoftmaxWithLoss, cross_entropy_error
-from xpcnn.scratch._network import Network, check_param, size_after
+from xpcnn.scratch._network import Layers, Network, check_param, size_after
 from xpcnn.scratch._optimizers import SGD, AdaGrad, Adam, Momentum
 from xpcnn.scratch._shared import columns, images, legacy_normal, numerical_gradient
 
@@ -136,7 +134,8 @@ class SimpleConvNet(Network):
     input_dim : (int, int, int)
         Channels, height and width of an image.
     conv_param : dict
-        ``filter_num``, ``filter_size``, ``pad`` and ``stride`` of the convolution.
+        ``filter_num`` (or ``n_filters``), ``filter_size``, ``pad`` and ``stride`` of the
+        convolution.
     hidden_size, output_size : int
         Outputs of the first affine layer, and the number of classes.
     weight_init_std : float
@@ -182,7 +181,7 @@ class SimpleConvNet(Network):
         w2, b2 = new("W2", weights(pooled, hidden_size)), np.zeros(hidden_size)
         w3, b3 = new("W3", weights(hidden_size, output_size)), np.zeros(output_size)
         conv1 = Convolution(w1, new("b1", b1), conv["stride"], conv["pad"])
-        self.layers: OrderedDict[str, Any] = OrderedDict(
+        self.layers = Layers(
             Conv1=self._own(conv1, 1),
             Relu1=Relu(),
             Pool1=Pooling(pool_h=2, pool_w=2, stride=2),

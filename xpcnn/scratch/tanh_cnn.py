@@ -4,6 +4,15 @@ An image becomes columns (F_h * F_w, O_h * O_w); the kernels times the columns, 
 the hidden layer; that times ``weights_1_2``, through the softmax, gives the classes. There is no
 bias. Pixels lie between 0 and 1 in training and testing alike.
 
+Two courses have these functions, with ``weights_1_2`` lying one way and the other; that says which
+of the two is meant.
+
+=========================  ===================================  ===================================
+``weights_1_2``            (hidden, n_classes)                  (n_classes, hidden)
+``cnn`` returns            the probabilities (n_classes,)       the class, an ``int``
+``back_propagation_cnn``   returns ``kernels, weights_1_2``     returns ``weights_1_2, kernels``
+=========================  ===================================  ===================================
+
 Examples
 --------
 >>> import numpy as np
@@ -28,15 +37,73 @@ from typing import Any
 from xpcnn import _xp
 from xpcnn import functional as F
 from xpcnn._xp import Array
-from xpcnn.scratch._shared import as_array, as_floats, default_float, one_hot_targets, store
+from xpcnn.errors import rank_error
+from xpcnn.scratch._layers import softmax
+from xpcnn.scratch._shared import (
+    as_array,
+    as_floats,
+    default_float,
+    one_hot_targets,
+    sliding_window,
+    store,
+)
+from xpcnn.window import as_int
 
-__all__ = ["cnn", "back_propagation_cnn"]
+__all__ = ["tanh", "tanh_deriv", "softmax", "im2col", "cnn", "back_propagation_cnn"]
 
 _PIXEL_MAX = 255
 
 
-def cnn(image: Array, kernels: Array, weights_1_2: Array) -> Array:
-    """Return the probability of each class for one image.
+def tanh(x: Array) -> Array:
+    """Hyperbolic tangent, element by element."""
+    (x,) = as_floats("tanh", x)
+    return _xp.namespace(x).tanh(x)
+
+
+def tanh_deriv(x: Array) -> Array:
+    """Slope of the hyperbolic tangent at x: ``1 - tanh(x) ** 2``."""
+    y = tanh(x)
+    return 1.0 - y * y
+
+
+def im2col(image: Array, F_h: int, F_w: int) -> Array:
+    """Lay out one image as columns, one for each window position.
+
+    Parameters
+    ----------
+    image : array of shape (H, W)
+    F_h, F_w : int
+        Size of the window.
+
+    Returns
+    -------
+    array of floats of shape (F_h * F_w, O_h * O_w)
+        With ``O_h = H - F_h + 1`` and ``O_w = W - F_w + 1``. Values are as they were, also those
+        of integers.
+
+    Raises
+    ------
+    ValueError
+        If `image` is not (H, W), or the window does not fit into it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> im2col(np.arange(9).reshape(3, 3), 2, 2)
+    array([[0., 1., 3., 4.],
+           [1., 2., 4., 5.],
+           [3., 4., 6., 7.],
+           [4., 5., 7., 8.]])
+    """
+    (image,) = as_floats("im2col", image)
+    if image.ndim != 2:
+        raise rank_error("im2col", 2, "(H, W)", image.shape)
+    window = sliding_window(image.shape, (F_h, F_w), 1, 0, "im2col", "filter size")
+    return F.im2col(image[None, None, ...], window.kernel)[0, ...]
+
+
+def cnn(image: Array, kernels: Array, weights_1_2: Array) -> Any:
+    """Classify one image.
 
     Parameters
     ----------
@@ -44,13 +111,14 @@ def cnn(image: Array, kernels: Array, weights_1_2: Array) -> Array:
         Pixels between 0 and 1; integers are taken to lie between 0 and 255 and divided by 255.
     kernels : array of shape (K, F_h, F_w), (K, 1, F_h, F_w), (K, F * F) or (F * F, K)
         K kernels; those without a height and width of their own are square.
-    weights_1_2 : array of shape (K * O_h * O_w, n_classes)
+    weights_1_2 : array of shape (K * O_h * O_w, n_classes) or (n_classes, K * O_h * O_w)
         From the hidden layer to the classes. The hidden layer is (K, O_h * O_w) laid out in a
         row, or (O_h * O_w, K) for kernels of shape (F * F, K).
 
     Returns
     -------
-    array of shape (n_classes,)
+    array of shape (n_classes,), or int
+        The probability of each class; or, with `weights_1_2` of shape (n_classes, ...), the class.
 
     Raises
     ------
@@ -60,9 +128,10 @@ def cnn(image: Array, kernels: Array, weights_1_2: Array) -> Array:
     pixels = _pixels(as_array(image)[None, ...], "cnn")
     x, w, weights = as_floats("cnn", pixels, kernels, weights_1_2)
     xp = _xp.namespace(x)
-    rows, by_position, size = _kernel_rows(xp, w, x.shape[1:], weights.shape, "cnn")
+    rows, by_position, size, turned = _kernel_rows(xp, w, x.shape[1:], weights.shape, "cnn")
+    weights = weights.T if turned else weights
     _, scores, _ = _forward(xp, x[0, ...], rows, weights, size, by_position)
-    return F.softmax(scores, axis=1)[0, :]
+    return int(xp.argmax(scores)) if turned else F.softmax(scores, axis=1)[0, :]
 
 
 def back_propagation_cnn(
@@ -90,7 +159,8 @@ def back_propagation_cnn(
     Returns
     -------
     kernels, weights_1_2 : array
-        The trained arrays.
+        The trained arrays; with `weights_1_2` of shape (n_classes, ...), `weights_1_2` comes
+        first.
 
     Raises
     ------
@@ -100,7 +170,9 @@ def back_propagation_cnn(
     who = "back_propagation_cnn"
     x, w, weights = as_floats(who, _pixels(as_array(images), who), kernels, weights_1_2)
     xp = _xp.namespace(x)
-    rows, by_position, size = _kernel_rows(xp, w, x.shape[1:], weights.shape, who)
+    rows, by_position, size, turned = _kernel_rows(xp, w, x.shape[1:], weights.shape, who)
+    weights = weights.T if turned else weights
+    epoch = as_int(epoch, who, "epoch", 0)
     blank = xp.zeros((x.shape[0], weights.shape[1]), dtype=x.dtype, device=_xp.device_of(x))
     targets = one_hot_targets(blank, one_hot_labels, who)
     rows, weights = xp.asarray(rows, copy=True), xp.asarray(weights, copy=True)
@@ -116,8 +188,10 @@ def back_propagation_cnn(
                 d_hidden = xp.reshape(d_hidden, (rows.shape[0], -1))
             rows = _xp.add_at(rows, ..., (d_hidden @ columns.T) * -lr)
     rows = rows.T if by_position else rows
-    trained = xp.reshape(rows, w.shape)
-    return _write(kernels, trained), _write(weights_1_2, weights)
+    trained = _write(kernels, xp.reshape(rows, w.shape))
+    if turned:
+        return _write(weights_1_2, weights.T), trained
+    return trained, _write(weights_1_2, weights)
 
 
 def _forward(
@@ -150,11 +224,22 @@ def _pixels(images: Array, who: str) -> Array:
 
 def _kernel_rows(
     xp: ModuleType, kernels: Array, image: Any, weights: Any, who: str
-) -> tuple[Array, bool, tuple[int, int]]:
-    """Return kernels as rows (K, F_h * F_w), whether the hidden layer runs by position, and size.
+) -> tuple[Array, bool, tuple[int, int], bool]:
+    """Find out what the shapes mean.
 
     Kernels (K, F * F) and (F * F, K) can have the same shape; the length of the weights tells
     which is meant.
+
+    Returns
+    -------
+    rows : array of shape (K, F_h * F_w)
+        The kernels.
+    by_position : bool
+        Whether the hidden layer is (O_h * O_w, K).
+    size : (int, int)
+        Of a kernel.
+    turned : bool
+        Whether the weights are (n_classes, hidden).
     """
     shape = tuple(kernels.shape)
     if len(shape) == 4 and shape[1] == 1:
@@ -166,15 +251,17 @@ def _kernel_rows(
         for count, taps, by_position in ((*shape, False), (*shape[::-1], True)):
             if isqrt(taps) ** 2 == taps:
                 candidates.append((count, (isqrt(taps), isqrt(taps)), by_position))
-    for count, (f_h, f_w), by_position in candidates:
-        positions = max(image[0] - f_h + 1, 0) * max(image[1] - f_w + 1, 0)
-        if len(weights) == 2 and positions and count * positions == weights[0]:
-            rows = kernels.T if by_position else xp.reshape(kernels, (count, f_h * f_w))
-            return rows, by_position, (f_h, f_w)
+    for turned in (False, True):
+        for count, (f_h, f_w), by_position in candidates:
+            positions = max(image[0] - f_h + 1, 0) * max(image[1] - f_w + 1, 0)
+            if len(weights) == 2 and positions and count * positions == weights[int(turned)]:
+                rows = kernels.T if by_position else xp.reshape(kernels, (count, f_h * f_w))
+                return rows, by_position, (f_h, f_w), turned
     raise ValueError(
         f"{who}: kernels of shape {tuple(kernels.shape)} and weights_1_2 of shape "
         f"{tuple(weights)} do not fit images of size {tuple(image)}; kernels are (K, F_h, F_w) "
-        "and weights_1_2 (K * (H - F_h + 1) * (W - F_w + 1), classes)"
+        "or (K, F_h * F_w), and weights_1_2 (K * (H - F_h + 1) * (W - F_w + 1), classes) or the "
+        "other way round"
     )
 
 
