@@ -102,6 +102,8 @@ class Scratch1dCNNClassifier:
         ``W1``, ``b1`` (convolution), ``W2``, ``b2``, ... (affine), once `fit` was called.
     grads : dict of str to array
         Gradients of the last batch.
+    x_train, y_train, x_val, y_val, n_train_samples
+        What `fit` was given.
     layers : dict of str to layer
         ``Conv1``, ``ReLU1``, ``Pool1``, ``Flatten1``, ``Affine1``, ``ReLU2``, ``Affine2``, and
         ``Last``, which is the softmax.
@@ -145,6 +147,11 @@ class Scratch1dCNNClassifier:
         self.weight_init_std = weight_init_std
         self.verbose = verbose
         self.network: Net1d | None = None
+        self.x_train: Array = None
+        self.y_train: Any = None
+        self.x_val: Array | None = None
+        self.y_val: Any = None
+        self.n_train_samples = 0
         self.params: dict[str, Array] = {}
         self.grads: dict[str, Array] = {}
         self.layers = Layers()
@@ -178,6 +185,8 @@ class Scratch1dCNNClassifier:
             Device.of(x_train),
             _xp.dtype_name(x_train),
         )
+        self.x_train, self.y_train, self.x_val, self.y_val = x_train, y_train, x_val, y_val
+        self.n_train_samples = x_train.shape[0]
         self.network, self.params = network, network.params
         self.layers = Layers(network.layers, Last=Softmax())
         optimizer = copy.deepcopy(self.optimizer)

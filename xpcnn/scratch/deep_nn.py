@@ -305,6 +305,10 @@ class ScratchDeepNeuralNetworkClassifier:
     log_loss, log_acc, log_loss_val, log_acc_val
         The same four lists, as the notebook calls them. (The notebook's losses are a mean over
         the classes too, a tenth of these where there are ten.)
+    loss, loss_val : float
+        Sum of the last epoch's batches, and the last entry of `val_loss_list`.
+    true_y, pred_y : numpy.ndarray of shape (N,)
+        Classes of the last epoch's samples, right and predicted, in the order they came in.
 
     Raises
     ------
@@ -325,6 +329,12 @@ class ScratchDeepNeuralNetworkClassifier:
         self.train_acc_list: list[float] = []
         self.val_loss_list: list[float] = []
         self.val_acc_list: list[float] = []
+        self.loss = 0.0
+        self.true_y = self.pred_y = np.zeros(0, dtype=np.int64)
+
+    @property
+    def loss_val(self) -> float | None:
+        return self.val_loss_list[-1] if self.val_loss_list else None
 
     @property
     def log_loss(self) -> list[float]:
@@ -404,8 +414,9 @@ class ScratchDeepNeuralNetworkClassifier:
     def evaluate(self, X: Array, y: Any) -> tuple[float, float]:
         """Return the mean cross-entropy and the accuracy on samples and their labels."""
         Z = self.predict_proba(X)
-        loss, right = _loss_and_hits(Z, one_hot_targets(Z, class_labels(y), type(self).__name__))
-        return loss / Z.shape[0], right / Z.shape[0]
+        t = one_hot_targets(Z, class_labels(y), type(self).__name__)
+        loss, (true, predicted) = _loss_and_classes(Z, t)
+        return loss / Z.shape[0], float(np.mean(true == predicted))
 
     def _forward(self, X: Array) -> Array:
         for layer in self.layers:
@@ -414,11 +425,15 @@ class ScratchDeepNeuralNetworkClassifier:
 
     def _epoch(self, X: Array, targets: Array, n_batch: int) -> tuple[float, float]:
         loss, right = 0.0, 0
+        self.loss, true_y, pred_y = 0.0, [], []
         for rows in GetMiniBatch(np.arange(X.shape[0]), np.arange(X.shape[0]), n_batch, seed=None):
             t = take_rows(targets, rows[0])
             Z = self._forward(take_rows(X, rows[0]))
-            batch_loss, batch_right = _loss_and_hits(Z, t)
-            loss, right = loss + batch_loss, right + batch_right
+            batch_loss, (true, predicted) = _loss_and_classes(Z, t)
+            loss, right = loss + batch_loss, right + int(np.sum(true == predicted))
+            self.loss += batch_loss / t.shape[0]
+            true_y.append(true)
+            pred_y.append(predicted)
             # Softmax and cross-entropy together have this gradient; the mean is taken here, once.
             gradient = (Z - t) / t.shape[0]
             for number in range(len(self.layers) - 1, -1, -1):
@@ -429,16 +444,16 @@ class ScratchDeepNeuralNetworkClassifier:
                 if number < len(self.layers) - 1:
                     gradient = layer.activation.backward(gradient)
                 gradient = layer.backward_linear(gradient, need_dx=number > 0)
+        self.true_y, self.pred_y = np.concatenate(true_y), np.concatenate(pred_y)
         return loss / X.shape[0], right / X.shape[0]
 
 
 ScratchDeepNeuralNetrowkClassifier = ScratchDeepNeuralNetworkClassifier
 
 
-def _loss_and_hits(Z: Array, t: Array) -> tuple[float, int]:
-    """Return the sum of the cross-entropies, and how many rows have their maximum right."""
+def _loss_and_classes(Z: Array, t: Array) -> tuple[float, tuple[np.ndarray, np.ndarray]]:
+    """Return the sum of the cross-entropies, and the classes of the targets and of the output."""
     xp = _xp.namespace(Z)
     loss = -xp.sum(t * xp.log(Z + 1e-7), dtype=Z.dtype)
-    return float(loss), int(
-        xp.sum(xp.astype(xp.argmax(Z, axis=1) == xp.argmax(t, axis=1), xp.int64))
-    )
+    classes = (_xp.to_numpy(xp.argmax(rows, axis=1)) for rows in (t, Z))
+    return float(loss), (next(classes), next(classes))
