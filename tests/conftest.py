@@ -6,6 +6,11 @@ import contextlib
 import importlib
 import importlib.util
 import io
+import os
+import random
+import sys
+import warnings
+import zlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -19,6 +24,11 @@ from xpcnn.device import Device, resolve
 # "cpu+numba" with the compiled ones in front, as users have them who installed Numba.
 DEVICES = ("cpu", "cpu+numba", "strict", "strict:1", "torch:cpu", "jax:cpu", "cuda")
 
+pytest.register_assert_rewrite("tests.pytorch")
+
+# On a GPU, JAX would take three quarters of the memory for itself.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
 if importlib.util.find_spec("jax") is not None:
     import jax
 
@@ -30,10 +40,11 @@ if importlib.util.find_spec("torch") is not None:
     # The tests' arrays are tiny; more threads only fight with those of the other libraries.
     torch.set_num_threads(1)
 
-if importlib.util.find_spec("numba") is not None:
-    # It says on standard error, once, that it compiles; that would be in the way of tests that
-    # read it, and of pytest's closing line.
-    with contextlib.redirect_stderr(io.StringIO()):
+# The kernels say on standard error, once, that they compile, or warn that they cannot; that would
+# be in the way of tests that read it, and of pytest's closing line.
+with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    if kernels.why_not_compiled(np) is None:
         importlib.import_module("xpcnn.kernels.cpu")
 
 if importlib.util.find_spec("hypothesis") is not None:
@@ -71,7 +82,7 @@ def device(request: pytest.FixtureRequest) -> Iterator[Device]:
     """Every array library in turn; one that is missing is a skip that says why."""
     name, _, accelerator = request.param.partition("+")
     if accelerator:
-        pytest.importorskip(accelerator)
+        pytest.importorskip(accelerator, exc_type=ImportError)
     try:
         found = resolve(name)
     except xpcnn.DeviceError as error:
@@ -80,6 +91,34 @@ def device(request: pytest.FixtureRequest) -> Iterator[Device]:
         pytest.skip(str(error))
     with kernels.force("generic" if request.param == "cpu" else None):
         yield found
+
+
+@pytest.fixture(autouse=True, scope="module")
+def seeded_module(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let all that a module's own fixtures draw follow from its name."""
+    with seeded_by(request.node.nodeid):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def seeded(request: pytest.FixtureRequest, seeded_module: None) -> Iterator[None]:
+    """Let all that a test draws follow from its name, whatever ran before it."""
+    with seeded_by(request.node.nodeid):
+        yield
+
+
+@contextlib.contextmanager
+def seeded_by(name: str) -> Iterator[None]:
+    """Seed the generators of the process, and models and layers that are given no seed."""
+    seed = zlib.crc32(name.encode())
+    random.seed(seed)
+    np.random.seed(seed)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(seed)
+    fresh = random.Random(seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(xpcnn.rng, "fresh_seed", lambda: fresh.getrandbits(32))
+        yield
 
 
 @pytest.fixture

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import xpcnn
@@ -17,8 +17,9 @@ from xpcnn.cli import main
 
 ROOT = Path(xpcnn.__file__).parents[1]
 
+NO_NUMBA = 'Numba is not installed; pip install "xpcnn[fast]"'
 needs_numba = pytest.mark.skipif(
-    importlib.util.find_spec("numba") is None, reason="Numba is not installed"
+    kernels.why_not_compiled(np) is not None, reason="Numba cannot be used"
 )
 
 
@@ -28,7 +29,7 @@ def run(command: str) -> int:
 
 @pytest.fixture
 def no_numba(monkeypatch):
-    monkeypatch.setattr(kernels, "_has_numba", lambda: False)
+    monkeypatch.setattr(kernels, "_why_no_numba", lambda: NO_NUMBA)
 
 
 # -- info ----------------------------------------------------------------------------------------
@@ -52,7 +53,7 @@ def test_kernels_of_a_network(capsys):
 def test_kernels_without_numba(no_numba, capsys):
     assert run("info --kernels --batch 2 --device cpu") == 0
     printed = capsys.readouterr().out
-    reason = 'Numba is not installed; pip install "xpcnn[fast]"'
+    reason = NO_NUMBA
     assert f"compiled kernels (cpu): no, {reason}\n" in printed
     assert "conv_relu_max_pool: generic\n" in printed
     assert f"    linear: not cpu: {reason}\n" in printed

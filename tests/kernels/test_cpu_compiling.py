@@ -12,7 +12,7 @@ import pytest
 
 import xpcnn
 
-pytest.importorskip("numba")
+pytest.importorskip("numba", exc_type=ImportError)
 
 import numba
 

@@ -10,7 +10,7 @@ from xpcnn._xp import numpy_namespace
 from xpcnn.kernels import generic
 from xpcnn.window import Window
 
-pytest.importorskip("numba")
+pytest.importorskip("numba", exc_type=ImportError)
 
 from xpcnn.kernels import cpu
 

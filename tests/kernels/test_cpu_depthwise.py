@@ -10,7 +10,7 @@ from tests.kernels.arrays import Guards, error32, lay
 from xpcnn._xp import numpy_namespace
 from xpcnn.window import Window
 
-pytest.importorskip("numba")
+pytest.importorskip("numba", exc_type=ImportError)
 
 from xpcnn.kernels.cpu import buffers, depthwise
 

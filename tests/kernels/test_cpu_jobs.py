@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-pytest.importorskip("numba")
+pytest.importorskip("numba", exc_type=ImportError)
 
 from xpcnn.kernels.cpu import compiling, threads
 from xpcnn.kernels.cpu.jobs import Bytes, Floats, Ints, Job

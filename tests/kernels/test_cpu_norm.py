@@ -9,7 +9,7 @@ import xpcnn
 from tests.kernels.arrays import Guards, error32, lay
 from xpcnn._xp import numpy_namespace
 
-pytest.importorskip("numba")
+pytest.importorskip("numba", exc_type=ImportError)
 
 from xpcnn.kernels.cpu import buffers, norm
 

@@ -10,7 +10,7 @@ from tests.kernels.arrays import Guards, lay
 from xpcnn._xp import numpy_namespace
 from xpcnn.window import Window
 
-pytest.importorskip("numba")
+pytest.importorskip("numba", exc_type=ImportError)
 
 from xpcnn.kernels import generic
 from xpcnn.kernels.cpu import buffers, pool

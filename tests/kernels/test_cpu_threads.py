@@ -15,7 +15,7 @@ from xpcnn import functional as F
 from xpcnn import kernels
 from xpcnn.kernels import threads
 
-pytest.importorskip("numba")
+pytest.importorskip("numba", exc_type=ImportError)
 
 import numba
 

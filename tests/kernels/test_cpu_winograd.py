@@ -8,7 +8,7 @@ import textwrap
 import numpy as np
 import pytest
 
-pytest.importorskip("numba")
+pytest.importorskip("numba", exc_type=ImportError)
 
 from tests.kernels.arrays import error
 from xpcnn.kernels.cpu import winograd

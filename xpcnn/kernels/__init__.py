@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -102,8 +103,21 @@ class Saved(NamedTuple):
 
 
 @cache
-def _has_numba() -> bool:
-    return importlib.util.find_spec("numba") is not None
+def _why_no_numba() -> str | None:
+    """Say why Numba cannot be used here; ``None`` if it can.
+
+    One that is installed need not work: it says so when it is imported with a NumPy that is newer
+    than it knows. Then the generic kernels do the work, and that is said once.
+    """
+    if importlib.util.find_spec("numba") is None:
+        return 'Numba is not installed; pip install "xpcnn[fast]"'
+    try:
+        importlib.import_module("numba")
+    except Exception as error:
+        reason = f"Numba cannot be imported ({error}); install a version that fits your NumPy"
+        warnings.warn(f"there are no compiled kernels: {reason}", RuntimeWarning, stacklevel=2)
+        return reason
+    return None
 
 
 _threads_lost = False
@@ -238,8 +252,8 @@ def why_not_compiled(xp: ModuleType) -> str | None:
     """Say why the compiled kernels cannot run on arrays of `xp`; ``None`` if they can."""
     if not is_numpy(xp):
         return "for NumPy arrays only"
-    if not _has_numba():
-        return 'Numba is not installed; pip install "xpcnn[fast]"'
+    if (reason := _why_no_numba()) is not None:
+        return reason
     if _threads_lost:
         return "not in a process forked from one in which Numba's threads run"
     return None

@@ -201,7 +201,7 @@ class Layer(Configurable):
             Shape of the output.
         """
         device = resolve(device)
-        rng = rng if rng is not None else np.random.default_rng()
+        rng = rng if rng is not None else np.random.default_rng(seed_from(None))
         input_shape = tuple(input_shape)
         # first the checks: an input that is refused must not decide about the widths
         output_shape = self.output_shape(input_shape)

@@ -11,7 +11,7 @@ import numpy as np
 from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.device import Device, resolve
-from xpcnn.layers.layer import Layer, Shape, output_of
+from xpcnn.layers.layer import Layer, Shape, output_of, seed_from
 
 
 class _Kept(NamedTuple):
@@ -207,7 +207,7 @@ class Operation(Layer):
             If those depend on what the inputs hold; the parameters are allocated all the same.
         """
         shapes = [None if shape is None else tuple(shape) for shape in input_shapes]
-        rng = rng if rng is not None else np.random.default_rng()
+        rng = rng if rng is not None else np.random.default_rng(seed_from(None))
         self._infer_from(*shapes)
         self._allocate((), resolve(device), dtype, rng)
         return self.output_shapes(*shapes)
