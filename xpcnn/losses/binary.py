@@ -118,21 +118,24 @@ class BCEWithLogitsLoss(_BinaryLoss):
     def _terms(
         self, xp: ModuleType, prediction: Array, target: Array
     ) -> tuple[Array, Array | int, Any]:
-        # -log(sigmoid(x)) = max(-x, 0) + log(1 + exp(-|x|)), and -log(1 - sigmoid(x)) is x more.
+        # -log(sigmoid(x)) is max(-x, 0) + log(1 + exp(-|x|)), and -log(1 - sigmoid(x)) is that of
+        # -x. One is never made of the other by adding x: what is small would be lost.
         target = xp.astype(target, prediction.dtype)
-        no_loss = xp.maximum(-prediction, 0.0) + xp.log1p(xp.exp(-xp.abs(prediction)))
-        terms = (1.0 - target) * prediction + self._positive(prediction, target) * no_loss
-        terms = self._weighted(terms, prediction)
+        rest = xp.log1p(xp.exp(-xp.abs(prediction)))
+        if_yes = self._positive(target, prediction) * (xp.maximum(-prediction, 0.0) + rest)
+        if_no = (1.0 - target) * (xp.maximum(prediction, 0.0) + rest)
+        terms = self._weighted(if_yes + if_no, prediction)
         return terms, math.prod(prediction.shape), (prediction, target)
 
-    def _positive(self, prediction: Array, target: Array) -> Array | float:
-        if self._pos_weight is None:
-            return 1.0
-        return 1.0 + (self._pos_weight.like(prediction) - 1.0) * target
+    def _positive(self, target: Array, prediction: Array) -> Array:
+        """Return the share of yes, times its weight."""
+        return target if self._pos_weight is None else target * self._pos_weight.like(prediction)
 
     def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
         prediction, target = saved
-        slope = (1.0 - target) - self._positive(prediction, target) * F.sigmoid(-prediction)
+        # 1 - sigmoid(x) is written as sigmoid(-x), so that sure answers keep their digits.
+        if_no = (1.0 - target) * F.sigmoid(prediction)
+        slope = if_no - self._positive(target, prediction) * F.sigmoid(-prediction)
         return scale * self._weighted(slope, prediction)
 
 

@@ -131,7 +131,8 @@ class PoissonNLLLoss(SameShapeLoss):
             # NaN where a prediction is negative
             with np.errstate(divide="ignore", invalid="ignore"):
                 terms = prediction - target * xp.log(prediction + self.eps)
-                slope = 1.0 - target / (prediction + self.eps)
+                # 1 - t / (x + eps), without a difference of two numbers near 1
+                slope = ((prediction - target) + self.eps) / (prediction + self.eps)
         if self.full:
             terms = terms + _log_factorial(xp, target)
         return terms, math.prod(prediction.shape), slope

@@ -26,12 +26,18 @@ def _entropy(
         for c in range(1, classes):
             # NaN is not larger than anything, but spoils the sum below.
             highest = max(highest, x[at + c])
-        total = 0.0
+        # The label's share is kept apart: softmax minus one is minus that of the others, and a
+        # difference would lose it where the label is sure.
+        label = labels[i]
+        own = others = 0.0
         for c in range(classes):
             e = math.exp(x[at + c] - highest)
             slopes[at + c] = e
-            total += e
-        label = labels[i]
+            if c == label:
+                own = e
+            else:
+                others += e
+        total = own + others
         keep = np.float32(0.0 if label == ignored else 1.0)
         share = np.float32(1.0 / total) * keep
         for c in range(classes):
@@ -39,8 +45,9 @@ def _entropy(
         if label == ignored:
             terms[i] = 0.0
             continue
-        terms[i] = np.float32(math.log(total)) - (x[at + label] - highest)
-        slopes[at + label] -= np.float32(1.0)
+        below = x[at + label] - highest
+        terms[i] = math.log1p(others) if below == 0.0 else math.log(total) - below
+        slopes[at + label] = -others / total
 
 
 def cross_entropy_forward(xp: Any, x: Any, labels: Any, ignore_index: int) -> Any:

@@ -33,27 +33,31 @@ KERNEL cross_entropy(
     }
     EACH_THREAD {
         Index row = first + THREAD / LANES;
-        MATH most = highest[THREAD / LANES * LANES], total = 0;
+        MATH most = highest[THREAD / LANES * LANES], others = 0;
+        // All but the label's: softmax minus one is minus their share, and a difference would lose
+        // it where the label is sure.
         if (row < rows)
             for (Index c = THREAD % LANES; c < classes; c += LANES)
-                total += exp((MATH)x[row * classes + c] - most);
-        s[THREAD] = total;
+                if (c != labels[row]) others += exp((MATH)x[row * classes + c] - most);
+        s[THREAD] = others;
     }
     add_runs(s);
     EACH_THREAD {
         Index row = first + THREAD / LANES;
         if (row < rows) {
-            MATH most = highest[THREAD / LANES * LANES], total = s[THREAD / LANES * LANES];
+            MATH most = highest[THREAD / LANES * LANES], others = s[THREAD / LANES * LANES];
             const Int label = labels[row];
             const bool valid = label != ignored && label >= 0 && label < classes_;
+            const MATH below = valid ? (MATH)x[row * classes + (Index)label] - most : (MATH)0;
+            const MATH total = others + exp(below);
             for (Index c = THREAD % LANES; c < classes; c += LANES) {
                 MATH slope = exp((MATH)x[row * classes + c] - most) / total;
-                if (c == label) slope -= 1;
+                if (c == label) slope = -others / total;
                 slopes[row * classes + c] = (REAL)(valid ? slope : (MATH)0);
             }
             if (THREAD % LANES == 0) {
                 MATH term = 0;
-                if (valid) term = log(total) - ((MATH)x[row * classes + (Index)label] - most);
+                if (valid) term = below == 0 ? log1p(others) : log(total) - below;
                 terms[row] = (REAL)term;
                 counts[row] = valid ? (MATH)1 : (MATH)0;
             }

@@ -68,10 +68,13 @@ def softmax(xp: ModuleType, x: Array, axis: int) -> Array:
 
 
 def log_softmax(xp: ModuleType, x: Array, axis: int) -> Array:
-    """log(softmax(x)), without taking the logarithm of a rounded zero."""
+    """log(softmax(x)), exact to rounding near a probability of 0 and of 1."""
     shifted = x - xp.max(x, axis=axis, keepdims=True)
-    total = xp.sum(xp.exp(shifted), axis=axis, keepdims=True, dtype=x.dtype)
-    return shifted - xp.log(total)
+    highest = shifted == 0.0
+    # The highest add 1 each. One of them is left to log1p, beside which the others may be small.
+    others = xp.sum(xp.astype(highest, x.dtype), axis=axis, keepdims=True, dtype=x.dtype) - 1.0
+    rest = xp.where(highest, 0.0, xp.exp(shifted))
+    return shifted - xp.log1p(others + xp.sum(rest, axis=axis, keepdims=True, dtype=x.dtype))
 
 
 def softmax_forward(xp: ModuleType, x: Array, axis: int) -> tuple[Array, Any]:
@@ -98,8 +101,10 @@ def log_softmax_forward(xp: ModuleType, x: Array, axis: int) -> tuple[Array, Any
 
 
 def log_softmax_backward(xp: ModuleType, dy: Array, saved: Any) -> Array:
+    # dy - p * sum(dy), with 1 - p as -expm1(log p): a sure class would lose it in a difference.
     y, axis = saved
-    return dy - xp.exp(y) * xp.sum(dy, axis=axis, keepdims=True, dtype=dy.dtype)
+    others = xp.sum(dy, axis=axis, keepdims=True, dtype=dy.dtype) - dy
+    return -dy * xp.expm1(y) - xp.exp(y) * others
 
 
 def elu_forward(
