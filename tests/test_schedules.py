@@ -229,3 +229,108 @@ def test_an_enormous_number_of_reductions_ends() -> None:
     state = schedule.state_dict() | {"reductions": 10**12}
     schedule.load_state_dict(state)
     assert schedule.lr(1.0, epoch=0, step=0) < 1e-7
+
+
+# -- Settings that are changed later ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("schedule", "name", "value"),
+    [
+        (optim.StepLR(3), "step_size", 0),
+        (optim.StepLR(3), "gamma", math.nan),
+        (optim.CosineAnnealingLR(3), "T_max", None),
+        (optim.MultiStepLR([2]), "milestones", [-1]),
+        (optim.OneCycleLR(0.1, 10), "pct_start", 2.0),
+        (optim.ReduceLROnPlateau(), "factor", 1.5),
+        (optim.ReduceLROnPlateau(), "patience", "a"),
+        (optim.Warmup(4), "after", "step"),
+    ],
+)
+def test_settings_are_checked_when_they_are_set(schedule, name, value):
+    before = repr(schedule)
+    with pytest.raises((ValueError, TypeError), match=name):
+        setattr(schedule, name, value)
+    assert repr(schedule) == before
+
+
+def test_setting_keeps_what_was_observed():
+    schedule = optim.ReduceLROnPlateau(patience=5)
+    schedule.observe(1.0)
+    schedule.observe(2.0)
+    schedule.patience = np.int64(0)
+    assert type(schedule.patience) is int
+    assert (schedule.best, schedule.bad_epochs) == (1.0, 1)
+
+
+def test_what_follows_from_a_setting_changes_with_it():
+    warmup = optim.Warmup(4)
+    assert warmup.monitor is None
+    warmup.after = optim.ReduceLROnPlateau(monitor="loss")
+    assert warmup.monitor == "loss"
+
+
+def test_numbers_of_numpy_are_numbers():
+    schedule = optim.StepLR(np.int32(3), np.float32(0.5))
+    assert json.dumps(optim.to_config(schedule))
+    assert schedule.lr(1.0, epoch=3, step=0) == 0.5
+
+
+# -- Plateaus --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+@pytest.mark.parametrize("value", [-1.0, 0.0, 1.0, -1e6])
+def test_plateau_on_a_constant(value, mode):
+    """The first epoch is the best; then three of patience and one more."""
+    schedule = optim.ReduceLROnPlateau(mode, patience=3)
+    rates = []
+    for _ in range(6):
+        schedule.observe(value)
+        rates.append(schedule.lr(1.0, epoch=0, step=0))
+    assert rates == [1.0, 1.0, 1.0, 1.0, 0.1, 0.1]
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_relative_threshold_below_zero(mode):
+    """A gain of 4% of the best is none where 5% are asked for, and one of 6% is one."""
+    sign = -1.0 if mode == "min" else 1.0
+    for best in (10.0, -10.0):
+        schedule = optim.ReduceLROnPlateau(mode, threshold=0.05)
+        schedule.observe(best)
+        schedule.observe(best + sign * 0.4)
+        assert schedule.best == best
+        schedule.observe(best + sign * 0.6)
+        assert schedule.best == best + sign * 0.6
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"eps": 0.0},
+        {"factor": 0.0},
+        {"factor": 1.0 - 1e-12, "eps": 0.0},
+        {"factor": 0.999, "eps": 0.0, "min_lr": 0.25},
+        {"factor": 0.9999, "eps": 1e-5},
+    ],
+    ids=str,
+)
+def test_a_claim_of_very_many_reductions(settings):
+    """As a damaged file may make it: what a loop would give in the end, at once."""
+    schedule = optim.ReduceLROnPlateau(**settings)
+    state = {"best": 1.0, "bad_epochs": 0, "cooldown_left": 0, "reductions": 10**11}
+    schedule.load_state_dict(state)
+    rate = schedule.lr(1.0, epoch=0, step=0)
+    end = max(1.0 * schedule.factor ** (10**11), schedule.min_lr)  # where eps does not matter
+    if schedule.eps and schedule.factor:
+        assert (1.0 - schedule.factor) * rate <= schedule.eps * (1.0 + 1e-9) or rate == end
+        assert (1.0 - schedule.factor) * rate / schedule.factor > schedule.eps * 0.99
+    else:
+        assert rate == pytest.approx(end, rel=1e-6, abs=1e-300)
+
+
+def test_many_reductions_are_those_of_a_loop():
+    schedule = optim.ReduceLROnPlateau(factor=0.9995, eps=0.0, min_lr=0.01)
+    schedule.reductions = 3000
+    assert schedule.lr(1.0, epoch=0, step=0) == pytest.approx(0.9995**3000, rel=1e-10)

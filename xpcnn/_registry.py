@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
+from abc import ABCMeta
 from collections.abc import Mapping
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -30,25 +33,114 @@ class Configurable:
     def __repr__(self) -> str:
         accepted = _accepted(type(self))
         shown = []
-        for name, value in self.arguments().items():
+        try:
+            arguments = self.arguments()
+        except AttributeError:  # a class of somebody who keeps them otherwise
+            return f"{type(self).__name__}(...)"
+        for name, value in arguments.items():
+            if name not in accepted:
+                continue
             default = accepted[name].default
             if default is inspect.Parameter.empty or _to_json(value) != _to_json(default):
                 shown.append(f"{name}={value!r}")
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
+class _Making(ABCMeta):
+    """The type of classes that tell an object that is being made from one that is."""
+
+    def __call__(cls, *args: Any, **options: Any) -> Any:
+        made = super().__call__(*args, **options)
+        vars(made)["_is_made"] = True
+        return made
+
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        if cls.__init__ is object.__init__:  # type: ignore[misc]
+            return inspect.Signature()
+        _, *others = inspect.signature(cls.__init__).parameters.values()  # type: ignore[misc]
+        return inspect.Signature(others)
+
+
+if TYPE_CHECKING:  # type checkers shall see the constructors themselves
+    _Made = Configurable
+else:
+
+    class _Made(Configurable, metaclass=_Making):
+        """A configurable object that knows when it is complete."""
+
+
+class Checked(_Made):
+    """An object whose settings can be changed later, and are checked then as when it was made.
+
+    Setting an attribute that is an argument of the constructor makes another object with it, so
+    that all checks are those of the constructor, and takes over what came out different. A public
+    attribute that there is not is an error. Classes from outside xpcnn may do as they like.
+    """
+
+    spellings: ClassVar[Mapping[str, str]] = {}
+    """What attributes are called elsewhere, and here."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name[0] == "_" or "_is_made" not in vars(self) or not _is_ours(type(self)):
+            object.__setattr__(self, name, value)
+        elif name in _accepted(type(self)):
+            vars(self).update(self._changes(name, value))
+        elif self._knows(name):
+            object.__setattr__(self, name, value)
+        else:
+            raise self._unknown(name)
+
+    def _changes(self, name: str, value: Any) -> dict[str, Any]:
+        """Return the attributes that an object with another setting has different."""
+        arguments = self.arguments()
+        before = vars(type(self).from_arguments(arguments))
+        after = vars(type(self).from_arguments({**arguments, name: value}))
+        return {key: new for key, new in after.items() if not _same(before.get(key), new)}
+
+    def _knows(self, name: str) -> bool:
+        noted = any(name in vars(cls).get("__annotations__", ()) for cls in type(self).__mro__)
+        return noted or hasattr(self, name)
+
+    def _unknown(self, name: str) -> AttributeError:
+        cls, settings = type(self).__name__, list(_accepted(type(self)))
+        near = difflib.get_close_matches(name, settings, 1)
+        meant = self.spellings.get(name) or (near[0] if near else None)
+        fix = f"the name here is {meant!r}" if meant else f"it has {', '.join(settings) or 'none'}"
+        return AttributeError(f"{cls} has no setting {name!r}; {fix}")
+
+
+def _same(old: Any, new: Any) -> bool:
+    """Whether two values are surely the same."""
+    if old is new:
+        return True
+    if type(old) is not type(new) or not isinstance(new, (int, float, str, tuple, list, dict)):
+        return False
+    return repr(old) == repr(new)
+
+
 C = TypeVar("C", bound=Configurable)
+
+
+def _is_ours(cls: type) -> bool:
+    return cls.__module__.startswith("xpcnn.")
 
 
 def _accepted(cls: type) -> dict[str, inspect.Parameter]:
     """Return what the constructor takes; a class without one of its own takes nothing."""
-    return dict(inspect.signature(cls).parameters)
+    found = _ACCEPTED.get(cls)
+    if found is None:
+        found = _ACCEPTED[cls] = dict(inspect.signature(cls).parameters)
+    return found
+
+
+_ACCEPTED: WeakKeyDictionary[type, dict[str, inspect.Parameter]] = WeakKeyDictionary()
 
 
 def _to_json(value: Any) -> Any:
     if isinstance(value, Configurable):
         return to_config(value)
-    if isinstance(value, np.ndarray):
+    if isinstance(value, (np.ndarray, np.generic)):
         return value.tolist()
     if isinstance(value, (list, tuple)):
         return [_to_json(item) for item in value]

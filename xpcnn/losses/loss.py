@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from xpcnn import _xp
-from xpcnn._registry import Configurable
+from xpcnn._registry import Checked
 from xpcnn._xp import Array
 from xpcnn.device import Device
 from xpcnn.errors import cast_hint, choice_error, dtype_error
@@ -22,7 +22,7 @@ Factors = tuple[float, Array | None]
 """A number and an array, both to be multiplied; the array is left out where it is all ones."""
 
 
-class Loss(Configurable):
+class Loss(Checked):
     """Measures how far predictions lie from targets.
 
     A subclass implements :meth:`_terms` and :meth:`_gradient`, and may override

@@ -11,7 +11,7 @@ import numpy as np
 
 from xpcnn import _xp
 from xpcnn import functional as F
-from xpcnn._registry import Configurable
+from xpcnn._registry import Checked
 from xpcnn._xp import Array
 from xpcnn.errors import choice_error
 
@@ -32,7 +32,7 @@ _KINDS = {2: "classes", 3: "columns of yes and no"}
 """What a matrix of so many axes counts."""
 
 
-class Metric(Configurable):
+class Metric(Checked):
     """Collects batches of predictions and gives one number for all of them.
 
     Attributes

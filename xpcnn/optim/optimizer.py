@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import numpy as np
 
 from xpcnn import _xp
-from xpcnn._registry import Configurable
+from xpcnn._registry import Checked
 from xpcnn._xp import Array
 from xpcnn.device import Device, resolve
 from xpcnn.errors import CaptureError
@@ -41,7 +41,7 @@ class Task(NamedTuple):
     step: int
 
 
-class Optimizer(Configurable):
+class Optimizer(Checked):
     """Changes parameters against their gradients.
 
     A subclass implements :meth:`_update` and lists in `_slots` the names of the arrays it keeps
@@ -73,6 +73,7 @@ class Optimizer(Configurable):
         If a setting is negative or not finite.
     """
 
+    spellings: ClassVar[Mapping[str, str]] = {"learning_rate": "lr", "decay": "weight_decay"}
     _slots: ClassVar[tuple[str, ...]] = ()
     _decoupled_decay: ClassVar[bool] = False
 
@@ -329,7 +330,8 @@ class Optimizer(Configurable):
 
     def _number(self, name: str, value: Any, *, below: float = math.inf) -> float:
         """Return `value` as a float if it lies in [0, below)."""
-        if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+        good = isinstance(value, (int, float, np.integer, np.floating))
+        if isinstance(value, bool) or not good:
             raise TypeError(f"{type(self).__name__}: {name} must be a number, got {value!r}")
         if not 0.0 <= value < below:
             limit = "finite" if below == math.inf else f"below {below:g}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -100,17 +101,22 @@ class ReduceLROnPlateau(Schedule):
         sign = 1.0 if self.mode == "max" else -1.0
         if self.best is None:
             return sign * value > -math.inf  # never for NaN
-        if self.threshold_mode == "abs":
-            return sign * value > sign * (self.best + sign * self.threshold)
-        return sign * value > sign * (self.best * (1.0 + sign * self.threshold))
+        share = abs(self.best) if self.threshold_mode == "rel" else 1.0
+        return sign * (value - self.best) > self.threshold * share
 
     def lr(self, base_lr: float, *, epoch: int, step: int) -> float:
         """Return the learning rate after the reductions so far."""
-        for _ in range(self.reductions):
+        for _ in range(min(self.reductions, 1000)):
             reduced = max(base_lr * self.factor, self.min_lr)
             if base_lr - reduced <= self.eps:
-                break
+                return base_lr
             base_lr = reduced
+        # A file may claim any number of them, and with a factor near 1 there are many.
+        more = self.reductions - 1000
+        if more > 0:
+            smallest = max(self.eps, sys.float_info.min)
+            last = math.log(smallest / (base_lr * (1.0 - self.factor))) / math.log(self.factor)
+            base_lr = max(base_lr * self.factor ** min(more, math.ceil(last)), self.min_lr)
         return base_lr
 
     def state_dict(self) -> dict[str, Any]:

@@ -7,11 +7,13 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
-from xpcnn._registry import Configurable
+import numpy as np
+
+from xpcnn._registry import Checked
 from xpcnn.errors import choice_error
 
 
-class Schedule(Configurable):
+class Schedule(Checked):
     """Turns the base learning rate into the one of an epoch or step.
 
     Attributes
@@ -63,16 +65,19 @@ class Schedule(Configurable):
         """Forget what :meth:`observe` has changed."""
 
     def _count(self, name: str, value: Any, least: int = 1) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        good = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        if not good or value < least:
             raise ValueError(
                 f"{type(self).__name__}: {name} must be a whole number of at least {least}, got "
                 f"{value!r}"
             )
-        return value
+        return int(value)
 
     def _number(self, name: str, value: Any, *, above: bool = False) -> float:
         """Return a finite number of at least 0, or above 0."""
-        good = isinstance(value, (int, float)) and not isinstance(value, bool)
+        good = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(
+            value, bool
+        )
         if not good or not 0.0 <= value < math.inf or (above and value == 0.0):
             least = "above 0" if above else "at least 0"
             raise ValueError(
