@@ -290,3 +290,24 @@ def test_recorded_is_what_this_thread_launches():
         y = doubled(x)
     assert recording.hold(y)
     assert len(recording._launches) == 1
+
+
+def test_pytorch_keeps_its_number_of_threads():
+    """Numba tells OpenMP its own, from which PyTorch's would follow in this thread."""
+    pytest.importorskip("torch")
+    before, after = run(
+        """
+        import numpy as np
+        import torch
+
+        import xpcnn
+        torch.set_num_threads(3)
+        print(torch.get_num_threads())
+        xpcnn.Linear(400, 300)(np.ones((256, 400), "float32"))
+        print(torch.get_num_threads())
+        """,
+        NUMBA_NUM_THREADS="2",
+        OMP_NUM_THREADS="3",
+        XPCNN_QUIET="1",
+    )
+    assert (before, after) == ("3", "3")

@@ -91,7 +91,7 @@ class Job:
     def _prepare(self, arguments: tuple[Any, ...]) -> tuple[int, int, Callable[..., None]]:
         """Return the addresses of the body and of what calls it, and what packs arguments."""
         self._check(arguments)
-        get_num_threads()  # starts them: machine code that asks for its thread cannot load before
+        start_threads()  # machine code that asks for its thread cannot load before
         with _compiling:
             if self._compiled is None:
                 self._compiled = compiling.c_function(self.function, self._signature)
@@ -109,6 +109,19 @@ class Job:
             if not good:
                 name = self.function.__name__
                 raise TypeError(f"{name}: argument {number + 1} is to be {hint}, got {value!r}")
+
+
+@cache
+def start_threads() -> None:
+    """Start Numba's threads, which settles its thread layer.
+
+    Numba then tells OpenMP how many threads it wants, for the thread that asks; and PyTorch asks
+    OpenMP how many it may use. So that its number stays what it was, a thread asks that ends.
+    """
+    asking = threading.Thread(target=get_num_threads)
+    asking.start()
+    asking.join()
+    get_num_threads()  # raises what that thread could not
 
 
 @cache
