@@ -19,7 +19,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Imports inside the package go to the left only. What stands together does not know each other.
 LEVELS: list[set[str]] = [
-    {"errors", "_files"},
+    {"errors", "interrupts", "_files"},
     {"_xp", "window", "rng", "_registry", "initializers"},
     {"cuda_search"},
     {"device"},
