@@ -29,6 +29,15 @@ class Callback:
 
     model: Model
 
+    def check(self, names: Sequence[str]) -> None:
+        """Look at the settings before anything happens; an error here leaves all as it was.
+
+        Parameters
+        ----------
+        names : sequence of str
+            What the logs of an epoch will hold, such as ``["loss", "accuracy", "val_loss"]``.
+        """
+
     def on_train_begin(self, epochs: int, batches: int) -> None:
         """Training starts: so many epochs of so many batches."""
 

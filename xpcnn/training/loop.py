@@ -67,6 +67,8 @@ class Fit:
             if not isinstance(callback, Callback):
                 raise TypeError(f"fit: not a callback: {callback!r}; make it with ClassName()")
             callback.model = model
+        for callback in everyone:
+            callback.check(self._names())
         model.stop_training = False
         try:
             for callback in everyone:
@@ -80,6 +82,11 @@ class Fit:
             for callback in everyone:
                 callback.on_train_end()
         return self.history
+
+    def _names(self) -> list[str]:
+        """List what the logs of an epoch will hold."""
+        names = ["loss", *(metric.name for metric in self.model.metrics)]
+        return names + ([] if self.validation is None else [f"val_{name}" for name in names])
 
     def close(self) -> None:
         """End what brings batches to the device, and what was captured."""
