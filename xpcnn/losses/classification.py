@@ -143,6 +143,21 @@ class _ClassLoss(Loss):
     def _check_labels(self, labels: np.ndarray, classes: int) -> None:
         check_labels(type(self).__name__, labels, classes, self.ignore_index)
 
+    def _check_something_counts(self, labels: np.ndarray) -> None:
+        """Raise if no label has a weight: the mean of the loss would be 0 / 0."""
+        who = type(self).__name__
+        kept = labels != self.ignore_index
+        if not kept.any():
+            raise ValueError(
+                f"{who}: all {labels.size} labels are {self.ignore_index}, the ignore_index, so "
+                "that nothing counts; mark fewer of them, or choose another ignore_index"
+            )
+        if self.weight is not None and not np.asarray(self.weight)[np.unique(labels[kept])].any():
+            raise ValueError(
+                f"{who}: the classes of all {labels.size} labels have a weight of 0, so that "
+                "nothing counts"
+            )
+
     def prepare_target(
         self, output_shape: Sequence[int], target: np.ndarray, dtype: str
     ) -> np.ndarray:
@@ -164,15 +179,16 @@ class _ClassLoss(Loss):
         who = type(self).__name__
         target, output_shape = np.asarray(target), tuple(output_shape)
         check_numeric(who, target)
+        check_several_classes(who, output_shape)
         self._check_target(output_shape, target.shape, target.dtype.name)
         self._check_classes(output_shape[1])
         if target.ndim < len(output_shape):
             labels = target.astype(np.uint8) if target.dtype.kind == "b" else target
             self._check_labels(labels, output_shape[1])
+            self._check_something_counts(labels)
             return labels.astype(np.int64, copy=False)
         check_finite(who, target)
-        if (target < 0).any():
-            raise ValueError(f"{who}: one-hot and soft targets must not be negative")
+        check_shares(who, target)
         # With class weights the mean of labels and of shares have different divisors.
         if self.weight is None and self.ignore_index < 0:
             one_hot = ((target == 0) | (target == 1)).all() and (target.sum(axis=1) == 1).all()
@@ -317,6 +333,34 @@ def check_weight_count(who: str, weight: Sequence[float] | None, classes: int) -
         raise ValueError(
             f"{who}: weight has {len(weight)} numbers, but the predictions have {classes} classes"
         )
+
+
+def check_several_classes(who: str, output_shape: tuple[int, ...]) -> None:
+    """Raise if there is one class only, the probability of which is always 1."""
+    if len(output_shape) > 1 and output_shape[1] == 1:
+        raise ValueError(
+            f"{who}: the network gives one column of scores, and a single class is always right, "
+            "so that the loss is 0 whatever the network does; for a yes/no answer use "
+            "'bce_with_logits' (BCEWithLogitsLoss), or give the last layer one output per class, "
+            "two at least"
+        )
+
+
+def check_shares(who: str, target: np.ndarray) -> None:
+    """Raise unless the shares of the classes, along axis 1, are at least 0 and add up to 1."""
+    if (target < 0).any():
+        raise ValueError(f"{who}: one-hot and soft targets must not be negative")
+    sums = target.sum(axis=1, dtype=np.float64)
+    wrong = np.abs(sums - 1.0) > 1e-2
+    if not wrong.any():
+        return
+    where = tuple(map(int, np.argwhere(wrong)[0]))
+    raise ValueError(
+        f"{who}: one-hot and soft targets are the shares of the classes and must add up to 1 along "
+        f"axis 1; they add up to {sums[where]:g} at index {where[0] if len(where) == 1 else where} "
+        f"and {int(wrong.sum())} are wrong in all; divide them by their sum, or, if several "
+        "classes can be right at once, use 'bce_with_logits' (BCEWithLogitsLoss)"
+    )
 
 
 def check_labels(

@@ -15,6 +15,7 @@ from xpcnn._xp import Array
 from xpcnn.errors import dtype_error
 from xpcnn.losses.classification import (
     check_labels,
+    check_several_classes,
     check_weight_count,
     class_weights,
     mask_of_classes,
@@ -122,6 +123,7 @@ class MultiMarginLoss(Loss):
         """Check labels on the host, once; one-hot rows become labels."""
         target, output_shape = np.asarray(target), tuple(output_shape)
         check_numeric("MultiMarginLoss", target)
+        check_several_classes("MultiMarginLoss", output_shape)
         if target.ndim == 2 and target.shape[1:] == output_shape[1:]:
             if not (((target == 0) | (target == 1)).all() and (target.sum(axis=1) == 1).all()):
                 raise ValueError(

@@ -11,6 +11,7 @@ from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.device import Device
 from xpcnn.errors import cast_hint, dtype_error
+from xpcnn.losses.loss import Loss
 from xpcnn.window import as_int
 
 
@@ -204,67 +205,120 @@ def as_labels(y: Any, n: int, who: str) -> np.ndarray:
     return labels
 
 
-def as_weights(
-    sample_weight: Any,
-    class_weight: Mapping[int, float] | Sequence[float] | None,
-    labels: np.ndarray | tuple[np.ndarray, ...],
-    dtype: str,
-) -> np.ndarray | None:
-    """Combine weights per sample and per class into one weight per sample, or ``None``.
-
-    Labels are a tuple where the network has several outputs; there are no classes then.
+def as_weights(sample_weight: Any, count: int, dtype: str) -> np.ndarray | None:
+    """Check one weight for each sample; ``None`` stays.
 
     Raises
     ------
     ValueError
-        If the number of weights is wrong, one is negative or not finite, or a class has none.
+        If the number of weights is wrong, or one is negative or not finite.
+    TypeError
+        If they are no numbers.
     """
-    if sample_weight is None and class_weight is None:
+    if sample_weight is None:
         return None
-    count = len(labels[0] if isinstance(labels, tuple) else labels)
-    weights = np.ones(count, dtype=dtype)
-    if sample_weight is not None:
-        given = _numbers(_xp.to_numpy(sample_weight), "sample_weight", dtype)
-        if given.shape != (count,):
-            raise ValueError(f"sample_weight: expected shape ({count},), got {given.shape}")
-        weights = weights * given
-    if class_weight is not None:
-        if isinstance(labels, tuple):
-            raise ValueError(
-                f"class_weight needs one output, and the network has {len(labels)}; use "
-                "sample_weight, or the weight argument of the losses"
-            )
-        weights = weights * _per_class(class_weight, labels, dtype)
-    if not np.isfinite(weights).all() or (weights < 0).any():
-        raise ValueError("sample_weight and class_weight must be finite and not negative")
+    weights = _numbers(_xp.to_numpy(sample_weight), "sample_weight", dtype)
+    if weights.shape != (count,):
+        raise ValueError(f"sample_weight: expected shape ({count},), got {weights.shape}")
+    _check_weights(weights, "sample_weight")
     return weights
 
 
-def _per_class(
-    class_weight: Mapping[int, float] | Sequence[float], labels: np.ndarray, dtype: str
-) -> np.ndarray:
+def with_class_weights(
+    weights: np.ndarray | None,
+    class_weight: Any,
+    labels: Any,
+    loss: Loss,
+    output_shape: Any,
+    dtype: str,
+) -> np.ndarray | None:
+    """Multiply the weights of samples by those of their classes, where these are given.
+
+    Parameters
+    ----------
+    weights : numpy.ndarray (N,), optional
+    class_weight : mapping of class to weight, or one for each class, optional
+    labels : numpy.ndarray, or a tuple of them
+        As the loss prepared them.
+    loss : Loss
+    output_shape : tuple of int
+        Of the network.
+    dtype : str
+
+    Raises
+    ------
+    ValueError
+        If samples have no class each, a class has no weight, there is a weight for what is no
+        class, or a weight is negative or not finite.
+    TypeError
+        If `class_weight` is something else.
+    """
+    if class_weight is None:
+        return weights
+    if isinstance(labels, tuple):
+        raise ValueError(
+            f"class_weight needs one output, and the network has {len(labels)}; use "
+            "sample_weight, or the weight argument of the losses"
+        )
     if isinstance(class_weight, (str, bytes)) or not hasattr(class_weight, "__iter__"):
         raise TypeError(
             "class_weight must be a mapping such as {0: 1.0, 1: 5.0}, or one number for each "
             f"class; got {class_weight!r}"
         )
-    classes = labels
+    table = dict(class_weight if isinstance(class_weight, Mapping) else enumerate(class_weight))
+    factors = _numbers(list(table.values()), "class_weight", dtype)
+    _check_weights(factors, "class_weight")
+    classes = _class_of_each(labels)
+    if loss.answers == "classes":
+        surplus = [c for c in table if c not in range(output_shape[1])]
+        if surplus:
+            raise ValueError(
+                f"class_weight has a weight for {surplus[0]!r}, which is none of the "
+                f"{output_shape[1]} classes from 0 to {output_shape[1] - 1}"
+            )
+    if loss.ignore_index is not None:
+        table.setdefault(loss.ignore_index, 0.0)  # does not count, whatever its weight
+    found, places = np.unique(classes, return_inverse=True)
+    missing = [int(c) for c in found if int(c) not in table]
+    if missing:
+        raise ValueError(f"class_weight has no weight for the classes {missing}")
+    of_each = _numbers([table[int(c)] for c in found], "class_weight", dtype)[places]
+    return of_each if weights is None else weights * of_each
+
+
+def _check_weights(weights: np.ndarray, who: str) -> None:
+    if not np.isfinite(weights).all() or (weights < 0).any():
+        raise ValueError(f"{who} must be finite and not negative")
+
+
+def _class_of_each(labels: np.ndarray) -> np.ndarray:
+    """Return the class of each sample.
+
+    Raises
+    ------
+    ValueError
+        If there is not one for each.
+    """
     if labels.ndim == 2 and labels.shape[1] == 1:  # yes/no answers in a column
-        classes = labels[:, 0]
-    elif labels.ndim == 2 and labels.dtype.kind == "f":  # shares of classes
-        classes = labels.argmax(axis=1)
-    if classes.ndim != 1:
+        labels = labels[:, 0]
+    elif labels.ndim == 2 and labels.dtype.kind == "f":  # whole numbers are labels of places
+        one_hot = ((labels == 0) | (labels == 1)).all() and (labels.sum(axis=1) == 1).all()
+        if not one_hot:
+            raise ValueError(
+                "class_weight needs one class for each sample: integer labels of shape (N,) or "
+                f"one-hot rows, and these targets of shape {labels.shape} are neither; use "
+                "sample_weight, or the weight argument of the loss (pos_weight of "
+                "BCEWithLogitsLoss)"
+            )
+        labels = labels.argmax(axis=1)
+    if labels.ndim != 1:
         raise ValueError(
             f"class_weight needs one label per sample, got labels of shape {labels.shape}; use "
             "sample_weight, or the weight argument of the loss"
         )
-    if classes.dtype.kind == "f" and (classes != np.floor(classes)).any():
+    if labels.dtype.kind == "f" and (labels != np.floor(labels)).any():
         raise ValueError("class_weight needs classes, and these labels are not whole numbers")
-    table = dict(class_weight if isinstance(class_weight, Mapping) else enumerate(class_weight))
-    missing = sorted({int(c) for c in np.unique(classes)} - set(table))
-    if missing:
-        raise ValueError(f"class_weight has no weight for the classes {missing}")
-    return _numbers([table[int(c)] for c in classes], "class_weight", dtype)
+    return labels
 
 
 def _numbers(values: Any, who: str, dtype: str) -> np.ndarray:

@@ -187,7 +187,7 @@ class Model(PlacedNetwork):
         optimizer: str | optim.Optimizer | None = None,
         loss: str | losses.Loss | None = None,
         metrics: Iterable[Any] | None = None,
-        validation_data: tuple[Any, Any] | None = None,
+        validation_data: Sequence[Any] | None = None,
         validation_split: float = 0.0,
         callbacks: Sequence[Callback] = (),
         shuffle: bool = True,
@@ -210,15 +210,20 @@ class Model(PlacedNetwork):
             Samples per step.
         optimizer, loss, metrics
             As in :meth:`compile`; what is left out stays as it was.
-        validation_data : (x, y), optional
+        validation_data : (x, y) or (x, y, sample_weight), optional
             Evaluated after every epoch.
         validation_split : float
             Share of the samples, taken from the end, to validate with instead.
         callbacks : sequence of Callback
         shuffle : bool
             Whether every epoch has an order of its own.
-        class_weight : mapping of class to weight, optional
+        class_weight : mapping of class to weight, or one for each class, optional
+            Multiplies the loss of the samples of a class in training. It does not apply to
+            validation, in whichever way that is given. Each sample must have one class: an
+            integer label, a one-hot row, or a yes or no in a single column.
         sample_weight : array of shape (N,), optional
+            Multiplies the loss of each sample. Weights stay with their samples: those that
+            `validation_split` sets aside weigh their share of the validation loss.
         capture : bool
             Whether the device may write down a training step and repeat it without Python between
             its kernels, as CUDA does in graphs: faster where layers are small. It takes effect from
@@ -243,19 +248,28 @@ class Model(PlacedNetwork):
             If memory ran out in a step; the model is as it was before that step.
         """
         self._configure(optimizer, loss, metrics)
-        x, labels, weights = self._training_data(x, y, "fit", class_weight, sample_weight)
+        x, labels, weights = self._training_data(x, y, "fit", sample_weight)
         validation = None
         if validation_data is not None:
-            if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
+            if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
                 raise TypeError(
-                    "fit: validation_data must be a pair (x, y), got "
+                    "fit: validation_data must be (x, y) or (x, y, sample_weight), got "
                     f"{type(validation_data).__name__}"
                     + (f" of {len(validation_data)}" if hasattr(validation_data, "__len__") else "")
                 )
-            validation = self._samples(*self._training_data(*validation_data, "validation_data"))
+            given_x, given_y, *more = validation_data
+            validation = self._samples(
+                *self._training_data(given_x, given_y, "validation_data", *more)
+            )
         elif validation_split:
             front, back = split_validation(x, labels, weights, validation_split)
             (x, labels, weights), validation = front, self._samples(*back)
+        if class_weight is not None and self.loss is not None:
+            shape = self._output_shapes([tuple(each.shape) for each in x])[0]
+            dtype = border.host_dtype(self.dtype)
+            weights = border.with_class_weights(
+                weights, class_weight, labels, self.loss, shape, dtype
+            )
         samples = self._samples(x, labels, weights)
         try:
             return Fit(self, samples, validation, batch_size, shuffle, capture).run(
@@ -267,19 +281,30 @@ class Model(PlacedNetwork):
     @on_its_device
     def train_on_batch(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
         """Make one training step and return loss and metrics of this batch."""
-        samples = self._samples(*self._training_data(x, y, "train_on_batch", None, sample_weight))
+        samples = self._samples(*self._training_data(x, y, "train_on_batch", sample_weight))
         fit = Fit(self, samples, None, len(samples), shuffle=False)
         return fit.one_step()
 
     @on_its_device
-    def evaluate(self, x: Any, y: Any, *, batch_size: int = 256) -> dict[str, float]:
+    def evaluate(
+        self, x: Any, y: Any, *, batch_size: int = 256, sample_weight: Any = None
+    ) -> dict[str, float]:
         """Return loss and metrics without training.
+
+        Parameters
+        ----------
+        x, y
+            As for :meth:`fit`.
+        batch_size : int
+            Does not show in the result.
+        sample_weight : array of shape (N,), optional
+            Multiplies the loss of each sample; metrics count each sample once.
 
         Examples
         --------
         ``model.evaluate(x_test, y_test)["accuracy"]``
         """
-        samples = self._samples(*self._training_data(x, y, "evaluate"))
+        samples = self._samples(*self._training_data(x, y, "evaluate", sample_weight))
         try:
             return Fit(self, samples, None, batch_size, shuffle=False).evaluate(samples)
         finally:
@@ -316,7 +341,7 @@ class Model(PlacedNetwork):
         return np.concatenate(found)
 
     def _training_data(
-        self, x: Any, y: Any, who: str, class_weight: Any = None, sample_weight: Any = None
+        self, x: Any, y: Any, who: str, sample_weight: Any = None
     ) -> tuple[tuple[Array, ...], Any, np.ndarray | None]:
         """Check data and labels against each other, the network and the loss."""
         if self.loss is None or self.optimizer is None:
@@ -330,7 +355,7 @@ class Model(PlacedNetwork):
         count, dtype = int(inputs[0].shape[0]), border.host_dtype(self.dtype)
         shapes = self._output_shapes([tuple(each.shape) for each in inputs])
         labels = prepare_labels(self.loss, y, self.outputs, shapes, count, f"{who}: y", dtype)
-        return inputs, labels, border.as_weights(sample_weight, class_weight, labels, dtype)
+        return inputs, labels, border.as_weights(sample_weight, count, dtype)
 
     def _samples(
         self, inputs: tuple[Array, ...], labels: Any, weights: np.ndarray | None
