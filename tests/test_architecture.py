@@ -25,7 +25,7 @@ LEVELS: list[set[str]] = [
     {"device"},
     {"kernels"},
     {"functional"},
-    {"layers", "losses", "optim", "metrics", "data"},
+    {"layers", "losses", "optim", "metrics", "data", "_checked"},
     {"gradcheck", "operations"},
     {"training"},
     {"networks"},

@@ -108,6 +108,7 @@ __all__ = [
     "networks",
     "operations",
     "optim",
+    "scratch",
     "set_deterministic",
     "set_num_threads",
     "set_precision",
@@ -117,8 +118,15 @@ __all__ = [
 ]
 
 
+_LATER = ("interop", "scratch", "zoo")
+
+
 def __getattr__(name: str) -> _ModuleType:
     """Import the parts that most programs do not use when they are asked for."""
-    if name not in ("interop", "zoo"):
+    if name not in _LATER:
         raise AttributeError(f"module 'xpcnn' has no attribute {name!r}")
     return _import_module(f"xpcnn.{name}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

@@ -2,45 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from xpcnn import _xp
+from xpcnn._checked import Arrays, NetworkSubject, ObjectSubject, Subject, as_tuple, object_subject
 from xpcnn._xp import Array
 from xpcnn.device import Device
+from xpcnn.layers.graph import Graph
 from xpcnn.layers.layer import Layer
 from xpcnn.losses import Loss
 
 __all__ = ["gradcheck"]
 
 DIRECTIONS = 3
+STEPS = (1.0, 0.1, 0.03)
+"""Shares of eps that are tried in turn: a kink is met by chance, and less often by less."""
 
 
 def gradcheck(
-    module: Layer | Loss,
-    x: Array,
-    target: Array | None = None,
+    module: Any,
+    x: Any,
+    target: Any = None,
     *,
     training: bool = True,
     eps: float = 1e-6,
     rtol: float = 1e-6,
     seed: int = 0,
+    verbose: bool = False,
     **options: Any,
 ) -> bool:
     """Check every gradient of a layer or loss in a few random directions.
 
     For a direction u and a random weighting r of the outputs, the derivative
     ``sum(gradient * u)`` is compared with ``sum(r * (f(x + eps u) - f(x - eps u))) / (2 eps)``.
-    Random numbers of a layer are held, and its state is left as it was found.
+    Random numbers are held, and whatever is checked is left as it was found.
 
     Parameters
     ----------
-    module : Layer or Loss
-    x : array
-        Input (prediction, for a loss) of float64, on any device. At a kink, such as 0 for ReLU,
-        there is no derivative to compare with.
+    module : Layer, Loss, or an object of your own class
+        Of your own class ``forward(x)`` and ``backward(dout)`` are called, or ``forward(x, t)``
+        and ``backward()`` for a loss; see the notes.
+    x : array, tuple of arrays, or dict of arrays for a graph
+        Input (prediction, for a loss) of float64, on any device; a tuple for a module that takes
+        several. An input of integers, such as the indices of an embedding, has no gradient. At a
+        kink, such as 0 for ReLU, there is no derivative to compare with.
     target : array, optional
         For a loss.
     training : bool
@@ -51,6 +60,8 @@ def gradcheck(
         Largest difference, as a share of the length of the gradient.
     seed : int
         Of the directions.
+    verbose : bool
+        Whether to print a line for each gradient: its name and what was compared.
     **options
         Passed on to the loss's forward, such as ``sample_weight``.
 
@@ -62,9 +73,18 @@ def gradcheck(
     Raises
     ------
     ValueError
-        If a gradient differs; the message says which and by how much.
+        If gradients differ; the message says which and by how much.
     TypeError
-        If `x` or a parameter is not of float64.
+        If `x` or a parameter of a layer is not of float64, or `module` has no forward and
+        backward.
+
+    Notes
+    -----
+    Of an object of your own, the parameters are the arrays that have a gradient beside them after
+    ``backward``: ``W`` and ``dW``, ``gamma`` and ``dgamma``, ``W`` and ``W_grad``, or entries of
+    ``params`` and ``grads`` of the same key or place. Layers that it holds are looked through as
+    well. Only copies of the object are run; in these, parameters are of float64. A network with
+    ``params``, ``loss(x, t)`` and ``gradient(x, t)`` is checked in its parameters.
 
     Examples
     --------
@@ -72,25 +92,76 @@ def gradcheck(
     >>> from xpcnn import Linear
     >>> gradcheck(Linear(3, 2), np.array([[0.5, -1.0, 2.0]]))
     True
+
+    A class of one's own, with a gradient twice too large:
+
+    >>> class Scale:
+    ...     def __init__(self, W):
+    ...         self.W, self.dW = W, None
+    ...     def forward(self, x):
+    ...         self.x = x
+    ...         return x * self.W
+    ...     def backward(self, dout):
+    ...         self.dW = 2 * (dout * self.x).sum(axis=0)
+    ...         return dout * self.W
+    >>> gradcheck(Scale(np.array([2.0, 3.0])), np.array([[0.5, -1.0]]))
+    Traceback (most recent call last):
+    ...
+    ValueError: gradcheck: Scale: the gradient of W is wrong: in a random direction it gives ...,
+    differences give ... (off by ..., allowed ...); it is 2 times what differences give; right: x
     """
-    x = _float64(x, "x")
-    if isinstance(module, Loss):
-        if target is None:
-            raise ValueError(f"gradcheck: {type(module).__name__} needs a target")
-        subject: _Subject = _LossSubject(module, target, options)
+    if isinstance(module, type):
+        raise TypeError(
+            f"gradcheck: got the class {module.__name__}; make an object of it first, such as "
+            f"{module.__name__}(...)"
+        )
+    if isinstance(x, Mapping) and isinstance(module, Graph):
+        names, inputs = tuple(module.inputs), tuple(module.arrange((), x))
     else:
-        if target is not None or options:
-            raise TypeError("gradcheck: target and further options are for losses only")
-        subject = _LayerSubject(module, training)
-    generator = np.random.default_rng(seed)
+        inputs = tuple(x) if isinstance(x, (tuple, list)) and len(x) and _all_arrays(x) else (x,)
+        names = ("x",) if len(inputs) == 1 else tuple(f"x[{i}]" for i in range(len(inputs)))
+    for name, array in zip(names, inputs, strict=True):
+        _check_input(array, name)
+    random = np.random.get_state()
+    subject: Subject | None = None
     try:
-        _compare(subject, x, generator, eps, rtol)
+        subject = _subject(module, inputs, target, training, options)
+        _compare(subject, names, inputs, np.random.default_rng(seed), eps, rtol, verbose)
     finally:
-        subject.restore()
+        np.random.set_state(random)
+        if subject is not None:
+            subject.restore()
     return True
 
 
-def _float64(x: Array, what: str) -> Array:
+def _subject(
+    module: Any, inputs: Arrays, target: Any, training: bool, options: dict[str, Any]
+) -> Subject:
+    if isinstance(module, Loss):
+        if target is None:
+            raise ValueError(f"gradcheck: {type(module).__name__} needs a target")
+        return _LossSubject(module, target, options)
+    if isinstance(module, Layer):
+        if target is not None or options:
+            raise TypeError("gradcheck: target and further options are for losses only")
+        return _LayerSubject(module, training)
+    return object_subject(module, inputs, target, training, options)
+
+
+def _all_arrays(values: Sequence[Any]) -> bool:
+    return all(hasattr(value, "ndim") and _xp.is_array(value) for value in values)
+
+
+def _is_integers(x: Any) -> bool:
+    return _xp.is_array(x) and _xp.dtype_name(x).startswith(("int", "uint", "bool"))
+
+
+def _check_input(x: Any, name: str) -> None:
+    if not _is_integers(x):
+        _float64(x, name)
+
+
+def _float64(x: Any, what: str) -> Array:
     if _xp.is_array(x) and _xp.dtype_name(x) == "float64":
         return x
     got = _xp.dtype_name(x) if _xp.is_array(x) else type(x).__name__
@@ -100,60 +171,40 @@ def _float64(x: Array, what: str) -> Array:
     )
 
 
-class _Subject:
-    """What is checked: a function of named arrays, and the gradients it claims."""
-
-    name: str
-
-    def forward(self, x: Array) -> Array:
-        """Compute the output from the same state every time."""
-        raise NotImplementedError
-
-    def gradients(self, x: Array, dy: Array) -> dict[str, Array | None]:
-        """Run forward and backward; return the gradients by name, the input's as "x"."""
-        raise NotImplementedError
-
-    def value(self, name: str, x: Array) -> Array:
-        """Return the array with that name."""
-        return x
-
-    def at(self, name: str, x: Array, value: Array) -> Array:
-        """Compute the output with one array replaced."""
-        return self.forward(value)
-
-    def restore(self) -> None:
-        """Put the state back."""
-
-
-class _LossSubject(_Subject):
+class _LossSubject(Subject):
     def __init__(self, loss: Loss, target: Array, options: dict[str, Any]) -> None:
         self.loss, self.target, self.options = loss, target, options
         self.name = type(loss).__name__
 
-    def forward(self, x: Array) -> Array:
-        return self.loss.forward(x, self.target, **self.options)
+    def forward(self, inputs: Arrays) -> Arrays:
+        prediction = inputs[0] if len(inputs) == 1 else inputs
+        return (self.loss.forward(prediction, self.target, **self.options),)
 
-    def gradients(self, x: Array, dy: Array) -> dict[str, Array | None]:
-        self.forward(x)
-        return {"x": self.loss.backward(dy)}
+    def gradients(self, inputs: Arrays, dys: Arrays) -> tuple[Arrays, dict[str, Any]]:
+        self.forward(inputs)
+        return as_tuple(self.loss.backward(dys[0])), {}
 
 
-class _LayerSubject(_Subject):
+class _LayerSubject(Subject):
     def __init__(self, layer: Layer, training: bool) -> None:
         self.layer, self.training = layer, training
         self.name = layer.who
         self.undo: list[Callable[[], None]] = []
 
-    def forward(self, x: Array) -> Array:
+    def forward(self, inputs: Arrays) -> Arrays:
         if not self.undo:
-            self._remember(x)
+            self._remember(inputs)
         self.restore()
-        return self.layer.forward(x, training=self.training)
+        return as_tuple(self.layer.forward(*inputs, training=self.training))
 
-    def _remember(self, x: Array) -> None:
+    def _remember(self, inputs: Arrays) -> None:
         """Build the layer, and note how to put back its buffers, gradients and counters."""
         if not self.layer.is_built:
-            self.layer.build(tuple(x.shape), device=Device.of(x), dtype="float64")
+            shapes: Any = [tuple(x.shape) for x in inputs]
+            device = Device.of(inputs[0])
+            self.layer.build(
+                shapes if len(shapes) > 1 else shapes[0], device=device, dtype="float64"
+            )
         for tensor in self.layer.buffers().values():
             self.undo.append(_setter(tensor, "data", tensor.data))
         for name, parameter in self.layer.parameters().items():
@@ -164,23 +215,21 @@ class _LayerSubject(_Subject):
                 self.undo.append(_setter(inner, "step", inner.step))
         self.undo.append(lambda: None)
 
-    def gradients(self, x: Array, dy: Array) -> dict[str, Array | None]:
-        self.forward(x)
+    def gradients(self, inputs: Arrays, dys: Arrays) -> tuple[Arrays, dict[str, Any]]:
+        self.forward(inputs)
         self.layer.zero_grad()
-        found: dict[str, Array | None] = {"x": self.layer.backward(dy)}
-        return found | {name: p.grad for name, p in self.layer.parameters().items()}
+        found = as_tuple(self.layer.backward(*dys))
+        return found, {name: p.grad for name, p in self.layer.parameters().items()}
 
-    def value(self, name: str, x: Array) -> Array:
-        return x if name == "x" else self.layer.parameters()[name].data
+    def value(self, name: str) -> Array:
+        return self.layer.parameters()[name].data
 
-    def at(self, name: str, x: Array, value: Array) -> Array:
-        if name == "x":
-            return self.forward(value)
+    def at(self, name: str, value: Array, inputs: Arrays) -> Arrays:
         parameter = self.layer.parameters()[name]
         own = parameter.data
         parameter.data = value
         try:
-            return self.forward(x)
+            return self.forward(inputs)
         finally:
             parameter.data = own
 
@@ -193,35 +242,118 @@ def _setter(obj: Any, name: str, value: Any) -> Callable[[], None]:
     return lambda: setattr(obj, name, value)
 
 
+# -- The comparison ----------------------------------------------------------------------------
+
+
 def _compare(
-    subject: _Subject, x: Array, generator: np.random.Generator, eps: float, rtol: float
+    subject: Subject,
+    names: tuple[str, ...],
+    inputs: Arrays,
+    generator: np.random.Generator,
+    eps: float,
+    rtol: float,
+    verbose: bool,
 ) -> None:
-    """Raise for the first gradient that differs."""
-    device = Device.of(x)
-    y = _xp.to_numpy(subject.forward(x))
-    weighting = generator.normal(size=y.shape)
-    gradients = subject.gradients(x, device.asarray(weighting))
-    # Rounding of the outputs, about 1e-16 of their size, is divided by eps.
-    noise = 1e-14 / eps * float(np.linalg.norm(y * weighting))
-    for name, gradient in gradients.items():
-        value = subject.value(name, x)
-        claimed = np.zeros(value.shape) if gradient is None else _xp.to_numpy(gradient)
+    """Raise if gradients differ, and say which."""
+    device = Device.of(inputs[0])
+    ys = [_host(y) for y in subject.forward(inputs)]
+    weightings = [subject.weighting(generator, y) for y in ys]
+    of_inputs, of_parameters = subject.gradients(
+        inputs, tuple(device.asarray(weighting) for weighting in weightings)
+    )
+    # Rounding of the outputs, about 1e-16 of their size, is divided by the step.
+    size = sum(float(np.linalg.norm(y * w)) for y, w in zip(ys, weightings, strict=True))
+
+    def functional(outputs: Arrays) -> list[np.ndarray]:
+        return [w * _host(y) for y, w in zip(outputs, weightings, strict=True)]
+
+    def check(name: str, value: Array, gradient: Any, at: Callable[[Array], Arrays]) -> str | None:
+        claimed = np.zeros(value.shape) if gradient is None else _host(gradient)
         if claimed.shape != tuple(value.shape):
-            raise ValueError(
-                f"gradcheck: {subject.name}: the gradient of {name} has shape {claimed.shape}, "
-                f"expected {tuple(value.shape)}"
+            return (
+                f"the gradient of {name} has shape {claimed.shape}, expected {tuple(value.shape)}"
             )
-        allowed = rtol * float(np.linalg.norm(claimed)) + noise
+        length, where = float(np.linalg.norm(claimed)), Device.of(value)
+        found = []
         for _ in range(DIRECTIONS):
             u = generator.normal(size=claimed.shape)
-            step = device.asarray(eps * u)
-            above = _xp.to_numpy(subject.at(name, x, value + step))
-            below = _xp.to_numpy(subject.at(name, x, value - step))
-            expected = float(np.sum(weighting * (above - below))) / (2.0 * eps)
             got = float(np.sum(claimed * u))
-            if not abs(got - expected) <= allowed:
-                raise ValueError(
-                    f"gradcheck: {subject.name}: the gradient of {name} is wrong: in a random "
-                    f"direction it gives {got:.9g}, differences give {expected:.9g} "
-                    f"(off by {abs(got - expected):.2g}, allowed {allowed:.2g})"
+            for step in (eps * share for share in STEPS):
+                move = where.asarray(step * u)
+                above, below = functional(at(value + move)), functional(at(value - move))
+                total = sum(float(np.sum(a - b)) for a, b in zip(above, below, strict=True))
+                expected, allowed = total / (2.0 * step), rtol * length + 1e-14 / step * size
+                if abs(got - expected) <= allowed:
+                    break
+            found.append((got, expected, allowed))
+        got, expected, allowed = max(found, key=lambda numbers: _excess(*numbers))
+        if verbose:
+            print(f"{subject.name}: {name}: backward {got:.9g}, differences {expected:.9g}")
+        if abs(got - expected) <= allowed:
+            return None
+        return (
+            f"the gradient of {name} is wrong: in a random direction it gives {got:.9g}, "
+            f"differences give {expected:.9g} (off by {abs(got - expected):.2g}, allowed "
+            f"{allowed:.2g}){_multiple(found)}"
+        )
+
+    problems: list[str] = []
+    right: list[str] = []
+    if len(of_inputs) != len(inputs) and not isinstance(subject, NetworkSubject):
+        raise ValueError(
+            f"gradcheck: {subject.name}: backward returned {len(of_inputs)} gradients for "
+            f"{len(inputs)} inputs"
+        )
+    for i, (name, x) in enumerate(zip(names, inputs, strict=True)):
+        if not of_inputs:
+            break
+        if _is_integers(x):
+            if of_inputs[i] is not None:
+                raise TypeError(
+                    f"gradcheck: {name} holds integers but has a gradient; give it as float64, "
+                    f"e.g. {name}.astype('float64')"
                 )
+            continue
+        if of_inputs[i] is None and isinstance(subject, ObjectSubject):
+            raise ValueError(
+                f"gradcheck: {subject.name}: backward returned None, expected the gradient of "
+                f"{name}"
+            )
+
+        def with_input(value: Array, i: int = i) -> Arrays:
+            return subject.forward((*inputs[:i], value, *inputs[i + 1 :]))
+
+        problem = check(name, x, of_inputs[i], with_input)
+        (problems if problem else right).append(problem or name)
+    for name, gradient in of_parameters.items():
+
+        def with_parameter(value: Array, name: str = name) -> Arrays:
+            return subject.at(name, value, inputs)
+
+        problem = check(name, subject.value(name), gradient, with_parameter)
+        (problems if problem else right).append(problem or name)
+    if not problems and not right:
+        raise ValueError(f"gradcheck: {subject.name}: there is nothing that has a gradient")
+    if problems:
+        others = f"; right: {', '.join(right)}" if right else ""
+        raise ValueError(f"gradcheck: {subject.name}: {'; '.join(problems)}{others}")
+
+
+def _excess(got: float, expected: float, allowed: float) -> float:
+    """Return by how much a difference is more than allowed; NaN is infinitely far off."""
+    excess = abs(got - expected) - allowed
+    return math.inf if math.isnan(excess) else excess
+
+
+def _host(y: Any) -> np.ndarray:
+    return _xp.to_numpy(y) if _xp.is_array(y) else np.asarray(y)
+
+
+def _multiple(found: list[tuple[float, float, float]]) -> str:
+    """Say so if the gradient is the right one times a number: a sign or a mean forgotten."""
+    if any(expected == 0.0 or got == 0.0 for got, expected, _ in found):
+        return ""
+    ratios = [got / expected for got, expected, _ in found]
+    if not max(ratios) - min(ratios) <= 1e-4 * abs(ratios[0]):
+        return ""
+    return f"; it is {ratios[0]:.5g} times what differences give"

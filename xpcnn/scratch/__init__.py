@@ -15,3 +15,27 @@ learner deletes the class definitions of a cell and writes, say,
 Everything is thin over :mod:`xpcnn.functional`. Initial weights, shuffles and dropout masks come
 from NumPy's global generator, as in the notebooks: ``np.random.seed(0)`` makes a run repeatable.
 """
+
+from importlib import import_module as _import_module
+from types import ModuleType as _ModuleType
+
+__all__ = ["conv1d", "deep_conv_net", "deep_nn", "simple_conv_net", "tanh_cnn"]
+
+
+def __getattr__(name: str) -> _ModuleType:
+    """Import the module of a course when it is asked for."""
+    if name in __all__:
+        return _import_module(f"xpcnn.scratch.{name}")
+    message = f"module 'xpcnn.scratch' has no attribute {name!r}"
+    if not name.startswith("_"):
+        having = [m for m in __all__ if hasattr(_import_module(f"xpcnn.scratch.{m}"), name)]
+        message += (
+            f"; it is in {' and in '.join(having)}"
+            if having
+            else (f"; its modules are {', '.join(__all__)}")
+        )
+    raise AttributeError(message)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
