@@ -59,6 +59,7 @@ class FakeCapture:
 @pytest.fixture
 def capture(monkeypatch):
     """Let "torch:cpu" be a device that captures, and whose numbers are not read in a step."""
+    pytest.importorskip("torch")
     made = FakeCapture()
     monkeypatch.setattr(kernels, "open_capture", lambda xp, physical: made)
     monkeypatch.setattr(_xp, "on_host", lambda x: isinstance(x, np.ndarray))
@@ -294,6 +295,8 @@ def test_numbers_from_the_host_are_noticed(capture, caplog, monkeypatch):
 
 @pytest.mark.parametrize("device", ["cpu", "strict", "torch:cpu"])
 def test_devices_that_capture_nothing(caplog, device):
+    if device == "torch:cpu":
+        pytest.importorskip("torch")
     x, y, _ = data()
     runs = []
     for captured in (True, False):
