@@ -42,6 +42,10 @@ KEPT = 3
 NOT_COMPILED = {"__init__", "buffers", "compiling", "threads"}
 """Modules from which nothing goes into machine code, so that they may change."""
 
+NEVER_RAISES = {"error_model": "numpy"}
+"""How all kernels are compiled: a division by zero gives infinity or NaN. An exception in a job
+would have nowhere to go, and what the job had still to write would be whatever was in memory."""
+
 SETTLED = 60
 """Launches without compiling after which all is compiled that will be needed soon."""
 
@@ -58,7 +62,7 @@ fresh = False
 @cache
 def version(module: str) -> str:
     """Name what the machine code of a kernel module depends on: sources, and what builds it."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(repr(NEVER_RAISES).encode())
     for library in (sys, numba, llvmlite, np):
         digest.update(str(getattr(library, "__version__", sys.version_info)).encode())
     for path in sorted(_sources(module)):
@@ -227,8 +231,8 @@ def c_function(function: Callable[..., None], signature: Any) -> Any:
     """Compile a function for calls through its address, or load its machine code."""
     with _numba_cache(folder(function.__module__.rpartition(".")[2])):
         if not _can_load_lightly():
-            return cfunc(signature, cache=True)(function)
-        result = CFunc(function, (signature.args, signature.return_type), {}, {})
+            return cfunc(signature, cache=True, **NEVER_RAISES)(function)
+        result = CFunc(function, (signature.args, signature.return_type), {}, NEVER_RAISES)
         setattr(result, "_cache", _BodyCache(function))  # noqa: B010
     result.compile()
     return result

@@ -33,7 +33,7 @@ Ints = Any
 Bytes = Any
 """The same for uint8."""
 
-inner = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+inner = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **compiling.NEVER_RAISES)
 """Decorates a function that bodies call. Python cannot, which saves a third of its compilation.
 
 It becomes part of the bodies' machine code, and is not kept by itself.
@@ -240,7 +240,7 @@ def _call(typing: Any, enter: Any, job: Any, packed: Any) -> tuple[Any, Any]:
     return types.void(types.int64, types.int64, packed), generate
 
 
-@njit(nogil=True, parallel=True, cache=True)
+@njit(nogil=True, parallel=True, cache=True, **compiling.NEVER_RAISES)
 def run_packed(enter: int, jobs: int, packed: Any) -> None:
     for job in prange(jobs):
         _call(enter, job, packed)

@@ -98,6 +98,8 @@ class Recording:
 
     def repeat(self) -> None:
         """Launch the same again."""
+        if not self._launches:
+            return  # and perhaps there never was a launch that made threads ready
         threads.hold_blas()
         with _lock or nullcontext():
             before = now = _get()
