@@ -10,6 +10,7 @@ import numpy as np
 from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.errors import choice_error
+from xpcnn.kernels.generic.sums import total as sum_over
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.operation import Operation
 
@@ -20,7 +21,7 @@ def unbroadcast(xp: ModuleType, gradient: Array, shape: Shape) -> Array:
     repeated = [axis for axis in range(gradient.ndim) if axis < added or shape[axis - added] == 1]
     repeated = [axis for axis in repeated if axis < added or gradient.shape[axis] != 1]
     if repeated:
-        gradient = xp.sum(gradient, axis=tuple(repeated), keepdims=True, dtype=gradient.dtype)
+        gradient = sum_over(xp, gradient, tuple(repeated), keepdims=True)
     return xp.reshape(gradient, shape)
 
 

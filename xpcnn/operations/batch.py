@@ -6,6 +6,7 @@ from types import ModuleType
 from typing import Any
 
 from xpcnn._xp import Array
+from xpcnn.kernels.generic.sums import total
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.operation import Operation
 
@@ -43,4 +44,4 @@ class RepeatForBatch(Operation):
     def _run_backward(
         self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
     ) -> tuple[Array | None, ...]:
-        return xp.sum(dys[0], axis=0, keepdims=True, dtype=dys[0].dtype), None
+        return total(xp, dys[0], 0, keepdims=True), None

@@ -8,6 +8,8 @@ from typing import Any
 
 from xpcnn import functional as F
 from xpcnn._xp import Array
+from xpcnn.kernels.generic.sums import mean as average
+from xpcnn.kernels.generic.sums import total
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.operation import Operation
 from xpcnn.operations.numbers import Ints, normal_dims
@@ -15,7 +17,7 @@ from xpcnn.window import as_int
 
 
 def _mean(xp: ModuleType, x: Array, axes: Ints) -> Array:
-    return xp.mean(x, axis=axes, keepdims=True)
+    return average(xp, x, axes, keepdims=True)
 
 
 class Standardize(Operation):
@@ -148,8 +150,8 @@ class PerChannel(Operation):
         axes = (0, *range(2, x.ndim))
 
         def per_channel(values: Array) -> Array:
-            total = xp.sum(values, axis=axes, dtype=values.dtype)
-            return xp.sum(xp.reshape(total, (*shape, -1)), axis=1, dtype=values.dtype)
+            sums = total(xp, values, axes)
+            return total(xp, xp.reshape(sums, (*shape, -1)), 1)
 
         dscale = per_channel(dy * x) if need[1] else None
         return dy * scale, dscale, per_channel(dy) if need[2] else None

@@ -9,6 +9,7 @@ from typing import Any
 
 from xpcnn import _xp
 from xpcnn._xp import Array
+from xpcnn.kernels.generic.sums import mean, total
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.operation import Operation
 from xpcnn.operations.numbers import Ints, as_ints, chosen, normal_dims
@@ -70,7 +71,11 @@ class _Reduction(Operation):
 
 
 def _sum(xp: ModuleType, x: Array, axes: Ints) -> Array:
-    return xp.sum(x, axis=axes, keepdims=True, dtype=x.dtype) if axes else x
+    if not axes:
+        return x
+    if _xp.is_floating(x):
+        return total(xp, x, axes, keepdims=True)
+    return xp.sum(x, axis=axes, keepdims=True, dtype=x.dtype)
 
 
 class ReduceSum(_Reduction):
@@ -91,7 +96,7 @@ class ReduceMean(_Reduction):
             return x
         if not _xp.is_floating(x):
             return _sum(xp, x, axes) // prod(x.shape[axis] for axis in axes)
-        return xp.mean(x, axis=axes, keepdims=True)
+        return mean(xp, x, axes, keepdims=True)
 
     def _gradient(self, xp: ModuleType, dy: Array, x: Array, y: Array, axes: Ints) -> Array:
         return dy / prod(x.shape[axis] for axis in axes)

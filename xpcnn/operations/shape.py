@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from xpcnn._xp import Array
+from xpcnn.kernels.generic.sums import total
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.operation import Operation
 from xpcnn.operations.arithmetic import unbroadcast
@@ -256,7 +257,7 @@ class Tile(Operation):
         shape, repeats, count = saved
         apart = [n for pair in zip(repeats, shape, strict=True) for n in pair]
         dx = xp.reshape(dys[0], tuple(apart))
-        dx = xp.sum(dx, axis=tuple(range(0, len(apart), 2)), dtype=dx.dtype)
+        dx = total(xp, dx, tuple(range(0, len(apart), 2)))
         return (dx,) + (None,) * (count - 1)
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from xpcnn import _xp
 from xpcnn._xp import Array
-from xpcnn.kernels.generic.select import keep
 from xpcnn.kernels.generic.special import erf
 
 
@@ -25,7 +25,7 @@ def relu_forward(xp: ModuleType, x: Array) -> tuple[Array, Array]:
 
 
 def relu_backward(xp: ModuleType, dy: Array, y: Array) -> Array:
-    return keep(xp, y > 0, dy)
+    return _xp.zero_where(y <= 0, dy)
 
 
 def leaky_relu_forward(xp: ModuleType, x: Array, negative_slope: float) -> tuple[Array, Any]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from xpcnn import _xp
 from xpcnn._xp import Array
+from xpcnn.kernels.generic.select import beats
 from xpcnn.window import Ints
 
 MaxStage = tuple[int, int, Array]
@@ -109,7 +110,7 @@ def _max_windows(xp: ModuleType, x: Array, axis: int, m: int) -> tuple[Array, Ar
     best, winner = (_pick(xp, a, axis, 0, m) for a in (x, places))
     for t in range(1, _longest(n, m)):
         value = _pick(xp, x, axis, t, m)
-        wins = (value > best) | xp.isnan(value)
+        wins = beats(xp, value, best)
         winner = xp.where(wins, _pick(xp, places, axis, t, m), winner)
         best = xp.where(wins, value, best)
     return best, xp.broadcast_to(winner, best.shape)

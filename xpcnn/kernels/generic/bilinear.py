@@ -6,6 +6,7 @@ from types import ModuleType
 from typing import Any
 
 from xpcnn._xp import Array
+from xpcnn.kernels.generic.sums import product, total
 
 
 def bilinear_forward(
@@ -31,9 +32,10 @@ def bilinear_backward(
     rows1, rows2, matrix, half, (out, i, j), has_bias = saved
     g = xp.reshape(dy, (-1, out))
     dhalf = xp.reshape(g[:, :, None] * rows2[:, None, :], (-1, out * j))
-    dw = xp.reshape(xp.permute_dims(rows1, (1, 0)) @ dhalf, (i, out, j))
+    dw = product(xp, xp.permute_dims(rows1, (1, 0)), xp.permute_dims(dhalf, (1, 0)))
+    dw = xp.reshape(dw, (i, out, j))
     dw = xp.permute_dims(dw, (1, 0, 2))
-    db = xp.sum(g, axis=0, dtype=dy.dtype) if has_bias else None
+    db = total(xp, g, 0) if has_bias else None
     dx1 = dx2 = None
     if need_dx:
         leading = dy.shape[:-1]

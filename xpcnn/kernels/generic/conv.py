@@ -17,8 +17,8 @@ from types import ModuleType
 from typing import Any
 
 from xpcnn._xp import Array
-from xpcnn.kernels.generic.half import total
 from xpcnn.kernels.generic.im2col import channel_major, col2im, crop_spatial, im2col, pad_spatial
+from xpcnn.kernels.generic.sums import product, total
 from xpcnn.kernels.workspace import batch_chunks
 from xpcnn.window import Ints, Window
 
@@ -70,7 +70,7 @@ def conv_backward(
     for chunk in batch_chunks(x, bytes_per_sample(x, w, window)):
         columns = group_columns(xp, x[chunk, ...], window, out, groups)
         dy_chunk = group_rows(xp, dy[chunk, ...], groups)
-        dw = dw + dy_chunk @ xp.permute_dims(columns, (0, 2, 1))
+        dw = dw + product(xp, dy_chunk, columns)
         if need_dx:
             columns = xp.reshape(transposed @ dy_chunk, (x.shape[1] * window.taps, -1))
             shape = (x.shape[1], chunk.stop - chunk.start, *padded)

@@ -12,11 +12,12 @@ import itertools
 from types import ModuleType
 from typing import Any
 
+from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.kernels.generic.conv import bytes_per_sample
-from xpcnn.kernels.generic.half import total
 from xpcnn.kernels.generic.im2col import channel_major, col2im, crop_spatial, im2col, pad_spatial
-from xpcnn.kernels.generic.select import keep, renumber
+from xpcnn.kernels.generic.select import beats, renumber
+from xpcnn.kernels.generic.sums import product, total
 from xpcnn.kernels.workspace import batch_chunks
 from xpcnn.window import Ints, Window
 
@@ -77,7 +78,7 @@ def backward(
     pooled = tuple(dy.shape[2:])
     padded_shape = window.padded_shape(x.shape[2:])
     steps, starts = _phases(window, pool)
-    dy = keep(xp, y > 0, dy)
+    dy = _xp.zero_where(y <= 0, dy)
     weights_t = xp.permute_dims(xp.reshape(w, (w.shape[0], -1)), (1, 0))
     dw: Any = 0.0
     pieces = []
@@ -85,9 +86,9 @@ def backward(
         padded = pad_spatial(xp, channel_major(xp, x[chunk, ...]), window)
         columns = im2col(xp, padded, steps, pooled, starts)
         dy_chunk = xp.reshape(channel_major(xp, dy[chunk, ...]), (w.shape[0], -1))
-        by_phase = [keep(xp, winner == p, dy_chunk) for p in range(len(starts))]
+        by_phase = [_xp.zero_where(winner != p, dy_chunk) for p in range(len(starts))]
         dy_phases = xp.concat(by_phase, axis=1)
-        dw = dw + dy_phases @ xp.permute_dims(columns, (1, 0))
+        dw = dw + product(xp, dy_phases, columns)
         if need_dx:
             shape = (x.shape[1], chunk.stop - chunk.start, *padded_shape)
             dx = col2im(xp, weights_t @ dy_phases, shape, steps, pooled, starts)
@@ -114,6 +115,6 @@ def _best_phase(xp: ModuleType, y: Array, training: bool) -> tuple[Array, Array 
     winner = xp.zeros_like(best, dtype=xp.uint8) if training else None
     for p in range(1, y.shape[1]):
         if training:
-            winner = renumber(xp, y[:, p, :] > best, p, winner)
+            winner = renumber(xp, beats(xp, y[:, p, :], best), p, winner)
         best = xp.maximum(best, y[:, p, :])
     return best, winner

@@ -22,6 +22,7 @@ from typing import Any
 from xpcnn._xp import Array
 from xpcnn.kernels.generic.conv import column_bytes, group_columns, group_rows, weight_matrix
 from xpcnn.kernels.generic.im2col import channel_major, col2im, crop_spatial
+from xpcnn.kernels.generic.sums import product, total
 from xpcnn.kernels.workspace import batch_chunks
 from xpcnn.window import Ints, Window
 
@@ -75,11 +76,11 @@ def backward(
     for chunk in _chunks(x, w, groups):
         columns = group_columns(xp, dy[chunk, ...], window, x.shape[2:], groups)
         rows = group_rows(xp, x[chunk, ...], groups)
-        dw = dw + rows @ xp.permute_dims(columns, (0, 2, 1))
+        dw = dw + product(xp, rows, columns)
         if need_dx:
             dx = xp.reshape(weights @ columns, (x.shape[1], -1, *x.shape[2:]))
             pieces.append(channel_major(xp, dx))
-    db = xp.sum(dy, axis=(0, *range(2, dy.ndim)), dtype=dy.dtype) if has_bias else None
+    db = total(xp, dy, (0, *range(2, dy.ndim))) if has_bias else None
     return _join(xp, pieces) if need_dx else None, xp.reshape(dw, w.shape), db
 
 

@@ -14,6 +14,8 @@ from typing import Any
 
 from xpcnn import _xp
 from xpcnn._xp import Array
+from xpcnn.kernels.generic.sums import mean as average
+from xpcnn.kernels.generic.sums import total
 
 
 def group_norm_forward(
@@ -56,8 +58,8 @@ def group_norm_backward(
     """Return the gradients (dx, dgamma, dbeta)."""
     x_hat, inv_std, gamma, has_beta = saved
     axes = (0, *range(2, dy.ndim))
-    dgamma = None if gamma is None else xp.sum(dy * x_hat, axis=axes, dtype=dy.dtype)
-    dbeta = xp.sum(dy, axis=axes, dtype=dy.dtype) if has_beta else None
+    dgamma = None if gamma is None else total(xp, dy * x_hat, axes)
+    dbeta = total(xp, dy, axes) if has_beta else None
     dx = None
     if need_dx:
         rows = (*inv_std.shape[:2], -1)
@@ -93,9 +95,9 @@ def layer_norm_backward(
     rows = xp.reshape(dy, x_hat.shape)
     dgamma = dbeta = dx = None
     if gamma is not None:
-        dgamma = xp.reshape(xp.sum(rows * x_hat, axis=0, dtype=dy.dtype), last)
+        dgamma = xp.reshape(total(xp, rows * x_hat, 0), last)
     if beta is not None:
-        dbeta = xp.reshape(xp.sum(rows, axis=0, dtype=dy.dtype), last)
+        dbeta = xp.reshape(total(xp, rows, 0), last)
     if need_dx:
         g = rows if gamma is None else rows * xp.reshape(gamma, (-1,))
         dx = xp.reshape(_standardise_backward(xp, g, x_hat, inv_std), dy.shape)
@@ -107,7 +109,7 @@ def rms_norm_forward(
 ) -> tuple[Array, Any]:
     """Divide by the root of the mean square over the last `ndim` axes, then scale by gamma."""
     rows = xp.reshape(x, (-1, prod(x.shape[x.ndim - ndim :])))
-    inv_rms = 1.0 / xp.sqrt(xp.mean(rows * rows, axis=-1, keepdims=True) + eps)
+    inv_rms = 1.0 / xp.sqrt(average(xp, rows * rows, -1, keepdims=True) + eps)
     x_hat = rows * inv_rms
     y = x_hat if gamma is None else x_hat * xp.reshape(gamma, (-1,))
     return xp.reshape(y, x.shape), (x_hat, inv_rms, gamma, ndim)
@@ -121,28 +123,28 @@ def rms_norm_backward(
     rows = xp.reshape(dy, x_hat.shape)
     dgamma = dx = None
     if gamma is not None:
-        dgamma = xp.sum(rows * x_hat, axis=0, dtype=dy.dtype)
+        dgamma = total(xp, rows * x_hat, 0)
         dgamma = xp.reshape(dgamma, dy.shape[dy.ndim - ndim :])
     if need_dx:
         g = rows if gamma is None else rows * xp.reshape(gamma, (-1,))
-        dx = (g - x_hat * xp.mean(g * x_hat, axis=-1, keepdims=True)) * inv_rms
+        dx = (g - x_hat * average(xp, g * x_hat, -1, keepdims=True)) * inv_rms
         dx = xp.reshape(dx, dy.shape)
     return dx, dgamma
 
 
 def _standardise(xp: ModuleType, rows: Array, eps: float) -> tuple[Array, Array, Array, Array]:
     """Bring the last axis to mean 0 and variance 1; returns it, mean, variance, 1 / deviation."""
-    mean = xp.mean(rows, axis=-1, keepdims=True)
+    mean = average(xp, rows, -1, keepdims=True)
     centered = rows - mean
-    variance = xp.mean(centered * centered, axis=-1, keepdims=True)
+    variance = average(xp, centered * centered, -1, keepdims=True)
     inv_std = 1.0 / xp.sqrt(variance + eps)
     return centered * inv_std, mean, variance, inv_std
 
 
 def _standardise_backward(xp: ModuleType, g: Array, x_hat: Array, inv_std: Array) -> Array:
     """Mean and deviation depend on the row too, so their share of the gradient is taken out."""
-    along = xp.mean(g * x_hat, axis=-1, keepdims=True)
-    return (g - xp.mean(g, axis=-1, keepdims=True) - x_hat * along) * inv_std
+    along = average(xp, g * x_hat, -1, keepdims=True)
+    return (g - average(xp, g, -1, keepdims=True) - x_hat * along) * inv_std
 
 
 def local_response_norm_forward(

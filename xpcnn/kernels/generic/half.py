@@ -26,13 +26,6 @@ def narrow(xp: ModuleType, x: Array, dtype: Any) -> Array:
     return xp.astype(x, dtype, copy=False)
 
 
-def total(xp: ModuleType, x: Array, axis: int | tuple[int, ...]) -> Array:
-    """Sum in float32 at least, and return the dtype of x."""
-    if dtype_name(x) not in HALVES:
-        return xp.sum(x, axis=axis, dtype=x.dtype)
-    return xp.astype(xp.sum(x, axis=axis, dtype=xp.float32), x.dtype)
-
-
 def in_float32(
     forward: Callable[..., Any], backward: Callable[..., Any]
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:

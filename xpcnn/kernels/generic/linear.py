@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 
 from xpcnn._xp import Array
-from xpcnn.kernels.generic.half import total
+from xpcnn.kernels.generic.sums import product, total
 
 LinearState = tuple[Array, Array, bool]
 
@@ -28,7 +28,7 @@ def linear_backward(
     rows, w, has_bias = saved
     shape = (*dy.shape[:-1], w.shape[1])
     dy = xp.reshape(dy, (-1, w.shape[0]))
-    dw = xp.permute_dims(dy, (1, 0)) @ rows
+    dw = product(xp, xp.permute_dims(dy, (1, 0)), xp.permute_dims(rows, (1, 0)))
     db = total(xp, dy, 0) if has_bias else None
     dx = xp.reshape(dy @ w, shape) if need_dx else None
     return dx, dw, db

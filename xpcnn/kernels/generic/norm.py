@@ -8,6 +8,8 @@ from typing import Any
 
 from xpcnn._xp import Array
 from xpcnn.kernels.generic.half import narrow, widen
+from xpcnn.kernels.generic.sums import mean as average
+from xpcnn.kernels.generic.sums import total
 
 BatchNormState = tuple[Array, Array, Array | None, bool]
 
@@ -38,9 +40,9 @@ def batch_norm_forward(
     x = widen(xp, x)
     gamma, beta = (None if a is None else widen(xp, a) for a in (gamma, beta))
     if statistics is None:
-        mean = xp.mean(x, axis=axes)
+        mean = average(xp, x, axes)
         centered = x - _per_channel(xp, mean, x)
-        variance = xp.mean(centered * centered, axis=axes)
+        variance = average(xp, centered * centered, axes)
     else:
         mean, variance = (widen(xp, a) for a in statistics)
         centered = x - _per_channel(xp, mean, x)
@@ -66,8 +68,8 @@ def batch_norm_backward(
     x_hat, inv_std, gamma, own_statistics = saved
     axes, dtype = (0, *range(2, dy.ndim)), dy.dtype
     dy = widen(xp, dy)
-    dgamma = xp.sum(dy * x_hat, axis=axes, dtype=dy.dtype)
-    dbeta = xp.sum(dy, axis=axes, dtype=dy.dtype)
+    dgamma = total(xp, dy * x_hat, axes)
+    dbeta = total(xp, dy, axes)
     dx: Any = None
     if need_dx:
         scale = inv_std if gamma is None else inv_std * gamma

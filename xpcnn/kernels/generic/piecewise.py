@@ -13,7 +13,7 @@ from typing import Any
 from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.kernels.generic.norm import _per_channel
-from xpcnn.kernels.generic.select import keep
+from xpcnn.kernels.generic.sums import total
 
 # PyTorch's derivative of the hard sigmoid is 1/6 rounded to float32, in float64 too.
 _SIXTH = 0.1666666716337204
@@ -30,9 +30,9 @@ def prelu_backward(
 ) -> tuple[Array | None, Array]:
     """Return the gradients (dx, dw)."""
     x, w = saved
-    by_slope = dy * xp.minimum(x, 0.0)
+    by_slope = _xp.zero_where(x > 0, dy * x)
     axes = None if w.shape[0] == 1 else (0, *range(2, x.ndim))
-    dw = xp.reshape(xp.sum(by_slope, axis=axes, dtype=dy.dtype), w.shape)
+    dw = xp.reshape(total(xp, by_slope, axes), w.shape)
     dx = xp.where(x > 0, dy, dy * _slope(xp, w, x)) if need_dx else None
     return dx, dw
 
@@ -47,7 +47,7 @@ def hardtanh_forward(xp: ModuleType, x: Array, min_val: float, max_val: float) -
 
 def hardtanh_backward(xp: ModuleType, dy: Array, saved: Any) -> Array:
     x, min_val, max_val = saved
-    return keep(xp, xp.logical_and(x > min_val, x < max_val), dy)
+    return _outside(xp, xp.logical_and(x > min_val, x < max_val), dy)
 
 
 def hardsigmoid_forward(xp: ModuleType, x: Array) -> tuple[Array, Array]:
@@ -55,7 +55,7 @@ def hardsigmoid_forward(xp: ModuleType, x: Array) -> tuple[Array, Array]:
 
 
 def hardsigmoid_backward(xp: ModuleType, dy: Array, x: Array) -> Array:
-    return keep(xp, xp.logical_and(x > -3.0, x < 3.0), dy * _SIXTH)
+    return _outside(xp, xp.logical_and(x > -3.0, x < 3.0), dy * _SIXTH)
 
 
 def hardswish_forward(xp: ModuleType, x: Array) -> tuple[Array, Array]:
@@ -63,8 +63,8 @@ def hardswish_forward(xp: ModuleType, x: Array) -> tuple[Array, Array]:
 
 
 def hardswish_backward(xp: ModuleType, dy: Array, x: Array) -> Array:
-    slope = xp.where(x < 3.0, x / 3.0 + 0.5, 1.0)
-    return dy * xp.where(x <= -3.0, 0.0, slope)
+    slope = xp.where(x >= 3.0, 1.0, x / 3.0 + 0.5)
+    return _xp.zero_where(x <= -3.0, dy * slope)
 
 
 def softshrink_forward(xp: ModuleType, x: Array, lambd: float) -> tuple[Array, Any]:
@@ -72,12 +72,12 @@ def softshrink_forward(xp: ModuleType, x: Array, lambd: float) -> tuple[Array, A
 
 
 def hardshrink_forward(xp: ModuleType, x: Array, lambd: float) -> tuple[Array, Any]:
-    return keep(xp, xp.abs(x) > lambd, x), (x, lambd)
+    return _xp.zero_where(xp.abs(x) <= lambd, x), (x, lambd)
 
 
 def shrink_backward(xp: ModuleType, dy: Array, saved: Any) -> Array:
     x, lambd = saved
-    return keep(xp, xp.abs(x) > lambd, dy)
+    return _outside(xp, xp.abs(x) > lambd, dy)
 
 
 def threshold_forward(
@@ -88,7 +88,12 @@ def threshold_forward(
 
 def threshold_backward(xp: ModuleType, dy: Array, saved: Any) -> Array:
     x, threshold = saved
-    return keep(xp, x > threshold, dy)
+    return _xp.zero_where(x <= threshold, dy)
+
+
+def _outside(xp: ModuleType, inside: Array, dy: Array) -> Array:
+    """Return dy with zeros outside of a range; NaN, of which no comparison holds, is outside."""
+    return _xp.zero_where(xp.logical_not(inside), dy)
 
 
 PAIRS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {

@@ -14,7 +14,8 @@ import numpy as np
 from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.kernels.generic.im2col import crop_spatial, pad_spatial
-from xpcnn.kernels.generic.select import keep, renumber
+from xpcnn.kernels.generic.select import beats, renumber
+from xpcnn.kernels.generic.sums import mean
 from xpcnn.window import Ints, Window
 
 MaxPoolState = tuple[Array, Ints]
@@ -24,7 +25,7 @@ AvgPoolState = tuple[Array, Ints]
 def max_pool_forward(xp: ModuleType, x: Array, window: Window) -> tuple[Array, MaxPoolState]:
     """Take the largest element under each window; padding never wins, NaN always does.
 
-    Saved is the number of the winning tap, the first one where several are equal.
+    Saved is the number of the winning tap: of equal ones the first, of several NaN the last.
     """
     out = window.output_shape(x.shape[2:])
     padded = pad_spatial(xp, x, window, -xp.inf)
@@ -33,7 +34,7 @@ def max_pool_forward(xp: ModuleType, x: Array, window: Window) -> tuple[Array, M
     for number, offset in enumerate(window.offsets()):
         if number > 0:
             value = padded[window.tap(offset, out)]
-            winner = renumber(xp, value > best, number, winner)
+            winner = renumber(xp, beats(xp, value, best), number, winner)
             best = xp.maximum(best, value)
     if window.taps == 1:
         best = xp.asarray(best, copy=True)
@@ -47,7 +48,7 @@ def max_pool_backward(xp: ModuleType, dy: Array, saved: MaxPoolState, window: Wi
     padded_shape = (*shape[:2], *window.padded_shape(shape[2:]))
     dx = xp.zeros(padded_shape, dtype=dy.dtype, device=_xp.device_of(dy))
     for number, offset in enumerate(window.offsets()):
-        dx = _xp.add_at(dx, window.tap(offset, out), keep(xp, winner == number, dy))
+        dx = _xp.add_at(dx, window.tap(offset, out), _xp.zero_where(winner != number, dy))
     return crop_spatial(dx, window, shape[2:])
 
 
@@ -66,7 +67,7 @@ def max_pool_indices_forward(
     for number, offset in enumerate(window.offsets()):
         if number > 0:
             value = padded[window.tap(offset, out)]
-            wins = (value > best) | xp.isnan(value)
+            wins = beats(xp, value, best)
             winner = xp.where(wins, number, winner)
             best = xp.where(wins, value, best)
     indices = _places(xp, winner, window, tuple(x.shape[2:]))
@@ -133,7 +134,7 @@ def avg_pool_backward(xp: ModuleType, dy: Array, saved: AvgPoolState, window: Wi
 
 def global_avg_pool_forward(xp: ModuleType, x: Array) -> tuple[Array, Ints]:
     """Average over all positions: (N, C, *spatial) to (N, C)."""
-    return xp.mean(x, axis=tuple(range(2, x.ndim))), tuple(x.shape)
+    return mean(xp, x, tuple(range(2, x.ndim))), tuple(x.shape)
 
 
 def global_avg_pool_backward(xp: ModuleType, dy: Array, shape: Ints) -> Array:
@@ -143,9 +144,15 @@ def global_avg_pool_backward(xp: ModuleType, dy: Array, shape: Ints) -> Array:
 
 
 def global_max_pool_forward(xp: ModuleType, x: Array) -> tuple[Array, tuple[Array, Ints]]:
-    """Take the largest of all positions: (N, C, *spatial) to (N, C). The first of equals wins."""
-    rows = xp.reshape(x, (*x.shape[:2], -1))
-    return xp.max(rows, axis=2), (xp.argmax(rows, axis=2), tuple(x.shape))
+    """Take the largest of all positions: (N, C, *spatial) to (N, C).
+
+    Of equal ones the first wins, of several NaN the last.
+    """
+    rows = xp.reshape(x, (*x.shape[:2], prod(x.shape[2:])))
+    y, winner = xp.max(rows, axis=2), xp.argmax(rows, axis=2)
+    from_end = xp.argmax(xp.astype(xp.flip(xp.isnan(rows), axis=2), xp.uint8), axis=2)
+    winner = xp.where(xp.isnan(y), rows.shape[2] - 1 - from_end, winner)
+    return y, (winner, tuple(x.shape))
 
 
 def global_max_pool_backward(xp: ModuleType, dy: Array, saved: tuple[Array, Ints]) -> Array:
