@@ -170,7 +170,13 @@ def _cubic(d: np.ndarray, a: float) -> np.ndarray:
 
 @lru_cache(maxsize=128)
 def upsample_taps(
-    n: int, out: int, factor: float | None, mode: str, align_corners: bool, dtype: str
+    n: int,
+    out: int,
+    factor: float | None,
+    mode: str,
+    align_corners: bool,
+    dtype: str,
+    ndim: int = 2,
 ) -> Taps:
     """Make the table with which PyTorch's ``interpolate`` resizes an axis.
 
@@ -185,8 +191,14 @@ def upsample_taps(
     dtype : str
         Dtype of the image. It says in which precision nearest positions are computed, since
         rounding decides about whole elements there.
+    ndim : int
+        How many spatial axes the image has. Of images in two dimensions alone PyTorch repeats
+        nearest elements evenly where the new length is that of the old or twice that, whatever
+        `factor` is.
     """
     step = n / out if factor is None else 1.0 / factor
+    if mode == "nearest" and ndim == 2 and out in (n, 2 * n):
+        return Taps(np.arange(out)[:, None] // (out // n), None)
     if mode.startswith("nearest"):
         real: Any = np.float64 if dtype == "float64" else np.float32
         i, rounded = np.arange(out, dtype=np.float64), np.float64(real(step))

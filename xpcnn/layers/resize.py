@@ -46,7 +46,9 @@ class Upsample(Layer):
     Notes
     -----
     Input (N, C, *spatial), output the same with other lengths. No filter prevents aliasing where
-    axes get shorter.
+    axes get shorter. As in PyTorch, "nearest" in two dimensions repeats elements evenly where an
+    axis keeps its length or doubles it, although 1.3 times three, say, is no whole number; in one
+    and three dimensions positions are divided by `scale_factor` there too.
 
     Examples
     --------
@@ -128,7 +130,7 @@ class Upsample(Layer):
             factors = self._per_axis(self.scale_factor, len(new), "scale_factor")
         corners, dtype = bool(self.align_corners), dtype_name(x)
         axes = [
-            (axis, F.upsample_taps(n, out, factor, self.mode, corners, dtype))
+            (axis, F.upsample_taps(n, out, factor, self.mode, corners, dtype, len(new)))
             for axis, (n, out, factor) in enumerate(
                 zip(x.shape[2:], new, factors, strict=True), start=2
             )

@@ -42,7 +42,7 @@ def _upsample(w: Writer, call: Call) -> str:
         factors = layer._per_axis(layer.scale_factor, len(out), "scale_factor")
     corners, found = bool(layer.align_corners), []
     for n, m, factor in zip(call.spatial, out, factors, strict=True):
-        taps = F.upsample_taps(n, m, factor, layer.mode, corners, w.dtype)
+        taps = F.upsample_taps(n, m, factor, layer.mode, corners, w.dtype, len(out))
         # with aligned corners the lengths alone count
         by_length = factor is None or corners
         found.append(_Axis(n, m, m / n if by_length else factor, taps))
