@@ -5,17 +5,27 @@ from __future__ import annotations
 import difflib
 import inspect
 from abc import ABCMeta
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 T = TypeVar("T")
+_OURS: dict[str, type] = {}
+
+
+def _is_ours(cls: type) -> bool:
+    return cls.__module__.startswith("xpcnn.")
 
 
 class Configurable:
     """An object that keeps its constructor's arguments as attributes of the same names."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if _is_ours(cls):
+            _OURS.setdefault(cls.__name__, cls)
 
     def arguments(self) -> dict[str, Any]:
         """Return the constructor's arguments, from which an equal object can be made."""
@@ -122,10 +132,6 @@ def _same(old: Any, new: Any) -> bool:
 C = TypeVar("C", bound=Configurable)
 
 
-def _is_ours(cls: type) -> bool:
-    return cls.__module__.startswith("xpcnn.")
-
-
 def _accepted(cls: type) -> dict[str, inspect.Parameter]:
     """Return what the constructor takes; a class without one of its own takes nothing."""
     found = _ACCEPTED.get(cls)
@@ -140,6 +146,8 @@ _ACCEPTED: WeakKeyDictionary[type, dict[str, inspect.Parameter]] = WeakKeyDictio
 def _to_json(value: Any) -> Any:
     if isinstance(value, Configurable):
         return to_config(value)
+    if callable(value) and not isinstance(value, type):
+        return {FUNCTION: function_name(value)}
     if isinstance(value, (np.ndarray, np.generic)):
         return value.tolist()
     if isinstance(value, (list, tuple)):
@@ -147,13 +155,88 @@ def _to_json(value: Any) -> Any:
     return value
 
 
+FUNCTION = "function"
+"""The only key of what stands in JSON for a function of a user."""
+_CUSTOM = "custom:"
+"""Stands before the name of a user's class where xpcnn has a class of that name."""
+
+
+def function_name(function: Any) -> str:
+    """Return the name by which a function is saved, and asked for when it is loaded."""
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def class_name(cls: type) -> str:
+    """Return the name by which a class is saved."""
+    ours = cls.__name__ in _OURS and not _is_ours(cls)
+    return _CUSTOM + cls.__name__ if ours else cls.__name__
+
+
+def customs_of(obj: Any) -> Iterator[Any]:
+    """Yield the classes and functions from outside xpcnn that an object is made of."""
+    if isinstance(obj, Configurable):
+        if not _is_ours(type(obj)):
+            yield type(obj)
+        for value in obj.arguments().values():
+            yield from customs_of(value)
+    elif isinstance(obj, (list, tuple)):
+        for value in obj:
+            yield from customs_of(value)
+    elif callable(obj) and not isinstance(obj, type):
+        yield obj
+
+
+def by_name(customs: Iterable[Any]) -> dict[str, Any]:
+    """Return classes and functions by the names by which they are saved.
+
+    Raises
+    ------
+    ValueError
+        If two of them have one name.
+    """
+    found: dict[str, Any] = {}
+    for custom in customs:
+        name = custom.__name__ if isinstance(custom, type) else function_name(custom)
+        if found.setdefault(name, custom) is not custom:
+            raise ValueError(
+                f"two different classes or functions are called {name!r}, and a file knows them by "
+                "their names; rename one"
+            )
+    return found
+
+
 def to_config(obj: Configurable) -> dict[str, Any]:
-    """Describe an object: ``{"class": name, "config": constructor's arguments}``."""
-    return {"class": type(obj).__name__, "config": obj.config()}
+    """Describe an object: ``{"class": name, "config": constructor's arguments}``.
+
+    A function among the arguments is described as ``{"function": name}``.
+    """
+    try:
+        config = obj.config()
+    except AttributeError as error:
+        raise AttributeError(
+            f"{type(obj).__name__} cannot be described: {error}; keep the arguments of the "
+            "constructor as attributes of the same names, or override arguments()"
+        ) from error
+    return {"class": class_name(type(obj)), "config": config}
 
 
-def from_config(description: Any, classes: Mapping[str, type[C]], kind: str) -> C:
+def from_config(
+    description: Any,
+    classes: Mapping[str, type[C]],
+    kind: str,
+    custom: Mapping[str, Any] | None = None,
+) -> C:
     """Make the object that :func:`to_config` described; only the listed classes are made.
+
+    Parameters
+    ----------
+    description : mapping
+    classes : mapping of str to class
+        Those of xpcnn.
+    kind : str
+        What is made, for messages.
+    custom : mapping of str to class or function, optional
+        Those of the user, which come first.
 
     Raises
     ------
@@ -161,6 +244,7 @@ def from_config(description: Any, classes: Mapping[str, type[C]], kind: str) -> 
         If the description is not of that form, names another class, or has arguments the class
         does not take.
     """
+    custom = custom or {}
     if (
         not isinstance(description, Mapping)
         or set(description) != {"class", "config"}
@@ -171,28 +255,47 @@ def from_config(description: Any, classes: Mapping[str, type[C]], kind: str) -> 
             f"{kind}: expected a description {{'class': name, 'config': {{...}}}}, got "
             f"{description!r:.200}"
         )
-    name = description["class"]
-    if name not in classes:
-        raise ValueError(f"{kind}: unknown class {name!r:.80}; known are {', '.join(classes)}")
-    config = {key: _from_json(value, classes, kind) for key, value in description["config"].items()}
-    allowed = _accepted(classes[name])
+    name = description["class"].removeprefix(_CUSTOM)
+    ours = classes if name == description["class"] else {}
+    made: Any = custom.get(name, ours.get(name))
+    if not isinstance(made, type):
+        raise ValueError(
+            f"{kind}: unknown class {name!r:.80}; a class of your own must be given, as in "
+            f"custom_objects={{{name!r:.80}: {name:.80}}}; known are {', '.join(classes)}"
+        )
+    config = {
+        key: _from_json(value, classes, kind, custom)
+        for key, value in description["config"].items()
+    }
+    allowed = _accepted(made)
     unexpected = [key for key in config if key not in allowed]
-    if unexpected:
+    if unexpected and not any(p.kind is p.VAR_KEYWORD for p in allowed.values()):
         raise ValueError(
             f"{kind}: {name} has no argument {unexpected[0]!r:.80}; it takes "
             + (", ".join(allowed) or "none")
         )
     try:
-        return classes[name].from_arguments(config)
+        result: C = made.from_arguments(config)  # type: ignore[attr-defined]
     except (TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"{kind}: {name} cannot be made from {config!r:.200}: {error}") from error
+    return result
 
 
-def _from_json(value: Any, classes: Mapping[str, type[C]], kind: str) -> Any:
+def _from_json(
+    value: Any, classes: Mapping[str, type[C]], kind: str, custom: Mapping[str, Any]
+) -> Any:
+    if isinstance(value, Mapping) and set(value) == {FUNCTION}:
+        function = custom.get(value[FUNCTION]) if isinstance(value[FUNCTION], str) else None
+        if not callable(function):
+            raise ValueError(
+                f"{kind}: unknown function {value[FUNCTION]!r:.80}; it must be given, as in "
+                f"custom_objects={{{value[FUNCTION]!r:.80}: {value[FUNCTION]!s:.80}}}"
+            )
+        return function
     if isinstance(value, Mapping):
-        return from_config(value, classes, kind)
+        return from_config(value, classes, kind, custom)
     if isinstance(value, list):
-        return [_from_json(item, classes, kind) for item in value]
+        return [_from_json(item, classes, kind, custom) for item in value]
     return value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from xpcnn import _registry
@@ -79,12 +80,21 @@ def get(loss: str | Loss) -> Loss:
     return _registry.get(loss, Loss, _NAMES, "loss")
 
 
-def from_config(description: Any) -> Loss:
+def from_config(description: Any, custom: Mapping[str, Any] | None = None) -> Loss:
     """Make the loss that :func:`to_config` described.
+
+    Parameters
+    ----------
+    description : mapping
+    custom : mapping of str to class or function, optional
+        Those of your own that it names.
 
     Raises
     ------
     ValueError
-        If the class is none of this module, or its arguments do not fit.
+        If the class is none of this module or of these, or its arguments do not fit.
     """
-    return _registry.from_config(description, _CLASSES, "loss")
+    made = _registry.from_config(description, _CLASSES, "loss", custom)
+    if not isinstance(made, Loss):
+        raise ValueError(f"loss: {type(made).__name__} is none")
+    return made

@@ -7,6 +7,7 @@ soft (N, C, d1, ...), where the highest share is the class.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from xpcnn import _registry
@@ -72,12 +73,21 @@ def get(metric: str | Metric) -> Metric:
     return _registry.get(metric, Metric, _NAMES, "metric")
 
 
-def from_config(description: Any) -> Metric:
+def from_config(description: Any, custom: Mapping[str, Any] | None = None) -> Metric:
     """Make the metric that :func:`to_config` described.
+
+    Parameters
+    ----------
+    description : mapping
+    custom : mapping of str to class or function, optional
+        Those of your own that it names.
 
     Raises
     ------
     ValueError
-        If the class is none of this module, or its arguments do not fit.
+        If the class is none of this module or of these, or its arguments do not fit.
     """
-    return _registry.from_config(description, _CLASSES, "metric")
+    made = _registry.from_config(description, _CLASSES, "metric", custom)
+    if not isinstance(made, Metric):
+        raise ValueError(f"metric: {type(made).__name__} is none")
+    return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from xpcnn import _registry
@@ -73,12 +74,21 @@ def get(optimizer: str | Optimizer) -> Optimizer:
     return _registry.get(optimizer, Optimizer, _OPTIMIZERS, "optimizer")
 
 
-def from_config(description: Any) -> Any:
+def from_config(description: Any, custom: Mapping[str, Any] | None = None) -> Any:
     """Make the optimizer or schedule that :func:`to_config` described.
+
+    Parameters
+    ----------
+    description : mapping
+    custom : mapping of str to class or function, optional
+        Those of your own that it names.
 
     Raises
     ------
     ValueError
-        If the class is none of this module, or its arguments do not fit.
+        If the class is none of this module or of these, or its arguments do not fit.
     """
-    return _registry.from_config(description, _CLASSES, "optimizer or schedule")
+    made = _registry.from_config(description, _CLASSES, "optimizer or schedule", custom)
+    if not isinstance(made, (Optimizer, Schedule)):
+        raise ValueError(f"optimizer or schedule: {type(made).__name__} is neither")
+    return made

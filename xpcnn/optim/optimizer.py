@@ -275,6 +275,29 @@ class Optimizer(Checked):
         ValueError
             Listing every entry that does not fit. Nothing has been changed then.
         """
+        steps, arrays = self._sorted(state, parameters)
+        device = resolve(device)
+        dtypes = {name: _xp.dtype_name(p.value) for name, p in (parameters or {}).items()}
+        self._state = {
+            name: {
+                slot: device.asarray(array, dtypes.get(name))
+                for slot, array in arrays.get(name, {}).items()
+            }
+            for name in steps
+        }
+        self._steps = steps
+        self.iterations = int(state.get("iterations", max(steps.values(), default=0)))
+
+    def check_state(
+        self, state: Mapping[str, Any], parameters: Mapping[str, Trainable] | None = None
+    ) -> None:
+        """Raise what :meth:`load_state_dict` would, and change nothing."""
+        self._sorted(state, parameters)
+
+    def _sorted(
+        self, state: Mapping[str, Any], parameters: Mapping[str, Trainable] | None
+    ) -> tuple[dict[str, int], dict[str, dict[str, Any]]]:
+        """Return the updates and the arrays of each parameter in a state."""
         problems: list[str] = []
         steps: dict[str, int] = {}
         arrays: dict[str, dict[str, Any]] = {}
@@ -293,17 +316,7 @@ class Optimizer(Checked):
         if problems:
             listing = "\n  ".join(problems)
             raise ValueError(f"{type(self).__name__}: the state does not fit:\n  {listing}")
-        device = resolve(device)
-        dtypes = {name: _xp.dtype_name(p.value) for name, p in (parameters or {}).items()}
-        self._state = {
-            name: {
-                slot: device.asarray(array, dtypes.get(name))
-                for slot, array in arrays.get(name, {}).items()
-            }
-            for name in steps
-        }
-        self._steps = steps
-        self.iterations = int(state.get("iterations", max(steps.values(), default=0)))
+        return steps, arrays
 
     def snapshot(self) -> Any:
         """Return the state as it is, without a copy; good for :meth:`restore` only."""

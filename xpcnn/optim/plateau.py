@@ -18,8 +18,9 @@ class ReduceLROnPlateau(Schedule):
 
     Parameters
     ----------
-    mode : "min" or "max"
-        Whether smaller or larger values are better.
+    mode : "auto", "min" or "max"
+        Whether smaller or larger values are better. With "auto" a model that trains says it, by
+        what its metric says; by itself the schedule knows that losses shall fall.
     factor : float
         Below 1.
     patience : int
@@ -45,7 +46,7 @@ class ReduceLROnPlateau(Schedule):
 
     def __init__(
         self,
-        mode: str = "min",
+        mode: str = "auto",
         factor: float = 0.1,
         patience: int = 10,
         threshold: float = 1e-4,
@@ -55,13 +56,14 @@ class ReduceLROnPlateau(Schedule):
         eps: float = 1e-8,
         monitor: str = "val_loss",
     ) -> None:
-        if mode not in ("min", "max"):
-            raise choice_error("ReduceLROnPlateau", "mode", mode, ("min", "max"))
+        if mode not in ("auto", "min", "max"):
+            raise choice_error("ReduceLROnPlateau", "mode", mode, ("min", "max", "auto"))
         if threshold_mode not in ("rel", "abs"):
             raise choice_error(
                 "ReduceLROnPlateau", "threshold_mode", threshold_mode, ("rel", "abs")
             )
         self.mode = mode
+        self._settled: str | None = None  # what a model has said
         self.factor = self._number("factor", factor)
         if self.factor >= 1.0:
             raise ValueError(f"ReduceLROnPlateau: factor must be below 1, got {factor!r}")
@@ -71,7 +73,11 @@ class ReduceLROnPlateau(Schedule):
         self.cooldown = self._count("cooldown", cooldown, least=0)
         self.min_lr = self._number("min_lr", min_lr)
         self.eps = self._number("eps", eps)
-        self.monitor = str(monitor)
+        if not isinstance(monitor, str):
+            raise TypeError(
+                f"ReduceLROnPlateau: monitor must be a name in the logs, got {monitor!r}"
+            )
+        self.monitor = monitor
         self.reset()
 
     def reset(self) -> None:
@@ -80,6 +86,20 @@ class ReduceLROnPlateau(Schedule):
         self.bad_epochs = 0
         self.cooldown_left = 0
         self.reductions = 0
+
+    def settle(self, mode: str) -> None:
+        """Learn which way of the monitored value is better, where the mode is "auto"."""
+        self._settled = mode
+
+    def _way(self) -> str:
+        if self.mode != "auto":
+            return str(self.mode)
+        if self._settled is None and self.monitor not in ("loss", "val_loss"):
+            raise ValueError(
+                f"ReduceLROnPlateau: nobody says whether more or less is better for "
+                f"{self.monitor!r}; give mode='max' or mode='min'"
+            )
+        return self._settled or "min"
 
     def observe(self, value: float) -> None:
         """Take note of the monitored value of an epoch."""
@@ -98,7 +118,7 @@ class ReduceLROnPlateau(Schedule):
             self.bad_epochs = 0
 
     def _is_better(self, value: float) -> bool:
-        sign = 1.0 if self.mode == "max" else -1.0
+        sign = 1.0 if self._way() == "max" else -1.0
         if self.best is None:
             return sign * value > -math.inf  # never for NaN
         share = abs(self.best) if self.threshold_mode == "rel" else 1.0

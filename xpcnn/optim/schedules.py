@@ -26,6 +26,9 @@ class Schedule(Checked):
 
     counts: ClassVar[Literal["epochs", "steps"]] = "epochs"
     monitor: str | None = None
+    mode: str | None = None
+    """Whether less ("min") or more ("max") of what is monitored is better; "auto" where whoever
+    trains shall say it by :meth:`settle`."""
 
     def lr(self, base_lr: float, *, epoch: int, step: int) -> float:
         """Return the learning rate.
@@ -41,6 +44,9 @@ class Schedule(Checked):
 
     def observe(self, value: float) -> None:
         """Take note of a monitored value after an epoch; most schedules have no use for it."""
+
+    def settle(self, mode: str) -> None:
+        """Learn which way of the monitored value is better, where the mode is "auto"."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return what :meth:`observe` has changed, as JSON has it."""
@@ -257,6 +263,7 @@ class Warmup(Schedule):
             raise TypeError(f"Warmup: after must be a Schedule such as StepLR(30), got {after!r}")
         self.after = after
         self.monitor = None if after is None else after.monitor
+        self.mode = None if after is None else after.mode
         self.start_factor = self._number("start_factor", start_factor)
         if self.start_factor > 1.0:
             raise ValueError(f"Warmup: start_factor must be from 0 to 1, got {start_factor!r}")
@@ -271,6 +278,11 @@ class Warmup(Schedule):
         """Pass the value on to the schedule that follows."""
         if self.after is not None:
             self.after.observe(value)
+
+    def settle(self, mode: str) -> None:
+        """Pass it on to the schedule that follows."""
+        if self.after is not None:
+            self.after.settle(mode)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the schedule that follows."""

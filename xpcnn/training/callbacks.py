@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import csv
+import logging
 import math
+import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from string import Formatter
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
+import numpy as np
+
+from xpcnn._files import check_target
+from xpcnn._registry import Checked
 from xpcnn.errors import choice_error
+from xpcnn.training.monitors import better_way, known_log
+from xpcnn.window import as_int
 
 if TYPE_CHECKING:
     from xpcnn.training.model import Model
 
-Logs = Mapping[str, float]
+Logs = dict[str, float]
+Method = TypeVar("Method", bound=Callable[..., None])
+logger = logging.getLogger(__name__)
 
 
-class Callback:
+class Callback(Checked):
     """Base class: override the methods of interest.
 
     Attributes
@@ -25,9 +38,37 @@ class Callback:
     model : Model
         Set before training begins. Setting ``model.stop_training = True`` ends training after the
         epoch.
+    adds : sequence of str
+        Names that the callback adds to the logs of an epoch, for those that stand behind it in the
+        list of callbacks.
     """
 
     model: Model
+    adds: Sequence[str] = ()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the callback goes on with after a resume; it is saved with the model.
+
+        Returns
+        -------
+        dict
+            Values that JSON has, and arrays of NumPy. Nothing is saved where it is empty.
+        """
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` returned; called after :meth:`on_train_begin`.
+
+        A model that was loaded gives the state in its file to the first callback of the same class
+        and the same :meth:`identity`.
+        """
+
+    def identity(self) -> dict[str, Any]:
+        """Return what tells the callback from others of its class: by default its settings."""
+        try:
+            return self.config()
+        except AttributeError:  # a class that does not keep its arguments
+            return {}
 
     def check(self, names: Sequence[str]) -> None:
         """Look at the settings before anything happens; an error here leaves all as it was.
@@ -54,7 +95,51 @@ class Callback:
         """Training ends, also after an error or an interrupt."""
 
 
-def format_logs(logs: Logs) -> str:
+@contextmanager
+def each_ends(begun: Sequence[Callback]) -> Iterator[None]:
+    """Call ``on_train_end`` of all callbacks that have begun, whatever any of them raises.
+
+    The first error is raised, and the others are noted on it.
+    """
+    first: BaseException | None = None
+    try:
+        yield
+    except BaseException as error:
+        first = error
+        raise
+    finally:
+        for callback in begun:
+            try:
+                callback.on_train_end()
+            except BaseException as error:
+                if first is None:
+                    first = error
+                else:
+                    first.add_note(f"{callback!r} also failed as training ended: {error!r}")
+        if first is not None and sys.exc_info()[1] is not first:
+            raise first
+
+
+def never_stops(method: Method) -> Method:
+    """Let training go on when a method fails that only tells of it; the failure is logged once."""
+
+    @wraps(method)
+    def run(self: Any, *args: Any) -> None:
+        try:
+            method(self, *args)
+        except Exception as error:
+            self.failed(error)
+
+    return run  # type: ignore[return-value]
+
+
+def say(message: str, *args: Any) -> None:
+    """Write a warning to the log, if there is anywhere to write to."""
+    with suppress(Exception):  # standard error may be closed
+        logger.warning(message, *args)
+
+
+def format_logs(logs: Mapping[str, float]) -> str:
     """Write losses and metrics for one line."""
     return "  ".join(f"{name} {value:.4f}" for name, value in logs.items())
 
@@ -69,18 +154,25 @@ class ProgressBar(Callback):
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
+        if stream is not None and not hasattr(stream, "write"):
+            raise TypeError(f"ProgressBar: stream must be a text file, got {stream!r}")
         self.stream = stream
         self._bar: Any = None
         self._epochs = self._batches = self._first = 0
+        self._has_failed = False
 
     def on_train_begin(self, epochs: int, batches: int) -> None:
         """Remember how much there is to do."""
         self._epochs, self._batches = epochs, batches
         self._first = self.model.epoch
+        self._has_failed = False
 
+    @never_stops
     def on_epoch_begin(self, epoch: int) -> None:
         """Open a bar."""
         stream = self.stream or sys.stderr
+        if self._has_failed:
+            return
         if self.stream is None and "ipykernel" in sys.modules:
             from tqdm.auto import tqdm
 
@@ -92,6 +184,7 @@ class ProgressBar(Callback):
                 total=self._batches, desc=self._title(epoch), unit="batch", file=stream
             )
 
+    @never_stops
     def on_batch_end(self, batch: int, logs: Logs) -> None:
         """Move the bar."""
         if self._bar is not None:
@@ -99,21 +192,32 @@ class ProgressBar(Callback):
                 self._bar.set_postfix_str(format_logs(logs), refresh=False)
             self._bar.update()
 
+    @never_stops
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Close the bar with the epoch's figures."""
+        stream = self.stream or sys.stderr
         if self._bar is not None:
             self._bar.set_postfix_str(format_logs(logs))
             self._bar.close()
             self._bar = None
-        else:
-            stream = self.stream or sys.stderr
+        elif not self._has_failed and stream is not None:
             print(f"{self._title(epoch)}: {format_logs(logs)}", file=stream, flush=True)
 
+    @never_stops
     def on_train_end(self) -> None:
         """Close a bar that an error left open."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+    def failed(self, error: Exception) -> None:
+        """Show no more."""
+        if self._bar is not None:
+            self._bar.disable = True  # or it tries again when it is thrown away
+            self._bar = None
+        if not self._has_failed:
+            self._has_failed = True
+            say("progress is not shown any more, and training goes on: %r", error)
 
     def _title(self, epoch: int) -> str:
         return f"epoch {epoch}/{self._first + self._epochs}"
@@ -123,31 +227,89 @@ class _Monitor(Callback):
     """Watches one quantity and knows when it got better."""
 
     def __init__(self, monitor: str, mode: str, min_delta: float = 0.0) -> None:
+        who = type(self).__name__
         if mode not in ("auto", "min", "max"):
-            raise choice_error(type(self).__name__, "mode", mode, ("auto", "min", "max"))
+            raise choice_error(who, "mode", mode, ("auto", "min", "max"))
+        if not isinstance(monitor, str):
+            raise TypeError(f"{who}: monitor must be a name in the logs, got {monitor!r}")
+        good = isinstance(min_delta, (int, float, np.integer, np.floating))
+        if isinstance(min_delta, bool) or not good:
+            raise TypeError(f"{who}: min_delta must be a number, got {min_delta!r}")
+        if not math.isfinite(min_delta):
+            raise ValueError(f"{who}: min_delta must be finite, got {min_delta!r}")
         self.monitor = monitor
         self.mode = mode
-        self.min_delta = abs(min_delta)
+        self.min_delta = abs(float(min_delta))
         self.best = math.nan
+        self._seen: int | None = None
 
-    def improved(self, logs: Logs) -> bool:
-        """Compare with the best so far, and remember the new value if it is better."""
-        if self.monitor not in logs:
-            raise ValueError(
-                f"{type(self).__name__}: there is no {self.monitor!r} to monitor, only "
-                f"{', '.join(logs)}; give validation_data, or monitor one of these"
-            )
+    def check(self, names: Sequence[str]) -> None:
+        """Raise if there will be no such quantity, or nobody knows which way is better."""
+        known_log(self.monitor, names, type(self).__name__)
+        better_way(self.model, self.monitor, self.mode, type(self).__name__)
+
+    def on_train_begin(self, epochs: int, batches: int) -> None:
+        """Note which epochs the callback will see."""
+        self._seen = self.model.epoch
+
+    def improved(self, logs: Mapping[str, float]) -> bool:
+        """Compare with the best so far, and remember the new value if it is better.
+
+        NaN never is, nor is the worst infinity.
+        """
+        who = type(self).__name__
+        known_log(self.monitor, list(logs), who)
         value = logs[self.monitor]
-        rising = self.mode == "max" or (self.mode == "auto" and "loss" not in self.monitor)
-        gain = value - self.best if rising else self.best - value
-        if math.isnan(self.best) or gain > self.min_delta:
-            self.best = value
-            return True
-        return False
+        model = getattr(self, "model", None)
+        sign = 1.0 if better_way(model, self.monitor, self.mode, who) == "max" else -1.0
+        if math.isnan(self.best):
+            better = sign * value > -math.inf
+        else:
+            better = sign * (value - self.best) > self.min_delta
+        if better:
+            self.best = float(value)
+        return better
+
+    def identity(self) -> dict[str, Any]:
+        """Return what the best value is the best of."""
+        names = ("monitor", "mode", "path")
+        return {name: getattr(self, name) for name in names if hasattr(self, name)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best value, and of which epoch the last one was."""
+        if self._seen is None:
+            return {}
+        return {"best": None if math.isnan(self.best) else self.best, "epoch": self._seen}
+
+    def _load(self, state: Mapping[str, Any]) -> dict[str, float] | None:
+        """Take over the best value.
+
+        Returns
+        -------
+        dict or None
+            The logs of an epoch of the model that the callback has not seen: a file may have been
+            written in the middle of a list of callbacks. ``None`` if it has seen them all.
+        """
+        who, best, seen = type(self).__name__, state.get("best"), state.get("epoch")
+        good = best is None or (isinstance(best, (int, float)) and not isinstance(best, bool))
+        if not good or type(seen) is not int:
+            raise ValueError(f"{who}: the model's file has a state that is none: {state!r:.200}")
+        self.best = math.nan if best is None else float(best)
+        self._seen = seen
+        history = self.model.history
+        column = history.history.get(self.monitor)
+        if self.model.epoch != seen + 1 or not column or history.epoch[-1] != seen + 1:
+            return None
+        self._seen = self.model.epoch
+        return {self.monitor: column[-1]}
 
 
 class EarlyStopping(_Monitor):
     """Stop training when a quantity no longer improves.
+
+    NaN is no improvement. The state goes into the model's file: where training goes on with a
+    model that was loaded, an EarlyStopping of the same monitor and mode goes on counting, unless
+    the model had already been stopped.
 
     Parameters
     ----------
@@ -158,14 +320,22 @@ class EarlyStopping(_Monitor):
     min_delta : float
         Smallest change that counts as an improvement.
     mode : {"auto", "min", "max"}
-        Whether smaller or larger is better; "auto" takes smaller for losses.
+        Whether smaller or larger is better. With "auto" losses fall, and a metric says it itself
+        (:attr:`xpcnn.metrics.Metric.higher_is_better`); where nobody knows, `mode` must be given.
     restore_best_weights : bool
         Whether to end with the weights of the best epoch.
 
     Attributes
     ----------
+    best : float
+        The best value so far; NaN if there is none.
     stopped_epoch : int or None
         The epoch after which training was stopped.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a setting is none; and before anything is trained, if there will be no such name.
     """
 
     def __init__(
@@ -177,45 +347,100 @@ class EarlyStopping(_Monitor):
         restore_best_weights: bool = False,
     ) -> None:
         super().__init__(monitor, mode, min_delta)
-        self.patience = patience
-        self.restore_best_weights = restore_best_weights
+        self.patience = as_int(patience, "EarlyStopping", "patience", 0)
+        self.restore_best_weights = _flag(
+            "EarlyStopping", "restore_best_weights", restore_best_weights
+        )
         self.stopped_epoch: int | None = None
         self._waited = 0
         self._best_state: dict[str, Any] = {}
 
     def on_train_begin(self, epochs: int, batches: int) -> None:
         """Start afresh."""
+        super().on_train_begin(epochs, batches)
         self.best, self._waited, self.stopped_epoch, self._best_state = math.nan, 0, None, {}
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Count the epochs without improvement."""
+        self._observe(logs)
+        self._seen = epoch
+        if self._waited >= max(self.patience, 1):
+            self.stopped_epoch = epoch
+            self.model.stop_training = True
+
+    def _observe(self, logs: Mapping[str, float]) -> None:
         if self.improved(logs):
             self._waited = 0
             if self.restore_best_weights:
                 self._best_state = self.model.state_dict()
-            return
-        self._waited += 1
-        if self._waited >= max(self.patience, 1):
-            self.stopped_epoch = epoch
-            self.model.stop_training = True
+        else:
+            self._waited += 1
 
     def on_train_end(self) -> None:
         """Go back to the best weights."""
         if self._best_state:
             self.model.load_state_dict(self._best_state)
+            self._best_state = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best value, the epochs without improvement, and the best weights.
+
+        The weights are left out where they are the model's own.
+        """
+        state = super().state_dict()
+        if state:
+            state["waited"] = 0 if self.stopped_epoch is not None else self._waited
+            own = self.model._network._tensors()
+            if any(own[name].value is not array for name, array in self._best_state.items()):
+                state |= {f"weights/{name}": array for name, array in self._best_state.items()}
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on counting, unless the model was trained without this callback meanwhile."""
+        waited = state.get("waited")
+        if type(waited) is not int or waited < 0:
+            raise ValueError(
+                f"EarlyStopping: the model's file has a state that is none: {state!r:.200}"
+            )
+        missed = self._load(state)
+        if self._seen != self.model.epoch:
+            self.best, self._seen = math.nan, self.model.epoch
+            return
+        self._waited = waited
+        if self.restore_best_weights and not math.isnan(self.best):
+            prefix = "weights/"
+            weights = {n.removeprefix(prefix): a for n, a in state.items() if n.startswith(prefix)}
+            self._best_state = weights or self.model.state_dict()
+        if missed is not None:
+            self._observe(missed)
+        if self._waited >= max(self.patience, 1):
+            self._waited = 0
 
 
 class ModelCheckpoint(_Monitor):
     """Save the model after every epoch, or only when it is the best so far.
 
+    What the best value was goes into the model's file: where training goes on with a model that
+    was loaded, a ModelCheckpoint of the same path, monitor and mode writes only what is better.
+    Put it behind other callbacks whose state the file shall hold.
+
     Parameters
     ----------
     path : str or Path
-        File to write; ``{epoch}`` in it is replaced by the number of the epoch.
+        File to write. Fields of Python's formats are filled in: ``{epoch}`` and all names in the
+        logs, as in ``"model-{epoch:02d}-{val_loss:.2f}.st"``. Braces of a name are written twice.
+        Folders that have fields in their names are made.
     monitor : str
         Name in the logs.
     save_best_only : bool
     mode : {"auto", "min", "max"}
+        As for :class:`EarlyStopping`.
+
+    Raises
+    ------
+    ValueError, TypeError, OSError
+        If a setting is none; and before anything is trained, if there will be no such name, no
+        such field, or no file can be written at the path.
     """
 
     def __init__(
@@ -226,45 +451,155 @@ class ModelCheckpoint(_Monitor):
         mode: str = "auto",
     ) -> None:
         super().__init__(monitor, mode)
-        self.path = str(path)
-        self.save_best_only = save_best_only
+        self.path = _path("ModelCheckpoint", path)
+        self.save_best_only = _flag("ModelCheckpoint", "save_best_only", save_best_only)
+
+    def check(self, names: Sequence[str]) -> None:
+        """Raise if there will be no such quantity or field, or no such folder."""
+        if self.save_best_only:
+            super().check(names)
+        self._check_fields(names)
+        example = self._filled(1, dict.fromkeys(names, 0.5))
+        folder = str(Path(self.path).parent)
+        if folder.format_map(_Same()) == folder:
+            check_target(example)
+        self.model._check_savable()
+
+    def _check_fields(self, names: Sequence[str]) -> None:
+        try:
+            fields = [field for _, field, _, _ in Formatter().parse(self.path) if field is not None]
+        except ValueError as error:
+            raise ValueError(
+                f"ModelCheckpoint: path {self.path!r} is no format ({error}); write the braces of "
+                "a name twice, as in '{{name}}'"
+            ) from None
+        known = ["epoch", *names]
+        unknown = [field for field in fields if field not in known]
+        if unknown:
+            raise ValueError(
+                f"ModelCheckpoint: path {self.path!r} has the field {{{unknown[0]}}}, and there "
+                f"are only {', '.join(known)}; write the braces of a name twice, as in '{{{{x}}}}'"
+            )
+
+    def _filled(self, epoch: int, logs: Mapping[str, float]) -> str:
+        try:
+            return self.path.format_map({**logs, "epoch": epoch})
+        except (ValueError, KeyError, IndexError) as error:
+            raise ValueError(
+                f"ModelCheckpoint: path {self.path!r} cannot be filled in: {error}"
+            ) from None
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Save."""
-        if not self.save_best_only or self.improved(logs):
-            self.model.save(self.path.replace("{epoch}", str(epoch)))
+        before = self.best, self._seen
+        self._seen = epoch
+        if self.save_best_only and not self.improved(logs):
+            return
+        try:
+            path = Path(self._filled(epoch, logs))
+            if str(path) != self.path:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            self.model.save(path)
+        except BaseException:
+            self.best, self._seen = before  # what was not written is not the best there is
+            raise
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best value, where it matters."""
+        return super().state_dict() if self.save_best_only else {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on comparing with the best."""
+        missed = self._load(state)
+        if missed is not None:
+            self.improved(missed)
 
 
 class CSVLogger(Callback):
     """Write one line per epoch to a CSV file.
+
+    Training goes on where a line cannot be written, say because the disk is full, and the log
+    says so once.
 
     Parameters
     ----------
     path : str or Path
     append : bool
         Continue an existing file instead of starting anew.
+
+    Raises
+    ------
+    OSError
+        Before anything is trained, if there is no such folder.
     """
 
     def __init__(self, path: str | Path, append: bool = False) -> None:
-        self.path = Path(path)
-        self.append = append
+        self.path = Path(_path("CSVLogger", path))
+        self.append = _flag("CSVLogger", "append", append)
         self._columns: Sequence[str] = ()
+        self._has_failed = False
 
+    def check(self, names: Sequence[str]) -> None:
+        """Raise if there is no such folder."""
+        if self.path.is_dir():
+            raise IsADirectoryError(
+                f"CSVLogger: {str(self.path)!r} is a folder; add the name of a file"
+            )
+        if not self.path.parent.is_dir():
+            raise FileNotFoundError(
+                f"CSVLogger: there is no folder {str(self.path.parent)!r} for the file "
+                f"{self.path.name!r}; make it"
+            )
+
+    @never_stops
     def on_train_begin(self, epochs: int, batches: int) -> None:
         """Start the file, or read its columns."""
         self._columns = ()
+        self._has_failed = False
         if self.append and self.path.exists():
             with self.path.open(newline="") as file:
                 self._columns = next(csv.reader(file), [])
 
+    @never_stops
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Write the line at once, so that it is there if the next epoch fails."""
         first = not self._columns
-        if first:
-            self._columns = ["epoch", *logs]
+        columns = ["epoch", *logs] if first else self._columns
         row = {"epoch": epoch} | {name: repr(value) for name, value in logs.items()}
-        with self.path.open("w" if first else "a", newline="") as file:
-            writer = csv.writer(file)
-            if first:
-                writer.writerow(self._columns)
-            writer.writerow([row.get(name, "") for name in self._columns])
+        size = 0 if first or not self.path.is_file() else self.path.stat().st_size
+        try:
+            with self.path.open("w" if first else "a", newline="") as file:
+                writer = csv.writer(file)
+                if first:
+                    writer.writerow(columns)
+                writer.writerow([row.get(name, "") for name in columns])
+        except OSError:
+            with suppress(OSError):
+                os.truncate(self.path, size)  # no half lines
+            raise
+        self._columns = columns
+
+    def failed(self, error: Exception) -> None:
+        """Say so, the first time."""
+        if not self._has_failed:
+            self._has_failed = True
+            say("%r cannot write its file, and training goes on: %s", self, error)
+
+
+class _Same(dict[str, str]):
+    """Fills in each field by something that is no name."""
+
+    def __missing__(self, key: str) -> str:
+        return "\0"
+
+
+def _flag(who: str, name: str, value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{who}: {name} must be True or False, got {value!r}")
+    return bool(value)
+
+
+def _path(who: str, path: Any) -> str:
+    if not isinstance(path, (str, os.PathLike)) or not str(path):
+        raise TypeError(f"{who}: path must be the path of a file, got {path!r}")
+    return str(path)

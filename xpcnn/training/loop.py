@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,10 +12,11 @@ from xpcnn._xp import Array
 from xpcnn.data.batches import batches
 from xpcnn.errors import NonFiniteError
 from xpcnn.losses.running import LossPart, RunningLoss
-from xpcnn.training.callbacks import Callback, ProgressBar
+from xpcnn.training.callbacks import Callback, ProgressBar, each_ends
 from xpcnn.training.choices import bind
 from xpcnn.training.history import History
 from xpcnn.training.memory import MemoryGuard
+from xpcnn.training.monitors import better_way, known_log
 from xpcnn.training.samples import Batch, Samples, each
 from xpcnn.window import as_int
 
@@ -67,26 +68,41 @@ class Fit:
             if not isinstance(callback, Callback):
                 raise TypeError(f"fit: not a callback: {callback!r}; make it with ClassName()")
             callback.model = model
-        for callback in everyone:
-            callback.check(self._names())
+        self._check(everyone)
         model.stop_training = False
+        begun: list[Callback] = []
         try:
-            for callback in everyone:
-                callback.on_train_begin(epochs, -(-len(self.samples) // self.batch_size))
-            for _ in range(epochs):
-                self._epoch(everyone)
-                if model.stop_training:
-                    break
+            with each_ends(begun):
+                for callback in everyone:
+                    callback.on_train_begin(epochs, -(-len(self.samples) // self.batch_size))
+                    begun.append(callback)
+                model._resume(everyone)
+                for _ in range(epochs):
+                    self._epoch(everyone)
+                    if model.stop_training:
+                        break
         finally:
             self.close()
-            for callback in everyone:
-                callback.on_train_end()
         return self.history
 
     def _names(self) -> list[str]:
         """List what the logs of an epoch will hold."""
         names = ["loss", *(metric.name for metric in self.model.metrics)]
         return names + ([] if self.validation is None else [f"val_{name}" for name in names])
+
+    def _check(self, callbacks: Sequence[Callback]) -> None:
+        """Raise, before anything is trained, if callbacks or the schedule ask for what is not."""
+        model = self.model
+        names = self._names()
+        schedule = None if model.optimizer is None else model.optimizer.schedule
+        if schedule is not None and schedule.monitor is not None:
+            monitor, who = _monitored(schedule.monitor, names), type(schedule).__name__
+            known_log(monitor, names, who)
+            if schedule.mode == "auto":
+                schedule.settle(better_way(model, monitor, "auto", who))
+        for callback in callbacks:
+            callback.check(names)
+            names = [*names, *callback.adds]
 
     def close(self) -> None:
         """End what brings batches to the device, and what was captured."""
@@ -142,7 +158,7 @@ class Fit:
         model.epoch = number
         schedule = model.optimizer.schedule if model.optimizer is not None else None
         if schedule is not None and schedule.monitor is not None:
-            schedule.observe(_observed(schedule.monitor, logs))
+            schedule.observe(logs[_monitored(schedule.monitor, logs)])
         self.history.append(number, logs)
         model.history.append(number, logs)
         for callback in callbacks:
@@ -267,16 +283,9 @@ def _captured_steps(model: Model, batch_size: int) -> CapturedSteps:
     return CapturedSteps(model, batch_size)
 
 
-def _observed(monitor: str, logs: Mapping[str, float]) -> float:
-    """Look up what a schedule watches; without validation the training loss stands in."""
-    if monitor == "val_loss" and monitor not in logs:
-        return logs["loss"]
-    if monitor not in logs:
-        raise ValueError(
-            f"the schedule monitors {monitor!r}, but there is only {', '.join(logs)}; give "
-            "validation_data, or monitor one of these"
-        )
-    return logs[monitor]
+def _monitored(monitor: str, names: Container[str]) -> str:
+    """Return what a schedule watches; without validation the training loss stands in."""
+    return "loss" if monitor == "val_loss" and monitor not in names else monitor
 
 
 class _Snapshot:

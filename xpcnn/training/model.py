@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from xpcnn import _xp, losses, metrics, optim
+from xpcnn._files import check_target
 from xpcnn._xp import Array
 from xpcnn.data.batches import batches
 from xpcnn.device import Device, resolve
@@ -97,6 +98,8 @@ class Model(PlacedNetwork):
         self.optimizer: optim.Optimizer | None = None
         self.loss: losses.Loss | None = None
         self.metrics: list[metrics.Metric] = []
+        self._callbacks: Sequence[Callback] = ()  # of the last training, whose state is saved
+        self._callback_states: list[dict[str, Any]] = []  # of a file, until a callback takes it
 
     def load_state_dict(self, state: Mapping[str, Any] | str | Path, strict: bool = True) -> None:
         """Take over parameters and buffers; see :meth:`xpcnn.layers.Layer.load_state_dict`.
@@ -403,12 +406,30 @@ class Model(PlacedNetwork):
         ------
         RuntimeError
             If the model was not built yet.
+        ValueError, TypeError
+            If its file could not be loaded again: a setting has been changed to what is none.
         OSError
             If there can be no file at the path, or the disk is full. What was there is unchanged.
         """
         if not self._network.is_built or self.input_shape is None:
             raise RuntimeError("the model is not built yet; train it or call model.build first")
+        check_target(path)
         saving.write_file(path, *saving.describe(self))
+
+    def _check_savable(self) -> None:
+        """Raise if the model could not be saved, or its file not be loaded."""
+        saving.check_savable(self)
+
+    def _resume(self, callbacks: Sequence[Callback]) -> None:
+        """Give callbacks the states that the model's file has for them."""
+        self._callbacks = callbacks
+        for callback in callbacks if self._callback_states else ():
+            own = {"class": type(callback).__name__, "settings": callback.identity()}
+            for number, entry in enumerate(self._callback_states):
+                if own == {name: entry[name] for name in own}:
+                    callback.load_state_dict(entry["state"])
+                    del self._callback_states[number]
+                    break
 
     @classmethod
     def load(
@@ -416,7 +437,9 @@ class Model(PlacedNetwork):
         path: str | Path,
         *,
         device: str | Device = "auto",
+        custom_objects: Mapping[str, Any] | None = None,
         custom_layers: Mapping[str, type[Layer]] | None = None,
+        compile: bool = True,
         precision: str | None = None,
     ) -> Model:
         """Read a model that :meth:`save` wrote; training can go on where it stopped.
@@ -426,8 +449,15 @@ class Model(PlacedNetwork):
         path : str or Path
         device : str or Device
             May be another one than the model was saved from.
+        custom_objects : mapping of str to class or function, optional
+            Layers, losses, metrics, optimizers, schedules and functions of your own that the file
+            names, as in ``{"FocalLoss": FocalLoss, "my_metric": my_metric}``.
         custom_layers : mapping of str to class, optional
-            Layer classes of your own that the file names.
+            Another name for the same.
+        compile : bool
+            ``False`` leaves out loss, metrics, optimizer and the state of callbacks, so that
+            those of your own need not be there; the model predicts, and :meth:`compile` makes it
+            train anew.
         precision : str, optional
             Another one than the model was saved with, as for :class:`Model`.
 
@@ -441,10 +471,17 @@ class Model(PlacedNetwork):
             If the file is truncated, damaged, inconsistent, or not a model. Nothing in a file is
             ever executed.
         """
+        custom = {**(custom_layers or {}), **(custom_objects or {})}
+        for name, given in custom.items():
+            if not isinstance(name, str) or not callable(given):
+                raise TypeError(
+                    "Model.load: custom_objects maps names to classes and functions, as in "
+                    f"{{'FocalLoss': FocalLoss}}; got {name!r}: {given!r}"
+                )
         tensors, description = saving.read_file(path)
         target = resolve(device)
         try:
-            return saving.restore(cls, tensors, description, target, custom_layers or {}, precision)
+            return saving.restore(cls, tensors, description, target, custom, precision, compile)
         except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
             raise ModelFileError(
                 f"{str(path)!r} does not describe a consistent model: {error}"

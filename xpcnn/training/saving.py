@@ -1,7 +1,7 @@
 """Models as files: weights, what training needs, and the architecture as JSON.
 
 All of it is one safetensors file. Nothing in a file is ever executed: layers, losses and
-optimizers are named, and only the names of a fixed list are known.
+optimizers are named, and only the names of a fixed list are known, and those that the user gives.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from xpcnn.layers.layer import Layer
 from xpcnn.layers.operation import Operation
 from xpcnn.training import choices
 from xpcnn.training.history import History
+from xpcnn.window import as_int
 
 if TYPE_CHECKING:
     from xpcnn.training.model import Model
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 FORMAT = "xpcnn-model"
 VERSION = 1
 OPTIMIZER_PREFIX = "optimizer:"
+CALLBACK_PREFIX = "callback:"
 
 
 def known_layers() -> dict[str, type[Layer]]:
@@ -45,9 +47,33 @@ def known_layers() -> dict[str, type[Layer]]:
 
 
 def describe(model: Model) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Return the tensors and the description that a model's file holds."""
+    """Return the tensors and the description that a model's file holds.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a file of them could not be loaded again.
+    """
     own = model._network._tensors()
     tensors = {name: _xp.to_numpy(tensor.value) for name, tensor in own.items()}
+    description = _describe_settings(model)
+    description["callbacks"] = [
+        _take_arrays(entry, tensors, f"{CALLBACK_PREFIX}{number}:")
+        for number, entry in enumerate(states_of_callbacks(model))
+    ]
+    if model.optimizer is not None:
+        slots = model.optimizer.state_dict()
+        model.optimizer.check_state(slots, model.parameters())
+        tensors |= {OPTIMIZER_PREFIX + name: _xp.to_numpy(array) for name, array in slots.items()}
+    return tensors, _checked(model, description)
+
+
+def check_savable(model: Model) -> None:
+    """Raise what saving the model as it is would raise, but for what lies in its arrays."""
+    _checked(model, _describe_settings(model))
+
+
+def _describe_settings(model: Model) -> dict[str, Any]:
     description: dict[str, Any] = {
         "version": VERSION,
         **_describe_network(model._network),
@@ -56,21 +82,20 @@ def describe(model: Model) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         "precision": model.precision,
         "loss_scale": None if model.scaling is None else model.scaling.state_dict(),
         "seed": model.seed,
-        "epoch": model.epoch,
-        "step": model.step,
+        "epoch": as_int(model.epoch, "Model", "epoch", 0),
+        "step": as_int(model.step, "Model", "step", 0),
         "history": asdict(model.history),
         "loss": None if model.loss is None else losses.to_config(model.loss),
         "metrics": [metrics.to_config(metric) for metric in model.metrics],
         "frozen": [name for name, p in model.parameters().items() if not p.requires_grad],
         "optimizer": None,
+        "callbacks": [],
     }
     if model.optimizer is not None:
         description["optimizer"] = optim.to_config(model.optimizer)
         if model.optimizer.schedule is not None:
             description["schedule_state"] = model.optimizer.schedule.state_dict()
-        slots = model.optimizer.state_dict().items()
-        tensors |= {OPTIMIZER_PREFIX + name: _xp.to_numpy(array) for name, array in slots}
-    return tensors, description
+    return description
 
 
 def _describe_network(network: Layer) -> dict[str, Any]:
@@ -79,9 +104,99 @@ def _describe_network(network: Layer) -> dict[str, Any]:
     return {"layers": [_registry.to_config(layer) for layer in network.children().values()]}
 
 
+def _checked(model: Model, description: dict[str, Any]) -> dict[str, Any]:
+    """Return a description as JSON, of which all that is no array has been made again."""
+    inside = [layer for _, layer in model._network.layers_within()]
+    made_of = [*inside, model.loss, *model.metrics, model.optimizer]
+    try:
+        custom = _registry.by_name(c for obj in made_of for c in _registry.customs_of(obj))
+        again: dict[str, Any] = json.loads(json.dumps(description))
+        _network_of(again, custom)
+        _training_of(again, custom)
+        _history(again["history"])
+        _callbacks(again["callbacks"], {})
+    except RecursionError as error:
+        raise ValueError("the model cannot be saved: it nests its layers too deeply") from error
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(
+            f"the model cannot be saved, since its file could not be loaded again: {error}"
+        ) from error
+    return again
+
+
+def states_of_callbacks(model: Model) -> list[dict[str, Any]]:
+    """Return the states of the callbacks of the last training, and of those not claimed since."""
+    entries = []
+    for callback in model._callbacks:
+        state = callback.state_dict()
+        if state:
+            entry = {"class": type(callback).__name__, "settings": callback.identity()}
+            entries.append({**entry, "state": state})
+    return [*entries, *model._callback_states]
+
+
+def _take_arrays(
+    entry: dict[str, Any], tensors: dict[str, np.ndarray], prefix: str
+) -> dict[str, Any]:
+    """Put the arrays in the state of a callback among the tensors, and return what is left."""
+    left = {}
+    for name, value in entry["state"].items():
+        if hasattr(value, "shape") and not isinstance(value, np.generic):
+            tensors[prefix + name] = _xp.to_numpy(value)
+        else:
+            left[name] = value.item() if isinstance(value, np.generic) else value
+    return {**entry, "state": left}
+
+
+def _callbacks(entries: Any, tensors: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """Return the states of callbacks, each with its arrays."""
+    found = []
+    for number, entry in enumerate(entries):
+        kinds = {"class": str, "settings": dict, "state": dict}
+        if not isinstance(entry, dict) or {k: type(v) for k, v in entry.items()} != kinds:
+            raise ValueError(f"expected the state of a callback, got {entry!r:.200}")
+        prefix = f"{CALLBACK_PREFIX}{number}:"
+        arrays = {n.removeprefix(prefix): a for n, a in tensors.items() if n.startswith(prefix)}
+        found.append({**entry, "state": entry["state"] | arrays})
+    return found
+
+
 def weights_of(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the tensors of a file that are not the optimizer's."""
-    return {n: a for n, a in tensors.items() if not n.startswith(OPTIMIZER_PREFIX)}
+    """Return the tensors of a file that are neither the optimizer's nor a callback's."""
+    others = (OPTIMIZER_PREFIX, CALLBACK_PREFIX)
+    return {n: a for n, a in tensors.items() if not n.startswith(others)}
+
+
+def _network_of(description: Mapping[str, Any], custom: Mapping[str, Any]) -> Any:
+    """Make the layers that a description has, or their graph."""
+    known = known_layers()
+    if "graph" in description:
+        return _registry.from_config(description["graph"], known, "layer", custom)
+    return [_registry.from_config(one, known, "layer", custom) for one in description["layers"]]
+
+
+class _Training(NamedTuple):
+    """How a model is trained."""
+
+    loss: losses.Loss | None
+    metrics: list[metrics.Metric]
+    optimizer: optim.Optimizer | None
+
+
+def _training_of(description: Mapping[str, Any], custom: Mapping[str, Any]) -> _Training:
+    """Make loss, metrics and optimizer, with the state of its schedule."""
+    loss, optimizer = None, None
+    if description["loss"] is not None:
+        loss = losses.from_config(description["loss"], custom)
+    chosen = [metrics.from_config(metric, custom) for metric in description["metrics"]]
+    if description["optimizer"] is not None:
+        optimizer = optim.from_config(description["optimizer"], custom)
+        if not isinstance(optimizer, optim.Optimizer):
+            raise ValueError(f"{optimizer!r} is no optimizer")
+        if optimizer.schedule is not None:
+            optimizer.schedule.load_state_dict(description["schedule_state"])
+    return _Training(loss, chosen, optimizer)
 
 
 def restore(
@@ -89,23 +204,18 @@ def restore(
     tensors: dict[str, np.ndarray],
     description: dict[str, Any],
     device: Device,
-    custom_layers: Mapping[str, type[Layer]],
+    custom: Mapping[str, Any],
     precision: str | None = None,
+    compile: bool = True,
 ) -> Model:
     """Make the model that :func:`describe` described.
 
     The weights are loaded before the model is built, so a description that does not fit them
     fails before anything of its sizes is allocated.
     """
-    known = known_layers() | dict(custom_layers)
-    kind = "layer (classes of your own must be given as custom_layers={'Name': Class})"
-    network: Any
-    if "graph" in description:
-        network = _registry.from_config(description["graph"], known, kind)
-    else:
-        network = [_registry.from_config(layer, known, kind) for layer in description["layers"]]
+    training = _training_of(description, custom) if compile else None
     model = cls(
-        network,
+        _network_of(description, custom),
         device=device,
         dtype=description["dtype"],
         seed=description["seed"],
@@ -125,16 +235,14 @@ def restore(
             raise ValueError(f"{name} must be a whole number, got {description[name]!r:.80}")
         setattr(model, name, description[name])
     model.history = _history(description["history"])
-    if description["loss"] is not None:
-        model.loss = losses.from_config(description["loss"])
-    model.metrics = [metrics.from_config(metric) for metric in description["metrics"]]
+    if training is None:
+        return model
+    model.loss, model.metrics, model.optimizer = training
     choices.bind(model.metrics, model.loss)
-    if description["optimizer"] is not None:
-        model.optimizer = optim.from_config(description["optimizer"])
+    if model.optimizer is not None:
         slots = {n.removeprefix(prefix): a for n, a in tensors.items() if n.startswith(prefix)}
         model.optimizer.load_state_dict(slots, device, parameters=model.parameters())
-        if model.optimizer.schedule is not None:
-            model.optimizer.schedule.load_state_dict(description["schedule_state"])
+    model._callback_states = _callbacks(description.get("callbacks", []), tensors)
     return model
 
 

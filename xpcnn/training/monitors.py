@@ -1,0 +1,47 @@
+"""Names in the logs of an epoch, and which way each of them is better."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from xpcnn.training.model import Model
+
+
+def known_log(name: str, names: Sequence[str], who: str) -> None:
+    """Raise unless there is such a name in the logs."""
+    if name in names:
+        return
+    near = difflib.get_close_matches(name, names, 1)
+    if name.removeprefix("val_") in names:
+        fix = "give validation_data or validation_split"
+    elif near:
+        fix = f"did you mean {near[0]!r}?"
+    else:
+        fix = "monitor one of these"
+    raise ValueError(f"{who}: there is no {name!r} to monitor, only {', '.join(names)}; {fix}")
+
+
+def better_way(model: Model | None, name: str, mode: str | None, who: str) -> str:
+    """Return "min" or "max", whichever is better for a quantity in the logs.
+
+    Raises
+    ------
+    ValueError
+        If the mode is "auto", and the quantity is neither a loss nor a metric that says it.
+    """
+    if mode in ("min", "max"):
+        return str(mode)
+    plain = name.removeprefix("val_")
+    metrics = {metric.name: metric for metric in ([] if model is None else model.metrics)}
+    metric = metrics.get(name, metrics.get(plain))
+    if metric is not None and metric.higher_is_better is not None:
+        return "max" if metric.higher_is_better else "min"
+    if metric is None and plain == "loss":
+        return "min"
+    raise ValueError(
+        f"{who}: nobody says whether more or less is better for {name!r}; give mode='max' or "
+        "mode='min'"
+    )
