@@ -267,3 +267,165 @@ def test_ignored_places_of_a_segmentation(rng: np.random.Generator) -> None:
     for sample in range(5):
         metric.update(scores[sample : sample + 1], labels[sample : sample + 1])
     assert metric.result() == (scores.argmax(axis=1) == labels)[kept].mean()
+
+
+# -- Without a loss --------------------------------------------------------------------------------
+
+
+def test_functions_look_at_the_targets() -> None:
+    # Several ones in a row are no choice of one class.
+    assert metrics.accuracy(COLUMNS, MANY) == 4 / 6
+    np.testing.assert_allclose(metrics.f1_score(COLUMNS, MANY, average=None), [1.0, 0.0, 2 / 3])
+    assert metrics.accuracy(COLUMNS, np.eye(3)[[2, 1]]) == 1 / 2  # the highest: 2 and 2
+
+
+def test_functions_doubt_probabilities_without_a_threshold() -> None:
+    chances, truth = np.array([[0.2], [0.9]]), np.array([0, 1])
+    with pytest.warns(UserWarning, match="from 0 to 1.*pass threshold=0.5"):
+        assert metrics.accuracy(chances, truth) == 0.5
+    assert metrics.accuracy(chances, truth, threshold=0.5) == 1.0
+    assert metrics.accuracy(chances, truth, threshold=0.0) == 0.5
+    with pytest.warns(UserWarning, match="F1Score: all predictions lie from 0 to 1"):
+        metrics.f1_score(chances, truth)
+    with pytest.warns(UserWarning, match="ConfusionMatrix: all predictions"):
+        metrics.confusion_matrix(np.array([[0.2, 0.9]]), np.array([[1, 1]]))
+
+
+# -- Targets that are no answers -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", ["mse", "l1", "huber", "smooth_l1", "poisson_nll"])
+@pytest.mark.parametrize("chosen", ["accuracy", "f1_score", "top_k_accuracy"])
+@pytest.mark.parametrize("columns", [1, 3])
+def test_answers_are_no_real_numbers(loss: str, chosen: str, columns: int) -> None:
+    y = np.abs(X[:, :columns]) + 0.5
+    model = model_for(loss, [chosen], columns)
+    model.build((None, 4))
+    before = model.state_dict()
+    message = "the targets of .*Loss are numbers such as"
+    for call in (model.fit, model.evaluate, model.train_on_batch):
+        with pytest.raises(ValueError, match=message):
+            call(X, y)
+    for name, array in model.state_dict().items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+@pytest.mark.parametrize(("low", "middle"), [(0.0, 0.5), (-1.0, 0.0)])
+def test_yes_and_no_as_numbers(low: float, middle: float) -> None:
+    one = np.where(YES == 1, 1.0, low).astype("float32")
+    model = model_for("mse", ["accuracy"])
+    expected = ((model.predict(X) > middle) == (YES == 1)).mean()
+    assert model.evaluate(X, one)["accuracy"] == pytest.approx(expected)
+    # Several columns: of one-hot rows the highest is right, otherwise each is an answer.
+    model = model_for("mse", ["accuracy"], 3)
+    labels = np.arange(60) % 3
+    rows = np.where(np.eye(3)[labels] == 1, 1.0, low).astype("float32")
+    found = model.evaluate(X, rows)["accuracy"]
+    assert found == pytest.approx((model.predict(X).argmax(axis=1) == labels).mean())
+    many = np.where(X[:, :3] > 0, 1.0, low).astype("float32")
+    found = model.evaluate(X, many)["accuracy"]
+    assert found == pytest.approx(((model.predict(X) > middle) == (X[:, :3] > 0)).mean())
+
+
+def test_validation_is_measured_as_training_is() -> None:
+    # One-hot by chance, beside training data that is not.
+    many, rows = (X[:, :3] > 0).astype("float32"), np.eye(3, dtype="float32")[np.arange(60) % 3]
+    model = model_for("mse", ["accuracy"], 3)
+    model.compile(xpcnn.optim.SGD(lr=0.0), "mse", ["accuracy"])
+    history = model.fit(X, many, validation_data=(X, rows), verbose=0).history
+    assert history["accuracy"][0] == pytest.approx(((model.predict(X) > 0.5) == many).mean())
+    assert history["val_accuracy"][0] == pytest.approx(((model.predict(X) > 0.5) == rows).mean())
+
+
+def test_shares_of_classes_as_numbers() -> None:
+    model = model_for("mse", ["accuracy"], 3)
+    labels = np.arange(60) % 3
+    soft = (0.7 * np.eye(3)[labels] + 0.1).astype("float32")
+    found = model.evaluate(X, soft)["accuracy"]
+    assert found == pytest.approx((model.predict(X).argmax(axis=1) == labels).mean())
+
+
+def test_top_k_needs_classes() -> None:
+    for loss, columns in (("bce_with_logits", 1), ("bce_with_logits", 3), ("mse", 1)):
+        model = model_for(loss, ["top_k_accuracy"], columns)
+        with pytest.raises(ValueError, match="answers yes or no.*use Accuracy"):
+            model.fit(X, np.hstack([YES] * columns), verbose=0)
+
+
+def test_distances_are_no_answers() -> None:
+    model = model_for("hinge_embedding", ["accuracy"])
+    with pytest.raises(ValueError, match="HingeEmbeddingLoss has none"):
+        model.fit(X, 2 * YES - 1, verbose=0)
+
+
+def test_labels_of_more_than_two_classes_in_a_column() -> None:
+    for chosen in ("accuracy", "recall", "confusion_matrix"):
+        metric = metrics.get(chosen)
+        with pytest.raises(ValueError, match="there is a target 2"):
+            metric.update(np.array([[0.3], [0.4]]), np.array([2, 0]))
+
+
+# -- Names -----------------------------------------------------------------------------------------
+
+
+def test_names_in_the_logs_are_distinct() -> None:
+    both = [metrics.F1Score("macro"), metrics.F1Score("micro")]
+    model = model_for("bce_with_logits", ["accuracy"])
+    with pytest.raises(ValueError, match="two columns .* 'f1_score'.*F1Score\\(name="):
+        model.compile("sgd", "mse", both)
+    assert [metric.name for metric in model.metrics] == ["accuracy"]
+    named = [metrics.F1Score("macro"), metrics.F1Score("micro", name="f1_micro")]
+    model.compile("adam", "bce_with_logits", named)
+    logs = model.evaluate(X, YES)
+    yes, truth = model.predict(X)[:, 0] > 0, YES[:, 0] == 1
+    assert logs["f1_micro"] == pytest.approx((yes == truth).mean())
+    assert logs["f1_score"] != logs["f1_micro"]
+    again = metrics.from_config(metrics.to_config(named[1]))
+    assert again.name == "f1_micro"
+    assert metrics.from_config(metrics.to_config(named[0])).name == "f1_score"
+    for name, message in (("loss", "that of the loss"), ("val_loss", "'val_'"), ("epoch", "epoch")):
+        with pytest.raises(ValueError, match=message):
+            model.compile("sgd", "mse", [metrics.Accuracy(name=name)])
+
+
+def test_names_of_several_outputs_are_distinct() -> None:
+    model = xpcnn.Model(two_outputs(), device="cpu", seed=1)
+    chosen = {"chance": ["accuracy"], "score": ["accuracy", metrics.Accuracy(0.5)]}
+    with pytest.raises(ValueError, match="two columns .* 'score_accuracy'"):
+        model.compile("adam", {"chance": "bce", "score": "bce_with_logits"}, chosen)
+    chosen["score"][1] = metrics.Accuracy(0.5, name="strict")
+    model.compile("adam", {"chance": "bce", "score": "bce_with_logits"}, chosen)
+    logs = model.evaluate(X, {"chance": YES, "score": np.hstack([YES, 1 - YES])})
+    assert set(logs) == {"loss", "chance_accuracy", "score_accuracy", "score_strict"}
+
+
+def test_a_metric_of_one_output_of_a_loss_of_two() -> None:
+    # GaussianNLLLoss has one target, that of the mean, and no answers that could be right.
+    graph = xpcnn.Graph(
+        inputs=["x"],
+        nodes=[
+            ("mean", xpcnn.Linear(4, 1), "x"),
+            ("score", xpcnn.Linear(4, 1), "x"),
+            ("var", xpcnn.Softplus(), "score"),
+        ],
+        outputs=["mean", "var"],
+    )
+
+    class Error(metrics.Metric):
+        name, higher_is_better = "error", False
+
+        def reset(self) -> None:
+            self.seen: list[np.ndarray] = []
+
+        def update(self, prediction: Any, target: Any) -> None:
+            self.seen.append(np.abs(prediction - target))
+
+        def result(self) -> float:
+            return float(np.concatenate(self.seen).mean())
+
+    model = xpcnn.Model(graph, device="cpu", seed=0)
+    model.compile("adam", xpcnn.losses.GaussianNLLLoss(), {"mean": [Error()]})
+    y = X[:, :1]
+    mean, _ = model.predict(X)
+    logs = model.evaluate(X, y, batch_size=7)
+    assert logs["mean_error"] == pytest.approx(np.abs(mean - y).mean(), rel=1e-5)

@@ -44,13 +44,17 @@ class Loss(Checked):
     predictions: int = 1
     """How many outputs of a network the loss takes."""
 
-    reads: Literal["logits", "probabilities", "log_probabilities", "values"] | None = None
-    """What predictions are: scores of any size, probabilities, their logarithms, or numbers such as
-    prices. ``None`` where that is not known. Metrics ask for it."""
+    reads: Literal["logits", "probabilities", "log_probabilities", "values", "distances"] | None = (
+        None
+    )
+    """What predictions are: scores of any size, probabilities, their logarithms, numbers such as
+    prices, or distances and vectors between which they lie. ``None`` where that is not known.
+    Metrics ask for it."""
 
-    answers: Literal["classes", "columns"] | None = None
+    answers: Literal["classes", "columns", "lists"] | None = None
     """How metrics read several columns (axis 1): "classes", of which one is right, or "columns" of
-    independent yes/no answers. ``None`` where the targets alone can tell."""
+    independent yes/no answers; "lists" if targets are lists of classes, which no metric reads.
+    ``None`` where the targets alone can tell."""
 
     ignore_index: int | None = None
     """Label of places that do not count, where there is such a label."""

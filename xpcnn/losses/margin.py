@@ -206,7 +206,7 @@ class HingeEmbeddingLoss(_SignLoss):
     count where a target is neither.)
     """
 
-    reads = "values"
+    reads = "distances"
 
     def __init__(self, margin: float = 1.0, reduction: str = "mean") -> None:
         super().__init__(reduction)
@@ -254,7 +254,7 @@ class CosineEmbeddingLoss(PairLoss):
     0.4
     """
 
-    reads = "values"
+    reads = "distances"
 
     inputs = "the two sets of vectors"
 

@@ -62,9 +62,8 @@ def confusion_matrix(
     array([[1, 1],
            [0, 1]])
     """
-    matrix = ConfusionMatrix(num_classes, threshold, ignore_index)
-    matrix.update(prediction, target)
-    return np.asarray(matrix.result())
+    metric = ConfusionMatrix(num_classes, threshold, ignore_index)
+    return np.asarray(metric._once(prediction, target))
 
 
 def precision(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from xpcnn.metrics.streaming import Metric
@@ -38,8 +39,18 @@ class OutputMetric(Metric):
         self.metric.bind(None if loss is None else loss.of_output(self.position))
 
     def update(self, prediction: Any, target: Any) -> None:
-        """Take in a batch: tuples of all outputs and of all targets."""
-        self.metric.update(prediction[self.position], target[self.position])
+        """Take in a batch: tuples of all outputs and of all targets.
+
+        Where there is one target for all outputs, that of a loss of several, the metric gets it.
+        """
+        self.metric.update(prediction[self.position], self._own(target))
+
+    def check_targets(self, target: Any, output_shape: Sequence[Any]) -> None:
+        """Raise if the targets of this output cannot be measured."""
+        self.metric.check_targets(self._own(target), output_shape[self.position])
+
+    def _own(self, target: Any) -> Any:
+        return target[self.position] if isinstance(target, tuple) else target
 
     def result(self) -> Any:
         """Return the value over all batches since :meth:`reset`."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -23,7 +24,6 @@ THRESHOLDS = {
     "logits": 0.0,
     "probabilities": 0.5,
     "log_probabilities": math.log(0.5),
-    "values": 0.5,
     None: 0.0,
 }
 """Above it an answer is a yes, by what the loss says that predictions are."""
@@ -50,6 +50,24 @@ class Metric(Checked):
         """Learn from a model's loss what its predictions are.
 
         A model calls it whenever its loss or its metrics are chosen.
+        """
+
+    def check_targets(self, target: Any, output_shape: Sequence[Any]) -> None:
+        """Raise if the targets are of a kind that the metric cannot measure.
+
+        A model calls it before the first step.
+
+        Parameters
+        ----------
+        target : numpy.ndarray
+            All of them, as the loss prepared them; a tuple where each output has some.
+        output_shape : tuple of int
+            Of the network; a tuple of shapes where there are several outputs.
+
+        Raises
+        ------
+        ValueError
+            If they cannot be measured.
         """
 
     def update(self, prediction: Array, target: Array) -> None:
@@ -85,6 +103,8 @@ class _AnswerMetric(Metric):
         probabilities.
     ignore_index : int, optional
         Label of places that do not count; the loss's if left out.
+    name : str, optional
+        Key in training logs.
 
     Raises
     ------
@@ -94,18 +114,81 @@ class _AnswerMetric(Metric):
 
     higher_is_better: bool | None = True
     _loss: Loss | None = None
+    # What the targets say where the loss is one of numbers.
+    _is_columns, _middle = False, 0.5
 
-    def __init__(self, threshold: float | None = None, ignore_index: int | None = None) -> None:
+    def __init__(
+        self,
+        threshold: float | None = None,
+        ignore_index: int | None = None,
+        name: str | None = None,
+    ) -> None:
         if threshold is not None and not math.isfinite(threshold):
             raise ValueError(
                 f"{type(self).__name__}: threshold must be a finite number, got {threshold!r}"
             )
         self.threshold = None if threshold is None else float(threshold)
         self.ignore_index = ignore_index
+        self._given_name = name
+        if name is not None:
+            self.name = name
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        arguments = super().arguments()
+        if "name" in arguments:
+            arguments["name"] = self._given_name
+        return arguments
 
     def bind(self, loss: Loss | None) -> None:
         """Learn from a model's loss what its predictions are."""
+        if loss is not self._loss:
+            self._is_columns, self._middle = False, 0.5
         self._loss = loss
+
+    def check_targets(self, target: Any, output_shape: Sequence[Any]) -> None:
+        """Raise unless the targets have answers that can be right or wrong."""
+        who, loss = type(self).__name__, self._loss
+        if loss is None:
+            return
+        if loss.reads == "distances" or loss.answers == "lists":
+            raise ValueError(
+                f"{who}: counts right answers, and {type(loss).__name__} has none to compare; "
+                "leave the metric out"
+            )
+        if loss.reads == "values":
+            self._look_at_values(np.asarray(target), type(loss).__name__)
+
+    def _look_at_values(self, target: np.ndarray, loss: str) -> None:
+        """Find out what answers the numbers stand for that a network is to give."""
+        high = target == 1
+        for low, middle in ((0, 0.5), (-1, 0.0)):
+            if not (high | (target == low)).all():
+                continue
+            one = target.ndim == 1 or target.shape[1] == 1
+            one_hot = not one and (high.sum(axis=1) == 1).all()
+            self._middle = min(self._middle, middle)
+            self._is_columns = self._is_columns or not one_hot
+            return
+        several = target.ndim > 1 and target.shape[1] > 1 and bool((target >= 0).all())
+        if several and (np.abs(target.sum(axis=1, dtype=np.float64) - 1.0) < 1e-2).all():
+            return  # shares of classes
+        other = target[(target != 0) & (target != 1)].ravel()[0]
+        raise ValueError(
+            f"{type(self).__name__}: counts right answers, and the targets of {loss} are numbers "
+            f"such as {other:g}, which predictions only come near to; leave the metric out, and "
+            "go by the loss"
+        )
+
+    def _once(self, prediction: Array, target: Array) -> Any:
+        # There is no loss to ask. The result is wanted at once, so looking costs no wait.
+        if _xp.is_array(prediction) and _xp.is_array(target) and _xp.is_floating(prediction):
+            same = tuple(prediction.shape) == tuple(target.shape)
+            self._is_columns = same and prediction.ndim > 1 and _is_multi_hot(_xp.to_numpy(target))
+            one = prediction.ndim == 1 or prediction.shape[1] == 1
+            if self.threshold is None and (one or self._is_columns):
+                _warn_of_probabilities(type(self).__name__, _xp.to_numpy(prediction))
+        return super()._once(prediction, target)
 
     def _read(self, prediction: Array, target: Array, num_classes: int | None = None) -> Answers:
         who, loss = type(self).__name__, self._loss
@@ -115,7 +198,9 @@ class _AnswerMetric(Metric):
             ignored = loss.ignore_index
         threshold = self.threshold
         if threshold is None:
-            threshold = THRESHOLDS[None if loss is None else loss.reads]
+            threshold = self._middle
+            if loss is None or loss.reads != "values":
+                threshold = THRESHOLDS[None if loss is None else loss.reads]
         one = prediction.ndim == 1 or prediction.shape[1] == 1
         if _xp.is_floating(prediction) and one:
             if math.prod(target.shape) != math.prod(prediction.shape):
@@ -127,7 +212,7 @@ class _AnswerMetric(Metric):
             return Answers(xp, yes, _as_yes(xp, truth), 2, counted, is_yes_or_no=True)
         if _xp.is_floating(prediction) and prediction.shape == target.shape:
             columns = loss is not None and loss.answers == "columns"
-            if columns or self.threshold is not None:
+            if columns or self._is_columns or self.threshold is not None:
                 yes = prediction > threshold
                 return Answers(xp, yes, _as_yes(xp, target), 2, None, is_yes_or_no=True)
         labels = target.ndim < prediction.ndim or not _xp.is_floating(prediction)
@@ -163,8 +248,13 @@ class Answers(NamedTuple):
 class _Share(_AnswerMetric):
     """Share of places that are right."""
 
-    def __init__(self, threshold: float | None = None, ignore_index: int | None = None) -> None:
-        super().__init__(threshold, ignore_index)
+    def __init__(
+        self,
+        threshold: float | None = None,
+        ignore_index: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(threshold, ignore_index, name)
         self.reset()
 
     def reset(self) -> None:
@@ -209,6 +299,8 @@ class Accuracy(_Share):
         targets are independent answers.
     ignore_index : int, optional
         Label of places that do not count; the loss's if left out.
+    name : str, optional
+        Key in training logs, where another metric has the usual one.
 
     Raises
     ------
@@ -252,6 +344,8 @@ class TopKAccuracy(_Share):
     k : int
     ignore_index : int, optional
         Label of places that do not count; the loss's if left out.
+    name : str, optional
+        Key in training logs, where another metric has the usual one.
 
     Raises
     ------
@@ -259,12 +353,21 @@ class TopKAccuracy(_Share):
         If `k` is not a whole number of at least 1, or predictions are answers yes or no.
     """
 
-    def __init__(self, k: int = 5, ignore_index: int | None = None) -> None:
+    def __init__(
+        self, k: int = 5, ignore_index: int | None = None, name: str | None = None
+    ) -> None:
         if isinstance(k, bool) or not isinstance(k, int) or k < 1:
             raise ValueError(f"TopKAccuracy: k must be a whole number of at least 1, got {k!r}")
         self.k = k
         self.name = f"top_{k}_accuracy"
-        super().__init__(None, ignore_index)
+        super().__init__(None, ignore_index, name)
+
+    def check_targets(self, target: Any, output_shape: Sequence[Any]) -> None:
+        """Raise unless there are classes of which one is right."""
+        super().check_targets(target, output_shape)
+        columns = self._loss is not None and self._loss.answers == "columns"
+        if len(output_shape) < 2 or output_shape[1] == 1 or columns or self._is_columns:
+            raise _no_classes(output_shape)
 
     def update(self, prediction: Array, target: Array) -> None:
         """Take in a batch; nothing waits for the device."""
@@ -277,10 +380,7 @@ class TopKAccuracy(_Share):
 
     def _is_right(self, answers: Answers, prediction: Array) -> Array:
         if answers.is_yes_or_no:
-            raise ValueError(
-                f"TopKAccuracy: predictions of shape {tuple(prediction.shape)} are answers yes or "
-                "no, and this is for classes of which one is right; use Accuracy"
-            )
+            raise _no_classes(prediction.shape)
         xp, _, truth, classes, *_ = answers
         own = F.one_hot(truth, classes, xp.bool)
         score = xp.sum(xp.where(own, prediction, 0.0), axis=1, keepdims=True)
@@ -302,8 +402,9 @@ class _Counts(_AnswerMetric):
         num_classes: int | None,
         threshold: float | None,
         ignore_index: int | None,
+        name: str | None,
     ) -> None:
-        super().__init__(threshold, ignore_index)
+        super().__init__(threshold, ignore_index, name)
         self.num_classes = num_classes
         self.reset()
 
@@ -340,6 +441,8 @@ class ConfusionMatrix(_Counts):
         :class:`Accuracy`.
     ignore_index : int, optional
         Label of places that do not count; the loss's if left out.
+    name : str, optional
+        Key in training logs, where another metric has the usual one.
     """
 
     name = "confusion_matrix"
@@ -350,8 +453,9 @@ class ConfusionMatrix(_Counts):
         num_classes: int | None = None,
         threshold: float | None = None,
         ignore_index: int | None = None,
+        name: str | None = None,
     ) -> None:
-        super().__init__(num_classes, threshold, ignore_index)
+        super().__init__(num_classes, threshold, ignore_index, name)
 
     def result(self) -> Any:
         """Return the counts as a NumPy array (C, C); without a batch, (0, 0)."""
@@ -371,13 +475,14 @@ class _PerClass(_Counts):
         zero_division: float = 0.0,
         threshold: float | None = None,
         ignore_index: int | None = None,
+        name: str | None = None,
     ) -> None:
         if average not in AVERAGES:
             names = [str(name) for name in AVERAGES]
             raise choice_error(type(self).__name__, "average", average, names)
         self.average = average
         self.zero_division = float(zero_division)
-        super().__init__(num_classes, threshold, ignore_index)
+        super().__init__(num_classes, threshold, ignore_index, name)
 
     def _ratio(
         self, right: np.ndarray, predicted: np.ndarray, actual: np.ndarray
@@ -437,6 +542,8 @@ class Precision(_PerClass):
         Above it a prediction is a yes; without it the loss decides, as for :class:`Accuracy`.
     ignore_index : int, optional
         Label of places that do not count; the loss's if left out.
+    name : str, optional
+        Key in training logs, where another metric has the usual one.
 
     Raises
     ------
@@ -492,6 +599,13 @@ def _namespace(prediction: Array, target: Array, who: str) -> ModuleType:
     return xp
 
 
+def _no_classes(shape: Sequence[int]) -> ValueError:
+    return ValueError(
+        f"TopKAccuracy: predictions of shape {tuple(shape)} are answers yes or no, and this is for "
+        "classes of which one is right; use Accuracy"
+    )
+
+
 def _shape_error(who: str, prediction: Array, target: Array) -> ValueError:
     return ValueError(
         f"{who}: targets of shape {tuple(target.shape)} do not fit predictions of shape "
@@ -524,6 +638,22 @@ def _matrix_of_each(answers: Answers) -> Array:
         for p in (xp.logical_not(predicted), predicted):
             counts.append(xp.sum(xp.astype(xp.logical_and(t, p), xp.int32), axis=axes))
     return xp.reshape(xp.stack(counts, axis=-1), (-1, 2, 2))
+
+
+def _is_multi_hot(target: np.ndarray) -> bool:
+    """Whether several classes can be right at once: zeros and ones that are not one-hot rows."""
+    high = target == 1
+    return bool((high | (target == 0)).all() and (high.sum(axis=1) != 1).any())
+
+
+def _warn_of_probabilities(who: str, prediction: np.ndarray) -> None:
+    if prediction.size and prediction.min() >= 0.0 and prediction.max() <= 1.0:
+        warnings.warn(
+            f"{who}: all predictions lie from 0 to 1, as probabilities do, and are compared with "
+            "0, as logits are; pass threshold=0.5, or threshold=0.0 if they are logits",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def _check_yes_or_no(who: str, truth: Array) -> None:

@@ -27,7 +27,7 @@ def choose_loss(loss: Any, outputs: Sequence[str], weights: Any) -> losses.Loss:
 def choose_metrics(chosen: Any, outputs: Sequence[str]) -> list[metrics.Metric]:
     """Make the metrics of a network with these outputs."""
     if len(outputs) == 1:
-        return [metrics.get(one) for one in _as_list(chosen)]
+        return check_names([metrics.get(one) for one in _as_list(chosen)])
     if not isinstance(chosen, Mapping):
         if len(_as_list(chosen)) == 0:
             return []
@@ -38,17 +38,48 @@ def choose_metrics(chosen: Any, outputs: Sequence[str]) -> list[metrics.Metric]:
     unknown = [name for name in chosen if name not in outputs]
     if unknown:
         raise ValueError(f"metrics: there is no output {unknown[0]!r}, only {', '.join(outputs)}")
-    return [
-        OutputMetric(metrics.get(one), name, list(outputs).index(name))
-        for name, given in chosen.items()
-        for one in _as_list(given)
-    ]
+    return check_names(
+        [
+            OutputMetric(metrics.get(one), name, list(outputs).index(name))
+            for name, given in chosen.items()
+            for one in _as_list(given)
+        ]
+    )
+
+
+def check_names(chosen: list[metrics.Metric]) -> list[metrics.Metric]:
+    """Return the metrics, unless two of them would share a column of the logs."""
+    taken = {"loss": "the loss", "epoch": "the number of the epoch"}
+    for metric in chosen:
+        name, rename = metric.name, "give one of them a name of its own, as in F1Score(name='mine')"
+        if name in taken:
+            raise ValueError(
+                f"metrics: two columns of the logs would be called {name!r}, that of {metric!r} "
+                f"and that of {taken[name]}; {rename}"
+            )
+        if name.startswith("val_"):
+            raise ValueError(
+                f"metrics: {metric!r} is called {name!r}, and names that begin with 'val_' are "
+                "those of figures of validation data; give it another name"
+            )
+        taken[name] = repr(metric)
+    return chosen
 
 
 def bind(chosen: Sequence[metrics.Metric], loss: losses.Loss | None) -> None:
     """Tell metrics what the loss says about predictions."""
     for metric in chosen:
         metric.bind(loss)
+
+
+def check_metrics(
+    chosen: list[metrics.Metric], loss: losses.Loss, labels: Any, shapes: Sequence[Any]
+) -> None:
+    """Raise unless the metrics can measure outputs of these shapes against these labels."""
+    check_names(chosen)
+    bind(chosen, loss)
+    for metric in chosen:
+        metric.check_targets(labels, shapes[0] if len(shapes) == 1 else tuple(shapes))
 
 
 def check_loss(loss: losses.Loss, outputs: Sequence[str]) -> None:

@@ -13,7 +13,6 @@ from xpcnn.data.batches import batches
 from xpcnn.errors import NonFiniteError
 from xpcnn.losses.running import LossPart, RunningLoss
 from xpcnn.training.callbacks import Callback, ProgressBar, each_ends
-from xpcnn.training.choices import bind
 from xpcnn.training.history import History
 from xpcnn.training.memory import MemoryGuard
 from xpcnn.training.monitors import better_way, known_log
@@ -46,7 +45,6 @@ class Fit:
                 f"{type(model.loss).__name__}: a model trains on one number, and "
                 "reduction='none' gives one for each term; use reduction='mean' or 'sum'"
             )
-        bind(model.metrics, model.loss)
         self.model = model
         self.samples = samples
         self.validation = validation

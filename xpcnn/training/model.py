@@ -19,7 +19,14 @@ from xpcnn.layers.graph import Graph
 from xpcnn.layers.layer import Layer
 from xpcnn.training import border, saving
 from xpcnn.training.callbacks import Callback
-from xpcnn.training.choices import bind, check_loss, choose_loss, choose_metrics, prepare_labels
+from xpcnn.training.choices import (
+    bind,
+    check_loss,
+    check_metrics,
+    choose_loss,
+    choose_metrics,
+    prepare_labels,
+)
 from xpcnn.training.history import History
 from xpcnn.training.loop import Fit
 from xpcnn.training.memory import MemoryGuard
@@ -358,6 +365,7 @@ class Model(PlacedNetwork):
         count, dtype = int(inputs[0].shape[0]), border.host_dtype(self.dtype)
         shapes = self._output_shapes([tuple(each.shape) for each in inputs])
         labels = prepare_labels(self.loss, y, self.outputs, shapes, count, f"{who}: y", dtype)
+        check_metrics(self.metrics, self.loss, labels, shapes)
         return inputs, labels, border.as_weights(sample_weight, count, dtype)
 
     def _samples(
