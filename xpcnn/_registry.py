@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 from abc import ABCMeta
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -19,7 +20,78 @@ def _is_ours(cls: type) -> bool:
     return cls.__module__.startswith("xpcnn.")
 
 
-class Configurable:
+ELSEWHERE = {
+    "filters": "out_channels",
+    "units": "out_features",
+    "kernel": "kernel_size",
+    "pool_size": "kernel_size",
+    "strides": "stride",
+    "dilation_rate": "dilation",
+    "axis": "dim",
+    "rate": "p",
+    "learning_rate": "lr",
+}
+"""What arguments are called in Keras and in courses, and here."""
+
+
+class Named:
+    """A class whose constructor says which arguments it takes when it is given others.
+
+    Python's own message names the function that failed, which may be that of a base class
+    nobody has heard of.
+    """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__init__" in vars(cls):
+            cls.__init__ = _naming(vars(cls)["__init__"])  # type: ignore[method-assign]
+
+
+def _naming(init: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(init)
+    def __init__(self: Any, *args: Any, **options: Any) -> None:  # noqa: N807
+        try:
+            init(self, *args, **options)
+        except TypeError:
+            # another class's constructor, called from within, is that class's affair
+            if type(self).__init__ is __init__:
+                problem = _misfit(type(self), init, args, options)
+                if problem is not None:
+                    raise TypeError(problem) from None
+            raise
+
+    return __init__
+
+
+def _misfit(
+    cls: type, init: Callable[..., None], args: tuple[Any, ...], options: dict[str, Any]
+) -> str | None:
+    """Say how arguments do not fit a constructor, or return None if they do."""
+    signature = inspect.signature(init)
+    try:
+        signature.bind(None, *args, **options)
+    except TypeError as error:
+        problem = str(error)
+    else:
+        return None
+    names = list(signature.parameters)[1:]
+    unknown = [name for name in options if name not in names]
+    if unknown:
+        problem = f"there is no argument {unknown[0]!r}{_meant(cls, unknown[0], names)}"
+    return f"{cls.__name__}: {problem}; it takes {', '.join(names) or 'no arguments'}"
+
+
+def _meant(cls: type, name: str, names: list[str]) -> str:
+    """Say what is to be written in the place of an argument that there is not."""
+    if name == "activation":
+        return " (put a layer behind it, such as ReLU())"
+    meant = getattr(cls, "spellings", {}).get(name) or ELSEWHERE.get(name)
+    if meant not in names:
+        meant = next(iter(difflib.get_close_matches(name, names, 1, 0.75)), None)
+    return f" (here it is {meant!r})" if meant else ""
+
+
+class Configurable(Named):
     """An object that keeps its constructor's arguments as attributes of the same names."""
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -51,6 +123,8 @@ class Configurable:
             if name not in accepted:
                 continue
             default = accepted[name].default
+            if isinstance(value, tuple) and isinstance(default, int) and set(value) == {default}:
+                continue  # one number given, and kept for each dimension
             if default is inspect.Parameter.empty or _to_json(value) != _to_json(default):
                 shown.append(f"{name}={value!r}")
         return f"{type(self).__name__}({', '.join(shown)})"

@@ -10,11 +10,11 @@ import numpy as np
 from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.device import Device
-from xpcnn.scratch._shared import as_array
+from xpcnn.scratch._shared import CourseClass, as_array
 from xpcnn.window import as_int
 
 
-class GetMiniBatch:
+class GetMiniBatch(CourseClass):
     """Shuffled mini-batches of samples and labels, for a ``for`` loop.
 
     Parameters

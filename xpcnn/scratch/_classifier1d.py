@@ -19,6 +19,7 @@ from xpcnn.scratch._losses import SoftmaxWithLoss
 from xpcnn.scratch._network import Layers, Network, check_param, check_pool_param
 from xpcnn.scratch._optimizers import SGD, AdaGrad, Adam, make_optimizer
 from xpcnn.scratch._shared import (
+    CourseClass,
     as_array,
     as_floats,
     batch_slices,
@@ -70,7 +71,7 @@ class Net1d(Network):
         return w, self._new_param(f"b{number}", np.zeros(n_out))
 
 
-class Scratch1dCNNClassifier:
+class Scratch1dCNNClassifier(CourseClass):
     """A classifier of signals: one convolution, max pooling and fully connected layers.
 
     Parameters

@@ -20,6 +20,7 @@ from xpcnn._xp import Array
 from xpcnn.errors import rank_error
 from xpcnn.scratch._shared import (
     LAYOUTS,
+    CourseClass,
     as_array,
     as_floats,
     channels_last,
@@ -30,7 +31,7 @@ from xpcnn.scratch._shared import (
 from xpcnn.window import Ints, Window
 
 
-class ScratchLayer:
+class ScratchLayer(CourseClass):
     """Remembers the last forward, and checks the gradient that comes back."""
 
     x: Array = None

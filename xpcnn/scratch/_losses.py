@@ -8,7 +8,7 @@ from xpcnn import _xp
 from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.errors import rank_error
-from xpcnn.scratch._shared import as_array, as_floats, one_hot_targets
+from xpcnn.scratch._shared import CourseClass, as_array, as_floats, one_hot_targets
 
 
 def _rows(y: Array, t: Any, who: str) -> tuple[Array, Array]:
@@ -73,7 +73,7 @@ def sum_squared_error(y: Array, t: Any) -> Any:
     return 0.5 * _xp.namespace(y).sum((y - t) ** 2, dtype=y.dtype)
 
 
-class SoftmaxWithLoss:
+class SoftmaxWithLoss(CourseClass):
     """Softmax followed by the mean cross-entropy.
 
     ``forward(x, t)`` takes scores (N, K) and targets, either integer labels (N,) or one-hot rows
@@ -118,7 +118,7 @@ class SoftmaxWithLoss:
         return (self.y - self.t) * (dout / self.y.shape[0])
 
 
-class MeanSquaredLoss:
+class MeanSquaredLoss(CourseClass):
     """Half the sum of squared differences, divided by the size of the batch.
 
     ``forward(x, t)`` takes outputs (N, K) and targets, either rows (N, K) or integer labels (N,)

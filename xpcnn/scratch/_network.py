@@ -16,7 +16,13 @@ from xpcnn.device import Device, resolve
 from xpcnn.errors import ModelFileError
 from xpcnn.interop.weights import read_arrays
 from xpcnn.scratch._layers import Affine, Convolution
-from xpcnn.scratch._shared import batch_slices, class_labels, count_correct, numerical_gradient
+from xpcnn.scratch._shared import (
+    CourseClass,
+    batch_slices,
+    class_labels,
+    count_correct,
+    numerical_gradient,
+)
 from xpcnn.window import Ints, Window, as_int
 
 GRADIENTS = {"W": "dW", "b": "db", "gamma": "dgamma", "beta": "dbeta"}
@@ -33,7 +39,7 @@ class Layers(OrderedDict[str, Any]):
         raise KeyError(f"no layer {key!r}; the layers are {', '.join(self)}")
 
 
-class Network:
+class Network(CourseClass):
     """Layers in a row, whose weights are the entries of the dict ``params``.
 
     Before every forward the layers are handed the arrays that are in ``params`` at that moment.
@@ -60,6 +66,10 @@ class Network:
         """Note that a layer holds the parameters called ``W<number>`` and so on."""
         self._owners += [(layer, name, f"{name}{number}") for name in names]
         return layer
+
+    def __repr__(self) -> str:
+        shown = "".join(f"\n    {layer!r}," for layer in (*self._layer_list(), self.last_layer))
+        return f"{type(self).__name__}({shown}\n)"
 
     def _layer_list(self) -> list[Any]:
         layers: Any = self.layers  # type: ignore[attr-defined]

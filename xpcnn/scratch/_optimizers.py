@@ -14,12 +14,12 @@ from typing import Any
 from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.errors import choice_error
-from xpcnn.scratch._shared import as_array, as_floats, store
+from xpcnn.scratch._shared import CourseClass, as_array, as_floats, store
 
 Slots = dict[str, Array]
 
 
-class Optimizer:
+class Optimizer(CourseClass):
     """What all have in common: checks, one step per parameter, and per-parameter memory."""
 
     def __init__(self, lr: float) -> None:

@@ -33,6 +33,7 @@ from xpcnn.scratch import _layers
 from xpcnn.scratch._batches import GetMiniBatch, take_rows
 from xpcnn.scratch._layers import ReLU, Sigmoid, Tanh
 from xpcnn.scratch._shared import (
+    CourseClass,
     as_array,
     as_floats,
     batch_slices,
@@ -76,7 +77,7 @@ class Softmax(_layers.Softmax):
     takes_mean = False
 
 
-class SimpleInitializer:
+class SimpleInitializer(CourseClass):
     """Weights from N(0, sigma**2), biases of zero."""
 
     def __init__(self, sigma: float = 0.01) -> None:
@@ -116,7 +117,7 @@ class HeInitializer(SimpleInitializer):
         return sqrt(2.0 / n_nodes1)
 
 
-class SGD:
+class SGD(CourseClass):
     """Gradient descent on one layer: ``W -= lr * dW; b -= lr * db``."""
 
     def __init__(self, lr: float = 0.01) -> None:
@@ -130,7 +131,7 @@ class SGD:
         return layer
 
 
-class AdaGrad:
+class AdaGrad(CourseClass):
     """AdaGrad on one layer: ``h += g * g; p -= lr * g / (sqrt(h) + 1e-7)``, for W and for b.
 
     The sums of squares belong to the layer (``hW``, ``hB``), so one object may serve several; its
@@ -167,7 +168,7 @@ FC_EXAMPLES = {
 }
 
 
-class FC:
+class FC(CourseClass):
     """A fully connected layer with its activation and its optimizer.
 
     Parameters
@@ -286,7 +287,7 @@ class FC:
         self._placed = True
 
 
-class ScratchDeepNeuralNetworkClassifier:
+class ScratchDeepNeuralNetworkClassifier(CourseClass):
     """A classifier of any number of fully connected layers.
 
     Parameters

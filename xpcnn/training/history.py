@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
-@dataclass
+@dataclass(repr=False)
 class History:
     """Loss and metrics of every epoch.
 
@@ -20,6 +20,12 @@ class History:
 
     epoch: list[int] = field(default_factory=list)
     history: dict[str, list[float]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        last = "".join(
+            f", {name}={column[-1]:.6g}" for name, column in self.history.items() if column
+        )
+        return f"History(epochs={len(self.epoch)}{last})"
 
     def append(self, epoch: int, logs: Mapping[str, float]) -> None:
         """Add one epoch; a quantity that an epoch lacks is NaN there."""

@@ -32,7 +32,7 @@ from xpcnn.training.loop import Fit
 from xpcnn.training.memory import MemoryGuard
 from xpcnn.training.network import PlacedNetwork, on_its_device
 from xpcnn.training.samples import Samples, each, split_validation
-from xpcnn.training.summary import summarize
+from xpcnn.training.summary import Summary, summarize
 from xpcnn.window import as_int
 
 
@@ -107,6 +107,16 @@ class Model(PlacedNetwork):
         self.metrics: list[metrics.Metric] = []
         self._callbacks: Sequence[Callback] = ()  # of the last training, whose state is saved
         self._callback_states: list[dict[str, Any]] = []  # of a file, until a callback takes it
+
+    def __repr__(self) -> str:
+        network = self._network
+        if isinstance(network, Graph):
+            inside = repr(network)
+        else:
+            inside = "[" + "".join(f"\n    {layer!r}," for layer in network) + "\n]"
+        settings = {"dtype": self.dtype, "precision": self.precision}
+        shown = "".join(f", {k}={v!r}" for k, v in settings.items() if v != "float32")
+        return f"Model({inside}, device={str(self.device)!r}{shown}, seed={self.seed})"
 
     def load_state_dict(self, state: Mapping[str, Any] | str | Path, strict: bool = True) -> None:
         """Take over parameters and buffers; see :meth:`xpcnn.layers.Layer.load_state_dict`.
@@ -376,8 +386,10 @@ class Model(PlacedNetwork):
 
     # -- Description and files -----------------------------------------------------------------
 
-    def summary(self, input_shape: Any = None, *, batch_size: int = 1) -> str:
+    def summary(self, input_shape: Any = None, *, batch_size: int = 1) -> Summary:
         """Print and return a table of layers, shapes, parameters, multiply-adds and memory.
+
+        What is returned is a string, which a notebook does not show once more.
 
         Parameters
         ----------
@@ -401,7 +413,7 @@ class Model(PlacedNetwork):
         ]
         text = summarize(self._network, shapes, self.dtype, self.precision)
         print(text)
-        return text
+        return Summary(text)
 
     def save(self, path: str | Path) -> None:
         """Write weights, training state and architecture to one safetensors file.

@@ -9,6 +9,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from xpcnn import _xp, rng
+from xpcnn._registry import Named
 from xpcnn._xp import Array
 from xpcnn.device import Device, resolve
 from xpcnn.errors import choice_error
@@ -49,7 +50,7 @@ def on_its_device(method: Method) -> Method:
     return run  # type: ignore[return-value]
 
 
-class PlacedNetwork:
+class PlacedNetwork(Named):
     """A network on a device; the base of :class:`xpcnn.Model`, which describes the arguments."""
 
     def __init__(

@@ -13,6 +13,16 @@ from xpcnn.training.scaling import HALVES
 _ITEMSIZE = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 
 
+class Summary(str):
+    """The text of a table that has been printed; at a prompt it is not shown again."""
+
+    def __repr__(self) -> str:
+        return f"<summary of {len(self.splitlines())} lines, printed above>"
+
+    def _ipython_display_(self) -> None:
+        """Show nothing, where IPython would show what a cell returns."""
+
+
 def summarize(
     network: Layer, input_shapes: Sequence[Shape], dtype: str, precision: str = "float32"
 ) -> str:
