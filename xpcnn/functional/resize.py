@@ -64,6 +64,8 @@ def source_coordinates(
     scale: float,
     transform: str = "half_pixel",
     roi: tuple[float, float] = (0.0, 1.0),
+    *,
+    dtype: str = "float64",
 ) -> np.ndarray:
     """Say where each of `out` new positions lies on an old axis of length `n`.
 
@@ -75,10 +77,12 @@ def source_coordinates(
         As ``coordinate_transformation_mode`` of ONNX's Resize.
     roi : (start, end)
         The part of the axis, as shares of its length, that "tf_crop_and_resize" takes.
+    dtype : {"float64", "float32"}
+        What to compute in: each step is rounded to it.
 
     Returns
     -------
-    numpy.ndarray of float64, shape (out,)
+    numpy.ndarray of that dtype, shape (out,)
         Some may lie outside of the axis.
 
     Raises
@@ -88,23 +92,25 @@ def source_coordinates(
     """
     if transform not in TRANSFORMS:
         raise choice_error("source_coordinates", "transform", transform, TRANSFORMS)
-    i = np.arange(out, dtype=np.float64)
+    i = np.arange(out, dtype=dtype)
+    real = i.dtype.type
     if transform == "asymmetric":
-        return i / scale
+        return i / real(scale)
     if transform == "align_corners":
-        return i * (n - 1) / max(out - 1, 1)
+        return i * real(n - 1) / real(max(out - 1, 1))
     if transform == "tf_crop_and_resize":
-        start, end = roi
+        start, end = map(real, roi)
         if out == 1:
-            return np.array([0.5 * (start + end) * (n - 1)])
-        return start * (n - 1) + i * (end - start) * (n - 1) / (out - 1)
+            return np.array([0.5 * (roi[0] + roi[1]) * (n - 1)], dtype)
+        return start * real(n - 1) + i * (end - start) * real(n - 1) / real(out - 1)
     if transform == "pytorch_half_pixel" and out == 1:
-        return np.zeros(1)
-    centers = (i + 0.5) / scale - 0.5
+        return np.zeros(1, dtype)
     if transform == "half_pixel_symmetric":
         # the middle of the old axis stays in the middle, where out is not exactly scale * n
-        centers += n / 2 * (1.0 - out / (scale * n))
-    return centers
+        offset = real(n) / real(2) * (real(1) - real(out) / (real(scale) * real(n)))
+        centers = float(offset) + (i.astype(np.float64) + 0.5) / float(real(scale)) - 0.5
+        return centers.astype(dtype)
+    return (i + real(0.5)) / real(scale) - real(0.5)
 
 
 def nearest_taps(coordinates: np.ndarray, n: int, rounding: str = "round_prefer_floor") -> Taps:
@@ -158,7 +164,8 @@ def filter_taps(
     if exclude_outside:
         weights = np.where((places < 0) | (places > n - 1), 0.0, weights)
     if exclude_outside or stretch != 1.0:
-        weights = weights / weights.sum(axis=1, keepdims=True)
+        total = weights.sum(axis=1, keepdims=True)
+        weights = weights / np.where(total == 0.0, 1.0, total)  # 0 where all of them are outside
     return Taps(np.clip(places, 0, n - 1).astype(np.int64), weights)
 
 

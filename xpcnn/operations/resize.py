@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import floor
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -126,12 +125,9 @@ class Resize(Operation):
                 f"scales {scales} and sizes {sizes}"
             )
         if scales:
-            spans = [1.0] * len(dims)
-            if self.coordinates == "tf_crop_and_resize":
-                spans = [end - start for start, end in zip(starts, ends, strict=True)]
             sizes = tuple(
-                floor(n * span * scale)
-                for n, span, scale in zip(lengths, spans, scales, strict=True)
+                int(np.float32(scale) * np.float32(n))
+                for n, scale in zip(lengths, scales, strict=True)
             )
         else:
             scales, sizes = self._to_sizes(lengths, sizes or ())
@@ -140,35 +136,47 @@ class Resize(Operation):
         regions = zip(starts, ends, strict=True)
         return [_Axis(*axis) for axis in zip(dims, lengths, sizes, scales, regions, strict=True)]
 
+    def _resized(self, shape: Shape, inputs: tuple[Any, ...]) -> list[_Axis]:
+        """Return the axes along which something happens."""
+        axes = self._axes(shape, inputs)
+        if self.coordinates == "tf_crop_and_resize":
+            return axes
+        if all(axis.size == axis.n for axis in axes):
+            return []  # whatever the scales, as PyTorch and onnxruntime do
+        still = self.antialias  # with that, even single axes that keep their length
+        return [axis for axis in axes if axis.size != axis.n or (axis.scale != 1.0 and not still)]
+
     def _to_sizes(
         self, lengths: Sequence[int], sizes: Sequence[int]
     ) -> tuple[tuple[float, ...], tuple[int, ...]]:
         """Return scales and sizes where sizes are asked for."""
-        scales = [size / n for size, n in zip(sizes, lengths, strict=True)]
-        if self.policy != "stretch":
-            one = min(scales) if self.policy == "not_larger" else max(scales)
-            scales = [one] * len(scales)
-            sizes = [floor(n * one + 0.5) for n in lengths]
-        return tuple(scales), tuple(sizes)
+        if self.policy == "stretch":
+            return tuple(size / n for size, n in zip(sizes, lengths, strict=True)), tuple(sizes)
+        scales = [np.float32(size) / np.float32(n) for size, n in zip(sizes, lengths, strict=True)]
+        one = min(scales) if self.policy == "not_larger" else max(scales)
+        # of two whole numbers that are as near, the larger
+        sizes = [int(np.floor(float(one * np.float32(n)) + 0.5)) for n in lengths]
+        return (float(one),) * len(scales), tuple(sizes)
 
-    def _coordinates(self, axis: _Axis) -> np.ndarray:
+    def _coordinates(self, axis: _Axis, dtype: str = "float64") -> np.ndarray:
         """Say which place of the input each element of the output looks at."""
         name = self.coordinates
         if name == "tf_half_pixel_for_nn":
-            return F.source_coordinates(axis.size, axis.n, axis.scale, "half_pixel") + 0.5
-        if name == "align_corners" and axis.n * axis.scale != 1.0:
-            # the new length before it was rounded
-            return np.arange(axis.size) * (axis.n - 1) / (axis.n * axis.scale - 1)
-        return F.source_coordinates(axis.size, axis.n, axis.scale, name, axis.region)
+            place = F.source_coordinates(axis.size, axis.n, axis.scale, "half_pixel", dtype=dtype)
+            return place + place.dtype.type(0.5)
+        return F.source_coordinates(axis.size, axis.n, axis.scale, name, axis.region, dtype=dtype)
 
-    def _taps(self, axis: _Axis, places: np.ndarray) -> Taps:
+    def _taps(self, axis: _Axis) -> Taps:
         if self.mode == "nearest":
-            # where rounding errors would decide, the place is the half that it is meant to be
-            halves = np.round(places * 2) / 2
-            places = np.where(np.abs(places - halves) < 1e-9, halves, places)
+            # Rounding decides about whole elements here; onnxruntime works in float32, where
+            # 3 / 0.6 is 5 and not a little less, and takes for a half what is almost one.
+            places = self._coordinates(axis, "float32").astype(np.float64)
+            if self.nearest.startswith("round"):
+                halves = np.floor(places) + 0.5
+                places = np.where(np.abs(places - halves) <= 1e-6, halves, places)
             return F.nearest_taps(places, axis.n, self.nearest)
         return F.filter_taps(
-            places,
+            self._coordinates(axis),
             axis.n,
             self.mode,
             a=self.cubic_coeff,
@@ -184,12 +192,12 @@ class Resize(Operation):
         x = inputs[0]
         crops = self.coordinates == "tf_crop_and_resize"
         tables, outside = [], []
-        for axis in self._axes(tuple(x.shape), inputs):
-            if axis.size != axis.n or axis.scale != 1.0 or crops:
-                places = self._coordinates(axis)
-                tables.append((axis.dim, self._taps(axis, places)))
+        for axis in self._resized(tuple(x.shape), inputs):
+            tables.append((axis.dim, self._taps(axis)))
+            if crops:
+                places = self._coordinates(axis, "float32")
                 beyond = (places < 0) | (places > axis.n - 1)
-                if crops and beyond.any():
+                if beyond.any():
                     outside.append(_along(xp, beyond, axis.dim, x))
         if self.mode == "nearest" and not _xp.is_floating(x):
             for dim, taps in tables:

@@ -139,11 +139,7 @@ def _resize(w: Writer, call: Call) -> str:
         raise UnsupportedError(f"version {w.opset} of the operators has no such Resize")
     if any(call.x.shape[axis.dim] is None for axis in layer._axes(call.x.shapes[0], ())):
         raise UnsupportedError("the length of an axis depends on the number of samples")
-    tables = [
-        (axis.dim, layer._taps(axis, layer._coordinates(axis)))
-        for axis in layer._axes(call.x.shapes[0], ())
-        if axis.size != axis.n or axis.scale != 1.0
-    ]
+    tables = [(axis.dim, layer._taps(axis)) for axis in layer._resized(call.x.shapes[0], ())]
     return _by_tables(w, call.x.name, call.x.rank, tables)
 
 

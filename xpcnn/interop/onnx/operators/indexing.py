@@ -66,21 +66,28 @@ def _pad(b: Builder, call: Call) -> None:
 
 
 def _upsample(b: Builder, call: Call) -> None:
-    """Resize as it was before it had a name of its own."""
+    """Resize as it was before it could be told how to place and to round."""
     mode = call.text("mode", "nearest")
-    options = {"mode": mode, "coordinates": "asymmetric", "nearest": "floor"}
     if mode not in ("nearest", "linear"):
         raise UnsupportedError(f"mode {mode!r} is not known")
     if call.op == "Upsample" and call.version < 9:
         scales = call.floats("scales")
-        b.emit(op.Resize(scales, **options), call.inputs, call.outputs)
-        return
-    array = b.array(call.input(1))
-    if array is not None:
-        scales = array.reshape(-1).tolist()
-        b.emit(op.Resize(scales, **options), call.inputs[:1], call.outputs)
     else:
-        b.emit(op.Resize(**options), [call.input(0), "", call.input(1)], call.outputs)
+        array = b.array(call.input(1))
+        scales = None if array is None else array.reshape(-1).tolist()
+    options = {"mode": mode, "coordinates": "asymmetric"}
+    if scales is None:
+        if call.op == "Resize" and mode == "nearest":
+            raise UnsupportedError("how it rounds depends on scales that are not in the file")
+        inputs = [call.input(0), "", call.input(1)]
+        b.emit(op.Resize(**options, nearest="floor"), inputs, call.outputs)
+        return
+    # where an axis gets shorter, onnxruntime rounds up, and otherwise down
+    x, shorter = call.input(0), [min(scale, 1.0) for scale in scales]
+    if mode == "nearest" and min(shorter, default=1.0) < 1.0:
+        x = b.apply(op.Resize(shorter, **options, nearest="ceil"), x)
+        scales = [max(scale, 1.0) for scale in scales]
+    b.emit(op.Resize(scales, **options, nearest="floor"), [x], call.outputs)
 
 
 def _resize(b: Builder, call: Call) -> None:
