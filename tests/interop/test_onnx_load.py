@@ -368,7 +368,7 @@ def test_means_over_all_positions_are_poolings(keep):
         np.testing.assert_allclose(loaded.predict(x), expected, rtol=1e-4, atol=1e-6)
 
 
-def test_what_is_constant_in_the_file_is_not_trained():
+def test_a_scale_of_ones_beside_an_initializer_is_not_trained():
     nodes = [
         node("Constant", "", "ones", value=np.ones(3, "f4")),
         node("InstanceNormalization", "x ones b", "y"),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xpcnn import losses, metrics
+from xpcnn.layers.parameter import Parameter
 from xpcnn.losses.per_output import LossPerOutput
 from xpcnn.metrics.per_output import OutputMetric
 from xpcnn.training import border
@@ -110,3 +111,23 @@ def prepare_labels(
 
 def _as_list(given: Any) -> list[Any]:
     return [given] if isinstance(given, (str, metrics.Metric)) else list(given)
+
+
+def check_trainable(parameters: Mapping[str, Parameter], who: str) -> None:
+    """Refuse to train a network in which nothing can change.
+
+    Raises
+    ------
+    RuntimeError
+        If it has no parameters, or all of them are frozen.
+    """
+    if not parameters:
+        raise RuntimeError(
+            f"{who}: there is nothing to train, the network has no parameters; a file may keep "
+            "its weights as constants"
+        )
+    if not any(parameter.requires_grad for parameter in parameters.values()):
+        raise RuntimeError(
+            f"{who}: there is nothing to train, all {len(parameters)} parameters are frozen; set "
+            "parameter.requires_grad = True for those that are to learn"
+        )

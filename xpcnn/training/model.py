@@ -23,6 +23,7 @@ from xpcnn.training.choices import (
     bind,
     check_loss,
     check_metrics,
+    check_trainable,
     choose_loss,
     choose_metrics,
     prepare_labels,
@@ -371,6 +372,8 @@ class Model(PlacedNetwork):
             )
         inputs = self._checked(border.one_each(x, self.inputs, f"{who}: x", "input"), f"{who}: x")
         self._ready(inputs)
+        if who in ("fit", "train_on_batch"):
+            check_trainable(self.parameters(), who)
         check_loss(self.loss, self.outputs)
         count, dtype = int(inputs[0].shape[0]), border.host_dtype(self.dtype)
         shapes = self._output_shapes([tuple(each.shape) for each in inputs])

@@ -111,6 +111,8 @@ class Builder:
         Values that do not depend on the inputs, and are not trained.
     initializers : dict of str to array
         Values that the file brings along; those of floats may be trained.
+    weights_in_nodes : set of str
+        Values of Constant nodes that are as good as initializers.
     ranks : dict of str to int
         Numbers of axes, where they are known.
     shapes : dict of str to tuple
@@ -134,6 +136,7 @@ class Builder:
             array.dtype == np.float16 for array in initializers.values()
         )
         self.initializers = {name: self.widen(array) for name, array in initializers.items()}
+        self.weights_in_nodes: set[str] = set()
         self.constants: dict[str, np.ndarray] = {}
         self.ranks: dict[str, int] = {}
         self.shapes: dict[str, tuple[int | None, ...]] = {}

@@ -44,9 +44,10 @@ def load(source: Any, *, device: str | Device = "auto") -> Model:
     Notes
     -----
     ONNX does not say what is trained. Here it is every array of floats that the file lists as an
-    initializer and that has at least one axis; running statistics and constants are not. Freeze
-    others by ``parameter.requires_grad = False``. Numbers in bfloat16 become float32,
-    and so do those in float16 within a network whose inputs are float32.
+    initializer and that has at least one axis, or keeps in a Constant node that plays the part of
+    a weight; running statistics and other constants are not. Freeze others by
+    ``parameter.requires_grad = False``. Numbers in bfloat16 become float32, and so do those in
+    float16 within a network whose inputs are float32.
     """
     network, dtype, shapes = read(source)
     model = Model(network, device=device, dtype=dtype)

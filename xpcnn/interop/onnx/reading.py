@@ -22,6 +22,7 @@ from xpcnn.interop.onnx.builder import (
 )
 from xpcnn.interop.onnx.operators import HANDLERS, KEEP_RANK, TRAINING_HANDLERS, Handler
 from xpcnn.interop.onnx.tensors import to_numpy
+from xpcnn.interop.onnx.weights import weights_in_nodes
 from xpcnn.layers import Graph
 
 OLDEST = 7
@@ -81,6 +82,7 @@ class Reader:
         assert model.graph is not None
         self.graph = model.graph
         self.folder = folder
+        self.producer = model.producer_name
         self.versions = {_domain(entry.domain): entry.version or 0 for entry in model.opset_import}
         self.functions = {(_domain(f.domain), f.name) for f in model.functions}
         version = self.versions.get("")
@@ -100,6 +102,9 @@ class Reader:
         dtypes = {value.name or "": self._dtype(value) for value in inputs}
         dtype = _main_dtype([*dtypes.values(), *(a.dtype.name for a in arrays.values())])
         b = Builder(arrays, self._uses(), dtype)
+        # our own files say what is a weight
+        if self.producer != "xpcnn":
+            b.weights_in_nodes = weights_in_nodes(self.graph, folder=self.folder)
         for name, array in b.initializers.items():
             # what is no weight is known: lengths, axes, single numbers
             b.shapes[name] = array.shape

@@ -86,7 +86,11 @@ def _constant(b: Builder, call: Call) -> None:
         value = np.asarray(call.ints("value_ints"), np.int64)
     else:
         raise UnsupportedError("a constant that is text, or mostly zeros, is not known here")
-    b.constants[call.outputs[0]] = b.widen(np.asarray(value))
+    name, array = call.outputs[0], b.widen(np.asarray(value))
+    if name in b.weights_in_nodes:
+        b.initializers[name], b.shapes[name] = array, array.shape
+    else:
+        b.constants[name] = array
 
 
 def _constant_of_shape(b: Builder, call: Call) -> None:
