@@ -5,7 +5,7 @@ One convolution (30 filters of 5), max pooling by 2, 100 hidden nodes; Adam, bat
     python examples/course_conv1d.py
 """
 
-from _course import Clock, load, parse_arguments, report
+from _course import Clock, load, parse_arguments, report, run
 
 from xpcnn.scratch.conv1d import Scratch1dCNNClassifier
 
@@ -34,7 +34,7 @@ def main() -> None:
     _, test_accuracy = model.evaluate(x_test[:N_TEST], t_test[:N_TEST])
     report(
         [
-            (f"accuracy on {N_TEST} test images", test_accuracy, 0.878),
+            (f"accuracy on {len(t_test[:N_TEST])} test images", test_accuracy, 0.878),
             (f"accuracy on {len(t) - validation} validation images", model.val_acc_list[-1], 0.889),
         ],
         clock,
@@ -42,4 +42,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

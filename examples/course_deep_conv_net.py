@@ -11,7 +11,7 @@ import argparse
 import math
 
 import numpy as np
-from _course import Clock, load, parse_arguments, report
+from _course import Clock, load, parse_arguments, positive, report, run
 
 from xpcnn.scratch.deep_conv_net import Adam, DeepConvNet
 
@@ -19,7 +19,7 @@ BATCH, LR = 100, 0.001
 
 
 def add_rows(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--rows", type=int, default=60_000, help="training images to use")
+    parser.add_argument("--rows", type=positive, default=60_000, help="training images to use")
 
 
 def main() -> None:
@@ -28,6 +28,8 @@ def main() -> None:
     )
     (x, t), (x_test, t_test) = load(arguments)
     x, t = x[: arguments.rows], t[: arguments.rows]
+    if len(t) < BATCH:
+        raise ValueError(f"--rows must be at least {BATCH}, which is one batch; got {len(t)}")
     clock = Clock()
     net = DeepConvNet(device=arguments.device, dtype=arguments.dtype)
     optimizer = Adam(lr=LR)
@@ -44,8 +46,9 @@ def main() -> None:
             f"{net.accuracy(x_test, t_test, batch_size=500):.4f}, {clock}",
             flush=True,
         )
-    report([("accuracy on 10000 test images", net.accuracy(x_test, t_test), 0.993)], clock)
+    accuracy = net.accuracy(x_test, t_test)
+    report([(f"accuracy on {len(t_test)} test images", accuracy, 0.993)], clock)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

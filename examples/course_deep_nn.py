@@ -9,7 +9,7 @@ AdaGrad with learning rate 0.01, batches of 20; the other 12,000 training images
 import argparse
 from itertools import pairwise
 
-from _course import Clock, load, parse_arguments, report
+from _course import Clock, load, parse_arguments, report, run
 
 from xpcnn.scratch.deep_nn import (
     FC,
@@ -76,4 +76,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

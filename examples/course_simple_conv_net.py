@@ -6,7 +6,7 @@ Convolution (30 filters of 5 x 5), max pooling by 2, 100 hidden nodes; Adam, bat
 """
 
 import numpy as np
-from _course import Clock, load, parse_arguments, report
+from _course import Clock, load, parse_arguments, report, run
 
 from xpcnn.scratch.simple_conv_net import Adam, SimpleConvNet
 
@@ -45,4 +45,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

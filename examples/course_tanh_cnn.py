@@ -6,7 +6,7 @@
 """
 
 import numpy as np
-from _course import Clock, load, parse_arguments, report
+from _course import Clock, load, parse_arguments, report, run
 
 import xpcnn
 from xpcnn.scratch.tanh_cnn import back_propagation_cnn, cnn
@@ -40,4 +40,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)
