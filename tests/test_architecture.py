@@ -224,3 +224,27 @@ def test_nothing_that_makes_the_host_wait_for_a_gpu():
                     isinstance(owner, ast.Name) and owner.id == "xp"
                 )
                 assert not (by_namespace and node.func.attr in slow), f"{path}:{node.lineno}"
+
+
+# Here everything is about PyTorch itself.
+NEED_PYTORCH = {
+    "test_from_torch.py",
+    "test_from_torch_functions.py",
+    "test_keras_files.py",
+    "test_onnx_from_torch.py",
+}
+
+
+def test_tests_are_collected_without_pytorch():
+    """So that those by hand, and between other libraries, run where it is not installed."""
+    tests = Path(__file__).parent
+    found = set()
+    for path in tests.rglob("test_*.py"):
+        for node in ast.parse(path.read_text()).body:
+            named = ast.unparse(node) if isinstance(node, (ast.Assign, ast.Expr)) else ""
+            modules = {a.name for a in node.names} if isinstance(node, ast.Import) else set()
+            if isinstance(node, ast.ImportFrom):
+                modules = {str(node.module)}
+            if "importorskip('torch')" in named or "torch" in {m.split(".")[0] for m in modules}:
+                found.add(path.name)
+    assert found == NEED_PYTORCH, "see tests/pytorch.py for how to look it up when a test runs"
