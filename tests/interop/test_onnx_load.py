@@ -556,3 +556,38 @@ def test_every_damage_ends_in_a_clear_error():
         except ModelFileError:
             outcomes.add("error")
     assert outcomes == {"model", "error"}
+
+
+def test_outputs_behind_identities_keep_their_names():
+    nodes = [
+        node("Sigmoid", "x", "r"),
+        node("Identity", "r", "y"),
+        node("Identity", "r", "z"),
+        node("Identity", "y", "w"),
+        node("Identity", "x", "same"),
+        node("Identity", "k", "constant"),
+    ]
+    k = np.arange(3)
+    loaded = load(model(nodes, [value("x", [2, 3])], "y z same w constant", {"k": k}))
+    assert loaded.outputs == ("y", "z", "same", "w", "constant")
+    x = floats(2, 3)
+    y, z, same, w, constant = loaded.forward(x)
+    np.testing.assert_allclose(y, 1 / (1 + np.exp(-x)), rtol=1e-6)
+    np.testing.assert_array_equal(z, y)
+    np.testing.assert_array_equal(w, y)
+    np.testing.assert_array_equal(same, x)
+    np.testing.assert_array_equal(constant, k)
+
+
+def test_one_value_may_be_an_output_and_go_on():
+    nodes = [node("Relu", "x", "r"), node("Identity", "r", "y"), node("Neg", "r", "n")]
+    loaded = load(model(nodes, [value("x", ["n", 3])], "y n"))
+    assert loaded.outputs == ("y", "n")
+    assert kinds(loaded) == ["ReLU", "Negative"]
+    y, n = loaded.predict(x := floats(4, 3))
+    np.testing.assert_array_equal(y, np.maximum(x, 0))
+    np.testing.assert_array_equal(n, -y)
+    flags = [node("Greater", "x k", "g"), node("Identity", "g", "a"), node("Identity", "g", "b")]
+    both = load(model(flags, [value("x", ["n", 3])], "a b", {"k": np.zeros((), "f4")}))
+    assert both.outputs == ("a", "b")
+    np.testing.assert_array_equal(both.predict(x)[1], x > 0)

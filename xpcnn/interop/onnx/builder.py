@@ -269,6 +269,14 @@ class Builder:
                 return prefix
         return call.name.strip("/").replace("/", ".") or f"{call.op.lower()}_{call.number}"
 
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Give values that nodes make other names."""
+
+        def new(side: list[str]) -> list[str]:
+            return [names.get(name, name) for name in side]
+
+        self.nodes = [(node, layer, new(a), new(b)) for node, layer, a, b in self.nodes]
+
     def take_back(self, count: int) -> list[Node]:
         """Remove all nodes but the first ones, and return them."""
         removed = self.nodes[count:]

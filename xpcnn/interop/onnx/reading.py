@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from xpcnn import operations as op
 from xpcnn.errors import ModelFileError, UnsupportedModelError
 from xpcnn.interop.onnx import proto
 from xpcnn.interop.onnx.builder import (
@@ -277,9 +278,24 @@ class Reader:
 
     # -- The end -------------------------------------------------------------------------------
 
+    def _named_outputs(self, b: Builder, inputs: list[str]) -> list[str]:
+        """Give the outputs the names that the file has for them, also behind an Identity."""
+        wanted = [value.name or "" for value in self.graph.output]
+        names: dict[str, str] = {}  # what is renamed, by the name it had
+        for name in wanted:
+            made = b.bring(name)
+            if made == name:
+                continue
+            if made in (*inputs, *wanted, *names, *b.sources):
+                b.emit(op.Add(), [made], [name])  # a sum of one
+            else:
+                names[made] = name
+        b.rename(names)
+        return wanted
+
     def _finish(self, b: Builder, inputs: list[str], dtypes: dict[str, str]) -> Graph:
         """Leave out what leads nowhere, and make the graph."""
-        outputs = [b.bring(value.name or "") for value in self.graph.output]
+        outputs = self._named_outputs(b, inputs)
         needed = set(outputs)
         kept: list[Node] = []
         for node in reversed(b.nodes):
