@@ -591,3 +591,56 @@ def test_one_value_may_be_an_output_and_go_on():
     both = load(model(flags, [value("x", ["n", 3])], "a b", {"k": np.zeros((), "f4")}))
     assert both.outputs == ("a", "b")
     np.testing.assert_array_equal(both.predict(x)[1], x > 0)
+
+
+def rows_as_one() -> proto.ModelProto:
+    """A network for one sample: for more it would mix them."""
+    nodes = [node("Reshape", "x shape", "a"), node("Softmax", "a", "y", axis=1)]
+    return model(nodes, [value("x", [1, 2, 3])], "y", {"shape": np.array([1, -1, 3])})
+
+
+def test_a_number_of_samples_that_the_file_fixes_is_kept(tmp_path):
+    loaded = load(rows_as_one())
+    assert loaded.batch == 1
+    x = floats(4, 2, 3)
+    expected = np.exp(x) / np.exp(x).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(loaded.predict(x), expected, rtol=1e-5)
+    loaded.save(tmp_path / "model.st")
+    again = xpcnn.Model.load(tmp_path / "model.st", device="cpu")
+    np.testing.assert_array_equal(again.predict(x), loaded.predict(x))
+    with pytest.raises(ValueError, match="1 samples? at a time"):
+        loaded(x)
+
+
+def test_predictions_in_groups_of_the_size_in_the_file():
+    """The mean of a group is taken off: which samples are one matters."""
+    nodes = [
+        node("ReduceMean", "x", "m", axes=[0]),
+        node("Sub", "x m", "a"),
+        node("Mul", "a w", "y"),
+    ]
+    described = model(nodes, [value("x", [2, 3])], "y", {"w": np.ones(3, "f4")})
+    loaded = load(described)
+    x = floats(6, 3)
+    groups = x.reshape(3, 2, 3)
+    expected = (groups - groups.mean(axis=1, keepdims=True)).reshape(6, 3)
+    np.testing.assert_allclose(loaded.predict(x), expected, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="multiple of 2"):
+        loaded.predict(x[:5])
+    loaded.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="batch_size=2"):
+        loaded.fit(x, x, batch_size=3, verbose=0)
+    assert loaded.step == 0
+    loaded.fit(x, x, batch_size=2, verbose=0)
+    assert loaded.step == 3
+    found = loaded.evaluate(x, x)["loss"]
+    assert found == pytest.approx(np.mean((loaded.predict(x) - x) ** 2), rel=1e-5)
+
+
+def test_a_number_of_samples_in_the_file_that_does_not_matter():
+    described, _ = small_cnn()
+    assert described.graph is not None
+    described.graph.input = [value("x", [1, 3, 8, 8])]
+    loaded = load(described)
+    assert loaded.batch is None
+    assert loaded(floats(5, 3, 8, 8)).shape == (5, 5)

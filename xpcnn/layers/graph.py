@@ -17,6 +17,7 @@ from xpcnn.device import Device, resolve
 from xpcnn.layers.containers import check_layers
 from xpcnn.layers.layer import Layer, Shape
 from xpcnn.layers.operation import Operation
+from xpcnn.window import as_int
 
 Values = dict[str, Any]
 
@@ -71,6 +72,9 @@ class Graph(Operation):
     dtypes : mapping of str to str, optional
         dtype of the inputs that hold something else than the network's floating-point numbers,
         such as ``{"tokens": "int64"}``.
+    batch : int, optional
+        The one number of samples that the network works for, where its layers are made for that.
+        A model then predicts so many at a time, and trains on batches of that size alone.
 
     Raises
     ------
@@ -106,12 +110,14 @@ class Graph(Operation):
         nodes: Iterable[Sequence[Any]],
         outputs: str | Sequence[str],
         dtypes: Mapping[str, str] | Sequence[Sequence[str]] | None = None,
+        batch: int | None = None,
     ) -> None:
         self.inputs = _names(inputs, "inputs")
         self.nodes = [_node(entry, number) for number, entry in enumerate(nodes)]
         self.outputs = _names(outputs, "outputs")
         given: Any = dtypes or ()
         self.dtypes = [(name, dtype) for name, dtype in dict(given).items()]
+        self.batch = None if batch is None else as_int(batch, "Graph", "batch", 1)
         check_layers([node.layer for node in self.nodes], "Graph")
         self._order = _sorted(self.inputs, self.nodes, self.outputs)
         self._last_uses = _last_uses(self._order, self.outputs)
@@ -277,7 +283,8 @@ class Graph(Operation):
             for n in self.nodes
         )
         dtypes = f", dtypes={dict(self.dtypes)}" if self.dtypes else ""
-        return f"Graph({list(self.inputs)}, [{shown}\n], {list(self.outputs)}{dtypes})"
+        batch = f", batch={self.batch}" if self.batch is not None else ""
+        return f"Graph({list(self.inputs)}, [{shown}\n], {list(self.outputs)}{dtypes}{batch})"
 
 
 def by_position(

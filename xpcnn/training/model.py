@@ -327,7 +327,9 @@ class Model(PlacedNetwork):
         """
         samples = self._samples(*self._training_data(x, y, "evaluate", sample_weight))
         try:
-            return Fit(self, samples, None, batch_size, shuffle=False).evaluate(samples)
+            return Fit(self, samples, None, self.batch or batch_size, shuffle=False).evaluate(
+                samples
+            )
         finally:
             samples.close()
             release_blas()
@@ -338,13 +340,21 @@ class Model(PlacedNetwork):
 
         Where there are several inputs they come in order, by name, or all in one tuple or dict;
         where there are several outputs, a tuple of arrays is returned. A graph whose inputs differ
-        in their first axis gets them whole.
+        in their first axis gets them whole, and one that works for one number of samples gets so
+        many at a time, whatever `batch_size` says.
         """
         given, whole = self._arrange(x, named, "predict"), isinstance(self._network, Graph)
         inputs = self._checked(given, "predict", whole=whole)
         if len({tuple(x.shape[:1]) for x in inputs}) > 1 or inputs[0].shape[:1] in ((), (0,)):
             return each(self(*inputs), _xp.to_numpy)
         samples = self._samples(inputs, None, None)
+        if self.batch is not None:
+            batch_size = self.batch
+            if len(samples) % batch_size:
+                raise ValueError(
+                    f"predict: the network works for {batch_size} samples at a time, as its file "
+                    f"says, got {len(samples)}; give a multiple of {batch_size}"
+                )
         order = batches(len(samples), batch_size, shuffle=False)
         try:
             with MemoryGuard(self, "a prediction", batch_size):

@@ -99,6 +99,11 @@ class PlacedNetwork(Named):
         """The names of the outputs; those of a chain of layers are called "y"."""
         return self._network.outputs if isinstance(self._network, Graph) else ("y",)
 
+    @property
+    def batch(self) -> int | None:
+        """The one number of samples that the network works for; ``None`` if any number will do."""
+        return self._network.batch if isinstance(self._network, Graph) else None
+
     def add(self, layer: Layer) -> None:
         """Append a layer.
 
@@ -178,6 +183,12 @@ class PlacedNetwork(Named):
                     f"{_xp.describe(x)}; call the model itself, model(x), or bring the array there "
                     f"with model.device.asarray(x, {dtype!r})"
                 )
+        if self.batch is not None and arrays[0].shape[:1] != (self.batch,):
+            raise ValueError(
+                f"Model.forward: the network works for {self.batch} samples at a time, as its file "
+                f"says, got {arrays[0].shape[0]}; give batch_size={self.batch}, and samples whose "
+                f"number is a multiple of {self.batch}"
+            )
         plan, narrow = self._ready(arrays), self._narrow(arrays)
         if not training:
             alone = len(narrow) == len(self.outputs) == 1

@@ -50,6 +50,7 @@ def load(source: Any, *, device: str | Device = "auto") -> Model:
     float16 within a network whose inputs are float32.
     """
     network, dtype, shapes = read(source)
+    network.batch = _fixed_batch(network, shapes)
     model = Model(network, device=device, dtype=dtype)
     if network.nodes and _has_known_shapes(network, shapes):
         try:
@@ -81,6 +82,43 @@ def _has_known_shapes(network: Graph, shapes: Sequence[tuple[int | None, ...] | 
             return False  # one sample may be too few
         raise ModelFileError(f"the ONNX model contradicts itself: {error}") from error
     return True
+
+
+def _fixed_batch(network: Graph, shapes: Sequence[tuple[int | None, ...] | None]) -> int | None:
+    """Return the number of samples that the file gives, if the network works for no other.
+
+    Many files say 1 where any number would do. It will if each value that depends on the inputs
+    gets twice as long along its first axis, and no other, for twice as many samples, and no layer
+    works along that axis.
+    """
+    counts = {shape[0] if shape else None for shape in shapes}
+    batch = counts.pop()
+    if counts or batch is None or batch < 1:
+        return None
+    if not all(shape and all(shape[1:]) for shape in shapes):
+        return batch
+    once: dict[str, Any] = {}
+    twice: dict[str, Any] = {}
+    for name, shape in zip(network.inputs, shapes, strict=True):
+        rest = (shape or ())[1:]
+        once[name], twice[name] = (batch, *rest), (2 * batch, *rest)
+    depends = set(network.inputs)
+    try:
+        for node in network.in_order:
+            for values in (once, twice):
+                found = node.output_shapes([values.get(name) for name in node.inputs])
+                values |= zip(node.outputs, found, strict=True)
+            if not depends.intersection(node.inputs):
+                continue
+            depends.update(node.outputs)
+            for name in node.outputs:
+                first, second = once[name], twice[name]
+                along = getattr(node.layer, "dim", None) in (0, -len(first))
+                if not first or second != (2 * first[0], *first[1:]) or along:
+                    return batch
+    except (NotImplementedError, ValueError, TypeError, IndexError):
+        return batch
+    return None
 
 
 def read(source: Any) -> tuple[Any, str, list[tuple[int | None, ...] | None]]:
