@@ -63,7 +63,8 @@ def model_of(metrics=("accuracy",), **options):
 
 def data():
     rng = np.random.default_rng(0)
-    return rng.random((12, 4), dtype="float32"), rng.random((12, 1), dtype="float32")
+    x, y = rng.random((12, 4), dtype="float32"), rng.random((12, 1), dtype="float32")
+    return x, np.round(y)  # yes or no: of other numbers there is no accuracy
 
 
 def fit(model, callbacks=(), epochs=2, **options):

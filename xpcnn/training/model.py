@@ -28,6 +28,7 @@ from xpcnn.training.choices import (
     choose_metrics,
     prepare_labels,
 )
+from xpcnn.training.doubts import doubt_ends, doubt_inputs
 from xpcnn.training.history import History
 from xpcnn.training.loop import Fit
 from xpcnn.training.memory import MemoryGuard
@@ -196,6 +197,8 @@ class Model(PlacedNetwork):
         if chosen is not None:
             self.metrics = choose_metrics(chosen, self.outputs)
         bind(self.metrics, self.loss)
+        if loss is not None and self.loss is not None:
+            doubt_ends(self._network, self.outputs, self.loss)
 
     @on_its_device
     def fit(
@@ -389,6 +392,8 @@ class Model(PlacedNetwork):
         shapes = self._output_shapes([tuple(each.shape) for each in inputs])
         labels = prepare_labels(self.loss, y, self.outputs, shapes, count, f"{who}: y", dtype)
         check_metrics(self.metrics, self.loss, labels, shapes)
+        if who == "fit" or (who == "train_on_batch" and self.step == 0):
+            doubt_inputs(self._network, inputs)
         return inputs, labels, border.as_weights(sample_weight, count, dtype)
 
     def _samples(
