@@ -49,6 +49,8 @@ class GetMiniBatch(CourseClass):
     def __init__(self, X: Array, y: Array, batch_size: int = 20, seed: int | None = 0) -> None:
         self.batch_size = as_int(batch_size, "GetMiniBatch", "batch_size", 1)
         self._X, self._y = as_array(X), as_array(y)
+        if not self._X.ndim or not self._y.ndim:
+            raise ValueError("GetMiniBatch: X and y must be arrays with a sample in each row")
         n = self._X.shape[0]
         if self._y.shape[0] != n:
             raise ValueError(f"GetMiniBatch: got {n} samples but {self._y.shape[0]} labels")

@@ -22,7 +22,12 @@ from xpcnn.scratch._shared import (
     CourseClass,
     as_array,
     as_floats,
+    as_number,
     batch_slices,
+    check_classes,
+    check_finite,
+    check_samples,
+    check_validation,
     class_labels,
     count_correct,
     legacy_normal,
@@ -35,6 +40,8 @@ OPTIMIZERS = {"sgd": SGD, "adagrad": AdaGrad, "adam": Adam}
 class Net1d(Network):
     """Convolution, ReLU, max pooling, then affine layers with ReLU between them."""
 
+    who = "Scratch1dCNNClassifier"
+
     def __init__(
         self,
         input_shape: Sequence[int],
@@ -45,9 +52,9 @@ class Net1d(Network):
         device: Device,
         dtype: str,
     ) -> None:
-        super().__init__(device, dtype)
+        super().__init__(device, dtype, input_shape, "(N, C, L)")
         self.weight_init_std = weight_init_std
-        channels, length = input_shape
+        channels, length = self._input_shape
         filters, filter_size = conv["filter_num"], conv["filter_size"]
         length = get_output_size(length, filter_size, conv["stride"], conv["pad"])
         length = get_output_size(length, pool["pool_size"], pool["stride"], pool["pad"])
@@ -145,7 +152,7 @@ class Scratch1dCNNClassifier(CourseClass):
             optimizer_param = {"lr": 0.001}
         self.optimizer = make_optimizer(optimizer, optimizer_param, OPTIMIZERS, who)
         self.layer_nodes = _check_nodes(layer_nodes, who)
-        self.weight_init_std = weight_init_std
+        self.weight_init_std = as_number(weight_init_std, who, "weight_init_std")
         self.verbose = verbose
         self.network: Net1d | None = None
         self.x_train: Array = None
@@ -174,7 +181,11 @@ class Scratch1dCNNClassifier(CourseClass):
         Scratch1dCNNClassifier
             Itself.
         """
+        who = type(self).__name__
         x_train, labels = _signals(x_train), class_labels(y_train)
+        check_samples(x_train, labels, who)
+        check_validation(x_val, y_val, who, ("x_val", "y_val"))
+        check_classes(labels, who)
         width = as_array(y_train).shape[-1] if as_array(y_train).ndim == 2 else 0
         n_classes = max(int(labels.max()) + 1, width)
         network = Net1d(
@@ -193,7 +204,7 @@ class Scratch1dCNNClassifier(CourseClass):
         optimizer = copy.deepcopy(self.optimizer)
         self._clear_history()
         for epoch in range(1, self.n_epochs + 1):
-            loss, accuracy = self._epoch(network, optimizer, x_train, labels)
+            loss, accuracy = self._epoch(network, optimizer, x_train, labels, epoch)
             self.train_loss_list.append(loss)
             self.train_acc_list.append(accuracy)
             line = f"epoch {epoch}/{self.n_epochs}: loss {loss:.4f}, accuracy {accuracy:.4f}"
@@ -225,12 +236,15 @@ class Scratch1dCNNClassifier(CourseClass):
         return float(loss), count_correct(scores, labels) / scores.shape[0]
 
     def _epoch(
-        self, network: Net1d, optimizer: Any, x: Array, labels: np.ndarray
+        self, network: Net1d, optimizer: Any, x: Array, labels: np.ndarray, epoch: int
     ) -> tuple[float, float]:
         loss, right = 0.0, 0
-        for x_batch, t_batch in GetMiniBatch(x, labels, self.batch_size, seed=None):
+        batches = GetMiniBatch(x, labels, self.batch_size, seed=None)
+        for number, (x_batch, t_batch) in enumerate(batches, start=1):
             grads = self.grads = network.gradient(x_batch, t_batch)
-            loss += float(network.last_layer.loss) * len(t_batch)
+            mean = float(network.last_layer.loss)
+            check_finite(mean, epoch, number, type(self).__name__)
+            loss += mean * len(t_batch)
             right += count_correct(network.last_layer.y, t_batch)
             optimizer.update(network.params, grads)
         return loss / len(labels), right / len(labels)

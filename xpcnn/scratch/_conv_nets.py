@@ -21,7 +21,8 @@ from xpcnn.scratch._network import (
     size_after,
 )
 from xpcnn.scratch._norm_dropout import BatchNormalization, Dropout
-from xpcnn.scratch._shared import legacy_normal
+from xpcnn.scratch._shared import as_number, legacy_normal
+from xpcnn.window import as_int
 
 CONV_3X3 = {"filter_size": 3, "pad": 1, "stride": 1}
 DEEP_DEFAULTS = (
@@ -87,13 +88,16 @@ class SimpleConvNet(Network):
         device: str | Device = "cpu",
         dtype: str = "float64",
     ) -> None:
-        super().__init__(device, dtype)
-        self.weight_decay_lambda = weight_decay_lambda
+        super().__init__(device, dtype, input_dim, "(N, C, H, W)")
         who = "SimpleConvNet"
+        self.weight_decay_lambda = as_number(weight_decay_lambda, who, "weight_decay_lambda")
+        hidden_size = as_int(hidden_size, who, "hidden_size", 1)
+        output_size = as_int(output_size, who, "output_size", 1)
+        weight_init_std = as_number(weight_init_std, who, "weight_init_std")
         defaults = {"filter_num": 30, "filter_size": 5, "pad": 0, "stride": 1}
         conv = check_param(conv_param, defaults, f"{who} conv_param")
         pool = check_pool_param(pool_param, f"{who} pool_param")
-        channels, *size = input_dim
+        channels, *size = self._input_shape
         filters, filter_size = conv["filter_num"], conv["filter_size"]
         out = size_after(tuple(size), filter_size, conv["stride"], conv["pad"], who)
         out = size_after(out, pool["pool_size"], pool["stride"], pool["pad"], who)
@@ -187,12 +191,14 @@ class DeepConvNet(Network):
         device: str | Device = "cpu",
         dtype: str = "float64",
     ) -> None:
-        super().__init__(device, dtype)
+        super().__init__(device, dtype, input_dim, "(N, C, H, W)")
         given = (
             conv_param_1, conv_param_2, conv_param_3, conv_param_4, conv_param_5, conv_param_6
         )  # fmt: skip
+        hidden_size = as_int(hidden_size, "DeepConvNet", "hidden_size", 1)
+        output_size = as_int(output_size, "DeepConvNet", "output_size", 1)
         self.layers: list[Any] = []
-        channels, *size = input_dim
+        channels, *size = self._input_shape
         out = tuple(size)
         for number, (param, defaults) in enumerate(zip(given, DEEP_DEFAULTS, strict=True), 1):
             conv = check_param(param, defaults, f"DeepConvNet conv_param_{number}")

@@ -23,6 +23,7 @@ from xpcnn.scratch._shared import (
     CourseClass,
     as_array,
     as_floats,
+    as_number,
     channels_last,
     one_hot_targets,
     sliding_window,
@@ -122,7 +123,7 @@ class LeakyReLU(Rectifier):
     op = "leaky_relu"
 
     def __init__(self, alpha: float = 0.1) -> None:
-        self.alpha = alpha
+        self.alpha = as_number(alpha, "LeakyReLU", "alpha", -math.inf)
 
     @property
     def options(self) -> tuple[Any, ...]:  # type: ignore[override]
@@ -340,6 +341,8 @@ class Affine(ScratchLayer):
             raise ValueError(
                 f"{self.who}: expected b of shape ({w.shape[1]},), got {tuple(b.shape)}"
             )
+        if not x.ndim:
+            raise rank_error(self.who, 2, "(N, D)", x.shape)
         xp = _xp.namespace(x)
         rows = xp.reshape(x, (1 if x.ndim == 1 else x.shape[0], -1))
         if rows.shape[1] != w.shape[0]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,18 +13,20 @@ import numpy as np
 from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.device import Device, resolve
-from xpcnn.errors import ModelFileError
+from xpcnn.errors import ModelFileError, choice_error
 from xpcnn.interop.weights import read_arrays
 from xpcnn.scratch._layers import Affine, Convolution
 from xpcnn.scratch._shared import (
     CourseClass,
     batch_slices,
+    check_samples,
     class_labels,
     count_correct,
     numerical_gradient,
 )
 from xpcnn.window import Ints, Window, as_int
 
+FLOATS = ("float32", "float64", "float16", "bfloat16")
 GRADIENTS = {"W": "dW", "b": "db", "gamma": "dgamma", "beta": "dbeta"}
 
 
@@ -51,10 +53,28 @@ class Network(CourseClass):
 
     last_layer: Any
 
-    def __init__(self, device: str | Device, dtype: str) -> None:
+    @property
+    def who(self) -> str:
+        """Name for messages."""
+        return type(self).__name__
+
+    def __init__(
+        self, device: str | Device, dtype: str, input_shape: Sequence[int], layout: str
+    ) -> None:
+        who = type(self).__name__
+        if dtype not in FLOATS:
+            raise choice_error(who, "dtype", dtype, FLOATS)
         # by name: a Device holds a module, and a network must be open to copy.deepcopy
         self._device = str(resolve(device))
         self._dtype = dtype
+        rank = layout.count(",")
+        if not isinstance(input_shape, (tuple, list)) or len(input_shape) != rank:
+            raise ValueError(
+                f"{who}: input_dim must be {rank} numbers, {layout.replace('(N, ', '(')}, got "
+                f"{input_shape!r}"
+            )
+        self._input_shape = tuple(as_int(n, who, "input_dim", 1) for n in input_shape)
+        self._layout = layout
         self.params: dict[str, Array] = {}
         self._owners: list[tuple[Any, str, str]] = []
 
@@ -87,6 +107,11 @@ class Network(CourseClass):
         """Return the scores (N, K) of images (N, C, H, W)."""
         self._hand_out()
         x = self._move(x)
+        if tuple(x.shape[1:]) != self._input_shape or not x.ndim:
+            raise ValueError(
+                f"{self.who}: expected an input {self._layout} of shape "
+                f"(N, {', '.join(map(str, self._input_shape))}), got {tuple(x.shape)}"
+            )
         for layer in self._layer_list():
             x = (
                 layer.forward(x, train_flg)
@@ -101,12 +126,10 @@ class Network(CourseClass):
 
     def accuracy(self, x: Array, t: Any, batch_size: int = 100) -> float:
         """Return the share of images classified rightly; every image counts."""
+        who = f"{type(self).__name__}.accuracy"
         labels = class_labels(t)
-        if labels.shape[0] != x.shape[0]:
-            raise ValueError(
-                f"{type(self).__name__}.accuracy: got {x.shape[0]} images but "
-                f"{labels.shape[0]} labels"
-            )
+        check_samples(x, labels, who, "images")
+        batch_size = as_int(batch_size, who, "batch_size", 1)
         right = sum(
             count_correct(self.predict(x[part, ...]), labels[part])
             for part in batch_slices(x.shape[0], batch_size)

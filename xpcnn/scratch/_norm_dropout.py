@@ -9,7 +9,7 @@ from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.device import Device
 from xpcnn.scratch._layers import ScratchLayer
-from xpcnn.scratch._shared import as_floats, channels_last, legacy_uniform
+from xpcnn.scratch._shared import as_floats, as_number, channels_last, legacy_uniform
 
 
 class Dropout(ScratchLayer):
@@ -35,11 +35,7 @@ class Dropout(ScratchLayer):
     """
 
     def __init__(self, dropout_ratio: float = 0.15) -> None:
-        if not 0.0 <= dropout_ratio <= 1.0:
-            raise ValueError(
-                f"Dropout: dropout_ratio must be between 0 and 1, got {dropout_ratio!r}"
-            )
-        self.dropout_ratio = dropout_ratio
+        self.dropout_ratio = as_number(dropout_ratio, "Dropout", "dropout_ratio", 0.0, 1.0)
         self.mask: Array = None
 
     @property
@@ -103,7 +99,7 @@ class BatchNormalization(ScratchLayer):
     ) -> None:
         self.gamma = gamma
         self.beta = beta
-        self.rho = rho
+        self.rho = as_number(rho, "BatchNormalization", "rho", 0.0, 1.0)
         self.moving_mean = moving_mean
         self.moving_var = moving_var
         self.dgamma: Array = None

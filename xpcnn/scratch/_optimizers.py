@@ -14,7 +14,7 @@ from typing import Any
 from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.errors import choice_error
-from xpcnn.scratch._shared import CourseClass, as_array, as_floats, store
+from xpcnn.scratch._shared import CourseClass, as_array, as_floats, as_number, store
 
 Slots = dict[str, Array]
 
@@ -23,7 +23,7 @@ class Optimizer(CourseClass):
     """What all have in common: checks, one step per parameter, and per-parameter memory."""
 
     def __init__(self, lr: float) -> None:
-        self.lr = lr
+        self.lr = as_number(lr, type(self).__name__, "lr")
         self.iter = 0
 
     def update(self, params: MutableMapping[str, Array], grads: Mapping[str, Array]) -> None:
@@ -35,6 +35,12 @@ class Optimizer(CourseClass):
             If a parameter has no gradient, or one of another shape.
         """
         who = f"{type(self).__name__}.update"
+        for name, value in (("params", params), ("grads", grads)):
+            if not isinstance(value, Mapping):
+                raise TypeError(
+                    f"{who}: {name} must be a dict of arrays, such as {{'W1': ...}}, got "
+                    f"{type(value).__name__}"
+                )
         missing = [key for key in params if key not in grads]
         if missing:
             raise ValueError(f"{who}: no gradient for {', '.join(map(repr, missing))} in grads")
@@ -79,7 +85,7 @@ class Momentum(Optimizer):
 
     def __init__(self, lr: float = 0.01, momentum: float = 0.9) -> None:
         super().__init__(lr)
-        self.momentum = momentum
+        self.momentum = as_number(momentum, type(self).__name__, "momentum", 0.0, 1.0)
         self.v: Slots | None = None
 
     def _new_value(self, xp: ModuleType, key: str, p: Array, g: Array) -> Array:
@@ -109,7 +115,7 @@ class RMSProp(Optimizer):
 
     def __init__(self, lr: float = 0.01, rho: float = 0.9) -> None:
         super().__init__(lr)
-        self.rho = rho
+        self.rho = as_number(rho, type(self).__name__, "rho", 0.0, 1.0)
         self.epsilon = 1e-6
         self.h: Slots | None = None
 
@@ -128,7 +134,7 @@ class Adadelta(Optimizer):
 
     def __init__(self, rho: float = 0.95) -> None:
         super().__init__(lr=1.0)
-        self.rho = rho
+        self.rho = as_number(rho, type(self).__name__, "rho", 0.0, 1.0)
         self.epsilon = 1e-6
         self.h: Slots | None = None
         self.r: Slots | None = None
@@ -151,8 +157,8 @@ class Adam(Optimizer):
 
     def __init__(self, lr: float = 0.001, beta1: float = 0.9, beta2: float = 0.999) -> None:
         super().__init__(lr)
-        self.beta1 = beta1
-        self.beta2 = beta2
+        self.beta1 = as_number(beta1, type(self).__name__, "beta1", 0.0, 1.0)
+        self.beta2 = as_number(beta2, type(self).__name__, "beta2", 0.0, 1.0)
         self.m: Slots | None = None
         self.v: Slots | None = None
 
@@ -181,6 +187,10 @@ def make_optimizer(
         if optimizer.lower() not in known:
             raise choice_error(who, "optimizer", optimizer, tuple(known))
         optimizer = known[optimizer.lower()]
+    if settings is not None and not isinstance(settings, Mapping):
+        raise TypeError(
+            f"{who}: optimizer_param must be a dict such as {{'lr': 0.001}}, got {settings!r}"
+        )
     if isinstance(optimizer, type):
         return optimizer(**(settings or {}))
     if settings:

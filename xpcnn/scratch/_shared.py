@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterator, Sequence
 from math import isfinite, prod
 from types import ModuleType
@@ -15,7 +16,7 @@ from xpcnn import functional as F
 from xpcnn._registry import Named
 from xpcnn._xp import Array
 from xpcnn.device import Device
-from xpcnn.errors import cast_hint, dtype_error, rank_error
+from xpcnn.errors import NonFiniteError, cast_hint, dtype_error, rank_error
 from xpcnn.kernels.generic import im2col as gather
 from xpcnn.window import Ints, Window, as_ints, as_padding
 
@@ -54,12 +55,66 @@ def as_floats(who: str, *values: Any) -> tuple[Array, ...]:
     weights there; NumPy promotes without being asked, the library's own layers do not.
     """
     arrays = [as_array(value) for value in values]
+    for array in arrays:
+        if isinstance(array, np.ndarray) and array.dtype.kind not in "fiub":
+            what = repr(array.item()) if array.ndim == 0 else f"an array of dtype {array.dtype}"
+            raise TypeError(f"{who}: expected an array of numbers, got {what}")
     xp = _xp.namespace(*arrays, who=who)
     floats = {a.dtype for a in arrays if "float" in str(a.dtype)}
     if not floats:
         floats = {default_float(xp, arrays[0])}
     dtype = floats.pop() if len(floats) == 1 else xp.result_type(*floats)
     return tuple(a if a.dtype == dtype else xp.astype(a, dtype) for a in arrays)
+
+
+def as_number(
+    value: Any, who: str, argument: str, low: float = 0.0, high: float = math.inf
+) -> float:
+    """Return a number that lies from `low` to `high`, or say which argument was wrong."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{who}: {argument} must be a number, got {value!r}")
+    if not (low <= value <= high and math.isfinite(value)):
+        limits = (
+            f"at least {low:g} and finite" if high == math.inf else f"between {low:g} and {high:g}"
+        )
+        raise ValueError(f"{who}: {argument} must be {limits}, got {value!r}")
+    return value  # type: ignore[return-value]
+
+
+def check_samples(x: Array, labels: np.ndarray, who: str, kind: str = "samples") -> None:
+    """Raise unless there is a label for every sample, and at least one sample."""
+    if labels.shape[0] != x.shape[0]:
+        raise ValueError(f"{who}: got {x.shape[0]} {kind} but {labels.shape[0]} labels")
+    if not labels.size:
+        raise ValueError(f"{who}: there are no {kind}")
+
+
+def check_classes(labels: np.ndarray, who: str) -> None:
+    """Raise unless labels are integers from 0."""
+    if labels.dtype.kind not in "iu":
+        got = "text" if labels.dtype.kind in "US" else _xp.dtype_name(labels)
+        raise dtype_error(who, "integer labels", got, "number the classes from 0")
+    if int(labels.min()) < 0:
+        raise ValueError(f"{who}: labels must be numbers from 0, got {int(labels.min())}")
+
+
+def check_validation(x_val: Any, y_val: Any, who: str, names: tuple[str, str]) -> None:
+    """Raise unless validation samples come with labels, or neither comes."""
+    if (x_val is None) != (y_val is None):
+        given, missing = names if y_val is None else names[::-1]
+        raise ValueError(f"{who}: got {given} without {missing}; give both or neither")
+
+
+def check_finite(loss: float, epoch: int, batch: int, who: str) -> None:
+    """Raise if training has left the numbers."""
+    if not math.isfinite(loss):
+        raise NonFiniteError(
+            f"{who}: the loss became NaN or infinite in epoch {epoch}, batch {batch}; try a "
+            "smaller learning rate, or look for NaN and outliers in the data",
+            epoch=epoch,
+            batch=batch,
+            layer=None,
+        )
 
 
 def default_float(xp: ModuleType, like: Array) -> Any:
@@ -264,6 +319,8 @@ def numerical_gradient(f: Callable[[Array], Any], W: Array) -> Array:
     array([2., 6.])
     """
     who = "numerical_gradient"
+    if not callable(f):
+        raise TypeError(f"{who}: f must be a function of an array, got {f!r}")
     xp = _xp.namespace(W, who=who)
     if not _xp.is_floating(W):
         got = _xp.dtype_name(W)
@@ -274,10 +331,17 @@ def numerical_gradient(f: Callable[[Array], Any], W: Array) -> Array:
         value = float(W[index])
         try:
             W = _xp.set_at(W, index, value + h)
-            above = float(f(W))
+            above = _single_number(f(W), who)
             W = _xp.set_at(W, index, value - h)
-            below = float(f(W))
+            below = _single_number(f(W), who)
         finally:
             W = _xp.set_at(W, index, value)
         slopes[index] = (above - below) / (2 * h)
     return xp.asarray(slopes, dtype=W.dtype, device=_xp.device_of(W))
+
+
+def _single_number(value: Any, who: str) -> float:
+    shape = tuple(getattr(value, "shape", ()))
+    if prod(shape) != 1:
+        raise ValueError(f"{who}: f must return one number, got an array of shape {shape}")
+    return float(value.reshape(()) if shape else value)

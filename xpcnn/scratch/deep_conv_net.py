@@ -40,7 +40,7 @@ from xpcnn.scratch._losses import (
 )
 from xpcnn.scratch._norm_dropout import BatchNormalization, Dropout
 from xpcnn.scratch._optimizers import SGD, Adadelta, AdaGrad, Momentum, RMSProp
-from xpcnn.scratch._shared import columns, images, numerical_gradient
+from xpcnn.scratch._shared import as_number, columns, images, numerical_gradient
 
 __all__ = [
     "im2col",
@@ -170,9 +170,9 @@ class Adam(_optimizers.Adam):
     """
 
     def __init__(self, lr: float = 0.001, rho1: float = 0.9, rho2: float = 0.999) -> None:
+        self.rho1 = as_number(rho1, "Adam", "rho1", 0.0, 1.0)
+        self.rho2 = as_number(rho2, "Adam", "rho2", 0.0, 1.0)
         super().__init__(lr, rho1, rho2)
-        self.rho1 = rho1
-        self.rho2 = rho2
         self.epsilon = 1e-8
 
     def _new_value(self, xp: ModuleType, key: str, p: Array, g: Array) -> Array:

@@ -36,7 +36,12 @@ from xpcnn.scratch._shared import (
     CourseClass,
     as_array,
     as_floats,
+    as_number,
     batch_slices,
+    check_classes,
+    check_finite,
+    check_samples,
+    check_validation,
     class_labels,
     legacy_normal,
     move_by,
@@ -81,7 +86,7 @@ class SimpleInitializer(CourseClass):
     """Weights from N(0, sigma**2), biases of zero."""
 
     def __init__(self, sigma: float = 0.01) -> None:
-        self.sigma = sigma
+        self.sigma = as_number(sigma, type(self).__name__, "sigma")
 
     def W(self, n_nodes1: int, n_nodes2: int) -> np.ndarray:  # noqa: N802
         """Return weights of shape (n_nodes1, n_nodes2)."""
@@ -121,7 +126,7 @@ class SGD(CourseClass):
     """Gradient descent on one layer: ``W -= lr * dW; b -= lr * db``."""
 
     def __init__(self, lr: float = 0.01) -> None:
-        self.lr = lr
+        self.lr = as_number(lr, type(self).__name__, "lr")
 
     def update(self, layer: Any) -> Any:
         """Change the weights and biases of a layer against their gradients, and return it."""
@@ -139,7 +144,7 @@ class AdaGrad(CourseClass):
     """
 
     def __init__(self, lr: float = 0.01) -> None:
-        self.lr = lr
+        self.lr = as_number(lr, type(self).__name__, "lr")
         self.hW: Array = None
         self.hb: Array = None
 
@@ -318,6 +323,8 @@ class ScratchDeepNeuralNetworkClassifier(CourseClass):
     """
 
     def __init__(self, layers: Sequence[FC] | Mapping[Any, FC], verbose: bool = False) -> None:
+        if not isinstance(layers, (list, tuple, Mapping)):
+            raise TypeError(f"{type(self).__name__}: layers must be a list of FC, got {layers!r}")
         self.layers = list(layers.values()) if isinstance(layers, Mapping) else list(layers)
         names = [type(getattr(layer, "activation", None)).__name__ for layer in self.layers]
         if not names or names[-1] != "Softmax":
@@ -380,15 +387,22 @@ class ScratchDeepNeuralNetworkClassifier(CourseClass):
         ScratchDeepNeuralNetworkClassifier
             Itself.
         """
-        (X,) = as_floats(type(self).__name__, X)
-        if lr is not None:
-            for layer in self.layers:
-                layer.optimizer.lr = lr
+        who = type(self).__name__
+        (X,) = as_floats(who, X)
         labels = class_labels(y)
+        check_samples(X, labels, who)
+        check_classes(labels, who)
+        check_validation(X_val, y_val, who, ("X_val", "y_val"))
+        n_epoch = as_int(n_epoch, who, "n_epoch", 0)
+        n_batch = as_int(n_batch, who, "n_batch", 1)
+        if lr is not None:
+            as_number(lr, who, "lr")
         blank = np.zeros((len(labels), self.layers[-1].n_nodes2), dtype=_xp.dtype_name(X))
-        targets = Device.of(X).asarray(one_hot_targets(blank, labels, type(self).__name__))
+        targets = Device.of(X).asarray(one_hot_targets(blank, labels, who))
+        for layer in self.layers if lr is not None else ():
+            layer.optimizer.lr = lr
         for epoch in range(1, n_epoch + 1):
-            loss, accuracy = self._epoch(X, targets, n_batch)
+            loss, accuracy = self._epoch(X, targets, n_batch, epoch)
             self.train_loss_list.append(loss)
             self.train_acc_list.append(accuracy)
             line = f"epoch {epoch}/{n_epoch}: loss {loss:.4f}, accuracy {accuracy:.4f}"
@@ -424,27 +438,29 @@ class ScratchDeepNeuralNetworkClassifier(CourseClass):
             X = layer.forward(X)
         return X
 
-    def _epoch(self, X: Array, targets: Array, n_batch: int) -> tuple[float, float]:
+    def _epoch(self, X: Array, targets: Array, n_batch: int, epoch: int) -> tuple[float, float]:
         loss, right = 0.0, 0
         self.loss, true_y, pred_y = 0.0, [], []
-        for rows in GetMiniBatch(np.arange(X.shape[0]), np.arange(X.shape[0]), n_batch, seed=None):
+        order = GetMiniBatch(np.arange(X.shape[0]), np.arange(X.shape[0]), n_batch, seed=None)
+        for number, rows in enumerate(order, start=1):
             t = take_rows(targets, rows[0])
             Z = self._forward(take_rows(X, rows[0]))
             batch_loss, (true, predicted) = _loss_and_classes(Z, t)
+            check_finite(batch_loss, epoch, number, type(self).__name__)
             loss, right = loss + batch_loss, right + int(np.sum(true == predicted))
             self.loss += batch_loss / t.shape[0]
             true_y.append(true)
             pred_y.append(predicted)
             # Softmax and cross-entropy together have this gradient; the mean is taken here, once.
             gradient = (Z - t) / t.shape[0]
-            for number in range(len(self.layers) - 1, -1, -1):
-                layer = self.layers[number]
+            for place in range(len(self.layers) - 1, -1, -1):
+                layer = self.layers[place]
                 if not isinstance(layer, FC):  # a learner's own
                     gradient = layer.backward(gradient)
                     continue
-                if number < len(self.layers) - 1:
+                if place < len(self.layers) - 1:
                     gradient = layer.activation.backward(gradient)
-                gradient = layer.backward_linear(gradient, need_dx=number > 0)
+                gradient = layer.backward_linear(gradient, need_dx=place > 0)
         self.true_y, self.pred_y = np.concatenate(true_y), np.concatenate(pred_y)
         return loss / X.shape[0], right / X.shape[0]
 

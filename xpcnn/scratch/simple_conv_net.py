@@ -30,7 +30,8 @@ from xpcnn.scratch._layers import Affine, Convolution, Pooling, ReLU, softmax
 from xpcnn.scratch._losses import SoftmaxWithLoss, cross_entropy_error
 from xpcnn.scratch._network import Layers, Network, check_param, size_after
 from xpcnn.scratch._optimizers import SGD, AdaGrad, Adam, Momentum
-from xpcnn.scratch._shared import columns, images, legacy_normal, numerical_gradient
+from xpcnn.scratch._shared import as_number, columns, images, legacy_normal, numerical_gradient
+from xpcnn.window import as_int
 
 __all__ = [
     "im2col",
@@ -165,10 +166,14 @@ class SimpleConvNet(Network):
         device: str | Device = "cpu",
         dtype: str = "float64",
     ) -> None:
-        super().__init__(device, dtype)
+        super().__init__(device, dtype, input_dim, "(N, C, H, W)")
         defaults = {"filter_num": 30, "filter_size": 5, "pad": 0, "stride": 1}
+        who = "SimpleConvNet"
+        hidden_size = as_int(hidden_size, who, "hidden_size", 1)
+        output_size = as_int(output_size, who, "output_size", 1)
+        weight_init_std = as_number(weight_init_std, who, "weight_init_std")
         conv = check_param(conv_param, defaults, "SimpleConvNet conv_param")
-        channels, *size = input_dim
+        channels, *size = self._input_shape
         filters, filter_size = conv["filter_num"], conv["filter_size"]
         out = size_after(tuple(size), filter_size, conv["stride"], conv["pad"], "SimpleConvNet")
         pooled = filters * prod(size_after(out, 2, 2, 0, "SimpleConvNet"))

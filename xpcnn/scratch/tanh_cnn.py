@@ -42,6 +42,7 @@ from xpcnn.scratch._layers import softmax
 from xpcnn.scratch._shared import (
     as_array,
     as_floats,
+    as_number,
     default_float,
     one_hot_targets,
     sliding_window,
@@ -173,6 +174,7 @@ def back_propagation_cnn(
     rows, by_position, size, turned = _kernel_rows(xp, w, x.shape[1:], weights.shape, who)
     weights = weights.T if turned else weights
     epoch = as_int(epoch, who, "epoch", 0)
+    lr = as_number(lr, who, "lr")
     blank = xp.zeros((x.shape[0], weights.shape[1]), dtype=x.dtype, device=_xp.device_of(x))
     targets = one_hot_targets(blank, one_hot_labels, who)
     rows, weights = xp.asarray(rows, copy=True), xp.asarray(weights, copy=True)
