@@ -644,3 +644,55 @@ def test_a_number_of_samples_in_the_file_that_does_not_matter():
     loaded = load(described)
     assert loaded.batch is None
     assert loaded(floats(5, 3, 8, 8)).shape == (5, 5)
+
+
+def test_what_names_the_dtype_of_the_network_follows_it(tmp_path):
+    nodes = [
+        node("Constant", "", "shape", value=np.array([300, 3])),
+        node("ConstantOfShape", "shape", "filled", value=np.array([0.1], "f4")),
+        node("Range", "start end step", "range"),
+        node("Cast", "i", "floats", to=1),
+        node("Cast", "x", "again", to=1),
+        node("Cast", "x", "whole", to=7),
+        node("Clip", "again low high", "clipped"),
+        node("Sum", "clipped filled range floats k", "y"),
+    ]
+    arrays = {
+        "k": floats(3),
+        "low": np.float32(-1),
+        "high": np.float32(0.3),
+        "start": np.float32(0),
+        "end": np.float32(3),
+        "step": np.float32(1),
+    }
+    inputs = [value("x", [300, 3]), value("i", [3], "int64")]
+    loaded = load(model(nodes, inputs, "y whole", arrays))
+    x, i = np.full((300, 3), 0.25) + 1e-10, np.arange(3)
+    expected = x + float(np.float32(0.1)) + np.arange(3) + i + arrays["k"].astype(np.float64)
+    assert loaded.forward(x.astype("f4"), i)[0].dtype == np.float32
+    loaded.to(dtype="float64")
+    y, whole = loaded.forward(x, i)
+    assert (y.dtype, whole.dtype) == (np.float64, np.int64)
+    np.testing.assert_allclose(y, expected, rtol=0, atol=1e-14)
+    loaded.save(tmp_path / "model.st")
+    again = xpcnn.Model.load(tmp_path / "model.st", device="cpu")
+    np.testing.assert_array_equal(again.forward(x, i)[0], y)
+    loaded.to(dtype="float32")
+    assert loaded.forward(x.astype("f4"), i)[0].dtype == np.float32
+
+
+def test_a_dtype_other_than_that_of_the_network_stays():
+    nodes = [node("Cast", "x", "wide", to=11), node("Cast", "wide", "y", to=1)]
+    loaded = load(model(nodes, [value("x", ["n", 3])], "wide y"))
+    loaded.to(dtype="float16")
+    wide, y = loaded.forward(np.ones((2, 3), np.float16))
+    assert (wide.dtype, y.dtype) == (np.float64, np.float16)
+
+
+def test_a_cast_in_mixed_precision():
+    nodes = [node("Cast", "x", "a", to=1), node("MatMul", "a w", "y")]
+    described = model(nodes, [value("x", ["n", 3])], "y", {"w": floats(3, 2)})
+    loaded = load(described)
+    expected = loaded.predict(x := floats(4, 3))
+    loaded.to(precision="float16")
+    np.testing.assert_allclose(loaded.predict(x), expected, rtol=0.05, atol=0.05)

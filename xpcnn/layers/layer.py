@@ -141,6 +141,12 @@ class Layer(Configurable):
         self._saved = None
         return (self._backward_wide if self._widens else self._backward)(xp, dy, saved, need_dx)
 
+    def follow(self, dtype: str) -> None:
+        """Take note that the network has this dtype now.
+
+        For layers that name a dtype and mean that of the network; the parameters are moved.
+        """
+
     def compute_in(self, dtype: str | None) -> None:
         """Let this layer and those inside it take inputs of another dtype than their parameters'.
 
@@ -215,6 +221,7 @@ class Layer(Configurable):
         for _, tensor in self._own_tensors():
             tensor.allocate(device, dtype, rng)
             tensor.move(device, dtype)
+        self.follow(dtype)
 
     @property
     def is_built(self) -> bool:

@@ -11,6 +11,7 @@ from xpcnn._xp import Array
 from xpcnn.kernels.generic import special
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.operation import Operation
+from xpcnn.operations.dtypes import OfDtype
 
 
 class Unary(Operation):
@@ -187,7 +188,7 @@ class Shrink(Unary):
         return xp.astype(xp.abs(x) > self.lambd, x.dtype)
 
 
-class Cast(Unary):
+class Cast(OfDtype, Unary):
     """The same numbers in another dtype.
 
     Parameters
@@ -195,22 +196,23 @@ class Cast(Unary):
     dtype : str, optional
         Such as "float32" or "int64"; if left out, that of a second input, of which nothing else
         is used.
+    follows : bool
+        Whether the dtype is that of the network, and changes with it.
 
     Notes
     -----
     Floating-point numbers become whole numbers by dropping what is behind the point.
     """
 
-    def __init__(self, dtype: str | None = None) -> None:
+    def __init__(self, dtype: str | None = None, follows: bool = False) -> None:
         self.dtype = dtype
+        self.follows = bool(follows)
 
     def _run(
         self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
     ) -> tuple[tuple[Array, ...], Any]:
         x = inputs[0]
-        dtype = inputs[1].dtype if self.dtype is None else getattr(xp, self.dtype, None)
-        if dtype is None:
-            raise TypeError(f"{self.who}: {_xp.library(xp)} has no dtype {self.dtype!r}")
+        dtype = inputs[1].dtype if self.dtype is None else self._dtype(xp)
         return (xp.astype(x, dtype, copy=False),), (x.dtype, len(inputs))
 
     def _run_backward(

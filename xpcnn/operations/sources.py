@@ -15,6 +15,7 @@ from xpcnn.initializers import zeros
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.operation import Operation
 from xpcnn.layers.parameter import Buffer, Initializer, Parameter
+from xpcnn.operations.dtypes import OfDtype
 from xpcnn.operations.numbers import as_ints, chosen
 
 
@@ -112,7 +113,7 @@ class Constant(Operation):
         return ()
 
 
-class Filled(Operation):
+class Filled(OfDtype, Operation):
     """An array of one number everywhere, of the shape that the input holds.
 
     Parameters
@@ -120,19 +121,21 @@ class Filled(Operation):
     value : float or int or bool
     dtype : str
         Such as "float32".
+    follows : bool
+        Whether the dtype is that of the network, and changes with it.
     """
 
-    def __init__(self, value: float = 0.0, dtype: str = "float32") -> None:
+    def __init__(self, value: float = 0.0, dtype: str = "float32", follows: bool = False) -> None:
         self.value = value
         self.dtype = str(dtype)
+        self.follows = bool(follows)
 
     def _run(
         self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
     ) -> tuple[tuple[Array, ...], Any]:
         shape = chosen(None, inputs, 0) or ()
-        dtype = getattr(xp, self.dtype)
         device = _xp.device_of(inputs[0])
-        return (xp.full(shape, self.value, dtype=dtype, device=device),), None
+        return (xp.full(shape, self.value, dtype=self._dtype(xp), device=device),), None
 
     def _run_backward(
         self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]

@@ -288,6 +288,7 @@ class PlacedNetwork(Named):
         for _, layer in self._network.layers_within():
             for _, tensor in layer._own_tensors():
                 tensor.move(target, dtype)
+            layer.follow(dtype)
         self.device, self.dtype = target, dtype
         if precision != self.precision:
             self._half = half

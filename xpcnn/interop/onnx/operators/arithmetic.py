@@ -65,7 +65,7 @@ def _mod(b: Builder, call: Call) -> None:
 
 def _cast(b: Builder, call: Call) -> None:
     dtype = b.numpy_dtype(call.int("to"))
-    b.emit(op.Cast(dtype), call.inputs[:1], call.outputs)
+    b.emit(op.Cast(dtype, follows=dtype == b.dtype), call.inputs[:1], call.outputs)
     b.dtypes[call.outputs[0]] = dtype
 
 

@@ -98,7 +98,8 @@ def _constant_of_shape(b: Builder, call: Call) -> None:
     assert value is not None
     if value.size != 1:
         raise UnsupportedError("the value is not a single number")
-    layer = op.Filled(value.reshape(-1)[0].item(), b.widen(value).dtype.name)
+    dtype = b.widen(value).dtype.name
+    layer = op.Filled(value.reshape(-1)[0].item(), dtype, follows=dtype == b.dtype)
     b.emit(layer, call.inputs, call.outputs)
 
 

@@ -196,7 +196,7 @@ def _max_pool(b: Builder, call: Call) -> None:
     window = _Window(call)
     x, dtype = call.input(0), b.dtype_of(call.input(0))
     if dtype is not None and "float" not in dtype:
-        x = b.apply(op.Cast(b.dtype), x)
+        x = b.apply(op.Cast(b.dtype, follows=True), x)
     cast_back = x != call.input(0)
     output = b.fresh("pooled") if cast_back else call.outputs[0]
     if window.fits:
