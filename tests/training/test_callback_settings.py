@@ -57,7 +57,7 @@ class Made(Callback):
 
 def model_of(metrics=("accuracy",), **options):
     model = xpcnn.Model([xpcnn.Linear(4, 1)], device="cpu", seed=0)
-    model.compile(xpcnn.optim.SGD(0.01, **options), "mse", list(metrics))
+    model.compile(xpcnn.optim.SGD(0.01, **options), "bce_with_logits", list(metrics))
     return model
 
 

@@ -18,6 +18,7 @@ from xpcnn.losses.margin import (
     SoftMarginLoss,
 )
 from xpcnn.losses.per_output import LossPerOutput
+from xpcnn.losses.plain import FunctionLoss
 from xpcnn.losses.regression import HuberLoss, L1Loss, MSELoss, SmoothL1Loss
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "SoftMarginLoss",
     "BCEWithLogitsLoss",
     "CrossEntropyLoss",
+    "FunctionLoss",
     "HuberLoss",
     "L1Loss",
     "Loss",
@@ -60,11 +62,22 @@ _NAMES: dict[str, type[Loss]] = {
     "hinge_embedding": HingeEmbeddingLoss,
     "cosine_embedding": CosineEmbeddingLoss,
 }
-_CLASSES: dict[str, type[Loss]] = {cls.__name__: cls for cls in (*_NAMES.values(), LossPerOutput)}
+_CLASSES: dict[str, type[Loss]] = {
+    cls.__name__: cls for cls in (*_NAMES.values(), LossPerOutput, FunctionLoss)
+}
 
 
-def get(loss: str | Loss) -> Loss:
+def is_function(loss: Any) -> bool:
+    """Tell whether a loss is given as a function, or a pair of function and gradient."""
+    if isinstance(loss, tuple) and len(loss) == 2:
+        return all(map(is_function, loss)) and not any(isinstance(one, tuple) for one in loss)
+    return callable(loss) and not isinstance(loss, (type, Loss))
+
+
+def get(loss: Any) -> Loss:
     """Return the loss of that name with its defaults; an object is returned as it is.
+
+    A function, or a pair of a function and its gradient, makes a :class:`FunctionLoss`.
 
     Raises
     ------
@@ -77,6 +90,8 @@ def get(loss: str | Loss) -> Loss:
     >>> losses.get("cross_entropy")
     CrossEntropyLoss()
     """
+    if is_function(loss):
+        return FunctionLoss(*loss) if isinstance(loss, tuple) else FunctionLoss(loss)
     return _registry.get(loss, Loss, _NAMES, "loss")
 
 

@@ -21,6 +21,7 @@ from xpcnn.metrics.functions import (
     top_k_accuracy,
 )
 from xpcnn.metrics.per_output import OutputMetric
+from xpcnn.metrics.plain import FunctionMetric
 from xpcnn.metrics.streaming import (
     Accuracy,
     ConfusionMatrix,
@@ -35,6 +36,7 @@ __all__ = [
     "Accuracy",
     "ConfusionMatrix",
     "F1Score",
+    "FunctionMetric",
     "Metric",
     "OutputMetric",
     "Precision",
@@ -59,17 +61,26 @@ _NAMES: dict[str, type[Metric]] = {
     "f1_score": F1Score,
     "confusion_matrix": ConfusionMatrix,
 }
-_CLASSES: dict[str, type[Metric]] = {cls.__name__: cls for cls in (*_NAMES.values(), OutputMetric)}
+_CLASSES: dict[str, type[Metric]] = {
+    cls.__name__: cls for cls in (*_NAMES.values(), OutputMetric, FunctionMetric)
+}
 
 
-def get(metric: str | Metric) -> Metric:
+def get(metric: Any) -> Metric:
     """Return the metric of that name with its defaults; an object is returned as it is.
+
+    A function makes a :class:`FunctionMetric`, and one of this module the metric of its name.
 
     Raises
     ------
     ValueError
         If there is no metric of that name.
     """
+    if callable(metric) and not isinstance(metric, (type, Metric)):
+        name = getattr(metric, "__name__", "")
+        if name not in _NAMES or metric is not globals()[name]:
+            return FunctionMetric(metric)
+        metric = name  # the mean of its batches need not be what it says of all samples
     return _registry.get(metric, Metric, _NAMES, "metric")
 
 

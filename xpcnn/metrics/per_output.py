@@ -38,6 +38,11 @@ class OutputMetric(Metric):
         """Learn from the loss of this output what its predictions are."""
         self.metric.bind(None if loss is None else loss.of_output(self.position))
 
+    @property
+    def gives_one_number(self) -> bool:  # type: ignore[override]
+        """As the metric says."""
+        return self.metric.gives_one_number
+
     def update(self, prediction: Any, target: Any) -> None:
         """Take in a batch: tuples of all outputs and of all targets.
 

@@ -45,6 +45,8 @@ class Metric(Checked):
 
     name = "metric"
     higher_is_better: bool | None = None
+    gives_one_number: bool = True
+    """Whether the result is a number, as training logs hold, and no array."""
 
     def bind(self, loss: Loss | None) -> None:
         """Learn from a model's loss what its predictions are.
@@ -447,6 +449,7 @@ class ConfusionMatrix(_Counts):
 
     name = "confusion_matrix"
     higher_is_better = None
+    gives_one_number = False
 
     def __init__(
         self,
@@ -483,6 +486,11 @@ class _PerClass(_Counts):
         self.average = average
         self.zero_division = float(zero_division)
         super().__init__(num_classes, threshold, ignore_index, name)
+
+    @property
+    def gives_one_number(self) -> bool:  # type: ignore[override]
+        """Whether the classes are averaged."""
+        return self.average is not None
 
     def _ratio(
         self, right: np.ndarray, predicted: np.ndarray, actual: np.ndarray

@@ -17,7 +17,7 @@ def choose_loss(loss: Any, outputs: Sequence[str], weights: Any) -> losses.Loss:
     if isinstance(loss, losses.Loss) or len(outputs) == 1:
         if weights is not None:
             raise ValueError("loss_weights needs several outputs, each with a loss of its own")
-        is_one = isinstance(loss, losses.Loss)
+        is_one = isinstance(loss, losses.Loss) or losses.is_function(loss)
         return losses.get(loss if is_one else border.one_each(loss, outputs, "loss", "output")[0])
     chosen = [losses.get(one) for one in border.one_each(loss, outputs, "loss", "output")]
     if weights is not None:
@@ -27,6 +27,17 @@ def choose_loss(loss: Any, outputs: Sequence[str], weights: Any) -> losses.Loss:
 
 def choose_metrics(chosen: Any, outputs: Sequence[str]) -> list[metrics.Metric]:
     """Make the metrics of a network with these outputs."""
+    found = _made_metrics(chosen, outputs)
+    for metric in found:
+        if not metric.gives_one_number:
+            raise ValueError(
+                f"metric {metric.name!r} gives an array, and the history holds single numbers; "
+                "choose an average, or call its function in xpcnn.metrics on model.predict(x)"
+            )
+    return found
+
+
+def _made_metrics(chosen: Any, outputs: Sequence[str]) -> list[metrics.Metric]:
     if len(outputs) == 1:
         return check_names([metrics.get(one) for one in _as_list(chosen)])
     if not isinstance(chosen, Mapping):
@@ -110,7 +121,8 @@ def prepare_labels(
 
 
 def _as_list(given: Any) -> list[Any]:
-    return [given] if isinstance(given, (str, metrics.Metric)) else list(given)
+    one = isinstance(given, (str, metrics.Metric)) or callable(given)
+    return [given] if one else list(given)
 
 
 def check_trainable(parameters: Mapping[str, Parameter], who: str) -> None:

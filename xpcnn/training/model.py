@@ -178,12 +178,14 @@ class Model(PlacedNetwork):
         ----------
         optimizer : str or Optimizer
             Such as ``"adam"`` or ``xpcnn.optim.Adam(lr=1e-3)``.
-        loss : str or Loss
-            Such as ``"cross_entropy"`` or ``xpcnn.CrossEntropyLoss()``. Where the network has
-            several outputs, one for each, in order or by name; their sum is minimised.
-        metrics : iterable of str or Metric
-            Such as ``["accuracy"]``. Where there are several outputs, a dict that has such a list
-            for any of them.
+        loss : str, Loss, function, or (function, gradient)
+            Such as ``"cross_entropy"`` or ``xpcnn.CrossEntropyLoss()``; what functions take and
+            return is told by :class:`xpcnn.losses.FunctionLoss`. Where the network has several
+            outputs, one for each, in order or by name; their sum is minimised.
+        metrics : iterable of str, Metric or function
+            Such as ``["accuracy"]``; of functions see
+            :class:`xpcnn.metrics.FunctionMetric`. Where there are several outputs, a dict that has
+            such a list for any of them.
         loss_weights : sequence or mapping of float, optional
             What the loss of each output is multiplied by, where there are several.
         """

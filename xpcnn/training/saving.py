@@ -7,7 +7,8 @@ optimizers are named, and only the names of a fixed list are known, and those th
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -56,21 +57,37 @@ def describe(model: Model) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """
     own = model._network._tensors()
     tensors = {name: _xp.to_numpy(tensor.value) for name, tensor in own.items()}
-    description = _describe_settings(model)
-    description["callbacks"] = [
-        _take_arrays(entry, tensors, f"{CALLBACK_PREFIX}{number}:")
-        for number, entry in enumerate(states_of_callbacks(model))
-    ]
-    if model.optimizer is not None:
-        slots = model.optimizer.state_dict()
-        model.optimizer.check_state(slots, model.parameters())
-        tensors |= {OPTIMIZER_PREFIX + name: _xp.to_numpy(array) for name, array in slots.items()}
-    return tensors, _checked(model, description)
+    with _could_be_loaded():
+        description = _describe_settings(model)
+        description["callbacks"] = [
+            _take_arrays(entry, tensors, f"{CALLBACK_PREFIX}{number}:")
+            for number, entry in enumerate(states_of_callbacks(model))
+        ]
+        if model.optimizer is not None:
+            slots = model.optimizer.state_dict()
+            model.optimizer.check_state(slots, model.parameters())
+            tensors |= {OPTIMIZER_PREFIX + n: _xp.to_numpy(array) for n, array in slots.items()}
+        return tensors, _made_again(model, description)
 
 
 def check_savable(model: Model) -> None:
     """Raise what saving the model as it is would raise, but for what lies in its arrays."""
-    _checked(model, _describe_settings(model))
+    with _could_be_loaded():
+        _made_again(model, _describe_settings(model))
+
+
+@contextmanager
+def _could_be_loaded() -> Iterator[None]:
+    """Turn the errors of making a model from its description into one that says what they mean."""
+    try:
+        yield
+    except RecursionError as error:
+        raise ValueError("the model cannot be saved: it nests its layers too deeply") from error
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(
+            f"the model cannot be saved, since its file could not be loaded again: {error}"
+        ) from error
 
 
 def _describe_settings(model: Model) -> dict[str, Any]:
@@ -104,24 +121,16 @@ def _describe_network(network: Layer) -> dict[str, Any]:
     return {"layers": [_registry.to_config(layer) for layer in network.children().values()]}
 
 
-def _checked(model: Model, description: dict[str, Any]) -> dict[str, Any]:
+def _made_again(model: Model, description: dict[str, Any]) -> dict[str, Any]:
     """Return a description as JSON, of which all that is no array has been made again."""
     inside = [layer for _, layer in model._network.layers_within()]
     made_of = [*inside, model.loss, *model.metrics, model.optimizer]
-    try:
-        custom = _registry.by_name(c for obj in made_of for c in _registry.customs_of(obj))
-        again: dict[str, Any] = json.loads(json.dumps(description))
-        _network_of(again, custom)
-        _training_of(again, custom)
-        _history(again["history"])
-        _callbacks(again["callbacks"], {})
-    except RecursionError as error:
-        raise ValueError("the model cannot be saved: it nests its layers too deeply") from error
-    except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
-        kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(
-            f"the model cannot be saved, since its file could not be loaded again: {error}"
-        ) from error
+    custom = _registry.by_name(c for obj in made_of for c in _registry.customs_of(obj))
+    again: dict[str, Any] = json.loads(json.dumps(description))
+    _network_of(again, custom)
+    _training_of(again, custom)
+    _history(again["history"])
+    _callbacks(again["callbacks"], {})
     return again
 
 
