@@ -94,6 +94,28 @@ def test_a_safe_point():
     assert done == ["before"]
 
 
+def test_a_second_one_while_things_are_put_back():
+    done = []
+    with pytest.raises(KeyboardInterrupt) as caught, deferred() as ctrl_c:
+        try:
+            press_ctrl_c()
+            ctrl_c.check()
+        finally:
+            press_ctrl_c()
+            done.append("put back")
+    assert done == ["put back"]
+    assert isinstance(caught.value.__context__, KeyboardInterrupt)
+
+
+def test_a_safe_point_with_a_handler_that_goes_on(caught):
+    with deferred() as ctrl_c:
+        press_ctrl_c()
+        ctrl_c.check()
+        assert caught == [signal.SIGINT]
+        ctrl_c.check()
+    assert caught == [signal.SIGINT]
+
+
 def test_ctrl_c_together_with_an_error():
     with pytest.raises(KeyboardInterrupt) as caught, deferred():
         press_ctrl_c()

@@ -43,6 +43,7 @@ class deferred:  # noqa: N801 - it reads as a function: with deferred(): ...
 
     def __enter__(self) -> Self:
         self._frame: FrameType | None = None  # of the statement, while this deals with Ctrl-C
+        self._before: Any = None
         self._has_come = False
         frame = sys._getframe(1)
         before = _get_handler(_SIGINT)
@@ -61,9 +62,13 @@ class deferred:  # noqa: N801 - it reads as a function: with deferred(): ...
             self._end()
 
     def check(self) -> None:
-        """Let a Ctrl-C that was held back happen now: the work can be ended here."""
-        if self._has_come:
-            self._end()
+        """Let a Ctrl-C that was held back happen now: the work can be ended here.
+
+        A second one is still held back, while what was begun is taken back.
+        """
+        if self._has_come and self._frame is not None and callable(self._before):
+            self._has_come = False
+            self._before(_SIGINT, sys._getframe(1))
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Take note of Ctrl-C; Python calls this when it comes."""
