@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -14,7 +14,11 @@ from xpcnn._registry import Checked
 from xpcnn._xp import Array
 from xpcnn.device import Device, resolve
 from xpcnn.errors import CaptureError
+from xpcnn.interrupts import deferred
 from xpcnn.optim.schedules import Schedule
+
+
+_COUNTS = ("iterations", "epochs")
 
 
 class Trainable(Protocol):
@@ -66,6 +70,14 @@ class Optimizer(Checked):
     ----------
     iterations : int
         Updates done so far.
+    epochs : int
+        Epochs done so far, for schedules that count them; see :meth:`end_epoch`.
+
+    Notes
+    -----
+    An optimizer belongs to the model that it is first given to, with all it has learnt of it.
+    Another model refuses it, until :meth:`reset` makes it a new one. The same holds for a
+    schedule that watches a value, and its optimizer.
 
     Raises
     ------
@@ -76,6 +88,9 @@ class Optimizer(Checked):
     spellings: ClassVar[Mapping[str, str]] = {"learning_rate": "lr", "decay": "weight_decay"}
     _slots: ClassVar[tuple[str, ...]] = ()
     _decoupled_decay: ClassVar[bool] = False
+    epochs: int = 0
+    _owner: object = None  # what stands for the model
+    _token: object = None  # what stands for this optimizer, with its schedule
 
     def __init__(
         self,
@@ -97,6 +112,7 @@ class Optimizer(Checked):
             )
         self.schedule = schedule
         self.iterations = 0
+        self.epochs = 0
         self._state: dict[str, dict[str, Array]] = {}
         self._steps: dict[str, int] = {}
 
@@ -146,29 +162,37 @@ class Optimizer(Checked):
 
     # -- Running -------------------------------------------------------------------------------
 
-    def current_lr(self, epoch: int = 0) -> float:
-        """Return the learning rate that the next update in this epoch (from 0) will use."""
+    def current_lr(self, epoch: int | None = None) -> float:
+        """Return the learning rate that the next update will use.
+
+        Parameters
+        ----------
+        epoch : int, optional
+            Number of the epoch, from 0; as many as there were if left out.
+        """
         if self.schedule is None:
             return self.lr
+        epoch = self.epochs if epoch is None else epoch
         return self.schedule.lr(self.lr, epoch=epoch, step=self.iterations)
 
     def step(
         self,
         parameters: Mapping[str, Trainable],
         *,
-        epoch: int = 0,
+        epoch: int | None = None,
         numbers: Array | None = None,
     ) -> None:
         """Update every parameter that has a gradient and is not frozen.
 
-        If anything fails or is interrupted while the new values are computed, nothing has changed.
+        If anything fails or is interrupted, nothing has changed.
 
         Parameters
         ----------
         parameters : mapping of str to Parameter
             As ``layer.parameters()`` returns them; what an optimizer remembers goes by name.
-        epoch : int
-            Number of the epoch, from 0, for schedules that count epochs.
+        epoch : int, optional
+            Number of the epoch, from 0, for schedules that count epochs; as many as
+            :meth:`end_epoch` has counted if left out.
         numbers : array, optional
             Those of :meth:`next_numbers` on the device, for an update that is captured: what it
             took from the host would be the same in every repetition.
@@ -193,14 +217,30 @@ class Optimizer(Checked):
             values = self._update_all(tasks, lr)
         else:
             values = self._update_by(tasks, lr, numbers)
-        for task, value in zip(tasks, values, strict=True):
-            active[task.name].renew(value)
-            self._state[task.name] = task.slots
-            self._steps[task.name] = task.step
-        self.iterations += 1
+        self._commit(
+            [(active[task.name], task, value) for task, value in zip(tasks, values, strict=True)]
+        )
+
+    def _commit(self, updates: list[tuple[Trainable, Task, Array]]) -> None:
+        """Put new values in their places: all of them, or none."""
+        before = self.snapshot()
+        with deferred():
+            try:
+                for parameter, task, value in updates:
+                    parameter.renew(value)
+                    self._state[task.name] = task.slots
+                    self._steps[task.name] = task.step
+                self.iterations += 1
+            except BaseException:
+                for parameter, task, _ in updates:
+                    if parameter.value is not task.p:
+                        parameter.renew(task.p)
+                        getattr(parameter, "data", None)  # who has asked for it may still write
+                self.restore(before)
+                raise
 
     def next_numbers(
-        self, parameters: Mapping[str, Trainable], *, epoch: int = 0
+        self, parameters: Mapping[str, Trainable], *, epoch: int | None = None
     ) -> tuple[float, ...]:
         """Return the numbers that the next update of all parameters takes from the host.
 
@@ -221,6 +261,32 @@ class Optimizer(Checked):
         """Count an update of some parameters that was made without :meth:`step`."""
         self._steps |= {name: self._steps.get(name, 0) + 1 for name in names}
         self.iterations += 1
+
+    def end_epoch(self, logs: Mapping[str, float] | None = None) -> None:
+        """Count an epoch, and let the schedule see what it watches.
+
+        Parameters
+        ----------
+        logs : mapping of str to float, optional
+            What an epoch has come to. Where there is no ``"val_loss"``, ``"loss"`` stands in.
+
+        Raises
+        ------
+        ValueError
+            If it lacks the value that the schedule watches. Nothing has been counted then.
+        """
+        schedule = self.schedule
+        if schedule is not None and schedule.monitor is not None:
+            logs, name = logs or {}, schedule.monitor
+            if name == "val_loss" and name not in logs:
+                name = "loss"
+            if name not in logs:
+                raise ValueError(
+                    f"{type(schedule).__name__} watches {schedule.monitor!r}: give its value of "
+                    f"this epoch, as in end_epoch({{{schedule.monitor!r}: 0.5}})"
+                )
+            schedule.observe(logs[name])
+        self.epochs += 1
 
     def _clip(self, gradients: dict[str, Array]) -> dict[str, Array]:
         if not gradients or (self.clip_norm is None and self.clip_value is None):
@@ -244,10 +310,12 @@ class Optimizer(Checked):
         -------
         dict of str to array
             ``"<parameter>/<slot>"`` for every array kept, ``"<parameter>/step"`` (host, int64) for
-            the updates of each parameter and ``"iterations"`` (host, int64). The schedule keeps
-            its own state.
+            the updates of each parameter, ``"iterations"`` and, if there were any, ``"epochs"``
+            (host, int64). The schedule keeps its own state.
         """
         state: dict[str, Array] = {"iterations": np.asarray(self.iterations, dtype=np.int64)}
+        if self.epochs:
+            state["epochs"] = np.asarray(self.epochs, dtype=np.int64)
         for name, step in self._steps.items():
             state[f"{name}/step"] = np.asarray(step, dtype=np.int64)
             state |= {f"{name}/{slot}": array for slot, array in self._state[name].items()}
@@ -278,15 +346,15 @@ class Optimizer(Checked):
         steps, arrays = self._sorted(state, parameters)
         device = resolve(device)
         dtypes = {name: _xp.dtype_name(p.value) for name, p in (parameters or {}).items()}
-        self._state = {
+        slots = {
             name: {
                 slot: device.asarray(array, dtypes.get(name))
                 for slot, array in arrays.get(name, {}).items()
             }
             for name in steps
         }
-        self._steps = steps
-        self.iterations = int(state.get("iterations", max(steps.values(), default=0)))
+        iterations = int(state.get("iterations", max(steps.values(), default=0)))
+        self.restore((slots, steps, iterations, int(state.get("epochs", 0))))
 
     def check_state(
         self, state: Mapping[str, Any], parameters: Mapping[str, Trainable] | None = None
@@ -303,7 +371,7 @@ class Optimizer(Checked):
         arrays: dict[str, dict[str, Any]] = {}
         for key, value in state.items():
             name, _, slot = key.rpartition("/")
-            if key == "iterations" or (name and slot == "step"):
+            if key in _COUNTS or (name and slot == "step"):
                 problems += _count_problem(key, value)
                 if slot == "step":
                     steps[name] = 0 if problems else int(value)
@@ -320,24 +388,62 @@ class Optimizer(Checked):
 
     def snapshot(self) -> Any:
         """Return the state as it is, without a copy; good for :meth:`restore` only."""
-        return dict(self._state), dict(self._steps), self.iterations
+        return dict(self._state), dict(self._steps), self.iterations, self.epochs
 
     def restore(self, state: Any) -> None:
         """Go back to a state that :meth:`snapshot` returned."""
-        slots, steps, self.iterations = state
-        self._state, self._steps = dict(slots), dict(steps)
+        with deferred():
+            slots, steps, self.iterations, self.epochs = state
+            self._state, self._steps = dict(slots), dict(steps)
 
     def move(self, device: str | Device, dtype: str | None = None) -> None:
         """Bring the arrays kept to another device or dtype, together with their parameters."""
         device = resolve(device)
-        for slots in self._state.values():
-            slots |= {slot: device.asarray(array, dtype) for slot, array in slots.items()}
+        self._state = {
+            name: {slot: device.asarray(array, dtype) for slot, array in slots.items()}
+            for name, slots in self._state.items()
+        }
 
     def reset(self) -> None:
-        """Forget everything learnt so far: slots, counters and the state of the schedule."""
-        self._state, self._steps, self.iterations = {}, {}, 0
-        if self.schedule is not None:
-            self.schedule.reset()
+        """Forget everything learnt so far: slots, counters, the schedule's state, and the model."""
+        with deferred():
+            self.restore(({}, {}, 0, 0))
+            self.release()
+            if self.schedule is not None:
+                self.schedule.reset()
+
+    def claim(self, owner: object) -> None:
+        """Belong to a model from now on.
+
+        Parameters
+        ----------
+        owner : object
+            What stands for the model.
+
+        Raises
+        ------
+        ValueError
+            If it belongs to another one, or its schedule to another optimizer.
+        """
+        who = type(self).__name__
+        if self._owner not in (None, owner):
+            raise ValueError(
+                f"this {who} belongs to another model, with all it has learnt of that one; make a "
+                "new optimizer for each model, or call reset() on it first"
+            )
+        schedule = self.schedule
+        if schedule is not None and schedule.state_dict():
+            if schedule._owner not in (None, self._token):
+                raise ValueError(
+                    f"this {type(schedule).__name__} belongs to another optimizer, with all it has "
+                    "seen; make a new one for each optimizer, or call reset() on it first"
+                )
+            self._token = schedule._owner = self._token or object()
+        self._owner = owner
+
+    def release(self) -> None:
+        """Belong to no model any more."""
+        self._owner = None
 
     # -- Checks of settings --------------------------------------------------------------------
 

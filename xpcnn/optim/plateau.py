@@ -81,7 +81,8 @@ class ReduceLROnPlateau(Schedule):
         self.reset()
 
     def reset(self) -> None:
-        """Forget all values observed."""
+        """Forget all values observed, and the optimizer."""
+        self._owner = None
         self.best: float | None = None
         self.bad_epochs = 0
         self.cooldown_left = 0

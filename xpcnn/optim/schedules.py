@@ -29,6 +29,8 @@ class Schedule(Checked):
     mode: str | None = None
     """Whether less ("min") or more ("max") of what is monitored is better; "auto" where whoever
     trains shall say it by :meth:`settle`."""
+    _owner: object = None
+    """The optimizer that it belongs to, if it watches a value."""
 
     def lr(self, base_lr: float, *, epoch: int, step: int) -> float:
         """Return the learning rate.
@@ -297,6 +299,7 @@ class Warmup(Schedule):
 
     def reset(self) -> None:
         """Reset the schedule that follows."""
+        self._owner = None
         if self.after is not None:
             self.after.reset()
 
