@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 Ints = tuple[int, ...]
 Pairs = tuple[tuple[int, int], ...]
 
@@ -30,6 +32,13 @@ def as_int(value: Any, who: str, argument: str, minimum: int) -> int:
     if number < minimum:
         raise ValueError(f"{who}: {argument} must be at least {minimum}, got {number}")
     return number
+
+
+def as_flag(value: Any, who: str, argument: str) -> bool:
+    """Return `value` as a ``bool`` if it is one, or say which argument was wrong."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{who}: {argument} must be True or False, got {value!r}")
+    return bool(value)
 
 
 def as_ints(value: Any, ndim: int, who: str, argument: str, minimum: int = 1) -> Ints:

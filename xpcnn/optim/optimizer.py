@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from types import ModuleType
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -16,7 +16,6 @@ from xpcnn.device import Device, resolve
 from xpcnn.errors import CaptureError
 from xpcnn.interrupts import deferred
 from xpcnn.optim.schedules import Schedule
-
 
 _COUNTS = ("iterations", "epochs")
 

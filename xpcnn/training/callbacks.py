@@ -20,7 +20,7 @@ from xpcnn._files import check_target
 from xpcnn._registry import Checked
 from xpcnn.errors import choice_error
 from xpcnn.training.monitors import better_way, known_log
-from xpcnn.window import as_int
+from xpcnn.window import as_flag, as_int
 
 if TYPE_CHECKING:
     from xpcnn.training.model import Model
@@ -348,8 +348,8 @@ class EarlyStopping(_Monitor):
     ) -> None:
         super().__init__(monitor, mode, min_delta)
         self.patience = as_int(patience, "EarlyStopping", "patience", 0)
-        self.restore_best_weights = _flag(
-            "EarlyStopping", "restore_best_weights", restore_best_weights
+        self.restore_best_weights = as_flag(
+            restore_best_weights, "EarlyStopping", "restore_best_weights"
         )
         self.stopped_epoch: int | None = None
         self._waited = 0
@@ -452,7 +452,7 @@ class ModelCheckpoint(_Monitor):
     ) -> None:
         super().__init__(monitor, mode)
         self.path = _path("ModelCheckpoint", path)
-        self.save_best_only = _flag("ModelCheckpoint", "save_best_only", save_best_only)
+        self.save_best_only = as_flag(save_best_only, "ModelCheckpoint", "save_best_only")
 
     def check(self, names: Sequence[str]) -> None:
         """Raise if there will be no such quantity or field, or no such folder."""
@@ -535,7 +535,7 @@ class CSVLogger(Callback):
 
     def __init__(self, path: str | Path, append: bool = False) -> None:
         self.path = Path(_path("CSVLogger", path))
-        self.append = _flag("CSVLogger", "append", append)
+        self.append = as_flag(append, "CSVLogger", "append")
         self._columns: Sequence[str] = ()
         self._has_failed = False
 
@@ -591,12 +591,6 @@ class _Same(dict[str, str]):
 
     def __missing__(self, key: str) -> str:
         return "\0"
-
-
-def _flag(who: str, name: str, value: Any) -> bool:
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{who}: {name} must be True or False, got {value!r}")
-    return bool(value)
 
 
 def _path(who: str, path: Any) -> str:

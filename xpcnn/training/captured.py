@@ -22,17 +22,14 @@ from xpcnn.errors import CaptureError, one_line
 from xpcnn.layers.dropout import Dropout
 from xpcnn.layers.norm import _BatchNorm
 from xpcnn.layers.parameter import Buffer
-from xpcnn.losses.running import LossPart
-from xpcnn.training.memory import _forget_step
+from xpcnn.training.memory import forget_step
 from xpcnn.training.samples import Batch, each
+from xpcnn.training.step import Outcome
 
 if TYPE_CHECKING:
     from xpcnn.training.model import Model
 
 logger = logging.getLogger(__name__)
-
-Outputs = tuple[tuple[LossPart, ...], Any]
-"""What a step adds to the loss, and its prediction, a tuple if there are several outputs."""
 
 
 class CapturedSteps:
@@ -63,8 +60,15 @@ class CapturedSteps:
             self._capture.close()
         self._capture = None
 
-    def step(self, batch: Batch) -> Outputs | None:
-        """Make a step; ``None`` if it has to be made in the ordinary way, and nothing was done."""
+    def step(self, batch: Batch, no_way_back: Callable[[], None]) -> Outcome | None:
+        """Make a step; ``None`` if it has to be made in the ordinary way, and nothing was done.
+
+        Parameters
+        ----------
+        batch : Batch
+        no_way_back : callable
+            Called before something is written over the arrays that there are.
+        """
         if self._capture is None or batch.size != self._batch_size:
             return None
         try:
@@ -77,17 +81,17 @@ class CapturedSteps:
             _say(str(reason))
             self.close()
             return None
-        return self._repeat(batch)
+        return self._repeat(batch, no_way_back)
 
-    def _rehearse(self, batch: Batch) -> Outputs:
+    def _rehearse(self, batch: Batch) -> Outcome:
         assert self._capture is not None
         model, device = self._model, self._model.device
         assert model.optimizer is not None
-        numbers = model.optimizer.next_numbers(model.parameters(), epoch=model.epoch)
+        numbers = model.optimizer.next_numbers(model.parameters())
         self._numbers: Array = device.asarray(np.array(numbers), model.dtype)
         self._batch = batch.of([device.xp.asarray(a, copy=True) for a in batch.arrays()])
         run = partial(_run, model, self._batch, self._numbers)
-        outputs: Outputs = self._capture.rehearse(run)
+        outputs: Outcome = self._capture.rehearse(run)
         model.step += 1
         return outputs
 
@@ -114,8 +118,8 @@ class _Repeat:
 
     def _captured(
         self, capture: kernels.Capture, home: _Home
-    ) -> tuple[Outputs, Callable[[], None]]:
-        def step() -> Outputs:
+    ) -> tuple[Outcome, Callable[[], None]]:
+        def step() -> Outcome:
             outputs = _run(self._model, self._batch, self._numbers)
             home.write()
             return outputs
@@ -124,27 +128,29 @@ class _Repeat:
             return capture.capture(step)
         except Exception as error:
             home.put_back()
-            _forget_step(self._model)
+            forget_step(self._model)
             raise CaptureError(one_line(error)) from error
 
-    def __call__(self, batch: Batch) -> Outputs:
+    def __call__(self, batch: Batch, no_way_back: Callable[[], None]) -> Outcome:
         model, device = self._model, self._model.device
         assert model.optimizer is not None
-        numbers = model.optimizer.next_numbers(model.parameters(), epoch=model.epoch)
+        numbers = model.optimizer.next_numbers(model.parameters())
         # Memory first: if there is none, nothing has been done.
         news = [*batch.arrays(), device.asarray(np.array(numbers), model.dtype)]
         for layer in self._masks:
-            layer.step = model.step
+            layer.step = model.forwards
             news.append(device.asarray(layer.draw(), model.compute_dtype))
         for old, new in zip([*self._batch.arrays(), self._numbers, *self._held], news, strict=True):
             _xp.set_at(old, ..., new)
+        no_way_back()
         self._launch()
         model.optimizer.count_step(self._updated)
         model.step += 1
+        model.forwards += 1
         for buffer, more in self._counted:
             buffer.renew(buffer.value + more)
-        parts, prediction = self._outputs
-        return tuple(part.apply(_copy) for part in parts), each(prediction, _copy)
+        parts, _, prediction, _ = self._outputs
+        return Outcome(tuple(part.apply(_copy) for part in parts), None, each(prediction, _copy))
 
 
 class _Home:
@@ -152,7 +158,8 @@ class _Home:
 
     def __init__(self, model: Model) -> None:
         assert model.optimizer is not None
-        self._optimizer = model.optimizer
+        self._model, self._optimizer = model, model.optimizer
+        self._forwards = model.forwards
         self._tensors = [(tensor, tensor.value) for tensor in model._tensors]
         self._state = self._optimizer.snapshot()
         slots = self._optimizer._state
@@ -187,6 +194,7 @@ class _Home:
                     counted.append((tensor, tensor.value - old))
                 tensor.data = old
         self._optimizer.restore(self._state)
+        self._model.forwards = self._forwards
         return updated, counted
 
 
@@ -198,7 +206,7 @@ def _copy(x: Array) -> Array:
     return _xp.namespace(x).asarray(x, copy=True)
 
 
-def _run(model: Model, batch: Batch, numbers: Array) -> Outputs:
+def _run(model: Model, batch: Batch, numbers: Array) -> Outcome:
     """Make a step that takes nothing from the host that another step would not take too."""
     assert model.loss is not None and model.optimizer is not None
     model.zero_grad()
@@ -206,8 +214,8 @@ def _run(model: Model, batch: Batch, numbers: Array) -> Outputs:
     loss = model.loss.forward(prediction, batch.labels, sample_weight=batch.weights)
     gradient: Any = model.loss.backward()
     model.backward(*(gradient if isinstance(gradient, tuple) else (gradient,)))
-    model.optimizer.step(model.parameters(), epoch=model.epoch, numbers=numbers)
-    return model.loss.parts(loss, batch.size), prediction
+    model.optimizer.step(model.parameters(), numbers=numbers)
+    return Outcome(model.loss.parts(loss, batch.size), None, prediction)
 
 
 def _check(model: Model) -> None:

@@ -34,3 +34,16 @@ class History:
             if len(column) == len(self.epoch):
                 column.append(float(logs.get(name, float("nan"))))
         self.epoch.append(epoch)
+
+    def length(self) -> tuple[int, list[str]]:
+        """Return the number of epochs and the names of the quantities."""
+        return len(self.epoch), list(self.history)
+
+    def cut(self, length: tuple[int, list[str]]) -> None:
+        """Forget what came after :meth:`length` was asked."""
+        count, names = length
+        del self.epoch[count:]
+        for name in list(self.history):
+            del self.history[name][count:]
+            if name not in names:
+                del self.history[name]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -11,13 +12,17 @@ from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.data.batches import batches
 from xpcnn.errors import NonFiniteError
-from xpcnn.losses.running import LossPart, RunningLoss
+from xpcnn.losses.running import RunningLoss
 from xpcnn.training.callbacks import Callback, ProgressBar, each_ends
+from xpcnn.training.evaluation import counting, evaluate, figures
 from xpcnn.training.history import History
-from xpcnn.training.memory import MemoryGuard
+from xpcnn.training.memory import forget_step
 from xpcnn.training.monitors import better_way, known_log
-from xpcnn.training.samples import Batch, Samples, each
-from xpcnn.window import as_int
+from xpcnn.training.samples import Samples
+from xpcnn.training.state import Snapshot, all_finite
+from xpcnn.training.step import make_step
+from xpcnn.training.wayback import WayBack
+from xpcnn.window import as_flag, as_int
 
 if TYPE_CHECKING:
     from xpcnn.training.captured import CapturedSteps
@@ -25,10 +30,11 @@ if TYPE_CHECKING:
 
 
 class Fit:
-    """One call of ``fit``: the model, its data, and the state of the current epoch.
+    """One call of ``fit``: the model, its data, and what was asked for.
 
     Where reading a number from the device would make the host wait, losses stay on the device
-    until the epoch ends.
+    until the epoch ends. All that is given is checked when this is made; nothing has been trained
+    then.
     """
 
     def __init__(
@@ -36,71 +42,120 @@ class Fit:
         model: Model,
         samples: Samples,
         validation: Samples | None,
+        *,
+        epochs: int,
         batch_size: int,
         shuffle: bool,
-        capture: bool = False,
+        drop_last: bool,
+        callbacks: Sequence[Callback] | None,
+        verbose: str | int,
+        capture: bool,
     ) -> None:
-        if model.loss is not None and model.loss.reduction == "none":
-            raise ValueError(
-                f"{type(model.loss).__name__}: a model trains on one number, and "
-                "reduction='none' gives one for each term; use reduction='mean' or 'sum'"
-            )
         self.model = model
         self.samples = samples
         self.validation = validation
+        self.epochs = as_int(epochs, "fit", "epochs", 0)
         self.batch_size = as_int(batch_size, "fit", "batch_size", 1)
-        self.shuffle = shuffle
+        self.shuffle = as_flag(shuffle, "fit", "shuffle")
+        self.drop_last = as_flag(drop_last, "fit", "drop_last")
+        self.batches = self._count_batches()
+        self.callbacks = _all_callbacks(callbacks, verbose)
         self.history = History()
+        self._check_last_batch()
+        self._check_schedule()
+        self._ask_callbacks()
+        capture = as_flag(capture, "fit", "capture")
         self.captured = _captured_steps(model, self.batch_size) if capture else None
 
-    def run(self, epochs: int, callbacks: Sequence[Callback], verbose: str | int) -> History:
-        """Train for some epochs."""
-        model = self.model
-        epochs = as_int(epochs, "fit", "epochs", 0)
-        if verbose not in ("auto", 0, 1, 2):
-            raise ValueError(f"verbose must be 'auto', 0 or 1, got {verbose!r}")
-        if not isinstance(callbacks, (list, tuple)):
-            raise TypeError(f"fit: callbacks must be a list, got {callbacks!r}; write [callback]")
-        everyone = [*([ProgressBar()] if verbose else []), *callbacks]
-        for callback in everyone:
-            if not isinstance(callback, Callback):
-                raise TypeError(f"fit: not a callback: {callback!r}; make it with ClassName()")
-            callback.model = model
-        self._check(everyone)
-        model.stop_training = False
-        begun: list[Callback] = []
+    # -- Checks before anything is trained -----------------------------------------------------
+
+    def _count_batches(self) -> int:
+        whole, rest = divmod(len(self.samples), self.batch_size)
+        count = whole + (1 if rest and not self.drop_last else 0)
+        if count == 0:
+            raise ValueError(
+                f"fit: drop_last=True leaves no batch, since there are {len(self.samples)} samples "
+                f"and batch_size is {self.batch_size}; choose a smaller batch_size"
+            )
+        return count
+
+    def _check_last_batch(self) -> None:
+        """Try a last batch of one sample: some layers cannot be trained on it."""
+        rest = len(self.samples) % self.batch_size
+        if rest != 1 or self.drop_last or not self.epochs:
+            return
+        model, now = self.model, Snapshot(self.model)
         try:
-            with each_ends(begun):
-                for callback in everyone:
-                    callback.on_train_begin(epochs, -(-len(self.samples) // self.batch_size))
-                    begun.append(callback)
-                model._resume(everyone)
-                for _ in range(epochs):
-                    self._epoch(everyone)
-                    if model.stop_training:
-                        break
+            model.forward(*self.samples.batch(np.zeros(1, dtype=np.int64)).inputs, training=True)
+        except ValueError as error:
+            raise ValueError(
+                f"fit: the last of the batches would hold one sample, since there are "
+                f"{len(self.samples)} and batch_size is {self.batch_size}: {error}; leave it out "
+                "with drop_last=True, or choose another batch_size"
+            ) from error
         finally:
-            self.close()
-        return self.history
+            now.restore()
+            forget_step(model)
 
     def _names(self) -> list[str]:
         """List what the logs of an epoch will hold."""
         names = ["loss", *(metric.name for metric in self.model.metrics)]
         return names + ([] if self.validation is None else [f"val_{name}" for name in names])
 
-    def _check(self, callbacks: Sequence[Callback]) -> None:
-        """Raise, before anything is trained, if callbacks or the schedule ask for what is not."""
-        model = self.model
-        names = self._names()
+    def _check_schedule(self) -> None:
+        """Raise if the schedule watches what there is not, and tell it which way is better."""
+        model, names = self.model, self._names()
         schedule = None if model.optimizer is None else model.optimizer.schedule
-        if schedule is not None and schedule.monitor is not None:
-            monitor, who = _monitored(schedule.monitor, names), type(schedule).__name__
-            known_log(monitor, names, who)
-            if schedule.mode == "auto":
-                schedule.settle(better_way(model, monitor, "auto", who))
-        for callback in callbacks:
-            callback.check(names)
-            names = [*names, *callback.adds]
+        if schedule is None or schedule.monitor is None:
+            return
+        monitor, who = schedule.monitor, type(schedule).__name__
+        if monitor == "val_loss" and monitor not in names:
+            monitor = "loss"  # without validation the training loss stands in
+        known_log(monitor, names, who)
+        if schedule.mode == "auto":
+            schedule.settle(better_way(model, monitor, "auto", who))
+
+    def _ask_callbacks(self) -> None:
+        """Let callbacks look at their settings; if one refuses, all belong to whom they did."""
+        names = self._names()
+        before = [(callback, vars(callback).get("model")) for callback in self.callbacks]
+        try:
+            for callback in self.callbacks:
+                callback.model = self.model
+            for callback in self.callbacks:
+                callback.check(names)
+                names = [*names, *callback.adds]
+        except BaseException:
+            for callback, model in before:
+                del callback.model
+                if model is not None:
+                    callback.model = model
+            raise
+
+    # -- Training ------------------------------------------------------------------------------
+
+    def run(self) -> History:
+        """Train."""
+        model = self.model
+        outer = model._fits, model.stop_training, model._callbacks
+        model._fits, model.stop_training = model._fits + 1, False
+        begun: list[Callback] = []
+        try:
+            with each_ends(begun):
+                for callback in self.callbacks:
+                    callback.on_train_begin(self.epochs, self.batches)
+                    begun.append(callback)
+                model._resume(self.callbacks)
+                for _ in range(self.epochs):
+                    self._epoch()
+                    if model.stop_training:
+                        break
+        finally:
+            model._fits -= 1
+            if model._fits:  # a callback of another fit has called this one
+                _, model.stop_training, model._callbacks = outer
+            self.close()
+        return self.history
 
     def close(self) -> None:
         """End what brings batches to the device, and what was captured."""
@@ -110,202 +165,165 @@ class Fit:
             if samples is not None:
                 samples.close()
 
-    def _epoch(self, callbacks: Sequence[Callback]) -> None:
-        model = self.model
-        number = model.epoch + 1
-        self._good = _Snapshot(model)
-        if self.captured is not None:
-            self.captured.begin_epoch()
-        for callback in callbacks:
-            callback.on_epoch_begin(number)
-        for metric in model.metrics:
-            metric.reset()
-        order = batches(
+    def _order(self, epoch: int) -> Iterator[np.ndarray]:
+        return batches(
             len(self.samples),
             self.batch_size,
             shuffle=self.shuffle,
-            seed=model.seed,
-            epoch=model.epoch,
+            seed=self.model.seed,
+            epoch=epoch,
+            drop_last=self.drop_last,
         )
-        running = RunningLoss()
-        for batch, (indices, load) in enumerate(self.samples.prefetched(order), start=1):
-            with MemoryGuard(model, "a training step", len(indices), _Snapshot(model)):
-                samples = load()
-                parts, finite = self._step(samples)
-            if not finite:
-                self._stop(number, batch, samples.inputs)
-            running.add(parts)
-            logs = {"loss": running.result()} if parts[0].is_on_host else {}
-            for callback in callbacks:
-                callback.on_batch_end(batch, logs)
-        self._end_epoch(number, running, callbacks)
 
-    def _end_epoch(
-        self,
-        number: int,
-        running: RunningLoss,
-        callbacks: Sequence[Callback],
-    ) -> None:
+    def _epoch(self) -> None:
         model = self.model
-        logs = {"loss": running.result()}
-        if running.first_not_finite is not None:
-            self._stop(number, running.first_not_finite, None)
-        logs |= self._figures()
+        number = model.epoch + 1
+        way = WayBack(model, self.samples, partial(self._order, model.epoch))
+        if self.captured is not None:
+            self.captured.begin_epoch()
+        for callback in self.callbacks:
+            callback.on_epoch_begin(number)
+        running = RunningLoss()
+        with counting(model) as counted:
+            order = self.samples.prefetched(self._order(model.epoch))
+            for batch, (indices, load) in enumerate(order, start=1):
+                assert model.optimizer is not None
+                rate = model.optimizer.lr
+                step = make_step(model, len(indices), load, self.captured, way.forget_last)
+                if step.outcome.not_finite is not None:
+                    stop(model, way, number, batch, step.outcome.not_finite, step.batch.inputs)
+                read = _xp.on_host(step.outcome.parts[0].total)
+                way.note(step.before if read else None, indices, rate)
+                running.add(step.outcome.parts)
+                for metric in counted:
+                    metric.update(step.outcome.prediction, step.batch.labels)
+                self._tell(batch, running, way, read)
+                if running.first_not_finite is not None:
+                    break
+            logs = {"loss": running.result()}
+            if running.first_not_finite is not None:
+                stop(model, way, number, running.first_not_finite, "loss")
+            if not Snapshot(model).is_finite():
+                stop(model, way, number, self.batches, "weights")
+            logs |= figures(counted)
+        self._end_epoch(number, logs)
+
+    def _tell(self, batch: int, running: RunningLoss, way: WayBack, read: bool) -> None:
+        """Tell the callbacks of a step."""
+        logs = {"loss": running.result()} if read else {}
+        watched = None
+        if not read and self.captured is None and len(self.callbacks):
+            watched = Snapshot(self.model)
+        for callback in self.callbacks:
+            callback.on_batch_end(batch, logs)
+        if watched is not None and not watched.is_current():
+            running.result()  # a callback has set weights: good ones, if the losses so far are
+            way.restart(batch + 1)
+
+    def _end_epoch(self, number: int, logs: dict[str, float]) -> None:
+        model = self.model
         if self.validation is not None:
-            logs |= {f"val_{name}": value for name, value in self.evaluate(self.validation).items()}
-        model.epoch = number
-        schedule = model.optimizer.schedule if model.optimizer is not None else None
-        if schedule is not None and schedule.monitor is not None:
-            schedule.observe(logs[_monitored(schedule.monitor, logs)])
+            found, bad = evaluate(model, self.validation, self.batch_size)
+            if bad is not None:
+                stop(model, None, number, bad, "val_loss")
+            logs |= {f"val_{name}": value for name, value in found.items()}
+        model.end_epoch(logs)
         self.history.append(number, logs)
-        model.history.append(number, logs)
-        for callback in callbacks:
+        for callback in self.callbacks:
             callback.on_epoch_end(number, logs)
 
-    def _step(self, batch: Batch) -> tuple[tuple[LossPart, ...], bool]:
-        """Make one step; returns what it adds to the loss, and whether it is finite.
 
-        Where the loss cannot be read at once, it counts as finite for now. Where it can and is
-        not finite, nothing has been changed.
-        """
-        model = self.model
-        assert model.loss is not None and model.optimizer is not None
-        done = None if self.captured is None else self.captured.step(batch)
-        if done is not None:
-            parts, prediction = done
-            for metric in model.metrics:
-                metric.update(prediction, batch.labels)
-            return parts, True
-        model.zero_grad()
-        prediction = model.forward(*batch.inputs, training=True)
-        loss = model.loss.forward(prediction, batch.labels, sample_weight=batch.weights)
-        parts = model.loss.parts(loss, batch.size)
-        if _xp.on_host(loss):
-            if not all(part.is_finite for part in parts):
-                return parts, False
-            self._good = _Snapshot(model)
-        for metric in model.metrics:
-            metric.update(prediction, batch.labels)
-        gradient: Any = model.loss.backward()
-        if model.scaling is not None:
-            gradient = each(gradient, model.scaling.multiply)
-        model.backward(*(gradient if isinstance(gradient, tuple) else (gradient,)))
-        if model.scaling is None or model.scaling.unscale(model.parameters()):
-            model.optimizer.step(model.parameters(), epoch=model.epoch)
-        elif model.scaling.is_exhausted or not all(part.is_finite for part in parts):
-            return parts, False
-        model.step += 1
-        return parts, True
+def stop(
+    model: Model,
+    way: WayBack | None,
+    epoch: int,
+    batch: int,
+    what: str,
+    inputs: tuple[Array, ...] | None = None,
+) -> NoReturn:
+    """Find the first layer that fails, go back to the last good weights, and raise.
 
-    def one_step(self) -> dict[str, float]:
-        """Make one step on all samples and return loss and metrics."""
-        self._good = _Snapshot(self.model)
-        for metric in self.model.metrics:
-            metric.reset()
-        with MemoryGuard(self.model, "a training step", len(self.samples), self._good):
-            samples = self.samples.batch(np.arange(len(self.samples)))
-            parts, finite = self._step(samples)
-        running = RunningLoss()
-        running.add(parts)
-        logs = {"loss": running.result()}
-        if not finite or running.first_not_finite is not None:
-            self._stop(self.model.epoch + 1, 1, samples.inputs)
-        return logs | self._figures()
+    Parameters
+    ----------
+    model : Model
+        In the state in which it failed on `inputs`.
+    way : WayBack or None
+        ``None`` if there is nothing to go back from.
+    epoch, batch : int
+        Where it failed, counted from 1.
+    what : {"loss", "gradients", "weights", "val_loss"}
+        What is not finite.
+    inputs : tuple of array, optional
+        The batch, where it is known at once.
+    """
+    layer = None if inputs is None else _first_not_finite(model, inputs)
+    if what == "weights":
+        layer = _first_with_bad_weights(model)
+    if way is not None:
+        way.go_back(batch + (what == "weights"))
+    where = {
+        "gradients": "no scale of the loss makes them finite",
+        "weights": f"those of {layer} are the first; the loss did not show it yet",
+        "val_loss": "the training loss is finite still",
+        "loss": "the layer is not known, since the loss was read after the epoch"
+        if inputs is None
+        else "the outputs of all layers are finite, so the loss itself overflowed",
+    }[what]
+    if layer is not None and what == "loss":
+        where = f"the first output that is not finite is that of {layer}"
+    which = "those of the last step" if what == "val_loss" else "the last good ones"
+    raise NonFiniteError(
+        f"the {what} became NaN or infinite in epoch {epoch}, batch {batch}; {where}. The weights "
+        f"are {which}; try a smaller learning rate, clip_norm=1.0 in the optimizer, or look for "
+        "outliers in the data",
+        epoch=epoch,
+        batch=batch,
+        layer=layer,
+    )
 
-    def evaluate(self, samples: Samples) -> dict[str, float]:
-        """Return loss and metrics of some samples."""
-        model = self.model
-        assert model.loss is not None
-        for metric in model.metrics:
-            metric.reset()
-        running = RunningLoss()
-        with MemoryGuard(model, "an evaluation", self.batch_size):
-            order = batches(len(samples), self.batch_size, shuffle=False)
-            for indices, load in samples.prefetched(order):
-                x, y, weights = load()
-                prediction = model.forward(*x)
-                loss = model.loss.forward(prediction, y, sample_weight=weights)
-                running.add(model.loss.parts(loss, len(indices)))
-                for metric in model.metrics:
-                    metric.update(prediction, y)
-        return {"loss": running.result()} | self._figures()
 
-    def _figures(self) -> dict[str, float]:
-        """Read the metrics."""
-        figures = {}
-        for metric in self.model.metrics:
-            value = metric.result()
-            if np.ndim(value) != 0:
-                raise ValueError(
-                    f"metric {metric.name!r} gives an array of shape {np.shape(value)}, and the "
-                    "history holds single numbers; call its function in xpcnn.metrics on "
-                    "model.predict(x) instead"
-                )
-            figures[metric.name] = float(value)
-        return figures
+def _first_not_finite(model: Model, inputs: tuple[Array, ...]) -> str | None:
+    now = Snapshot(model)
+    try:
+        assert model._plan is not None
+        return model._plan.first_not_finite(*model._narrow(inputs))
+    except Exception:  # it would hide the error that is on its way
+        return None
+    finally:
+        now.restore()
+        forget_step(model)
 
-    def _stop(self, epoch: int, batch: int, x: tuple[Array, ...] | None) -> None:
-        """Find the first layer that fails, go back to good weights, and raise.
 
-        Good are the weights with which the loss was last finite; where losses are read after the
-        epoch only, those from before it.
-        """
-        layer = None
-        scaling = self.model.scaling
-        scaled = scaling is not None and scaling.is_exhausted
-        if x is not None and self.model._plan is not None:
-            layer = self.model._plan.first_not_finite(*self.model._narrow(x))
-        self._good.restore()
-        where = (
-            f"the first output that is not finite is that of {layer}"
-            if layer
-            else "no scale of the loss makes them finite"
-            if scaled
-            else "the outputs of all layers are finite, so the loss itself overflowed"
-            if x is not None
-            else "the layer is not known, since the loss was read after the epoch"
+def _first_with_bad_weights(model: Model) -> str | None:
+    for _, layer in model._network.layers_within():
+        if not all_finite([tensor.value for _, tensor in layer._own_tensors()]):
+            return layer.who
+    return None
+
+
+def check_reduction(model: Model) -> None:
+    """Raise if the loss of the model is not one number."""
+    if model.loss is not None and model.loss.reduction == "none":
+        raise ValueError(
+            f"{type(model.loss).__name__}: a model trains on one number, and "
+            "reduction='none' gives one for each term; use reduction='mean' or 'sum'"
         )
-        raise NonFiniteError(
-            f"the {'gradients' if scaled else 'loss'} became NaN or infinite in epoch {epoch}, "
-            f"batch {batch}; {where}. The weights are the last good ones; try a smaller learning "
-            "rate, clip_norm=1.0 in the optimizer, or look for outliers in the data",
-            epoch=epoch,
-            batch=batch,
-            layer=layer,
-        )
+
+
+def _all_callbacks(callbacks: Any, verbose: Any) -> list[Callback]:
+    """Return the callbacks, with the one that shows progress in front if it is wanted."""
+    if isinstance(verbose, float) or verbose not in ("auto", 0, 1, 2):
+        raise ValueError(f"fit: verbose must be 'auto', 0 or 1, got {verbose!r}")
+    if callbacks is not None and not isinstance(callbacks, (list, tuple)):
+        raise TypeError(f"fit: callbacks must be a list, got {callbacks!r}; write [callback]")
+    everyone = [*([ProgressBar()] if verbose else []), *(callbacks or ())]
+    for callback in everyone:
+        if not isinstance(callback, Callback):
+            raise TypeError(f"fit: not a callback: {callback!r}; make it with ClassName()")
+    return everyone
 
 
 def _captured_steps(model: Model, batch_size: int) -> CapturedSteps:
     from xpcnn.training.captured import CapturedSteps  # few programs need it
 
     return CapturedSteps(model, batch_size)
-
-
-def _monitored(monitor: str, names: Container[str]) -> str:
-    """Return what a schedule watches; without validation the training loss stands in."""
-    return "loss" if monitor == "val_loss" and monitor not in names else monitor
-
-
-class _Snapshot:
-    """The state of a model at one moment.
-
-    Updates put new arrays in the place of old ones, so keeping the old ones costs no copy.
-    """
-
-    def __init__(self, model: Model) -> None:
-        self.model = model
-        self.arrays = [(t, t.value) for t in model._tensors]
-        self.step = model.step
-        self.scale = None if model.scaling is None else model.scaling.state_dict()
-        self.slots = None if model.optimizer is None else model.optimizer.snapshot()
-
-    def restore(self) -> None:
-        """Put the old arrays back."""
-        for tensor, array in self.arrays:
-            if tensor.value is not array:
-                tensor.data = array
-        self.model.step = self.step
-        if self.model.scaling is not None and self.scale is not None:
-            self.model.scaling.load_state_dict(self.scale)
-        if self.model.optimizer is not None:
-            self.model.optimizer.restore(self.slots)

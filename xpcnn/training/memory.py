@@ -1,4 +1,7 @@
-"""When memory runs out: one clear error, and a model that goes on as if nothing had been tried."""
+"""When a step fails: a model that goes on as if nothing had been tried.
+
+Where memory has run out, there is one clear error besides.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from xpcnn.errors import OutOfMemoryError, is_out_of_memory, one_line
+from xpcnn.interrupts import deferred
 from xpcnn.layers.layer import Layer
 from xpcnn.losses.loss import Loss
 from xpcnn.optim.optimizer import Optimizer
@@ -26,6 +30,8 @@ class State(Protocol):
 
 class MemoryGuard:
     """Turns a library's error about memory into :class:`OutOfMemoryError`; use it with ``with``.
+
+    Whatever the error is, the model goes back to the state before, if there is one.
 
     Parameters
     ----------
@@ -52,7 +58,10 @@ class MemoryGuard:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is None or not is_out_of_memory(error):
+        if error is None:
+            return
+        if not is_out_of_memory(error):
+            self._go_back()
             return
         problem = self._clean_up(error)
         del error, trace  # this frame belongs to the new error, and would keep those of the step
@@ -66,15 +75,26 @@ class MemoryGuard:
         parts[0] += f", in {layer} ({cause})" if layer else f" ({cause})"
         if use:
             parts.append(use)
-        if self.before is not None:
-            self.before.restore()
-            _forget_step(self.model)
+        if self._go_back():
             parts.append("the model is as it was before this step")
         parts.append("try a smaller batch_size")
         if release:
             parts[-1] += f", or delete arrays you do not need and call {release}"
         _drop_frames(error)
         return OutOfMemoryError("; ".join(parts), layer=layer, batch_size=self.batch_size)
+
+    def no_way_back(self) -> None:
+        """Forget the state before: what comes writes into its arrays."""
+        self.before = None
+
+    def _go_back(self) -> bool:
+        """Go back to the state before, and say whether there is one."""
+        if self.before is None:
+            return False
+        with deferred():
+            self.before.restore()
+            forget_step(self.model)
+        return True
 
 
 def _running(trace: TracebackType | None) -> str | None:
@@ -94,7 +114,7 @@ def _running(trace: TracebackType | None) -> str | None:
     return found
 
 
-def _forget_step(model: Model) -> None:
+def forget_step(model: Model) -> None:
     """Drop the gradients, and all that was kept for a backward that will not come."""
     model.zero_grad()
     for _, layer in model._network.layers_within():

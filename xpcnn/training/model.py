@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from xpcnn._xp import Array
 from xpcnn.data.batches import batches
 from xpcnn.device import Device, resolve
 from xpcnn.errors import ModelFileError
+from xpcnn.interrupts import deferred
 from xpcnn.kernels.threads import release_blas
 from xpcnn.layers.graph import Graph
 from xpcnn.layers.layer import Layer
+from xpcnn.losses.running import RunningLoss
 from xpcnn.training import border, saving
 from xpcnn.training.callbacks import Callback
 from xpcnn.training.choices import (
@@ -29,13 +32,19 @@ from xpcnn.training.choices import (
     prepare_labels,
 )
 from xpcnn.training.doubts import doubt_ends, doubt_inputs
+from xpcnn.training.evaluation import counting, evaluate, figures
 from xpcnn.training.history import History
-from xpcnn.training.loop import Fit
+from xpcnn.training.loop import Fit, check_reduction, stop
 from xpcnn.training.memory import MemoryGuard
 from xpcnn.training.network import PlacedNetwork, on_its_device
 from xpcnn.training.samples import Samples, each, split_validation
+from xpcnn.training.state import Snapshot, all_or_nothing, unbuilt_if_it_fails
+from xpcnn.training.step import Step, make_step
 from xpcnn.training.summary import Summary, summarize
 from xpcnn.window import as_int
+
+Data = tuple[tuple[Array, ...], Any, np.ndarray | None]
+"""Inputs, labels and weights."""
 
 
 class Model(PlacedNetwork):
@@ -101,10 +110,12 @@ class Model(PlacedNetwork):
         precision: str = "float32",
     ) -> None:
         super().__init__(layers, device=device, dtype=dtype, seed=seed, precision=precision)
-        self.epoch = 0
         self.history = History()
         self.stop_training = False
-        self.optimizer: optim.Optimizer | None = None
+        self._epoch = 0
+        self._fits = 0  # that are running, one inside a callback of the other
+        self._token = object()  # what stands for this model with its optimizer
+        self._optimizer: optim.Optimizer | None = None
         self.loss: losses.Loss | None = None
         self.metrics: list[metrics.Metric] = []
         self._callbacks: Sequence[Callback] = ()  # of the last training, whose state is saved
@@ -119,6 +130,29 @@ class Model(PlacedNetwork):
         settings = {"dtype": self.dtype, "precision": self.precision}
         shown = "".join(f", {k}={v!r}" for k, v in settings.items() if v != "float32")
         return f"Model({inside}, device={str(self.device)!r}{shown}, seed={self.seed})"
+
+    @property
+    def optimizer(self) -> optim.Optimizer | None:
+        """What changes the weights; an optimizer belongs to one model."""
+        return self._optimizer
+
+    @optimizer.setter
+    def optimizer(self, optimizer: optim.Optimizer | None) -> None:
+        if optimizer is not None:
+            optimizer.claim(self._token)
+        self._optimizer = optimizer
+
+    @property
+    def epoch(self) -> int:
+        """Epochs trained so far. When it is set, the optimizer's schedule goes along."""
+        return self._epoch
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        epoch = as_int(epoch, "Model", "epoch", 0)
+        if self._optimizer is not None:
+            self._optimizer.epochs = max(self._optimizer.epochs + epoch - self._epoch, 0)
+        self._epoch = epoch
 
     def load_state_dict(self, state: Mapping[str, Any] | str | Path, strict: bool = True) -> None:
         """Take over parameters and buffers; see :meth:`xpcnn.layers.Layer.load_state_dict`.
@@ -138,19 +172,22 @@ class Model(PlacedNetwork):
     ) -> Model:
         """Move the model, its optimizer's state included, to another device, dtype or precision.
 
-        What is left out stays as it is.
+        What is left out stays as it is; if the move fails, everything does.
 
         Returns
         -------
         Model
             This model.
         """
-        super().to(device, dtype, precision=precision)
+        return super().to(device, dtype, precision=precision)
+
+    def _move(self, device: Any, dtype: str | None, precision: str | None) -> None:
+        super()._move(device, dtype, precision)
         if self.optimizer is not None:
             self.optimizer.move(self.device, self.dtype)
-        return self
 
     @on_its_device
+    @unbuilt_if_it_fails
     def __call__(self, *inputs: Any, **named: Any) -> Any:
         """Run the network on NumPy arrays, lists or any other arrays; returns a device array."""
         given, whole = self._arrange(inputs, named, "Model"), isinstance(self._network, Graph)
@@ -192,15 +229,20 @@ class Model(PlacedNetwork):
         self._configure(optimizer, loss, metrics, loss_weights)
 
     def _configure(self, optimizer: Any, loss: Any, chosen: Any, weights: Any = None) -> None:
-        if optimizer is not None:
-            self.optimizer = optim.get(optimizer)
-        if loss is not None:
-            self.loss = choose_loss(loss, self.outputs, weights)
-        if chosen is not None:
-            self.metrics = choose_metrics(chosen, self.outputs)
-        bind(self.metrics, self.loss)
-        if loss is not None and self.loss is not None:
-            doubt_ends(self._network, self.outputs, self.loss)
+        """Check all that is given, and only then set it."""
+        with all_or_nothing(self):
+            new = None if optimizer is None else optim.get(optimizer)
+            if loss is not None:
+                self.loss = choose_loss(loss, self.outputs, weights)
+            elif weights is not None:
+                raise ValueError("loss_weights needs losses to go with; give them too")
+            if chosen is not None:
+                self.metrics = choose_metrics(chosen, self.outputs)
+            bind(self.metrics, self.loss)
+            if new is not None:
+                self.optimizer = new
+            if loss is not None and self.loss is not None:
+                doubt_ends(self._network, self.outputs, self.loss)
 
     @on_its_device
     def fit(
@@ -215,8 +257,9 @@ class Model(PlacedNetwork):
         metrics: Iterable[Any] | None = None,
         validation_data: Sequence[Any] | None = None,
         validation_split: float = 0.0,
-        callbacks: Sequence[Callback] = (),
+        callbacks: Sequence[Callback] | None = None,
         shuffle: bool = True,
+        drop_last: bool = False,
         class_weight: Mapping[int, float] | Sequence[float] | None = None,
         sample_weight: Any = None,
         capture: bool = False,
@@ -240,9 +283,11 @@ class Model(PlacedNetwork):
             Evaluated after every epoch.
         validation_split : float
             Share of the samples, taken from the end, to validate with instead.
-        callbacks : sequence of Callback
+        callbacks : sequence of Callback, optional
         shuffle : bool
             Whether every epoch has an order of its own.
+        drop_last : bool
+            Whether to leave out the last batch of an epoch where it is smaller than the others.
         class_weight : mapping of class to weight, or one for each class, optional
             Multiplies the loss of the samples of a class in training. It does not apply to
             validation, in whichever way that is given. Each sample must have one class: an
@@ -267,51 +312,169 @@ class Model(PlacedNetwork):
         Raises
         ------
         ValueError, TypeError
-            If the data or labels do not fit; nothing has been trained then.
+            If an argument, the data or the labels do not fit; the model is as before the call.
         NonFiniteError
-            If the loss became NaN or infinite; the weights are the last good ones.
+            If the loss, the validation loss or a weight became NaN or infinite; the weights are
+            the last good ones.
         OutOfMemoryError
             If memory ran out in a step; the model is as it was before that step.
+
+        After any other error too, and after a Ctrl-C, the model is the one after the last whole
+        step, of which all numbers belong together.
         """
-        self._configure(optimizer, loss, metrics)
-        x, labels, weights = self._training_data(x, y, "fit", sample_weight)
-        validation = None
-        if validation_data is not None:
-            if not isinstance(validation_data, (tuple, list)) or len(validation_data) not in (2, 3):
-                raise TypeError(
-                    "fit: validation_data must be (x, y) or (x, y, sample_weight), got "
-                    f"{type(validation_data).__name__}"
-                    + (f" of {len(validation_data)}" if hasattr(validation_data, "__len__") else "")
-                )
-            given_x, given_y, *more = validation_data
-            validation = self._samples(
-                *self._training_data(given_x, given_y, "validation_data", *more)
+        with all_or_nothing(self):
+            self._configure(optimizer, loss, metrics)
+            data = self._training_data(x, y, "fit", sample_weight)
+            training, validation = self._with_validation(data, validation_data, validation_split)
+            if class_weight is not None:
+                training = self._with_class_weights(training, class_weight)
+            fit = Fit(
+                self,
+                self._samples(*training),
+                None if validation is None else self._samples(*validation),
+                epochs=epochs,
+                batch_size=batch_size,
+                shuffle=shuffle,
+                drop_last=drop_last,
+                callbacks=callbacks,
+                verbose=verbose,
+                capture=capture,
             )
-        elif validation_split:
-            front, back = split_validation(x, labels, weights, validation_split)
-            (x, labels, weights), validation = front, self._samples(*back)
-        if class_weight is not None and self.loss is not None:
-            shape = self._output_shapes([tuple(each.shape) for each in x])[0]
-            dtype = border.host_dtype(self.dtype)
-            weights = border.with_class_weights(
-                weights, class_weight, labels, self.loss, shape, dtype
-            )
-        samples = self._samples(x, labels, weights)
         try:
-            return Fit(self, samples, validation, batch_size, shuffle, capture).run(
-                epochs, callbacks, verbose
-            )
+            return fit.run()
         finally:
             release_blas()
 
-    @on_its_device
-    def train_on_batch(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
-        """Make one training step and return loss and metrics of this batch."""
-        samples = self._samples(*self._training_data(x, y, "train_on_batch", sample_weight))
-        fit = Fit(self, samples, None, len(samples), shuffle=False)
-        return fit.one_step()
+    def _with_validation(
+        self, data: Data, given: Sequence[Any] | None, split: float
+    ) -> tuple[Data, Data | None]:
+        """Return what to train on and what to validate with."""
+        if given is None and not _is_zero(split):
+            return split_validation(*data, split)
+        if given is None:
+            return data, None
+        if not _is_zero(split):
+            raise ValueError("fit: give validation_data or validation_split, not both")
+        if not isinstance(given, (tuple, list)) or len(given) not in (2, 3):
+            raise TypeError(
+                "fit: validation_data must be (x, y) or (x, y, sample_weight), got "
+                f"{type(given).__name__}"
+                + (f" of {len(given)}" if hasattr(given, "__len__") else "")
+            )
+        x, y, *more = given
+        return data, self._training_data(x, y, "validation_data", *more)
+
+    def _with_class_weights(self, data: Data, class_weight: Any) -> Data:
+        x, labels, weights = data
+        assert self.loss is not None
+        shape, dtype = self._output_shapes([tuple(each.shape) for each in x])[0], self.dtype
+        weights = border.with_class_weights(
+            weights, class_weight, labels, self.loss, shape, border.host_dtype(dtype)
+        )
+        return x, labels, weights
 
     @on_its_device
+    def train_step(self, x: Any, y: Any, *, sample_weight: Any = None) -> Array:
+        """Make one step of a training loop of your own: forward, loss, backward, update.
+
+        It is the step that :meth:`fit` makes. Each draws new masks for dropout, and moves
+        schedules that count steps; :meth:`end_epoch` moves those that count epochs.
+
+        Parameters
+        ----------
+        x, y
+            One batch, as for :meth:`fit`.
+        sample_weight : array of shape (N,), optional
+            Multiplies the loss of each sample.
+
+        Returns
+        -------
+        array of shape ()
+            The loss, on the model's device; nothing waits for it there.
+
+        Raises
+        ------
+        NonFiniteError
+            If the loss, where it can be read without waiting, is NaN or infinite.
+        ValueError, TypeError, OutOfMemoryError
+            As for :meth:`fit`. After any error the model is as before the step.
+
+        Examples
+        --------
+        >>> import numpy as np, xpcnn
+        >>> from xpcnn.data import batches
+        >>> x = np.random.default_rng(0).normal(size=(64, 3)).astype("float32")
+        >>> y = (x.sum(axis=1) > 0).astype("int64")
+        >>> model = xpcnn.Model([xpcnn.Linear(3, 2)], device="cpu", seed=0)
+        >>> model.compile("adam", "cross_entropy")
+        >>> for epoch in range(2):
+        ...     for rows in batches(len(x), 32, seed=0, epoch=epoch):
+        ...         loss = model.train_step(x[rows], y[rows])
+        ...     model.end_epoch({"loss": float(loss)})
+        >>> model.step, model.epoch, model.optimizer.iterations
+        (4, 2, 4)
+        """
+        return self._one_step(x, y, sample_weight, "train_step").outcome.loss
+
+    @on_its_device
+    def train_on_batch(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
+        """Make one training step and return loss and metrics of this batch.
+
+        Raises
+        ------
+        NonFiniteError
+            If loss or weights are NaN or infinite; the model is as before the step then.
+        """
+        step = self._one_step(x, y, sample_weight, "train_on_batch")
+        try:
+            running = RunningLoss()
+            running.add(step.outcome.parts)
+            logs = {"loss": running.result()}
+            if running.first_not_finite is not None:
+                stop(self, None, self.epoch + 1, 1, "loss")
+            if not Snapshot(self).is_finite():
+                stop(self, None, self.epoch + 1, 1, "weights")
+            with counting(self) as counted:
+                for metric in counted:
+                    metric.update(step.outcome.prediction, step.batch.labels)
+                return logs | figures(counted)
+        except BaseException:
+            step.before.restore()
+            raise
+
+    def _one_step(self, x: Any, y: Any, sample_weight: Any, who: str) -> Step:
+        samples = self._samples(*self._training_data(x, y, who, sample_weight))
+        load = partial(samples.batch, np.arange(len(samples)))
+        step = make_step(self, len(samples), load)
+        if step.outcome.not_finite is not None:
+            stop(self, None, self.epoch + 1, 1, step.outcome.not_finite, step.batch.inputs)
+        return step
+
+    def end_epoch(self, logs: Mapping[str, float] | None = None) -> None:
+        """Count an epoch of a training loop of your own; :meth:`fit` does so by itself.
+
+        Schedules that count epochs move on, those that watch a value see it, and the history gets
+        a line.
+
+        Parameters
+        ----------
+        logs : mapping of str to float, optional
+            What the epoch has come to, such as ``{"loss": 0.3, "val_loss": 0.4}``.
+
+        Raises
+        ------
+        ValueError
+            If they lack what the optimizer's schedule watches. Nothing has been counted then.
+        """
+        logs = dict(logs or {})
+        with deferred(), all_or_nothing(self):
+            if self.optimizer is not None:
+                self.optimizer.end_epoch(logs)
+            self._epoch += 1
+            self.history.append(self._epoch, logs)
+
+    @on_its_device
+    @unbuilt_if_it_fails
     def evaluate(
         self, x: Any, y: Any, *, batch_size: int = 256, sample_weight: Any = None
     ) -> dict[str, float]:
@@ -330,16 +493,18 @@ class Model(PlacedNetwork):
         --------
         ``model.evaluate(x_test, y_test)["accuracy"]``
         """
-        samples = self._samples(*self._training_data(x, y, "evaluate", sample_weight))
+        size = as_int(batch_size, "evaluate", "batch_size", 1)
+        samples = self._samples(
+            *self._training_data(x, y, "evaluate", sample_weight, needs_optimizer=False)
+        )
         try:
-            return Fit(self, samples, None, self.batch or batch_size, shuffle=False).evaluate(
-                samples
-            )
+            return evaluate(self, samples, self.batch or size)[0]
         finally:
             samples.close()
             release_blas()
 
     @on_its_device
+    @unbuilt_if_it_fails
     def predict(self, *x: Any, batch_size: int = 256, **named: Any) -> Any:
         """Return the network's outputs as a NumPy array, computed batch by batch.
 
@@ -376,15 +541,18 @@ class Model(PlacedNetwork):
             return tuple(map(np.concatenate, zip(*found, strict=True)))
         return np.concatenate(found)
 
+    @unbuilt_if_it_fails
     def _training_data(
-        self, x: Any, y: Any, who: str, sample_weight: Any = None
-    ) -> tuple[tuple[Array, ...], Any, np.ndarray | None]:
+        self, x: Any, y: Any, who: str, sample_weight: Any = None, *, needs_optimizer: bool = True
+    ) -> Data:
         """Check data and labels against each other, the network and the loss."""
-        if self.loss is None or self.optimizer is None:
+        if self.loss is None or (self.optimizer is None and needs_optimizer):
             raise RuntimeError(
                 f"{who}: the model has no {'loss' if self.loss is None else 'optimizer'} yet; call "
                 "model.compile('adam', 'cross_entropy', ['accuracy']) or give them to fit"
             )
+        if needs_optimizer:
+            check_reduction(self)
         inputs = self._checked(border.one_each(x, self.inputs, f"{who}: x", "input"), f"{who}: x")
         self._ready(inputs)
         if who in ("fit", "train_on_batch"):
@@ -528,3 +696,7 @@ class Model(PlacedNetwork):
             ) from error
         except RecursionError as error:
             raise ModelFileError(f"{str(path)!r} nests its layers too deeply") from error
+
+
+def _is_zero(split: Any) -> bool:
+    return isinstance(split, (int, float)) and not isinstance(split, bool) and split == 0

@@ -13,15 +13,17 @@ from xpcnn._registry import Named
 from xpcnn._xp import Array
 from xpcnn.device import Device, resolve
 from xpcnn.errors import choice_error
+from xpcnn.interrupts import deferred
 from xpcnn.kernels.precision import float32_products, products
 from xpcnn.layers.containers import Sequential, check_layers
 from xpcnn.layers.graph import Graph, by_position
 from xpcnn.layers.layer import Layer, Shape
-from xpcnn.layers.parameter import Parameter, Tensor
+from xpcnn.layers.parameter import Buffer, Parameter, Tensor
 from xpcnn.training import border
 from xpcnn.training.plan import Plan
 from xpcnn.training.samples import each
 from xpcnn.training.scaling import LossScale, half_of
+from xpcnn.training.state import all_or_nothing, unbuilt_if_it_fails
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -73,12 +75,14 @@ class PlacedNetwork(Named):
         self._set_precision(precision)
         self.seed = rng.fresh_seed() if seed is None else int(seed)
         self.step = 0
+        self.forwards = 0
         self._network = _as_network(layers)
         # Known once the model is built; until then the plan is None.
         self._plan: Plan | None = None
         self._random_layers: list[Any] = []
         self._parameters: dict[str, Parameter] = {}
         self._tensors: list[Tensor] = []
+        self._buffers: list[Tensor] = []
         self.input_shape: tuple[Any, ...] | None = None
 
     @property
@@ -121,6 +125,7 @@ class PlacedNetwork(Named):
         self._plan = None
 
     @on_its_device
+    @unbuilt_if_it_fails
     def build(self, input_shape: Any) -> Any:
         """Infer open widths and allocate the parameters.
 
@@ -165,14 +170,17 @@ class PlacedNetwork(Named):
         self._random_layers = [layer for layer in inside if hasattr(layer, "step")]
         self._parameters = self._network.parameters()
         self._tensors = list(self._network._tensors().values())
+        self._buffers = [t for t in self._tensors if isinstance(t, Buffer)]
         return output_shape
 
     @on_its_device
+    @unbuilt_if_it_fails
     def forward(self, *inputs: Array, training: bool = False, **named: Array) -> Any:
         """Run the network on arrays of the model's device, and return one, or a tuple.
 
         Inputs come in order or by name. With ``training=True`` the model is ready for
-        :meth:`backward`.
+        :meth:`backward`, and each call draws new masks for dropout. If it fails, running
+        statistics are as before.
         """
         arrays = self._arrange(inputs, named, "Model.forward")
         for x, dtype in zip(arrays, self._network.input_dtypes(self.dtype), strict=True):
@@ -194,9 +202,24 @@ class PlacedNetwork(Named):
             alone = len(narrow) == len(self.outputs) == 1
             y = plan.infer(narrow[0]) if alone else plan.forward(*narrow, training=False)
             return self._widen(y)
+        with deferred():
+            return self._widen(self._training_forward(plan, narrow))
+
+    def _training_forward(self, plan: Plan, inputs: Sequence[Array]) -> Any:
+        """Run the plan; what it draws at random follows from the number of training forwards."""
+        before = [(buffer, buffer.value) for buffer in self._buffers]
         for layer in self._random_layers:
-            layer.step = self.step
-        return self._widen(plan.forward(*narrow, training=True))
+            layer.step = self.forwards
+        try:
+            y = plan.forward(*inputs, training=True)
+            self.forwards += 1
+            return y
+        except BaseException:
+            with deferred():
+                for buffer, array in before:
+                    if buffer.value is not array:
+                        buffer.data = array
+            raise
 
     @on_its_device
     def backward(self, *dys: Array, need_dx: bool = False) -> Any:
@@ -277,7 +300,12 @@ class PlacedNetwork(Named):
         *,
         precision: str | None = None,
     ) -> Self:
-        """Move the network to another device, dtype or precision."""
+        """Move the network to another device, dtype or precision; if it fails, all stays."""
+        with all_or_nothing(self):
+            self._move(device, dtype, precision)
+        return self
+
+    def _move(self, device: Any, dtype: str | None, precision: str | None) -> None:
         target = self.device if device is None else resolve(device)
         dtype = dtype or self.dtype
         if dtype not in DTYPES:
@@ -296,7 +324,6 @@ class PlacedNetwork(Named):
             self._network.compute_in(half)
             if self._plan is not None:  # steps keep what they made for the other precision
                 self._plan = Plan([self._network])
-        return self
 
     def _ready(self, inputs: Sequence[Array]) -> Plan:
         if self._plan is None:

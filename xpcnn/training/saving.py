@@ -101,6 +101,7 @@ def _describe_settings(model: Model) -> dict[str, Any]:
         "seed": model.seed,
         "epoch": as_int(model.epoch, "Model", "epoch", 0),
         "step": as_int(model.step, "Model", "step", 0),
+        "forwards": as_int(model.forwards, "Model", "forwards", 0),
         "history": asdict(model.history),
         "loss": None if model.loss is None else losses.to_config(model.loss),
         "metrics": [metrics.to_config(metric) for metric in model.metrics],
@@ -239,10 +240,12 @@ def restore(
     frozen = set(description["frozen"])
     for name, parameter in model.parameters().items():
         parameter.requires_grad = name not in frozen
-    for name in ("epoch", "step"):
-        if type(description[name]) is not int or description[name] < 0:
-            raise ValueError(f"{name} must be a whole number, got {description[name]!r:.80}")
-        setattr(model, name, description[name])
+    is_old = "forwards" not in description  # there was one training forward for each step then
+    counts = {"forwards": description["step"], **description}
+    for name in ("epoch", "step", "forwards"):
+        if type(counts[name]) is not int or counts[name] < 0:
+            raise ValueError(f"{name} must be a whole number, got {counts[name]!r:.80}")
+        setattr(model, name, counts[name])
     model.history = _history(description["history"])
     if training is None:
         return model
@@ -251,6 +254,8 @@ def restore(
     if model.optimizer is not None:
         slots = {n.removeprefix(prefix): a for n, a in tensors.items() if n.startswith(prefix)}
         model.optimizer.load_state_dict(slots, device, parameters=model.parameters())
+        if is_old:  # and schedules counted the epochs of the model
+            model.optimizer.epochs = model.epoch
     model._callback_states = _callbacks(description.get("callbacks", []), tensors)
     return model
 

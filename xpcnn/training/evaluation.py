@@ -1,0 +1,82 @@
+"""Loss and metrics of a model on some samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xpcnn import metrics
+from xpcnn.data.batches import batches
+from xpcnn.losses.running import RunningLoss
+from xpcnn.training.choices import bind
+from xpcnn.training.memory import MemoryGuard
+from xpcnn.training.samples import Samples
+
+if TYPE_CHECKING:
+    from xpcnn.training.model import Model
+
+_in_use: set[int] = set()
+"""The metrics that count at this moment, by identity."""
+
+
+@contextmanager
+def counting(model: Model) -> Iterator[list[metrics.Metric]]:
+    """Lend the metrics of a model, with nothing counted.
+
+    A metric that counts for somebody already, such as the epoch of whose callback this is called,
+    or another thread, is copied.
+    """
+    lent = [metric for metric in model.metrics if id(metric) not in _in_use]
+    _in_use.update(map(id, lent))
+    try:
+        mine = [metric if metric in lent else deepcopy(metric) for metric in model.metrics]
+        bind(mine, model.loss)
+        for metric in mine:
+            metric.reset()
+        yield mine
+    finally:
+        _in_use.difference_update(map(id, lent))
+
+
+def evaluate(
+    model: Model, samples: Samples, batch_size: int
+) -> tuple[dict[str, float], int | None]:
+    """Return loss and metrics of some samples, and the first batch whose loss is not finite."""
+    assert model.loss is not None
+    running = RunningLoss()
+    with counting(model) as counted, MemoryGuard(model, "an evaluation", batch_size):
+        order = batches(len(samples), batch_size, shuffle=False)
+        for indices, load in samples.prefetched(order):
+            x, y, weights = load()
+            prediction = model.forward(*x)
+            loss = model.loss.forward(prediction, y, sample_weight=weights)
+            running.add(model.loss.parts(loss, len(indices)))
+            for metric in counted:
+                metric.update(prediction, y)
+        logs = {"loss": running.result()} | figures(counted)
+    return logs, running.first_not_finite
+
+
+def figures(counted: Sequence[metrics.Metric]) -> dict[str, float]:
+    """Read metrics.
+
+    Raises
+    ------
+    ValueError
+        If one gives something else than a number.
+    """
+    found = {}
+    for metric in counted:
+        value = metric.result()
+        if np.ndim(value) != 0:
+            raise ValueError(
+                f"metric {metric.name!r} gives an array of shape {np.shape(value)}, and the "
+                "history holds single numbers; call its function in xpcnn.metrics on "
+                "model.predict(x) instead"
+            )
+        found[metric.name] = float(value)
+    return found

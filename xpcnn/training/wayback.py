@@ -1,0 +1,122 @@
+"""The way back from a step that went wrong, to the last weights that were good."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xpcnn.training.samples import Samples
+from xpcnn.training.state import Snapshot
+from xpcnn.training.step import make_step
+
+if TYPE_CHECKING:
+    from xpcnn.training.model import Model
+
+
+class WayBack:
+    """What it takes to go back within an epoch.
+
+    Where losses are read at once, these are the arrays from before the last step. Where they wait
+    on the device, and arrays of all steps would take too much memory, the steps are made again from
+    the start of the epoch.
+
+    Parameters
+    ----------
+    model : Model
+    samples : Samples
+    order : callable
+        Returns an iterable of the indices of the epoch's batches.
+    """
+
+    def __init__(
+        self, model: Model, samples: Samples, order: Callable[[], Iterable[np.ndarray]]
+    ) -> None:
+        self._model, self._samples, self._order = model, samples, order
+        self._start, self._first = Snapshot(model), 1
+        self._before: Snapshot | None = None
+        self._last: np.ndarray | None = None
+        self._rates: list[float] = []
+
+    def note(self, before: Snapshot | None, indices: np.ndarray, rate: float) -> None:
+        """Remember a step that was made.
+
+        Parameters
+        ----------
+        before : Snapshot or None
+            The state before it, unless its loss waits on the device.
+        indices : numpy.ndarray
+            Of the batch.
+        rate : float
+            The learning rate that the optimizer had.
+        """
+        self._before, self._last = before, indices
+        self._rates.append(rate)
+
+    def forget_last(self) -> None:
+        """Let go of the arrays from before the last step: a later one is good too."""
+        self._before = None
+
+    def restart(self, batch: int) -> None:
+        """Take the state at this moment, before such a batch, for the start of the epoch."""
+        self._start, self._first = Snapshot(self._model), batch
+
+    def go_back(self, stop: int) -> None:
+        """Go back to the last good weights before batch `stop`; the state is that before it.
+
+        Weights are good if they are finite and the loss of the batch before is finite with them:
+        it was the update that broke them else.
+        """
+        if self._before is None and self._last is not None:
+            self._repeat(stop)
+        if self._is_good():
+            return
+        if self._before is not None and not self._before.is_finite():
+            self._repeat(stop)  # the loss has not shown for some time that weights were not finite
+            if self._is_good():
+                return
+        if self._before is not None:
+            self._before.restore()
+
+    def _is_good(self) -> bool:
+        now = Snapshot(self._model)
+        return now.is_finite() and (self._last is None or self._loss_is_finite(self._last))
+
+    def _loss_is_finite(self, indices: np.ndarray) -> bool:
+        model, now = self._model, Snapshot(self._model)
+        assert model.loss is not None
+        try:
+            batch = self._samples.batch(indices)
+            prediction = model.forward(*batch.inputs, training=True)
+            loss = model.loss.forward(prediction, batch.labels, sample_weight=batch.weights)
+            return all(part.is_finite for part in model.loss.parts(loss, batch.size))
+        except Exception:  # whatever it is, it comes on top of the error that is on its way
+            return False
+        finally:
+            now.restore()
+
+    def _repeat(self, stop: int) -> None:
+        """Make the steps from the start up to `stop` again, while all numbers are finite."""
+        model = self._model
+        assert model.optimizer is not None
+        self._start.restore()
+        self._before = self._last = None
+        for batch, indices in enumerate(self._order(), start=1):
+            if batch < self._first:
+                continue
+            if batch >= stop:
+                break
+            if model.optimizer.lr != self._rates[batch - 1]:
+                model.optimizer.lr = self._rates[batch - 1]
+            try:
+                step = make_step(model, len(indices), partial(self._samples.batch, indices))
+            except Exception:  # as above
+                break
+            outcome = step.outcome
+            good = outcome.not_finite is None and all(part.is_finite for part in outcome.parts)
+            if not good or not Snapshot(model).is_finite():
+                step.before.restore()
+                break
+            self._before, self._last = step.before, indices
