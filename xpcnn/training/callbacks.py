@@ -170,14 +170,12 @@ class ProgressBar(Callback):
     @never_stops
     def on_epoch_begin(self, epoch: int) -> None:
         """Open a bar."""
-        stream = self.stream or sys.stderr
         if self._has_failed:
             return
-        if self.stream is None and "ipykernel" in sys.modules:
-            from tqdm.auto import tqdm
-
-            self._bar = tqdm(total=self._batches, desc=self._title(epoch), unit="batch")
-        elif getattr(stream, "isatty", bool)():
+        # a bar of text there too: widgets would need ipywidgets, in the kernel and in the browser
+        in_notebook = self.stream is None and "ipykernel" in sys.modules
+        stream = sys.stdout if in_notebook else self.stream or sys.stderr
+        if in_notebook or getattr(stream, "isatty", bool)():
             from tqdm import tqdm
 
             self._bar = tqdm(
