@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import importlib.util
-import io
 import os
 import random
 import sys
@@ -40,12 +38,13 @@ if importlib.util.find_spec("torch") is not None:
     # The tests' arrays are tiny; more threads only fight with those of the other libraries.
     torch.set_num_threads(1)
 
-# The kernels say on standard error, once, that they compile, or warn that they cannot; that would
-# be in the way of tests that read it, and of pytest's closing line.
-with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+# The kernels would say that they compile, once, and so in whichever test needs a new one first.
+os.environ.setdefault("XPCNN_QUIET", "1")
+
+with warnings.catch_warnings():
+    # A Numba that cannot be imported warns, once; the tests of its kernels are skipped.
     warnings.simplefilter("ignore")
-    if kernels.why_not_compiled(np) is None:
-        importlib.import_module("xpcnn.kernels.cpu")
+    kernels.why_not_compiled(np)
 
 if importlib.util.find_spec("hypothesis") is not None:
     import hypothesis

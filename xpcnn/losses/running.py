@@ -66,8 +66,8 @@ class RunningLoss:
     >>> for rows in (slice(0, 2), slice(2, 3)):
     ...     value = loss(scores[rows], np.array([0, 1, -1])[rows])
     ...     running.add(loss.parts(value, len(scores[rows])))
-    >>> round(running.result(), 9) == round(-np.log(0.5 * 0.75) / 2, 9)
-    True
+    >>> round(running.result(), 4)  # -log(0.5 * 0.75) / 2
+    0.4904
     """
 
     def __init__(self) -> None:
