@@ -19,7 +19,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Imports inside the package go to the left only. What stands together does not know each other.
 LEVELS: list[set[str]] = [
-    {"errors", "interrupts", "_files"},
+    {"errors", "_starting", "interrupts", "_files"},
     {"_xp", "window", "rng", "_registry", "initializers"},
     {"cuda_search"},
     {"device"},

@@ -18,7 +18,7 @@ import pytest
 import xpcnn
 from xpcnn import networks
 from xpcnn.cli import main
-from xpcnn.cli.train import _interrupt_between_steps
+from xpcnn.cli.train import _stop_between_steps
 from xpcnn.data import load_mnist, write_idx
 
 ROOT = Path(__file__).parents[1]
@@ -230,7 +230,7 @@ def test_first_interrupt_waits_for_the_step_and_the_second_does_not():
     before = signal.getsignal(signal.SIGINT)
     with ExitStack() as stack:
         stack.enter_context(pytest.raises(KeyboardInterrupt))  # it is not forgotten at the end
-        callback = stack.enter_context(_interrupt_between_steps())
+        callback = stack.enter_context(_stop_between_steps())
         callback.on_batch_end(1, {})
         signal.raise_signal(signal.SIGINT)  # does not interrupt here ...
         with pytest.raises(KeyboardInterrupt):
@@ -273,6 +273,143 @@ def test_interrupted_process_saves(images, tmp_path):
     model = xpcnn.Model.load(tmp_path / "part.safetensors", device="cpu")
     assert f"interrupted after {model.epoch} epochs ({model.step} steps)" in err
     assert model.epoch >= 1
+
+
+def test_a_second_interrupt_while_saving_is_quiet(images, monkeypatch, capsys):
+    def interrupted(*args, **settings):
+        raise KeyboardInterrupt
+
+    interrupt_after_two_steps(monkeypatch)
+    monkeypatch.setattr(xpcnn.Model, "save", interrupted)
+    assert train(images, "--save", "part") == 130
+
+
+def process_of(words: list[str], folder: Path, **options) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "xpcnn", *words],
+        cwd=folder,
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal")
+def test_a_process_that_is_told_to_end_saves(images, tmp_path):
+    words = ["train", "--data", str(images), "--device", "cpu", "--epochs", "100000"]
+    words += ["--save", "part.safetensors"]
+    with process_of(words, tmp_path, stdout=subprocess.DEVNULL) as process:
+        assert process.stderr is not None
+        try:
+            lines = iter(process.stderr.readline, "")
+            assert any(line.startswith("epoch 1/100000") for line in lines)
+            process.send_signal(signal.SIGTERM)
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 143
+    assert "told to end after" in err
+    assert "saved to part.safetensors" in err
+    assert "Traceback" not in err
+    assert xpcnn.Model.load(tmp_path / "part.safetensors", device="cpu").epoch >= 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal")
+@pytest.mark.parametrize("delay", [0.1, 0.2, 0.3, 0.5, 0.8])
+def test_an_interrupt_while_the_command_starts_is_quiet(delay, tmp_path):
+    program = (
+        "import os, signal, sys, threading, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "sys.argv = ['xpcnn', 'info']\n"
+        "def interrupt():\n"
+        f"    time.sleep({delay})\n"
+        "    for _ in range(3):\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        time.sleep(0.01)\n"
+        "threading.Thread(target=interrupt, daemon=True).start()\n"
+        "from xpcnn import _starting\n"
+        "from xpcnn.cli import main\n"
+        "sys.exit(main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment(),
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    assert "Traceback" not in done.stderr
+    assert done.returncode in (0, 130)
+
+
+def test_importing_the_package_elsewhere_leaves_the_handler_alone():
+    program = (
+        "import signal; before = signal.getsignal(signal.SIGINT); import xpcnn; "
+        "assert signal.getsignal(signal.SIGINT) is before"
+    )
+    subprocess.run([sys.executable, "-c", program], env=environment(), check=True)
+
+
+# -- what goes wrong at the end ------------------------------------------------------------------
+
+
+def test_the_model_is_saved_before_it_is_scored(images, tmp_path, monkeypatch, capsys):
+    def fails(model, test):
+        assert (tmp_path / "model").exists()
+        raise MemoryError
+
+    monkeypatch.setattr("xpcnn.cli.train.score", fails)
+    assert train(images, "--save", "model") == 1
+    assert "trained and saved to model" in capsys.readouterr().err
+    assert xpcnn.Model.load("model", device="cpu").epoch == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the shell of POSIX")
+@pytest.mark.parametrize("lines", [0, 1, 2])
+def test_the_model_is_saved_although_nobody_reads_the_output(images, tmp_path, lines):
+    words = ["train", "--data", str(images), "--device", "cpu", "--epochs", "1", "--save", "model"]
+    with process_of(words, tmp_path, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        for _ in range(lines):
+            process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr is not None
+        err = process.stderr.read()
+    assert process.returncode == 0
+    assert "Traceback" not in err
+    assert "Error" not in err
+    assert xpcnn.Model.load(tmp_path / "model", device="cpu").epoch == 1
+
+
+def test_a_full_disk_at_the_end_does_not_lose_the_model(images, monkeypatch, capsys, tmp_path):
+    save = xpcnn.Model.save
+
+    def full(model, path):
+        if Path(path) == Path("model"):
+            raise OSError(28, "cannot save to 'model': the disk is full")
+        save(model, path)
+
+    monkeypatch.setattr(xpcnn.Model, "save", full)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert train(images, "--save", "model") == 1
+    err = capsys.readouterr().err
+    assert "the disk is full" in err
+    where = re.search(r"saved to (\S+) instead", err)
+    assert where is not None
+    assert Path(where[1]).parent.parent == tmp_path
+    assert xpcnn.Model.load(where[1], device="cpu").epoch == 1
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_a_model_that_has_diverged_is_an_error(images, tmp_path, capsys, epochs):
+    words = ["--lr", "1e30", "--epochs", epochs, "--save", "model", "--batch-size", 60]
+    assert train(images, *words) == 1
+    err = capsys.readouterr().err
+    assert "xpcnn train: error:" in err
+    assert "learning rate" in err
+    assert not (tmp_path / "model").exists()
 
 
 # -- evaluate ------------------------------------------------------------------------------------

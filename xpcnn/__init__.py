@@ -4,6 +4,7 @@ from importlib import import_module as _import_module
 from types import ModuleType as _ModuleType
 
 from xpcnn import (
+    _starting,  # first, since the others take time
     data,
     functional,
     initializers,

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import xpcnn
-from xpcnn.cli import bench, evaluate, info, predict, train, warmup
+from xpcnn import _starting
+from xpcnn.cli import bench, common, evaluate, info, predict, train, warmup
 from xpcnn.cli.train import DEFAULTS
 from xpcnn.networks import NETWORKS
 from xpcnn.training.scaling import PRECISIONS
 
-OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+OK, FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 _EXIT_CODES = """\
-exit codes: 0 done, 1 failed while running, 2 wrong use of the command, 130 interrupted (Ctrl-C)
+exit codes: 0 done, 1 failed while running, 2 wrong use of the command, 130 interrupted (Ctrl-C),
+143 told to end (SIGTERM) while training
 """
 _DATA_SETS = ("digits", "mnist")
 
@@ -33,13 +35,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit code: 0 done, 1 failed while running, 2 wrong use, 130 interrupted.
+        The exit code: 0 done, 1 failed while running, 2 wrong use, 130 interrupted, 143 told to
+        end by SIGTERM while training.
     """
+    _starting.end()
     try:
         args = _parser().parse_args(argv)
         return _run(args)
     except SystemExit as stop:  # argparse has said what there is to say
         return stop.code if isinstance(stop.code, int) else USAGE
+    except KeyboardInterrupt:  # once more, while the first was dealt with
+        return INTERRUPTED
+    finally:
+        _starting.leave()
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -48,16 +56,21 @@ def _run(args: argparse.Namespace) -> int:
         args.run(args)
         sys.stdout.flush()
     except KeyboardInterrupt as interrupt:
-        print(f"xpcnn {args.command}: interrupted{interrupt}", file=sys.stderr)
-        return INTERRUPTED
+        terminated = isinstance(interrupt, train.Terminated)
+        what = "told to end" if terminated else "interrupted"
+        with suppress(OSError):
+            print(f"xpcnn {args.command}: {what}{interrupt}", file=sys.stderr)
+        return TERMINATED if terminated else INTERRUPTED
     except BrokenPipeError:  # the reader of our output has gone: xpcnn info | head -1
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        common.drop_output()
         return FAILED
     except ImportError as error:
         print(f"xpcnn {args.command}: error: {error}; reinstall xpcnn", file=sys.stderr)
         return FAILED
     except (OSError, ValueError, TypeError, RuntimeError, ArithmeticError, MemoryError) as error:
         text = str(error) or type(error).__name__
+        if isinstance(error, MemoryError) and not str(error):
+            text = "there is not enough memory"
         print(f"xpcnn {args.command}: error: {text}", file=sys.stderr)
         return FAILED
     return OK
@@ -125,7 +138,7 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--save",
         type=Path,
         metavar="FILE",
-        help="where to save the model, also when training is interrupted with Ctrl-C (default "
+        help="where to save the model, also when training is ended by Ctrl-C or SIGTERM (default "
         "MODEL-DATA.safetensors, or the file of --resume, and only at the end)",
     )
     command.add_argument(

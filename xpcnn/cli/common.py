@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 from xpcnn.data import load_digits_subset, load_mnist
 from xpcnn.data.datasets import Part
 from xpcnn.device import Device
 from xpcnn.training.model import Model
+
+
+def say(line: str) -> None:
+    """Print a line; where nobody can read it any more, the command goes on without."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        drop_output()
+
+
+def drop_output() -> None:
+    """Let what is printed go nowhere: the reader has gone, as in ``xpcnn info | head -1``."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def load_data(name: str) -> tuple[Part, Part]:

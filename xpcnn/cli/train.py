@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -13,8 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xpcnn.cli.common import describe_device, load_data, load_model, score
+import numpy as np
+
+from xpcnn._files import check_target
+from xpcnn.cli.common import describe_device, load_data, load_model, say, score
 from xpcnn.data.datasets import Part
+from xpcnn.errors import OutOfMemoryError
 from xpcnn.networks import make
 from xpcnn.optim import Adam
 from xpcnn.training.callbacks import Callback, Logs
@@ -52,20 +57,27 @@ def run(args: argparse.Namespace) -> None:
             f"{args.resume} is trained for {model.epoch} epochs already; "
             f"give more, such as --epochs {model.epoch + 10}"
         )
-    print(f"device: {describe_device(model.device)}")
-    print(
-        f"{len(training[1])} training images, batches of {args.batch_size}, {epochs} epochs",
-        flush=True,
-    )
+    say(f"device: {describe_device(model.device)}")
+    say(f"{len(training[1])} training images, batches of {args.batch_size}, {epochs} epochs")
     began = time.perf_counter()
+    with _stop_between_steps() as stop:
+        try:
+            _fit(model, training, epochs, args.batch_size, stop)
+        except KeyboardInterrupt as interrupt:
+            raise type(interrupt)(_save_interrupted(model, args.save)) from None
+        seconds = time.perf_counter() - began
+        _check_finite(model, training, args.batch_size)
+        # before anything else can go wrong: printing and scoring can wait
+        _save(model, target)
+    say(f"trained in {seconds:.1f} s")
+    say(f"saved to {target}")
     try:
-        _fit(model, training, epochs, args.batch_size)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(_save_interrupted(model, args.save)) from None
-    print(f"trained in {time.perf_counter() - began:.1f} s")
-    print(score(model, test))
-    model.save(target)
-    print(f"saved to {target}")
+        say(score(model, test))
+    except (MemoryError, OutOfMemoryError) as error:
+        raise RuntimeError(
+            f"the model is trained and saved to {target}, but there is not enough memory to score "
+            f"it on the test images ({error or 'MemoryError'})"
+        ) from error
 
 
 def _check_options(args: argparse.Namespace) -> None:
@@ -92,8 +104,7 @@ def _check_writable(path: Path) -> None:
     folder = path.parent
     if not folder.is_dir():
         raise FileNotFoundError(f"cannot save to {path}: there is no folder {folder}; make it")
-    if path.is_dir():
-        raise IsADirectoryError(f"cannot save to {path}: it is a folder; add a file name")
+    check_target(path)
     if not os.access(folder, os.W_OK):
         raise PermissionError(
             f"cannot save to {path}: no right to write in {folder.resolve()}; use --save FILE"
@@ -117,10 +128,48 @@ def _make_model(args: argparse.Namespace, training: Part, test: Part) -> Model:
     return model
 
 
-def _fit(model: Model, training: Part, epochs: int, batch_size: int) -> None:
+def _fit(model: Model, training: Part, epochs: int, batch_size: int, stop: _StopAtStep) -> None:
     x, y = training
-    with _interrupt_between_steps() as callback:
-        model.fit(x, y, epochs=epochs, batch_size=batch_size, callbacks=[callback])
+    model.fit(x, y, epochs=epochs, batch_size=batch_size, callbacks=[stop])
+
+
+def _check_finite(model: Model, training: Part, batch_size: int) -> None:
+    """Refuse a model that has learned nothing but NaN, or numbers too large to compute with.
+
+    Raises
+    ------
+    ArithmeticError
+    """
+    x, y = (part[:batch_size] for part in training)
+    try:
+        with np.errstate(all="ignore"):
+            loss = model.evaluate(x, y, batch_size=batch_size)["loss"]
+    except MemoryError:
+        return  # the model is to be saved
+    if not np.isfinite(loss):
+        raise ArithmeticError(
+            f"training has diverged: the loss on the first training images is {loss}; nothing was "
+            f"saved. Try a smaller learning rate, such as --lr {DEFAULTS.lr:g}"
+        )
+
+
+def _save(model: Model, path: Path) -> None:
+    """Save, to the folder for temporary files if need be.
+
+    Raises
+    ------
+    OSError
+        If the file is not at the path that was asked for; it says where it is.
+    """
+    try:
+        model.save(path)
+    except OSError as error:
+        try:
+            other = Path(tempfile.mkdtemp(prefix="xpcnn-")) / (path.name or "model.safetensors")
+            model.save(other)
+        except OSError:
+            raise error from None
+        raise OSError(f"{error}; the model was saved to {other} instead") from error
 
 
 def _save_interrupted(model: Model, path: Path | None) -> str:
@@ -130,41 +179,55 @@ def _save_interrupted(model: Model, path: Path | None) -> str:
         return f"{done}; nothing was saved (give --save FILE to keep it)"
     if not model.step:
         return f"{done}; there was nothing to save yet"
-    model.save(path)
+    try:
+        _save(model, path)
+    except OSError as error:
+        return f"{done}; {error}"
     return f"{done}; saved to {path}, go on with: xpcnn train --resume {path}"
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was told to end, by SIGTERM: by the stop of a container, or a time limit."""
 
 
 class _StopAtStep(Callback):
     """Raises the interrupt when a training step is complete, never in the middle of one."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.asked: type[KeyboardInterrupt] | None = None
 
     def on_batch_end(self, batch: int, logs: Logs) -> None:
         """Pass a waiting interrupt on."""
-        if self.asked:
-            raise KeyboardInterrupt
+        self.pass_on()
+
+    def pass_on(self) -> None:
+        """Raise the interrupt that waits, if one does."""
+        if self.asked is not None:
+            raise self.asked
 
 
 @contextmanager
-def _interrupt_between_steps() -> Iterator[_StopAtStep]:
-    """Hold back the first Ctrl-C until the current step is complete; a second acts at once."""
+def _stop_between_steps() -> Iterator[_StopAtStep]:
+    """Hold back the first Ctrl-C or SIGTERM until the current step, or saving, is complete.
+
+    A second Ctrl-C acts at once.
+    """
     callback = _StopAtStep()
-    # Only the main thread may handle signals; a job in the background is told to ignore this one.
-    main_thread = threading.current_thread() is threading.main_thread()
-    if not main_thread or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        yield callback
-        return
 
     def handle(number: int, frame: Any) -> None:
-        if callback.asked:
+        if number == signal.SIGINT and callback.asked is not None:
             raise KeyboardInterrupt
-        callback.asked = True
+        callback.asked = KeyboardInterrupt if number == signal.SIGINT else Terminated
 
-    before = signal.signal(signal.SIGINT, handle)
+    before = {}
+    # Only the main thread may handle signals; a job in the background is told to ignore some.
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, handle)
     try:
         yield callback
     finally:
-        signal.signal(signal.SIGINT, before)
-    if callback.asked:  # it came after the last step
-        raise KeyboardInterrupt
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    callback.pass_on()  # it came after the last step
