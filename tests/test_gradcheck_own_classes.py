@@ -371,3 +371,50 @@ def test_a_kink_that_is_met_by_chance_is_no_wrong_gradient() -> None:
     x[0, 0] = 3e-7
     assert gradcheck(deep_conv_net.ReLU(), x)
     assert gradcheck(xpcnn.ReLU(), x)
+
+
+class Mixed:
+    """A class of one's own that holds layers of the library."""
+
+    def __init__(self, factor: float = 1.0) -> None:
+        self.conv, self.factor = xpcnn.Conv2d(3, 2, 3), factor
+        self.drop, self.flat = xpcnn.Dropout(0.5), xpcnn.Flatten()
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        for layer in (self.conv, self.drop, self.flat):
+            x = layer.forward(x, training=True)
+        return x
+
+    def backward(self, dout: np.ndarray) -> np.ndarray:
+        for layer in (self.flat, self.drop, self.conv):
+            dout = layer.backward(dout)
+        self.conv.weight.grad = self.conv.weight.grad * self.factor
+        return dout
+
+
+def test_layers_of_the_library_inside(capsys: pytest.CaptureFixture[str]) -> None:
+    assert gradcheck(Mixed(), IMAGES, verbose=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[1].strip() for line in lines] == ["x", "conv.weight", "conv.bias"]
+    with pytest.raises(ValueError, match="the gradient of conv.weight is wrong.* 3 times"):
+        gradcheck(Mixed(3.0), IMAGES)
+    used = Mixed()
+    used.backward(np.ones_like(used.forward(IMAGES)))
+    before = used.conv.weight.grad.copy()
+    assert gradcheck(used, IMAGES)  # what is there already does not add up
+    np.testing.assert_array_equal(used.conv.weight.grad, before)
+
+
+def test_models_and_frozen_parameters() -> None:
+    layers = [xpcnn.Conv2d(3, 2, 3), xpcnn.Flatten(), xpcnn.Linear(out_features=2)]
+    model = xpcnn.Model(layers, device="cpu", dtype="float64", seed=0)
+    with pytest.raises(ValueError, match="the model is not built yet"):
+        gradcheck(model, IMAGES)
+    model.build((None, 3, 6, 6))
+    assert gradcheck(model, IMAGES)
+    layers[2].weight.requires_grad = False
+    assert gradcheck(layers[2], np.random.default_rng(0).normal(size=(2, 32)))
+    single = xpcnn.Model([xpcnn.Linear(3, 2)], device="cpu")
+    single.build((None, 3))
+    with pytest.raises(TypeError, match="weight must be an array of float64"):
+        gradcheck(single, ROWS)

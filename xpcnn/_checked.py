@@ -17,6 +17,7 @@ import numpy as np
 
 from xpcnn import _xp
 from xpcnn._xp import Array
+from xpcnn.layers.parameter import Parameter
 
 Arrays = tuple[Any, ...]
 
@@ -95,6 +96,9 @@ class ObjectSubject(Subject):
         # what the first forward sets up is there, what the second replaces is no parameter
         self._run(self.base, inputs)
         self._widen()
+        for path, _ in list(_arrays(self.base)):
+            if path[-1] == ("attribute", "data"):  # gradients of the library's layers add up
+                _put(self.base, (*path[:-1], ("attribute", "grad")), None)
         self.kept = self._find_kept(inputs)
 
     def _flags(self, training: bool) -> dict[str, bool]:
@@ -247,6 +251,10 @@ def _arrays(obj: Any) -> Iterator[tuple[Path, Array]]:
     seen: set[int] = set()
 
     def walk(value: Any, path: Path) -> Iterator[tuple[Path, Array]]:
+        if isinstance(value, Parameter):  # of a layer of the library
+            if value.is_built and value.requires_grad:
+                yield (*path, ("attribute", "data")), value.value
+            return
         if hasattr(value, "ndim") and _xp.is_array(value):
             if value.ndim or isinstance(value, np.ndarray):
                 yield path, value
@@ -296,6 +304,8 @@ def _gradient_path(obj: Any, path: Path) -> Path | None:
     kind, key = path[-1]
     if kind == "attribute":
         owner = _get(obj, path[:-1])
+        if isinstance(owner, Parameter):
+            return (*path[:-1], ("attribute", "grad"))
         wanted = {f"d{key}", f"d_{key}", f"grad_{key}", f"{key}_grad", f"g{key}", f"grad{key}"}
         wanted = {name.lower() for name in wanted}
         for name, _ in _attributes(owner):
@@ -317,8 +327,9 @@ def _gradient_path(obj: Any, path: Path) -> Path | None:
 
 
 def _written(path: Path) -> str:
-    """Write a path as one reaches it: ``layers[0].W``."""
+    """Write a path as one reaches it: ``layers[0].W``; of a Parameter, its own name."""
     text = ""
+    path = path[:-1] if path[-1] == ("attribute", "data") else path
     for kind, key in path:
         text += f".{key}" if kind == "attribute" else f"[{key!r}]"
     return text.removeprefix(".")

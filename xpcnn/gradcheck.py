@@ -43,7 +43,7 @@ def gradcheck(
 
     Parameters
     ----------
-    module : Layer, Loss, or an object of your own class
+    module : Layer, Loss, Model of float64, or an object of your own class
         Of your own class ``forward(x)`` and ``backward(dout)`` are called, or ``forward(x, t)``
         and ``backward()`` for a loss; see the notes.
     x : array, tuple of arrays, or dict of arrays for a graph
@@ -141,10 +141,13 @@ def _subject(
         if target is None:
             raise ValueError(f"gradcheck: {type(module).__name__} needs a target")
         return _LossSubject(module, target, options)
-    if isinstance(module, Layer):
+    network = getattr(module, "_network", module)  # a model's
+    if isinstance(network, Layer):
         if target is not None or options:
             raise TypeError("gradcheck: target and further options are for losses only")
-        return _LayerSubject(module, training)
+        if network is not module and not network.is_built:
+            raise ValueError("gradcheck: the model is not built yet; call model.build first")
+        return _LayerSubject(network, training)
     return object_subject(module, inputs, target, training, options)
 
 
@@ -219,7 +222,8 @@ class _LayerSubject(Subject):
         self.forward(inputs)
         self.layer.zero_grad()
         found = as_tuple(self.layer.backward(*dys))
-        return found, {name: p.grad for name, p in self.layer.parameters().items()}
+        trained = {n: p for n, p in self.layer.parameters().items() if p.requires_grad}
+        return found, {name: p.grad for name, p in trained.items()}
 
     def value(self, name: str) -> Array:
         return self.layer.parameters()[name].data
