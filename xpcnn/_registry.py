@@ -7,6 +7,7 @@ import functools
 import inspect
 from abc import ABCMeta
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -147,54 +148,98 @@ class _Making(ABCMeta):
 
 
 if TYPE_CHECKING:  # type checkers shall see the constructors themselves
-    _Made = Configurable
+
+    class _Made:
+        pass
+
 else:
 
-    class _Made(Configurable, metaclass=_Making):
-        """A configurable object that knows when it is complete."""
+    class _Made(metaclass=_Making):
+        """An object that knows when it is complete."""
 
 
-class Checked(_Made):
-    """An object whose settings can be changed later, and are checked then as when it was made.
+class Closed(_Made):
+    """An object on which no public attribute can be set that there is not: it would do nothing.
 
-    Setting an attribute that is an argument of the constructor makes another object with it, so
-    that all checks are those of the constructor, and takes over what came out different. A public
-    attribute that there is not is an error. Classes from outside xpcnn may do as they like.
+    Classes from outside xpcnn may do as they like, but for names of `spellings`.
     """
 
     spellings: ClassVar[Mapping[str, str]] = {}
-    """What attributes are called elsewhere, and here."""
+    """What attributes are called elsewhere, and here, or a sentence that says what to do."""
+    read_only: ClassVar[Mapping[str, str]] = {}
+    """Attributes that are not to be set, and what to do in place of it."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name[0] == "_" or "_is_made" not in vars(self) or not _is_ours(type(self)):
-            object.__setattr__(self, name, value)
-        elif name in _accepted(type(self)):
-            vars(self).update(self._changes(name, value))
-        elif self._knows(name):
-            object.__setattr__(self, name, value)
-        else:
+        if name in self.read_only and "_is_made" in vars(self):
+            cls = type(self).__name__
+            raise AttributeError(f"{cls}.{name} cannot be set; {self.read_only[name]}")
+        if (
+            name[0] != "_"
+            and name not in vars(self)
+            and "_is_made" in vars(self)
+            and (name in self.spellings or _is_ours(type(self)))
+            and not self._knows(name)
+        ):
             raise self._unknown(name)
+        object.__setattr__(self, name, value)
+
+    @contextmanager
+    def _completing(self) -> Iterator[None]:
+        """Let a method set settings that were left open, as the constructor does."""
+        made = vars(self).pop("_is_made", None)
+        try:
+            yield
+        finally:
+            if made is not None:
+                vars(self)["_is_made"] = made
+
+    def _knows(self, name: str) -> bool:
+        noted = any(name in vars(cls).get("__annotations__", ()) for cls in type(self).__mro__)
+        return noted or hasattr(self, name)
+
+    def _names(self) -> list[str]:
+        """List what can be set."""
+        return [name for name in vars(self) if name[0] != "_"]
+
+    def _unknown(self, name: str) -> AttributeError:
+        cls, settings = type(self).__name__, self._names()
+        near = difflib.get_close_matches(name, settings, 1)
+        meant = self.spellings.get(name) or (near[0] if near else None)
+        if meant and " " in meant:
+            fix = meant
+        elif meant:
+            fix = f"the name here is {meant!r}"
+        else:
+            fix = f"it has {', '.join(settings) or 'none'}"
+        return AttributeError(f"{cls} has no setting {name!r}; {fix}")
+
+
+class Checked(Closed, Configurable):
+    """An object whose settings can be changed later, and are checked then as when it was made.
+
+    Setting an attribute that is an argument of the constructor makes another object with it, so
+    that all checks are those of the constructor, and takes over what came out different.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        made = name[0] != "_" and "_is_made" in vars(self)
+        if made and _is_ours(type(self)) and name in _accepted(type(self)):
+            vars(self).update(self._changes(name, value))
+        else:
+            super().__setattr__(name, value)
+
+    def _names(self) -> list[str]:
+        return list(_accepted(type(self)))
 
     def _changes(self, name: str, value: Any) -> dict[str, Any]:
         """Return the attributes that an object with another setting has different."""
         arguments = self.arguments()
         before = vars(type(self).from_arguments(arguments))
         after = vars(type(self).from_arguments({**arguments, name: value}))
-        return {key: new for key, new in after.items() if not _same(before.get(key), new)}
-
-    def _knows(self, name: str) -> bool:
-        noted = any(name in vars(cls).get("__annotations__", ()) for cls in type(self).__mro__)
-        return noted or hasattr(self, name)
-
-    def _unknown(self, name: str) -> AttributeError:
-        cls, settings = type(self).__name__, list(_accepted(type(self)))
-        near = difflib.get_close_matches(name, settings, 1)
-        meant = self.spellings.get(name) or (near[0] if near else None)
-        fix = f"the name here is {meant!r}" if meant else f"it has {', '.join(settings) or 'none'}"
-        return AttributeError(f"{cls} has no setting {name!r}; {fix}")
+        return {key: new for key, new in after.items() if not same(before.get(key), new)}
 
 
-def _same(old: Any, new: Any) -> bool:
+def same(old: Any, new: Any) -> bool:
     """Whether two values are surely the same."""
     if old is new:
         return True

@@ -58,7 +58,7 @@ def step(layer: Layer, device: Device, dtype: str):
 
 
 def _shape_of(layer: Layer) -> tuple[int, ...]:
-    return layer.test_shape  # type: ignore[attr-defined]
+    return layer._test_shape  # type: ignore[attr-defined]
 
 
 def rebuilt(layer):
@@ -87,7 +87,7 @@ def test_a_training_step(device, name):
     """The numbers of NumPy in float64; dtype, device and shape kept; operands unchanged."""
     shape = CASES[name].shape
     reference = built(name, CPU, "float64")
-    reference.test_shape = shape
+    reference._test_shape = shape
     expected = step(reference, CPU, "float64")
     for dtype, tolerance in (("float64", 1e-12), ("float32", 1e-4)):
         if dtype == "float64" and len(shape) > 3 and _xp.library(device.xp) == "jax":
@@ -125,7 +125,7 @@ def test_running_without_training(device, name):
     outputs = []
     for where in (CPU, device):
         layer = built(name, where)
-        layer.test_shape = CASES[name].shape
+        layer._test_shape = CASES[name].shape
         step(layer, where, "float32")
         x = where.asarray(numbers(CASES[name].shape, "float32", seed=4))
         outputs.append(_xp.to_numpy(layer(x)))
@@ -197,7 +197,7 @@ def test_half_precision(name):
     reference = built(name, CPU, "float64")
     results = []
     for one, dtype in ((layer, "float16"), (reference, "float64")):
-        one.test_shape = CASES[name].shape
+        one._test_shape = CASES[name].shape
         results.append(step(one, CPU, dtype))
     for key, expected in results[1].items():
         assert results[0][key].dtype == np.float16, key
@@ -368,7 +368,7 @@ def test_repr_can_be_read(name):
 def test_state_round_trip(name, when):
     shape = CASES[name].shape
     layer = built(name)
-    layer.test_shape = shape
+    layer._test_shape = shape
     step(layer, CPU, "float32")
     state = {key: np.array(value) for key, value in layer.state_dict().items()}
     other = CASES[name].make()
@@ -412,7 +412,7 @@ def test_state_that_does_not_fit(name):
 def test_state_from_another_library(device):
     layer = built("BatchNorm2d", device)
     source = built("BatchNorm2d")
-    source.test_shape = CASES["BatchNorm2d"].shape
+    source._test_shape = CASES["BatchNorm2d"].shape
     step(source, CPU, "float32")
     layer.load_state_dict(source.state_dict())
     assert _xp.namespace(layer.state_dict()["weight"]) is device.xp

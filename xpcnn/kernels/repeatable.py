@@ -125,14 +125,12 @@ class Repeatable:
         """Whether the function would do the same again."""
         if recording.x.shape != x.shape or recording.settings != _settings():
             return False
-        if not _identical(self._function.attributes(), recording.attributes):
+        if not identical(self._function.attributes(), recording.attributes):
             return False
         epoch = constant.epoch()
         if self._epoch != epoch:
             arrays = self._function.arrays()
-            if not (
-                _identical(arrays, recording.arrays) and all(map(constant.is_promised, arrays))
-            ):
+            if not (identical(arrays, recording.arrays) and all(map(constant.is_promised, arrays))):
                 return False
             self._epoch = epoch
         return True
@@ -154,7 +152,8 @@ def _settings() -> tuple[Any, ...] | None:
     return threads.get_num_threads(), precision.get_precision()
 
 
-def _identical(these: list[Any], those: list[Any]) -> bool:
+def identical(these: list[Any], those: list[Any]) -> bool:
+    """Whether two lists hold the same objects."""
     return len(these) == len(those) and all(map(operator.is_, these, those))
 
 

@@ -9,10 +9,11 @@ from typing import Any, Self
 from xpcnn._xp import Array
 from xpcnn.errors import choice_error
 from xpcnn.layers.layer import Layer, Shape
+from xpcnn.layers.parameter import Tensor
 
 
-def check_layers(layers: Iterable[Any], who: str) -> list[Layer]:
-    """Return a list of layers, or say which entry is not one or stands twice."""
+def check_layers(layers: Iterable[Any], who: str) -> tuple[Layer, ...]:
+    """Return the layers, or say which entry is not one or stands twice."""
     checked: list[Layer] = []
     for position, layer in enumerate(layers):
         if isinstance(layer, type):
@@ -30,7 +31,7 @@ def check_layers(layers: Iterable[Any], who: str) -> list[Layer]:
                     f"{who}: one {type(layer).__name__} instance stands at two places "
                     f"({seen[id(layer)]} and {position}); make a new layer for each place"
                 )
-    return checked
+    return tuple(checked)
 
 
 class Sequential(Layer):
@@ -63,6 +64,9 @@ class Sequential(Layer):
     def children(self) -> dict[str, Layer]:
         """Return the layers by their position, as PyTorch names them."""
         return {str(i): layer for i, layer in enumerate(self.layers)}
+
+    def _own_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        return iter(())
 
     def arguments(self) -> dict[str, Any]:
         """Return the constructor's arguments."""

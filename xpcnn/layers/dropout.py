@@ -41,6 +41,8 @@ class Dropout(Layer):
         If `p` is not between 0 and 1.
     """
 
+    steered = Layer.steered | {"seed", "step", "held"}
+
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         if not 0.0 <= p <= 1.0:
             raise ValueError(f"{type(self).__name__}: p must be between 0 and 1, got {p!r}")

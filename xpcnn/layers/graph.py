@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from xpcnn.device import Device, resolve
 from xpcnn.layers.containers import check_layers
 from xpcnn.layers.layer import Layer, Shape
 from xpcnn.layers.operation import Operation
+from xpcnn.layers.parameter import Tensor
 from xpcnn.window import as_int
 
 Values = dict[str, Any]
@@ -113,10 +114,10 @@ class Graph(Operation):
         batch: int | None = None,
     ) -> None:
         self.inputs = _names(inputs, "inputs")
-        self.nodes = [_node(entry, number) for number, entry in enumerate(nodes)]
+        self.nodes = tuple(_node(entry, number) for number, entry in enumerate(nodes))
         self.outputs = _names(outputs, "outputs")
         given: Any = dtypes or ()
-        self.dtypes = [(name, dtype) for name, dtype in dict(given).items()]
+        self.dtypes = tuple((name, dtype) for name, dtype in dict(given).items())
         self.batch = None if batch is None else as_int(batch, "Graph", "batch", 1)
         check_layers([node.layer for node in self.nodes], "Graph")
         self._order = _sorted(self.inputs, self.nodes, self.outputs)
@@ -128,6 +129,9 @@ class Graph(Operation):
     def children(self) -> dict[str, Layer]:
         """Return the layers by the names of their nodes."""
         return {node.name: node.layer for node in self.nodes}
+
+    def _own_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        return iter(())
 
     @property
     def in_order(self) -> list[Node]:

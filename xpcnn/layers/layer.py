@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from types import ModuleType
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from xpcnn import _xp, rng
-from xpcnn._registry import Configurable
+from xpcnn._registry import Checked, same
 from xpcnn._xp import Array
 from xpcnn.device import Device, resolve
 from xpcnn.errors import cast_hint, dtype_error
@@ -28,12 +30,86 @@ class _Output(NamedTuple):
     device: Any
 
 
+FREEZE = "to freeze parameters: for p in x.parameters().values(): p.requires_grad = False"
+_CONTAINERS = (list, tuple, dict)
+_changes = 0
+
+
+def changes() -> int:
+    """Return a number that is another one after every change of a setting of any layer."""
+    return _changes
+
+
+def note_change() -> None:
+    """Say that some layer is not what it was."""
+    global _changes
+    _changes += 1
+
+
+def _found_in(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the layers and arrays in a list, tuple or dict, and in those inside it."""
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+        if isinstance(item, (Layer, Tensor)):
+            yield f"{name}.{key}", item
+        elif isinstance(item, _CONTAINERS):
+            yield from _found_in(f"{name}.{key}", item)
+
+
+def _once(named: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    seen: set[int] = set()
+    for name, tensor in named.items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            yield name, tensor
+
+
+def _shapes(layer: Layer) -> list[Any]:
+    """Describe the arrays that a layer owns."""
+    return [(name, tensor.shape, tensor.pattern) for name, tensor in layer._own_tensors()]
+
+
+def _article(value: Any) -> str:
+    kind = type(value).__name__
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
+
+
+class LoadedNames(NamedTuple):
+    """What did not match where a state was loaded, by PyTorch's names."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+def _some(names: Iterable[str]) -> str:
+    shown = [repr(name) for name in islice(names, 4)]
+    return ", ".join(shown[:3]) + (", ..." if len(shown) > 3 else "") if shown else "(none)"
+
+
+def _prefix_hint(own: Mapping[str, Any], state: Mapping[str, Any]) -> str:
+    """Say what is in front of the names of a state, if names of `own` stand behind it."""
+    found: Counter[str] = Counter()
+    for name in map(str, state):
+        place = name.find(".")
+        while place >= 0:
+            if name[place + 1 :] in own and name not in own:
+                found[name[: place + 1]] += 1
+            place = name.find(".", place + 1)
+    if not found:
+        return ""
+    prefix = found.most_common(1)[0][0]
+    return (
+        f"; {found[prefix]} of its names have {prefix!r} in front, as wrappers like DataParallel, "
+        f"torch.compile or Lightning leave it; load {{name.removeprefix({prefix!r}): array for "
+        "name, array in state.items()}"
+    )
+
+
 def output_of(y: Array) -> _Output:
     """Note what the gradient of an output must be like."""
     return _Output(tuple(y.shape), _xp.namespace(y), y.dtype, _xp.device_of(y))
 
 
-class Layer(Configurable):
+class Layer(Checked):
     """A step of a network that knows its forward and its backward computation.
 
     A subclass stores its constructor arguments under their own names, declares its
@@ -47,6 +123,16 @@ class Layer(Configurable):
     All shapes include the batch axis.
     """
 
+    spellings: ClassVar[Mapping[str, str]] = {
+        "trainable": FREEZE,
+        "requires_grad": FREEZE,
+        "frozen": FREEZE,
+        "training": "say forward(x, training=True), or train by fit",
+        "eval": "say forward(x, training=False), or predict",
+    }
+    steered: ClassVar[frozenset[str]] = frozenset({"name"})
+    """Attributes that a model sets while it runs: what was made of a layer stays good."""
+
     name: str | None = None
     computes_with_operands: ClassVar[bool] = False
     """Whether the layer can take inputs of half precision while its parameters are float32, since
@@ -59,6 +145,57 @@ class Layer(Configurable):
     """What the last training forward left for the backward pass."""
     _input_dtype: str | None = None  # in mixed precision, where it is not that of the parameters
     _widens: bool = False
+
+    # -- Settings ------------------------------------------------------------------------------
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name[0] != "_" and "_is_made" in vars(self):
+            self._check_attribute(name, value)
+            if name not in self.steered:
+                note_change()
+            if isinstance(value, Tensor) or isinstance(vars(self).get(name), Tensor):
+                object.__setattr__(self, name, value)
+                return
+        elif isinstance(value, (set, frozenset, deque)):
+            self._check_attribute(name, value)
+        super().__setattr__(name, value)
+
+    def _check_attribute(self, name: str, value: Any) -> None:
+        old = vars(self).get(name)
+        if isinstance(old, Tensor) and value is not None and not isinstance(value, Tensor):
+            kind = type(old).__name__
+            raise AttributeError(
+                f"{self.who}: {name} is a {kind}, which {_article(value)} cannot replace; write "
+                f"layer.{name}.data = array to change its values"
+            )
+        if isinstance(value, (set, frozenset, deque)) and any(
+            isinstance(item, (Layer, Tensor)) for item in value
+        ):
+            raise AttributeError(
+                f"{self.who}: {name} is a {type(value).__name__} of layers or parameters, in which "
+                "they have no names; use a list or a dict"
+            )
+
+    def _changes(self, name: str, value: Any) -> dict[str, Any]:
+        arguments = self.arguments()
+        if hasattr(value, "dtype") and vars(self).get(name, 0) is None:
+            raise AttributeError(
+                f"{self.who}: there is no {name}, so that it has no values to set; make a new "
+                f"{type(self).__name__} with {name}=True"
+            )
+        before, after = (
+            type(self).from_arguments(given) for given in (arguments, {**arguments, name: value})
+        )
+        if _shapes(before) != _shapes(after):
+            raise AttributeError(
+                f"{self.who}: {name} decides which parameters there are, and of what shape; make "
+                f"a new {type(self).__name__} with {name}={value!r}"
+            )
+        return {
+            key: new
+            for key, new in vars(after).items()
+            if not isinstance(new, Tensor) and not same(vars(before).get(key), new)
+        }
 
     # -- What a subclass implements ------------------------------------------------------------
 
@@ -192,6 +329,8 @@ class Layer(Configurable):
     ) -> Shape:
         """Infer what was left open and allocate the parameters, once.
 
+        Those of layers inside are allocated too, where their shape does not depend on an input.
+
         Parameters
         ----------
         input_shape : sequence of int
@@ -211,8 +350,13 @@ class Layer(Configurable):
         input_shape = tuple(input_shape)
         # first the checks: an input that is refused must not decide about the widths
         output_shape = self.output_shape(input_shape)
-        self._infer(input_shape)
+        with self._completing():
+            self._infer(input_shape)
         self._allocate(input_shape, device, dtype, rng)
+        for child in self.children().values():
+            for _, layer in child.layers_within():
+                if all(tensor.shape is not None for _, tensor in layer._own_tensors()):
+                    layer._allocate((), device, dtype, rng)
         return output_shape
 
     def _allocate(
@@ -245,7 +389,9 @@ class Layer(Configurable):
                 own: Any = value.value if value.is_built else None
                 if type(own) is not type(x) or own.dtype != x.dtype:
                     return False
-            elif isinstance(value, (Layer, list)):
+            elif isinstance(value, Layer) or (
+                isinstance(value, _CONTAINERS) and next(_found_in("", value), None)
+            ):
                 return False
         return True
 
@@ -303,15 +449,22 @@ class Layer(Configurable):
 
     def children(self) -> dict[str, Layer]:
         """Return the layers inside this one, by name."""
-        found: dict[str, Layer] = {}
-        for name, value in vars(self).items():
-            if isinstance(value, Layer):
-                found[name] = value
-            elif isinstance(value, (list, tuple)):
-                found |= {
-                    f"{name}.{i}": item for i, item in enumerate(value) if isinstance(item, Layer)
-                }
+        inside = [(name, found) for name, found in self._owned() if isinstance(found, Layer)]
+        found = dict(inside)
+        if len(found) < len(inside):
+            raise ValueError(
+                f"{self.who}: two layers have one name, among {[name for name, _ in inside]}; give "
+                "the keys of a dict as strings that differ"
+            )
         return found
+
+    def _owned(self) -> Iterator[tuple[str, Any]]:
+        """Yield the layers and arrays of this layer, also those in lists, tuples and dicts."""
+        for name, value in vars(self).items():
+            if isinstance(value, (Layer, Tensor)):
+                yield name, value
+            elif isinstance(value, _CONTAINERS) and name != "_saved":
+                yield from _found_in(name, value)
 
     def layers_within(self) -> Iterator[tuple[str, Layer]]:
         """Yield this layer and all layers inside it, with dotted names; its own name is empty."""
@@ -321,7 +474,7 @@ class Layer(Configurable):
                 yield f"{name}.{inner}" if inner else name, layer
 
     def _own_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        for name, value in vars(self).items():
+        for name, value in self._owned():
             if isinstance(value, Tensor):
                 yield name, value
 
@@ -333,12 +486,12 @@ class Layer(Configurable):
         }
 
     def parameters(self) -> dict[str, Parameter]:
-        """Return all parameters by dotted name, in a fixed order."""
-        return {n: t for n, t in self._tensors().items() if isinstance(t, Parameter)}
+        """Return all parameters by dotted name, in a fixed order; one with two names once."""
+        return {n: t for n, t in _once(self._tensors()) if isinstance(t, Parameter)}
 
     def buffers(self) -> dict[str, Buffer]:
         """Return all buffers by dotted name, in a fixed order."""
-        return {n: t for n, t in self._tensors().items() if isinstance(t, Buffer)}
+        return {n: t for n, t in _once(self._tensors()) if isinstance(t, Buffer)}
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
@@ -349,7 +502,7 @@ class Layer(Configurable):
         """Return the arrays of all parameters and buffers by dotted name, as PyTorch names them."""
         return {name: tensor.data for name, tensor in self._tensors().items()}
 
-    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> LoadedNames:
         """Take over parameters and buffers from arrays of any library.
 
         Parameters
@@ -359,10 +512,16 @@ class Layer(Configurable):
         strict : bool
             ``False`` ignores missing and unexpected names; shapes must fit in any case.
 
+        Returns
+        -------
+        LoadedNames
+            With `missing_keys` and `unexpected_keys`, which are empty if `strict`.
+
         Raises
         ------
         ValueError
-            Listing every missing, unexpected and misshapen entry. Nothing has been changed then.
+            Listing every missing, unexpected and misshapen entry, or saying that not one name
+            fits. Nothing has been changed then.
         TypeError
             If `state` is not a mapping.
         """
@@ -372,10 +531,19 @@ class Layer(Configurable):
                 f"{type(state).__name__}"
             )
         own = self._tensors()
+        names = LoadedNames(
+            [name for name in own if name not in state],
+            [name for name in state if name not in own],
+        )
         problems = []
         if strict:
-            problems += [f"missing: {name}" for name in own if name not in state]
-            problems += [f"unexpected: {name}" for name in state if name not in own]
+            problems += [f"missing: {name}" for name in names.missing_keys]
+            problems += [f"unexpected: {name}" for name in names.unexpected_keys]
+        elif own and len(names.missing_keys) == len(own):
+            raise ValueError(
+                f"{self.who}: nothing would be loaded, since not one of the names {_some(state)} "
+                f"is among those of this model, {_some(own)}{_prefix_hint(own, state)}"
+            )
         values = {name: _xp.to_numpy(state[name]) for name in own if name in state}
         for name, array in values.items():
             problem = own[name].problem(array)
@@ -384,11 +552,14 @@ class Layer(Configurable):
                 problems.append(f"{kind}: {name} {problem}")
         if problems:
             listing = "\n  ".join(problems)
-            raise ValueError(f"{self.who}: the state does not fit this model:\n  {listing}")
+            hint = _prefix_hint(own, state) if names.unexpected_keys else ""
+            raise ValueError(f"{self.who}: the state does not fit this model{hint}:\n  {listing}")
         for name, array in values.items():
             own[name].load(array)
         for _, layer in self.layers_within():
-            layer._after_load()
+            with layer._completing():
+                layer._after_load()
+        return names
 
     def _after_load(self) -> None:
         """Adapt what depends on the shapes of loaded parameters (widths that were left open)."""

@@ -208,7 +208,8 @@ class Operation(Layer):
         """
         shapes = [None if shape is None else tuple(shape) for shape in input_shapes]
         rng = rng if rng is not None else np.random.default_rng(seed_from(None))
-        self._infer_from(*shapes)
+        with self._completing():
+            self._infer_from(*shapes)
         self._allocate((), resolve(device), dtype, rng)
         return self.output_shapes(*shapes)
 

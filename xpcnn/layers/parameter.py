@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
 from xpcnn import _xp
+from xpcnn._registry import Closed
 from xpcnn._xp import Array
 from xpcnn.device import Device
 from xpcnn.kernels.constant import promise, withdraw
@@ -15,7 +16,7 @@ from xpcnn.kernels.constant import promise, withdraw
 Initializer = Callable[[tuple[int, ...], np.random.Generator], np.ndarray]
 
 
-class Tensor:
+class Tensor(Closed):
     """An array that belongs to a layer; its shape may be known before its numbers are.
 
     Parameters
@@ -30,6 +31,13 @@ class Tensor:
     pattern : tuple of int or None, optional
         What is known of the shape before all of it is, with ``None`` for an open length.
     """
+
+    spellings: ClassVar[Mapping[str, str]] = {"trainable": "requires_grad", "gradient": "grad"}
+    read_only: ClassVar[Mapping[str, str]] = {
+        "value": "set data, the same array to be written to",
+        "operand": "set data, of which it is a copy",
+        "is_built": "build the layer",
+    }
 
     def __init__(self, shape: tuple[int, ...] | None, init: Initializer) -> None:
         self.shape = shape

@@ -162,7 +162,7 @@ class _Links:
     def sum(self, node: Node, with_norm: bool) -> _Sum:
         """Find what can be done together with an addition."""
         relu = self.behind(node)
-        if relu is None or type(relu.layer) is not ReLU:
+        if relu is None or type(relu.layer) is not ReLU or not computes_as(relu.layer, ReLU):
             return _Sum(node, None, None)
         fronts = [self._makers.get(name) for name in node.inputs] if with_norm else []
         norms = (

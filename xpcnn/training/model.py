@@ -18,7 +18,7 @@ from xpcnn.errors import ModelFileError
 from xpcnn.interrupts import deferred
 from xpcnn.kernels.threads import release_blas
 from xpcnn.layers.graph import Graph
-from xpcnn.layers.layer import Layer
+from xpcnn.layers.layer import Layer, LoadedNames
 from xpcnn.losses.running import RunningLoss
 from xpcnn.training import border, saving
 from xpcnn.training.callbacks import Callback
@@ -154,14 +154,16 @@ class Model(PlacedNetwork):
             self._optimizer.epochs = max(self._optimizer.epochs + epoch - self._epoch, 0)
         self._epoch = epoch
 
-    def load_state_dict(self, state: Mapping[str, Any] | str | Path, strict: bool = True) -> None:
+    def load_state_dict(
+        self, state: Mapping[str, Any] | str | Path, strict: bool = True
+    ) -> LoadedNames:
         """Take over parameters and buffers; see :meth:`xpcnn.layers.Layer.load_state_dict`.
 
         Besides a mapping it takes the path of a safetensors file that holds one.
         """
         if isinstance(state, (str, Path)):
             state = saving.weights_of(saving.read_tensors(state)[0])
-        super().load_state_dict(state, strict)
+        return super().load_state_dict(state, strict)
 
     def to(
         self,

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 
 from xpcnn import _xp, rng
-from xpcnn._registry import Named
+from xpcnn._registry import Closed, Named
 from xpcnn._xp import Array
 from xpcnn.device import Device, resolve
 from xpcnn.errors import choice_error
 from xpcnn.interrupts import deferred
 from xpcnn.kernels.precision import float32_products, products
+from xpcnn.kernels.repeatable import identical
 from xpcnn.layers.containers import Sequential, check_layers
 from xpcnn.layers.graph import Graph, by_position
-from xpcnn.layers.layer import Layer, Shape
+from xpcnn.layers.layer import FREEZE, Layer, LoadedNames, Shape, changes
 from xpcnn.layers.parameter import Buffer, Parameter, Tensor
 from xpcnn.training import border
-from xpcnn.training.plan import Plan
+from xpcnn.training.plan import Plan, made_of
 from xpcnn.training.samples import each
 from xpcnn.training.scaling import LossScale, half_of
 from xpcnn.training.state import all_or_nothing, unbuilt_if_it_fails
@@ -52,8 +53,28 @@ def on_its_device(method: Method) -> Method:
     return run  # type: ignore[return-value]
 
 
-class PlacedNetwork(Named):
+class PlacedNetwork(Closed, Named):
     """A network on a device; the base of :class:`xpcnn.Model`, which describes the arguments."""
+
+    spellings: ClassVar[Mapping[str, str]] = {
+        "trainable": FREEZE,
+        "requires_grad": FREEZE,
+        "training": "say forward(x, training=True), or train by fit",
+        "learning_rate": "set model.optimizer.lr",
+        "lr": "set model.optimizer.lr",
+    }
+    largest_difference: float | None
+    """Set where a model was made of another library's."""
+    read_only: ClassVar[Mapping[str, str]] = {
+        "layers": "add a layer by model.add(layer), or make another model",
+        "inputs": "make another model",
+        "outputs": "make another model",
+        "device": "move the model by model.to(device)",
+        "dtype": "convert the model by model.to(dtype=...)",
+        "compute_dtype": "choose another by model.to(precision=...)",
+        "precision": "choose another by model.to(precision=...)",
+        "input_shape": "build the model by model.build(input_shape)",
+    }
 
     def __init__(
         self,
@@ -72,6 +93,7 @@ class PlacedNetwork(Named):
         self.device.dtype(dtype)
         self.dtype = dtype
         self._half = half_of(precision, dtype, self.device, "Model")
+        self.precision = precision
         self._set_precision(precision)
         self.seed = rng.fresh_seed() if seed is None else int(seed)
         self.step = 0
@@ -83,15 +105,17 @@ class PlacedNetwork(Named):
         self._parameters: dict[str, Parameter] = {}
         self._tensors: list[Tensor] = []
         self._buffers: list[Tensor] = []
+        self._made_of: list[Any] = []  # what the plan was made of
+        self._changes = -1
         self.input_shape: tuple[Any, ...] | None = None
 
     @property
-    def layers(self) -> list[Layer]:
+    def layers(self) -> tuple[Layer, ...]:
         """The layers, in the order in which they are run."""
         network = self._network
         if isinstance(network, Graph):
-            return [node.layer for node in network.in_order]
-        return list(network.layers)
+            return tuple(node.layer for node in network.in_order)
+        return network.layers
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -162,16 +186,32 @@ class PlacedNetwork(Named):
             rng=rng.generator(self.seed, "weights"),
             **inputs,
         )
+        open_widths = [name for name, t in self._network._tensors().items() if not t.is_built]
+        if open_widths:
+            raise RuntimeError(
+                f"Model: the shape of {open_widths[0]!r} is still open; a layer of your own that "
+                "has layers inside gives their widths, or builds them in a build method of its own"
+            )
         self._network.compute_in(self._half)
         without_batch = tuple((None, *shape[1:]) for shape in shapes)
-        self.input_shape = without_batch[0] if len(shapes) == 1 else without_batch
+        input_shape = without_batch[0] if len(shapes) == 1 else without_batch
+        vars(self).update(input_shape=input_shape)
         self._plan = Plan([self._network])
         inside = [layer for _, layer in self._network.layers_within()]
         self._random_layers = [layer for layer in inside if hasattr(layer, "step")]
         self._parameters = self._network.parameters()
         self._tensors = list(self._network._tensors().values())
         self._buffers = [t for t in self._tensors if isinstance(t, Buffer)]
+        self._made_of, self._changes = made_of(self._network), changes()
         return output_shape
+
+    def _has_plan(self) -> bool:
+        """Whether there is a plan of the network as it is; one of another network is dropped."""
+        if self._plan is not None and self._changes != changes():
+            self._changes, now = changes(), made_of(self._network)
+            if not identical(now, self._made_of):
+                self._plan = None
+        return self._plan is not None
 
     @on_its_device
     @unbuilt_if_it_fails
@@ -260,7 +300,7 @@ class PlacedNetwork(Named):
         )
 
     def _set_precision(self, precision: str) -> None:
-        self.precision = precision
+        vars(self).update(precision=precision)
         self._products = "tf32" if precision == "tf32" else "float32"
         self.scaling = LossScale() if precision == "float16" else None
 
@@ -277,11 +317,11 @@ class PlacedNetwork(Named):
 
     def parameters(self) -> dict[str, Parameter]:
         """Return all parameters by dotted name."""
-        return self._network.parameters() if self._plan is None else dict(self._parameters)
+        return dict(self._parameters) if self._has_plan() else self._network.parameters()
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
-        parameters = self._parameters if self._plan is not None else self._network.parameters()
+        parameters = self._parameters if self._has_plan() else self._network.parameters()
         for parameter in parameters.values():
             parameter.zero_grad()
 
@@ -289,9 +329,9 @@ class PlacedNetwork(Named):
         """Return the arrays of all parameters and buffers by dotted name."""
         return self._network.state_dict()
 
-    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> LoadedNames:
         """Take over parameters and buffers; see :meth:`xpcnn.layers.Layer.load_state_dict`."""
-        self._network.load_state_dict(state, strict)
+        return self._network.load_state_dict(state, strict)
 
     def to(
         self,
@@ -317,7 +357,7 @@ class PlacedNetwork(Named):
             for _, tensor in layer._own_tensors():
                 tensor.move(target, dtype)
             layer.follow(dtype)
-        self.device, self.dtype = target, dtype
+        vars(self).update(device=target, dtype=dtype)
         if precision != self.precision:
             self._half = half
             self._set_precision(precision)
@@ -326,7 +366,7 @@ class PlacedNetwork(Named):
                 self._plan = Plan([self._network])
 
     def _ready(self, inputs: Sequence[Array]) -> Plan:
-        if self._plan is None:
+        if not self._has_plan():
             shapes = [tuple(x.shape) for x in inputs]
             if isinstance(self._network, Graph):
                 self._set_up(shapes, inputs=inputs)

@@ -34,7 +34,18 @@ from xpcnn.training.steps import (
     ResidualStep,
     Step,
     computes_as,
+    replaced_methods,
 )
+
+
+def made_of(network: Layer) -> list[Any]:
+    """List the objects that decide about the steps: others than these ask for another plan."""
+    found: list[Any] = []
+    for _, layer in network.layers_within():
+        found += (layer, getattr(layer, "padding_mode", None))
+        found += (tensor for _, tensor in layer._own_tensors())
+        found += (vars(layer)[name] for name in replaced_methods(layer))
+    return found
 
 
 class Plan:
@@ -128,8 +139,7 @@ class _Inference:
     def is_pure(self) -> bool:
         """Whether all layers are those of this package, with no method replaced."""
         return all(
-            type(layer).__module__.startswith(_OURS)
-            and not any(callable(getattr(type(layer), name, None)) for name in vars(layer))
+            type(layer).__module__.startswith(_OURS) and not replaced_methods(layer)
             for layer in self._layers
         )
 
@@ -157,18 +167,22 @@ def unroll(layers: Iterable[Layer]) -> Iterable[Layer]:
             yield layer
 
 
+def _is_relu(layer: Any) -> bool:
+    return type(layer) is ReLU and computes_as(layer, ReLU)
+
+
 def _next_step(layers: list[Layer]) -> tuple[Step, int]:
     """Make a step from the first layers, fused if they can be; and say how many it takes."""
     front: list[Any] = [*layers, None, None]
     first, second, third = front[:3]
-    relu = second if type(second) is ReLU else None
+    relu = second if _is_relu(second) else None
     if computes_as(first, Graph):
         return GraphStep(first, Plan), 1
     if computes_as(first, Residual):
         return ResidualStep(first, relu, Plan), 1 if relu is None else 2
     plain = computes_as(first, _Conv) and first.padding_mode == "zeros"
     if plain and computes_as(second, _BatchNorm):
-        relu = third if type(third) is ReLU else None
+        relu = third if _is_relu(third) else None
         return ConvNormStep(first, second, relu), 2 if relu is None else 3
     if relu is None:
         return LayerStep(first), 1

@@ -54,9 +54,16 @@ class Runner(Protocol):
 def computes_as(layer: Any, kind: type[Layer]) -> bool:
     """Whether a layer is of a kind and computes as that does: a subclass may do otherwise."""
     methods = ("forward", "backward", "_forward", "_backward")
-    return isinstance(layer, kind) and all(
-        getattr(type(layer), name) is getattr(kind, name) for name in methods
+    return (
+        isinstance(layer, kind)
+        and all(getattr(type(layer), name) is getattr(kind, name) for name in methods)
+        and not replaced_methods(layer)
     )
+
+
+def replaced_methods(layer: Layer) -> list[str]:
+    """Name the methods that somebody has put another function in place of, in this layer alone."""
+    return [name for name in vars(layer) if callable(getattr(type(layer), name, None))]
 
 
 class LayerStep:
@@ -206,7 +213,7 @@ class ConvNormStep(FusedStep):
         behind: Step = LayerStep(norm) if relu is None else NormReluStep(norm, relu)
         super().__init__([conv, norm, *([] if relu is None else [relu])], [LayerStep(conv), behind])
         self.conv, self.norm, self.relu = conv, norm, relu
-        self._folded: tuple[list[Array], Array, Array] | None = None
+        self._folded: tuple[list[Any], Array, Array] | None = None
 
     def _run(self, x: Array, training: bool) -> Result:
         folded = None if training else self._fold(x)
@@ -239,7 +246,8 @@ class ConvNormStep(FusedStep):
             if tensor is not None and not (tensor.is_built and is_promised(tensor.value)):
                 return None
             arrays.append(None if tensor is None else tensor.value)
-        if self._folded is None or any(map(operator.is_not, self._folded[0], arrays)):
+        made_of = [*arrays, norm.eps, x.dtype]
+        if self._folded is None or any(map(operator.is_not, self._folded[0], made_of)):
             weight, bias, gamma, beta, mean, variance = arrays
             xp = _xp.namespace(x)
             scale = 1.0 / xp.sqrt(variance + norm.eps)
@@ -251,7 +259,7 @@ class ConvNormStep(FusedStep):
                 weight, shift = (xp.astype(a, x.dtype) for a in (weight, shift))
             promise(weight)
             promise(shift)
-            self._folded = (arrays, weight, shift)
+            self._folded = (made_of, weight, shift)
         return self._folded[1:]
 
 

@@ -66,7 +66,7 @@ def from_torch(
     layer: Any = to_layer(module, inputs)
     model = Model(layer, device=device, dtype=_dtype_of(module, inputs))
     copy_weights(module, layer)
-    model.largest_difference = None  # type: ignore[attr-defined]
+    model.largest_difference = None
     if inputs is not None:
         _compare(module, model, inputs, verbose)
     return model
@@ -203,7 +203,7 @@ def _compare(module: Any, model: Model, inputs: list[Any], verbose: bool) -> Non
     found = model(*(_xp.to_numpy(x) for x in inputs))
     pairs = list(zip(_several(found), _several(expected), strict=True))
     differences = [_largest(_xp.to_numpy(a), _xp.to_numpy(b)) for a, b in pairs]
-    model.largest_difference = max(differences)  # type: ignore[attr-defined]
+    model.largest_difference = max(differences)
     if verbose:
         size = max(float(np.abs(_xp.to_numpy(b)).max()) for _, b in pairs)
         print(
