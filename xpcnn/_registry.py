@@ -199,7 +199,9 @@ class Closed(_Made):
 
     def _names(self) -> list[str]:
         """List what can be set."""
-        return [name for name in vars(self) if name[0] != "_"]
+        of_class = {name: item for cls in type(self).__mro__ for name, item in vars(cls).items()}
+        names = [*vars(self), *(n for n, item in of_class.items() if getattr(item, "fset", None))]
+        return [name for name in names if name[0] != "_" and name not in self.read_only]
 
     def _unknown(self, name: str) -> AttributeError:
         cls, settings = type(self).__name__, self._names()
