@@ -7,15 +7,18 @@ from typing import Any
 
 from xpcnn import _registry
 from xpcnn._registry import to_config
-from xpcnn.losses.binary import BCELoss, BCEWithLogitsLoss
+from xpcnn.losses.binary import BCELoss, BCEWithLogitsLoss, MultiLabelSoftMarginLoss
 from xpcnn.losses.classification import CrossEntropyLoss, NLLLoss
 from xpcnn.losses.likelihood import GaussianNLLLoss, KLDivLoss, PoissonNLLLoss
 from xpcnn.losses.loss import Loss
 from xpcnn.losses.margin import (
     CosineEmbeddingLoss,
     HingeEmbeddingLoss,
+    MarginRankingLoss,
+    MultiLabelMarginLoss,
     MultiMarginLoss,
     SoftMarginLoss,
+    TripletMarginLoss,
 )
 from xpcnn.losses.per_output import LossPerOutput
 from xpcnn.losses.plain import FunctionLoss
@@ -27,10 +30,14 @@ __all__ = [
     "GaussianNLLLoss",
     "HingeEmbeddingLoss",
     "KLDivLoss",
+    "MarginRankingLoss",
+    "MultiLabelMarginLoss",
+    "MultiLabelSoftMarginLoss",
     "MultiMarginLoss",
     "PoissonNLLLoss",
     "SmoothL1Loss",
     "SoftMarginLoss",
+    "TripletMarginLoss",
     "BCEWithLogitsLoss",
     "CrossEntropyLoss",
     "FunctionLoss",
@@ -61,6 +68,10 @@ _NAMES: dict[str, type[Loss]] = {
     "soft_margin": SoftMarginLoss,
     "hinge_embedding": HingeEmbeddingLoss,
     "cosine_embedding": CosineEmbeddingLoss,
+    "margin_ranking": MarginRankingLoss,
+    "multi_label_margin": MultiLabelMarginLoss,
+    "multi_label_soft_margin": MultiLabelSoftMarginLoss,
+    "triplet_margin": TripletMarginLoss,
 }
 _CLASSES: dict[str, type[Loss]] = {
     cls.__name__: cls for cls in (*_NAMES.values(), LossPerOutput, FunctionLoss)

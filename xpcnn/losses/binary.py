@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from xpcnn import _xp
-from xpcnn import functional as F
 from xpcnn._xp import Array
+from xpcnn.kernels.generic.activation import sigmoid
 from xpcnn.losses.loss import EPSILON, ConstantArray, Loss, check_same_shape
 
 
@@ -28,10 +28,9 @@ class _BinaryLoss(Loss):
         if values is None:
             return None, None
         constant = ConstantArray(_xp.to_numpy(values))
-        if not (np.isfinite(constant.values).all() and (constant.values >= 0.0).all()):
+        if not np.isfinite(constant.values).all():
             raise ValueError(
-                f"{type(self).__name__}: {name} must hold finite numbers of at least 0, got "
-                f"{values!r:.200}"
+                f"{type(self).__name__}: {name} must hold finite numbers, got {values!r:.200}"
             )
         return constant.values.tolist(), constant
 
@@ -69,6 +68,72 @@ class _BinaryLoss(Loss):
                 f"{prepared.min():g} to {prepared.max():g}; use CrossEntropyLoss for class labels"
             )
         return prepared
+
+
+class MultiLabelSoftMarginLoss(_BinaryLoss):
+    """Mean over the classes of the binary cross-entropy of answers given as logits.
+
+    Parameters
+    ----------
+    weight : array, optional
+        Factor of each class; broadcasts against the prediction.
+    reduction : "mean", "sum" or "none"
+
+    Notes
+    -----
+    Prediction (N, ..., C) or (C,), raw scores; target of the same shape, from 0 to 1. The classes
+    lie on the last axis. The mean is that of :class:`BCEWithLogitsLoss`, and the terms (N, ...) are
+    those of samples.
+
+    Raises
+    ------
+    ValueError
+        If a weight is not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> loss = MultiLabelSoftMarginLoss(reduction="none")
+    >>> loss(np.array([[0.0, 1000.0]]), np.array([[1.0, 0.0]]))  # (log(2) + 1000) / 2
+    array([500.34657359])
+    """
+
+    reads = "logits"
+
+    def __init__(self, weight: Any = None, reduction: str = "mean") -> None:
+        super().__init__(weight, reduction)
+
+    def _check(self, prediction: Array, target: Array, sample_weight: Array | None) -> ModuleType:
+        xp = super()._check(prediction, target, sample_weight)
+        if not prediction.ndim or not prediction.shape[-1]:
+            raise ValueError(
+                "MultiLabelSoftMarginLoss: expected predictions of shape (N, C) or (C,), got "
+                f"{tuple(prediction.shape)}"
+            )
+        return xp
+
+    def _terms(
+        self, xp: ModuleType, prediction: Array, target: Array
+    ) -> tuple[Array, Array | int, Any]:
+        target = xp.astype(target, prediction.dtype)
+        of_each = _yes_or_no(xp, prediction, target, 1.0 - target)
+        terms = xp.mean(self._weighted(of_each, prediction), axis=-1)
+        return terms, math.prod(terms.shape), (prediction, target)
+
+    def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
+        prediction, target = saved
+        slope = (1.0 - target) * sigmoid(xp, prediction) - target * sigmoid(xp, -prediction)
+        if not isinstance(scale, float) and scale.ndim:
+            scale = xp.expand_dims(scale, axis=-1)
+        return (scale / prediction.shape[-1]) * self._weighted(slope, prediction)
+
+
+def _yes_or_no(xp: ModuleType, x: Array, if_yes: Array, if_no: Array) -> Array:
+    """Return ``-if_yes * log(sigmoid(x)) - if_no * log(1 - sigmoid(x))``."""
+    # -log(sigmoid(x)) is max(-x, 0) + log(1 + exp(-|x|)), and -log(1 - sigmoid(x)) is that of -x.
+    # One is never made of the other by adding x: what is small would be lost.
+    rest = xp.log1p(xp.exp(-xp.abs(x)))
+    return if_yes * (xp.maximum(-x, 0.0) + rest) + if_no * (xp.maximum(x, 0.0) + rest)
 
 
 class BCEWithLogitsLoss(_BinaryLoss):
@@ -118,14 +183,9 @@ class BCEWithLogitsLoss(_BinaryLoss):
     def _terms(
         self, xp: ModuleType, prediction: Array, target: Array
     ) -> tuple[Array, Array | int, Any]:
-        # -log(sigmoid(x)) is max(-x, 0) + log(1 + exp(-|x|)), and -log(1 - sigmoid(x)) is that of
-        # -x. One is never made of the other by adding x: what is small would be lost.
         target = xp.astype(target, prediction.dtype)
-        rest = xp.log1p(xp.exp(-xp.abs(prediction)))
-        if_yes = self._positive(target, prediction) * (xp.maximum(-prediction, 0.0) + rest)
-        if_no = (1.0 - target) * (xp.maximum(prediction, 0.0) + rest)
-        terms = self._weighted(if_yes + if_no, prediction)
-        return terms, math.prod(prediction.shape), (prediction, target)
+        terms = _yes_or_no(xp, prediction, self._positive(target, prediction), 1.0 - target)
+        return self._weighted(terms, prediction), math.prod(prediction.shape), (prediction, target)
 
     def _positive(self, target: Array, prediction: Array) -> Array:
         """Return the share of yes, times its weight."""
@@ -134,8 +194,8 @@ class BCEWithLogitsLoss(_BinaryLoss):
     def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
         prediction, target = saved
         # 1 - sigmoid(x) is written as sigmoid(-x), so that sure answers keep their digits.
-        if_no = (1.0 - target) * F.sigmoid(prediction)
-        slope = if_no - self._positive(target, prediction) * F.sigmoid(-prediction)
+        if_no = (1.0 - target) * sigmoid(xp, prediction)
+        slope = if_no - self._positive(target, prediction) * sigmoid(xp, -prediction)
         return scale * self._weighted(slope, prediction)
 
 

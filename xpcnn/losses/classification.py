@@ -24,6 +24,7 @@ class _ClassLoss(Loss):
 
     answers = "classes"
     ignore_index: int
+    _sample_axes = 1
 
     def __init__(
         self,
@@ -110,7 +111,7 @@ class _ClassLoss(Loss):
     ) -> None:
         """Raise unless the targets are labels or shares of classes, batch axis aside."""
         who = type(self).__name__
-        if len(output_shape) < 2:
+        if len(output_shape) < 2 or output_shape[1] == 0:
             raise ValueError(
                 f"{who}: expected predictions of shape (N, C) or (N, C, d1, ...), got "
                 f"{output_shape}"
@@ -244,6 +245,9 @@ class CrossEntropyLoss(_ClassLoss):
     def _terms(
         self, xp: ModuleType, prediction: Array, target: Array
     ) -> tuple[Array, Array | int, Any]:
+        if 0 in prediction.shape:  # no samples, or no places: nothing to work on
+            terms, count, share = self._entropy(xp, prediction, target)
+            return terms, count, (share, None)
         plain = self.weight is None and not self.label_smoothing
         if plain and target.ndim == 1:
             self._check_classes(prediction.shape[1])
@@ -264,6 +268,8 @@ class CrossEntropyLoss(_ClassLoss):
         share, kernel_saved = saved
         if share is None:
             return kernel_saved.backward(xp, scale, kernel_saved.state)
+        if kernel_saved is None:
+            return share
         return F.run_backward(-spread(xp, scale) * share, kernel_saved)
 
 
@@ -319,10 +325,9 @@ def class_weights(who: str, weight: Any) -> ConstantArray:
     """Check and keep one weight for each class."""
     constant = ConstantArray(_xp.to_numpy(weight))
     values = constant.values
-    if values.ndim != 1 or not (np.isfinite(values).all() and (values >= 0.0).all()):
+    if values.ndim != 1 or not np.isfinite(values).all():
         raise ValueError(
-            f"{who}: weight must be one finite number of at least 0 for each class, got "
-            f"{weight!r:.200}"
+            f"{who}: weight must be one finite number for each class, got {weight!r:.200}"
         )
     return constant
 
@@ -367,6 +372,8 @@ def check_labels(
     who: str, labels: np.ndarray, classes: int, ignore_index: int | None = None
 ) -> None:
     """Raise unless labels on the host name classes, or are `ignore_index` where that is given."""
+    if not labels.size:
+        return
     lowest, highest = labels.min(), labels.max()
     if lowest >= 0 and highest < classes:
         return

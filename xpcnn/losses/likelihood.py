@@ -60,8 +60,8 @@ class KLDivLoss(SameShapeLoss):
             # 0 * log(0) counts as 0
             entropy = share * xp.log(xp.where(share == 0.0, 1.0, share))
             terms = entropy - share * prediction
-        one_mean = self.reduction == "batchmean"
-        count = prediction.shape[0] if one_mean else math.prod(prediction.shape)
+        shape = prediction.shape
+        count = math.prod(shape[:1] if self.reduction == "batchmean" else shape)
         return terms, count, share
 
     def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:

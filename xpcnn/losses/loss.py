@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, ClassVar, Literal
@@ -44,6 +45,9 @@ class Loss(Checked):
     predictions: int = 1
     """How many outputs of a network the loss takes."""
 
+    takes_target: bool = True
+    """Whether there are targets; a model is trained with ``fit(x, None)`` where there are none."""
+
     reads: Literal["logits", "probabilities", "log_probabilities", "values", "distances"] | None = (
         None
     )
@@ -61,7 +65,11 @@ class Loss(Checked):
 
     higher_is_better: ClassVar[bool] = False
 
+    _sample_axes: ClassVar[int | None] = None
+    """Axes of a single prediction without a batch axis, where that can be told from a batch."""
+
     _parts: tuple[Array, tuple[LossPart, ...]] | None = None
+    _alone = False
 
     def __init__(self, reduction: str = "mean") -> None:
         if reduction not in self.reductions:
@@ -97,7 +105,8 @@ class Loss(Checked):
         Parameters
         ----------
         prediction : array (N, ...)
-            Floats; not changed.
+            Floats; not changed. Losses of single numbers also take one number, of shape (); those
+            of classes and of vectors one sample without a batch axis, (C,).
         target : array
             On the same device; see the class for its shape.
         sample_weight : array (N,), optional
@@ -116,6 +125,10 @@ class Loss(Checked):
         TypeError
             If the prediction is not an array of floats, or the arrays are of different libraries.
         """
+        first = prediction[0] if isinstance(prediction, (tuple, list)) else prediction
+        self._alone = self._sample_axes is not None and self._sample_axes == np.ndim(first)
+        if self._alone:
+            prediction, target = (_with_batch_axis(x) for x in (prediction, target))
         xp = self._check(prediction, target, sample_weight)
         terms, count, notes = self._terms(xp, prediction, target)
         weights: Array | None = None
@@ -126,19 +139,20 @@ class Loss(Checked):
         factor: float = 1.0
         if self.reduction not in ("sum", "none"):
             if isinstance(count, int):
-                factor = 1.0 / count
+                factor = 1.0 / max(count, 1)
             else:
                 # Where every target is ignored the terms are zeros, and so shall the gradient be.
                 least = float(xp.finfo(count.dtype).smallest_normal)
-                share = 1.0 / xp.maximum(count, least)
+                share = 1.0 / xp.where(count == 0.0, least, count)
                 weights = share if weights is None else weights * share
         self._saved = (terms, notes, (factor, weights))
         if self.reduction == "none":
-            return terms
+            return xp.reshape(terms, ()) if self._alone else terms
         total = value = xp.sum(terms, dtype=terms.dtype)
         if self.reduction != "sum":
             with np.errstate(divide="ignore", invalid="ignore"):
-                value = total / count  # NaN, as in PyTorch, where every target is ignored
+                # NaN, as in PyTorch, where there is no term, or every target is ignored
+                value = total * math.nan if isinstance(count, int) and not count else total / count
         part = LossPart(total, None if self.reduction == "sum" else count)
         self._parts = (value, (part,))
         return value
@@ -185,14 +199,16 @@ class Loss(Checked):
         terms, notes, (factor, weights) = self._saved
         scale: Array | float = factor if weights is None else weights * factor
         if dy is not None:
-            expected = tuple(terms.shape) if self.reduction == "none" else ()
+            none = self.reduction == "none" and not self._alone
+            expected = tuple(terms.shape) if none else ()
             if tuple(dy.shape) != expected:
                 raise ValueError(
                     f"{type(self).__name__}: backward expects a gradient of the loss's shape "
                     f"{expected}, got {tuple(dy.shape)}"
                 )
             scale = dy * scale
-        return self._gradient(_xp.namespace(terms), notes, scale)
+        gradient = self._gradient(_xp.namespace(terms), notes, scale)
+        return _without_batch_axis(gradient) if self._alone else gradient
 
     def _check(self, prediction: Array, target: Array, sample_weight: Array | None) -> ModuleType:
         who = type(self).__name__
@@ -206,16 +222,11 @@ class Loss(Checked):
                     f"{who}: the prediction lies on {_xp.device_of(prediction)}, but there is "
                     f"{_xp.describe(other)}; move one of them"
                 )
-        if prediction.ndim == 0 or 0 in prediction.shape:
-            raise ValueError(
-                f"{who}: expected a prediction of shape (N, ...) with no empty axis, got "
-                f"{tuple(prediction.shape)}"
-            )
-        if target.ndim == 0 or target.shape[0] != prediction.shape[0]:
-            raise ValueError(
-                f"{who}: {prediction.shape[0]} predictions, but targets of shape "
-                f"{tuple(target.shape)}"
-            )
+        if target is not None and tuple(target.shape[:1]) != tuple(prediction.shape[:1]):
+            count = f"{prediction.shape[0]} predictions" if prediction.ndim else "one prediction"
+            raise ValueError(f"{who}: {count}, but targets of shape {tuple(target.shape)}")
+        if sample_weight is not None and not prediction.ndim:
+            raise ValueError(f"{who}: sample_weight needs predictions with a batch axis, (N, ...)")
         if sample_weight is not None and tuple(sample_weight.shape) != (prediction.shape[0],):
             raise ValueError(
                 f"{who}: sample_weight must have shape ({prediction.shape[0]},), one number for "
@@ -267,6 +278,17 @@ class SameShapeLoss(Loss):
         shape = tuple(prediction.shape)
         check_same_shape(type(self).__name__, shape, tuple(target.shape), whole)
         return xp
+
+
+def _with_batch_axis(x: Any) -> Any:
+    """Put a batch axis of one sample in front of an array, or of all in a tuple."""
+    if isinstance(x, (tuple, list)):
+        return tuple(map(_with_batch_axis, x))
+    return None if x is None else _xp.namespace(x).expand_dims(x, axis=0)
+
+
+def _without_batch_axis(x: Any) -> Any:
+    return tuple(map(_without_batch_axis, x)) if isinstance(x, tuple) else x[0, ...]
 
 
 def spread(xp: ModuleType, scale: Array | float) -> Array | float:
@@ -321,6 +343,8 @@ def check_same_shape(
     """Raise unless targets have the shape of the output, the batch axis aside."""
     if shape[1:] == output_shape[1:] and len(shape) == len(output_shape):
         return
+    if not output_shape:
+        raise ValueError(f"{who}: expected one number, of shape (), got targets of shape {shape}")
     expected = ", ".join(["N", *map(str, output_shape[1:])]) + (
         "," if len(output_shape) == 1 else ""
     )

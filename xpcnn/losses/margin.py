@@ -13,6 +13,7 @@ from xpcnn import _xp
 from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.errors import dtype_error
+from xpcnn.kernels.generic.activation import sigmoid
 from xpcnn.losses.classification import (
     check_labels,
     check_several_classes,
@@ -41,7 +42,7 @@ class MultiMarginLoss(Loss):
 
     Notes
     -----
-    Prediction (N, C), scores; target: integer labels (N,).
+    Prediction (N, C), scores; target: integer labels (N,). Or (C,) and a single label ().
 
     Raises
     ------
@@ -58,6 +59,7 @@ class MultiMarginLoss(Loss):
 
     reads = "logits"
     answers = "classes"
+    _sample_axes = 1
 
     def __init__(
         self,
@@ -141,6 +143,117 @@ class MultiMarginLoss(Loss):
         return labels.astype(np.int64, copy=False)
 
 
+class MultiLabelMarginLoss(Loss):
+    """Every wrong class whose score comes closer than 1 to that of a right class counts.
+
+    The term of a sample is the sum over its classes y and all other classes j of
+    ``max(0, 1 - x[y] + x[j])``, divided by the number of classes.
+
+    Parameters
+    ----------
+    reduction : "mean", "sum" or "none"
+
+    Notes
+    -----
+    Prediction (N, C), scores; target: integers (N, C), the classes of each sample one after the
+    other, and -1 behind them. Or both (C,).
+
+    Raises
+    ------
+    ValueError
+        If a label names no class.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> loss = MultiLabelMarginLoss()
+    >>> x, target = np.array([[0.1, 0.2, 0.4, 0.8]]), np.array([[3, 0, -1, 1]])
+    >>> round(float(loss(x, target)), 9)  # (0.4 + 0.6 + 1.1 + 1.3) / 4
+    0.85
+    """
+
+    reads = "logits"
+    answers = "lists"
+    _sample_axes = 1
+
+    def _check(self, prediction: Array, target: Array, sample_weight: Array | None) -> ModuleType:
+        xp = super()._check(prediction, target, sample_weight)
+        self._check_shapes(tuple(prediction.shape), tuple(target.shape))
+        if _xp.is_floating(target):
+            got = _xp.dtype_name(target)
+            raise dtype_error(type(self).__name__, "int64 (or another integer)", got, _AS_INTEGERS)
+        if isinstance(target, np.ndarray):  # already on the host, so that looking costs nothing
+            self._check_lists(target, prediction.shape[1])
+        return xp
+
+    def _check_shapes(self, output_shape: tuple[int, ...], shape: tuple[int, ...]) -> None:
+        if len(output_shape) != 2 or shape[1:] != output_shape[1:] or not output_shape[1]:
+            raise ValueError(
+                "MultiLabelMarginLoss: expected scores and lists of classes of one shape (N, C), "
+                f"got {output_shape} and {shape}; fill the lists up with -1"
+            )
+
+    def _check_lists(self, target: np.ndarray, classes: int) -> None:
+        behind = np.logical_or.accumulate(target < 0, axis=1)
+        check_labels(type(self).__name__, np.where(behind, 0, target), classes)
+
+    def _terms(
+        self, xp: ModuleType, prediction: Array, target: Array
+    ) -> tuple[Array, Array | int, Any]:
+        dtype, classes = prediction.dtype, prediction.shape[1]
+        # A list ends at its first negative number: count those at and before each place.
+        ends = xp.astype(target < 0, dtype)
+        valid = (
+            xp.matmul(
+                ends,
+                xp.triu(xp.ones((classes, classes), dtype=dtype, device=_xp.device_of(target))),
+            )
+            == 0.0
+        )
+        named = F.one_hot(xp.where(valid, target, 0), classes, xp.bool)  # (N, C, C)
+        named = xp.astype(xp.logical_and(named, xp.expand_dims(valid, axis=1)), dtype)
+        times = xp.sum(named, axis=2, dtype=dtype)  # how often the list has each class
+        # (N, right, wrong): what a wrong class lacks to be 1 below a right one
+        scores = 1.0 - xp.expand_dims(prediction, axis=2) + xp.expand_dims(prediction, axis=1)
+        wrong = xp.expand_dims(xp.astype(times == 0.0, dtype), axis=1)
+        share = xp.expand_dims(times, axis=2) * wrong / classes
+        terms = xp.sum(share * xp.maximum(scores, 0.0), axis=(1, 2), dtype=dtype)
+        pairs = xp.where(scores > 0.0, share, 0.0)
+        slope = xp.sum(pairs, axis=1, dtype=dtype) - xp.sum(pairs, axis=2, dtype=dtype)
+        return terms, prediction.shape[0], slope
+
+    def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
+        return spread(xp, scale) * saved
+
+    def prepare_target(
+        self, output_shape: Sequence[int], target: np.ndarray, dtype: str
+    ) -> np.ndarray:
+        """Check lists of classes on the host, once."""
+        who, target, output_shape = type(self).__name__, np.asarray(target), tuple(output_shape)
+        check_numeric(who, target)
+        check_several_classes(who, output_shape)
+        self._check_shapes(output_shape, target.shape)
+        if target.dtype.kind not in "iu":
+            got = str(target.dtype)
+            raise dtype_error(who, "int64 (or another integer)", got, _AS_INTEGERS)
+        target = target.astype(np.int64, copy=False)
+        self._check_lists(target, output_shape[1])
+        behind = np.logical_or.accumulate(target < 0, axis=1)
+        in_order = np.sort(np.where(behind, -1 - np.arange(target.shape[1]), target), axis=1)
+        twice = (in_order[:, 1:] == in_order[:, :-1]).any(axis=1)
+        if twice.any():
+            row = int(np.argmax(twice))
+            raise ValueError(
+                f"{who}: the list at index {row}, {target[row].tolist()}, names a class twice; "
+                "targets are lists of classes with -1 behind them, not zeros and ones, which are "
+                "for MultiLabelSoftMarginLoss"
+            )
+        return target
+
+
+_AS_INTEGERS = "convert the labels with target.astype('int64')"
+
+
 class _SignLoss(SameShapeLoss):
     """A loss of yes/no answers given as 1 and -1."""
 
@@ -187,7 +300,7 @@ class SoftMarginLoss(_SignLoss):
 
     def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
         z, target = saved
-        return -scale * (target * F.sigmoid(z))
+        return -scale * (target * sigmoid(xp, z))
 
 
 class HingeEmbeddingLoss(_SignLoss):
@@ -242,8 +355,8 @@ class CosineEmbeddingLoss(PairLoss):
     Notes
     -----
     Called as ``loss((x1, x2), target)``, or in PyTorch's order ``loss(x1, x2, target)``;
-    :meth:`backward` returns the gradients of x1 and x2. Both (N, D); target (N,), 1 or -1. (As in
-    PyTorch, a sample counts nothing where the target is neither.)
+    :meth:`backward` returns the gradients of x1 and x2. Both (N, D); target (N,), 1 or -1; or (D,)
+    and (). (As in PyTorch, a sample counts nothing where the target is neither.)
 
     Examples
     --------
@@ -255,6 +368,7 @@ class CosineEmbeddingLoss(PairLoss):
     """
 
     reads = "distances"
+    _sample_axes = 1
 
     inputs = "the two sets of vectors"
 
@@ -336,6 +450,270 @@ class CosineEmbeddingLoss(PairLoss):
         prepared = super()._prepare(shape[:1], target, dtype)
         check_signs("CosineEmbeddingLoss", prepared)
         return prepared
+
+
+class MarginRankingLoss(PairLoss):
+    """Pairs of scores, of which the first (target 1) or the second (-1) is to be higher.
+
+    ``max(0, -t * (x1 - x2) + margin)``.
+
+    Parameters
+    ----------
+    margin : float
+        By how much.
+    reduction : "mean", "sum" or "none"
+
+    Notes
+    -----
+    Called as ``loss((x1, x2), target)``, or in PyTorch's order ``loss(x1, x2, target)``;
+    :meth:`backward` returns the gradients of x1 and x2. All of one shape, (N, ...) or (); targets
+    1 or -1.
+
+    Raises
+    ------
+    ValueError
+        If the margin is not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> loss = MarginRankingLoss(margin=0.5)
+    >>> x1, x2 = np.array([1.0, 1.0]), np.array([0.0, 2.0])
+    >>> float(loss((x1, x2), np.array([1, 1])))  # (0 + 1.5) / 2
+    0.75
+    """
+
+    reads = "distances"
+    inputs = "the two scores"
+
+    def __init__(self, margin: float = 0.0, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        self.margin = _finite("MarginRankingLoss", margin)
+
+    def forward(
+        self,
+        prediction: Any,
+        target: Array,
+        labels: Array | None = None,
+        *,
+        sample_weight: Array | None = None,
+    ) -> Array:
+        """Compute the loss.
+
+        Parameters
+        ----------
+        prediction : (array, array), or array
+            Both scores, or the first where `labels` is given.
+        target : array
+            1 or -1 for each pair; or the second scores where `labels` is given.
+        labels : array, optional
+            The target, in PyTorch's place.
+        sample_weight : array (N,), optional
+            Multiplies the terms of each sample.
+
+        Raises
+        ------
+        ValueError
+            If the shapes do not fit.
+        TypeError
+            If the scores are not of floats, or the arrays of different libraries.
+        """
+        if labels is not None:
+            prediction, target = (prediction, target), labels
+        return super().forward(prediction, target, sample_weight=sample_weight)
+
+    __call__ = forward
+
+    def _check(
+        self, prediction: tuple[Array, ...], target: Array, sample_weight: Array | None
+    ) -> ModuleType:
+        xp = super()._check(prediction, target, sample_weight)
+        first, second, wanted = (tuple(x.shape) for x in (*prediction, target))
+        if not first == second == wanted:
+            raise ValueError(
+                "MarginRankingLoss: expected scores and targets of one shape, got "
+                f"{first}, {second} and {wanted}"
+            )
+        return xp
+
+    def _terms(
+        self, xp: ModuleType, prediction: tuple[Array, ...], target: Array
+    ) -> tuple[Array, Array | int, Any]:
+        first, second = prediction
+        target = xp.astype(target, first.dtype)
+        lacking = self.margin - target * (first - second)
+        slope = xp.where(lacking >= 0.0, -target, xp.zeros_like(target))
+        return xp.maximum(lacking, 0.0), math.prod(first.shape), slope
+
+    def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Any:
+        gradient = scale * saved
+        return gradient, -gradient
+
+    def _prepare(self, shape: tuple[int, ...], target: np.ndarray, dtype: str) -> np.ndarray:
+        prepared = super()._prepare(shape, target, dtype)
+        check_signs("MarginRankingLoss", prepared)
+        return prepared
+
+
+class TripletMarginLoss(PairLoss):
+    """An anchor is to lie closer to a positive than to a negative, by a margin.
+
+    ``max(0, d(anchor, positive) - d(anchor, negative) + margin)``, with the distance
+    ``d(a, b) = (sum of |a - b + eps|^p)^(1/p)`` (Balntas et al., 2016).
+
+    Parameters
+    ----------
+    margin : float
+    p : float
+        Power of the distance; infinity for the largest difference.
+    eps : float
+        Keeps the derivative of the distance finite.
+    swap : bool
+        Whether the distance of positive and negative counts instead of that of anchor and negative
+        where it is smaller.
+    reduction : "mean", "sum" or "none"
+
+    Notes
+    -----
+    Called as ``loss((anchor, positive, negative))``, or in PyTorch's order
+    ``loss(anchor, positive, negative)``; :meth:`backward` returns the gradients of all three. All
+    (N, ..., D), or (D,). There is no target: a model with three outputs is trained with
+    ``model.fit(x, None)``.
+
+    Raises
+    ------
+    ValueError
+        If the margin or the power is not above 0, or `eps` not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> loss = TripletMarginLoss(margin=2.0, eps=0.0)
+    >>> anchor, positive = np.array([[0.0, 0.0]]), np.array([[3.0, 4.0]])
+    >>> float(loss(anchor, positive, np.array([[0.0, 6.0]])))  # 5 - 6 + 2
+    1.0
+    """
+
+    predictions = 3
+    takes_target = False
+    reads = "distances"
+    inputs = "anchor, positive and negative"
+    call = "loss((anchor, positive, negative))"
+
+    def __init__(
+        self,
+        margin: float = 1.0,
+        p: float = 2.0,
+        eps: float = 1e-6,
+        swap: bool = False,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(reduction)
+        self.margin = _finite("TripletMarginLoss", margin)
+        if not self.margin > 0.0:
+            raise ValueError(f"TripletMarginLoss: margin must be above 0, got {margin!r}")
+        if not p > 0.0:
+            raise ValueError(f"TripletMarginLoss: p must be above 0, got {p!r}")
+        if not math.isfinite(eps):
+            raise ValueError(f"TripletMarginLoss: eps must be a finite number, got {eps!r}")
+        self.p, self.eps, self.swap = float(p), float(eps), bool(swap)
+
+    def forward(
+        self,
+        prediction: Any,
+        target: Array | None = None,
+        negative: Array | None = None,
+        *,
+        sample_weight: Array | None = None,
+    ) -> Array:
+        """Compute the loss.
+
+        Parameters
+        ----------
+        prediction : (array, array, array), or array (N, ..., D)
+            Anchors, positives and negatives; or the anchors where `negative` is given.
+        target : array, optional
+            The positives, where `negative` is given; otherwise there is none.
+        negative : array, optional
+            The negatives, in PyTorch's place.
+        sample_weight : array (N,), optional
+            Multiplies the terms of each sample.
+
+        Raises
+        ------
+        ValueError
+            If the shapes do not fit, or there is a target.
+        TypeError
+            If the arrays are not of floats, or of different libraries.
+        """
+        if negative is not None:
+            prediction, target = (prediction, target, negative), None
+        if target is not None:
+            raise ValueError(f"TripletMarginLoss: there is no target; call it as {self.call}")
+        return super().forward(prediction, None, sample_weight=sample_weight)
+
+    __call__ = forward
+
+    def _check(
+        self, prediction: tuple[Array, ...], target: Any, sample_weight: Array | None
+    ) -> ModuleType:
+        xp = super()._check(prediction, target, sample_weight)
+        shapes = [tuple(x.shape) for x in prediction]
+        if len(set(shapes)) > 1 or not shapes[0]:
+            raise ValueError(
+                "TripletMarginLoss: expected three sets of vectors of one shape (N, D), got "
+                f"{shapes[0]}, {shapes[1]} and {shapes[2]}"
+            )
+        return xp
+
+    def _terms(
+        self, xp: ModuleType, prediction: tuple[Array, ...], target: Any
+    ) -> tuple[Array, Array | int, Any]:
+        anchor, positive, negative = prediction
+        near, by_near = self._distance(xp, anchor, positive)
+        far, by_far = self._distance(xp, anchor, negative)
+        share = xp.ones_like(far)
+        by_other = None
+        if self.swap:
+            other, by_other = self._distance(xp, positive, negative)
+            # Of equal distances, each gets half of the gradient.
+            share = xp.where(far < other, 1.0, xp.where(far > other, 0.0, 0.5))
+            share = xp.astype(share, far.dtype)
+            far = xp.minimum(far, other)
+        lacking = near - far + self.margin
+        counts = xp.astype(lacking >= 0.0, near.dtype)
+        saved = (counts, share, by_near, by_far, by_other)
+        return xp.maximum(lacking, 0.0), math.prod(near.shape), saved
+
+    def _distance(self, xp: ModuleType, a: Array, b: Array) -> tuple[Array, Array]:
+        """Return distances (N, ...) and their derivatives (N, ..., D) by a; by b the negative."""
+        difference = a - b + self.eps
+        size = xp.abs(difference)
+        most = xp.max(size, axis=-1, keepdims=True)
+        if self.p == math.inf:
+            winners = xp.astype(size == most, size.dtype)
+            share = winners / xp.sum(winners, axis=-1, keepdims=True, dtype=size.dtype)
+            return xp.squeeze(most, axis=-1), _xp.sign(difference) * share
+        # Divided by the largest, so that no power overflows; a distance of 0 has no slope.
+        least = xp.where(most == 0.0, 1.0, most)
+        relative = size / least
+        total = xp.sum(relative**self.p, axis=-1, keepdims=True, dtype=size.dtype)
+        root = xp.where(total == 0.0, 1.0, total) ** (1.0 / self.p)
+        of_none = relative == 0.0
+        power = xp.where(of_none, 1.0, relative) ** (self.p - 1.0)
+        slope = xp.where(of_none, 0.0, _xp.sign(difference) * power / root ** (self.p - 1.0))
+        return xp.squeeze(most * root, axis=-1), slope
+
+    def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Any:
+        counts, share, by_near, by_far, by_other = saved
+        scale = counts * scale
+        near = xp.expand_dims(scale, axis=-1) * by_near
+        far = xp.expand_dims(scale * share, axis=-1) * by_far
+        by_positive, by_negative = -near, far
+        if by_other is not None:
+            other = xp.expand_dims(scale * (1.0 - share), axis=-1) * by_other
+            by_positive, by_negative = by_positive - other, by_negative + other
+        return near - far, by_positive, by_negative
 
 
 def _finite(who: str, margin: float) -> float:

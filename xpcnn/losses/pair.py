@@ -1,4 +1,4 @@
-"""The base class of losses that take two predictions."""
+"""The base class of losses that take two predictions or more."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from xpcnn.losses.loss import Loss
 
 
 class PairLoss(Loss):
-    """A loss of two predictions; both have a gradient.
+    """A loss of two predictions, or of `predictions` of them; all have a gradient.
 
     They come as a pair, ``loss((first, second), target)``, as a network of two outputs gives them,
     so that whoever works with a loss needs no special case. :meth:`backward` returns a pair too,
@@ -23,29 +23,32 @@ class PairLoss(Loss):
     """
 
     predictions = 2
-    inputs: str  # what the two are, for messages
+    inputs: str  # what the predictions are, for messages
+    call = "loss((first, second), target)"
 
     def _check(
         self, prediction: tuple[Array, Array], target: Array, sample_weight: Array | None
     ) -> ModuleType:
-        if not isinstance(prediction, (tuple, list)) or len(prediction) != 2:
-            raise TypeError(
-                f"{type(self).__name__}: expected a pair of predictions, {self.inputs}, got "
-                f"{type(prediction).__name__}; call it as loss((first, second), target)"
-            )
-        first, second = prediction
-        xp = super()._check(first, target, sample_weight)
         who = type(self).__name__
-        _xp.namespace(first, second, who=who)
-        if first.dtype != second.dtype or not _xp.same_device(first, second):
+        if not isinstance(prediction, (tuple, list)) or len(prediction) != self.predictions:
+            many = "a pair" if self.predictions == 2 else f"{self.predictions}"
             raise TypeError(
-                f"{who}: the two predictions must be alike, got {_xp.describe(first)} and "
-                f"{_xp.describe(second)}; convert or move one of them"
+                f"{who}: expected {many} of predictions, {self.inputs}, got "
+                f"{type(prediction).__name__}; call it as {self.call}"
             )
+        first, *others = prediction
+        xp = super()._check(first, target, sample_weight)
+        for other in others:
+            _xp.namespace(first, other, who=who)
+            if first.dtype != other.dtype or not _xp.same_device(first, other):
+                raise TypeError(
+                    f"{who}: the predictions must be alike, got {_xp.describe(first)} and "
+                    f"{_xp.describe(other)}; convert or move one of them"
+                )
         return xp
 
-    def backward(self, dy: Array | None = None) -> tuple[Array, Array]:
-        """Compute the gradients with respect to the two predictions of the last forward.
+    def backward(self, dy: Array | None = None) -> tuple[Array, ...]:
+        """Compute the gradients with respect to the predictions of the last forward.
 
         Parameters
         ----------
@@ -54,26 +57,27 @@ class PairLoss(Loss):
 
         Returns
         -------
-        (array, array)
+        tuple of array
+            One for each prediction.
 
         Raises
         ------
         RuntimeError
             If there was no forward.
         """
-        first, second = super().backward(dy)
-        return first, second
+        return tuple(super().backward(dy))
 
     def prepare_target(
         self, output_shape: Sequence[Any], target: np.ndarray, dtype: str
     ) -> np.ndarray:
-        """Check targets on the host; `output_shape` is the pair of the predictions' shapes."""
+        """Check targets on the host; `output_shape` holds the shapes of the predictions."""
         shapes = tuple(output_shape)
-        if len(shapes) != 2 or not all(isinstance(shape, (tuple, list)) for shape in shapes):
+        several = all(isinstance(shape, (tuple, list)) for shape in shapes)
+        if len(shapes) != self.predictions or not several:
             raise ValueError(
-                f"{type(self).__name__}: takes two predictions, {self.inputs}, and this network "
-                f"has one output of shape {shapes}; call the loss yourself, as "
-                "loss((first, second), target)"
+                f"{type(self).__name__}: takes {self.predictions} predictions, {self.inputs}, and "
+                f"this network has one output of shape {shapes}; call the loss yourself, as "
+                f"{self.call}"
             )
         return self._prepare(tuple(shapes[0]), target, dtype)
 

@@ -109,6 +109,10 @@ def prepare_labels(
     dtype: str,
 ) -> Any:  # fmt: skip
     """Check labels on the host, once: one array, or a tuple where each output has a loss."""
+    if not loss.takes_target:
+        if y is not None:
+            raise ValueError(f"{who}: {type(loss).__name__} has no targets; pass None")
+        return None
     if isinstance(loss, LossPerOutput):
         given = border.one_each(y, outputs, who, "output")
         named = [(labels, f"{who}[{name!r}]") for labels, name in zip(given, outputs, strict=True)]
