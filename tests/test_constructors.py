@@ -74,6 +74,11 @@ class Inner(xpcnn.Linear):
             optim.SGD(rate=1)
 
 
+class Outside(xpcnn.Conv2d):
+    def __init__(self) -> None:
+        super().__init__(1, 2, 3, activation="relu")  # type: ignore[call-arg]
+
+
 def test_other_errors_stay_what_they_are() -> None:
     with pytest.raises(TypeError, match="^too wide$"):
         Inner(6)
@@ -81,6 +86,8 @@ def test_other_errors_stay_what_they_are() -> None:
         Inner(5)
     with pytest.raises(TypeError, match="^Inner: there is no argument 'wide'.*it takes width$"):
         Inner(wide=3)
+    with pytest.raises(TypeError, match="^Conv2d: there is no argument 'activation'"):
+        Outside()
     assert list(inspect.signature(Inner).parameters) == ["width"]
     assert inspect.signature(xpcnn.Conv2d).parameters["stride"].default == 1
 

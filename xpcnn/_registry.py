@@ -54,11 +54,12 @@ def _naming(init: Callable[..., None]) -> Callable[..., None]:
         try:
             init(self, *args, **options)
         except TypeError:
-            # another class's constructor, called from within, is that class's affair
-            if type(self).__init__ is __init__:
-                problem = _misfit(type(self), init, args, options)
-                if problem is not None:
-                    raise TypeError(problem) from None
+            # the class that was called, or the one whose constructor a class from outside calls
+            constructors = {c: inspect.getattr_static(c, "__init__") for c in type(self).__mro__}
+            cls = next(c for c, constructor in constructors.items() if constructor is __init__)
+            problem = _misfit(cls, init, args, options)
+            if problem is not None:
+                raise TypeError(problem) from None
             raise
 
     return __init__
