@@ -11,6 +11,10 @@ from xpcnn.errors import choice_error
 from xpcnn.layers.layer import Layer, Shape
 from xpcnn.layers.parameter import Tensor
 
+DEEPEST = 100
+"""Levels of layers inside layers: each takes several calls within calls, of which Python allows a
+thousand."""
+
 
 def check_layers(layers: Iterable[Any], who: str) -> tuple[Layer, ...]:
     """Return the layers, or say which entry is not one or stands twice."""
@@ -23,6 +27,7 @@ def check_layers(layers: Iterable[Any], who: str) -> tuple[Layer, ...]:
         if not isinstance(layer, Layer):
             raise TypeError(f"{who}: entry {position} is not a layer: {layer!r}")
         checked.append(layer)
+    _check_depth(checked, who)
     seen: dict[int, int] = {}
     for position, top in enumerate(checked):
         for _, layer in top.layers_within():
@@ -32,6 +37,18 @@ def check_layers(layers: Iterable[Any], who: str) -> tuple[Layer, ...]:
                     f"({seen[id(layer)]} and {position}); make a new layer for each place"
                 )
     return tuple(checked)
+
+
+def _check_depth(layers: Sequence[Layer], who: str) -> None:
+    level, depth = layers, 0
+    while level:
+        depth += 1
+        if depth > DEEPEST:
+            raise ValueError(
+                f"{who}: layers are nested more than {DEEPEST} deep, which is more than can be "
+                "run; put them side by side, as in Sequential(layer1, layer2, ...)"
+            )
+        level = [child for layer in level for child in layer.children().values()]
 
 
 class Sequential(Layer):
