@@ -55,7 +55,7 @@ def test_agrees_with_numpy(shape, first, second):
     y, saved = elementwise.relu_forward(XP, a)
     np.testing.assert_array_equal(y, np.maximum(x, 0))
     np.testing.assert_array_equal(
-        elementwise.relu_backward(XP, d, saved), np.where(x > 0, dy, np.float32(0))
+        elementwise.relu_backward(XP, d, saved), np.where(x <= 0, np.float32(0), dy)
     )
     with np.errstate(invalid="ignore"):
         total = x + other
@@ -65,7 +65,7 @@ def test_agrees_with_numpy(shape, first, second):
     y, saved = elementwise.add_relu_forward(XP, a, b)
     np.testing.assert_array_equal(y, np.maximum(total, 0))
     for g in elementwise.add_relu_backward(XP, d, saved):
-        np.testing.assert_array_equal(g, np.where(total > 0, dy, np.float32(0)))
+        np.testing.assert_array_equal(g, np.where(total <= 0, np.float32(0), dy))
     assert y.dtype == g.dtype == np.float32
 
 

@@ -104,8 +104,8 @@ def test_max_pool_by_hand(cpp):
     y, saved = pool.max_pool_forward(np, x, window)
     np.testing.assert_array_equal(y, [[[1.0, 3.0, 3.0, np.nan, np.nan]]])
     dx = pool.max_pool_backward(np, np.array([[[1.0, 2.0, 4.0, 8.0, 16.0]]]), saved, window)
-    # The fourth window has NaN second: its first keeps the win. The fifth has NaN first.
-    np.testing.assert_array_equal(dx, [[[1.0, 6.0, 8.0, 16.0, 0.0]]])
+    # The fourth window has NaN second, the fifth has it first: it wins both.
+    np.testing.assert_array_equal(dx, [[[1.0, 6.0, 0.0, 24.0, 0.0]]])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

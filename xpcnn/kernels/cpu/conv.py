@@ -354,7 +354,7 @@ def weight_gradient(
     span = int(recipe.strip[0])
     splits, parts = cut(taps.size * row, n * out[0] * out[1], n * int(recipe.strip[1]))
     partial = buffers.empty(splits * groups * taps.size * row)
-    sums = buffers.zeros((splits, groups, row))
+    sums = buffers.zeros((splits, groups, row), np.float64)
     d_size = span * out[1] * d_pixel + COLUMNS
     threads.launch(
         n * out[0] * out[1] * groups * taps.size * row // 8, outer_strips, splits * parts,
@@ -369,7 +369,7 @@ def weight_gradient(
         g.kernel[0] * g.kernel[1], channels, row, width, dw.reshape(-1),
     )  # fmt: skip
     # The lanes behind the last filter hold anything.
-    return dw, sums[:, :, :width].sum(axis=0).reshape(-1)
+    return dw, sums[:, :, :width].sum(axis=0).reshape(-1).astype(np.float32)
 
 
 @lru_cache(maxsize=512)

@@ -14,19 +14,24 @@ import numpy as np
 
 from xpcnn.kernels.cpu import buffers, elementwise, threads
 from xpcnn.kernels.cpu.elementwise import new_rows
-from xpcnn.kernels.cpu.jobs import Floats, Ints, Job
+from xpcnn.kernels.cpu.jobs import Doubles, Floats, Ints, Job
 from xpcnn.kernels.cpu.layout import lift_pair
 from xpcnn.kernels.cpu.pool import Images, as_images
 from xpcnn.kernels.cpu.vector import (
+    RUN,
     WIDTH,
     add,
     fma,
     load,
     load_index,
+    load_wide,
     relu,
     store,
+    store_wide,
+    widen,
     zero,
 )
+from xpcnn.kernels.generic.conv import conv_backward as generic_backward
 from xpcnn.kernels.trace import Declined
 from xpcnn.window import Ints as Sizes
 from xpcnn.window import Window
@@ -193,7 +198,7 @@ def conv_forward(
     shape = (x.shape[0], w.shape[0], *window.output_shape(x.shape[2:]))
     tables = _forward_tables(window, x.shape[2:], images.line, images.pixel)
     y = _run(images, tables, shape, window, _pack(w, images.lanes), bias, relu)
-    return y, (images, tuple(x.shape), w, b is not None, y if relu else None)
+    return y, (images, x, w, b is not None, y if relu else None)
 
 
 def conv_relu_forward(
@@ -207,11 +212,16 @@ def conv_backward(
     xp: Any, dy: Any, saved: Any, window: Window, groups: int, need_dx: bool
 ) -> tuple[Any, Any, Any]:
     """Return the gradients (dx, dw, db), of a convolution with or without ReLU behind it."""
-    images, shape, w, has_bias, gate = saved
+    images, x, w, has_bias, gate = saved
+    shape = tuple(x.shape)
     if gate is not None:
-        dy = elementwise.apply(elementwise.GATE, dy, gate)
+        dy = elementwise.gated(dy, gate)
     d = as_images(dy)
     dw, db = _weight_gradient(images, d, w, dy.shape, window, shape[2:])
+    if not np.isfinite(db).all():
+        # Infinity times the zeros around an image is NaN, and they are left out here.
+        with np.errstate(invalid="ignore"):
+            dw = generic_backward(xp, dy, (x, w, has_bias), window, groups, False)[1]
     dx = None
     if need_dx:
         times = w.shape[0] // groups
@@ -251,13 +261,16 @@ def _weight_gradient(
     row = blocks * 2 * WIDTH
     pieces = max(1, min(32, shape[0] * int(np.prod(shape[2:])) // 1024))
     parts = min(blocks, max(1, JOBS // pieces))
-    partial = buffers.zeros((pieces, window.taps + 1, row))
+    partial = buffers.zeros((pieces, window.taps, row))
+    gradients = buffers.zeros((pieces, row), np.float64)
     threads.launch(
         int(np.prod(shape)) * window.taps, _outer, pieces * parts, x.flat, x.image, x.line,
         x.pixel, x.lanes, d.flat, d.image, d.line, d.pixel, shape[0], tables.lines.size // 2,
         tables.tiles.size // 4, *tables, window.taps, pieces, parts, partial.reshape(-1),
+        gradients.reshape(-1),
     )  # fmt: skip
-    sums = partial.sum(axis=0)
+    sums = np.vstack([partial.sum(axis=0, dtype=np.float64), gradients.sum(axis=0)])
+    sums = sums.astype(np.float32)
     # The last vector of a pixel is not behind the one before, but ends with the last lane.
     whole = x.lanes // WIDTH * WIDTH
     channel = np.arange(w.shape[0])
@@ -321,12 +334,12 @@ def _multiply(
 def _outer(
     job: int, x: Floats, image: int, line: int, pixel: int, lanes: int, d: Floats, d_image: int,
     d_line: int, d_pixel: int, images: int, height: int, across: int, lines: Ints, tiles: Ints,
-    spans: Ints, places: Ints, taps: int, pieces: int, parts: int, partial: Floats,
+    spans: Ints, places: Ints, taps: int, pieces: int, parts: int, partial: Floats, sums: Doubles,
 ) -> None:  # fmt: skip
-    """Add the products of gradients and inputs to the sums of their tap; the last sums gradients.
+    """Add the products of gradients and inputs to the sums of their tap; `sums` has the gradients'.
 
-    Piece p has ``taps + 1`` rows of vectors. The gradients of a tile stay in registers, the sums of
-    sixteen channels in the first-level cache: stores all over the rows would hold up the loads.
+    Piece p has a row of vectors for each tap. The gradients of a tile stay in registers, the sums
+    of sixteen channels in the first-level cache: stores all over the rows would hold up the loads.
     """
     blocks = (lanes + 2 * WIDTH - 1) // (2 * WIDTH)
     size = blocks * 2 * WIDTH
@@ -336,13 +349,14 @@ def _outer(
     for block in range(left, min(blocks, left + per_part)):
         k = block * 2 * WIDTH
         c0, c1 = min(k, lanes - WIDTH), min(k + WIDTH, lanes - WIDTH)
-        to = piece * (taps + 1) * size + k
-        bias = to + taps * size
+        to = piece * taps * size + k
+        bias = piece * size + k
         for place in range(piece * per_piece, min(images * height, (piece + 1) * per_piece)):
             n = place // height
             i = place - n * height
             source = n * image + lines[2 * i] * line
             x0, x1 = source + c0, source + c1
+            run0, run1 = zero(), zero()
             for t in range(across):
                 span = 2 * (lines[2 * i + 1] * across + t)
                 count, step = tiles[4 * t + 2], tiles[4 * t + 3] * pixel
@@ -356,8 +370,11 @@ def _outer(
                 if count > 3:
                     d30, d31 = load(d, at + 3 * d_pixel + c0), load(d, at + 3 * d_pixel + c1)
                 s0, s1 = add(add(d00, d10), add(d20, d30)), add(add(d01, d11), add(d21, d31))
-                store(partial, bias, add(load(partial, bias), s0))
-                store(partial, bias + WIDTH, add(load(partial, bias + WIDTH), s1))
+                run0, run1 = add(run0, s0), add(run1, s1)
+                if t % RUN == RUN - 1 or t == across - 1:
+                    store_wide(sums, bias, widen(load_wide(sums, bias), run0))
+                    store_wide(sums, bias + WIDTH, widen(load_wide(sums, bias + WIDTH), run1))
+                    run0, run1 = zero(), zero()
                 for m in range(spans[span], spans[span + 1], 2):
                     at, f = load_index(places, m), to + load_index(places, m + 1) * size
                     g0 = fma(load(x, x0 + at), d00, load(partial, f))

@@ -14,7 +14,7 @@ from numpy.lib.stride_tricks import as_strided
 from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.jobs import Floats, Job
 from xpcnn.kernels.cpu.layout import dense_image, lift, source
-from xpcnn.kernels.cpu.vector import WIDTH, add, load, relu, store, where_positive, zero
+from xpcnn.kernels.cpu.vector import WIDTH, add, load, relu, store, where_open, zero
 from xpcnn.kernels.trace import Declined
 
 PIECE = 4096
@@ -153,7 +153,7 @@ def _apply(
             c = min(k, right - WIDTH)
             value = load(a, r * a_pitch + c)
             if what == GATE:
-                value = where_positive(load(b, r * b_pitch + c), value, zero())
+                value = where_open(load(b, r * b_pitch + c), value, zero())
             elif what != RELU:
                 value = add(value, load(b, r * b_pitch + c))
             if what in (RELU, ADD_RELU):
@@ -170,8 +170,13 @@ def relu_forward(xp: Any, x: Any) -> Any:
 
 
 def relu_backward(xp: Any, dy: Any, y: Any) -> np.ndarray:
-    """Return the gradient where the output was positive."""
-    return apply(GATE, dy, y)
+    """Return the gradient where the output was positive or NaN."""
+    return gated(dy, y)
+
+
+def gated(dy: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return dy where y, the output of ReLU, is positive or NaN, and zero elsewhere."""
+    return apply(GATE, dy, y) if takes(dy, y) else np.where(y <= 0, np.float32(0), dy)
 
 
 def add_forward(xp: Any, a: Any, b: Any) -> Any:

@@ -51,7 +51,7 @@ from xpcnn.kernels.cpu.vector import (
     splat,
     store,
     store_bytes,
-    where_positive,
+    where_open,
     zero,
 )
 from xpcnn.kernels.trace import Declined
@@ -79,7 +79,7 @@ def _pool(
                 which = beats(value, best, splat(np.float32(f)), which)
                 best = beats(value, best, value, best)
             best = add(best, load(bias, o))
-            which = where_positive(best, which, splat(np.float32(CLOSED)))
+            which = where_open(best, which, splat(np.float32(CLOSED)))
             store(scratch, place, relu(best))
             store_bytes(winner, to + j * row + o, which)
 

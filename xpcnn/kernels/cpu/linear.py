@@ -16,14 +16,19 @@ import numpy as np
 from numba import carray, config, get_thread_id
 
 from xpcnn.kernels.cpu import buffers, threads
+from xpcnn.kernels.cpu.elementwise import gated
 from xpcnn.kernels.cpu.jobs import Floats, Ints, Job, inner
 from xpcnn.kernels.cpu.layout import padded_bias
 from xpcnn.kernels.cpu.product import COLUMNS, ROWS, _outer_tile, _times_tile
+from xpcnn.kernels.cpu.sums import sum_rows
 from xpcnn.kernels.cpu.vector import fma, load, store, store_half, sums, zero
 from xpcnn.kernels.trace import Declined
 
 CHUNK = 1024
 """Numbers of a sum taken at a time, so that the rows of a block stay in the second-level cache."""
+
+LONGEST = 32 * 240
+"""Rows of a sum of products that are added up in float32."""
 
 SAMPLES = 240
 """Rows of x or d taken at a time where they are the sum's, or the output's, rows."""
@@ -196,6 +201,26 @@ def _rows(x: np.ndarray) -> tuple[np.ndarray, int]:
     return out.reshape(-1), width
 
 
+def _sum_of_products(
+    d: np.ndarray, d_row: int, x: np.ndarray, x_row: int, n: int, outputs: int, width: int,
+    block: int,
+) -> np.ndarray:  # fmt: skip
+    """Return the gradient of the weights; very many rows are added up in float64, part by part."""
+    size = block * COLUMNS * (SAMPLES + outputs)
+    dw, total = buffers.empty((outputs, width)), None
+    for first in range(0, max(n, 1), LONGEST):
+        count = min(LONGEST, n - first)
+        threads.launch(
+            count * outputs * width // 8, _weight_gradient, -(-width // (block * COLUMNS)),
+            d[first * d_row :], count, d_row, outputs, x[first * x_row :], x_row, width,
+            _steps(min(count, SAMPLES), d_row), _steps(min(count, SAMPLES), COLUMNS),
+            dw.reshape(-1), block, _scratch(size), size,
+        )  # fmt: skip
+        if n > LONGEST:
+            total = dw.astype(np.float64) if total is None else total + dw
+    return dw if total is None else total.astype(np.float32)
+
+
 @lru_cache(maxsize=256)
 def _blocks(n: int, outputs: int) -> tuple[int, int]:
     """Return how many samples and outputs a job of the forward pass works on.
@@ -254,20 +279,13 @@ def linear_backward(xp: Any, dy: Any, saved: Any, need_dx: bool) -> tuple[Any, A
     outputs, width = w.shape
     n = dy.size // outputs
     if gate is not None:
-        gated = buffers.empty(dy.shape)
-        dy = np.multiply(dy, gate > 0, out=gated)
+        dy = gated(dy, gate)
     rows = dy.reshape(n, outputs)
     d, d_row = _rows(rows)
     block = 2 if width < 2048 else 4 if n < 256 else 16
     jobs = -(-width // (block * COLUMNS))
-    dw = buffers.empty((outputs, width))
-    size = block * COLUMNS * (SAMPLES + outputs)
-    threads.launch(
-        n * outputs * width // 8, _weight_gradient, jobs,
-        d, n, d_row, outputs, x, x_row, width, _steps(min(n, SAMPLES), d_row),
-        _steps(min(n, SAMPLES), COLUMNS), dw.reshape(-1), block, _scratch(size), size,
-    )  # fmt: skip
-    db = rows.sum(axis=0) if has_bias else None
+    dw = _sum_of_products(d, d_row, x, x_row, n, outputs, width, block)
+    db = sum_rows(rows) if has_bias else None
     if not need_dx:
         return None, dw, db
     dx_row = -(-width // COLUMNS) * COLUMNS

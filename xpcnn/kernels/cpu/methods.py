@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from xpcnn.kernels.cpu import buffers, conv, depthwise, sparse, threads, winograd
+from xpcnn.kernels.cpu import conv, depthwise, sparse, winograd
 from xpcnn.kernels.cpu.conv import Geometry, Pair, geometry, output_size
 from xpcnn.kernels.cpu.layout import Image, as_image, lift, new_output, source, unlift
-from xpcnn.kernels.cpu.strips import GATE, UNPOOL, Source, sum_pixels
+from xpcnn.kernels.cpu.strips import GATE, UNPOOL, Source
+from xpcnn.kernels.cpu.sums import sum_rows
 from xpcnn.kernels.precision import get_precision
 from xpcnn.kernels.trace import note
 from xpcnn.window import Window
@@ -130,16 +131,10 @@ def _winograd_pays(
 
 def channel_sums(d: Image, n: int, out: Pair, channels: int) -> np.ndarray:
     """Sum each channel of some images."""
-    if channels >= 8 and d.image == out[0] * out[1] * channels:
-        pixels = d.flat.size // channels
-        partial = buffers.empty((min(16, pixels), channels))
-        threads.launch(
-            d.flat.size, sum_pixels, len(partial), d.flat, pixels, channels, len(partial),
-            partial.reshape(-1),
-        )  # fmt: skip
-        return partial.sum(axis=0)
+    if d.image == out[0] * out[1] * channels:
+        return sum_rows(d.flat.reshape(-1, channels))
     image = as_strided(d.flat, (n, *out, channels), (4 * d.image, 4 * d.line, 4 * d.pixel, 4))
-    total: np.ndarray = image.sum(axis=(0, 1, 2))
+    total: np.ndarray = image.sum(axis=(0, 1, 2), dtype=np.float64).astype(np.float32)
     return total
 
 

@@ -1,8 +1,10 @@
 """Batch normalisation, alone or with what follows it: adding a shortcut, and ReLU.
 
 An array is treated as rows of channels, cut into pieces that stay in the first-level cache. The
-statistics take one pass over memory: each piece is summed, and summed again around its own mean;
-the pieces are then combined in float64. No normalised copy of x is kept: backward works it out.
+statistics take one pass over memory: each piece is summed roughly, which gives a center, and then
+what lies around the center is summed, with its squares. The pieces are combined in float64, which
+makes up for what a center lacked to the mean. No normalised copy of x is kept: backward works it
+out.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.elementwise import PIECE, Rows, as_rows, declined, new_rows
 from xpcnn.kernels.cpu.jobs import Doubles, Floats, Job
 from xpcnn.kernels.cpu.vector import (
+    RUN,
     WIDTH,
     add,
     fma,
@@ -23,7 +26,10 @@ from xpcnn.kernels.cpu.vector import (
     relu,
     splat,
     store,
-    where_positive,
+    store_wide,
+    where_open,
+    wide_zero,
+    widen,
     zero,
 )
 from xpcnn.kernels.trace import Declined
@@ -135,7 +141,7 @@ def per_piece(lanes: int) -> int:
 def _statistics(rows: Rows, positions: int) -> tuple[np.ndarray, np.ndarray]:
     lanes, per = rows.lanes, per_piece(rows.lanes)
     pieces = -(-positions // per)
-    partial = buffers.empty((pieces, 2, lanes))
+    partial = buffers.empty((pieces, 3, lanes), np.float64)
     threads.launch(
         4 * positions * lanes, _moments, pieces, rows.flat, rows.pitch, lanes, positions, per,
         partial.reshape(-1),
@@ -143,7 +149,7 @@ def _statistics(rows: Rows, positions: int) -> tuple[np.ndarray, np.ndarray]:
     mean, variance = np.empty(lanes, np.float32), np.empty(lanes, np.float32)
     total, squares = np.zeros(lanes), np.zeros(lanes)
     threads.launch(
-        2 * partial.size, _combine_moments, 1, partial.reshape(-1), lanes, positions, per, total,
+        partial.size, _combine_moments, 1, partial.reshape(-1), lanes, positions, per, total,
         squares, mean, variance,
     )  # fmt: skip
     return mean, variance
@@ -158,13 +164,13 @@ def _backward(dy: Any, saved: State, need_dx: bool) -> tuple[Any, Any, Any, Any]
     if saved.gate == FROM_OUTPUT:
         gate = as_rows(saved.y)  # type: ignore[arg-type]
         gated, dother = new_rows(dy.shape)
-    partial = buffers.empty((pieces, 2, lanes))
+    partial = buffers.empty((pieces, 2, lanes), np.float64)
     threads.launch(
         4 * dy.size, _sums, pieces, x.flat, x.pitch, d.flat, d.pitch, gate.flat, gate.pitch,
         saved.center, saved.scale, saved.shift, lanes, positions, per, saved.gate, gated,
         partial.reshape(-1),
     )  # fmt: skip
-    total = partial.sum(axis=0, dtype=np.float64)
+    total = partial.sum(axis=0)
     dbeta, dgamma = total[0], total[1] * saved.inv_std
     dx = None
     if need_dx:
@@ -186,9 +192,9 @@ def _backward(dy: Any, saved: State, need_dx: bool) -> tuple[Any, Any, Any, Any]
 
 @Job
 def _moments(
-    job: int, x: Floats, pitch: int, lanes: int, positions: int, per: int, partial: Floats,
+    job: int, x: Floats, pitch: int, lanes: int, positions: int, per: int, partial: Doubles,
 ) -> None:  # fmt: skip
-    """Write for every piece the sum, and the sum of squared distances from the piece's mean."""
+    """Write for every piece its center, and the sums of what is around it and of the squares."""
     first = job * per
     count = min(per, positions - first)
     share = splat(np.float32(-1.0 / count))
@@ -199,30 +205,46 @@ def _moments(
         for p in range(first, first + count):
             s0, s1 = add(s0, load(x, p * pitch + c0)), add(s1, load(x, p * pitch + c1))
             s2, s3 = add(s2, load(x, p * pitch + c2)), add(s3, load(x, p * pitch + c3))
-        to = 2 * job * lanes
-        store(partial, to + c0, s0)
-        store(partial, to + c1, s1)
-        store(partial, to + c2, s2)
-        store(partial, to + c3, s3)
-        # The negated means, so that adding them centers.
+        # The center is negated, so that adding it centers.
         s0, s1, s2, s3 = (
             multiply(s0, share), multiply(s1, share), multiply(s2, share), multiply(s3, share),
         )  # fmt: skip
-        q0, q1, q2, q3 = zero(), zero(), zero(), zero()
-        for p in range(first, first + count):
-            v0, v1 = add(load(x, p * pitch + c0), s0), add(load(x, p * pitch + c1), s1)
-            v2, v3 = add(load(x, p * pitch + c2), s2), add(load(x, p * pitch + c3), s3)
-            q0, q1, q2, q3 = fma(v0, v0, q0), fma(v1, v1, q1), fma(v2, v2, q2), fma(v3, v3, q3)
+        to = 3 * job * lanes
+        store_wide(partial, to + c0, widen(wide_zero(), s0))
+        store_wide(partial, to + c1, widen(wide_zero(), s1))
+        store_wide(partial, to + c2, widen(wide_zero(), s2))
+        store_wide(partial, to + c3, widen(wide_zero(), s3))
+        sum0, sum1, sum2, sum3 = wide_zero(), wide_zero(), wide_zero(), wide_zero()
+        square0, square1, square2, square3 = wide_zero(), wide_zero(), wide_zero(), wide_zero()
+        for run in range(first, first + count, RUN):
+            r0, r1, r2, r3 = zero(), zero(), zero(), zero()
+            q0, q1, q2, q3 = zero(), zero(), zero(), zero()
+            for p in range(run, min(first + count, run + RUN)):
+                v0, v1 = add(load(x, p * pitch + c0), s0), add(load(x, p * pitch + c1), s1)
+                v2, v3 = add(load(x, p * pitch + c2), s2), add(load(x, p * pitch + c3), s3)
+                r0, r1, r2, r3 = add(r0, v0), add(r1, v1), add(r2, v2), add(r3, v3)
+                q0, q1, q2, q3 = fma(v0, v0, q0), fma(v1, v1, q1), fma(v2, v2, q2), fma(v3, v3, q3)
+            sum0, sum1, sum2, sum3 = (
+                widen(sum0, r0), widen(sum1, r1), widen(sum2, r2), widen(sum3, r3),
+            )  # fmt: skip
+            square0, square1, square2, square3 = (
+                widen(square0, q0), widen(square1, q1), widen(square2, q2), widen(square3, q3),
+            )  # fmt: skip
         to += lanes
-        store(partial, to + c0, q0)
-        store(partial, to + c1, q1)
-        store(partial, to + c2, q2)
-        store(partial, to + c3, q3)
+        store_wide(partial, to + c0, sum0)
+        store_wide(partial, to + c1, sum1)
+        store_wide(partial, to + c2, sum2)
+        store_wide(partial, to + c3, sum3)
+        to += lanes
+        store_wide(partial, to + c0, square0)
+        store_wide(partial, to + c1, square1)
+        store_wide(partial, to + c2, square2)
+        store_wide(partial, to + c3, square3)
 
 
 @Job
 def _combine_moments(
-    job: int, partial: Floats, lanes: int, positions: int, per: int, total: Doubles,
+    job: int, partial: Doubles, lanes: int, positions: int, per: int, total: Doubles,
     squares: Doubles, mean: Floats, variance: Floats,
 ) -> None:  # fmt: skip
     """Combine the pieces: squares around their own means, and those of the means.
@@ -231,16 +253,20 @@ def _combine_moments(
     """
     pieces = (positions + per - 1) // per
     for piece in range(pieces):
+        count = min(per, positions - piece * per)
+        at = 3 * piece * lanes
         for c in range(lanes):
-            total[c] += partial[2 * piece * lanes + c]
+            total[c] += partial[at + lanes + c] - count * partial[at + c]
     for c in range(lanes):
         total[c] /= positions
     for piece in range(pieces):
         count = min(per, positions - piece * per)
+        at = 3 * piece * lanes
         for c in range(lanes):
-            # The mean as the piece had it, rounded: its squares were taken around that.
-            away = np.float64(partial[2 * piece * lanes + c] * np.float32(1.0 / count)) - total[c]
-            squares[c] += partial[(2 * piece + 1) * lanes + c] + count * (away * away)
+            rest = partial[at + lanes + c] / count
+            away = rest - partial[at + c] - total[c]
+            own = partial[at + 2 * lanes + c] - count * (rest * rest)
+            squares[c] += (own if not own < 0 else 0.0) + count * (away * away)
     for c in range(lanes):
         mean[c] = total[c]
         variance[c] = squares[c] / positions
@@ -267,34 +293,38 @@ def _normalise(
 def _sums(
     job: int, x: Floats, pitch: int, dy: Floats, dy_pitch: int, y: Floats, y_pitch: int,
     center: Floats, scale: Floats, shift: Floats, lanes: int, positions: int, per: int, gate: int,
-    gated: Floats, partial: Floats,
+    gated: Floats, partial: Doubles,
 ) -> None:  # fmt: skip
     """Write for every piece the sums of dy and of dy * (x + center), dy being gated by ReLU."""
     last = min(positions, (job + 1) * per)
     for k in range(0, lanes, 2 * WIDTH):
         c0, c1 = min(k, lanes - WIDTH), min(k + WIDTH, lanes - WIDTH)
         m0, m1 = load(center, c0), load(center, c1)
-        a0, a1, b0, b1 = zero(), zero(), zero(), zero()
-        for p in range(job * per, last):
-            d0, d1 = load(dy, p * dy_pitch + c0), load(dy, p * dy_pitch + c1)
-            v0 = add(load(x, p * pitch + c0), m0)
-            v1 = add(load(x, p * pitch + c1), m1)
-            if gate == RECOMPUTED:
-                y0 = fma(v0, load(scale, c0), load(shift, c0))
-                y1 = fma(v1, load(scale, c1), load(shift, c1))
-                d0, d1 = where_positive(y0, d0, zero()), where_positive(y1, d1, zero())
-            elif gate == FROM_OUTPUT:
-                d0 = where_positive(load(y, p * y_pitch + c0), d0, zero())
-                d1 = where_positive(load(y, p * y_pitch + c1), d1, zero())
-                store(gated, p * lanes + c0, d0)
-                store(gated, p * lanes + c1, d1)
-            a0, a1 = add(a0, d0), add(a1, d1)
-            b0, b1 = fma(d0, v0, b0), fma(d1, v1, b1)
+        sum0, sum1, with0, with1 = wide_zero(), wide_zero(), wide_zero(), wide_zero()
+        for run in range(job * per, last, RUN):
+            a0, a1, b0, b1 = zero(), zero(), zero(), zero()
+            for p in range(run, min(last, run + RUN)):
+                d0, d1 = load(dy, p * dy_pitch + c0), load(dy, p * dy_pitch + c1)
+                v0 = add(load(x, p * pitch + c0), m0)
+                v1 = add(load(x, p * pitch + c1), m1)
+                if gate == RECOMPUTED:
+                    y0 = fma(v0, load(scale, c0), load(shift, c0))
+                    y1 = fma(v1, load(scale, c1), load(shift, c1))
+                    d0, d1 = where_open(y0, d0, zero()), where_open(y1, d1, zero())
+                elif gate == FROM_OUTPUT:
+                    d0 = where_open(load(y, p * y_pitch + c0), d0, zero())
+                    d1 = where_open(load(y, p * y_pitch + c1), d1, zero())
+                    store(gated, p * lanes + c0, d0)
+                    store(gated, p * lanes + c1, d1)
+                a0, a1 = add(a0, d0), add(a1, d1)
+                b0, b1 = fma(d0, v0, b0), fma(d1, v1, b1)
+            sum0, sum1 = widen(sum0, a0), widen(sum1, a1)
+            with0, with1 = widen(with0, b0), widen(with1, b1)
         to = 2 * job * lanes
-        store(partial, to + c0, a0)
-        store(partial, to + c1, a1)
-        store(partial, to + lanes + c0, b0)
-        store(partial, to + lanes + c1, b1)
+        store_wide(partial, to + c0, sum0)
+        store_wide(partial, to + c1, sum1)
+        store_wide(partial, to + lanes + c0, with0)
+        store_wide(partial, to + lanes + c1, with1)
 
 
 @Job
@@ -311,7 +341,7 @@ def _input_gradient(
             if gate == 1 or own == 1:
                 value = add(load(x, p * pitch + c), load(center, c))
                 if gate == 1:
-                    d = where_positive(fma(value, load(scale, c), load(shift, c)), d, zero())
+                    d = where_open(fma(value, load(scale, c), load(shift, c)), d, zero())
                 if own == 1:
                     rest = fma(value, load(slope, c), load(constant, c))
                     store(dx, p * lanes + c, fma(d, load(scale, c), rest))

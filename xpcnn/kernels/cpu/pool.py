@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpcnn.kernels.cpu import buffers, threads
-from xpcnn.kernels.cpu.elementwise import PIECE, as_rows, declined, new_rows
+from xpcnn.kernels.cpu.elementwise import as_rows, declined, new_rows
 from xpcnn.kernels.cpu.jobs import Bytes, Floats, Ints, Job
 from xpcnn.kernels.cpu.layout import as_image, lift, lift_pair, source
 from xpcnn.kernels.cpu.vector import (
+    RUN,
     WIDTH,
     add,
     beats,
@@ -25,11 +26,13 @@ from xpcnn.kernels.cpu.vector import (
     load_index,
     load_splat,
     multiply,
+    narrow,
     splat,
     store,
     store_bytes,
     where_equal,
-    where_greater,
+    wide_zero,
+    widen,
     zero,
 )
 from xpcnn.kernels.trace import Declined
@@ -221,9 +224,8 @@ def _max_forward(
                     v0 = load(x, at + b * dilation_w * pixel + c0)
                     v1 = load(x, at + b * dilation_w * pixel + c1)
                     tap = splat(np.float32(a * kernel_w + b))
-                    # NaN becomes the result, but the gradient stays with the last number.
-                    number0 = where_greater(v0, best0, tap, number0)
-                    number1 = where_greater(v1, best1, tap, number1)
+                    number0 = beats(v0, best0, tap, number0)
+                    number1 = beats(v1, best1, tap, number1)
                     best0, best1 = beats(v0, best0, v0, best0), beats(v1, best1, v1, best1)
             store(y, to + c0, best0)
             store(y, to + c1, best1)
@@ -345,20 +347,19 @@ def global_max_pool_backward(xp: Any, dy: Any, saved: Any) -> np.ndarray:
 
 @Job
 def _means(n: int, x: Floats, pitch: int, lanes: int, positions: int, y: Floats) -> None:
-    """Average, adding up pieces first: long sums of float32 lose digits."""
+    """Average the positions of an image."""
     share = splat(np.float32(1.0 / positions))
-    per = max(8, PIECE // lanes)
     for k in range(0, lanes, 2 * WIDTH):
         c0, c1 = min(k, lanes - WIDTH), min(k + WIDTH, lanes - WIDTH)
-        total0, total1 = zero(), zero()
-        for first in range(0, positions, per):
+        total0, total1 = wide_zero(), wide_zero()
+        for first in range(0, positions, RUN):
             piece0, piece1 = zero(), zero()
-            for p in range(first, min(positions, first + per)):
+            for p in range(first, min(positions, first + RUN)):
                 at = (n * positions + p) * pitch
                 piece0, piece1 = add(piece0, load(x, at + c0)), add(piece1, load(x, at + c1))
-            total0, total1 = add(total0, piece0), add(total1, piece1)
-        store(y, n * lanes + c0, multiply(total0, share))
-        store(y, n * lanes + c1, multiply(total1, share))
+            total0, total1 = widen(total0, piece0), widen(total1, piece1)
+        store(y, n * lanes + c0, multiply(narrow(total0), share))
+        store(y, n * lanes + c1, multiply(narrow(total1), share))
 
 
 @Job
@@ -370,9 +371,7 @@ def _maxima(
         best, number = load(x, n * positions * pitch + c), zero()
         for p in range(1, positions):
             value = load(x, (n * positions + p) * pitch + c)
-            new = beats(value, best, splat(np.float32(p)), number)
-            # The first NaN wins: nothing comes after it.
-            number = where_equal(best, best, new, number)
-            best = where_equal(best, best, beats(value, best, value, best), best)
+            number = beats(value, best, splat(np.float32(p)), number)
+            best = beats(value, best, value, best)
         store(y, n * lanes + c, best)
         store(winner, n * lanes + c, number)

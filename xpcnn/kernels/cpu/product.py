@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import Any
 
 from xpcnn.kernels.cpu.jobs import inner
-from xpcnn.kernels.cpu.vector import fma, load, load_index, load_splat, relu, store, zero
+from xpcnn.kernels.cpu.vector import add, fma, load, load_index, load_splat, relu, store, zero
 
 ROWS = 6
 COLUMNS = 16
@@ -74,13 +74,9 @@ def _outer_tile(
     d: Any, cells: Any, db: int, first: int, last: int, fresh: int,
     g: Any, g0: int, g1: int, g2: int, g3: int, g4: int, g5: int,
 ) -> None:  # fmt: skip
-    if fresh == 1:
-        a00, a01, a10, a11, a20, a21 = zero(), zero(), zero(), zero(), zero(), zero()
-        a30, a31, a40, a41, a50, a51 = zero(), zero(), zero(), zero(), zero(), zero()
-    else:
-        a00, a01, a10, a11 = load(g, g0), load(g, g0 + 8), load(g, g1), load(g, g1 + 8)
-        a20, a21, a30, a31 = load(g, g2), load(g, g2 + 8), load(g, g3), load(g, g3 + 8)
-        a40, a41, a50, a51 = load(g, g4), load(g, g4 + 8), load(g, g5), load(g, g5 + 8)
+    # Each block of rows is summed by itself: a sum that goes on for ever loses digits.
+    a00, a01, a10, a11, a20, a21 = zero(), zero(), zero(), zero(), zero(), zero()
+    a30, a31, a40, a41, a50, a51 = zero(), zero(), zero(), zero(), zero(), zero()
     for p in range(first, last):
         q, c = xb + load_index(rows, p), db + load_index(cells, p)
         d0, d1 = load(d, c), load(d, c + 8)
@@ -96,6 +92,14 @@ def _outer_tile(
         a40, a41 = fma(v, d0, a40), fma(v, d1, a41)
         v = load_splat(x, q + t5)
         a50, a51 = fma(v, d0, a50), fma(v, d1, a51)
+    if fresh == 0:
+        # First all are read: a tile that is not full writes one result several times.
+        a00, a01 = add(a00, load(g, g0)), add(a01, load(g, g0 + 8))
+        a10, a11 = add(a10, load(g, g1)), add(a11, load(g, g1 + 8))
+        a20, a21 = add(a20, load(g, g2)), add(a21, load(g, g2 + 8))
+        a30, a31 = add(a30, load(g, g3)), add(a31, load(g, g3 + 8))
+        a40, a41 = add(a40, load(g, g4)), add(a41, load(g, g4 + 8))
+        a50, a51 = add(a50, load(g, g5)), add(a51, load(g, g5 + 8))
     store(g, g0, a00)
     store(g, g0 + 8, a01)
     store(g, g1, a10)

@@ -14,10 +14,11 @@ from numba import get_thread_id
 
 from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.conv import Geometry, Pair, make_recipe, run_table, scratch, window_axes
-from xpcnn.kernels.cpu.jobs import Bytes, Floats, Ints, Job, inner
+from xpcnn.kernels.cpu.jobs import Bytes, Doubles, Floats, Ints, Job, inner
 from xpcnn.kernels.cpu.layout import in_place, int64, source
 from xpcnn.kernels.cpu.product import COLUMNS, ROWS
-from xpcnn.kernels.cpu.strips import CLOSED, Source, add_rows, fill_copied, transpose
+from xpcnn.kernels.cpu.strips import CLOSED, Source, fill_copied, transpose
+from xpcnn.kernels.cpu.sums import add_rows
 from xpcnn.kernels.cpu.vector import (
     WIDTH,
     add,
@@ -26,11 +27,14 @@ from xpcnn.kernels.cpu.vector import (
     load_bytes,
     load_splat,
     load_whole,
+    narrow,
     room,
     splat,
     store,
     store_whole,
     where_equal,
+    wide_zero,
+    widen,
     zero,
 )
 
@@ -45,14 +49,15 @@ def _tile(
     g: Any, g0: int, g1: int, g2: int, g3: int, g4: int, g5: int,
 ) -> None:  # fmt: skip
     """Add what one filter saw at the winners: six vectors of it."""
-    a0, a1, a2 = load(g, g0), load(g, g1), load(g, g2)
-    a3, a4, a5 = load(g, g3), load(g, g4), load(g, g5)
+    a0, a1, a2, a3, a4, a5 = zero(), zero(), zero(), zero(), zero(), zero()
     for j in range(count):
         q = base + load_whole(places, j * row + o)
         v = load_splat(values, start + j * row + o)
         a0, a1 = fma(v, load(x, q + t0), a0), fma(v, load(x, q + t1), a1)
         a2, a3 = fma(v, load(x, q + t2), a2), fma(v, load(x, q + t3), a3)
         a4, a5 = fma(v, load(x, q + t4), a4), fma(v, load(x, q + t5), a5)
+    a0, a1, a2 = add(a0, load(g, g0)), add(a1, load(g, g1)), add(a2, load(g, g2))
+    a3, a4, a5 = add(a3, load(g, g3)), add(a4, load(g, g4)), add(a5, load(g, g5))
     store(g, g0, a0)
     store(g, g1, a1)
     store(g, g2, a2)
@@ -99,7 +104,7 @@ def _look_up(
 def _sum(
     s: int, x: Floats, x_source: Ints, strip: Ints, windows: Ints, steps: Ints, vectors: Ints,
     d: Floats, winner: Bytes, d_source: Ints, cells: Ints, images: int, numbers: Ints,
-    g: Floats, db: Floats, scratch: Floats,
+    g: Floats, db: Doubles, scratch: Floats,
 ) -> None:  # fmt: skip
     """Add up all images, in splits as :func:`strips.outer_strips` does: (O, vectors, 8) each."""
     span, strips, start, advance = strip[0], strip[1], strip[2], strip[3]
@@ -154,10 +159,10 @@ def _collect(
     total = room()
     for v in range(vectors):
         at = (o * vectors + v) * WIDTH
-        a = load(partial, at)
-        for s in range(1, splits):
-            a = add(a, load(partial, s * size + at))
-        store(total, 0, a)
+        a = wide_zero()
+        for s in range(splits):
+            a = widen(a, load(partial, s * size + at))
+        store(total, 0, narrow(a))
         r = v // per_run
         e = (v - r * per_run) * WIDTH
         for lane in range(min(WIDTH, length - e)):
@@ -196,7 +201,7 @@ def weight_gradient(
     pieces = n * int(recipe.strip[1])
     splits = max(1, min(16, n * shape[0] * shape[1] // 128, pieces))
     partial = buffers.zeros(splits * filters * vectors.size * WIDTH)
-    sums = buffers.zeros((splits, row))
+    sums = buffers.zeros((splits, row), np.float64)
     size = int(recipe.strip[-1]) + WIDTH + span * shape[1] * row + 2 * COLUMNS
     threads.launch(
         n * shape[0] * shape[1] * filters * vectors.size * 2, _sum, splits,
@@ -211,4 +216,4 @@ def weight_gradient(
         runs.size, channels, taps, dw.reshape(-1),
     )  # fmt: skip
     # The lanes behind the last filter hold anything.
-    return dw, sums[:, :filters].sum(axis=0)
+    return dw, sums[:, :filters].sum(axis=0).astype(np.float32)

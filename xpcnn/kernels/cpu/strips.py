@@ -13,19 +13,22 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import carray, get_thread_id
 
-from xpcnn.kernels.cpu.jobs import Bytes, Floats, Ints, Job, inner
+from xpcnn.kernels.cpu.jobs import Bytes, Doubles, Floats, Ints, Job, inner
 from xpcnn.kernels.cpu.product import BLOCK, COLUMNS, ROWS, _outer_block, _times_tile
+from xpcnn.kernels.cpu.sums import add_rows
 from xpcnn.kernels.cpu.vector import (
-    add,
     behind,
     copy_transposed,
     load,
     load_bytes,
+    narrow,
     room,
     splat,
     store,
     where_equal,
-    where_positive,
+    where_open,
+    wide_zero,
+    widen,
     zero,
 )
 
@@ -112,7 +115,7 @@ def _gate_line(
     for p in range(width):
         for k in range(0, channels, 8):
             c = min(k, channels - 8)
-            value = where_positive(load(gate, gt + p * gw + c), load(x, at + p * sw + c), zero())
+            value = where_open(load(gate, gt + p * gw + c), load(x, at + p * sw + c), zero())
             store(out, to + p * pixel + c, value)
 
 
@@ -316,7 +319,7 @@ def times_strips(
 def outer_strips(
     job: int, x: Floats, x_source: Ints, x_strip: Ints, rows: Ints, taps: Ints, count_taps: int,
     d: Floats, gate: Floats, winner: Bytes, d_source: Ints, d_strip: Ints, cells: Ints,
-    per_line: int, images: int, numbers: Ints, g: Floats, db: Floats, scratch: Floats,
+    per_line: int, images: int, numbers: Ints, g: Floats, db: Doubles, scratch: Floats,
 ) -> None:  # fmt: skip
     """Sum, over all positions, the products of what a window sees with the gradient there.
 
@@ -370,23 +373,6 @@ def outer_strips(
                 )  # fmt: skip
 
 
-@inner
-def add_rows(d: Any, start: int, cells: Any, count: int, blocks: int, db: Any, to: int) -> None:
-    """Add up all rows of 16 columns at a time, even and odd rows apart."""
-    for o in range(0, blocks * COLUMNS, COLUMNS):
-        at = start + o
-        a0, a1, b0, b1 = load(db, to + o), load(db, to + o + 8), zero(), zero()
-        for p in range(0, count - 1, 2):
-            even, odd = at + cells[p], at + cells[p + 1]
-            a0, a1 = add(a0, load(d, even)), add(a1, load(d, even + 8))
-            b0, b1 = add(b0, load(d, odd)), add(b1, load(d, odd + 8))
-        if count % 2 == 1:
-            even = at + cells[count - 1]
-            a0, a1 = add(a0, load(d, even)), add(a1, load(d, even + 8))
-        store(db, to + o, add(a0, b0))
-        store(db, to + o + 8, add(a1, b1))
-
-
 @Job
 def collect(
     job: int, partial: Floats, splits: int, groups: int, taps: int, channels: int, row: int,
@@ -402,29 +388,12 @@ def collect(
     for t in range(taps):
         for c in range(channels):
             at = ((k * taps + t) * channels + c) * row + column
-            a, b = load(partial, at), load(partial, at + 8)
-            for s in range(1, splits):
-                a = add(a, load(partial, s * size + at))
-                b = add(b, load(partial, s * size + at + 8))
-            store(total, 0, a)
-            store(total, 8, b)
+            a, b = wide_zero(), wide_zero()
+            for s in range(splits):
+                a = widen(a, load(partial, s * size + at))
+                b = widen(b, load(partial, s * size + at + 8))
+            store(total, 0, narrow(a))
+            store(total, 8, narrow(b))
             to = ((k * width + column) * channels + c) * taps + t
             for o in range(lanes):
                 dw[to + o * channels * taps] = total[o]
-
-
-@Job
-def sum_pixels(
-    job: int, x: Floats, pixels: int, channels: int, pieces: int, partial: Floats
-) -> None:
-    """Sum every channel (8 or more) of dense pixels, in pieces."""
-    first, last = job * pixels // pieces, (job + 1) * pixels // pieces
-    for k in range(0, channels, 8):
-        c = min(k, channels - 8)
-        a, b = zero(), zero()
-        for p in range(first, last - 1, 2):
-            a = add(a, load(x, p * channels + c))
-            b = add(b, load(x, (p + 1) * channels + c))
-        if (last - first) % 2 == 1:
-            a = add(a, load(x, (last - 1) * channels + c))
-        store(partial, job * channels + c, add(a, b))

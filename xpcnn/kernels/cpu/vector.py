@@ -25,6 +25,7 @@ _VECTOR = ir.VectorType(_FLOAT, WIDTH)
 _BYTES = ir.VectorType(_BYTE, WIDTH)
 _HALF = ir.VectorType(_FLOAT, WIDTH // 2)
 _LANES = ir.VectorType(ir.IntType(32), WIDTH)
+_WIDE = ir.VectorType(ir.DoubleType(), WIDTH)
 
 Generate = Callable[[Any, Any, Any, Any], Any]
 
@@ -39,7 +40,12 @@ class _Vec4(types.Type):
         super().__init__(name="float32x4")
 
 
-vec8, vec4 = _Vec8(), _Vec4()
+class _Wide8(types.Type):
+    def __init__(self) -> None:
+        super().__init__(name="float64x8")
+
+
+vec8, vec4, wide8 = _Vec8(), _Vec4(), _Wide8()
 
 
 @register_model(_Vec8)
@@ -52,6 +58,12 @@ class _Vec8Model(models.PrimitiveModel):
 class _Vec4Model(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: Any) -> None:
         super().__init__(manager, kind, _HALF)
+
+
+@register_model(_Wide8)
+class _Wide8Model(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: Any) -> None:
+        super().__init__(manager, kind, _WIDE)
 
 
 def _data(context: Any, builder: Any, kind: Any, value: Any) -> Any:
@@ -215,12 +227,12 @@ def where_equal(typing: Any, a: Any, b: Any, yes: Any, no: Any) -> tuple[Any, Ge
 
 
 @intrinsic
-def where_positive(typing: Any, a: Any, yes: Any, no: Any) -> tuple[Any, Generate]:
-    """Return `yes` where a > 0, and `no` elsewhere."""
+def where_open(typing: Any, a: Any, yes: Any, no: Any) -> tuple[Any, Generate]:
+    """Return `no` where a <= 0, and `yes` elsewhere: the gate of ReLU, which NaN opens."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         nothing = ir.Constant(_VECTOR, [0.0] * WIDTH)
-        return builder.select(builder.fcmp_ordered(">", args[0], nothing), args[1], args[2])
+        return builder.select(builder.fcmp_ordered("<=", args[0], nothing), args[2], args[1])
 
     return vec8(vec8, vec8, vec8), generate
 
@@ -325,16 +337,6 @@ def _store_masked(builder: Any, value: Any, pointer: Any, count: Any) -> None:
 
 
 @intrinsic
-def where_greater(typing: Any, a: Any, b: Any, yes: Any, no: Any) -> tuple[Any, Generate]:
-    """Return `yes` where a > b, and `no` elsewhere, also where one of them is NaN."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.select(builder.fcmp_ordered(">", args[0], args[1]), args[2], args[3])
-
-    return vec8(vec8, vec8, vec8, vec8), generate
-
-
-@intrinsic
 def store_first(
     typing: Any, array: Any, index: Any, value: Any, count: Any
 ) -> tuple[Any, Generate]:
@@ -435,3 +437,61 @@ def room(typing: Any) -> tuple[Any, Generate]:
         return cgutils.alloca_once(builder, _FLOAT, size=64)
 
     return types.CPointer(types.float32)(), generate
+
+
+# -- Long sums -------------------------------------------------------------------------------------
+
+RUN = 32
+"""Terms that are added up in float32 before the result goes into a sum of float64: a longer run
+loses digits, a shorter one time."""
+
+
+@intrinsic
+def wide_zero(typing: Any) -> tuple[Any, Generate]:
+    """Return eight zeros of float64."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return ir.Constant(_WIDE, [0.0] * WIDTH)
+
+    return wide8(), generate
+
+
+@intrinsic
+def widen(typing: Any, total: Any, value: Any) -> tuple[Any, Generate]:
+    """Return a sum of float64 with eight float32 numbers added."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fadd(args[0], builder.fpext(args[1], _WIDE))
+
+    return wide8(wide8, vec8), generate
+
+
+@intrinsic
+def narrow(typing: Any, total: Any) -> tuple[Any, Generate]:
+    """Round eight float64 numbers to float32."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fptrunc(args[0], _VECTOR)
+
+    return vec8(wide8), generate
+
+
+@intrinsic
+def load_wide(typing: Any, array: Any, index: Any) -> tuple[Any, Generate]:
+    """Read eight float64 numbers."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.load(_pointer(context, builder, signature, args, _WIDE), align=8)
+
+    return wide8(array, types.intp), generate
+
+
+@intrinsic
+def store_wide(typing: Any, array: Any, index: Any, total: Any) -> tuple[Any, Generate]:
+    """Write eight float64 numbers."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.store(args[2], _pointer(context, builder, signature, args, _WIDE), align=8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, wide8), generate

@@ -23,8 +23,8 @@ DEVICE Place place_of(Index i, const Int* sizes, Index inner) {
     return at;
 }
 
-// The winner is the number of a tap, the first one where several are equal. NaN becomes the result
-// but not the winner, as in the generic kernel.
+// The winner is the number of a tap, the first one where several are equal, and the last NaN where
+// there is one, as in PyTorch.
 KERNEL max_pool_forward(
     const REAL* x, REAL* y, unsigned char* winner, Window w, Int inner, Int count
 ) {
@@ -44,11 +44,9 @@ KERNEL max_pool_forward(
                 for (Index t2 = a2; t2 < k2 && s2 + t2 * d2 < n2; t2++) {
                     Index line = (at.outer * n0 + s0 + t0 * d0) * n1 + s1 + t1 * d1;
                     MATH value = x[(line * n2 + s2 + t2 * d2) * (Index)inner + at.lane];
-                    if (value > best) {
+                    if (value > best || value != value) {  // nothing is larger than NaN
                         best = value;
                         number = (t0 * k1 + t1) * k2 + t2;
-                    } else if (value != value) {
-                        best = value;  // nothing is larger than NaN, so it stays
                     }
                 }
         y[i] = (REAL)best;
