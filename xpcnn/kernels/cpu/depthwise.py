@@ -14,7 +14,7 @@ import numpy as np
 
 from xpcnn.kernels.cpu import buffers, elementwise, threads
 from xpcnn.kernels.cpu.elementwise import new_rows
-from xpcnn.kernels.cpu.jobs import Doubles, Floats, Ints, Job
+from xpcnn.kernels.cpu.jobs import Doubles, Floats, Ints, Job, inner
 from xpcnn.kernels.cpu.layout import lift_pair
 from xpcnn.kernels.cpu.pool import Images, as_images
 from xpcnn.kernels.cpu.vector import (
@@ -44,6 +44,9 @@ BAND = 8
 
 JOBS = 32
 """Pieces that the work is cut into, if it has enough channels."""
+
+TILES = 256
+"""Tiles after which sums of float32 go into those of float64."""
 
 Links = tuple[tuple[tuple[int, int], ...], ...]
 """For every position of one axis of the result: (position in the source, tap) pairs."""
@@ -262,15 +265,14 @@ def _weight_gradient(
     pieces = max(1, min(32, shape[0] * int(np.prod(shape[2:])) // 1024))
     parts = min(blocks, max(1, JOBS // pieces))
     partial = buffers.zeros((pieces, window.taps, row))
-    gradients = buffers.zeros((pieces, row), np.float64)
+    total = buffers.zeros((pieces, window.taps + 1, row), np.float64)
     threads.launch(
         int(np.prod(shape)) * window.taps, _outer, pieces * parts, x.flat, x.image, x.line,
         x.pixel, x.lanes, d.flat, d.image, d.line, d.pixel, shape[0], tables.lines.size // 2,
         tables.tiles.size // 4, *tables, window.taps, pieces, parts, partial.reshape(-1),
-        gradients.reshape(-1),
+        total.reshape(-1),
     )  # fmt: skip
-    sums = np.vstack([partial.sum(axis=0, dtype=np.float64), gradients.sum(axis=0)])
-    sums = sums.astype(np.float32)
+    sums = total.sum(axis=0).astype(np.float32)
     # The last vector of a pixel is not behind the one before, but ends with the last lane.
     whole = x.lanes // WIDTH * WIDTH
     channel = np.arange(w.shape[0])
@@ -334,12 +336,13 @@ def _multiply(
 def _outer(
     job: int, x: Floats, image: int, line: int, pixel: int, lanes: int, d: Floats, d_image: int,
     d_line: int, d_pixel: int, images: int, height: int, across: int, lines: Ints, tiles: Ints,
-    spans: Ints, places: Ints, taps: int, pieces: int, parts: int, partial: Floats, sums: Doubles,
+    spans: Ints, places: Ints, taps: int, pieces: int, parts: int, partial: Floats, total: Doubles,
 ) -> None:  # fmt: skip
-    """Add the products of gradients and inputs to the sums of their tap; `sums` has the gradients'.
+    """Add the products of gradients and inputs to the sums of their tap; the last sums gradients.
 
-    Piece p has a row of vectors for each tap. The gradients of a tile stay in registers, the sums
-    of sixteen channels in the first-level cache: stores all over the rows would hold up the loads.
+    Piece p has a row of vectors for each tap, and one more in `total`, to which those of `partial`
+    are added now and then. The gradients of a tile stay in registers, the sums of sixteen channels
+    in the first-level cache: stores all over the rows would hold up the loads.
     """
     blocks = (lanes + 2 * WIDTH - 1) // (2 * WIDTH)
     size = blocks * 2 * WIDTH
@@ -349,8 +352,8 @@ def _outer(
     for block in range(left, min(blocks, left + per_part)):
         k = block * 2 * WIDTH
         c0, c1 = min(k, lanes - WIDTH), min(k + WIDTH, lanes - WIDTH)
-        to = piece * taps * size + k
-        bias = piece * size + k
+        to, whole = piece * taps * size + k, piece * (taps + 1) * size + k
+        bias, done = whole + taps * size, 0
         for place in range(piece * per_piece, min(images * height, (piece + 1) * per_piece)):
             n = place // height
             i = place - n * height
@@ -372,8 +375,7 @@ def _outer(
                 s0, s1 = add(add(d00, d10), add(d20, d30)), add(add(d01, d11), add(d21, d31))
                 run0, run1 = add(run0, s0), add(run1, s1)
                 if t % RUN == RUN - 1 or t == across - 1:
-                    store_wide(sums, bias, widen(load_wide(sums, bias), run0))
-                    store_wide(sums, bias + WIDTH, widen(load_wide(sums, bias + WIDTH), run1))
+                    _pour(total, bias, run0, run1)
                     run0, run1 = zero(), zero()
                 for m in range(spans[span], spans[span + 1], 2):
                     at, f = load_index(places, m), to + load_index(places, m + 1) * size
@@ -391,3 +393,25 @@ def _outer(
                         g1 = fma(load(x, x1 + at + 3 * step), d31, g1)
                     store(partial, f, g0)
                     store(partial, f + WIDTH, g1)
+                done += 1
+                if done == TILES:
+                    _pour_taps(partial, to, total, whole, taps, size)
+                    done = 0
+        _pour_taps(partial, to, total, whole, taps, size)
+
+
+@inner
+def _pour(total: Any, at: int, a: Any, b: Any) -> None:
+    """Add two vectors to a sum of float64."""
+    store_wide(total, at, widen(load_wide(total, at), a))
+    store_wide(total, at + WIDTH, widen(load_wide(total, at + WIDTH), b))
+
+
+@inner
+def _pour_taps(partial: Any, at: int, total: Any, to: int, taps: int, size: int) -> None:
+    """Add the sums of all taps to those of float64, and begin them anew."""
+    for tap in range(taps):
+        f = at + tap * size
+        _pour(total, to + tap * size, load(partial, f), load(partial, f + WIDTH))
+        store(partial, f, zero())
+        store(partial, f + WIDTH, zero())
