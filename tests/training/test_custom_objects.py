@@ -429,7 +429,7 @@ def spoil(model, what):
         model.layers[0].bias = None
         model.layers[0].in_features = object()
     elif what == "epoch":
-        model.epoch = "many"
+        model._epoch = "many"
     elif what == "step":
         model.step = -1
     elif what == "history":

@@ -16,6 +16,7 @@ from xpcnn._xp import Array
 from xpcnn.device import Device, resolve
 from xpcnn.errors import cast_hint, dtype_error
 from xpcnn.functional._check import check_float, check_integers
+from xpcnn.interrupts import deferred
 from xpcnn.layers.parameter import Buffer, Parameter, Tensor
 
 Shape = tuple[int, ...]
@@ -554,11 +555,20 @@ class Layer(Checked):
             listing = "\n  ".join(problems)
             hint = _prefix_hint(own, state) if names.unexpected_keys else ""
             raise ValueError(f"{self.who}: the state does not fit this model{hint}:\n  {listing}")
-        for name, array in values.items():
-            own[name].load(array)
-        for _, layer in self.layers_within():
-            with layer._completing():
-                layer._after_load()
+        inside = [layer for _, layer in self.layers_within()]
+        before = [(part, dict(vars(part))) for part in (*inside, *own.values())]
+        with deferred():
+            try:
+                for name, array in values.items():
+                    own[name].load(array)
+                for layer in inside:
+                    with layer._completing():
+                        layer._after_load()
+            except BaseException:
+                for part, attributes in before:
+                    vars(part).clear()
+                    vars(part).update(attributes)
+                raise
         return names
 
     def _after_load(self) -> None:

@@ -217,7 +217,7 @@ class Parameter(Tensor):
 class Buffer(Tensor):
     """An array that belongs to the state of a layer but is not trained, as running statistics.
 
-    With ``on_host=True`` it is a NumPy array of its own dtype wherever the layer computes.
+    With ``on_host=True`` it holds whole numbers in a NumPy array wherever the layer computes.
     """
 
     def __init__(
@@ -238,10 +238,17 @@ class Buffer(Tensor):
         if not self.on_host:
             super().move(device, dtype)
 
+    def problem(self, values: np.ndarray) -> str | None:
+        """Say why these cannot be the values of this array, or ``None`` if they can."""
+        found = super().problem(values)
+        if found is None and self.on_host and not np.isfinite(values.astype(np.float64)).all():
+            return f"holds {values}, expected whole numbers"
+        return found
+
     def load(self, values: Any) -> None:
         """Take values from an array of any library."""
         if self.on_host:
-            self._data = np.array(_xp.to_numpy(values))
+            self._data = np.array(_xp.to_numpy(values)).astype(np.int64)
             self._is_placed = True
         else:
             super().load(values)

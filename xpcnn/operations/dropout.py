@@ -27,7 +27,8 @@ class MaskedDropout(Operation):
     Attributes
     ----------
     seed, step : int
-        The mask follows from these two alone, as that of :class:`xpcnn.Dropout`.
+        The mask follows from these two alone, and `step` counts the masks, as that of
+        :class:`xpcnn.Dropout`.
     """
 
     def __init__(self, p: float = 0.5) -> None:
@@ -55,6 +56,7 @@ class MaskedDropout(Operation):
         if self.seed is None:
             self.seed = seed_from(None)
         drawn = rng.uniform(rng.key(self.seed, "dropout", self.step), shape)
+        self.step += 1
         kept = Device.of(x).asarray(drawn >= share)
         scale = xp.astype(kept, x.dtype) * rng.scale_of_kept(share)
         return (x * scale, kept), (scale, len(inputs))

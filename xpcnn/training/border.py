@@ -129,10 +129,7 @@ def as_features(
         x = x.astype(dtype) if isinstance(x, np.ndarray) else device.asarray(x, dtype)
         got = dtype
     if got == "object":
-        raise TypeError(
-            f"{who}: expected numbers, got an array of dtype object and shape {tuple(x.shape)}; "
-            "its rows probably differ in length"
-        )
+        raise _object_error(x, who)
     if got != dtype:
         raise dtype_error(who, dtype, got, cast_hint(dtype, got))
     if x.ndim == 0 and not whole:
@@ -174,6 +171,22 @@ def _as_array(x: Any, device: Device, dtype: str, who: str) -> Array:
     return host.astype(host_dtype(dtype)) if "float" in dtype else host
 
 
+def _object_error(x: np.ndarray, who: str) -> TypeError:
+    """Say what an array of Python objects holds, and how to make numbers of it."""
+    shapes = {np.shape(entry) for entry in x.ravel() if isinstance(entry, (np.ndarray, list))}
+    if len(shapes) == 1:
+        fix = f"its entries are arrays of shape {shapes.pop()}; make one array with numpy.stack(x)"
+    elif shapes:
+        some = " and ".join(map(str, sorted(shapes)[:2]))
+        fix = f"its entries differ in shape, as {some} do; bring them to one shape first"
+    else:
+        kinds = ", ".join(sorted({type(entry).__name__ for entry in x.ravel()}))
+        fix = f"its entries are of type {kinds}; make numbers of them, as with x.astype('float32')"
+    return TypeError(
+        f"{who}: expected numbers, got an array of dtype object and shape {x.shape}; {fix}"
+    )
+
+
 def host_dtype(dtype: str) -> str:
     """Return the dtype in which NumPy holds the data of a model: it has no bfloat16."""
     return "float32" if dtype == "bfloat16" else dtype
@@ -189,12 +202,25 @@ def _plain(x: np.ndarray, who: str) -> np.ndarray:
     return np.asarray(x).astype(x.dtype.newbyteorder("="), copy=False)
 
 
-def as_labels(y: Any, n: int, who: str) -> np.ndarray:
-    """Bring labels to the host and check that there is one for each of `n` samples."""
+def _to_host(x: Any, who: str) -> np.ndarray:
+    """Bring labels or weights to the host."""
+    if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
+        raise TypeError(
+            f"{who}: got a masked array, and what is masked cannot be left out; take the rows that "
+            "are not, or use ignore_index or sample_weight"
+        )
     try:
-        labels = _xp.to_numpy(y)
+        host = _xp.to_numpy(x)
     except ValueError as error:
         raise ValueError(f"{who}: the rows of the nested list differ in length ({error})") from None
+    if host.dtype.kind == "O":
+        raise _object_error(host, who)
+    return host
+
+
+def as_labels(y: Any, n: int, who: str) -> np.ndarray:
+    """Bring labels to the host and check that there is one for each of `n` samples."""
+    labels = _to_host(y, who)
     if labels.ndim == 0 or labels.shape[0] != n:
         raise ValueError(
             f"{who}: expected one label for each of the {n} samples, got an array of shape "
@@ -217,7 +243,7 @@ def as_weights(sample_weight: Any, count: int, dtype: str) -> np.ndarray | None:
     """
     if sample_weight is None:
         return None
-    weights = _numbers(_xp.to_numpy(sample_weight), "sample_weight", dtype)
+    weights = _numbers(_to_host(sample_weight, "sample_weight"), "sample_weight", dtype)
     if weights.shape != (count,):
         raise ValueError(f"sample_weight: expected shape ({count},), got {weights.shape}")
     _check_weights(weights, "sample_weight")

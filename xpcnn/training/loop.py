@@ -19,7 +19,7 @@ from xpcnn.training.history import History
 from xpcnn.training.memory import forget_step
 from xpcnn.training.monitors import better_way, known_log
 from xpcnn.training.samples import Samples
-from xpcnn.training.state import Snapshot, all_finite
+from xpcnn.training.state import Snapshot, all_below
 from xpcnn.training.step import make_step
 from xpcnn.training.wayback import WayBack
 from xpcnn.window import as_flag, as_int
@@ -203,7 +203,7 @@ class Fit:
             logs = {"loss": running.result()}
             if running.first_not_finite is not None:
                 stop(model, way, number, running.first_not_finite, "loss")
-            if not Snapshot(model).is_finite():
+            if not (Snapshot(model).is_moderate() or way.is_good()):
                 stop(model, way, number, self.batches, "weights")
             logs |= figures(counted)
         self._end_epoch(number, logs)
@@ -261,9 +261,10 @@ def stop(
         layer = _first_with_bad_weights(model)
     if way is not None:
         way.go_back(batch + (what == "weights"))
+    became = "became NaN or infinite"
     where = {
         "gradients": "no scale of the loss makes them finite",
-        "weights": f"those of {layer} are the first; the loss did not show it yet",
+        "weights": f"those of {layer} are the first",
         "val_loss": "the training loss is finite still",
         "loss": "the layer is not known, since the loss was read after the epoch"
         if inputs is None
@@ -271,11 +272,13 @@ def stop(
     }[what]
     if layer is not None and what == "loss":
         where = f"the first output that is not finite is that of {layer}"
-    which = "those of the last step" if what == "val_loss" else "the last good ones"
+    if layer is None and what == "weights":
+        became, where = "became so large", "that the loss is no longer finite"
+    left = "those of the last step" if what == "val_loss" else "the last good ones"
     raise NonFiniteError(
-        f"the {what} became NaN or infinite in epoch {epoch}, batch {batch}; {where}. The weights "
-        f"are {which}; try a smaller learning rate, clip_norm=1.0 in the optimizer, or look for "
-        "outliers in the data",
+        f"the {what} {became} in epoch {epoch}, batch {batch}; {where}. The weights that the model "
+        f"has now are {left}; try a smaller learning rate, clip_norm=1.0 in the optimizer, or look "
+        "for outliers in the data",
         epoch=epoch,
         batch=batch,
         layer=layer,
@@ -296,7 +299,7 @@ def _first_not_finite(model: Model, inputs: tuple[Array, ...]) -> str | None:
 
 def _first_with_bad_weights(model: Model) -> str | None:
     for _, layer in model._network.layers_within():
-        if not all_finite([tensor.value for _, tensor in layer._own_tensors()]):
+        if not all_below([tensor.value for _, tensor in layer._own_tensors()], 1.0):
             return layer.who
     return None
 

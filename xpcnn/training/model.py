@@ -41,6 +41,7 @@ from xpcnn.training.samples import Samples, each, split_validation
 from xpcnn.training.state import Snapshot, all_or_nothing, unbuilt_if_it_fails
 from xpcnn.training.step import Step, make_step
 from xpcnn.training.summary import Summary, summarize
+from xpcnn.training.wayback import loss_is_finite
 from xpcnn.window import as_int
 
 Data = tuple[tuple[Array, ...], Any, np.ndarray | None]
@@ -330,6 +331,9 @@ class Model(PlacedNetwork):
             training, validation = self._with_validation(data, validation_data, validation_split)
             if class_weight is not None:
                 training = self._with_class_weights(training, class_weight)
+            weights = training[2]
+            if weights is not None and not weights.any():
+                raise ValueError("fit: all samples have the weight 0, so that nothing counts")
             fit = Fit(
                 self,
                 self._samples(*training),
@@ -434,7 +438,8 @@ class Model(PlacedNetwork):
             logs = {"loss": running.result()}
             if running.first_not_finite is not None:
                 stop(self, None, self.epoch + 1, 1, "loss")
-            if not Snapshot(self).is_finite():
+            now = Snapshot(self)
+            if not (now.is_moderate() or (now.is_finite() and loss_is_finite(self, step.batch))):
                 stop(self, None, self.epoch + 1, 1, "weights")
             with counting(self) as counted:
                 for metric in counted:

@@ -50,16 +50,24 @@ class Snapshot:
 
     def is_finite(self) -> bool:
         """Whether parameters and running statistics are free of NaN and infinity."""
-        return all_finite([array for _, array in self.arrays])
+        return all_below([array for _, array in self.arrays], 1.0)
+
+    def is_moderate(self) -> bool:
+        """Whether, besides, no product of two of them can overflow."""
+        return all_below([array for _, array in self.arrays], 0.5)
 
 
-def all_finite(arrays: list[Array]) -> bool:
-    """Whether no array has a NaN or an infinity; the host waits for the device once."""
+def all_below(arrays: list[Array], power: float) -> bool:
+    """Whether all numbers are finite, and below some power of the largest one of their dtype.
+
+    The host waits for the device once.
+    """
     good: Any = True
     for array in arrays:
         if _xp.is_floating(array):
             xp = _xp.namespace(array)
-            here = xp.all(xp.isfinite(array))
+            largest = float(xp.finfo(array.dtype).max) ** power
+            here = xp.all(xp.abs(array) <= largest)  # never for NaN
             good = here if good is True else xp.logical_and(good, here)
     return bool(good)
 

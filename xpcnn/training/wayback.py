@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xpcnn.training.samples import Samples
+from xpcnn.training.memory import forget_step
+from xpcnn.training.samples import Batch, Samples
 from xpcnn.training.state import Snapshot
 from xpcnn.training.step import make_step
 
@@ -71,31 +72,21 @@ class WayBack:
         """
         if self._before is None and self._last is not None:
             self._repeat(stop)
-        if self._is_good():
+        if self.is_good():
             return
         if self._before is not None and not self._before.is_finite():
             self._repeat(stop)  # the loss has not shown for some time that weights were not finite
-            if self._is_good():
+            if self.is_good():
                 return
         if self._before is not None:
             self._before.restore()
 
-    def _is_good(self) -> bool:
+    def is_good(self) -> bool:
+        """Whether weights and statistics are finite, and with them the loss of the last batch."""
         now = Snapshot(self._model)
-        return now.is_finite() and (self._last is None or self._loss_is_finite(self._last))
-
-    def _loss_is_finite(self, indices: np.ndarray) -> bool:
-        model, now = self._model, Snapshot(self._model)
-        assert model.loss is not None
-        try:
-            batch = self._samples.batch(indices)
-            prediction = model.forward(*batch.inputs, training=True)
-            loss = model.loss.forward(prediction, batch.labels, sample_weight=batch.weights)
-            return all(part.is_finite for part in model.loss.parts(loss, batch.size))
-        except Exception:  # whatever it is, it comes on top of the error that is on its way
-            return False
-        finally:
-            now.restore()
+        return now.is_finite() and (
+            self._last is None or loss_is_finite(self._model, self._samples.batch(self._last))
+        )
 
     def _repeat(self, stop: int) -> None:
         """Make the steps from the start up to `stop` again, while all numbers are finite."""
@@ -120,3 +111,18 @@ class WayBack:
                 step.before.restore()
                 break
             self._before, self._last = step.before, indices
+
+
+def loss_is_finite(model: Model, batch: Batch) -> bool:
+    """Whether the loss of a batch is finite, in training; the model stays as it is."""
+    now = Snapshot(model)
+    assert model.loss is not None
+    try:
+        prediction = model.forward(*batch.inputs, training=True)
+        loss = model.loss.forward(prediction, batch.labels, sample_weight=batch.weights)
+        return all(part.is_finite for part in model.loss.parts(loss, batch.size))
+    except Exception:  # whatever it is, the numbers are no good
+        return False
+    finally:
+        now.restore()
+        forget_step(model)
