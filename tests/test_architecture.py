@@ -20,6 +20,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Imports inside the package go to the left only. What stands together does not know each other.
 LEVELS: list[set[str]] = [
     {"errors", "_starting", "interrupts", "_files"},
+    {"_archives"},
     {"_xp", "window", "rng", "_registry", "initializers"},
     {"cuda_search"},
     {"device"},

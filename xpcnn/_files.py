@@ -130,13 +130,16 @@ def read_whole(path: str | Path) -> bytes:
         if error.errno == errno.ENXIO:  # how a socket refuses
             raise OSError(f"{str(path)!r} is {_kind(path.stat().st_mode)}, not a file") from error
         raise
-    with os.fdopen(handle, "rb") as file:
+    try:
         found = os.fstat(handle)
         if stat.S_ISDIR(found.st_mode):
             raise IsADirectoryError(errno.EISDIR, f"{str(path)!r} is a folder")
         if not stat.S_ISREG(found.st_mode):
             raise OSError(f"{str(path)!r} is {_kind(found.st_mode)}, not a file")
-        return file.read(found.st_size)
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            return file.read(found.st_size)
+    finally:
+        os.close(handle)
 
 
 def _kind(mode: int) -> str:

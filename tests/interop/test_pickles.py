@@ -318,7 +318,7 @@ def test_a_list_inside_itself_ends():
 
 def test_what_torch_save_wrote_is_named(tmp_path):
     (tmp_path / "weights.pth").write_bytes(b"PK\x03\x04 and so on")
-    with pytest.raises(ModelFileError, match="as torch.save writes it"):
+    with pytest.raises(ModelFileError, match="damaged zip archive"):
         read_pickle(tmp_path / "weights.pth")
 
 

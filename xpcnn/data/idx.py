@@ -16,9 +16,10 @@ from typing import BinaryIO
 
 import numpy as np
 
+from xpcnn._archives import check_size, read_at_most
+
 _DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _MAX_DIMENSIONS = 8
-_CHUNK = 1 << 20
 
 
 def read_idx(path: str | os.PathLike[str], *, max_bytes: int = 1 << 30) -> np.ndarray:
@@ -49,11 +50,12 @@ def read_idx(path: str | os.PathLike[str], *, max_bytes: int = 1 << 30) -> np.nd
         compressed = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
         if not compressed:
-            return _read(raw, path, max_bytes)
+            return _read(raw, path, max_bytes, None)
         try:
             with gzip.GzipFile(fileobj=raw, mode="rb") as unpacked:
-                return _read(unpacked, path, max_bytes)  # type: ignore[arg-type]
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+                packed = path.stat().st_size
+                return _read(unpacked, path, max_bytes, packed)  # type: ignore[arg-type]
+        except (EOFError, zlib.error, OSError) as error:
             raise ValueError(
                 f"{path}: the gzip file is damaged or cut off ({error}); get it again"
             ) from error
@@ -83,7 +85,7 @@ def write_idx(path: str | os.PathLike[str], array: np.ndarray) -> None:
     path.write_bytes(content)
 
 
-def _read(stream: BinaryIO, path: Path, max_bytes: int) -> np.ndarray:
+def _read(stream: BinaryIO, path: Path, max_bytes: int, packed: int | None) -> np.ndarray:
     start = stream.read(4)
     if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in _DTYPES:
         raise ValueError(
@@ -105,7 +107,9 @@ def _read(stream: BinaryIO, path: Path, max_bytes: int) -> np.ndarray:
             f"{path}: the header says shape {shape}, {wanted:,} bytes, more than the "
             f"{max_bytes:,} allowed; the file is damaged, or pass a larger max_bytes"
         )
-    content = _read_at_most(stream, wanted + 1)
+    if packed is not None:
+        check_size(wanted, packed, f"{path}: the array")
+    content = read_at_most(stream, wanted + 1)
     if len(content) != wanted:
         found = f"only {len(content):,}" if len(content) < wanted else "more"
         raise ValueError(
@@ -113,14 +117,3 @@ def _read(stream: BinaryIO, path: Path, max_bytes: int) -> np.ndarray:
             "the file is damaged or cut off, get it again"
         )
     return np.frombuffer(content, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
-
-
-def _read_at_most(stream: BinaryIO, limit: int) -> bytearray:
-    """Read up to `limit` bytes, piece by piece: a false header must not reserve memory."""
-    content = bytearray()
-    while len(content) < limit:
-        piece = stream.read(min(_CHUNK, limit - len(content)))
-        if not piece:
-            break
-        content += piece
-    return content

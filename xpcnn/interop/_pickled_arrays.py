@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from xpcnn.errors import ModelFileError
+from xpcnn.interop._torch_files import TORCH_NAMES, Tensor
 
 MAX_RANK = 32
 
@@ -32,6 +33,7 @@ for _module in ("numpy.core.multiarray", "numpy._core.multiarray", "multiarray")
     NAMES[f"{_module}.scalar"] = "scalar"
 for _module in ("numpy.core.numeric", "numpy._core.numeric"):
     NAMES[f"{_module}._frombuffer"] = "frombuffer"
+NAMES |= TORCH_NAMES
 
 
 class Name:
@@ -69,6 +71,10 @@ def call(meaning: str, arguments: tuple[Any, ...]) -> Any:
         return _array(values, dtype, (), "C")[()]
     if meaning == "frombuffer":
         return _from_buffer(*arguments)
+    if meaning == "tensor":
+        return Tensor(*arguments[:4])
+    if meaning == "parameter":
+        return arguments[0]
     if meaning == "encode":
         text, encoding = arguments
         if encoding not in ("latin1", "latin-1"):

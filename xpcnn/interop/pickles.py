@@ -13,20 +13,28 @@ import codecs
 import struct
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from xpcnn._archives import SMALL
+from xpcnn._files import read_whole
 from xpcnn.errors import ModelFileError
 from xpcnn.interop._pickled_arrays import NAMES, Name, Unfinished, call, finish
+from xpcnn.interop._torch_files import LEGACY, Storage, read_torch
 
 MAX_DEPTH = 100
 """How deeply containers may be nested."""
 
+MOST_NUMBERS_AS_KEYS = 10_000
+
 
 def read_pickle(source: str | Path | bytes) -> Any:
     """Read a pickle of plain values and NumPy arrays, as the courses' ``params.pkl`` is one.
+
+    What ``torch.save`` wrote is read as well; tensors become arrays, and those of bfloat16 float32.
 
     Parameters
     ----------
@@ -47,20 +55,23 @@ def read_pickle(source: str | Path | bytes) -> Any:
         If the pickle is damaged, or wants anything but such values. Nothing is executed, and no
         more memory is used than a small multiple of the file's size.
     """
-    data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    data = source if isinstance(source, bytes) else read_whole(source)
     where = "the pickle" if isinstance(source, bytes) else repr(str(source))
-    if data[:4] == b"PK\x03\x04":
-        raise ModelFileError(
-            f"{where} is a zip archive, as torch.save writes it; where torch is installed, convert "
-            "it with safetensors.torch.save_file(torch.load(path), 'weights.safetensors')"
-        )
     try:
-        value = _Machine(data).run()
+        if data.startswith((b"PK\x03\x04", LEGACY)):
+            value = read_torch(data, partial(_Machine, of_torch=True))
+        else:
+            value = _Machine(data).run()
         _check_finished(value)
     except ModelFileError as error:
         raise ModelFileError(f"{where}: {error}") from None
-    except (IndexError, KeyError, TypeError, ValueError, OverflowError, struct.error) as error:
-        raise ModelFileError(f"{where} is truncated, damaged or no pickle ({error})") from error
+    except (
+        IndexError, KeyError, TypeError, ValueError, OverflowError, AttributeError,
+        struct.error, UnicodeError, RecursionError,
+    ) as error:  # fmt: skip
+        raise ModelFileError(
+            f"{where} is truncated, damaged or no pickle ({error!s:.200})"
+        ) from error
     return value
 
 
@@ -85,9 +96,10 @@ def _check_finished(value: Any) -> None:
 class _Machine:
     """The stack, the memo, and a place in the data."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, place: int = 0, of_torch: bool = False) -> None:
         self.data = data
-        self.place = 0
+        self.of_torch = of_torch
+        self.place = place
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
@@ -96,6 +108,9 @@ class _Machine:
         # is copied at most twice (from text to bytes, from bytes to an array); a hostile pickle
         # would copy the same bytes many times.
         self.room = 2 * len(data)
+        # What an instruction of one byte makes takes 64 and more.
+        self.values = max(SMALL, 4 * len(data)) // 64
+        self.numbers_as_keys = 0
 
     def run(self) -> Any:
         while True:
@@ -103,7 +118,7 @@ class _Machine:
             if code == b".":
                 return self.stack.pop()
             step = _STEPS.get(code)
-            if step is None:
+            if step is None or (code == b"Q" and not self.of_torch):
                 raise ModelFileError(
                     f"it uses the pickle instruction {_REFUSED.get(code, repr(code))}, which "
                     "arrays in dicts do not need; nothing of it was executed"
@@ -134,6 +149,9 @@ class _Machine:
     # -- The stack -----------------------------------------------------------------------------
 
     def push(self, value: Any) -> None:
+        self.values -= 1
+        if self.values < 0:
+            raise ModelFileError("it holds far more values than a file of arrays does")
         self.stack.append(value)
 
     def pop(self) -> Any:
@@ -158,6 +176,9 @@ class _Machine:
     def remember(self, key: int) -> None:
         if key < 0:
             raise ValueError("a negative place in the memo")
+        # places are counted; chosen ones could make the dict slow
+        if key > len(self.data) + 1000:
+            raise ValueError(f"the place {key} in the memo")
         self.memo[key] = self.stack[-1]
         if isinstance(self.stack[-1], Unfinished):
             self.waiting.setdefault(id(self.stack[-1]), []).append(key)
@@ -179,7 +200,10 @@ class _Machine:
 
     def build(self) -> None:
         state, target = self.pop(), self.pop()
-        value = self.counted(finish(target, state))
+        if self.of_torch and isinstance(target, dict) and isinstance(state, dict):
+            value = target  # the state is what PyTorch notes about a state dict
+        else:
+            value = self.counted(finish(target, state))
         for key in self.waiting.pop(id(target), []):
             if self.memo[key] is target:
                 self.memo[key] = value
@@ -248,29 +272,33 @@ def _extend(m: _Machine) -> None:
     m.last(list).extend(values)
 
 
-def _set_items(into: dict[Any, Any], items: list[Any]) -> None:
+def _set_items(m: _Machine, into: dict[Any, Any], items: list[Any]) -> None:
     if len(items) % 2:
         raise ValueError("a key without its value")
     for key, value in zip(items[::2], items[1::2], strict=True):
         # Only these: the hash of a tuple of tuples can be made to take years.
         if not isinstance(key, (str, bytes, int, float, type(None))):
             raise TypeError(f"a {type(key).__name__} as the key of a dict")
+        # numbers can be chosen so that they get in each other's way, strings cannot
+        m.numbers_as_keys += isinstance(key, (int, float))
+        if m.numbers_as_keys > MOST_NUMBERS_AS_KEYS:
+            raise ModelFileError("it has dicts with more numbers as keys than arrays need")
         into[key] = value
 
 
 def _set_one(m: _Machine) -> None:
     value, key = m.pop(), m.pop()
-    _set_items(m.last(dict), [key, value])
+    _set_items(m, m.last(dict), [key, value])
 
 
 def _set_many(m: _Machine) -> None:
     items = m.pop_to_mark()
-    _set_items(m.last(dict), items)
+    _set_items(m, m.last(dict), items)
 
 
 def _dict(m: _Machine) -> None:
     made: dict[Any, Any] = {}
-    _set_items(made, m.pop_to_mark())
+    _set_items(m, made, m.pop_to_mark())
     m.push(made)
 
 
@@ -284,6 +312,10 @@ def _pop(m: _Machine) -> None:
 def _frame(m: _Machine) -> None:
     if m.number("<Q") > len(m.data) - m.place:
         raise ModelFileError("it is truncated: its end is missing")
+
+
+def _persistent(m: _Machine) -> None:
+    m.push(Storage.named(m.pop()))
 
 
 def _stack_global(m: _Machine) -> None:
@@ -352,15 +384,16 @@ _STEPS: dict[bytes, Callable[[_Machine], Any]] = {
     b"\x93": _stack_global,
     b"R": lambda m: m.reduce(),
     b"b": lambda m: m.build(),
+    b"Q": _persistent,
 }
 
 _REFUSED = {
+    b"Q": "BINPERSID",
     b"i": "INST",
     b"o": "OBJ",
     b"\x81": "NEWOBJ",
     b"\x92": "NEWOBJ_EX",
     b"P": "PERSID",
-    b"Q": "BINPERSID",
     b"\x82": "EXT1",
     b"\x83": "EXT2",
     b"\x84": "EXT4",

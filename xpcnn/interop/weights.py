@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import re
-import zipfile
-import zlib
+import tokenize
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from xpcnn._archives import open_zip, read_member
+from xpcnn._files import read_whole
 from xpcnn.errors import ModelFileError
+from xpcnn.interop._torch_files import is_from_torch
 from xpcnn.interop.pickles import read_pickle
 from xpcnn.layers.conv import _Conv
 from xpcnn.layers.layer import Layer
@@ -20,7 +24,6 @@ from xpcnn.layers.norm import _BatchNorm
 from xpcnn.training import saving
 from xpcnn.training.model import Model
 
-_DAMAGED = (ValueError, EOFError, AttributeError, TypeError, KeyError, OSError, zlib.error)
 HDF5 = b"\x89HDF\r\n\x1a\n"
 ZIP = b"PK\x03\x04"
 COURSE_KEY = re.compile(r"(W|b|gamma|beta)([0-9]+)")
@@ -41,6 +44,8 @@ def load_weights(
         - a safetensors or npz file, or a mapping, with PyTorch's state-dict keys,
         - a ``.keras``, ``.weights.h5`` or ``.h5`` file (see :mod:`xpcnn.interop.keras`; this
           needs h5py),
+        - what ``torch.save`` wrote of a state dict, in its new or its old format; nothing of it is
+          executed, and torch is not needed,
         - a pickled dict, of which nothing is executed (see :func:`read_pickle`). Keys as ``W1``,
           ``b1``, ``gamma1`` and ``beta1`` are the courses': the numbers count the layers of a kind,
           and a linear layer's matrix has its inputs in front.
@@ -87,12 +92,16 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     ModelFileError
         If it is damaged, something else, or holds anything but named arrays.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"there is no file {str(path)!r}")
-    with path.open("rb") as file:
-        start = file.read(10)
-    if start.startswith(ZIP):
-        return _read_npz(path)
+    start = read_whole(path)[:10]
+    if not start:
+        raise ModelFileError(f"{str(path)!r} is empty")
+    if start.startswith(ZIP) and not is_from_torch(path):
+        return _read_zip(path)
+    if path.suffix == ".onnx":
+        raise ModelFileError(
+            f"{str(path)!r} is an ONNX model, network and weights in one; read it with "
+            "xpcnn.interop.onnx.load"
+        )
     # eight bytes with the length of the header, and the header, which is JSON
     if start[8:9] == b"{":
         return saving.weights_of(saving.read_tensors(path)[0])
@@ -114,27 +123,57 @@ def _is_numeric(value: Any) -> bool:
     return isinstance(value, (np.ndarray, np.generic, int, float))
 
 
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
+def _read_zip(path: Path) -> dict[str, np.ndarray]:
+    with open_zip(path) as archive:
+        names = archive.namelist()
+        if not any(name.endswith(".npy") for name in names):
+            inside = ", ".join(names[:3]) or "nothing"
+            raise ModelFileError(
+                f"{str(path)!r} is a zip archive of {inside:.200}; expected what numpy.savez, "
+                "torch.save or Keras writes"
+            )
+        try:
+            return {
+                name.removesuffix(".npy"): _npy(read_member(archive, name), name) for name in names
+            }
+        except ModelFileError as error:
+            raise ModelFileError(f"{str(path)!r} is no npz file of arrays: {error}") from error
+
+
+def _npy(content: bytes, name: str) -> np.ndarray:
+    """Return the array in a npy file, whose bytes must be there."""
+    stream = io.BytesIO(content)
     try:
-        # opened here, as NumPy leaves a damaged file open
-        with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (*_DAMAGED, zipfile.BadZipFile) as error:
+        version = np.lib.format.read_magic(stream)
+        read = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }[version]
+        shape, is_fortran, dtype = read(stream)
+    except (
+        ValueError, TypeError, KeyError, SyntaxError, EOFError, AttributeError,
+        RecursionError, MemoryError, OverflowError, tokenize.TokenError,
+    ) as error:  # fmt: skip
+        raise ModelFileError(f"{name!r:.100} has a damaged header ({error!r:.200})") from None
+    if dtype.kind not in "biufc":
+        raise ModelFileError(f"{name!r:.100} holds {dtype}; only numbers are read")
+    start = stream.tell()
+    if any(n < 0 for n in shape) or prod(shape) * dtype.itemsize != len(content) - start:
         raise ModelFileError(
-            f"{str(path)!r} is no npz file of arrays ({error}); what torch.save wrote can be "
-            "converted where torch is installed, see docs/zoo.md"
-        ) from error
+            f"{name!r:.100} says shape {shape!r:.100} and dtype {dtype}, and has "
+            f"{len(content) - start} bytes"
+        )
+    flat = np.frombuffer(content, dtype, offset=start)
+    flat = flat.astype(dtype.newbyteorder("="), copy=False)
+    return flat.reshape(shape, order="F" if is_fortran else "C")
 
 
 def _is_keras(path: Path) -> bool:
-    if not path.exists():
-        raise FileNotFoundError(f"there is no file {str(path)!r}")
-    with path.open("rb") as file:
-        start = file.read(8)
-    if start.startswith(ZIP) and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
+    content = read_whole(path)
+    if content.startswith(ZIP):
+        with open_zip(path) as archive:
             return "model.weights.h5" in archive.namelist()
-    return start == HDF5
+    return content.startswith(HDF5)
 
 
 def network_of(model: Model | Layer) -> Layer:

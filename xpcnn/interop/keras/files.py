@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from xpcnn._archives import open_zip, read_member
+from xpcnn._files import read_whole
 from xpcnn.errors import ModelFileError
 
 WEIGHTS = "model.weights.h5"
@@ -65,14 +67,17 @@ def read(path: Path) -> Contents:
             "files of Keras are read by h5py, which is not installed; run: pip install h5py"
         ) from error
     try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                config = json.loads(_unpacked(archive, "config.json"))
-                content = io.BytesIO(_unpacked(archive, WEIGHTS))
+        content: Any = io.BytesIO(read_whole(path))
+        if zipfile.is_zipfile(content):
+            with open_zip(path) as archive:
+                config = json.loads(read_member(archive, "config.json"))
+                content = io.BytesIO(read_member(archive, WEIGHTS))
             with h5py.File(content, "r") as file:
                 return Contents(list(_with_config(file, "", _layers_of(config))), ordered=True)
-        with h5py.File(path, "r") as file:
+        with h5py.File(content, "r") as file:
             return _read_hdf5(file)
+    except (FileNotFoundError, IsADirectoryError, PermissionError):
+        raise
     except ModelFileError as error:
         raise ModelFileError(f"{str(path)!r}: {error}") from error
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -82,16 +87,6 @@ def read(path: Path) -> Contents:
         ) from error
     except (zipfile.BadZipFile, RecursionError) as error:
         raise ModelFileError(f"{str(path)!r} is a damaged file of Keras ({error})") from error
-
-
-def _unpacked(archive: zipfile.ZipFile, name: str) -> bytes:
-    """Return a member of an archive, unless it is far larger than what it is packed in."""
-    member = archive.getinfo(name)
-    if member.file_size > 100 * member.compress_size + 1_000_000:
-        raise ModelFileError(
-            f"{name} would unpack from {member.compress_size} to {member.file_size} bytes"
-        )
-    return archive.read(member)
 
 
 def _read_hdf5(file: Any) -> Contents:
@@ -251,9 +246,9 @@ def _array(group: Any, path: str) -> np.ndarray:
         raise ModelFileError(f"the array {path!r:.100} is kept in another file")
     if found.dtype.kind not in "fiub":
         raise ModelFileError(f"the array {path!r:.100} holds no numbers, but {found.dtype}")
-    if found.nbytes > 100 * found.id.get_storage_size() + 1_000:
+    packed = found.id.get_storage_size()
+    if found.nbytes > 100 * packed + 1_000:
         raise ModelFileError(
-            f"the array {path!r:.100} claims {found.nbytes} bytes, of which the file has "
-            f"{found.id.get_storage_size()}"
+            f"the array {path!r:.100} claims {found.nbytes} bytes, of which the file has {packed}"
         )
     return np.asarray(found[()])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from xpcnn._files import read_whole
 from xpcnn.device import Device
 from xpcnn.errors import ModelFileError
 from xpcnn.interop.onnx import proto
@@ -139,9 +140,7 @@ def parse(source: Any) -> tuple[proto.ModelProto, Path | None]:
         data = source
     elif isinstance(source, (str, Path)):
         path = Path(source)
-        if not path.exists():
-            raise FileNotFoundError(f"there is no ONNX model {str(path)!r}")
-        data, folder = path.read_bytes(), path.parent
+        data, folder = read_whole(path), path.parent
     else:
         raise TypeError(
             "onnx.load takes a path, bytes, or an object with SerializeToString, got "

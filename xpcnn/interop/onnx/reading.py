@@ -74,6 +74,7 @@ FOLDED = {
     "Size",
 }
 FOLD_LIMIT = 256
+MOST_SHOWN = 30
 
 
 class Reader:
@@ -372,7 +373,10 @@ def _main_dtype(dtypes: Sequence[str]) -> str:
 
 
 def _unsupported(problems: list[tuple[str, str, str]]) -> UnsupportedModelError:
-    lines = "\n".join(f"  {name!r} ({op}): {reason}" for name, op, reason in problems)
+    shown = problems[:MOST_SHOWN]
+    lines = "\n".join(f"  {name!r:.200} ({op:.100}): {reason:.500}" for name, op, reason in shown)
+    if len(problems) > len(shown):
+        lines += f"\n  ... and {len(problems) - len(shown)} more"
     count = f"{len(problems)} nodes" if len(problems) > 1 else "one node"
     return UnsupportedModelError(
         f"{count} of the ONNX model cannot be expressed in xpcnn:\n{lines}", problems

@@ -23,6 +23,10 @@ DEEPEST = 100
 """Messages within messages; Google's own reader has the same limit."""
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+SMALL = 128 * 2**20
+"""Bytes that the objects of a message may take, whatever its size."""
+
+_MESSAGE, _ITEM = 700, 40  # what one takes in Python, about
 _WIRE_TYPES = {
     "int32": VARINT,
     "int64": VARINT,
@@ -86,6 +90,28 @@ def _fields(cls: type) -> dict[int, _Field]:
 _MESSAGES: dict[str, type[Message]] = {}
 
 
+class _Room:
+    """How much memory the objects of a file may still take."""
+
+    def __init__(self, size: int) -> None:
+        self._left = self._size = size
+
+    def take(self, size: int) -> None:
+        """Count an object.
+
+        Raises
+        ------
+        ModelFileError
+            If they become too large.
+        """
+        self._left -= size
+        if self._left < 0:
+            raise ModelFileError(
+                f"its objects would take more than {self._size / 2**20:.0f} MiB, far more than the "
+                "file; it is damaged, or made to fill the memory"
+            )
+
+
 class Message:
     """The base of all message classes, which are dataclasses."""
 
@@ -102,10 +128,12 @@ class Message:
             If the bytes are not such a message: truncated, overlong, nested too deeply, or with
             fields of another type.
         """
-        return cls._parse(memoryview(data).cast("B"), DEEPEST)
+        view = memoryview(data).cast("B")
+        return cls._parse(view, DEEPEST, _Room(max(SMALL, 4 * len(view))))
 
     @classmethod
-    def _parse(cls, data: memoryview, depth: int) -> Self:
+    def _parse(cls, data: memoryview, depth: int, room: _Room) -> Self:
+        room.take(_MESSAGE)
         if depth <= 0:
             raise ModelFileError(
                 f"{cls.__name__}: messages are nested more than {DEEPEST} deep; no model needs that"
@@ -116,7 +144,7 @@ class Message:
         for number, wire_type, value in _split(data, cls.__name__):
             field = fields.get(number)
             if field is not None:
-                _take(message, field, wire_type, value, pieces, depth)
+                _take(message, field, wire_type, value, pieces, depth, room)
         for name, parts in pieces.items():
             setattr(message, name, parts[0] if len(parts) == 1 else np.concatenate(parts))
         return message
@@ -195,6 +223,7 @@ def _take(
     value: Any,
     pieces: dict[str, list[np.ndarray]],
     depth: int,
+    room: _Room,
 ) -> None:
     """Put a raw value into the field of a message."""
     who = f"{type(message).__name__}.{field.name}"
@@ -210,16 +239,18 @@ def _take(
         if field.array:
             pieces.setdefault(field.name, []).append(values)
         else:
+            room.take(_ITEM * len(values))
             getattr(message, field.name).extend(values.tolist())
         return
-    item = _convert(value, field.kind, who, depth)
+    item = _convert(value, field.kind, who, depth, room)
     if field.repeated:
+        room.take(_ITEM)
         getattr(message, field.name).append(item)
     else:
         setattr(message, field.name, item)
 
 
-def _convert(value: Any, kind: str, who: str, depth: int) -> Any:
+def _convert(value: Any, kind: str, who: str, depth: int, room: _Room) -> Any:
     if kind in _WIRE_TYPES:
         return _one(value, kind, who)[0].item()
     if kind == "view":
@@ -231,7 +262,7 @@ def _convert(value: Any, kind: str, who: str, depth: int) -> Any:
             return str(value, "utf-8")
         except UnicodeDecodeError:
             raise ModelFileError(f"{who}: the text is not UTF-8; the file is damaged") from None
-    return _MESSAGES[kind]._parse(value, depth - 1)
+    return _MESSAGES[kind]._parse(value, depth - 1, room)
 
 
 def _one(value: Any, kind: str, who: str) -> np.ndarray:
