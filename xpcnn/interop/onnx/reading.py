@@ -21,7 +21,13 @@ from xpcnn.interop.onnx.builder import (
     numpy_dtype,
     run_nodes,
 )
-from xpcnn.interop.onnx.operators import HANDLERS, KEEP_RANK, TRAINING_HANDLERS, Handler
+from xpcnn.interop.onnx.operators import (
+    HANDLERS,
+    KEEP_RANK,
+    TRAINING_HANDLERS,
+    Handler,
+    signatures,
+)
 from xpcnn.interop.onnx.tensors import to_numpy
 from xpcnn.interop.onnx.weights import weights_in_nodes
 from xpcnn.layers import Graph
@@ -226,6 +232,8 @@ class Reader:
         before = len(b.nodes)
         try:
             handler = self._handler(call, domain)
+            if domain == "":
+                signatures.check(call)
             if not call.has_output(0) or not (call.inputs or call.op == "Constant"):
                 raise ModelFileError(f"{call.who}: has no output, or nothing to work on")
             handler(b, call)
