@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -185,3 +187,55 @@ def test_a_statement_after_one_that_was_never_left():
         press_ctrl_c()
         done.append(1)
     assert done == [1]
+
+
+FIRST_STEPS = """
+import signal, sys, time
+import numpy as np
+import xpcnn
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+def train():
+    model = xpcnn.Model([xpcnn.Conv2d(1, 8, 3), xpcnn.ReLU(), xpcnn.Flatten(),
+                         xpcnn.Linear(out_features=10)], device="cpu", seed=0)
+    model.compile("sgd", "cross_entropy")
+    model.fit(np.ones((8, 1, 6, 6), "f4"), np.arange(8), epochs=2, verbose=0)
+    return model.predict(np.ones((8, 1, 6, 6), "f4"))
+
+interrupted = 0
+signal.setitimer(signal.ITIMER_REAL, float(sys.argv[1]))
+signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+try:
+    train()
+except KeyboardInterrupt:
+    interrupted = 1
+signal.setitimer(signal.ITIMER_REAL, 0)
+print(interrupted, np.isfinite(train()).all())
+"""
+
+
+def interrupt_first_steps(seconds):
+    """Press Ctrl-C so long after a process begins to train; then it must be able to train."""
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_STEPS, str(seconds)],
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Exception ignored" not in done.stderr
+    interrupted, good = done.stdout.split()
+    assert good == "True"
+    return interrupted == "1"
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="POSIX only")
+@pytest.mark.parametrize("seconds", [0.05, 0.3, 0.7])
+def test_ctrl_c_while_libraries_are_imported(seconds):
+    interrupt_first_steps(seconds)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="POSIX only")
+def test_ctrl_c_at_many_moments_of_the_first_steps():
+    found = [interrupt_first_steps(0.04 * moment) for moment in range(1, 41)]
+    assert sum(found) > 5

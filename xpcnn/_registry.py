@@ -56,8 +56,7 @@ def _naming(init: Callable[..., None]) -> Callable[..., None]:
         except TypeError:
             # the class that was called, or the one whose constructor a class from outside calls
             constructors = {c: inspect.getattr_static(c, "__init__") for c in type(self).__mro__}
-            calling = (c for c, constructor in constructors.items() if constructor is __init__)
-            cls = next(calling, type(self))
+            cls = next(c for c, constructor in constructors.items() if constructor is __init__)
             problem = _misfit(cls, init, args, options)
             if problem is not None:
                 raise TypeError(problem) from None

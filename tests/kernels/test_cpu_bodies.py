@@ -21,7 +21,7 @@ from numba.core.dispatcher import Dispatcher
 
 from xpcnn import kernels
 from xpcnn.kernels import cpu
-from xpcnn.kernels.cpu import jobs, threads
+from xpcnn.kernels.cpu import jobs, kept, threads
 from xpcnn.kernels.cpu.jobs import Floats
 
 
@@ -57,7 +57,7 @@ def test_bodies_hold_nothing_that_raises():
 
 
 def test_a_job_that_divides_by_zero_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(jobs.compiling, "folder", lambda module: tmp_path)
+    monkeypatch.setattr(kept, "places", lambda: (tmp_path,))
     job = jobs.Job(divide)
     out = np.full(3, 7.0, np.float32)
     threads.launch(1, job, 1, np.array([1.0, 0.0, -1.0], np.float32), 0, 0.0, out)

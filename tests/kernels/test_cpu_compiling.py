@@ -14,24 +14,24 @@ import xpcnn
 
 pytest.importorskip("numba", exc_type=ImportError)
 
-import numba
-
-from xpcnn.kernels.cpu import compiling
+from xpcnn.kernels.cpu import compiling, kept
 
 PACKAGE = Path(xpcnn.__file__).parent
 
 INNER = """
 from numba import njit
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def increased(x, i):
     return x[i] + 1
 """
 OUTER = """
 from numba import njit, prange
+from xpcnn.kernels.cpu import compiling
 from xpcnn.kernels.cpu.inner import increased
 
-@njit(nogil=True, parallel=True, cache=True)
+@compiling.keeps
+@njit(nogil=True, parallel=True)
 def increase(x):
     for i in prange(x.size):
         x[i] = increased(x, i)
@@ -121,8 +121,7 @@ def test_package_that_cannot_be_written(installed):
     assert increase(installed)[:2] == (1.0, 1)
     assert increase(installed)[:2] == (1.0, 0)
     home = installed.parents[1] / "home"
-    names = {path.suffix for path in home.rglob("xpcnn-kernels/*/*/outer.increase*")}
-    assert names == {".nbi", ".nbc"}
+    assert list(home.rglob("xpcnn-kernels/outer-*/*.code"))
 
 
 def test_nothing_can_be_written(installed):
@@ -133,14 +132,14 @@ def test_nothing_can_be_written(installed):
     temporary = installed.parents[1] / "temporary"
     temporary.mkdir()
     assert increase(installed, **home, TMPDIR=str(temporary), XPCNN_QUIET="1")[:2] == (1.0, 0)
-    assert not list(temporary.iterdir()), "it is cleared up"
+    assert not list(temporary.iterdir())
 
 
 def test_numbas_own_choice_of_a_folder_has_precedence(installed, tmp_path):
     chosen = tmp_path / "chosen"
     assert increase(installed, NUMBA_CACHE_DIR=str(chosen))[1] == 1
     assert increase(installed, NUMBA_CACHE_DIR=str(chosen))[1] == 0
-    assert list(chosen.rglob("xpcnn-kernels/*/*/outer.increase*"))
+    assert list(chosen.rglob("xpcnn-kernels/outer-*/*.code"))
     assert not list(installed.rglob("xpcnn-kernels"))
 
 
@@ -170,24 +169,13 @@ def test_version_goes_by_what_a_module_imports(tmp_path, monkeypatch):
 
 
 def test_folders_used_last_are_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(compiling, "root", lambda: tmp_path)
     for age in range(7):
         folder = tmp_path / f"conv-{age}"
         folder.mkdir()
         (folder / "code").write_text("")
         os.utime(folder, (1e9 - 86400 * age,) * 2)
     (tmp_path / "pool-1").mkdir()
-    compiling.folder.__wrapped__("conv")
-    new = f"conv-{compiling.version('conv')}"
+    new = compiling.folder("conv")
+    monkeypatch.setattr(kept, "places", lambda: (tmp_path,))
+    kept.write(new, "kernel", b"code")
     assert {path.name for path in tmp_path.iterdir()} == {"conv-0", "conv-1", new, "pool-1"}
-
-
-def test_the_users_own_functions_are_left_alone():
-    before = str(numba.config.CACHE_DIR)
-    compiling.adopt()
-    assert str(numba.config.CACHE_DIR) == before
-    names = {kernel.py_func.__module__ for kernel in compiling.kernels()}
-    assert "xpcnn.kernels.cpu.jobs" in names
-    assert all(name.startswith("xpcnn.kernels.cpu.") for name in names)
-    places = {Path(kernel.stats.cache_path).parents[1] for kernel in compiling.kernels()}
-    assert places == {compiling.root()}

@@ -117,14 +117,14 @@ def _compiled_kernels(model: Model) -> list[str]:
     reason = kernels.why_not_compiled(model.device.xp)
     if reason is not None:
         return [f"compiled kernels (cpu): no, {reason}"]
-    from xpcnn.kernels.cpu import compiling
+    from xpcnn.kernels.cpu import kept
 
     held = "held to one thread while they run"
     if not threads.has_threadpoolctl():
         held = 'not held to one thread while they run, which needs threadpoolctl: "xpcnn[fast]"'
     return [
         f"compiled kernels (cpu): Numba {metadata.version('numba')}, "
-        f"{threads.get_num_threads()} threads, machine code in {compiling.root()}",
+        f"{threads.get_num_threads()} threads, machine code in {kept.where()}",
         f"BLAS of NumPy: {held}",
     ]
 

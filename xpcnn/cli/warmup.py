@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> None:
     reason = kernels.why_not_compiled(numpy_namespace())
     if reason is not None:
         raise RuntimeError(f"there is nothing to compile: {reason}")
-    from xpcnn.kernels.cpu import compiling
+    from xpcnn.kernels.cpu import compiling, kept
 
     chosen: dict[str, Callable[[int], list[Layer]]] = dict(NETWORKS)
     if args.networks is not None:
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
         seconds = time.perf_counter() - started
         print(f"{name}: {count - before} kernels compiled, {seconds:.1f} s", flush=True)
         before = count
-    print(f"machine code lies in {compiling.root()}")
+    print(f"machine code lies in {kept.where()}")
 
 
 def train_a_little(layers: list[Layer]) -> None:

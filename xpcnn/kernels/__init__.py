@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from xpcnn._xp import Array, is_numpy, library
+from xpcnn.interrupts import deferred
 from xpcnn.kernels import generic, threads
 from xpcnn.kernels.trace import Decision, Declined, is_active, log, note, trace
 
@@ -112,7 +113,8 @@ def _why_no_numba() -> str | None:
     if importlib.util.find_spec("numba") is None:
         return 'Numba is not installed; pip install "xpcnn[fast]"'
     try:
-        importlib.import_module("numba")
+        with deferred():  # a module of which half was imported stays like that
+            importlib.import_module("numba")
     except Exception as error:
         reason = f"Numba cannot be imported ({error}); install a version that fits your NumPy"
         warnings.warn(f"there are no compiled kernels: {reason}", RuntimeWarning, stacklevel=2)
@@ -171,7 +173,8 @@ def _candidates(
 ) -> tuple[tuple[str, generic.OpPair], ...]:
     sets = [("generic", generic.PAIRS)]
     if own is not None:
-        sets.insert(0, (own, importlib.import_module(f"xpcnn.kernels.{own}").PAIRS))
+        with deferred():
+            sets.insert(0, (own, importlib.import_module(f"xpcnn.kernels.{own}").PAIRS))
         if op == "conv_relu_max_pool" and op not in sets[0][1]:
             return ()  # one after the other is faster than the generic kernel in one go
     return tuple(
@@ -181,7 +184,8 @@ def _candidates(
 
 @cache
 def _compiled_set() -> ModuleType:
-    from xpcnn.kernels import cpu
+    with deferred():
+        from xpcnn.kernels import cpu
 
     return cpu
 

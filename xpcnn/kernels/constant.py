@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ class _Promised:
 
     def __init__(self, array: np.ndarray) -> None:
         number = id(array)
-        self.reference = weakref.ref(array, lambda _: _promised.pop(number, None))
+        # Nothing here is Python code, in which a Ctrl-C could come: what a callback raises is lost.
+        self.reference = weakref.ref(array, partial(_promised.pop, number))
         self.forms: dict[Any, Any] = {}
 
 

@@ -12,6 +12,7 @@ import os
 import warnings
 from typing import Any
 
+from xpcnn.interrupts import deferred
 from xpcnn.window import as_int
 
 _chosen: int | None = None
@@ -140,7 +141,8 @@ def _find_blas() -> list[tuple[Any, int]]:
     if _blas is None:
         _blas = []
         if has_threadpoolctl():
-            from threadpoolctl import ThreadpoolController
+            with deferred():
+                from threadpoolctl import ThreadpoolController
 
             for library in ThreadpoolController().select(user_api="blas").lib_controllers:
                 _blas.append((library, library.get_num_threads()))

@@ -1,24 +1,19 @@
-"""Where machine code is kept between processes, and what is said while it is made.
+"""How machine code is kept between processes, and what is said while it is made.
 
 Numba keeps what it compiled beside each source file, and knows by that file alone whether it is
 still good. But our kernels contain code from several files, so that of each module is kept in a
-folder named by all of them. These folders lie in the package's ``__pycache__``; where that cannot
-be written, in the user's cache folder, or last in a temporary folder. ``NUMBA_CACHE_DIR`` has
-precedence.
+folder named by all of them; :mod:`xpcnn.kernels.cpu.kept` reads and writes what is in it.
 """
 
 from __future__ import annotations
 
 import atexit
 import hashlib
-import os
+import pickle
 import re
-import shutil
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,19 +22,16 @@ import llvmlite
 import llvmlite.binding
 import numba
 import numpy as np
-from numba import cfunc
 from numba.core import event
-from numba.core.caching import FunctionCache
+from numba.core.caching import _Cache
 from numba.core.ccallback import CFunc
+from numba.core.compiler import CompileResult
 from numba.core.dispatcher import Dispatcher
+from numba.core.serialize import dumps
 
-QUIET = "XPCNN_QUIET"
-"""The environment variable that silences the lines about compiling."""
+from xpcnn.kernels.cpu import kept
 
-KEPT = 3
-"""Folders that are kept for a module, as it was at different times; older ones are removed."""
-
-NOT_COMPILED = {"__init__", "buffers", "compiling", "threads"}
+NOT_COMPILED = {"__init__", "buffers", "compiling", "kept", "threads"}
 """Modules from which nothing goes into machine code, so that they may change."""
 
 NEVER_RAISES = {"error_model": "numpy"}
@@ -84,99 +76,29 @@ def _sources(module: str) -> set[Path]:
 
 
 @cache
-def root() -> Path:
-    """Return the folder for the machine code of all modules, the first that can be written."""
-    places = [Path(numba.config.CACHE_DIR)] if numba.config.CACHE_DIR else []
-    places += [Path(__file__).parent / "__pycache__", _user_folder()]
-    for place in places:
-        wanted = place / "xpcnn-kernels"
-        with suppress(OSError, RuntimeError):  # a home folder need not exist
-            wanted.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=wanted).close()
-            return wanted
-    last = tempfile.mkdtemp(prefix="xpcnn-kernels-")
-    atexit.register(shutil.rmtree, last, ignore_errors=True)
-    numba.config.CACHE_DIR = last  # its own choice would fail when a kernel is defined
-    return Path(last)
-
-
-@cache
-def folder(module: str) -> Path:
-    """Return the folder for the machine code of a module as it is now."""
-    wanted = root() / f"{module}-{version(module)}"
-    with suppress(OSError):
-        if not wanted.is_dir():
-            _remove_old(module)
-            wanted.mkdir(exist_ok=True)
-        os.utime(wanted)
-    return wanted
+def folder(module: str) -> str:
+    """Name the folder for the machine code of a module as it is now."""
+    return f"{module}-{version(module)}"
 
 
 def keep(module: str, name: str, make: Callable[[], bytes]) -> bytes:
     """Return machine code that was kept under some name for a module; make it the first time."""
     key = f"{llvmlite.binding.get_process_triple()} {name}"
-    path = folder(module) / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.o"
-    with suppress(OSError):
-        return path.read_bytes()
-    made = make()
-    with suppress(OSError):
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(made)
-        os.replace(file.name, path)
-    return made
+    found = kept.read(folder(module), key)
+    if found is None:
+        found = make()
+        kept.write(folder(module), key, found)
+    return found
 
 
-def _user_folder() -> Path:
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA", "~")
-    elif sys.platform == "darwin":
-        base = "~/Library/Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "xpcnn"
-
-
-def _remove_old(module: str) -> None:
-    """Remove the folders of a module but for those used last."""
-    old = sorted(root().glob(f"{module}-*"), key=lambda path: path.stat().st_mtime)
-    for path in old[: 1 - KEPT]:
-        shutil.rmtree(path, ignore_errors=True)
-
-
-@contextmanager
-def _numba_cache(path: Path) -> Iterator[None]:
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(path)
-    try:
-        yield
-    finally:
-        numba.config.CACHE_DIR = before
-
-
-def kernels() -> Iterator[Dispatcher]:
-    """Yield the functions of the imported kernel modules whose machine code is kept."""
-    for name, module in list(sys.modules.items()):
-        if name.startswith(PACKAGE + "."):
-            for value in vars(module).values():
-                if (
-                    isinstance(value, Dispatcher)
-                    and isinstance(getattr(value, "_cache", None), FunctionCache)
-                    and value.py_func.__module__ == name
-                ):
-                    yield value
-
-
-def adopt() -> None:
-    """Let the kernels imported so far keep their machine code each in its :func:`folder`."""
-    for kernel in kernels():
-        with _numba_cache(folder(kernel.py_func.__module__.rpartition(".")[2])):
-            kernel.enable_caching()
-            if _can_load_lightly():
-                setattr(kernel, "_cache", _LightCache(kernel.py_func))  # noqa: B010
+def keeps(kernel: Dispatcher) -> Dispatcher:
+    """Let a function keep its machine code; a decorator around Numba's."""
+    setattr(kernel, "_cache", KeptCode(kernel.py_func))  # noqa: B010
+    return kernel
 
 
 def _can_load_lightly() -> bool:
-    """Whether the inside of this version of Numba is known to :class:`_LightCache`."""
+    """Whether the inside of this version of Numba is known to :class:`KeptCode`."""
     return (0, 61) <= numba.version_info.short <= (0, 68) and _runtime() is not None
 
 
@@ -200,40 +122,83 @@ def _make_runtime_known() -> None:
         llvmlite.binding.add_symbol(symbol, address)
 
 
-class _LightCache(FunctionCache):
-    """Loads machine code without loading the compiler: that saves 60 MiB and half a second.
+class KeptCode(_Cache):
+    """Takes the place of Numba's cache for one function, with files of :mod:`.kept`.
 
-    The base class has Numba define all functions it knows and compile its own run-time library
-    first. Whoever compiles anything does that anyway.
+    It loads machine code without loading the compiler: that saves 60 MiB and half a second. Numba
+    would define all functions it knows and compile its own run-time library first. Whoever compiles
+    anything does that anyway.
+
+    Parameters
+    ----------
+    function : callable
+    reports : bool
+        Whether to say that it is compiled: of C functions, Numba sends no event.
     """
 
+    def __init__(self, function: Callable[..., Any], *, reports: bool = False) -> None:
+        self._function, self._reports = function, reports
+        self._module = function.__module__.rpartition(".")[2]
+
+    @property
+    def cache_path(self) -> str:
+        """Name the folder."""
+        return folder(self._module)
+
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        _make_runtime_known()
-        with self._guard_against_spurious_io_errors():
-            return self._load_overload(sig, target_context)
-
-
-class _BodyCache(_LightCache):
-    """The same for C functions, of whose compilation Numba sends no event."""
-
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
-        found = super().load_overload(sig, target_context)
+        """Return compiled code; ``None`` if there is none, and then others wait for it."""
+        if _can_load_lightly():
+            _make_runtime_known()
+        else:
+            target_context.refresh()
+        key = self._key(sig, target_context.codegen())
+        found = self._load(key, target_context)
         if found is None:
+            kept.lock(self.cache_path)
+            found = self._load(key, target_context)
+            if found is not None:
+                kept.unlock(self.cache_path)
+        if found is None and self._reports:
             _reporter.start(self)
         return found
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        _reporter.stop(self)
-        super().save_overload(sig, data)
+        """Keep compiled code."""
+        if self._reports:
+            _reporter.stop(self)
+        try:
+            if not data.library.has_dynamic_globals:
+                kept.write(self.cache_path, self._key(sig, data.codegen), dumps(data._reduce()))
+        finally:
+            kept.unlock(self.cache_path)
+
+    def _load(self, key: str, target_context: Any) -> Any:
+        code = kept.read(self.cache_path, key)
+        if code is None:
+            return None
+        try:
+            return CompileResult._rebuild(target_context, *pickle.loads(code))
+        except Exception:  # whatever it is about this code, the compiler makes another
+            return None
+
+    def _key(self, sig: Any, codegen: Any) -> str:
+        code = hashlib.sha256(self._function.__code__.co_code).hexdigest()
+        return f"{self._function.__qualname__} {sig} {codegen.magic_tuple()} {code}"
+
+    def enable(self) -> None:
+        """Do nothing: it is always on."""
+
+    def disable(self) -> None:
+        """Do nothing: it is always on."""
+
+    def flush(self) -> None:
+        """Do nothing: every file is written at once."""
 
 
 def c_function(function: Callable[..., None], signature: Any) -> Any:
     """Compile a function for calls through its address, or load its machine code."""
-    with _numba_cache(folder(function.__module__.rpartition(".")[2])):
-        if not _can_load_lightly():
-            return cfunc(signature, cache=True, **NEVER_RAISES)(function)
-        result = CFunc(function, (signature.args, signature.return_type), {}, NEVER_RAISES)
-        setattr(result, "_cache", _BodyCache(function))  # noqa: B010
+    result = CFunc(function, (signature.args, signature.return_type), {}, NEVER_RAISES)
+    setattr(result, "_cache", KeptCode(function, reports=True))  # noqa: B010
     result.compile()
     return result
 
@@ -261,7 +226,7 @@ class _Reporter(event.Listener):
             self._inside, self._started = kernel, time.perf_counter()
             if not fresh:
                 _set_fresh(True)
-                say("compiling kernels for this machine, once; this takes some seconds ...")
+                kept.say("compiling kernels for this machine, once; this takes some seconds ...")
 
     def stop(self, kernel: Any) -> None:
         if kernel is self._inside:
@@ -278,7 +243,7 @@ class _Reporter(event.Listener):
         if fresh:
             _set_fresh(False)
             noun = "kernel" if self.count == 1 else "kernels"
-            say(f"compiled {self.count} {noun} in {self.seconds:.1f} s")
+            kept.say(f"compiled {self.count} {noun} in {self.seconds:.1f} s")
 
 
 _reporter = _Reporter()
@@ -293,17 +258,6 @@ def report() -> tuple[int, float]:
     return _reporter.count, _reporter.seconds
 
 
-def say(text: str) -> None:
-    """Print a line to stderr, above a progress bar if there is one; unless silenced."""
-    if os.environ.get(QUIET, "0") in ("", "0"):
-        from tqdm import tqdm
-
-        tqdm.write(f"xpcnn: {text}", file=sys.stderr)
-
-
 def _set_fresh(value: bool) -> None:
     global fresh
     fresh = value
-
-
-root()  # before any kernel is defined

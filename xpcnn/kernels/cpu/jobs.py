@@ -22,6 +22,7 @@ from llvmlite import ir
 from numba import get_num_threads, njit, prange, types
 from numba.extending import intrinsic
 
+from xpcnn.interrupts import deferred
 from xpcnn.kernels.cpu import compiling
 
 Floats = Any
@@ -91,8 +92,8 @@ class Job:
     def _prepare(self, arguments: tuple[Any, ...]) -> tuple[int, int, Callable[..., None]]:
         """Return the addresses of the body and of what calls it, and what packs arguments."""
         self._check(arguments)
-        start_threads()  # machine code that asks for its thread cannot load before
-        with _compiling:
+        with deferred(), _compiling:
+            start_threads()  # machine code that asks for its thread cannot load before
             if self._compiled is None:
                 self._compiled = compiling.c_function(self.function, self._signature)
             self._ready = (int(self._compiled.address), *_around(self._hints))
@@ -240,7 +241,8 @@ def _call(typing: Any, enter: Any, job: Any, packed: Any) -> tuple[Any, Any]:
     return types.void(types.int64, types.int64, packed), generate
 
 
-@njit(nogil=True, parallel=True, cache=True, **compiling.NEVER_RAISES)
+@compiling.keeps
+@njit(nogil=True, parallel=True, **compiling.NEVER_RAISES)
 def run_packed(enter: int, jobs: int, packed: Any) -> None:
     for job in prange(jobs):
         _call(enter, job, packed)

@@ -11,6 +11,7 @@ import numba
 import numpy as np
 from numba.np.ufunc import parallel
 
+from xpcnn.interrupts import deferred
 from xpcnn.kernels import threads
 from xpcnn.kernels.cpu import buffers, compiling, jobs
 
@@ -124,10 +125,9 @@ def workers() -> int:
 def _prepare() -> None:
     """Make ready what the first launch needs, once all kernels are known."""
     global _ready, _most, _lock, _get, _set
-    with _preparing:
+    with deferred(), _preparing:
         if _ready:
             return
-        compiling.adopt()
         _most = numba.config.NUMBA_NUM_THREADS
         jobs.start_threads()
         # What the public functions call in the end, in a tenth of their time: they take two locks.
