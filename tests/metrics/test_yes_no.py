@@ -429,3 +429,43 @@ def test_a_metric_of_one_output_of_a_loss_of_two() -> None:
     mean, _ = model.predict(X)
     logs = model.evaluate(X, y, batch_size=7)
     assert logs["mean_error"] == pytest.approx(np.abs(mean - y).mean(), rel=1e-5)
+
+
+def test_a_loss_of_ones_own_leaves_it_to_the_last_layer() -> None:
+    def cubic(prediction: Any, target: Any) -> Any:
+        return (abs(prediction - target) ** 3).mean(axis=1)
+
+    class Cubic(losses.MSELoss):
+        reads = None
+
+    for loss in (cubic, Cubic()):
+        for last, threshold in (([xpcnn.Sigmoid()], 0.5), ([], 0.0)):
+            model = xpcnn.Model([xpcnn.Linear(4, 1), *last], device="cpu", seed=0)
+            model.compile("adam", loss, ["accuracy"])
+            expected = ((model.predict(X) > threshold) == YES).mean()
+            assert model.evaluate(X, YES)["accuracy"] == pytest.approx(expected)
+
+
+def test_places_are_counted_piece_by_piece(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predicted, truth = rng.integers(0, 3, (2, 5, 10))
+    kept = truth != 2
+    expected = np.zeros((3, 3), int)
+    np.add.at(expected, (truth[kept], predicted[kept]), 1)
+    monkeypatch.setattr("xpcnn.metrics.streaming.PIECE", 7)
+    for ignored, right in ((2, expected), (None, None)):
+        found = metrics.confusion_matrix(predicted, truth, num_classes=3, ignore_index=ignored)
+        if right is not None:
+            np.testing.assert_array_equal(found, right)
+        assert found.sum() == (kept.sum() if ignored else 50)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_metrics_of_half_precision(dtype: str) -> None:
+    # More right answers than float16 can count.
+    x = np.tile(np.array([[0.1], [-0.1]], dtype), (5000, 1))
+    y = np.tile(np.array([1, 0, 1, 0, 0, 0, 1, 1]), 1250)
+    for function in (metrics.accuracy, metrics.recall, metrics.precision, metrics.f1_score):
+        options = {} if function is metrics.accuracy else {"average": "micro"}
+        assert function(x, y, **options) == 0.75

@@ -201,6 +201,15 @@ def test_plain_arrays_of_other_kinds_are_taken():
     np.testing.assert_array_equal(flat.predict(X.reshape(6, 64).view(np.matrix)), expected)
 
 
+def test_masked_labels_are_refused():
+    made = xpcnn.Model([xpcnn.Flatten(), xpcnn.Linear(64, 3)], device="cpu", seed=0)
+    made.compile("sgd", "cross_entropy")
+    for call in (made.fit, made.evaluate, made.train_on_batch):
+        with pytest.raises(TypeError, match="masked array"):
+            call(X, np.ma.masked_equal(Y, Y[0]))
+    made.fit(X, np.ma.array(Y), verbose=0)  # nothing is masked
+
+
 def test_class_weight_of_yes_no_answers_in_a_column():
     x, y = np.ones((4, 2), dtype="float32"), np.array([[0], [1], [1], [1]])
     weighted = np.array([1.0, 3.0, 3.0, 3.0])

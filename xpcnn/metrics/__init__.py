@@ -3,6 +3,12 @@
 Predictions are scores (N, C, d1, ...), the highest of which is the predicted class; or predicted
 classes themselves, integers (N, d1, ...). Targets are integer labels (N, d1, ...), or one-hot or
 soft (N, C, d1, ...), where the highest share is the class.
+
+Predictions of a single column, (N, 1, ...) or (N,), are answers yes or no, and so is each number
+where several columns are independent of one another: with a loss such as BCEWithLogitsLoss, with
+a `threshold`, or, for the functions, where rows of the targets hold several ones. The loss says
+from where on a prediction is a yes: above 0 for logits, above 0.5 for probabilities. The functions
+know of no loss and take 0 unless they are given a `threshold`.
 """
 
 from __future__ import annotations

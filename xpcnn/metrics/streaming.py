@@ -28,6 +28,9 @@ THRESHOLDS = {
 }
 """Above it an answer is a yes, by what the loss says that predictions are."""
 
+PIECE = 2**20
+"""Places that are counted at once."""
+
 _KINDS = {2: "classes", 3: "columns of yes and no"}
 """What a matrix of so many axes counts."""
 
@@ -116,6 +119,10 @@ class _AnswerMetric(Metric):
 
     higher_is_better: bool | None = True
     _loss: Loss | None = None
+    ends_in: str | None = None
+    """What the network's last layer gives, which counts where the loss does not say what it reads;
+    a model sets it."""
+
     # What the targets say where the loss is one of numbers.
     _is_columns, _middle = False, 0.5
 
@@ -147,6 +154,12 @@ class _AnswerMetric(Metric):
         if loss is not self._loss:
             self._is_columns, self._middle = False, 0.5
         self._loss = loss
+
+    @property
+    def _reads(self) -> str | None:
+        """What predictions are."""
+        known = None if self._loss is None else self._loss.reads
+        return self.ends_in if known is None else known
 
     def check_targets(self, target: Any, output_shape: Sequence[Any]) -> None:
         """Raise unless the targets have answers that can be right or wrong."""
@@ -200,9 +213,8 @@ class _AnswerMetric(Metric):
             ignored = loss.ignore_index
         threshold = self.threshold
         if threshold is None:
-            threshold = self._middle
-            if loss is None or loss.reads != "values":
-                threshold = THRESHOLDS[None if loss is None else loss.reads]
+            reads = self._reads
+            threshold = self._middle if reads == "values" else THRESHOLDS[reads]
         one = prediction.ndim == 1 or prediction.shape[1] == 1
         if _xp.is_floating(prediction) and one:
             if math.prod(target.shape) != math.prod(prediction.shape):
@@ -627,14 +639,20 @@ def _matrix(answers: Answers) -> Array:
     xp, predicted, truth, classes, counted, is_yes_or_no = answers
     if is_yes_or_no:
         predicted, truth = xp.astype(predicted, xp.int32), xp.astype(truth, xp.int32)
-    # Counts as a product of matrices: exact, because a batch is far below 2^24 places.
-    rows = F.one_hot(xp.reshape(truth, (-1,)), classes, xp.float32)
-    if counted is not None:
-        rows = rows * xp.astype(xp.reshape(counted, (-1, 1)), xp.float32)
-    columns = F.one_hot(xp.reshape(predicted, (-1,)), classes, xp.float32)
-    counts = xp.astype(xp.matmul(xp.permute_dims(rows, (1, 0)), columns), xp.int32)
-    # The sum over one element turns int32 into the library's default integer type.
-    return xp.sum(xp.expand_dims(counts, axis=0), axis=0)
+    predicted, truth = xp.reshape(predicted, (-1,)), xp.reshape(truth, (-1,))
+    counts: Array = None
+    for at in range(0, truth.shape[0], PIECE):
+        piece = slice(at, min(at + PIECE, truth.shape[0]))
+        # Counts as a product of matrices: exact, because a piece is far below 2^24 places.
+        rows = F.one_hot(truth[piece], classes, xp.float32)
+        if counted is not None:
+            rows = rows * xp.astype(xp.reshape(counted, (-1, 1))[piece, ...], xp.float32)
+        columns = F.one_hot(predicted[piece], classes, xp.float32)
+        part = xp.astype(xp.matmul(xp.permute_dims(rows, (1, 0)), columns), xp.int32)
+        # The sum over one element turns int32 into the library's default integer type.
+        part = xp.sum(xp.expand_dims(part, axis=0), axis=0)
+        counts = part if counts is None else counts + part
+    return counts
 
 
 def _matrix_of_each(answers: Answers) -> Array:

@@ -85,12 +85,24 @@ def bind(chosen: Sequence[metrics.Metric], loss: losses.Loss | None) -> None:
 
 
 def check_metrics(
-    chosen: list[metrics.Metric], loss: losses.Loss, labels: Any, shapes: Sequence[Any]
+    chosen: list[metrics.Metric],
+    loss: losses.Loss,
+    labels: Any,
+    shapes: Sequence[Any],
+    ends: Sequence[str | None],
 ) -> None:
-    """Raise unless the metrics can measure outputs of these shapes against these labels."""
+    """Raise unless the metrics can measure outputs of these shapes against these labels.
+
+    `ends` says what the last layer of each output gives, for losses that do not say what they read.
+    """
     check_names(chosen)
     bind(chosen, loss)
     for metric in chosen:
+        own, position = metric, 0
+        if isinstance(metric, OutputMetric):
+            own, position = metric.metric, metric.position
+        if hasattr(own, "ends_in"):
+            own.ends_in = ends[position]
         metric.check_targets(labels, shapes[0] if len(shapes) == 1 else tuple(shapes))
 
 

@@ -55,17 +55,27 @@ def doubt_ends(network: Layer, outputs: Sequence[str], loss: losses.Loss) -> Non
         return
     for position, output in enumerate(outputs):
         last, own = _last_layer(network, output), loss.of_output(position)
-        if last is None or own.reads not in NAMES:
-            continue
-        is_ours = type(last).__module__.startswith("xpcnn.")
-        scores = "logits" if is_ours and isinstance(last, _WITH_WEIGHTS) else None
-        gives = GIVES.get(type(last), scores)
-        if gives is not None and gives != own.reads:
+        gives = _gives(last)
+        if last is not None and gives is not None and own.reads in NAMES and gives != own.reads:
             where = "the network" if len(outputs) == 1 else f"output {output!r} of the network"
             warn(
                 f"{where} ends in {type(last).__name__}, which gives {NAMES[gives]}, and "
                 f"{type(own).__name__} takes {NAMES[own.reads]}; {_advice(last, own)}"
             )
+
+
+def what_outputs_are(network: Layer, outputs: Sequence[str], loss: losses.Loss) -> list[str | None]:
+    """Return what the last layer of each output gives, where it is known and the loss is silent."""
+    return [
+        _gives(_last_layer(network, output)) if loss.of_output(i).reads is None else None
+        for i, output in enumerate(outputs)
+    ]
+
+
+def _gives(last: Layer | None) -> str | None:
+    is_ours = type(last).__module__.startswith("xpcnn.")
+    scores = "logits" if is_ours and isinstance(last, _WITH_WEIGHTS) else None
+    return GIVES.get(type(last), scores)  # type: ignore[arg-type]
 
 
 def _advice(last: Layer, loss: losses.Loss) -> str:

@@ -31,7 +31,7 @@ from xpcnn.training.choices import (
     choose_metrics,
     prepare_labels,
 )
-from xpcnn.training.doubts import doubt_ends, doubt_inputs
+from xpcnn.training.doubts import doubt_ends, doubt_inputs, what_outputs_are
 from xpcnn.training.evaluation import counting, evaluate, figures
 from xpcnn.training.history import History
 from xpcnn.training.loop import Fit, check_reduction, stop
@@ -568,8 +568,10 @@ class Model(PlacedNetwork):
         count, dtype = int(inputs[0].shape[0]), border.host_dtype(self.dtype)
         shapes = self._output_shapes([tuple(each.shape) for each in inputs])
         labels = prepare_labels(self.loss, y, self.outputs, shapes, count, f"{who}: y", dtype)
-        check_metrics(self.metrics, self.loss, labels, shapes)
-        if who == "fit" or (who == "train_on_batch" and self.step == 0):
+        if self.metrics:
+            ends = what_outputs_are(self._network, self.outputs, self.loss)
+            check_metrics(self.metrics, self.loss, labels, shapes, ends)
+        if who == "fit" or (who in ("train_on_batch", "train_step") and self.step == 0):
             doubt_inputs(self._network, inputs)
         return inputs, labels, border.as_weights(sample_weight, count, dtype)
 
