@@ -105,7 +105,7 @@ def test_conv_errors():
     x, w, b = np.ones((2, 4, 6)), np.ones((4, 2, 3)), np.ones(4)
     for arguments, error, match in (
         ((x, np.ones((4, 3)), b), ValueError, "conv weight: expected 4 dimensions"),
-        ((x[0], w, b), ValueError, r"conv: expected 3 dimensions laid out as \(N, C, L\)"),
+        ((x[0, 0], w, b), ValueError, r"conv: expected 3 dimensions laid out as \(N, C, L\)"),
         ((x, w, b), ValueError, "conv: expected 2 input channels.*got 4"),
         ((x, w, b, 1, 0, 1, 3), ValueError, "4 input and 4 output channels.*groups=3"),
         ((x, w, np.ones(3), 1, 0, 1, 2), ValueError, r"a bias of shape \(4,\), got \(3,\)"),

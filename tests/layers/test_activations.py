@@ -252,7 +252,7 @@ def test_glu_far_out():
         (lambda: xc.GLU()(np.zeros((2, 3))), "GLU: expected an even length along dim=-1.*got 3"),
         (lambda: xc.GLU(2)(np.zeros((2, 4))), "GLU: dim=2 is out of range"),
         (lambda: xc.Softmin(3)(np.zeros((2, 4))), "Softmin: dim=3 is out of range"),
-        (lambda: xc.Softmax2d()(np.zeros((2, 3, 4))), "Softmax2d: expected 4 dimensions"),
+        (lambda: xc.Softmax2d()(np.zeros((2, 3))), "Softmax2d: expected 4 dimensions"),
     ],
 )
 def test_refused(make, message):

@@ -126,7 +126,7 @@ def test_hints():
     with pytest.raises(ValueError, match="channels seem to be last, move them with numpy.moveaxis"):
         xc.Conv2d(3, 4, 3)(np.ones((2, 8, 8, 3), "float32"))
     with pytest.raises(ValueError, match=r"add a batch axis for a single sample \(x\[None\]\)"):
-        xc.Conv2d(3, 4, 3)(np.ones((3, 8, 8), "float32"))
+        xc.Model([xc.Conv2d(3, 4, 3)], device="cpu").build((3, 8, 8))
     with pytest.raises(ValueError, match="put a Flatten layer in front"):
         xc.Linear(12, 4)(np.ones((2, 3, 4), "float32"))
     with pytest.raises(TypeError, match=r"images.astype\('float32'\) / 255"):

@@ -90,7 +90,7 @@ def test_bilinear_refuses(rng):
         (((5, 3), (5, 3)), r"expected 2 input features \(last axis\) of the first input, got 3"),
         (((5, 2), (5, 2)), r"expected 3 input features \(last axis\) of the second input, got 2"),
         (((5, 2), (4, 3)), r"differ in their last axis only, got shapes \(5, 2\) and \(4, 3\)"),
-        (((2,), (3,)), r"expected 2 dimensions laid out as \(N, features\)"),
+        (((), (3,)), r"expected 2 dimensions laid out as \(N, features\)"),
     ):
         with pytest.raises(ValueError, match=match):
             layer(*(np.ones(shape, "float32") for shape in shapes))

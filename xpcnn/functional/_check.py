@@ -11,18 +11,28 @@ LAYOUTS = {1: "(N, C, L)", 2: "(N, C, H, W)", 3: "(N, C, D, H, W)"}
 
 def check_float(x: Array, who: str) -> None:
     """Raise unless `x` holds floating-point numbers and is not empty."""
+    check_float_dtype(x, who)
+    _check_not_empty(x, who)
+
+
+def check_float_dtype(x: Array, who: str) -> None:
+    """Raise unless `x` holds floating-point numbers."""
     if not _xp.is_floating(x):
         got = _xp.dtype_name(x)
         raise dtype_error(who, "float32 (or another float)", got, cast_hint("float32", got))
-    _check_not_empty(x, who)
 
 
 def check_integers(x: Array, who: str) -> None:
     """Raise unless `x` holds whole numbers of an integer dtype and is not empty."""
+    check_integer_dtype(x, who)
+    _check_not_empty(x, who)
+
+
+def check_integer_dtype(x: Array, who: str) -> None:
+    """Raise unless `x` holds whole numbers of an integer dtype."""
     got = _xp.dtype_name(x)
     if not got.startswith(("int", "uint")):
         raise dtype_error(who, "int64 (or another integer)", got, "the input holds indices")
-    _check_not_empty(x, who)
 
 
 def _check_not_empty(x: Array, who: str) -> None:

@@ -102,6 +102,10 @@ def conv(
     if weight.ndim < 3:
         raise rank_error(f"{who} weight", 4, "(O, C, kH, kW)", weight.shape)
     ndim = weight.ndim - 2
+    if x.ndim == ndim + 1:  # a sample without a batch axis
+        xp = _xp.namespace(x)
+        alone = conv(xp.expand_dims(x, axis=0), weight, bias, stride, padding, dilation, groups)
+        return xp.squeeze(alone, axis=0)
     if x.ndim != weight.ndim:
         raise rank_error(who, ndim + 2, LAYOUTS[ndim], x.shape)
     window = Window.resolve(

@@ -116,6 +116,11 @@ class _AlongAxis(_Activation):
     def __init__(self, dim: int = 1) -> None:
         self.dim = int(dim)
 
+    @property
+    def sample_ndim(self) -> int | None:  # type: ignore[override]
+        """Number of axes of a sample: a number by itself is its own only neighbour."""
+        return 0 if self.dim in (0, -1) else None
+
     def _options(self) -> tuple[Any, ...]:
         return (self.dim,)
 
@@ -173,6 +178,7 @@ class Softmax2d(_AlongAxis):
     """
 
     op = "softmax"
+    sample_ndim = 3
 
     def __init__(self) -> None:
         super().__init__(dim=1)
@@ -217,6 +223,7 @@ class GLU(_AlongAxis):
     """
 
     op = "glu"
+    sample_ndim = None
 
     def __init__(self, dim: int = -1) -> None:
         super().__init__(dim)

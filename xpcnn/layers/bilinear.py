@@ -78,7 +78,7 @@ class Bilinear(Operation):
         first, second = (shape or () for shape in input_shapes)
         inputs = (("first", first, self.in1_features), ("second", second, self.in2_features))
         for which, shape, features in inputs:
-            if len(shape) < 2:
+            if not shape:
                 raise rank_error(self.who, 2, "(N, features)", shape)
             if shape[-1] != features:
                 raise ValueError(

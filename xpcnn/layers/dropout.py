@@ -117,6 +117,7 @@ class Dropout1d(_ChannelDropout):
 
 class Dropout2d(_ChannelDropout):
     ndim = 2
+    sample_ndim = None  # three axes are (N, C, L), as in PyTorch
 
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
         """Return the input's shape."""

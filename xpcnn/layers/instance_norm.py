@@ -54,14 +54,17 @@ class _InstanceNorm(ChannelNorm):
 
 
 class InstanceNorm1d(_InstanceNorm):
+    sample_ndim = 2
     layouts: ClassVar[dict[int, str]] = {3: LAYOUTS[1]}
 
 
 class InstanceNorm2d(_InstanceNorm):
+    sample_ndim = 3
     layouts: ClassVar[dict[int, str]] = {4: LAYOUTS[2]}
 
 
 class InstanceNorm3d(_InstanceNorm):
+    sample_ndim = 4
     layouts: ClassVar[dict[int, str]] = {5: LAYOUTS[3]}
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from functools import wraps
 from itertools import islice
 from types import ModuleType
 from typing import Any, ClassVar, NamedTuple
@@ -15,7 +17,12 @@ from xpcnn._registry import Checked, same
 from xpcnn._xp import Array
 from xpcnn.device import Device, resolve
 from xpcnn.errors import cast_hint, dtype_error
-from xpcnn.functional._check import check_float, check_integers
+from xpcnn.functional._check import (
+    check_float,
+    check_float_dtype,
+    check_integer_dtype,
+    check_integers,
+)
 from xpcnn.interrupts import deferred
 from xpcnn.layers.parameter import Buffer, Parameter, Tensor
 
@@ -110,6 +117,35 @@ def output_of(y: Array) -> _Output:
     return _Output(tuple(y.shape), _xp.namespace(y), y.dtype, _xp.device_of(y))
 
 
+whole_batches: ContextVar[bool] = ContextVar("xpcnn_whole_batches", default=False)
+"""Whether a model runs, which takes batches only: there a missing axis is a mistake."""
+
+
+class _Alone(NamedTuple):
+    """What the forward of a sample without a batch axis has left."""
+
+    saved: Any
+
+
+class _Nothing(NamedTuple):
+    """What the forward of a batch of no samples has left: the shape of the input."""
+
+    shape: Shape
+
+
+def _with_samples(method: Callable[..., Any], with_batch: bool) -> Callable[..., Any]:
+    """Make a method of shapes take that of a sample without a batch axis too."""
+
+    @wraps(method)
+    def run(self: Layer, *shapes: Any) -> Any:
+        if len(shapes) != 1 or len(shapes[0]) != self.sample_ndim or whole_batches.get():
+            return method(self, *shapes)
+        found = method(self, (1, *shapes[0]))
+        return found[1:] if with_batch else found
+
+    return run
+
+
 class Layer(Checked):
     """A step of a network that knows its forward and its backward computation.
 
@@ -121,8 +157,21 @@ class Layer(Checked):
     - ``_backward(xp, dy, saved, need_dx) -> dx``, which also calls ``Parameter.accumulate``,
     - ``_infer(input_shape)``, if some arguments may be left out and follow from the input.
 
-    All shapes include the batch axis.
+    All shapes include the batch axis. Layers of which PyTorch's take a sample without that axis
+    have a `sample_ndim`; the axis is added before `_forward` and taken away behind it. Batches of
+    no samples do not come to `_forward` either.
     """
+
+    sample_ndim: int | None = None
+    """Number of axes of a sample without a batch axis, where the layer takes such an input."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if isinstance(vars(cls).get("ndim"), int) and "sample_ndim" not in vars(cls):
+            cls.sample_ndim = vars(cls)["ndim"] + 1
+        for name, with_batch in (("output_shape", True), ("multiply_adds", False)):
+            if name in vars(cls):
+                setattr(cls, name, _with_samples(vars(cls)[name], with_batch))
 
     spellings: ClassVar[Mapping[str, str]] = {
         "trainable": FREEZE,
@@ -244,6 +293,12 @@ class Layer(Checked):
             If `x` is not an array of floats, or of another library, device or dtype than the
             parameters.
         """
+        ndim = getattr(x, "ndim", None)
+        if ndim is not None:
+            if ndim == self.sample_ndim and not whole_batches.get():
+                return self._forward_alone(x, training)
+            if ndim and x.shape[0] == 0 and not whole_batches.get():
+                return self._forward_nothing(x, training)
         xp = self._check_input(x)
         y, saved = (self._forward_wide if self._widens else self._forward)(xp, x, training)
         if training:
@@ -277,7 +332,65 @@ class Layer(Checked):
         output, saved = self._saved
         xp = self._check_gradient(dy, output)
         self._saved = None
-        return (self._backward_wide if self._widens else self._backward)(xp, dy, saved, need_dx)
+        alone = isinstance(saved, _Alone)
+        if alone:
+            dy, saved = xp.expand_dims(dy, axis=0), saved.saved
+        if isinstance(saved, _Nothing):
+            dx = self._backward_nothing(xp, dy, saved.shape, need_dx)
+        else:
+            run = self._backward_wide if self._widens else self._backward
+            dx = run(xp, dy, saved, need_dx)
+        return dx if dx is None or not alone else xp.squeeze(dx, axis=0)
+
+    def _forward_alone(self, x: Array, training: bool) -> Array:
+        """Run the forward for a sample without a batch axis."""
+        xp = _xp.namespace(x, who=self.who)
+        y = xp.squeeze(self.forward(xp.expand_dims(x, axis=0), training=training), axis=0)
+        if training:
+            self._saved = (output_of(y), _Alone(self._saved[1]))
+        return y
+
+    def _forward_nothing(self, x: Array, training: bool) -> Array:
+        """Return the output for a batch of no samples, which is empty too."""
+        xp = _xp.namespace(x, who=self.who)
+        shape = tuple(x.shape)
+        self._check_dtype_of(x)
+        output_shape = (
+            self.output_shape(shape)
+            if self.is_built
+            else self.build(
+                shape,
+                device=Device.of(x),
+                dtype="float32" if self.takes_integers else _xp.dtype_name(x),
+            )
+        )
+        own = [t.value for _, t in self._own_tensors() if not (isinstance(t, Buffer) and t.on_host)]
+        for value in own:
+            self._check_match(x, value)
+        like = own[0] if own and self.takes_integers else x
+        y = xp.zeros(output_shape, dtype=like.dtype, device=_xp.device_of(x))
+        if training:
+            self._saved = (output_of(y), _Nothing(shape))
+        return y
+
+    def _backward_nothing(
+        self, xp: ModuleType, dy: Array, shape: Shape, need_dx: bool
+    ) -> Array | None:
+        """Add gradients of zero, as there was no sample to have others."""
+        for parameter in self.parameters().values():
+            parameter.accumulate(xp.zeros_like(parameter.value))
+        if not need_dx or self.takes_integers:
+            return None
+        return xp.zeros(shape, dtype=dy.dtype, device=_xp.device_of(dy))
+
+    def _check_dtype_of(self, x: Array) -> None:
+        """Raise unless an empty array is of a dtype that the layer takes, with samples to be."""
+        if 0 in x.shape[1:]:
+            check_float(x, self.who)
+        elif self.takes_integers:
+            check_integer_dtype(x, self.who)
+        else:
+            check_float_dtype(x, self.who)
 
     def follow(self, dtype: str) -> None:
         """Take note that the network has this dtype now.
@@ -349,6 +462,9 @@ class Layer(Checked):
         device = resolve(device)
         rng = rng if rng is not None else np.random.default_rng(seed_from(None))
         input_shape = tuple(input_shape)
+        if len(input_shape) == self.sample_ndim and not whole_batches.get():
+            options: dict[str, Any] = {"device": device, "dtype": dtype, "rng": rng}
+            return self.build((1, *input_shape), **options)[1:]
         # first the checks: an input that is refused must not decide about the widths
         output_shape = self.output_shape(input_shape)
         with self._completing():

@@ -69,6 +69,8 @@ class Linear(Layer):
         self.bias = Parameter((self.out_features,), self._init) if bias else None
         self._set_weight_shape()
 
+    sample_ndim = 1
+
     def arguments(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return super().arguments() | {"bias": self.bias is not None}

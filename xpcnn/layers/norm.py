@@ -113,6 +113,12 @@ class _BatchNorm(ChannelNorm):
         assert result is not None, "the generic kernels have batch_norm"
         return result
 
+    def _forward_nothing(self, x: Array, training: bool) -> Array:
+        y = super()._forward_nothing(x, training)
+        if training and self.track_running_stats:  # a batch all the same, as PyTorch has it
+            self.num_batches_tracked.renew(self.num_batches_tracked.value + np.int64(1))
+        return y
+
     def normalise(
         self, run: Callable[..., Any], op: str, arrays: tuple[Array, ...], training: bool
     ) -> tuple[Array, Any] | None:

@@ -18,7 +18,7 @@ from xpcnn.kernels.precision import float32_products, products
 from xpcnn.kernels.repeatable import identical
 from xpcnn.layers.containers import Sequential, check_layers
 from xpcnn.layers.graph import Graph, by_position
-from xpcnn.layers.layer import FREEZE, Layer, LoadedNames, Shape, changes
+from xpcnn.layers.layer import FREEZE, Layer, LoadedNames, Shape, changes, whole_batches
 from xpcnn.layers.parameter import Buffer, Parameter, Tensor
 from xpcnn.training import border
 from xpcnn.training.plan import Plan, made_of
@@ -44,6 +44,13 @@ def on_its_device(method: Method) -> Method:
 
     @wraps(method)
     def run(self: PlacedNetwork, *args: Any, **options: Any) -> Any:
+        token = whole_batches.set(True)
+        try:
+            return in_its_way(self, *args, **options)
+        finally:
+            whole_batches.reset(token)
+
+    def in_its_way(self: PlacedNetwork, *args: Any, **options: Any) -> Any:
         with self.device.active():
             if float32_products.get() == self._products:  # as a rule, and setting takes longer
                 return method(self, *args, **options)
