@@ -560,6 +560,21 @@ def test_predict_with_log_probabilities(capsys):
 
 
 @needs_pillow
+def test_predict_refuses_what_is_no_image_of_a_fitting_size(model_file, capsys, tmp_path):
+    from PIL import Image
+
+    Image.new("1", (9_000, 9_000)).save("large.png")
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "folder.png").mkdir()
+    names = ["large.png", "empty.png", "folder.png", "missing.png"]
+    assert run("predict", "--model", model_file, "--device", "cpu", *names) == 1
+    err = capsys.readouterr().err
+    assert "9,000 x 9,000 pixels" in err
+    assert "is a folder" in err
+    assert "4 of 4 images could not be read" in err
+
+
+@needs_pillow
 def test_predict_goes_on_after_a_bad_image(model_file, capsys):
     from PIL import Image
 

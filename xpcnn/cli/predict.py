@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import io
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from xpcnn._files import read_whole
 from xpcnn.cli.common import load_model
 from xpcnn.layers import LogSoftmax, Softmax
 from xpcnn.training.model import Model
+
+MOST_PIXELS = 50_000_000
+"""Pixels of an image; unpacked they take a few bytes each, however small the file is."""
 
 
 def run(args: argparse.Namespace) -> None:
@@ -31,7 +36,10 @@ def run(args: argparse.Namespace) -> None:
             failures += 1
             print(f"xpcnn predict: cannot read {path}: {error}", file=sys.stderr)
     if images:
-        for name, row in zip(names, probabilities(model, np.stack(images)), strict=True):
+        found = probabilities(model, np.stack(images))
+        if not np.isfinite(found).all():
+            raise ValueError(f"the model in {args.model} gives NaN or infinity, no probabilities")
+        for name, row in zip(names, found, strict=True):
             print(f"{name}: class {row.argmax()}, probability {row.max():.4f}")
     if failures:
         raise RuntimeError(f"{failures} of {len(args.images)} images could not be read")
@@ -58,11 +66,21 @@ def read_image(path: Path, size: tuple[int, int, int], *, invert: bool = False) 
     from PIL import Image
 
     channels, height, width = size
-    with Image.open(path) as file:
+    # from memory, since reading a file makes room for as much as a damaged one asks for
+    with Image.open(io.BytesIO(read_whole(path))) as file:
+        if file.width * file.height > MOST_PIXELS:
+            raise ValueError(
+                f"it has {file.width:,} x {file.height:,} pixels, and images of up to "
+                f"{MOST_PIXELS:,} are read; make it smaller first"
+            )
         picture: Any = file
         if picture.mode.startswith("I"):  # 16 bits per pixel, which convert() would cut off
-            levels = np.asarray(picture).astype(np.float64) / 65535
-            picture = Image.fromarray(np.rint(levels.clip(0, 1) * 255).astype(np.uint8))
+            levels = np.array(picture, np.int32)
+            levels.clip(0, 65535, out=levels)
+            levels *= 255
+            levels += 32767  # to round
+            levels //= 65535
+            picture = Image.fromarray(levels.astype(np.uint8))
         if picture.has_transparency_data:
             picture = picture.convert("RGBA")
             paper = Image.new("RGBA", picture.size, "white" if invert else "black")

@@ -80,7 +80,10 @@ def read(path: Path) -> Contents:
         raise
     except ModelFileError as error:
         raise ModelFileError(f"{str(path)!r}: {error}") from error
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
+        MemoryError,
+    ) as error:  # fmt: skip
         raise ModelFileError(
             f"{str(path)!r} cannot be read as a file of Keras ({error}); it is truncated, damaged, "
             "or something else"
