@@ -387,3 +387,18 @@ def test_header_full_of_small_objects(tmp_path, entry):
     del text
     with pytest.raises(ModelFileError, match="describes objects of about"):
         xpcnn.Model.load(path)
+
+
+def test_file_of_very_many_layers(saved):
+    """It is refused before they are made, and as it cannot be loaded, it is not written."""
+    _, path = saved
+    tensors, description = saving.read_file(path)
+    layers = [{"class": "ReLU", "config": {}}] * 60_000
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="describes objects of about"):
+        saving.write_file(path, tensors, description | {"layers": layers})
+    assert path.read_bytes() == before
+    text = json.dumps(description | {"layers": layers})
+    save_file(tensors, path, metadata={saving.FORMAT: text})
+    with pytest.raises(ModelFileError, match="describes objects of about"):
+        xpcnn.Model.load(path)

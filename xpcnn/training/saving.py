@@ -280,7 +280,9 @@ def write_file(
     contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     # ascontiguousarray turns a 0-d array into a 1-d one.
     contiguous = {name: a.reshape(np.shape(tensors[name])) for name, a in contiguous.items()}
-    replace_file(path, save(contiguous, metadata={FORMAT: json.dumps(description)}))
+    text = json.dumps(description)
+    check_json(text, len(text))
+    replace_file(path, save(contiguous, metadata={FORMAT: text}))
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -341,8 +343,8 @@ def check_json(text: str, size: int) -> None:
     ValueError
         If they would take more than four times its size, and more than `MOST_FOR_JSON`.
     """
-    # what an object, a list and one more entry take in Python, about
-    need = 300 * text.count("{") + 100 * text.count("[") + 40 * text.count(",")
+    # about what an object, with the layer that is made of it, a list and one more entry take
+    need = 1500 * text.count("{") + 100 * text.count("[") + 40 * text.count(",")
     if need > max(4 * size, MOST_FOR_JSON):
         raise ValueError(
             f"its header describes objects of about {need / 2**20:.0f} MiB, and the file has "
