@@ -39,7 +39,7 @@ LEVELS: list[set[str]] = [
 LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
 
 ARRAY_LIBRARIES = {"torch", "cupy", "jax", "jaxlib", "array_api_strict", "numba", "llvmlite"}
-CORE = {"numpy", "array_api_compat", "array_api_extra", "safetensors", "tqdm"}
+CORE = {"numpy", "array_api_compat", "array_api_extra", "safetensors", "tqdm", "threadpoolctl"}
 OPTIONAL = ARRAY_LIBRARIES | {
     "sklearn",
     "matplotlib",
@@ -50,7 +50,6 @@ OPTIONAL = ARRAY_LIBRARIES | {
     "scipy",
     "h5py",
     "pandas",
-    "threadpoolctl",
 }
 # The benchmark runs other libraries' own networks, inside functions, in processes of their own:
 # there is nothing of ours between it and them.

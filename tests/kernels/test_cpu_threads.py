@@ -5,7 +5,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import warnings
 
 import numpy as np
 import pytest
@@ -93,15 +92,6 @@ def test_bad_numbers(four, n, error, message):
     with pytest.raises(error, match=message):
         xpcnn.set_num_threads(n)
     assert xpcnn.get_num_threads() == 2
-
-
-def test_nothing_to_set(monkeypatch):
-    monkeypatch.setattr(threads.importlib.util, "find_spec", lambda name: None)
-    with pytest.warns(RuntimeWarning, match="nothing to set.*threadpoolctl.*OPENBLAS_NUM_THREADS"):
-        xpcnn.set_num_threads(1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        xpcnn.set_num_threads(None)
 
 
 # -- launching -----------------------------------------------------------------------------------
@@ -311,3 +301,22 @@ def test_pytorch_keeps_its_number_of_threads():
         XPCNN_QUIET="1",
     )
     assert (before, after) == ("3", "3")
+
+
+def test_threads_sleep_when_they_have_no_work():
+    """They are told so while OpenMP is loaded, and nobody else is."""
+    code = """
+        import os
+        import numpy as np
+        import xpcnn
+        from xpcnn.kernels.cpu import jobs
+
+        seen = []
+        plain = jobs.get_num_threads
+        jobs.get_num_threads = lambda: seen.append(os.environ.get("OMP_WAIT_POLICY")) or plain()
+        xpcnn.ReLU()(np.ones((4, 8), "float32"))
+        print(seen[0])
+        print(os.environ.get("OMP_WAIT_POLICY"))
+        """
+    assert run(code, XPCNN_QUIET="1") == ["passive", "None"]
+    assert run(code, XPCNN_QUIET="1", OMP_WAIT_POLICY="active") == ["active", "active"]

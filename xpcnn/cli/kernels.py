@@ -119,13 +119,10 @@ def _compiled_kernels(model: Model) -> list[str]:
         return [f"compiled kernels (cpu): no, {reason}"]
     from xpcnn.kernels.cpu import kept
 
-    held = "held to one thread while they run"
-    if not threads.has_threadpoolctl():
-        held = 'not held to one thread while they run, which needs threadpoolctl: "xpcnn[fast]"'
     return [
         f"compiled kernels (cpu): Numba {metadata.version('numba')}, "
         f"{threads.get_num_threads()} threads, machine code in {kept.where()}",
-        f"BLAS of NumPy: {held}",
+        "BLAS of NumPy: held to one thread while they run",
     ]
 
 

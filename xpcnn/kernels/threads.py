@@ -7,9 +7,7 @@ compiled kernels run. Nothing here costs anything while nothing changes.
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import warnings
 from typing import Any
 
 from xpcnn.interrupts import deferred
@@ -69,11 +67,6 @@ def set_num_threads(n: int | None) -> None:
     TypeError, ValueError
         If `n` is no such number.
 
-    Warns
-    -----
-    RuntimeWarning
-        If neither Numba nor threadpoolctl is installed, so that there is nothing to set.
-
     Examples
     --------
     >>> import xpcnn
@@ -89,14 +82,6 @@ def set_num_threads(n: int | None) -> None:
             raise ValueError(
                 f"set_num_threads: n must be at most {available()}, the number of cores that this "
                 f"process may use (or NUMBA_NUM_THREADS), got {n}"
-            )
-        if not (has_threadpoolctl() or importlib.util.find_spec("numba")):
-            warnings.warn(
-                "set_num_threads has nothing to set: without Numba, NumPy's BLAS library decides, "
-                'and changing that takes threadpoolctl; run: pip install "xpcnn[fast]", or set '
-                "OPENBLAS_NUM_THREADS (MKL_NUM_THREADS, ...) before Python starts",
-                RuntimeWarning,
-                stacklevel=2,
             )
     _chosen, _number = n, None
     if not _held:
@@ -124,11 +109,6 @@ def blas_is_held() -> bool:
     return _held
 
 
-def has_threadpoolctl() -> bool:
-    """Whether BLAS can be told anything at all."""
-    return importlib.util.find_spec("threadpoolctl") is not None
-
-
 def _tell_blas(n: int | None) -> None:
     """Set the number of threads; ``None`` goes back to what it was."""
     for library, before in _find_blas():
@@ -139,11 +119,9 @@ def _find_blas() -> list[tuple[Any, int]]:
     """List the BLAS libraries of the process; looked up once, since that takes milliseconds."""
     global _blas
     if _blas is None:
-        _blas = []
-        if has_threadpoolctl():
-            with deferred():
-                from threadpoolctl import ThreadpoolController
+        with deferred():
+            from threadpoolctl import ThreadpoolController
 
-            for library in ThreadpoolController().select(user_api="blas").lib_controllers:
-                _blas.append((library, library.get_num_threads()))
+        found = ThreadpoolController().select(user_api="blas").lib_controllers
+        _blas = [(library, library.get_num_threads()) for library in found]
     return _blas

@@ -11,8 +11,10 @@ nothing beside a job of some microseconds.
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache, partial
 from typing import Any
 
@@ -57,6 +59,8 @@ _AROUND = ("enter", "pack")
 """What the two functions around a body are called, before the kinds of its arguments."""
 _PYTHON = ("PyTuple_GetItem", "PyLong_AsLongLong", "PyFloat_AsDouble")
 """What packing calls of Python's interface for C."""
+_WAITING = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}
+"""Environment variables that say how OpenMP's threads wait."""
 _compiling = threading.Lock()
 
 
@@ -119,10 +123,28 @@ def start_threads() -> None:
     Numba then tells OpenMP how many threads it wants, for the thread that asks; and PyTorch asks
     OpenMP how many it may use. So that its number stays what it was, a thread asks that ends.
     """
-    asking = threading.Thread(target=get_num_threads)
-    asking.start()
-    asking.join()
+    with _sleeping_threads():
+        asking = threading.Thread(target=get_num_threads)
+        asking.start()
+        asking.join()
     get_num_threads()  # raises what that thread could not
+
+
+@contextmanager
+def _sleeping_threads() -> Iterator[None]:
+    """Have OpenMP, while it is loaded, choose that its threads sleep when they have no work.
+
+    Otherwise they try again and again for a while. Where other processes want the cores too, that
+    uses up their turn, and when there is work they have to wait for the next.
+    """
+    if _WAITING & os.environ.keys():
+        yield  # the user has chosen
+        return
+    os.environ["OMP_WAIT_POLICY"] = "passive"
+    try:
+        yield
+    finally:
+        del os.environ["OMP_WAIT_POLICY"]
 
 
 @cache
