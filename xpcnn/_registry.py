@@ -196,7 +196,7 @@ class Closed(_Made):
 
     def _knows(self, name: str) -> bool:
         noted = any(name in vars(cls).get("__annotations__", ()) for cls in type(self).__mro__)
-        return noted or hasattr(self, name)
+        return noted or hasattr(type(self), name) or hasattr(self, name)
 
     def _names(self) -> list[str]:
         """List what can be set."""
