@@ -159,3 +159,22 @@ def test_interpolation_written_by_the_exporters_of_pytorch(name, new):
         torch.onnx.export(Resized(), (x,), written, dynamo=False)
     found = onnx.load(written.getvalue(), device="cpu").predict(x.numpy())
     np.testing.assert_allclose(found, Resized()(x).numpy(), rtol=0, atol=2e-6)
+
+
+def test_symmetric_places_are_written_for_versions_that_do_not_know_them():
+    options = {"mode": "linear", "coordinate_transformation_mode": "half_pixel_symmetric"}
+    arrays = {"scales": np.asarray([1, 1, 1.3, 0.7], np.float32)}
+    described = model(
+        [node("Resize", "x - scales", "y", **options)],
+        [value("x", ["n", 2, 5, 7])],
+        "y",
+        arrays,
+        opset=19,
+    )
+    loaded = onnx.load(described.serialize(), device="cpu")
+    x = np.random.default_rng(0).random((3, 2, 5, 7), dtype=np.float32)
+    expected = by_onnxruntime(described.serialize(), x)
+    np.testing.assert_allclose(loaded.predict(x), expected, rtol=0, atol=2e-6)
+    for opset in (13, 18):
+        written = onnx.to_bytes(loaded, opset=opset, input_shape=(None, 2, 5, 7))
+        np.testing.assert_allclose(by_onnxruntime(written, x), expected, rtol=0, atol=2e-6)

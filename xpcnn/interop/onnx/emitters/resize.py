@@ -137,9 +137,10 @@ def _resize(w: Writer, call: Call) -> str:
         return _resize_as_it_is(w, call)
     if len(call.inputs) > 1 or layer.coordinates == "tf_crop_and_resize":
         raise UnsupportedError(f"version {w.opset} of the operators has no such Resize")
-    if any(call.x.shape[axis.dim] is None for axis in layer._axes(call.x.shapes[0], ())):
-        raise UnsupportedError("the length of an axis depends on the number of samples")
-    tables = [(axis.dim, layer._taps(axis)) for axis in layer._resized(call.x.shapes[0], ())]
+    axes = layer._resized(call.x.shapes[0], ())
+    if any(call.x.shape[axis.dim] is None for axis in axes):
+        raise UnsupportedError("it resizes the axis of the samples")
+    tables = [(axis.dim, layer._taps(axis)) for axis in axes]
     return _by_tables(w, call.x.name, call.x.rank, tables)
 
 
