@@ -9,6 +9,7 @@ length ``n`` with padding ``p`` on both sides the output length is
 from __future__ import annotations
 
 import itertools
+import math
 import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -39,6 +40,32 @@ def as_flag(value: Any, who: str, argument: str) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{who}: {argument} must be True or False, got {value!r}")
     return bool(value)
+
+
+def as_number(
+    value: Any,
+    who: str,
+    argument: str,
+    least: float = -math.inf,
+    most: float = math.inf,
+    *,
+    finite: bool = True,
+) -> float:
+    """Return `value` as a ``float`` between two limits, or say which argument was wrong.
+
+    Truth values and strings are no numbers; NaN and infinity only where `finite` is ``False``.
+    """
+    if isinstance(value, (bool, str, bytes)) or not hasattr(value, "__float__"):
+        raise TypeError(f"{who}: {argument} must be a number, got {value!r}")
+    if getattr(getattr(value, "dtype", None), "kind", "f") == "b" or getattr(value, "shape", ()):
+        raise TypeError(f"{who}: {argument} must be one number, got {value!r}")
+    number = float(value)
+    if finite and not math.isfinite(number):
+        raise ValueError(f"{who}: {argument} must be finite, got {value!r}")
+    if number < least or number > most:
+        limits = f"at least {least:g}" if most == math.inf else f"from {least:g} to {most:g}"
+        raise ValueError(f"{who}: {argument} must be {limits}, got {value!r}")
+    return number
 
 
 def as_ints(value: Any, ndim: int, who: str, argument: str, minimum: int = 1) -> Ints:

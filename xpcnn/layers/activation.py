@@ -11,6 +11,7 @@ from xpcnn._xp import Array
 from xpcnn.errors import choice_error, rank_error
 from xpcnn.functional._check import LAYOUTS
 from xpcnn.layers.layer import Layer, Shape
+from xpcnn.window import as_number
 
 # With these, inputs of mean 0 and variance 1 give outputs of mean 0 and variance 1; from the paper.
 SELU_ALPHA = 1.6732632423543772848170429916717
@@ -60,7 +61,7 @@ class LeakyReLU(_Activation):
     op = "leaky_relu"
 
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
-        self.negative_slope = float(negative_slope)
+        self.negative_slope = as_number(negative_slope, type(self).__name__, "negative_slope")
         self.inplace = bool(inplace)
 
     def _options(self) -> tuple[Any, ...]:
@@ -254,7 +255,7 @@ class ELU(_Activation):
     op = "elu"
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
-        self.alpha = float(alpha)
+        self.alpha = as_number(alpha, type(self).__name__, "alpha")
         self.inplace = bool(inplace)
 
     def _options(self) -> tuple[Any, ...]:
@@ -303,7 +304,7 @@ class CELU(_Activation):
     op = "celu"
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
-        self.alpha = float(alpha)
+        self.alpha = as_number(alpha, type(self).__name__, "alpha")
         self.inplace = bool(inplace)
         if not self.alpha:
             raise ValueError("CELU: alpha must not be zero; for max(x, 0) use ReLU")
@@ -375,8 +376,8 @@ class Softplus(_Activation):
     op = "softplus"
 
     def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
-        self.beta = float(beta)
-        self.threshold = float(threshold)
+        self.beta = as_number(beta, type(self).__name__, "beta")
+        self.threshold = as_number(threshold, type(self).__name__, "threshold", finite=False)
         if not self.beta:
             raise ValueError("Softplus: beta must not be zero")
 

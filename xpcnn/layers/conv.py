@@ -16,7 +16,7 @@ from xpcnn._xp import Array
 from xpcnn.errors import choice_error, rank_error
 from xpcnn.functional._check import LAYOUTS
 from xpcnn.initializers import fan_in_uniform
-from xpcnn.layers.layer import Layer, Shape
+from xpcnn.layers.layer import Layer, Shape, check_inferred
 from xpcnn.layers.parameter import Parameter
 from xpcnn.window import Window, as_int, as_ints, as_padding
 
@@ -106,6 +106,7 @@ class _ConvBase(Layer):
         if len(shape) != self.ndim + 2:
             raise rank_error(self.who, self.ndim + 2, LAYOUTS[self.ndim], shape)
         if self.in_channels is None:
+            check_inferred(self.who, shape)
             self._check_groups(shape[1])
         if self.in_channels is not None and shape[1] != self.in_channels:
             hint = ""

@@ -15,6 +15,7 @@ from xpcnn.device import Device
 from xpcnn.errors import choice_error, rank_error
 from xpcnn.functional._check import LAYOUTS
 from xpcnn.layers.layer import Layer, Shape, seed_from
+from xpcnn.window import as_number
 
 
 class Dropout(Layer):
@@ -44,9 +45,10 @@ class Dropout(Layer):
     steered = Layer.steered | {"seed", "step", "held"}
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
+        p = as_number(p, type(self).__name__, "p", finite=False)
         if not 0.0 <= p <= 1.0:
             raise ValueError(f"{type(self).__name__}: p must be between 0 and 1, got {p!r}")
-        self.p = float(p)
+        self.p = p
         self.inplace = bool(inplace)
         self.seed: int | None = None
         self.step = 0

@@ -14,7 +14,7 @@ from xpcnn.functional._check import LAYOUTS
 from xpcnn.initializers import ones, zeros
 from xpcnn.layers.layer import Layer, Shape
 from xpcnn.layers.parameter import Parameter
-from xpcnn.window import as_int
+from xpcnn.window import as_int, as_number
 
 
 class _ScaleAndShift(Layer):
@@ -90,7 +90,7 @@ class GroupNorm(_ScaleAndShift):
         self.num_channels = (
             None if num_channels is None else as_int(num_channels, "GroupNorm", "num_channels", 1)
         )
-        self.eps = float(eps)
+        self.eps = as_number(eps, type(self).__name__, "eps", 0.0)
         self.affine = bool(affine)
         self._check_groups(self.num_channels)
         shape = None if self.num_channels is None else (self.num_channels,)
@@ -202,7 +202,7 @@ class LayerNorm(_LastAxesNorm):
         bias: bool = True,
     ) -> None:
         self._set_shape(normalized_shape)
-        self.eps = float(eps)
+        self.eps = as_number(eps, type(self).__name__, "eps", 0.0)
         self.elementwise_affine = bool(elementwise_affine)
         shape = self.normalized_shape
         self.weight = Parameter(shape, ones()) if elementwise_affine else None
@@ -246,7 +246,7 @@ class RMSNorm(_LastAxesNorm):
         self, normalized_shape: Any, eps: float | None = None, elementwise_affine: bool = True
     ) -> None:
         self._set_shape(normalized_shape)
-        self.eps = None if eps is None else float(eps)
+        self.eps = None if eps is None else as_number(eps, type(self).__name__, "eps", 0.0)
         self.elementwise_affine = bool(elementwise_affine)
         self.weight = Parameter(self.normalized_shape, ones()) if elementwise_affine else None
         self.bias = None
@@ -289,7 +289,10 @@ class LocalResponseNorm(Layer):
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
         self.size = as_int(size, "LocalResponseNorm", "size", 1)
-        self.alpha, self.beta, self.k = float(alpha), float(beta), float(k)
+        who = "LocalResponseNorm"
+        self.alpha = as_number(alpha, who, "alpha")
+        self.beta = as_number(beta, who, "beta")
+        self.k = as_number(k, who, "k")
 
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
         """Return the input's shape."""

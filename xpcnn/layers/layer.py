@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
@@ -86,6 +87,26 @@ class LoadedNames(NamedTuple):
 
     missing_keys: list[str]
     unexpected_keys: list[str]
+
+
+def check_inferred(who: str, shape: Shape) -> None:
+    """Raise where channels, which are counted from this input, seem to be the last axis.
+
+    That is so with 1, 3 or 4 elements in it, if the axes in front of it are alike and longer. Of
+    signals, where one axis says less, it is a warning.
+    """
+    spatial, last = shape[1:-1], shape[-1]
+    if last not in (1, 3, 4) or len(set(spatial)) != 1 or shape[1] <= 4:
+        return
+    message = (
+        f"{who}: the {shape[1]} elements of axis 1 would be taken for channels, but the channels "
+        f"of an input of shape {shape} seem to be last; move them with numpy.moveaxis(x, -1, 1), "
+        "or say how many channels there are"
+    )
+    if len(spatial) > 1:
+        raise ValueError(message)
+    if shape[1] >= 64:
+        warnings.warn(message, UserWarning, stacklevel=2)
 
 
 def _some(names: Iterable[str]) -> str:

@@ -15,9 +15,9 @@ from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.functional._check import LAYOUTS
 from xpcnn.initializers import ones, zeros
-from xpcnn.layers.layer import Layer, Shape
+from xpcnn.layers.layer import Layer, Shape, check_inferred
 from xpcnn.layers.parameter import Buffer, Parameter
-from xpcnn.window import as_int
+from xpcnn.window import as_int, as_number
 
 
 class ChannelNorm(Layer):
@@ -39,8 +39,8 @@ class ChannelNorm(Layer):
         self.num_features = (
             None if num_features is None else as_int(num_features, who, "num_features", 1)
         )
-        self.eps = float(eps)
-        self.momentum = None if momentum is None else float(momentum)
+        self.eps = as_number(eps, who, "eps", 0.0)
+        self.momentum = None if momentum is None else as_number(momentum, who, "momentum", 0.0, 1.0)
         self.affine = bool(affine)
         self.track_running_stats = bool(track_running_stats)
         shape = None if self.num_features is None else (self.num_features,)
@@ -67,6 +67,8 @@ class ChannelNorm(Layer):
                 f"{self.who}: expected an input laid out as {allowed}, got {len(shape)} "
                 f"dimensions with shape {shape}"
             )
+        if self.num_features is None and len(shape) > 3:
+            check_inferred(self.who, shape)
         if self.num_features is not None and shape[1] != self.num_features:
             raise ValueError(
                 f"{self.who}: expected {self.num_features} channels (axis 1), got {shape[1]} in "

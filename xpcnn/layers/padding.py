@@ -12,7 +12,7 @@ from xpcnn._xp import Array
 from xpcnn.errors import rank_error
 from xpcnn.functional._check import LAYOUTS
 from xpcnn.layers.layer import Layer, Shape
-from xpcnn.window import Ints, Pairs, as_int
+from xpcnn.window import Ints, Pairs, as_int, as_number
 
 
 class _Pad(Layer):
@@ -62,7 +62,7 @@ class _ConstantPad(_Pad):
 
     def __init__(self, padding: Any, value: float) -> None:
         super().__init__(padding)
-        self.value = float(value)
+        self.value = as_number(value, type(self).__name__, "value", finite=False)
 
 
 class _ZeroPad(_Pad):

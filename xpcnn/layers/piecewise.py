@@ -12,7 +12,7 @@ from xpcnn.initializers import constant
 from xpcnn.layers.activation import _Activation
 from xpcnn.layers.layer import Layer, Shape
 from xpcnn.layers.parameter import Parameter
-from xpcnn.window import as_int
+from xpcnn.window import as_int, as_number
 
 
 class PReLU(Layer):
@@ -43,7 +43,7 @@ class PReLU(Layer):
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25) -> None:
         self.num_parameters = as_int(num_parameters, "PReLU", "num_parameters", 1)
-        self.init = float(init)
+        self.init = as_number(init, type(self).__name__, "init")
         self.weight = Parameter((self.num_parameters,), constant(self.init))
 
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
@@ -90,8 +90,8 @@ class Hardtanh(_Activation):
     op = "hardtanh"
 
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
-        self.min_val = float(min_val)
-        self.max_val = float(max_val)
+        self.min_val = as_number(min_val, type(self).__name__, "min_val", finite=False)
+        self.max_val = as_number(max_val, type(self).__name__, "max_val", finite=False)
         self.inplace = bool(inplace)
         if not self.min_val < self.max_val:
             raise ValueError(
@@ -171,7 +171,7 @@ class Softshrink(_Activation):
     op = "softshrink"
 
     def __init__(self, lambd: float = 0.5) -> None:
-        self.lambd = float(lambd)
+        self.lambd = as_number(lambd, type(self).__name__, "lambd")
         if not self.lambd >= 0.0:
             raise ValueError(f"Softshrink: lambd must be at least 0, got {lambd!r}")
 
@@ -190,7 +190,7 @@ class Hardshrink(_Activation):
     op = "hardshrink"
 
     def __init__(self, lambd: float = 0.5) -> None:
-        self.lambd = float(lambd)
+        self.lambd = as_number(lambd, type(self).__name__, "lambd")
 
     def _options(self) -> tuple[Any, ...]:
         return (self.lambd,)
@@ -209,8 +209,8 @@ class Threshold(_Activation):
     op = "threshold"
 
     def __init__(self, threshold: float, value: float, inplace: bool = False) -> None:
-        self.threshold = float(threshold)
-        self.value = float(value)
+        self.threshold = as_number(threshold, type(self).__name__, "threshold", finite=False)
+        self.value = as_number(value, type(self).__name__, "value", finite=False)
         self.inplace = bool(inplace)
 
     def _options(self) -> tuple[Any, ...]:

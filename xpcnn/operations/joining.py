@@ -35,7 +35,7 @@ class Concat(Operation):
         if len(others) > 1 or any(len(shape) != len(first) for shape in shapes):
             raise ValueError(
                 f"{self.who}: the inputs may differ along axis {axis} only, got shapes "
-                f"{', '.join(map(str, shapes))}"
+                f"{', '.join(map(str, shapes))}{_size_hint(shapes)}"
             )
         return ((*first[:axis], sum(shape[axis] for shape in shapes), *first[axis + 1 :]),)
 
@@ -55,3 +55,17 @@ class Concat(Operation):
             parts.append(dys[0][(slice(None),) * axis + (slice(start, start + length), ...)])
             start += length
         return tuple(part if needed else None for part, needed in zip(parts, need, strict=True))
+
+
+def _size_hint(shapes: list[Shape]) -> str:
+    """Say which images fit, where lengths differ by little: one of them was halved and rounded."""
+    if len({len(shape) for shape in shapes}) > 1 or len(shapes[0]) < 3:
+        return ""
+    lengths = list(zip(*(shape[2:] for shape in shapes), strict=True))
+    if not any(len(set(n)) > 1 for n in lengths) or any(max(n) > 2 * min(n) for n in lengths):
+        return ""
+    return (
+        "; where images are halved and doubled again, as in a U-Net, height and width must be "
+        "multiples of 2 for each time they are halved: of 16 with four poolings, such as 32 or "
+        "48; pad or resize them"
+    )

@@ -13,7 +13,7 @@ from xpcnn.kernels.generic.sums import total
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.operation import Operation
 from xpcnn.operations.numbers import Ints, normal_dims
-from xpcnn.window import as_int
+from xpcnn.window import as_int, as_number
 
 
 def _mean(xp: ModuleType, x: Array, axes: Ints) -> Array:
@@ -36,7 +36,7 @@ class Standardize(Operation):
 
     def __init__(self, dim: int = -1, eps: float = 1e-5) -> None:
         self.dim = int(dim)
-        self.eps = float(eps)
+        self.eps = as_number(eps, type(self).__name__, "eps", 0.0)
 
     def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
         """Return the input's shape, and twice that of the statistics."""
@@ -85,7 +85,7 @@ class GroupStandardize(Operation):
         self.num_groups = (
             None if num_groups is None else as_int(num_groups, "GroupStandardize", "num_groups", 1)
         )
-        self.eps = float(eps)
+        self.eps = as_number(eps, type(self).__name__, "eps", 0.0)
 
     def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
         """Return the input's shape."""
@@ -170,8 +170,10 @@ class BatchNormalization(Operation):
     """
 
     def __init__(self, eps: float = 1e-5, momentum: float | None = None) -> None:
-        self.eps = float(eps)
-        self.momentum = None if momentum is None else float(momentum)
+        self.eps = as_number(eps, type(self).__name__, "eps", 0.0)
+        self.momentum = (
+            None if momentum is None else as_number(momentum, type(self).__name__, "momentum")
+        )
 
     def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
         """Return the input's shape, and those of the running statistics."""
