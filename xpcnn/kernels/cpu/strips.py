@@ -109,8 +109,9 @@ def _gate_line(
     if sc != 1 or gc != 1 or channels < 8:
         for p in range(width):
             for k in range(channels):
-                keep = np.float32(gate[gt + p * gw + k * gc] > 0)
-                out[to + p * pixel + k] = x[at + p * sw + k * sc] * keep
+                closed = gate[gt + p * gw + k * gc] <= 0
+                value = x[at + p * sw + k * sc]
+                out[to + p * pixel + k] = np.float32(0) if closed else value
         return
     for p in range(width):
         for k in range(0, channels, 8):
@@ -144,8 +145,8 @@ def _unpool_across(
             for k in range(channels):
                 which = np.int64(winner[wt + j * lanes + k]) - phase
                 for f in range(pool):
-                    keep = np.float32(which == f)
-                    out[to + (j * pool + f) * pixel + k] = x[at + k * sc + j] * keep
+                    value = x[at + k * sc + j]
+                    out[to + (j * pool + f) * pixel + k] = value if which == f else np.float32(0)
         return
     # Numba compiles a function anew for arguments that are constants.
     block, none, eight = room(), np.int64(0), np.int64(8)
