@@ -70,8 +70,9 @@ def read(path: Path) -> Contents:
         content: Any = io.BytesIO(read_whole(path))
         if zipfile.is_zipfile(content):
             with open_zip(path) as archive:
-                config = json.loads(read_member(archive, "config.json"))
+                described = read_member(archive, "config.json")
                 content = io.BytesIO(read_member(archive, WEIGHTS))
+            config = json.loads(described)
             with h5py.File(content, "r") as file:
                 return Contents(list(_with_config(file, "", _layers_of(config))), ordered=True)
         with h5py.File(content, "r") as file:
