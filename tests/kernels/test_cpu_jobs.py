@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("numba", exc_type=ImportError)
 
-from xpcnn.kernels.cpu import compiling, threads
+from xpcnn.kernels.cpu import compiling, kept, threads
 from xpcnn.kernels.cpu.jobs import Bytes, Floats, Ints, Job
 
 
@@ -15,7 +15,7 @@ from xpcnn.kernels.cpu.jobs import Bytes, Floats, Ints, Job
 def machine_code_in_a_folder_of_its_own(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("kernels")
-        patch.setattr(compiling, "folder", lambda module: folder)
+        patch.setattr(kept, "places", lambda: (folder,))
         yield folder
 
 
@@ -39,7 +39,7 @@ def test_every_job_is_done_once(machine_code_in_a_folder_of_its_own):
             np.testing.assert_array_equal(out[:-1], expected)
             assert out[-1] == 0
     job(0, x, at, flags, n, 0.3, out)
-    assert list(machine_code_in_a_folder_of_its_own.rglob("*plain*.nbc"))
+    assert list(machine_code_in_a_folder_of_its_own.glob("test_cpu_jobs-*/*.code"))
 
 
 def test_machine_code_is_loaded_the_second_time():
