@@ -22,8 +22,8 @@ from xpcnn import kernels
 from xpcnn.bench import program, rivals
 from xpcnn.bench.workloads import WORKLOADS
 from xpcnn.training.captured import CapturedSteps
-from xpcnn.training.loop import Fit
-from xpcnn.training.samples import Batch, Samples
+from xpcnn.training.samples import Batch
+from xpcnn.training.step import make_step
 from xpcnn.window import Window
 
 WARM_UP, ROUNDS = 8, 3
@@ -131,17 +131,21 @@ def _time_network(name: str, size: int, mode: str) -> Any:
             x = context.array(images, "float32")
             batch = Batch((x,), context.device.asarray(labels), None)
             model = networks.make(workload, context.device, mode)
-            data = Samples((x,), labels, None, context.device, ("float32",), "float32")
-            fit = Fit(model, data, None, size, shuffle=False)
             figures["step us"], figures["step host us"] = per_call(
-                context, lambda: fit._step(batch), calls
+                context, lambda: make_step(model, size, lambda: batch), calls
             )
-            steps = CapturedSteps(networks.make(workload, context.device, mode), size)
-            if steps.step(batch) is None or steps.step(batch) is None:
+            model = networks.make(workload, context.device, mode)
+            steps = CapturedSteps(model, size)
+
+            def captured() -> Any:
+                return make_step(model, size, lambda: batch, steps)
+
+            captured()  # the rehearsal
+            if captured().outcome.loss is not None:
                 said.append("its steps are not captured")
             else:
                 figures["captured us"], figures["captured host us"] = per_call(
-                    context, lambda: steps.step(batch), calls
+                    context, captured, calls
                 )
             steps.close()
         figures |= _torch_training(context, workload, images, labels, mode, calls)

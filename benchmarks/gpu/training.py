@@ -134,9 +134,9 @@ def watched(said: list[str], repeated: list[int]) -> Iterator[None]:
 
     usual, listener = captured._Repeat.__call__, Listener()
 
-    def repeat(self: Any, inputs: Any) -> Any:
+    def repeat(self: Any, *arguments: Any) -> Any:
         repeated.append(1)
-        return usual(self, inputs)
+        return usual(self, *arguments)
 
     captured._Repeat.__call__ = repeat  # type: ignore[method-assign]
     captured.logger.addHandler(listener)
