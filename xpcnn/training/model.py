@@ -117,7 +117,7 @@ class Model(PlacedNetwork):
         self._fits = 0  # that are running, one inside a callback of the other
         self._token = object()  # what stands for this model with its optimizer
         self._optimizer: optim.Optimizer | None = None
-        self.loss: losses.Loss | None = None
+        self._loss: losses.Loss | None = None
         self.metrics: list[metrics.Metric] = []
         self._callbacks: Sequence[Callback] = ()  # of the last training, whose state is saved
         self._callback_states: list[dict[str, Any]] = []  # of a file, until a callback takes it
@@ -140,8 +140,27 @@ class Model(PlacedNetwork):
     @optimizer.setter
     def optimizer(self, optimizer: optim.Optimizer | None) -> None:
         if optimizer is not None:
+            if not isinstance(optimizer, optim.Optimizer):
+                raise TypeError(
+                    f"model.optimizer must be an Optimizer, got {optimizer!r}; names are for "
+                    "model.compile"
+                )
             optimizer.claim(self._token)
         self._optimizer = optimizer
+
+    @property
+    def loss(self) -> losses.Loss | None:
+        """What is minimised."""
+        return self._loss
+
+    @loss.setter
+    def loss(self, loss: losses.Loss | None) -> None:
+        if loss is not None and not isinstance(loss, losses.Loss):
+            raise TypeError(
+                f"model.loss must be a Loss, got {loss!r}; names and functions are for "
+                "model.compile"
+            )
+        self._loss = loss
 
     @property
     def epoch(self) -> int:
@@ -569,6 +588,7 @@ class Model(PlacedNetwork):
         shapes = self._output_shapes([tuple(each.shape) for each in inputs])
         labels = prepare_labels(self.loss, y, self.outputs, shapes, count, f"{who}: y", dtype)
         if self.metrics:
+            bind(self.metrics, self.loss)  # which another model may have had since
             ends = what_outputs_are(self._network, self.outputs, self.loss)
             check_metrics(self.metrics, self.loss, labels, shapes, ends)
         if who == "fit" or (who in ("train_on_batch", "train_step") and self.step == 0):
