@@ -588,7 +588,6 @@ class Model(PlacedNetwork):
         shapes = self._output_shapes([tuple(each.shape) for each in inputs])
         labels = prepare_labels(self.loss, y, self.outputs, shapes, count, f"{who}: y", dtype)
         if self.metrics:
-            bind(self.metrics, self.loss)  # which another model may have had since
             ends = what_outputs_are(self._network, self.outputs, self.loss)
             check_metrics(self.metrics, self.loss, labels, shapes, ends)
         if who == "fit" or (who in ("train_on_batch", "train_step") and self.step == 0):
