@@ -303,7 +303,7 @@ def test_pytorch_keeps_its_number_of_threads():
     assert (before, after) == ("3", "3")
 
 
-def test_threads_sleep_when_they_have_no_work():
+def test_threads_soon_sleep_when_they_have_no_work():
     """They are told so while OpenMP is loaded, and nobody else is."""
     code = """
         import os
@@ -313,10 +313,11 @@ def test_threads_sleep_when_they_have_no_work():
 
         seen = []
         plain = jobs.get_num_threads
-        jobs.get_num_threads = lambda: seen.append(os.environ.get("OMP_WAIT_POLICY")) or plain()
+        jobs.get_num_threads = lambda: seen.append(os.environ.get("GOMP_SPINCOUNT")) or plain()
         xpcnn.ReLU()(np.ones((4, 8), "float32"))
         print(seen[0])
-        print(os.environ.get("OMP_WAIT_POLICY"))
+        print(os.environ.get("GOMP_SPINCOUNT"))
         """
-    assert run(code, XPCNN_QUIET="1") == ["passive", "None"]
-    assert run(code, XPCNN_QUIET="1", OMP_WAIT_POLICY="active") == ["active", "active"]
+    assert run(code, XPCNN_QUIET="1") == ["3000", "None"]
+    assert run(code, XPCNN_QUIET="1", GOMP_SPINCOUNT="7") == ["7", "7"]
+    assert run(code, XPCNN_QUIET="1", OMP_WAIT_POLICY="active") == ["None", "None"]

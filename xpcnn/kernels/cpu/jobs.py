@@ -61,6 +61,8 @@ _PYTHON = ("PyTuple_GetItem", "PyLong_AsLongLong", "PyFloat_AsDouble")
 """What packing calls of Python's interface for C."""
 _WAITING = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}
 """Environment variables that say how OpenMP's threads wait."""
+TRIES = "3000"
+"""How often a thread looks for work before it sleeps: for longer than most kernels are apart."""
 _compiling = threading.Lock()
 
 
@@ -123,7 +125,7 @@ def start_threads() -> None:
     Numba then tells OpenMP how many threads it wants, for the thread that asks; and PyTorch asks
     OpenMP how many it may use. So that its number stays what it was, a thread asks that ends.
     """
-    with _sleeping_threads():
+    with _patient_threads():
         asking = threading.Thread(target=get_num_threads)
         asking.start()
         asking.join()
@@ -131,20 +133,21 @@ def start_threads() -> None:
 
 
 @contextmanager
-def _sleeping_threads() -> Iterator[None]:
-    """Have OpenMP, while it is loaded, choose that its threads sleep when they have no work.
+def _patient_threads() -> Iterator[None]:
+    """Have OpenMP, while it is loaded, choose that its threads soon sleep when they have no work.
 
-    Otherwise they try again and again for a while. Where other processes want the cores too, that
-    uses up their turn, and when there is work they have to wait for the next.
+    As a rule they try again and again, a hundred times as often. Where other processes want the
+    cores too, that uses up their turn, and when there is work they have to wait for the next.
+    Threads that sleep at once take as long to wake as a small kernel runs.
     """
     if _WAITING & os.environ.keys():
         yield  # the user has chosen
         return
-    os.environ["OMP_WAIT_POLICY"] = "passive"
+    os.environ["GOMP_SPINCOUNT"] = TRIES
     try:
         yield
     finally:
-        del os.environ["OMP_WAIT_POLICY"]
+        del os.environ["GOMP_SPINCOUNT"]
 
 
 @cache
