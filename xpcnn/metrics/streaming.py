@@ -19,7 +19,7 @@ from xpcnn.errors import choice_error
 if TYPE_CHECKING:
     from xpcnn.losses.loss import Loss
 
-AVERAGES = ("macro", "micro", "weighted", "binary", None)
+AVERAGES = ("auto", "macro", "micro", "weighted", "binary", None)
 THRESHOLDS = {
     "logits": 0.0,
     "probabilities": 0.5,
@@ -425,11 +425,13 @@ class _Counts(_AnswerMetric):
     def reset(self) -> None:
         """Forget all batches."""
         self._counts: Array | None = None
+        self._is_one_answer = False
 
     def update(self, prediction: Array, target: Array) -> None:
         """Take in a batch; nothing waits for the device."""
         answers = self._read(prediction, target, self.num_classes)
         is_columns = answers.is_yes_or_no and answers.predicted.ndim > 1
+        self._is_one_answer = answers.is_yes_or_no and not is_columns
         counts = _matrix_of_each(answers) if is_columns else _matrix(answers)
         if self._counts is not None and self._counts.shape != counts.shape:
             now, before = (f"{m.shape[0]} {_KINDS[m.ndim]}" for m in (counts, self._counts))
@@ -485,7 +487,7 @@ class _PerClass(_Counts):
 
     def __init__(
         self,
-        average: str | None = "macro",
+        average: str | None = "auto",
         num_classes: int | None = None,
         zero_division: float = 0.0,
         threshold: float | None = None,
@@ -521,7 +523,10 @@ class _PerClass(_Counts):
             predicted, actual = counts[:, :, 1].sum(axis=1), counts[:, 1, :].sum(axis=1)
         else:
             right, predicted, actual = np.diagonal(counts), counts.sum(axis=0), counts.sum(axis=1)
-        if self.average == "binary":
+        average = self.average
+        if average == "auto":
+            average = "binary" if self._is_one_answer else "macro"
+        if average == "binary":
             if columns or len(counts) != 2:
                 raise ValueError(
                     f"{type(self).__name__}: average='binary' is for one answer yes or no, and "
@@ -529,15 +534,15 @@ class _PerClass(_Counts):
                     "'weighted'"
                 )
             right, predicted, actual = (a[1:] for a in (right, predicted, actual))
-        if self.average == "micro":
+        if average == "micro":
             right, predicted, actual = (a.sum(keepdims=True) for a in (right, predicted, actual))
         above, below = self._ratio(right, predicted, actual)
         ratios = np.full(above.shape, self.zero_division)
         np.divide(above, below, out=ratios, where=below > 0)
-        if self.average is None:
+        if average is None:
             return ratios
         # Each column counts; of classes, those that occur.
-        weights = actual if self.average == "weighted" else (predicted + actual > 0) | columns
+        weights = actual if average == "weighted" else (predicted + actual > 0) | columns
         if not weights.any():
             return self.zero_division
         return float(np.average(ratios, weights=weights))
@@ -548,12 +553,13 @@ class Precision(_PerClass):
 
     Parameters
     ----------
-    average : "macro", "micro", "weighted", "binary" or None
+    average : "auto", "macro", "micro", "weighted", "binary" or None
         Mean over the classes that occur in targets or predictions, ratio of the total counts, mean
         weighted by how often a class is the target, the ratio of the answer yes (of two classes,
         of the class 1) alone, or one number for each class. Of predictions in a single column, no
         and yes are the two classes; of several columns of yes and no, each has its ratio of the
-        answer yes, and the mean is over all columns.
+        answer yes, and the mean is over all columns. "auto" is "binary" for a single column, as
+        in scikit-learn, and "macro" for everything else.
     num_classes : int, optional
         Needed only if predictions are classes, not scores.
     zero_division : float
