@@ -35,8 +35,18 @@ def test_a_loss_that_is_set_later_says_what_the_metrics_read() -> None:
     assert model.evaluate(X, Y)["accuracy"] == pytest.approx(right)
 
 
-@pytest.mark.parametrize(("name", "value"), [("loss", "mse"), ("optimizer", 1)])
-def test_what_is_no_loss_or_optimizer_is_refused(name: str, value: Any) -> None:
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("loss", "mse"),
+        ("optimizer", 1),
+        ("metrics", "accuracy"),
+        ("metrics", ["accuracy"]),
+        ("metrics", None),
+        ("metrics", Accuracy()),
+    ],
+)
+def test_what_is_none_of_the_kind_is_refused(name: str, value: Any) -> None:
     model = compiled("bce_with_logits", "accuracy")
     before = getattr(model, name)
     with pytest.raises(TypeError, match=rf"model\.{name} must be"):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from xpcnn import _xp, losses, metrics, optim
+from xpcnn import _xp, losses, optim
 from xpcnn._files import check_target
 from xpcnn._xp import Array
 from xpcnn.data.batches import batches
@@ -20,6 +20,7 @@ from xpcnn.kernels.threads import release_blas
 from xpcnn.layers.graph import Graph
 from xpcnn.layers.layer import Layer, LoadedNames
 from xpcnn.losses.running import RunningLoss
+from xpcnn.metrics import Metric
 from xpcnn.training import border, saving
 from xpcnn.training.callbacks import Callback
 from xpcnn.training.choices import (
@@ -118,7 +119,7 @@ class Model(PlacedNetwork):
         self._token = object()  # what stands for this model with its optimizer
         self._optimizer: optim.Optimizer | None = None
         self._loss: losses.Loss | None = None
-        self.metrics: list[metrics.Metric] = []
+        self.metrics = []
         self._callbacks: Sequence[Callback] = ()  # of the last training, whose state is saved
         self._callback_states: list[dict[str, Any]] = []  # of a file, until a callback takes it
 
@@ -161,6 +162,22 @@ class Model(PlacedNetwork):
                 "model.compile"
             )
         self._loss = loss
+
+    @property
+    def metrics(self) -> list[Metric]:
+        """What is measured besides the loss."""
+        return self._metrics
+
+    @metrics.setter
+    def metrics(self, metrics: Sequence[Metric]) -> None:
+        if not isinstance(metrics, (list, tuple)) or not all(
+            isinstance(metric, Metric) for metric in metrics
+        ):
+            raise TypeError(
+                f"model.metrics must be a list of Metric, got {metrics!r}; names and functions are "
+                "for model.compile"
+            )
+        self._metrics = list(metrics)
 
     @property
     def epoch(self) -> int:
