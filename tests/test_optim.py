@@ -322,3 +322,15 @@ def test_state_of_another_model_is_refused(make: Any) -> None:
             optimizer.step({"weight": parameter})
         assert not parameter.data.any()
         assert optimizer.iterations == 1
+
+
+@pytest.mark.parametrize(
+    "optimizer", [optim.SGD(0.1), optim.Adam(), optim.RMSprop(), optim.Adagrad()]
+)
+@pytest.mark.parametrize("shape", [(2, 1), (3,), (2, 4)])
+def test_a_gradient_of_another_shape_is_refused(optimizer, shape):
+    weight = parameter(np.ones((2, 3), "float32"), np.ones(shape, "float32"))
+    with pytest.raises(ValueError, match="gradient of weight has shape"):
+        optimizer.step({"weight": weight})
+    np.testing.assert_array_equal(weight.value, np.ones((2, 3)))
+    assert optimizer.iterations == 0

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("numba", exc_type=ImportError)
 
 from xpcnn.kernels.cpu import compiling, kept, threads
-from xpcnn.kernels.cpu.jobs import Bytes, Floats, Ints, Job
+from xpcnn.kernels.cpu.jobs import Bytes, Floats, Ints, Job, addresses_of
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -72,3 +72,10 @@ def test_wrong_arguments_go_nowhere(position, wrong):
         Job(plain)(1, *arguments, out)
     with pytest.raises(TypeError):
         Job(plain)(1, *arguments)
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 20])
+def test_addresses_are_those_that_numpy_names(count):
+    arrays = [np.empty(1 + i, "float32")[i:] for i in range(count)]
+    found = addresses_of(arrays)
+    assert found.tolist() == [a.__array_interface__["data"][0] for a in arrays]

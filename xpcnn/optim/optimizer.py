@@ -205,13 +205,18 @@ class Optimizer(Checked):
         gradients = self._clip({name: parameter.grad for name, parameter in active.items()})
         tasks = []
         for name, parameter in active.items():
-            p, slots = parameter.value, dict(self._state.get(name, ()))
-            if any(array.shape != p.shape for array in slots.values()):
+            p, g, slots = parameter.value, gradients[name], dict(self._state.get(name, ()))
+            if g.shape != p.shape:
+                raise ValueError(
+                    f"{type(self).__name__}: the gradient of {name} has shape {tuple(g.shape)}, "
+                    f"expected that of the parameter, {tuple(p.shape)}"
+                )
+            if not all(array.shape == p.shape for array in slots.values()):
                 raise ValueError(
                     f"{type(self).__name__}: what is kept for {name} has not the parameter's shape "
                     f"{tuple(p.shape)}; it belongs to another model, call reset() to forget it"
                 )
-            tasks.append(Task(name, p, gradients[name], slots, self._steps.get(name, 0) + 1))
+            tasks.append(Task(name, p, g, slots, self._steps.get(name, 0) + 1))
         if numbers is None or not tasks:
             values = self._update_all(tasks, lr)
         else:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from xpcnn.kernels.cpu import buffers, threads
-from xpcnn.kernels.cpu.jobs import Floats, Ints, Job
+from xpcnn.kernels.cpu.jobs import Floats, Ints, Job, addresses_of
 from xpcnn.kernels.cpu.vector import (
     add,
     divide,
@@ -90,29 +90,44 @@ def _sgd(job: int, addresses: Ints, arrays: int, pieces: Ints, numbers: Floats) 
         new_p[k] = p[k] - lr * (along * new_b[k] + share * one)
 
 
+class _Layout(NamedTuple):
+    """How the work on some arrays is divided, and where each lies in a common array.
+
+    Attributes
+    ----------
+    pieces : numpy.ndarray
+        Array, first number and size of the array for each job.
+    parts : list of (slice, tuple of int)
+        The place and the shape of each array.
+    starts : numpy.ndarray
+    size : int
+        Of the common array.
+    """
+
+    pieces: np.ndarray
+    parts: list[tuple[slice, tuple[int, ...]]]
+    starts: np.ndarray
+    size: int
+
+
 @lru_cache(maxsize=64)
-def _layout(shapes: tuple[tuple[int, ...], ...]) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return the jobs (array, start, size), where the arrays start in a common one, its size."""
+def _layout(shapes: tuple[tuple[int, ...], ...]) -> _Layout:
     sizes = [prod(shape) for shape in shapes]
-    jobs = [(i, at, n) for i, n in enumerate(sizes) for at in range(0, n, PIECE)]
+    pieces = [(i, at, n) for i, n in enumerate(sizes) for at in range(0, n, PIECE)]
     starts = np.cumsum([0, *(-(-n // APART) * APART for n in sizes)])
-    return np.array(jobs, np.int64).reshape(-1, 3), starts[:-1], int(starts[-1])
+    places = zip(starts.tolist(), sizes, shapes, strict=False)
+    parts = [(slice(at, at + n), shape) for at, n, shape in places]
+    return _Layout(np.array(pieces, np.int64).reshape(-1, 3), parts, starts[:-1], int(starts[-1]))
 
 
-def _takes(parameters: Sequence[Any], gradients: Sequence[Any]) -> bool:
-    return all(a.dtype == np.float32 for row in (parameters, gradients) for a in row)
+def _takes(*rows: Sequence[Any]) -> bool:
+    return all(a is None or a.dtype == np.float32 for row in rows for a in row)
 
 
-def _plain(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-    return [
-        a if a.flags.c_contiguous and a.flags.aligned else np.require(a, None, ["C", "A"])
-        for a in arrays
-    ]
-
-
-def _address(a: np.ndarray) -> int:
-    address: int = a.__array_interface__["data"][0]
-    return address
+def _plain(a: Any) -> np.ndarray:
+    if isinstance(a, np.ndarray) and a.flags.c_contiguous and a.flags.aligned:
+        return a
+    return np.require(a, None, ["C", "A"])
 
 
 def _update(
@@ -122,24 +137,21 @@ def _update(
 
     The first of the rows has the parameters, the others an array for each, or ``None`` for zeros.
     """
-    shapes = tuple(p.shape for p in rows[0])
-    jobs, starts, size = _layout(shapes)
+    pieces, parts, starts, size = _layout(tuple([p.shape for p in rows[0]]))
     old = [
-        _plain([np.zeros_like(p) if a is None else a for p, a in zip(rows[0], row, strict=True)])
+        _plain(np.zeros_like(p) if a is None else a)
         for row in rows
+        for p, a in zip(rows[0], row, strict=True)
     ]
     flat = buffers.empty((results, size))  # the new arrays of a list lie side by side
-    addresses = np.empty((len(rows) + results, len(shapes)), np.int64)
-    addresses[: len(rows)] = [list(map(_address, row)) for row in old]
-    addresses[len(rows) :] = _address(flat) + 4 * (size * np.arange(results)[:, None] + starts)
-    threads.launch((results + 1) * size, kernel, len(jobs), addresses, len(shapes), jobs, numbers)
-    return [
-        [
-            part[at : at + prod(shape)].reshape(shape)
-            for at, shape in zip(starts.tolist(), shapes, strict=True)
-        ]
-        for part in flat
-    ]
+    addresses = np.empty((len(rows) + results, len(parts)), np.int64)
+    found = addresses_of([*old, flat])
+    addresses[: len(rows)] = found[:-1].reshape(len(rows), -1)
+    addresses[len(rows) :] = found[-1] + 4 * (size * np.arange(results)[:, None] + starts)
+    threads.launch(
+        (results + 1) * size, kernel, len(pieces), addresses, len(parts), pieces, numbers
+    )
+    return [[row[where].reshape(shape) for where, shape in parts] for row in flat]
 
 
 def adam(
@@ -149,7 +161,7 @@ def adam(
     """Make one update of Adam; see :func:`xpcnn.kernels.generic.update.adam`."""
     if numbers is not None:
         return Declined("numbers on the device")
-    if not _takes(parameters, gradients):
+    if not _takes(parameters, gradients, means, squares):
         return Declined("float32 only")
     rows = np.empty((len(parameters), 8), np.float32)
     rows[:] = (*betas, 1.0 - betas[0], 1.0 - betas[1], 0.0, 0.0, decay[0], 1.0 - decay[1])
@@ -165,7 +177,7 @@ def sgd(
     """Make one update of gradient descent; see :func:`xpcnn.kernels.generic.update.sgd`."""
     if numbers is not None:
         return Declined("numbers on the device")
-    if not _takes(parameters, gradients):
+    if not _takes(parameters, gradients, kept):
         return Declined("float32 only")
     rows = np.empty((len(parameters), 6), np.float32)
     for row, buffer in zip(rows, kept, strict=True):
