@@ -9,7 +9,7 @@ from xpcnn._xp import numpy_namespace
 
 pytest.importorskip("numba", exc_type=ImportError)
 
-from xpcnn.kernels.cpu import buffers, elementwise, layout
+from xpcnn.kernels.cpu import buffers, elementwise, layout, sums
 
 XP = numpy_namespace()
 
@@ -136,3 +136,18 @@ def test_images_are_brought_in_order(shape, how):
         assert y[0].flags.c_contiguous
         np.testing.assert_array_equal(y[0], x)
     assert isinstance(y, tuple) or how == 3
+
+
+@pytest.mark.parametrize("width", [1, 7, 8, 9, 16, 33])
+@pytest.mark.parametrize("rows", [1, 3, 32, 33, 500])
+def test_gated_rows_and_their_sums(rows, width):
+    rng = np.random.default_rng(rows * width)
+    y = np.maximum(rng.standard_normal((rows, width), dtype="float32"), 0)
+    y[0, 0] = np.nan  # opens the gate
+    for padded in (0, 5):
+        dy = rng.standard_normal((rows, width + padded), dtype="float32")[:, :width]
+        found, total = sums.gated_rows(dy, y)
+        expected = np.where(y <= 0, np.float32(0), dy)
+        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(total, sums.sum_rows(expected))
+        np.testing.assert_allclose(total, expected.sum(0, dtype="float64"), rtol=1e-6, atol=1e-6)

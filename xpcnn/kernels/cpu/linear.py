@@ -16,11 +16,10 @@ import numpy as np
 from numba import carray, config, get_thread_id
 
 from xpcnn.kernels.cpu import buffers, threads
-from xpcnn.kernels.cpu.elementwise import gated
 from xpcnn.kernels.cpu.jobs import Floats, Ints, Job, inner
 from xpcnn.kernels.cpu.layout import padded_bias
 from xpcnn.kernels.cpu.product import COLUMNS, ROWS, _outer_tile, _times_tile
-from xpcnn.kernels.cpu.sums import sum_rows
+from xpcnn.kernels.cpu.sums import gated_rows, sum_rows
 from xpcnn.kernels.cpu.vector import fma, load, store, store_half, sums, zero
 from xpcnn.kernels.trace import Declined
 
@@ -207,18 +206,21 @@ def _sum_of_products(
 ) -> np.ndarray:  # fmt: skip
     """Return the gradient of the weights; very many rows are added up in float64, part by part."""
     size = block * COLUMNS * (SAMPLES + outputs)
-    dw, total = buffers.empty((outputs, width)), None
-    for first in range(0, max(n, 1), LONGEST):
-        count = min(LONGEST, n - first)
-        threads.launch(
-            count * outputs * width // 8, _weight_gradient, -(-width // (block * COLUMNS)),
-            d[first * d_row :], count, d_row, outputs, x[first * x_row :], x_row, width,
-            _steps(min(count, SAMPLES), d_row), _steps(min(count, SAMPLES), COLUMNS),
-            dw.reshape(-1), block, _scratch(size), size,
-        )  # fmt: skip
-        if n > LONGEST:
-            total = dw.astype(np.float64) if total is None else total + dw
-    return dw if total is None else total.astype(np.float32)
+    dw, count = buffers.empty((outputs, width)), min(n, LONGEST)
+    threads.launch(
+        count * outputs * width // 8, _weight_gradient, -(-width // (block * COLUMNS)),
+        d, count, d_row, outputs, x, x_row, width, _steps(min(count, SAMPLES), d_row),
+        _steps(min(count, SAMPLES), COLUMNS), dw.reshape(-1), block, _scratch(size), size,
+    )  # fmt: skip
+    if n == count:
+        return dw
+    total = dw.astype(np.float64)
+    for first in range(count, n, LONGEST):
+        rest = min(LONGEST, n - first)
+        total += _sum_of_products(
+            d[first * d_row :], d_row, x[first * x_row :], x_row, rest, outputs, width, block
+        )
+    return total.astype(np.float32)
 
 
 @lru_cache(maxsize=256)
@@ -278,14 +280,16 @@ def linear_backward(xp: Any, dy: Any, saved: Any, need_dx: bool) -> tuple[Any, A
     x, x_row, w, has_bias, gate = saved
     outputs, width = w.shape
     n = dy.size // outputs
-    if gate is not None:
-        dy = gated(dy, gate)
     rows = dy.reshape(n, outputs)
+    if gate is None:
+        db = sum_rows(rows) if has_bias else None
+    else:
+        rows, db = gated_rows(rows, gate.reshape(n, outputs))
     d, d_row = _rows(rows)
     block = 2 if width < 2048 else 4 if n < 256 else 16
     jobs = -(-width // (block * COLUMNS))
     dw = _sum_of_products(d, d_row, x, x_row, n, outputs, width, block)
-    db = sum_rows(rows) if has_bias else None
+    db = db if has_bias else None
     if not need_dx:
         return None, dw, db
     dx_row = -(-width // COLUMNS) * COLUMNS

@@ -20,7 +20,9 @@ from xpcnn.kernels.cpu.vector import (
     add,
     load,
     load_wide,
+    store,
     store_wide,
+    where_open,
     wide_zero,
     widen,
     zero,
@@ -72,16 +74,78 @@ def _sum_rows(
         store_wide(partial, job * width + c, total)
 
 
+@Job
+def _gate_and_sum_rows(
+    job: int, x: Floats, gate: Floats, rows: int, row: int, width: int, pieces: int, y: Floats,
+    partial: Doubles,
+) -> None:  # fmt: skip
+    """Write zero where the gate, of dense rows as y, is closed, and sum what is left."""
+    first, last = job * rows // pieces, (job + 1) * rows // pieces
+    for k in range(0, width, WIDTH):
+        c = min(k, width - WIDTH)
+        total = wide_zero()
+        for run in range(first, last, 2 * RUN):
+            a, b = zero(), zero()
+            end = min(last, run + 2 * RUN)
+            for p in range(run, end):
+                at = p * width + c
+                value = where_open(load(gate, at), load(x, p * row + c), zero())
+                store(y, at, value)
+                if (p - run) % 2 == 0:
+                    a = add(a, value)
+                else:
+                    b = add(b, value)
+            total = widen(widen(total, a), b)
+        store_wide(partial, job * width + c, total)
+
+
 def sum_rows(x: np.ndarray) -> np.ndarray:
     """Sum the rows of a matrix of float32; returns float32."""
     rows, width = x.shape
-    if width < WIDTH or rows < 2 * PIECES or x.strides[1] != 4 or x.strides[0] < 4 * width:
+    if not _has_vectors(x):
         return x.sum(axis=0, dtype=np.float64).astype(np.float32)
-    row = x.strides[0] // 4
-    flat = np.lib.stride_tricks.as_strided(x, ((rows - 1) * row + width,), (4,))
-    partial = buffers.empty((min(PIECES, rows // RUN + 1), width), np.float64)
+    flat, row = _in_memory(x)
+    partial = _new_sums(rows, width)
     threads.launch(
         x.size, _sum_rows, len(partial), flat, rows, row, width, len(partial), partial.reshape(-1)
     )
     total: np.ndarray = partial.sum(axis=0).astype(np.float32)
     return total
+
+
+def gated_rows(dy: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return dy where y, the output of ReLU, is positive or NaN, and the sum of its rows.
+
+    Both are matrices of float32, y in one piece.
+    """
+    rows, width = dy.shape
+    if not _has_vectors(dy):
+        gated = np.where(y <= 0, np.float32(0), dy)
+        return gated, sum_rows(gated)
+    flat, row = _in_memory(dy)
+    out, partial = buffers.empty((rows, width)), _new_sums(rows, width)
+    threads.launch(
+        dy.size, _gate_and_sum_rows, len(partial), flat, y.reshape(-1), rows, row, width,
+        len(partial), out.reshape(-1), partial.reshape(-1),
+    )  # fmt: skip
+    total: np.ndarray = partial.sum(axis=0).astype(np.float32)
+    return out, total
+
+
+def _has_vectors(x: np.ndarray) -> bool:
+    """Whether a matrix has rows of a vector or more, and enough of them to be worth a kernel."""
+    rows, width = x.shape
+    dense = x.strides[1] == 4 and x.strides[0] >= 4 * width and x.strides[0] % 4 == 0
+    return dense and width >= WIDTH and rows >= 2 * PIECES
+
+
+def _in_memory(x: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return a matrix as flat memory, and the distance of its rows."""
+    (rows, width), row = x.shape, x.strides[0] // 4
+    if row == width:
+        return x.reshape(-1), row
+    return np.lib.stride_tricks.as_strided(x, ((rows - 1) * row + width,), (4,)), row
+
+
+def _new_sums(rows: int, width: int) -> np.ndarray:
+    return buffers.empty((min(PIECES, rows // RUN + 1), width), np.float64)
