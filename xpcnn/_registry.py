@@ -135,6 +135,9 @@ class Configurable(Named):
 class _Making(ABCMeta):
     """The type of classes that tell an object that is being made from one that is."""
 
+    # Every step asks many times; ABCMeta's own, which knows of registered classes, takes long.
+    __instancecheck__ = type.__instancecheck__
+
     def __call__(cls, *args: Any, **options: Any) -> Any:
         made = super().__call__(*args, **options)
         vars(made)["_is_made"] = True
@@ -171,18 +174,18 @@ class Closed(_Made):
     """Attributes that are not to be set, and what to do in place of it."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in self.read_only and "_is_made" in vars(self):
+        if name[0] != "_":
+            own = vars(self)
+            if "_is_made" in own and (name not in own or name in self.read_only):
+                self._check_name(name)
+        object.__setattr__(self, name, value)
+
+    def _check_name(self, name: str) -> None:
+        if name in self.read_only:
             cls = type(self).__name__
             raise AttributeError(f"{cls}.{name} cannot be set; {self.read_only[name]}")
-        if (
-            name[0] != "_"
-            and name not in vars(self)
-            and "_is_made" in vars(self)
-            and (name in self.spellings or _is_ours(type(self)))
-            and not self._knows(name)
-        ):
+        if (name in self.spellings or _is_ours(type(self))) and not self._knows(name):
             raise self._unknown(name)
-        object.__setattr__(self, name, value)
 
     @contextmanager
     def _completing(self) -> Iterator[None]:

@@ -18,6 +18,7 @@ import numpy as np
 Array = Any
 """An array of any library that follows the Array API standard."""
 
+_NUMPY_TYPES = (np.ndarray, np.generic)
 _NAMESPACES: dict[type, ModuleType] = {}
 
 
@@ -42,7 +43,7 @@ def import_quietly(module: str) -> ModuleType:
 
 def is_array(x: object) -> bool:
     """Tell whether `x` is an array of a library this process has loaded."""
-    if type(x) in _NAMESPACES or isinstance(x, np.ndarray | np.generic):
+    if type(x) in _NAMESPACES or isinstance(x, _NUMPY_TYPES):
         return True
     from array_api_compat import is_array_api_obj
 
@@ -77,7 +78,7 @@ def namespace(*arrays: Array, who: str = "xpcnn") -> ModuleType:
 
 
 def _find_namespace(array: Array, who: str) -> ModuleType:
-    if isinstance(array, np.ndarray | np.generic):
+    if isinstance(array, _NUMPY_TYPES):
         return _NAMESPACES.setdefault(type(array), numpy_namespace())
     from array_api_compat import array_namespace, is_array_api_obj
 
@@ -94,7 +95,7 @@ def _find_namespace(array: Array, who: str) -> ModuleType:
 
 def device_of(x: Array) -> Any:
     """Return the physical device an array lies on, as its library names it."""
-    if isinstance(x, np.ndarray):
+    if isinstance(x, _NUMPY_TYPES):
         return "cpu"
     from array_api_compat import device
 
@@ -115,7 +116,7 @@ def same_device(x: Array, y: Array) -> bool:
 
 def on_host(x: Array) -> bool:
     """Tell whether an array lies in the host's memory, where caches favour small chunks."""
-    if isinstance(x, np.ndarray):
+    if isinstance(x, _NUMPY_TYPES):
         return True
     return "cpu" in str(device_of(x)).lower()
 

@@ -91,13 +91,12 @@ class Tensor(Closed):
                 f"expected dtype {_xp.dtype_name(self._data)}, got {_xp.dtype_name(value)}; "
                 "use Model.to to change the dtype of a model"
             )
-        self.shape = shape
+        if self.shape is None:
+            self.shape = shape
         self._hold(value)
 
     def _hold(self, value: Array) -> None:
-        self._data = value
-        self._is_placed = True
-        self._is_lent = False
+        vars(self).update(_data=value, _is_placed=True, _is_lent=False)
         promise(value)
 
     def problem(self, values: np.ndarray) -> str | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
+from functools import cache, wraps
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -66,21 +67,27 @@ def all_below(arrays: list[Array], power: float) -> bool:
     The host waits for the device once.
     """
     good: Any = True
-    for array in arrays:
-        if _xp.is_floating(array) and 0 not in array.shape:
+    with np.errstate(over="ignore", invalid="ignore"):
+        for array in arrays:
+            if not _xp.is_floating(array) or 0 in array.shape:
+                continue
             xp = _xp.namespace(array)
-            largest = float(xp.finfo(array.dtype).max) ** power
+            largest = _largest(xp, array.dtype) ** power
             if _xp.on_host(array):
                 # One look at the sum of squares is enough as a rule: none of them is larger.
-                flat = xp.reshape(array, (-1,))
-                with np.errstate(over="ignore", invalid="ignore"):
-                    squares = float(flat @ flat)
+                flat = array if array.ndim == 1 else xp.reshape(array, (-1,))
+                squares = float(flat @ flat)
                 if math.isfinite(squares) and squares <= largest * largest:
                     continue
             # NaN is the largest and the smallest where there is one, and below nothing.
             here = xp.logical_and(xp.max(array) <= largest, xp.min(array) >= -largest)
             good = here if good is True else xp.logical_and(good, here)
     return bool(good)
+
+
+@cache
+def _largest(xp: ModuleType, dtype: Any) -> float:
+    return float(xp.finfo(dtype).max)
 
 
 @contextmanager
