@@ -129,6 +129,31 @@ def test_nearest_agrees_with_torch_for_all_small_sizes(rank, mode):
                     np.testing.assert_array_equal(found, expected.numpy())
 
 
+@pytest.mark.parametrize("mode", ["nearest", "nearest-exact"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_nearest_agrees_with_torch_for_small_and_large_images(mode, dtype):
+    """PyTorch has one rule for up to 128 new rows and columns together, and one for more."""
+    rng = np.random.default_rng(5)
+    for number in range(300):
+        n = tuple(int(v) for v in rng.integers(1, 90, 2))
+        if number % 2:
+            how = {"size": tuple(int(v) for v in rng.integers(1, 130, 2))}
+        else:
+            factors = rng.choice([0.5, 0.7, 0.9, 1, 1.01, 1.1, 1.3, 1.99, 2, 2.1, 2.6, 3.3], 2)
+            how = {"scale_factor": tuple(np.where(np.floor(n * factors), factors, 2.0))}
+        x = np.arange(float(n[0] * n[1]), dtype=dtype).reshape(1, 1, *n)
+        expected = nn.Upsample(mode=mode, **how)(torch.from_numpy(x)).numpy()
+        np.testing.assert_array_equal(xc.Upsample(mode=mode, **how)(x), expected, str((n, how)))
+
+
+def test_large_images_are_not_repeated_evenly():
+    x = np.broadcast_to(np.arange(3.0)[:, None], (1, 1, 3, 125)).copy()
+    for width, expected in ((125, [0, 1, 2]), (126, [0, 0, 1])):
+        layer = xc.Upsample(scale_factor=(1.3, width / 125))
+        assert layer.output_shape(x.shape) == (1, 1, 3, width)
+        np.testing.assert_array_equal(layer(x)[0, 0, :, 0], expected)
+
+
 # -- What is refused -------------------------------------------------------------------------------
 
 REFUSED = [

@@ -37,6 +37,7 @@ from xpcnn.functional.pool import (
     pool_window,
 )
 from xpcnn.functional.resize import (
+    LARGE_IMAGE,
     UPSAMPLE_MODES,
     filter_taps,
     nearest_taps,
@@ -73,6 +74,7 @@ __all__ = [
     "adaptive_size",
     "as_norm_type",
     "as_output_size",
+    "LARGE_IMAGE",
     "UPSAMPLE_MODES",
     "avg_pool",
     "avg_pool_divisor",

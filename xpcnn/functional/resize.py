@@ -34,6 +34,8 @@ _ROUND: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 ROUNDINGS = tuple(_ROUND)
 FILTERS = ("linear", "cubic")
+LARGE_IMAGE = 128
+"""Height and width together above which PyTorch resizes an image in another way."""
 UPSAMPLE_MODES = ("nearest", "nearest-exact", "linear", "bilinear", "trilinear", "bicubic")
 
 
@@ -184,6 +186,7 @@ def upsample_taps(
     align_corners: bool,
     dtype: str,
     ndim: int = 2,
+    large: bool = False,
 ) -> Taps:
     """Make the table with which PyTorch's ``interpolate`` resizes an axis.
 
@@ -199,13 +202,19 @@ def upsample_taps(
         Dtype of the image. It says in which precision nearest positions are computed, since
         rounding decides about whole elements there.
     ndim : int
-        How many spatial axes the image has. Of images in two dimensions alone PyTorch repeats
-        nearest elements evenly where the new length is that of the old or twice that, whatever
-        `factor` is.
+        How many spatial axes the image has.
+    large : bool
+        Whether the new image is larger than :data:`LARGE_IMAGE`. For small ones in two dimensions
+        PyTorch has a rule of its own: nearest positions are computed in float32, whatever the
+        dtype, and "nearest" repeats elements evenly where the new length is that of the old or
+        twice that, whatever `factor` is.
     """
     step = n / out if factor is None else 1.0 / factor
-    if mode == "nearest" and ndim == 2 and out in (n, 2 * n):
-        return Taps(np.arange(out)[:, None] // (out // n), None)
+    if mode.startswith("nearest") and ndim == 2 and not large:
+        if mode == "nearest" and out in (n, 2 * n):
+            return Taps(np.arange(out)[:, None] // (out // n), None)
+        i = np.arange(out) + (0.5 if mode == "nearest-exact" else 0.0)
+        return nearest_taps(i.astype(np.float32) * np.float32(step), n, "floor")
     if mode.startswith("nearest"):
         real: Any = np.float64 if dtype == "float64" else np.float32
         i, rounded = np.arange(out, dtype=np.float64), np.float64(real(step))

@@ -48,7 +48,8 @@ class Upsample(Layer):
     Input (N, C, *spatial), output the same with other lengths. No filter prevents aliasing where
     axes get shorter. As in PyTorch, "nearest" in two dimensions repeats elements evenly where an
     axis keeps its length or doubles it, although 1.3 times three, say, is no whole number; in one
-    and three dimensions positions are divided by `scale_factor` there too.
+    and three dimensions, and where the new height and width come to more than 128 together,
+    positions are divided by `scale_factor` there too.
 
     Examples
     --------
@@ -128,9 +129,9 @@ class Upsample(Layer):
         factors: tuple[Any, ...] = (None,) * len(new)
         if self.scale_factor is not None and not self.recompute_scale_factor:
             factors = self._per_axis(self.scale_factor, len(new), "scale_factor")
-        corners, dtype = bool(self.align_corners), dtype_name(x)
+        corners, dtype, large = bool(self.align_corners), dtype_name(x), sum(new) > F.LARGE_IMAGE
         axes = [
-            (axis, F.upsample_taps(n, out, factor, self.mode, corners, dtype, len(new)))
+            (axis, F.upsample_taps(n, out, factor, self.mode, corners, dtype, len(new), large))
             for axis, (n, out, factor) in enumerate(
                 zip(x.shape[2:], new, factors, strict=True), start=2
             )

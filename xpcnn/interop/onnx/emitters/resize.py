@@ -40,9 +40,9 @@ def _upsample(w: Writer, call: Call) -> str:
     factors: tuple[Any, ...] = (None,) * len(out)
     if layer.scale_factor is not None and not layer.recompute_scale_factor:
         factors = layer._per_axis(layer.scale_factor, len(out), "scale_factor")
-    corners, found = bool(layer.align_corners), []
+    corners, large, found = bool(layer.align_corners), sum(out) > F.LARGE_IMAGE, []
     for n, m, factor in zip(call.spatial, out, factors, strict=True):
-        taps = F.upsample_taps(n, m, factor, layer.mode, corners, w.dtype, len(out))
+        taps = F.upsample_taps(n, m, factor, layer.mode, corners, w.dtype, len(out), large)
         # with aligned corners the lengths alone count
         by_length = factor is None or corners
         found.append(_Axis(n, m, m / n if by_length else factor, taps))
