@@ -67,6 +67,18 @@ def test_a_batch_of_no_samples(kind, rank, device):
         layer(device.zeros((1, 0, *(6,) * rank), "float32"))
 
 
+def test_channels_become_positions_and_positions_channels(device):
+    x = np.arange(8.0).reshape(4, 1, 2)
+    for layer, sample, expected in (
+        (xpcnn.PixelShuffle(2), x, [[[0, 2, 1, 3], [4, 6, 5, 7]]]),
+        (xpcnn.PixelUnshuffle(2), np.array([[[0.0, 2, 1, 3], [4, 6, 5, 7]]]), x),
+    ):
+        y = layer.forward(device.asarray(sample), training=True)
+        np.testing.assert_array_equal(to_numpy(y), expected)
+        assert tuple(y.shape) == layer.output_shape(sample.shape)
+        np.testing.assert_array_equal(to_numpy(layer.backward(y)), sample)
+
+
 def test_vectors_and_numbers(device):
     linear = xpcnn.Linear(3, 2)
     x = device.asarray(np.array([1.0, 2.0, 3.0], np.float32))

@@ -167,6 +167,8 @@ class PixelShuffle(_Rearrange):
         If an input has the wrong rank or its channels are no multiple of r^2.
     """
 
+    sample_ndim = 3
+
     def __init__(self, upscale_factor: int) -> None:
         self.upscale_factor = as_int(upscale_factor, "PixelShuffle", "upscale_factor", 1)
 
@@ -202,6 +204,8 @@ class PixelUnshuffle(_Rearrange):
     ValueError
         If an input has the wrong rank or its height or width is no multiple of r.
     """
+
+    sample_ndim = 3
 
     def __init__(self, downscale_factor: int) -> None:
         self.downscale_factor = as_int(downscale_factor, "PixelUnshuffle", "downscale_factor", 1)
