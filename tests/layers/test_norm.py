@@ -54,6 +54,20 @@ def test_scale_and_shift_are_per_channel_or_per_element():
     np.testing.assert_allclose(layer(x), [[[8, 23], [8, 23]]])
 
 
+@pytest.mark.parametrize("rows", [2, 3000])
+def test_the_mean_of_a_channel_with_infinity_is_infinite(rows):
+    x = np.ones((rows, 10), "float32")
+    x[1, 1], x[1, 2], x[1, 3] = np.inf, -np.inf, np.nan
+    x[0, 4], x[1, 4] = np.inf, -np.inf
+    layer = xc.BatchNorm1d(10, momentum=1.0)
+    with np.errstate(invalid="ignore"):
+        layer.forward(x, training=True)
+    expected = [1, np.inf, -np.inf, np.nan, np.nan, *[1] * 5]
+    np.testing.assert_array_equal(layer.running_mean.data, expected)
+    np.testing.assert_array_equal(layer.running_var.data[1:5], [np.nan] * 4)
+    np.testing.assert_array_equal(layer.running_var.data[[0, *range(5, 10)]], 0)
+
+
 def test_running_statistics_of_instance_norm():
     layer = xc.InstanceNorm1d(1, momentum=0.5, track_running_stats=True, eps=0.0)
     x = np.array([[[1.0, 3.0]], [[10.0, 50.0]]])

@@ -256,7 +256,9 @@ def _combine_moments(
         count = min(per, positions - piece * per)
         at = 3 * piece * lanes
         for c in range(lanes):
-            total[c] += partial[at + lanes + c] - count * partial[at + c]
+            rest = partial[at + lanes + c]
+            # Around an infinite center nothing is left that could be summed.
+            total[c] += (rest if rest == rest else 0.0) - count * partial[at + c]
     for c in range(lanes):
         total[c] /= positions
     for piece in range(pieces):
