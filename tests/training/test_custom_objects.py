@@ -376,6 +376,13 @@ def test_what_a_function_may_not_return():
     ]:
         with pytest.raises(ValueError, match=message):
             fit(model_of(loss))
+    for loss, message in [
+        (lambda p, t: (0.0, p), r"one for each of the 8 samples, not the gradient.*a tuple"),
+        (lambda p, t: [0.0] * 8, "it returned a list"),
+        (lambda p, t: None, "it returned None"),
+    ]:
+        with pytest.raises(TypeError, match=message):
+            fit(model_of(loss))
     with pytest.raises(TypeError, match="loss must be a Loss or one of"):
         model_of(3)
     made = losses.get(quartic)

@@ -81,6 +81,13 @@ class FunctionLoss(Loss):
         xp = self._check(prediction, target, sample_weight)
         count = int(prediction.shape[0])
         value = self.function(prediction, target)
+        if not hasattr(value, "shape") and not hasattr(value, "__float__"):
+            pair = ", not the gradient too: that is given as loss=(function, gradient)"
+            raise TypeError(
+                f"{self._who}: the function must return one number, or an array of one for each of "
+                f"the {count} samples{pair if isinstance(value, tuple) else ''}; it returned "
+                f"{'None' if value is None else 'a ' + type(value).__name__}"
+            )
         shape = tuple(getattr(value, "shape", ()))
         if shape not in ((), (count,)):
             raise ValueError(
