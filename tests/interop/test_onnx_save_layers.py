@@ -61,6 +61,7 @@ MORE = {
     "Upsample-bicubic-corners": Case(
         lambda: xc.Upsample((4, 11), mode="bicubic", align_corners=True), IMAGE
     ),
+    "Upsample-nearest-large": Case(lambda: xc.Upsample(scale_factor=(1.3, 1.01)), (2, 3, 3, 125)),
     "Upsample-nearest-odd": Case(lambda: xc.Upsample(scale_factor=1.3), (2, 3, 23, 17)),
     "RMSNorm-none": Case(lambda: xc.RMSNorm((6, 7)), IMAGE),
     "Linear-deep": Case(lambda: xc.Linear(7, 3), IMAGE),
