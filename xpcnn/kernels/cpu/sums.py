@@ -109,8 +109,7 @@ def sum_rows(x: np.ndarray) -> np.ndarray:
     threads.launch(
         x.size, _sum_rows, len(partial), flat, rows, row, width, len(partial), partial.reshape(-1)
     )
-    total: np.ndarray = partial.sum(axis=0).astype(np.float32)
-    return total
+    return _whole(partial)
 
 
 def gated_rows(dy: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -128,8 +127,7 @@ def gated_rows(dy: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         dy.size, _gate_and_sum_rows, len(partial), flat, y.reshape(-1), rows, row, width,
         len(partial), out.reshape(-1), partial.reshape(-1),
     )  # fmt: skip
-    total: np.ndarray = partial.sum(axis=0).astype(np.float32)
-    return out, total
+    return out, _whole(partial)
 
 
 def _has_vectors(x: np.ndarray) -> bool:
@@ -149,3 +147,9 @@ def _in_memory(x: np.ndarray) -> tuple[np.ndarray, int]:
 
 def _new_sums(rows: int, width: int) -> np.ndarray:
     return buffers.empty((min(PIECES, rows // RUN + 1), width), np.float64)
+
+
+def _whole(partial: np.ndarray) -> np.ndarray:
+    """Add the sums of the pieces."""
+    total: np.ndarray = partial.sum(axis=0).astype(np.float32)
+    return total
