@@ -34,8 +34,12 @@ first)
     export CUPY_ACCELERATORS=
     check numbers 95 "$numbers"
     check speed 90 'timing/*'
-    timeout -k 5 160 "$python" -m pytest --require-gpu -q -rf -n 14 -p no:cacheprovider \
-        -k cuda --maxfail=60 2>&1 | tee "$out/tests.txt"
+    # -v: each result in a line at once; INT: what has failed by then is said.
+    timeout -s INT -k 8 160 "$python" -m pytest --require-gpu -v -rf --tb=short -n 14 \
+        -p no:cacheprovider --continue-on-collection-errors --maxfail=80 \
+        -k 'cuda and not architecture and not cuda_bodies and not cuda_sources' \
+        >"$out/tests.txt" 2>&1
+    tail -n 60 "$out/tests.txt" | cut -c 1-160
     ;;
 second)
     sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null)
