@@ -25,7 +25,7 @@ ORDER = (
     "contact/*", "cudnn", "operation/float32/*", "dropout/*", "conv/float32/*", "conv/tf32/plain",
     "conv/bfloat16/*", "conv/float16/*", "conv_relu/*", "columns/float32/*", "training/labels",
     "streams/*", "graphs/*", "training/no-waiting", "network/float32/*", "network/bfloat16/*",
-    "training/captured/float32/*", "training/prefetch/simple", "operation/bfloat16/*",
+    "training/captured/*", "training/prefetch/simple", "operation/bfloat16/*",
     "operation/float16/*", "same-bits/float32/*", "same-bits/training/simple", "memory/*",
     "timing/network/*", "timing/host/*", "timing/bytes/*", "timing/conv/*",
 )  # fmt: skip

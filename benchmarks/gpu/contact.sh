@@ -4,6 +4,8 @@
 #     bash benchmarks/gpu/contact.sh first DIR     numbers, speed, the tests (6 minutes)
 #     bash benchmarks/gpu/contact.sh second DIR    races and addresses, numbers and speed again (5)
 #
+# The parts alone are: numbers, speed, tests, races.
+#
 # Results go to DIR as they come, so that a command which is ended early has shown what it knew.
 # PYTHON chooses the interpreter. What is not installed there may lie in .whl as wheels.
 set -u
@@ -28,24 +30,21 @@ check() { # name, seconds, patterns
 
 numbers='contact/*,cudnn,operation/*,dropout/*,conv/*,conv_relu/*,columns/*,training/*,streams/*'
 numbers="$numbers,graphs/*,network/*,same-bits/*,memory/*,autotune"
-case $part in
-first)
-    # CuPy's own reductions first: CUB, which replaces some of them, has its turn in the second part.
-    export CUPY_ACCELERATORS=
-    check numbers 95 "$numbers"
-    check speed 90 'timing/*'
+
+run_tests() { # seconds
     # -v: each result in a line at once; INT: what has failed by then is said.
-    timeout -s INT -k 8 160 "$python" -m pytest --require-gpu -v -rf --tb=short -n 14 \
-        -p no:cacheprovider --continue-on-collection-errors --maxfail=80 \
+    timeout -s INT -k 8 "$1" "$python" -m pytest --require-gpu -v -rf --tb=short -n 14 \
+        -p no:cacheprovider -p no:benchmark --continue-on-collection-errors --maxfail=80 \
         -k 'cuda and not architecture and not cuda_bodies and not cuda_sources' \
         >"$out/tests.txt" 2>&1
     tail -n 60 "$out/tests.txt" | cut -c 1-160
-    ;;
-second)
+}
+
+sanitize() { # seconds for each tool
     sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null)
-    if [ -n "$sanitizer" ]; then
-        for tool in memcheck racecheck; do
-            timeout -k 5 30 "$sanitizer" --tool "$tool" --error-exitcode 3 "$python" -c '
+    [ -n "$sanitizer" ] || return
+    for tool in memcheck racecheck; do
+        timeout -k 5 "$1" "$sanitizer" --tool "$tool" --error-exitcode 3 "$python" -c '
 from benchmarks import gpu_check
 from benchmarks.gpu.checks import Context
 from xpcnn.device import resolve
@@ -53,14 +52,30 @@ context = Context(resolve("cuda"))
 with context.device.active():
     for check in gpu_check.choose(["operation/float32/*", "contact/layers/float32/*"], False):
         print(check.name, gpu_check._make(check, context)["status"], flush=True)
-' 2>&1 | tee "$out/$tool.txt" | tail -15
-        done
-    fi
+' >"$out/$tool.txt" 2>&1
+        tail -n 15 "$out/$tool.txt"
+    done
+}
+
+case $part in
+first)
+    # CuPy's own reductions first: CUB, which replaces some of them, has its turn in the second part.
+    export CUPY_ACCELERATORS=
+    check numbers 95 "$numbers"
+    check speed 90 'timing/*'
+    run_tests 160
+    ;;
+second)
+    sanitize 30
     check numbers 90 "$numbers"
     check speed 140 'timing/*'
     ;;
+numbers) check numbers 120 "$numbers" ;;
+speed) check speed 140 'timing/*' ;;
+tests) run_tests 240 ;;
+races) sanitize 60 ;;
 *)
-    echo "first or second, not $part" >&2
+    echo "first, second, numbers, speed, tests or races, not $part" >&2
     exit 2
     ;;
 esac

@@ -173,14 +173,14 @@ def capturing(monkeypatch):
 
 
 def test_captured_steps_are_compared(capturing, monkeypatch):
-    outcome = run("training/captured/float64/mlp", capturing)
+    outcome = run("training/captured/mlp", capturing)
     assert outcome.passed, outcome
     assert set(outcome.errors) == {"losses", "weights and state"}
     assert run("training/captured-nan", capturing).passed
     # A step size that is not followed is found.
     usual = captured._run
     monkeypatch.setattr(captured, "_run", lambda model, inputs, numbers: usual(model, inputs, None))
-    outcome = run("training/captured/float64/mlp", capturing)
+    outcome = run("training/captured/mlp", capturing)
     assert not outcome.passed
     assert outcome.errors["weights and state"] > 1e-4
 
@@ -190,7 +190,7 @@ def test_steps_that_are_not_captured_are_found(capturing, monkeypatch):
         raise CaptureError("no reason")
 
     monkeypatch.setattr(captured, "_check", fail)
-    outcome = run("training/captured/float64/mlp", capturing)
+    outcome = run("training/captured/mlp", capturing)
     assert "not captured: no reason" in outcome.wrong
     assert "0 steps were repeated" in outcome.wrong
 

@@ -22,9 +22,10 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from xpcnn._xp import Array, is_numpy, library
+from xpcnn._xp import Array, dtype_name, is_numpy, library
 from xpcnn.interrupts import deferred
 from xpcnn.kernels import generic, threads
+from xpcnn.kernels.generic.half import in_float32
 from xpcnn.kernels.trace import Decision, Declined, is_active, log, note, trace
 
 __all__ = [
@@ -202,6 +203,8 @@ def run(xp: ModuleType, op: str, *args: Any, **options: Any) -> tuple[Array, Sav
     for name, pair in select(xp, op):
         if name == "generic" and threads.blas_is_held() and not _among_compiled(xp, args):
             threads.release_blas()
+        if name == "generic" and _has_foreign_bfloat16(xp, args):
+            pair = generic.OpPair(*in_float32(*pair))
         result = pair.forward(xp, *args, **options)
         if result is NotImplemented or isinstance(result, Declined):
             declined.append((name, result))
@@ -211,6 +214,17 @@ def run(xp: ModuleType, op: str, *args: Any, **options: Any) -> tuple[Array, Sav
         return y, Saved(pair.backward, state, name)
     log(op, None, declined)
     return None
+
+
+def _has_foreign_bfloat16(xp: ModuleType, args: tuple[Any, ...]) -> bool:
+    """Whether an operand is of bfloat16, and the library does not know what that is.
+
+    NumPy and CuPy have it from ml_dtypes: times a Python float it becomes float32, and some
+    functions refuse it.
+    """
+    return library(xp) in ("numpy", "cupy") and any(
+        hasattr(a, "dtype") and dtype_name(a) == "bfloat16" for a in args
+    )
 
 
 def can_record() -> bool:

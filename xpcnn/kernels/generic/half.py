@@ -29,17 +29,34 @@ def narrow(xp: ModuleType, x: Array, dtype: Any) -> Array:
 def in_float32(
     forward: Callable[..., Any], backward: Callable[..., Any]
 ) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Make a pair for a function of one array compute in float32 at least."""
+    """Make a pair compute in float32 at least, and round what it returns."""
     # No functions made here: a layer keeps its backward, and can be pickled with it.
     return partial(_forward, forward), partial(_backward, backward)
 
 
 def _forward(
-    forward: Callable[..., Any], xp: ModuleType, x: Array, *options: Any
-) -> tuple[Array, Any]:
-    y, saved = forward(xp, widen(xp, x), *options)
-    return narrow(xp, y, x.dtype), saved
+    forward: Callable[..., Any], xp: ModuleType, *args: Any, **options: Any
+) -> tuple[Any, Any]:
+    operands = [a for a in args if a is None or hasattr(a, "dtype")]
+    dtypes = [None if a is None else a.dtype for a in operands]
+    halves = [a.dtype for a in operands if a is not None and dtype_name(a) in HALVES]
+    y, saved = forward(xp, *(widen(xp, a) if hasattr(a, "dtype") else a for a in args), **options)
+    if halves and isinstance(y, tuple):
+        y = (narrow(xp, y[0], halves[0]), *y[1:])
+    elif halves:
+        y = narrow(xp, y, halves[0])
+    return y, (saved, dtypes)
 
 
-def _backward(backward: Callable[..., Any], xp: ModuleType, dy: Array, saved: Any) -> Array:
-    return narrow(xp, backward(xp, widen(xp, dy), saved), dy.dtype)
+def _backward(
+    backward: Callable[..., Any], xp: ModuleType, dy: Array, saved: Any, *settings: Any
+) -> Any:
+    saved, dtypes = saved
+    found = backward(xp, widen(xp, dy), saved, *settings)
+    if not isinstance(found, tuple):
+        return narrow(xp, found, dy.dtype)
+    # The gradients are in the order of the operands.
+    return tuple(
+        gradient if gradient is None else narrow(xp, gradient, dtype)
+        for gradient, dtype in zip(found, dtypes, strict=False)
+    )
