@@ -98,7 +98,9 @@ def test_product_of_long_rows(device):
     right = np.einsum("gik,gjk->gij", a.astype(float), b.astype(float))
     found = product(device.xp, device.asarray(a), device.asarray(b))
     assert found.dtype == device.dtype("float32")
-    np.testing.assert_allclose(to_numpy(found), right, rtol=3e-7)
+    # cuBLAS adds the terms of a piece up one after the other: 6e-7 on an H200.
+    rtol = 1e-6 if "cuda" in device.name else 3e-7
+    np.testing.assert_allclose(to_numpy(found), right, rtol=rtol)
 
 
 @pytest.mark.parametrize("mean_of_all", [100.0, 1000.0])
