@@ -25,6 +25,8 @@ LEVELS: list[set[str]] = [
     {"cuda_search"},
     {"device"},
     {"kernels"},
+    {"ops"},
+    {"kernel sets"},
     {"functional"},
     {"layers", "losses", "optim", "metrics", "data"},
     {"_checked"},
@@ -81,6 +83,8 @@ def imports(path: Path, *, top_level_only: bool = False) -> Iterator[str]:
 
 def part(path: Path) -> str:
     """Name the part of the package that a file belongs to: "layers" for layers/conv.py."""
+    if is_vendor_kernel(path):
+        return "kernel sets"  # the rest of kernels/ imports them when they are first used
     first = path.relative_to(PACKAGE).parts[0]
     return first.removesuffix(".py")
 

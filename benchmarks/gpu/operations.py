@@ -24,7 +24,7 @@ from benchmarks.gpu.checks import (
     host,
 )
 from xpcnn import kernels, rng
-from xpcnn.kernels import generic
+from xpcnn.kernels.op import OPS
 from xpcnn.window import Window
 
 
@@ -103,7 +103,7 @@ def _check_conv(op: str, case: ConvCase, mode: str, expected_way: str = "") -> A
             if op == "conv_relu":
                 # Where the output is as good as zero, either side of it is right.
                 dy = dy * (host(found["y"]) > 0)
-            pair = generic.PAIRS["conv"]
+            pair = OPS["conv"]
             y, state = pair.forward(np, x, w, b, case.window, case.groups)
             dx, dw, db = pair.backward(np, dy, state, case.window, case.groups, True)
             y = np.maximum(y, 0.0) if op == "conv_relu" else y
@@ -171,7 +171,7 @@ def _check_nan(context: Context) -> Outcome:
         except SkipError:
             continue
         nan = np.isnan(host(found["y"]))
-        pair = generic.PAIRS["conv"]
+        pair = OPS["conv"]
         y, _ = pair.forward(np, host(x), host(w), host(b), case.window, case.groups)
         missing = int((np.isnan(y) & ~nan).sum())
         if missing:
@@ -221,7 +221,7 @@ def _check_operation(case: OpCase, mode: str) -> Any:
                 result = kernels.run(xp, case.op, *arrays, *case.settings)
             assert result is not None
             output, saved = result
-            pair = generic.PAIRS[case.op]
+            pair = OPS[case.op]
             expected, state = pair.forward(np, *map(host, arrays), *case.settings)
             outputs, wanted = _as_tuple(output), _as_tuple(expected)
             dy = context.array(rng.standard_normal(wanted[0].shape), dtype)
@@ -262,7 +262,7 @@ def _check_update(op: str, mode: str) -> Any:
         with kernels.trace() as decisions:
             result = kernels.run(context.device.xp, op, *UPDATES[op](arrays))
         assert result is not None
-        expected, _ = generic.PAIRS[op].forward(np, *UPDATES[op](rounded))
+        expected, _ = OPS[op].forward(np, *UPDATES[op](rounded))
         errors = {
             f"{row}, {number}": distance(found, wanted)
             for row, both in enumerate(zip(result[0], expected, strict=True))

@@ -16,10 +16,10 @@ import pytest
 from benchmarks import gpu_check
 from benchmarks.gpu import checks, contact, operations, report
 from benchmarks.gpu.checks import Check, Context, Outcome, SkipError
-from xpcnn import _xp, kernels
+from xpcnn import _xp, kernels, ops
 from xpcnn.device import resolve
 from xpcnn.errors import CaptureError, DeviceError
-from xpcnn.kernels import generic
+from xpcnn.kernels.op import OPS, OpPair
 from xpcnn.training import captured
 
 SCRIPT = Path(gpu_check.__file__)
@@ -99,15 +99,15 @@ def test_right_convolutions_pass(cpu, name):
 @pytest.mark.parametrize("part", [0, 1, 2])
 def test_a_wrong_gradient_is_found(cpu, monkeypatch, part):
     def backward(xp, dy, *rest):
-        gradients = list(generic.conv.conv_backward(xp, dy, *rest))
+        gradients = list(ops.conv.conv_backward(xp, dy, *rest))
         gradients[part] = gradients[part] * (1.0 + 1e-11)
         return tuple(gradients)
 
-    pair = kernels.generic.OpPair(generic.conv.conv_forward, backward)
-    right = generic.PAIRS["conv"]
+    pair = OpPair(ops.conv.conv_forward, backward)
+    right = OPS["conv"]
     monkeypatch.setattr(kernels, "_candidates", lambda *_: (("generic", pair),))
     outcome = run("conv/float64/groups", cpu)
-    assert generic.PAIRS["conv"] is right
+    assert OPS["conv"] is right
     assert not outcome.passed
     assert [name for name, e in outcome.errors.items() if e > 1e-12] == [("dx", "dw", "db")[part]]
 
@@ -130,9 +130,9 @@ def test_operations_are_compared(cpu, op):
 @pytest.mark.parametrize("name", ["dropout/elements", "dropout/channels"])
 def test_other_masks_are_found(cpu, monkeypatch, name):
     assert run(name, cpu).passed
-    real = generic.dropout.dropout_forward
+    real = ops.dropout.dropout_forward
     other = lambda xp, x, shape, p, key: real(xp, x, shape, p, key + 1)  # noqa: E731
-    pair = kernels.generic.OpPair(other, generic.dropout.dropout_backward)
+    pair = OpPair(other, ops.dropout.dropout_backward)
     monkeypatch.setattr(kernels, "_candidates", lambda *_: (("generic", pair),))
     assert "elements of y differ" in run(name, cpu).wrong
 

@@ -10,7 +10,7 @@ import pytest
 from xpcnn import _xp
 from xpcnn import functional as F
 from xpcnn.functional import resize
-from xpcnn.kernels.generic.resize import Taps, transpose
+from xpcnn.ops.resize import Taps, transpose
 
 
 def matrix(taps: Taps, n: int) -> np.ndarray:

@@ -12,7 +12,7 @@ import pytest
 import xpcnn
 from tests import reference
 from xpcnn import _xp, kernels
-from xpcnn.kernels import generic
+from xpcnn.kernels.op import OPS
 from xpcnn.window import Window
 
 OP = "conv_relu_max_pool"
@@ -20,7 +20,7 @@ OP = "conv_relu_max_pool"
 
 def singly(xp, x, w, b, window, pool, dy_of, need_dx=True):
     """Run the generic operations one after the other; returns (y, dy, dx, dw, db)."""
-    conv, relu, max_pool = (generic.PAIRS[op] for op in ("conv", "relu", "max_pool"))
+    conv, relu, max_pool = (OPS[op] for op in ("conv", "relu", "max_pool"))
     z, conv_state = conv.forward(xp, x, w, b, window, 1)
     a, relu_state = relu.forward(xp, z)
     y, pool_state = max_pool.forward(xp, a, pool)
@@ -180,7 +180,7 @@ def test_declines(rng, name):
     xp = _xp.numpy_namespace()
     x, w = integers(rng, 1, 2, 7, 7), integers(rng, 2, 2 // groups, 3, 3)
     window = Window((3, 3), (1, 1), ((0, 0),) * 2, (1, 1))
-    pair = generic.PAIRS[OP]
+    pair = OPS[OP]
     assert pair.forward(xp, x, w, None, window, groups, pool) is NotImplemented
     with kernels.force("generic"):
         assert kernels.run(xp, OP, x, w, None, window, groups, pool) is None

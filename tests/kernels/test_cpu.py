@@ -13,7 +13,7 @@ import xpcnn
 from tests.kernels.arrays import Guards, error
 from xpcnn import kernels
 from xpcnn._xp import numpy_namespace
-from xpcnn.kernels import generic
+from xpcnn.kernels.op import OPS
 from xpcnn.window import Window
 
 pytest.importorskip("numba", exc_type=ImportError)
@@ -53,7 +53,7 @@ def draw_conv(seed, groups=1):
 def compare(op, x, w, b, windows, rng, need_dx=True):
     """Run both kernel sets forward and backward; returns the largest relative error."""
     y, saved = cpu.PAIRS[op].forward(XP, x, w, b, *windows)
-    reference = generic.PAIRS["conv" if op == "conv_relu" else op]
+    reference = OPS["conv" if op == "conv_relu" else op]
     wide = [None if a is None else a.astype("float64") for a in (x, w, b)]
     expected, expected_saved = reference.forward(XP, *wide, *windows)
     dy = rng.standard_normal(y.shape).astype("float32")
@@ -119,7 +119,7 @@ def test_adam(decay):
     for state in (([None] * 4, [None] * 4), (m, [a * a for a in m])):
         got, _ = cpu.PAIRS["adam"].forward(XP, p, g, *state, *settings)
         rows = [wide(row) for row in (p, g, *state)]
-        wanted, _ = generic.PAIRS["adam"].forward(XP, *rows, *settings)
+        wanted, _ = OPS["adam"].forward(XP, *rows, *settings)
         for got_row, wanted_row in zip(got, wanted, strict=True):
             assert max(error(a, e) for a, e in zip(got_row, wanted_row, strict=True)) < 1e-6
 
@@ -131,7 +131,7 @@ def test_sgd(momentum, nesterov):
     settings = (0.1, momentum, 0.0 if nesterov else 0.2, nesterov, 0.01)
     for state in ([None] * 4, [old[0], None, *old[2:]]):
         got, _ = cpu.PAIRS["sgd"].forward(XP, p, g, state, *settings)
-        wanted, _ = generic.PAIRS["sgd"].forward(XP, *map(wide, (p, g, state)), *settings)
+        wanted, _ = OPS["sgd"].forward(XP, *map(wide, (p, g, state)), *settings)
         for a, e in zip(got[0], wanted[0], strict=True):
             assert error(a, e) < 1e-6
         for a, e in zip(got[1], wanted[1], strict=True):
@@ -292,7 +292,7 @@ def test_nan_and_infinity_go_through(value):
     with np.errstate(invalid="ignore"):
         for op, args in (("conv", (window, 1)), ("conv_relu_max_pool", (window, 1, pool))):
             got, _ = cpu.PAIRS[op].forward(XP, x, w, None, *args)
-            wanted, _ = generic.PAIRS[op].forward(XP, x, w, None, *args)
+            wanted, _ = OPS[op].forward(XP, x, w, None, *args)
             np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
             assert not np.isfinite(got).all()
 

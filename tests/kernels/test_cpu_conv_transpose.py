@@ -7,7 +7,7 @@ from tests.kernels.arrays import Guards, error, lay
 from xpcnn import functional as F
 from xpcnn import kernels
 from xpcnn._xp import numpy_namespace
-from xpcnn.kernels import generic
+from xpcnn.kernels.op import OPS
 from xpcnn.window import Window
 
 pytest.importorskip("numba", exc_type=ImportError)
@@ -15,7 +15,7 @@ pytest.importorskip("numba", exc_type=ImportError)
 from xpcnn.kernels import cpu
 
 XP = numpy_namespace()
-PAIR, REFERENCE = cpu.PAIRS["conv_transpose"], generic.PAIRS["conv_transpose"]
+PAIR, REFERENCE = cpu.PAIRS["conv_transpose"], OPS["conv_transpose"]
 
 
 def draw(seed):

@@ -7,12 +7,12 @@ import pytest
 
 import xpcnn
 from tests.kernels.arrays import Guards, lay
+from xpcnn import ops
 from xpcnn._xp import numpy_namespace
 from xpcnn.window import Window
 
 pytest.importorskip("numba", exc_type=ImportError)
 
-from xpcnn.kernels import generic
 from xpcnn.kernels.cpu import buffers, pool
 
 XP = numpy_namespace()
@@ -143,7 +143,7 @@ def test_nan_and_infinity_go_as_in_the_generic_kernels(value, seed):
         ("global_avg_pool_forward", "global_avg_pool_backward", ()),
     ):
         results = []
-        for module in (pool, generic.pool):
+        for module in (pool, ops.pool):
             with np.errstate(invalid="ignore"):
                 y, saved = getattr(module, forward)(XP, lay(x, 1), *arguments)
                 d = dy if arguments else dy.reshape(*dy.shape[:2], -1)[..., 0]

@@ -14,10 +14,12 @@ import pytest
 
 from tests.kernels.arrays import error, lay
 from tests.kernels.plain_cpp import COMPILER, ROOM, PlainCpp
+from xpcnn import ops
 from xpcnn.functional.pool import avg_pool_divisor
-from xpcnn.kernels import Declined, cuda, generic
+from xpcnn.kernels import Declined, cuda
 from xpcnn.kernels.cuda import columns, elementwise, loss, norm, pool, source, update
-from xpcnn.kernels.generic import activation, im2col
+from xpcnn.kernels.op import OPS
+from xpcnn.ops import activation, im2col
 from xpcnn.window import Window
 
 TOLERANCE = {"float16": 2e-3, "bfloat16": 1e-2, "float32": 2e-6, "float64": 1e-13}
@@ -86,11 +88,11 @@ def test_max_pool(cpp, ndim, seed):
     x[rng.random(x.shape) < 0.05] = np.nan
     for how in LAYOUTS:
         y, saved = pool.max_pool_forward(np, lay(x, how), window)
-        expected, expected_saved = generic.PAIRS["max_pool"].forward(np, x, window)
+        expected, expected_saved = OPS["max_pool"].forward(np, x, window)
         np.testing.assert_array_equal(y, expected)
         dy = np.round(4 * rng.standard_normal(y.shape)).astype(np.float32)
         dx = pool.max_pool_backward(np, lay(dy, how), saved, window)
-        expected = generic.PAIRS["max_pool"].backward(np, dy, expected_saved, window)
+        expected = OPS["max_pool"].backward(np, dy, expected_saved, window)
         np.testing.assert_array_equal(dx, expected)
     assert [kernel for _, kernel, _, _ in cpp.launched] == [
         "max_pool_forward",
@@ -114,7 +116,7 @@ def test_avg_pool(cpp, ndim, seed, dtype):
     rng = np.random.default_rng([ndim, seed])
     window, spatial = draw_window(rng, ndim, pooling=True)
     x = draw_image(rng, spatial, dtype)
-    forward, backward = generic.PAIRS["avg_pool"]
+    forward, backward = OPS["avg_pool"]
     for counts_padding in (True, False):
         divisor = avg_pool_divisor(window, spatial, window.padding, counts_padding, None)
         expected, expected_saved = forward(np, x.astype(np.float64), window, divisor)
@@ -168,7 +170,7 @@ def test_elementwise(cpp, rng, shape):
 def batch_norm(x, other, gamma, beta, statistics, closes, dy):
     """Run the generic kernels in float64; returns all results."""
     values = [a if a is None else a.astype(np.float64) for a in (x, gamma, beta)]
-    pair, relu = generic.PAIRS["batch_norm"], generic.PAIRS["relu"]
+    pair, relu = OPS["batch_norm"], OPS["relu"]
     (y, mean, variance), saved = pair.forward(np, *values, 1e-3, statistics)
     d = dy.astype(np.float64)
     if other is not None:
@@ -308,7 +310,7 @@ def test_adam(cpp, arenas, rng, decay, dtype):
     steps = [3, 3, 1, 3, 8]
     arguments = (np, p, g, m, v, steps, 0.01, (0.9, 0.99), 1e-6, decay)
     new, _ = update.adam(*arguments)
-    expected, _ = generic.update.adam(*arguments)
+    expected, _ = ops.update.adam(*arguments)
     for row, expected_row in zip(new, expected, strict=True):
         for a, b in zip(row, expected_row, strict=True):
             assert a.shape == b.shape
@@ -326,7 +328,7 @@ def test_sgd(cpp, arenas, rng, momentum, nesterov, decay):
         b = [None] * len(p)
     arguments = (np, p, g, b, 0.1, momentum, 0.25, nesterov, decay)
     (new, buffers), _ = update.sgd(*arguments)
-    (expected, expected_buffers), _ = generic.update.sgd(*arguments)
+    (expected, expected_buffers), _ = ops.update.sgd(*arguments)
     for a, e in zip(new, expected, strict=True):
         assert_close(a, e, np.float32)
     if not momentum:
@@ -343,18 +345,18 @@ def test_numbers_in_memory(cpp, arenas, rng, dtype):
     p, g, m, v = parameter_rows(rng, dtype, 4)
     v = [np.asarray(np.abs(a)) for a in v]
     betas, decay = (0.9, 0.99), (0.1, 0.003)
-    size, small = generic.update.adam_numbers(0.01, betas, 1e-6, 7)
+    size, small = ops.update.adam_numbers(0.01, betas, 1e-6, 7)
     numbers = np.array([size, small, 1.0 - decay[1]], dtype)
-    expected, _ = generic.update.adam(np, p, g, m, v, [7] * 5, 0.01, betas, 1e-6, decay)
+    expected, _ = ops.update.adam(np, p, g, m, v, [7] * 5, 0.01, betas, 1e-6, decay)
     others = ([3] * 5, 9.0, betas, 5.0, (0.1, 0.7))
-    for adam in (update.adam, generic.update.adam):
+    for adam in (update.adam, ops.update.adam):
         for row, expected_row in zip(
             adam(np, p, g, m, v, *others, numbers)[0], expected, strict=True
         ):
             for a, b in zip(row, expected_row, strict=True):
                 assert_close(a, b, dtype)
-    (expected, _), _ = generic.update.sgd(np, p, g, m, 0.1, 0.9, 0.0, True, 0.2)
-    for sgd in (update.sgd, generic.update.sgd):
+    (expected, _), _ = ops.update.sgd(np, p, g, m, 0.1, 0.9, 0.0, True, 0.2)
+    for sgd in (update.sgd, ops.update.sgd):
         (new, _), _ = sgd(np, p, g, m, 7.0, 0.9, 0.0, True, 0.2, np.array([0.1], dtype))
         for a, b in zip(new, expected, strict=True):
             assert_close(a, b, dtype)
@@ -437,13 +439,13 @@ def run_everything(rng, dtype):
     window = Window((2, 3), (2, 2), ((1, 0), (1, 1)), (1, 1))
     found, expected = [], []
     y, saved = pool.max_pool_forward(np, x, window)
-    e, expected_saved = generic.PAIRS["max_pool"].forward(np, wide, window)
+    e, expected_saved = OPS["max_pool"].forward(np, wide, window)
     found += [y, pool.max_pool_backward(np, y, saved, window)]
-    expected += [e, generic.PAIRS["max_pool"].backward(np, e, expected_saved, window)]
+    expected += [e, OPS["max_pool"].backward(np, e, expected_saved, window)]
     y, saved = pool.avg_pool_forward(np, x, window, 6.0)
-    e, expected_saved = generic.PAIRS["avg_pool"].forward(np, wide, window, 6.0)
+    e, expected_saved = OPS["avg_pool"].forward(np, wide, window, 6.0)
     found += [y, pool.avg_pool_backward(np, y, saved, window)]
-    expected += [e, generic.PAIRS["avg_pool"].backward(np, e, expected_saved, window)]
+    expected += [e, OPS["avg_pool"].backward(np, e, expected_saved, window)]
     found += [pool.global_avg_pool_forward(np, x)[0], elementwise.relu_forward(np, x)[0]]
     expected += [wide.mean(axis=(2, 3)), np.maximum(wide, 0)]
     ones, zeros = np.ones(5, dtype), np.zeros(5, dtype)
@@ -459,8 +461,8 @@ def run_everything(rng, dtype):
     gathered = columns.im2col(np, x, window)
     found.append(columns.col2im(np, gathered, x.shape, window))
     # Every element times the number of windows that see it.
-    seen, saved = generic.PAIRS["avg_pool"].forward(np, wide, window, 1.0)
-    times = generic.PAIRS["avg_pool"].backward(np, np.ones_like(seen), saved, window)
+    seen, saved = OPS["avg_pool"].forward(np, wide, window, 1.0)
+    times = OPS["avg_pool"].backward(np, np.ones_like(seen), saved, window)
     expected.append(wide * times)
     return found, expected
 
@@ -532,7 +534,7 @@ def test_what_is_declined(rng):
 
 def test_signatures_are_those_of_the_generic_pairs():
     for name, pair in cuda.PAIRS.items():
-        if name in generic.PAIRS:
-            for ours, theirs in zip(pair, generic.PAIRS[name], strict=True):
+        if name in OPS:
+            for ours, theirs in zip(pair, OPS[name], strict=True):
                 names = list(inspect.signature(ours).parameters)
                 assert names == list(inspect.signature(theirs).parameters), name

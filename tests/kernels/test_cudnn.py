@@ -26,9 +26,10 @@ import pytest
 import xpcnn
 from tests import reference
 from xpcnn import kernels
-from xpcnn.kernels import generic, precision, workspace
+from xpcnn.kernels import precision, workspace
 from xpcnn.kernels.cuda import conv, cudnn, linear, source
 from xpcnn.kernels.cuda.cudnn import B, Problem, Settings, W, X, Y
+from xpcnn.kernels.op import OPS
 from xpcnn.kernels.trace import log
 from xpcnn.window import Window
 
@@ -460,13 +461,11 @@ def test_linear_for_a_capture(on_numpy, rng, shape, bias):
     assert not asked
     with source.as_for_capture():
         y, saved = linear.linear_forward(np, x, w, b)
-    expected, expected_saved = generic.PAIRS["linear"].forward(np, x, w, b)
+    expected, expected_saved = OPS["linear"].forward(np, x, w, b)
     np.testing.assert_allclose(y, expected, rtol=1e-12)
     dy = rng.standard_normal(y.shape)
     found = linear.linear_backward(np, dy, saved, True)
-    for a, e in zip(
-        found, generic.PAIRS["linear"].backward(np, dy, expected_saved, True), strict=True
-    ):
+    for a, e in zip(found, OPS["linear"].backward(np, dy, expected_saved, True), strict=True):
         if e is None:
             assert a is None
         else:

@@ -8,7 +8,7 @@ import pytest
 import xpcnn
 from xpcnn import _xp, kernels, losses
 from xpcnn.device import resolve
-from xpcnn.kernels.generic import OpPair
+from xpcnn.kernels.op import OpPair
 
 SEEN = []
 

@@ -11,9 +11,10 @@ import pytest
 import xpcnn
 from tests.kernels.arrays import lay
 from tests.kernels.plain_cpp import COMPILER, PlainCpp
-from xpcnn import _xp, kernels, rng
-from xpcnn.kernels import Declined, generic
+from xpcnn import _xp, kernels, ops, rng
+from xpcnn.kernels import Declined
 from xpcnn.kernels.cuda import dropout, source
+from xpcnn.kernels.op import OPS
 
 KEYS = [np.array(k, np.uint64) for k in ((1, 2), (2**64 - 1, 2**63), (0x123456789ABCDEF0, 7))]
 
@@ -74,7 +75,7 @@ def test_keys_and_numbers_are_numpys():
 def test_generic_pair_on_every_library(device, shape, whole):
     numbers = np.random.default_rng(0)
     x, dy = numbers.standard_normal((2, *shape)).astype(np.float32)
-    pair, masked = generic.PAIRS["dropout"], mask_shape(shape, whole)
+    pair, masked = OPS["dropout"], mask_shape(shape, whole)
     for key, p in zip(KEYS, (0.1, 0.5, 0.9), strict=True):
         y, saved = pair.forward(device.xp, device.asarray(x), masked, p, key)
         assert _xp.dtype_name(y) == "float32"
@@ -127,14 +128,14 @@ def test_a_number_that_is_p_is_kept(cpp):
     drawn = rng.uniform(KEYS[0], (1000,))
     p = float(drawn[17]) * (1 + 1e-12)
     for x in (np.ones(1000, np.float32), np.ones(1000)):
-        for pair in (generic.dropout, dropout):
+        for pair in (ops.dropout, dropout):
             y, _ = pair.dropout_forward(np, x, (1000,), p, KEYS[0])
             np.testing.assert_array_equal(y != 0, drawn >= drawn[17])
             assert y[17] != 0
 
 
 def test_everything_is_dropped(cpp):
-    for pair in (generic.dropout, dropout):
+    for pair in (ops.dropout, dropout):
         y, saved = pair.dropout_forward(np, np.ones((3, 4)), (3, 4), 1.0, KEYS[0])
         np.testing.assert_array_equal(y, np.zeros((3, 4)))
         np.testing.assert_array_equal(

@@ -9,7 +9,7 @@ import pytest
 
 from tests import reference
 from xpcnn import _xp, kernels
-from xpcnn.kernels import generic
+from xpcnn.kernels.op import OPS, OpPair
 from xpcnn.window import Window
 
 
@@ -17,10 +17,10 @@ def run(device, op, x, *arguments, **options):
     """Run one generic forward on float64 numbers; arrays among the arguments are moved too."""
     moved = [device.asarray(a) if isinstance(a, np.ndarray) else a for a in arguments]
     x = device.asarray(x)
-    y, state = generic.PAIRS[op].forward(device.xp, x, *moved, **options)
+    y, state = OPS[op].forward(device.xp, x, *moved, **options)
 
     def backward(dy, *more):
-        return generic.PAIRS[op].backward(device.xp, device.asarray(dy), state, *more)
+        return OPS[op].backward(device.xp, device.asarray(dy), state, *more)
 
     return y, backward
 
@@ -51,7 +51,7 @@ def test_convolution_by_hand(device):
 
 def test_convolution_without_what_is_not_asked_for():
     xp = _xp.numpy_namespace()
-    pair = generic.PAIRS["conv"]
+    pair = OPS["conv"]
     x, w = line(1, 2, 3, 4), line(3, 5, 7)
     y, state = pair.forward(xp, x, w, None, PLAIN, 1)
     equal(y, line(34, 49))
@@ -146,15 +146,15 @@ def test_max_pool_with_many_taps(rng):
     window = Window((300,), (50,), ((0, 0),), (1,))
     dy = rng.normal(size=(1, 2, 3))
     y, dx = reference.max_pool(x, dy, kernel=(300,), stride=(50,), padding=((0, 0),), dilation=(1,))
-    got, state = generic.PAIRS["max_pool"].forward(_xp.numpy_namespace(), x, window)
+    got, state = OPS["max_pool"].forward(_xp.numpy_namespace(), x, window)
     equal(got, y)
-    equal(generic.PAIRS["max_pool"].backward(_xp.numpy_namespace(), dy, state, window), dx)
+    equal(OPS["max_pool"].backward(_xp.numpy_namespace(), dy, state, window), dx)
 
 
 def test_a_window_of_one_element_gives_a_copy(device):
     window = Window((1,), (1,), ((0, 0),), (1,))
     x = device.asarray(line(1, 2, 3))
-    y, _ = generic.PAIRS["max_pool"].forward(device.xp, x, window)
+    y, _ = OPS["max_pool"].forward(device.xp, x, window)
     y = _xp.set_at(y, (0, 0, 0), 9.0)
     equal(x, line(1, 2, 3))
 
@@ -177,9 +177,9 @@ def test_average_pool_with_a_divisor_per_position(device):
     window = Window((2,), (1,), ((1, 1),), (1,))
     divisor = np.array([1.0, 2.0, 1.0])
     xp = device.xp
-    y, state = generic.PAIRS["avg_pool"].forward(xp, device.asarray(line(3, 5)), window, divisor)
+    y, state = OPS["avg_pool"].forward(xp, device.asarray(line(3, 5)), window, divisor)
     equal(y, line(3, 4, 5))
-    dx = generic.PAIRS["avg_pool"].backward(xp, device.asarray(line(1, 4, 16)), state, window)
+    dx = OPS["avg_pool"].backward(xp, device.asarray(line(1, 4, 16)), state, window)
     equal(dx, line(1 + 2, 2 + 16))
 
 
@@ -302,7 +302,7 @@ def test_tails_keep_their_relative_accuracy(device):
 
 
 def test_erfc_is_accurate_relative_to_itself(device):
-    from xpcnn.kernels.generic.special import erf, erfc_of_abs
+    from xpcnn.ops.special import erf, erfc_of_abs
 
     x = np.array([0.0, 1e-12, 1e-3, 0.4, 1.0, 2.0, 3.5, 5.0, 8.0, 20.0])
     expected = np.array([math.erfc(v) for v in x])
@@ -373,8 +373,8 @@ def test_what_declines_is_passed_over(monkeypatch):
         return x + 1, "state"
 
     pairs = [
-        ("first", generic.OpPair(declines, declines)),
-        ("second", generic.OpPair(answers, declines)),
+        ("first", OpPair(declines, declines)),
+        ("second", OpPair(answers, declines)),
     ]
     monkeypatch.setattr(kernels, "select", lambda xp, op: pairs)
     y, saved = kernels.run(None, "op", 1)

@@ -8,7 +8,7 @@ import pytest
 import xpcnn
 from xpcnn import kernels
 from xpcnn._xp import to_numpy
-from xpcnn.kernels.generic.sums import mean, product, total
+from xpcnn.ops.sums import mean, product, total
 
 LIMIT = 1e-6
 # A layer and an input with about a million values for each of its parameters.

@@ -9,7 +9,8 @@ from xpcnn import DeviceError, kernels
 from xpcnn import functional as F
 from xpcnn._xp import to_numpy
 from xpcnn.device import resolve
-from xpcnn.kernels import Declined, generic
+from xpcnn.kernels import Declined
+from xpcnn.kernels.op import OPS
 from xpcnn.window import Window
 
 WINDOWS = [
@@ -41,7 +42,7 @@ def compare(own, op, arrays, settings, more, rng):
     if isinstance(result, Declined):
         return False
     y, state = result
-    wanted, wanted_state = generic.PAIRS[op].forward(np, *arrays, *settings)
+    wanted, wanted_state = OPS[op].forward(np, *arrays, *settings)
     if op == "batch_norm":
         for got, value in zip(y, wanted, strict=True):
             np.testing.assert_allclose(to_numpy(got), value, rtol=1e-12, atol=1e-12)
@@ -49,7 +50,7 @@ def compare(own, op, arrays, settings, more, rng):
     np.testing.assert_allclose(to_numpy(y), wanted, rtol=1e-12, atol=1e-12)
     dy = rng.standard_normal(wanted.shape)
     got = pairs[op].backward(device.xp, device.asarray(dy), state, *more)
-    wanted = generic.PAIRS[op].backward(np, dy, wanted_state, *more)
+    wanted = OPS[op].backward(np, dy, wanted_state, *more)
     if not isinstance(wanted, tuple):
         got, wanted = (got,), (wanted,)
     for g, value in zip(got, wanted, strict=True):
@@ -136,10 +137,10 @@ def test_batch_normalisation(own, shape, affine, given, need_dx, rng):
     moved = [None if a is None else device.asarray(a) for a in (x, gamma, beta)]
     theirs = None if statistics is None else tuple(map(device.asarray, statistics))
     got, state = pairs["batch_norm"].forward(device.xp, *moved, 1e-5, theirs)
-    wanted, wanted_state = generic.PAIRS["batch_norm"].forward(np, x, gamma, beta, 1e-5, statistics)
+    wanted, wanted_state = OPS["batch_norm"].forward(np, x, gamma, beta, 1e-5, statistics)
     dy = rng.standard_normal(shape)
     got += pairs["batch_norm"].backward(device.xp, device.asarray(dy), state, need_dx)
-    wanted += generic.PAIRS["batch_norm"].backward(np, dy, wanted_state, need_dx)
+    wanted += OPS["batch_norm"].backward(np, dy, wanted_state, need_dx)
     assert len(got) == 6
     for a, b in zip(got, wanted, strict=True):
         assert (a is None) == (b is None)
@@ -164,7 +165,7 @@ def test_adam(own, decay, rng):
         got, _ = pairs["adam"].forward(
             device.xp, before, [device.asarray(a) for a in g], *theirs, *settings
         )
-        wanted, _ = generic.PAIRS["adam"].forward(np, p, g, *state, *settings)
+        wanted, _ = OPS["adam"].forward(np, p, g, *state, *settings)
         for row, right in zip(got, wanted, strict=True):
             for a, b in zip(row, right, strict=True):
                 np.testing.assert_allclose(to_numpy(a), b, rtol=1e-12, atol=1e-14)

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from xpcnn import _xp, kernels
-from xpcnn.kernels import Decision, Declined, generic
+from xpcnn.kernels import Decision, Declined
+from xpcnn.kernels.op import OpPair
 
 
 def pair(answer):
-    return generic.OpPair(lambda xp, x: answer, lambda *args: None)
+    return OpPair(lambda xp, x: answer, lambda *args: None)
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def test_a_kernel_may_say_which_way_it_takes(monkeypatch):
         kernels.note("backwards")
         return x, None
 
-    pairs = [("set", generic.OpPair(forward, forward))]
+    pairs = [("set", OpPair(forward, forward))]
     monkeypatch.setattr(kernels, "select", lambda xp, op: pairs)
     monkeypatch.setattr(kernels, "_own_set", lambda xp: "set")
     kernels.run(None, "op", 1)

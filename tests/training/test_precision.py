@@ -13,6 +13,7 @@ from tests.layers.cases import CASES
 from xpcnn import kernels
 from xpcnn._xp import dtype_name, to_numpy
 from xpcnn.device import resolve
+from xpcnn.kernels.op import OPS
 from xpcnn.layers.parameter import Parameter
 from xpcnn.training import loop
 from xpcnn.training.scaling import LossScale
@@ -599,15 +600,13 @@ def test_sums_in_half_precision_do_not_stick():
     """In float16 itself, 2048 + 1 is 2048."""
     n, xp = 6000, np
     ones = np.ones((n, 2), np.float16)
-    _, saved = kernels.generic.PAIRS["linear"].forward(xp, ones, ones[:2], ones[0])
-    _, _, db = kernels.generic.PAIRS["linear"].backward(xp, ones, saved, False)
+    _, saved = OPS["linear"].forward(xp, ones, ones[:2], ones[0])
+    _, _, db = OPS["linear"].backward(xp, ones, saved, False)
     np.testing.assert_array_equal(db, np.full(2, n, np.float16))
     x = (np.arange(n) % 2 * 2.0 + 4.0).astype(np.float16).reshape(n, 1)
-    (y, mean, variance), saved = kernels.generic.PAIRS["batch_norm"].forward(
-        xp, x, None, None, 0.0, None
-    )
+    (y, mean, variance), saved = OPS["batch_norm"].forward(xp, x, None, None, 0.0, None)
     assert (float(mean[0]), float(variance[0])) == (5.0, 1.0)
     np.testing.assert_array_equal(y[:, 0], x[:, 0] - 5)
     assert (y.dtype, mean.dtype) == (np.float16, np.float32)
-    y, _ = kernels.generic.PAIRS["softmax"].forward(xp, ones.T, 1)
+    y, _ = OPS["softmax"].forward(xp, ones.T, 1)
     np.testing.assert_array_equal(y, np.full((2, n), 1 / n, np.float16))

@@ -10,7 +10,7 @@ from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.errors import rank_error
 from xpcnn.functional._check import LAYOUTS
-from xpcnn.kernels.generic import im2col as gather
+from xpcnn.ops import im2col as gather
 from xpcnn.window import Window, as_ints, as_padding
 
 

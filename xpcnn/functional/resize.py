@@ -1,6 +1,6 @@
 """Resizing images: where each new element lies on the old axis, and what it is made of.
 
-An axis is resized by a table (:class:`~xpcnn.kernels.generic.resize.Taps`) that is worked out here,
+An axis is resized by a table (:class:`~xpcnn.ops.resize.Taps`) that is worked out here,
 on the host and in float64, in two steps: :func:`source_coordinates` says where each new position
 lies on the old axis, and :func:`nearest_taps` or :func:`filter_taps` which old elements it takes.
 The names of the choices are those of ONNX's operator Resize; :func:`upsample_taps` makes the
@@ -20,7 +20,7 @@ from xpcnn import kernels
 from xpcnn._xp import Array
 from xpcnn.errors import choice_error
 from xpcnn.functional.simple import run
-from xpcnn.kernels.generic.resize import Taps
+from xpcnn.ops.resize import Taps
 
 TRANSFORMS = (
     "half_pixel", "pytorch_half_pixel", "half_pixel_symmetric", "align_corners", "asymmetric",

@@ -13,19 +13,20 @@ import importlib.util
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache
 from types import ModuleType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from xpcnn._xp import Array, dtype_name, is_numpy, library
 from xpcnn.interrupts import deferred
-from xpcnn.kernels import generic, threads
-from xpcnn.kernels.generic.half import in_float32
+from xpcnn.kernels import threads
+from xpcnn.kernels.half import in_float32
+from xpcnn.kernels.op import OPS, Op, OpPair, Saved
 from xpcnn.kernels.trace import Decision, Declined, is_active, log, note, trace
 
 __all__ = [
@@ -96,14 +97,6 @@ class Capture(Protocol):
         """Wait for all that was launched."""
 
 
-class Saved(NamedTuple):
-    """What a forward run leaves for its backward: the partner function and its notes."""
-
-    backward: Callable[..., Any]
-    state: Any
-    kernel_set: str
-
-
 @cache
 def _why_no_numba() -> str | None:
     """Say why Numba cannot be used here; ``None`` if it can.
@@ -150,7 +143,7 @@ def force(kernel_set: str | None) -> Iterator[None]:
         _forced.reset(token)
 
 
-def select(xp: ModuleType, op: str) -> list[tuple[str, generic.OpPair]]:
+def select(xp: ModuleType, op: str) -> list[tuple[str, OpPair | Op]]:
     """List the kernel sets that have `op` for arrays of `xp`, the one to try first in front.
 
     An empty list means that no set has it; that happens only for fused operations, which the
@@ -171,8 +164,10 @@ def _own_set(xp: ModuleType) -> str | None:
 @cache
 def _candidates(
     op: str, wanted: str | None, own: str | None
-) -> tuple[tuple[str, generic.OpPair], ...]:
-    sets = [("generic", generic.PAIRS)]
+) -> tuple[tuple[str, OpPair | Op], ...]:
+    with deferred():
+        importlib.import_module("xpcnn.ops")  # which fills OPS
+    sets: list[tuple[str, Mapping[str, OpPair | Op]]] = [("generic", OPS)]
     if own is not None:
         with deferred():
             sets.insert(0, (own, importlib.import_module(f"xpcnn.kernels.{own}").PAIRS))
@@ -204,14 +199,15 @@ def run(xp: ModuleType, op: str, *args: Any, **options: Any) -> tuple[Array, Sav
         if name == "generic" and threads.blas_is_held() and not _among_compiled(xp, args):
             threads.release_blas()
         if name == "generic" and _has_foreign_bfloat16(xp, args):
-            pair = generic.OpPair(*in_float32(*pair))
+            pair = OpPair(*in_float32(*pair))
         result = pair.forward(xp, *args, **options)
         if result is NotImplemented or isinstance(result, Declined):
             declined.append((name, result))
             continue
         log(op, name, declined)
         y, state = result
-        return y, Saved(pair.backward, state, name)
+        settings = OPS[op].settings(args) if op in OPS else ()
+        return y, Saved(pair.backward, state, name, settings)
     log(op, None, declined)
     return None
 

@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 from jax import numpy as jnp
 
-from xpcnn.kernels.generic import OpPair
+from xpcnn.kernels.op import OpPair
 from xpcnn.kernels.trace import Declined
 from xpcnn.window import Ints, Window
 
@@ -54,7 +54,7 @@ def _conv_gradients(
 def conv_forward(
     xp: Any, x: Array, w: Array, b: Array | None, window: Window, groups: int
 ) -> tuple[Array, Any]:
-    """Convolve; see :func:`xpcnn.kernels.generic.conv.conv_forward`."""
+    """Convolve; see :func:`xpcnn.ops.conv.conv_forward`."""
     return _conv(x, w, b, window, groups), (x, w, b is not None)
 
 
@@ -91,7 +91,7 @@ def _conv_transpose_gradients(
 def conv_transpose_forward(
     xp: Any, x: Array, w: Array, b: Array | None, window: Window, out: Ints, groups: int
 ) -> Any:
-    """Run a convolution backwards; see :func:`xpcnn.kernels.generic.conv_transpose.forward`."""
+    """Run a convolution backwards; see :func:`xpcnn.ops.conv_transpose.forward`."""
     if window.output_shape(out) != tuple(x.shape[2:]):
         return Declined("output_padding that leaves room for another window")
     return _conv_transpose(x, w, b, window, out, groups), (x, w, b is not None)

@@ -16,11 +16,11 @@ import torch
 from torch.nn import functional
 
 from xpcnn._xp import dtype_name
-from xpcnn.kernels.generic import OpPair
-from xpcnn.kernels.generic.half import HALVES
-from xpcnn.kernels.generic.update import adam_numbers, no_backward
+from xpcnn.kernels.half import HALVES
+from xpcnn.kernels.op import OpPair
 from xpcnn.kernels.precision import float32_products, get_deterministic
 from xpcnn.kernels.trace import Declined
+from xpcnn.ops.update import adam_numbers, no_backward
 from xpcnn.window import Ints, Pairs, Window
 
 Tensor = Any
@@ -96,7 +96,7 @@ def _crop(x: Tensor, padding: Pairs) -> Tensor:
 def conv_forward(
     xp: Any, x: Tensor, w: Tensor, b: Tensor | None, window: Window, groups: int
 ) -> tuple[Tensor, Any]:
-    """Convolve; see :func:`xpcnn.kernels.generic.conv.conv_forward`."""
+    """Convolve; see :func:`xpcnn.ops.conv.conv_forward`."""
     padding, nowhere = _symmetric(window), [0] * window.ndim
     seen = x if padding is not None else _pad(x, window.padding)
     with _as_chosen(x):
@@ -125,7 +125,7 @@ def conv_backward(
 def conv_transpose_forward(
     xp: Any, x: Tensor, w: Tensor, b: Tensor | None, window: Window, out: Ints, groups: int
 ) -> Any:
-    """Run a convolution backwards; see :func:`xpcnn.kernels.generic.conv_transpose.forward`."""
+    """Run a convolution backwards; see :func:`xpcnn.ops.conv_transpose.forward`."""
     # What ATen cuts off is the same on both sides; the rest is cut here.
     padding = [min(sides) for sides in window.padding]
     start = [before - p for (before, _), p in zip(window.padding, padding, strict=True)]
@@ -256,7 +256,7 @@ def avg_pool_backward(xp: Any, dy: Tensor, saved: Any, window: Window) -> Tensor
 def batch_norm_forward(
     xp: Any, x: Tensor, gamma: Tensor | None, beta: Tensor | None, eps: float, statistics: Any
 ) -> Any:
-    """Normalise; see :func:`xpcnn.kernels.generic.norm.batch_norm_forward`."""
+    """Normalise; see :func:`xpcnn.ops.norm.batch_norm_forward`."""
     count = x.numel() // x.shape[1]
     own = statistics is None
     if own and count < 2:

@@ -1,6 +1,6 @@
 """Convolution layers.
 
-What a convolution does is in :mod:`xpcnn.kernels.generic.conv`; here are the arguments, the
+What a convolution does is in :mod:`xpcnn.ops.conv`; here are the arguments, the
 parameters and the shapes.
 """
 

@@ -1,6 +1,6 @@
 """Transposed convolution layers.
 
-What a transposed convolution does is in :mod:`xpcnn.kernels.generic.conv_transpose`.
+What a transposed convolution does is in :mod:`xpcnn.ops.conv_transpose`.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ import numpy as np
 
 from xpcnn import _xp
 from xpcnn._xp import Array
-from xpcnn.kernels.generic.activation import sigmoid
 from xpcnn.losses.loss import EPSILON, ConstantArray, Loss, check_same_shape
+from xpcnn.ops.activation import sigmoid
 
 
 class _BinaryLoss(Loss):

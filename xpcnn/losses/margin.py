@@ -13,7 +13,6 @@ from xpcnn import _xp
 from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.errors import dtype_error
-from xpcnn.kernels.generic.activation import sigmoid
 from xpcnn.losses.classification import (
     check_labels,
     check_several_classes,
@@ -23,6 +22,7 @@ from xpcnn.losses.classification import (
 )
 from xpcnn.losses.loss import EPSILON, Loss, SameShapeLoss, check_numeric, spread
 from xpcnn.losses.pair import PairLoss
+from xpcnn.ops.activation import sigmoid
 
 
 class MultiMarginLoss(Loss):

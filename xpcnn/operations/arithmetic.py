@@ -10,9 +10,9 @@ import numpy as np
 from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.errors import choice_error
-from xpcnn.kernels.generic.sums import total as sum_over
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.operation import Operation
+from xpcnn.ops.sums import total as sum_over
 
 
 def unbroadcast(xp: ModuleType, gradient: Array, shape: Shape) -> Array:

@@ -6,9 +6,9 @@ from types import ModuleType
 from typing import Any
 
 from xpcnn._xp import Array
-from xpcnn.kernels.generic.sums import total
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.operation import Operation
+from xpcnn.ops.sums import total
 
 
 class RepeatForBatch(Operation):

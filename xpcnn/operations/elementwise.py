@@ -8,10 +8,10 @@ from typing import Any
 
 from xpcnn import _xp
 from xpcnn._xp import Array
-from xpcnn.kernels.generic import special
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.operation import Operation
 from xpcnn.operations.dtypes import OfDtype
+from xpcnn.ops import special
 
 
 class Unary(Operation):

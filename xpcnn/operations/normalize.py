@@ -8,11 +8,11 @@ from typing import Any
 
 from xpcnn import functional as F
 from xpcnn._xp import Array
-from xpcnn.kernels.generic.sums import mean as average
-from xpcnn.kernels.generic.sums import total
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.operation import Operation
 from xpcnn.operations.numbers import Ints, normal_dims
+from xpcnn.ops.sums import mean as average
+from xpcnn.ops.sums import total
 from xpcnn.window import as_int, as_number
 
 

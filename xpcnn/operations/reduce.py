@@ -9,10 +9,10 @@ from typing import Any
 
 from xpcnn import _xp
 from xpcnn._xp import Array
-from xpcnn.kernels.generic.sums import mean, total
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.operation import Operation
 from xpcnn.operations.numbers import Ints, as_ints, chosen, normal_dims
+from xpcnn.ops.sums import mean, total
 
 
 class _Reduction(Operation):

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from xpcnn._xp import Array
-from xpcnn.kernels.generic.sums import total
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.operation import Operation
 from xpcnn.operations.arithmetic import unbroadcast
 from xpcnn.operations.numbers import as_ints, chosen, normal_dims, whole_numbers
+from xpcnn.ops.sums import total
 
 
 class _Reshaping(Operation):

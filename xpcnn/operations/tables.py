@@ -9,7 +9,7 @@ import numpy as np
 
 from xpcnn import _xp
 from xpcnn._xp import Array
-from xpcnn.kernels.generic.embedding import embedding_backward
+from xpcnn.ops.embedding import embedding_backward
 
 
 def pick(xp: ModuleType, x: Array, axis: int, positions: np.ndarray) -> Array:

@@ -9,7 +9,7 @@ from types import ModuleType
 
 from xpcnn import _xp, kernels
 from xpcnn._xp import Array
-from xpcnn.kernels.generic.update import adam_numbers, average
+from xpcnn.ops.update import adam_numbers, average
 from xpcnn.optim.optimizer import Optimizer, Task
 from xpcnn.optim.schedules import Schedule
 

@@ -17,7 +17,7 @@ from xpcnn._registry import Named
 from xpcnn._xp import Array
 from xpcnn.device import Device
 from xpcnn.errors import NonFiniteError, cast_hint, dtype_error, rank_error
-from xpcnn.kernels.generic import im2col as gather
+from xpcnn.ops import im2col as gather
 from xpcnn.window import Ints, Window, as_ints, as_padding
 
 

@@ -18,8 +18,8 @@ from xpcnn.kernels.cpu import (
     pool,
     update,
 )
-from xpcnn.kernels.generic import OpPair
-from xpcnn.kernels.generic.update import no_backward
+from xpcnn.kernels.op import OpPair
+from xpcnn.ops.update import no_backward
 
 PAIRS: dict[str, OpPair] = {
     "conv": OpPair(methods.conv_forward, methods.conv_backward),

@@ -15,7 +15,7 @@ from xpcnn.window import Ints, Window
 
 
 def forward(xp: Any, x: Any, w: Any, b: Any, window: Window, out: Ints, groups: int) -> Any:
-    """Run a convolution backwards; see :func:`xpcnn.kernels.generic.conv_transpose.forward`."""
+    """Run a convolution backwards; see :func:`xpcnn.ops.conv_transpose.forward`."""
     declined = _takes(x, w, window, out, groups)
     if declined is not None:
         return declined

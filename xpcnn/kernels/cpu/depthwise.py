@@ -31,8 +31,8 @@ from xpcnn.kernels.cpu.vector import (
     widen,
     zero,
 )
-from xpcnn.kernels.generic.conv import conv_backward as generic_backward
 from xpcnn.kernels.trace import Declined
+from xpcnn.ops.conv import conv_backward as generic_backward
 from xpcnn.window import Ints as Sizes
 from xpcnn.window import Window
 

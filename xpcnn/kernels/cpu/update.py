@@ -26,8 +26,8 @@ from xpcnn.kernels.cpu.vector import (
     square_root,
     store,
 )
-from xpcnn.kernels.generic.update import adam_numbers
 from xpcnn.kernels.trace import Declined
+from xpcnn.ops.update import adam_numbers
 
 PIECE = 8192
 """Numbers that one job updates."""
@@ -158,7 +158,7 @@ def adam(
     xp: Any, parameters: Any, gradients: Any, means: Any, squares: Any, steps: Any, lr: float,
     betas: tuple[float, float], eps: float, decay: tuple[float, float], numbers: Any = None,
 ) -> Any:  # fmt: skip
-    """Make one update of Adam; see :func:`xpcnn.kernels.generic.update.adam`."""
+    """Make one update of Adam; see :func:`xpcnn.ops.update.adam`."""
     if numbers is not None:
         return Declined("numbers on the device")
     if not _takes(parameters, gradients, means, squares):
@@ -174,7 +174,7 @@ def sgd(
     xp: Any, parameters: Any, gradients: Any, kept: Any, lr: float, momentum: float,
     dampening: float, nesterov: bool, decay: float, numbers: Any = None,
 ) -> Any:  # fmt: skip
-    """Make one update of gradient descent; see :func:`xpcnn.kernels.generic.update.sgd`."""
+    """Make one update of gradient descent; see :func:`xpcnn.ops.update.sgd`."""
     if numbers is not None:
         return Declined("numbers on the device")
     if not _takes(parameters, gradients, kept):

@@ -7,8 +7,8 @@ kernels run. Importing this needs no CuPy.
 from __future__ import annotations
 
 from xpcnn.kernels.cuda import conv, dropout, elementwise, linear, loss, norm, pool, update
-from xpcnn.kernels.generic import OpPair
-from xpcnn.kernels.generic.update import no_backward
+from xpcnn.kernels.op import OpPair
+from xpcnn.ops.update import no_backward
 
 PAIRS: dict[str, OpPair] = {
     # cuDNN, or our own im2col and cuBLAS

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 from xpcnn._xp import Array, dtype_name
 from xpcnn.kernels.cuda import columns, cudnn, elementwise, source
 from xpcnn.kernels.cuda.cudnn import B, Problem, Product, W, X, Y
-from xpcnn.kernels.generic import conv as generic
-from xpcnn.kernels.generic import conv_transpose
 from xpcnn.kernels.trace import Declined, note
 from xpcnn.kernels.workspace import batch_chunks
+from xpcnn.ops import conv as generic
+from xpcnn.ops import conv_transpose
 from xpcnn.window import Ints, Window
 
 
@@ -37,7 +37,7 @@ Result = tuple[Array, ConvState] | Declined
 def conv_forward(
     xp: ModuleType, x: Array, w: Array, b: Array | None, window: Window, groups: int
 ) -> Result:
-    """Convolve; see :func:`xpcnn.kernels.generic.conv.conv_forward`."""
+    """Convolve; see :func:`xpcnn.ops.conv.conv_forward`."""
     return _forward(xp, x, w, b, window, groups, relu=False)
 
 
@@ -81,7 +81,7 @@ def conv_backward(
 def conv_transpose_forward(
     xp: ModuleType, x: Array, w: Array, b: Array | None, window: Window, out: Ints, groups: int
 ) -> Result:
-    """Run a convolution backwards; see :func:`xpcnn.kernels.generic.conv_transpose.forward`.
+    """Run a convolution backwards; see :func:`xpcnn.ops.conv_transpose.forward`.
 
     The gradient of the input, by cuDNN alone.
     """

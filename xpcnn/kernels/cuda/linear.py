@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from xpcnn._xp import Array
 from xpcnn.kernels.cuda import conv, cudnn, source
-from xpcnn.kernels.generic import linear as generic
 from xpcnn.kernels.trace import Declined, note
+from xpcnn.ops import linear as generic
 from xpcnn.window import Window
 
 _PIXEL = Window((1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1))

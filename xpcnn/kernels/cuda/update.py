@@ -18,8 +18,8 @@ import numpy as np
 from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.kernels.cuda import source
-from xpcnn.kernels.generic.update import adam_numbers
 from xpcnn.kernels.trace import Declined
+from xpcnn.ops.update import adam_numbers
 from xpcnn.window import Ints
 
 PIECE = 4096
@@ -36,7 +36,7 @@ def adam(
     squares: _Row, steps: Sequence[int], lr: float, betas: tuple[float, float], eps: float,
     decay: tuple[float, float], numbers: Array | None = None,
 ) -> Any:  # fmt: skip
-    """Make one update of Adam; see :func:`xpcnn.kernels.generic.update.adam`."""
+    """Make one update of Adam; see :func:`xpcnn.ops.update.adam`."""
     refusal = _refusal(parameters, gradients, means, squares)
     if refusal is not None:
         return refusal
@@ -62,7 +62,7 @@ def sgd(
     lr: float, momentum: float, dampening: float, nesterov: bool, decay: float,
     numbers: Array | None = None,
 ) -> Any:  # fmt: skip
-    """Make one update of gradient descent; see :func:`xpcnn.kernels.generic.update.sgd`."""
+    """Make one update of gradient descent; see :func:`xpcnn.ops.update.sgd`."""
     refusal = _refusal(parameters, gradients, buffers)
     if refusal is not None:
         return refusal

@@ -13,7 +13,7 @@ from xpcnn import layers
 from xpcnn import operations as op
 from xpcnn.interop.onnx.builder import UnsupportedError
 from xpcnn.interop.onnx.writer import Call, Emitter, Name, Writer
-from xpcnn.kernels.generic.resize import Taps
+from xpcnn.ops.resize import Taps
 
 # What PyTorch's modes are called in ONNX: mode, places, rounding.
 _MODES = {

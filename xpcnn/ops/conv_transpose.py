@@ -20,10 +20,11 @@ from types import ModuleType
 from typing import Any
 
 from xpcnn._xp import Array
-from xpcnn.kernels.generic.conv import column_bytes, group_columns, group_rows, weight_matrix
-from xpcnn.kernels.generic.im2col import channel_major, col2im, crop_spatial
-from xpcnn.kernels.generic.sums import product, total
+from xpcnn.kernels.op import Op
 from xpcnn.kernels.workspace import batch_chunks
+from xpcnn.ops.conv import column_bytes, group_columns, group_rows, weight_matrix
+from xpcnn.ops.im2col import channel_major, col2im, crop_spatial
+from xpcnn.ops.sums import product, total
 from xpcnn.window import Ints, Window
 
 State = tuple[Array, Array, bool]
@@ -90,3 +91,6 @@ def _chunks(x: Array, w: Array, groups: int) -> Iterator[slice]:
 
 def _join(xp: ModuleType, pieces: list[Array]) -> Array:
     return pieces[0] if len(pieces) == 1 else xp.concat(pieces, axis=0)
+
+
+CONV_TRANSPOSE = Op("conv_transpose", forward, backward)

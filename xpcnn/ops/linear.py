@@ -5,7 +5,8 @@ from __future__ import annotations
 from types import ModuleType
 
 from xpcnn._xp import Array
-from xpcnn.kernels.generic.sums import product, total
+from xpcnn.kernels.op import Op
+from xpcnn.ops.sums import product, total
 
 LinearState = tuple[Array, Array, bool]
 
@@ -32,3 +33,6 @@ def linear_backward(
     db = total(xp, dy, 0) if has_bias else None
     dx = xp.reshape(dy @ w, shape) if need_dx else None
     return dx, dw, db
+
+
+LINEAR = Op("linear", linear_forward, linear_backward)

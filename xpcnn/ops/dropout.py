@@ -8,6 +8,7 @@ import numpy as np
 
 from xpcnn import _xp, rng
 from xpcnn._xp import Array
+from xpcnn.kernels.op import Op
 from xpcnn.window import Ints
 
 
@@ -26,3 +27,6 @@ def dropout_forward(
 def dropout_backward(xp: ModuleType, dy: Array, saved: Array) -> Array:
     """Return the gradient: scaled where x was kept."""
     return dy * saved
+
+
+DROPOUT = Op("dropout", dropout_forward, dropout_backward)

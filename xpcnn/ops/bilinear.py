@@ -6,7 +6,8 @@ from types import ModuleType
 from typing import Any
 
 from xpcnn._xp import Array
-from xpcnn.kernels.generic.sums import product, total
+from xpcnn.kernels.op import Op
+from xpcnn.ops.sums import product, total
 
 
 def bilinear_forward(
@@ -43,3 +44,6 @@ def bilinear_backward(
         dx2 = xp.sum(g[:, :, None] * half, axis=1, dtype=dy.dtype)
         dx2 = xp.reshape(dx2, (*leading, j))
     return dx1, dx2, dw, db
+
+
+BILINEAR = Op("bilinear", bilinear_forward, bilinear_backward)

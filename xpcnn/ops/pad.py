@@ -10,6 +10,7 @@ from types import ModuleType
 
 from xpcnn import _xp
 from xpcnn._xp import Array
+from xpcnn.kernels.op import Op
 from xpcnn.window import Ints, Pairs
 
 
@@ -111,3 +112,6 @@ def _add_back(
 
 def _along(x: Array, axis: int, part: slice) -> tuple[slice, ...]:
     return tuple(part if a == axis else slice(None) for a in range(x.ndim))
+
+
+PAD = Op("pad", pad_forward, pad_backward)

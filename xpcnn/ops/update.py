@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from xpcnn._xp import Array
+from xpcnn.kernels.op import Op
 
 
 def adam(
@@ -112,3 +113,7 @@ def average(old: Array | None, new: Array, keep: float) -> Array:
 
 def no_backward() -> None:
     """Stand in for the backward of an update, which has none."""
+
+
+ADAM = Op("adam", adam, no_backward)
+SGD = Op("sgd", sgd, no_backward)

@@ -14,6 +14,7 @@ import numpy as np
 
 from xpcnn import _xp
 from xpcnn._xp import Array
+from xpcnn.kernels.op import Op
 
 
 class Taps(NamedTuple):
@@ -93,3 +94,6 @@ def _apply(
             part = xp.where(along(counts > k), part, xp.zeros_like(part))
         total = part if total is None else total + part
     return total
+
+
+RESIZE = Op("resize", resize_forward, resize_backward)

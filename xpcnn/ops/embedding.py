@@ -8,6 +8,7 @@ import numpy as np
 
 from xpcnn import _xp
 from xpcnn._xp import Array
+from xpcnn.kernels.op import Op
 
 EmbeddingState = tuple[np.ndarray, int]
 
@@ -62,3 +63,6 @@ def _with_zeros(xp: ModuleType, rows: Array) -> Array:
     """Return the rows with one of zeros behind the last."""
     zeros = xp.zeros((1, rows.shape[1]), dtype=rows.dtype, device=_xp.device_of(rows))
     return xp.concat([rows, zeros], axis=0)
+
+
+EMBEDDING = Op("embedding", embedding_forward, embedding_backward)

@@ -14,11 +14,12 @@ from typing import Any
 
 from xpcnn import _xp
 from xpcnn._xp import Array
-from xpcnn.kernels.generic.conv import bytes_per_sample
-from xpcnn.kernels.generic.im2col import channel_major, col2im, crop_spatial, im2col, pad_spatial
-from xpcnn.kernels.generic.select import beats, renumber
-from xpcnn.kernels.generic.sums import product, total
+from xpcnn.kernels.op import Op
 from xpcnn.kernels.workspace import batch_chunks
+from xpcnn.ops.conv import bytes_per_sample
+from xpcnn.ops.im2col import channel_major, col2im, crop_spatial, im2col, pad_spatial
+from xpcnn.ops.select import beats, renumber
+from xpcnn.ops.sums import product, total
 from xpcnn.window import Ints, Window
 
 _Chunks = list[tuple[slice, Array]]
@@ -118,3 +119,6 @@ def _best_phase(xp: ModuleType, y: Array, training: bool) -> tuple[Array, Array 
             winner = renumber(xp, beats(xp, y[:, p, :], best), p, winner)
         best = xp.maximum(best, y[:, p, :])
     return best, winner
+
+
+CONV_RELU_MAX_POOL = Op("conv_relu_max_pool", forward, backward)

@@ -14,8 +14,9 @@ from typing import Any
 
 from xpcnn import _xp
 from xpcnn._xp import Array
-from xpcnn.kernels.generic.sums import mean as average
-from xpcnn.kernels.generic.sums import total
+from xpcnn.kernels.op import Op
+from xpcnn.ops.sums import mean as average
+from xpcnn.ops.sums import total
 
 
 def group_norm_forward(
@@ -178,3 +179,11 @@ def _sum_of_neighbours(xp: ModuleType, x: Array, sides: tuple[int, int]) -> Arra
         by = slice(max(-offset, 0), channels + min(-offset, 0))
         total = _xp.add_at(total, (slice(None), by, ...), x[:, seen, ...])
     return total
+
+
+GROUP_NORM = Op("group_norm", group_norm_forward, group_norm_backward)
+LAYER_NORM = Op("layer_norm", layer_norm_forward, layer_norm_backward)
+RMS_NORM = Op("rms_norm", rms_norm_forward, rms_norm_backward)
+LOCAL_RESPONSE_NORM = Op(
+    "local_response_norm", local_response_norm_forward, local_response_norm_backward
+)

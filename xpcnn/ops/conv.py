@@ -17,9 +17,10 @@ from types import ModuleType
 from typing import Any
 
 from xpcnn._xp import Array
-from xpcnn.kernels.generic.im2col import channel_major, col2im, crop_spatial, im2col, pad_spatial
-from xpcnn.kernels.generic.sums import product, total
+from xpcnn.kernels.op import Op
 from xpcnn.kernels.workspace import batch_chunks
+from xpcnn.ops.im2col import channel_major, col2im, crop_spatial, im2col, pad_spatial
+from xpcnn.ops.sums import product, total
 from xpcnn.window import Ints, Window
 
 ConvState = tuple[Array, Array, bool]
@@ -109,3 +110,6 @@ def column_bytes(channels: int, w: Array, positions: int) -> int:
     """Size of the columns of that many channels at so many positions, and of their products."""
     itemsize = 8 if "64" in str(w.dtype) else 4
     return (channels * prod(w.shape[2:]) + w.shape[0]) * positions * itemsize
+
+
+CONV = Op("conv", conv_forward, conv_backward)

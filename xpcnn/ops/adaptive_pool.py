@@ -16,7 +16,8 @@ import numpy as np
 
 from xpcnn import _xp
 from xpcnn._xp import Array
-from xpcnn.kernels.generic.select import beats
+from xpcnn.kernels.op import Op
+from xpcnn.ops.select import beats
 from xpcnn.window import Ints
 
 MaxStage = tuple[int, int, Array]
@@ -127,3 +128,7 @@ def _sum_won(xp: ModuleType, dy: Array, winner: Array, axis: int, n: int) -> Arr
         part = xp.where(won, _pick(xp, dy, axis, t, n), 0.0)
         total = part if total is None else total + part
     return total
+
+
+ADAPTIVE_AVG_POOL = Op("adaptive_avg_pool", avg_forward, avg_backward)
+ADAPTIVE_MAX_POOL = Op("adaptive_max_pool", max_forward, max_backward)

@@ -13,7 +13,8 @@ import numpy as np
 
 from xpcnn import _xp
 from xpcnn._xp import Array
-from xpcnn.kernels.generic.pool import (
+from xpcnn.kernels.op import Op
+from xpcnn.ops.pool import (
     avg_pool_backward,
     avg_pool_forward,
     max_pool_backward,
@@ -45,3 +46,6 @@ def backward(xp: ModuleType, dy: Array, saved: State, window: Window, p: float) 
     slope = xp.where(is_zero, 1.0, total) ** (1.0 / p - 1.0)
     slope = xp.where(is_zero, 0.0, dy * slope)
     return avg_pool_backward(xp, slope, state, window) * x ** (p - 1.0)
+
+
+LP_POOL = Op("lp_pool", forward, backward)

@@ -6,14 +6,14 @@ the derivative is the one that PyTorch takes. NaN goes through, as in ``activati
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 from xpcnn import _xp
 from xpcnn._xp import Array
-from xpcnn.kernels.generic.norm import _per_channel
-from xpcnn.kernels.generic.sums import total
+from xpcnn.kernels.op import Op
+from xpcnn.ops.norm import _per_channel
+from xpcnn.ops.sums import total
 
 # PyTorch's derivative of the hard sigmoid is 1/6 rounded to float32, in float64 too.
 _SIXTH = 0.1666666716337204
@@ -96,12 +96,10 @@ def _outside(xp: ModuleType, inside: Array, dy: Array) -> Array:
     return _xp.zero_where(xp.logical_not(inside), dy)
 
 
-PAIRS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
-    "prelu": (prelu_forward, prelu_backward),
-    "hardtanh": (hardtanh_forward, hardtanh_backward),
-    "hardsigmoid": (hardsigmoid_forward, hardsigmoid_backward),
-    "hardswish": (hardswish_forward, hardswish_backward),
-    "softshrink": (softshrink_forward, shrink_backward),
-    "hardshrink": (hardshrink_forward, shrink_backward),
-    "threshold": (threshold_forward, threshold_backward),
-}
+PRELU = Op("prelu", prelu_forward, prelu_backward)
+HARDTANH = Op("hardtanh", hardtanh_forward, hardtanh_backward)
+HARDSIGMOID = Op("hardsigmoid", hardsigmoid_forward, hardsigmoid_backward)
+HARDSWISH = Op("hardswish", hardswish_forward, hardswish_backward)
+SOFTSHRINK = Op("softshrink", softshrink_forward, shrink_backward)
+HARDSHRINK = Op("hardshrink", hardshrink_forward, shrink_backward)
+THRESHOLD = Op("threshold", threshold_forward, threshold_backward)

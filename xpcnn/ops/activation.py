@@ -8,7 +8,6 @@ Comparisons are written so that NaN goes through: ``where(x < 0, 0, x)``, and no
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -16,7 +15,9 @@ import numpy as np
 
 from xpcnn import _xp
 from xpcnn._xp import Array
-from xpcnn.kernels.generic.special import erf
+from xpcnn.kernels.half import in_float32
+from xpcnn.kernels.op import Op
+from xpcnn.ops.special import erf
 
 
 def relu_forward(xp: ModuleType, x: Array) -> tuple[Array, Array]:
@@ -225,22 +226,20 @@ def _gelu_inner(x: Array) -> Array:
     return math.sqrt(2.0 / math.pi) * (x + 0.044715 * x * x * x)
 
 
-PAIRS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
-    "relu": (relu_forward, relu_backward),
-    "leaky_relu": (leaky_relu_forward, leaky_relu_backward),
-    "sigmoid": (sigmoid_forward, sigmoid_backward),
-    "tanh": (tanh_forward, tanh_backward),
-    "softmax": (softmax_forward, softmax_backward),
-    "log_softmax": (log_softmax_forward, log_softmax_backward),
-    "elu": (elu_forward, elu_backward),
-    "celu": (celu_forward, elu_backward),
-    "silu": (silu_forward, silu_backward),
-    "softplus": (softplus_forward, softplus_backward),
-    "gelu": (gelu_forward, gelu_backward),
-    "mish": (mish_forward, mish_backward),
-    "log_sigmoid": (log_sigmoid_forward, log_sigmoid_backward),
-    "softsign": (softsign_forward, softsign_backward),
-    "tanhshrink": (tanhshrink_forward, tanhshrink_backward),
-    "softmin": (softmin_forward, softmin_backward),
-    "glu": (glu_forward, glu_backward),
-}
+RELU = Op("relu", relu_forward, relu_backward)
+LEAKY_RELU = Op("leaky_relu", leaky_relu_forward, leaky_relu_backward)
+SIGMOID = Op("sigmoid", sigmoid_forward, sigmoid_backward)
+TANH = Op("tanh", tanh_forward, tanh_backward)
+SOFTMAX = Op("softmax", *in_float32(softmax_forward, softmax_backward))
+LOG_SOFTMAX = Op("log_softmax", *in_float32(log_softmax_forward, log_softmax_backward))
+ELU = Op("elu", elu_forward, elu_backward)
+CELU = Op("celu", celu_forward, elu_backward)
+SILU = Op("silu", silu_forward, silu_backward)
+SOFTPLUS = Op("softplus", *in_float32(softplus_forward, softplus_backward))
+GELU = Op("gelu", *in_float32(gelu_forward, gelu_backward))
+MISH = Op("mish", mish_forward, mish_backward)
+LOG_SIGMOID = Op("log_sigmoid", log_sigmoid_forward, log_sigmoid_backward)
+SOFTSIGN = Op("softsign", softsign_forward, softsign_backward)
+TANHSHRINK = Op("tanhshrink", tanhshrink_forward, tanhshrink_backward)
+SOFTMIN = Op("softmin", softmin_forward, softmin_backward)
+GLU = Op("glu", glu_forward, glu_backward)

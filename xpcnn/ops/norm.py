@@ -7,9 +7,10 @@ from types import ModuleType
 from typing import Any
 
 from xpcnn._xp import Array
-from xpcnn.kernels.generic.half import narrow, widen
-from xpcnn.kernels.generic.sums import mean as average
-from xpcnn.kernels.generic.sums import total
+from xpcnn.kernels.half import narrow, widen
+from xpcnn.kernels.op import Op
+from xpcnn.ops.sums import mean as average
+from xpcnn.ops.sums import total
 
 BatchNormState = tuple[Array, Array, Array | None, bool]
 
@@ -85,3 +86,6 @@ def batch_norm_backward(
 def _per_channel(xp: ModuleType, values: Array, x: Array) -> Array:
     """Shape (C,) so that it broadcasts along the channel axis of x."""
     return xp.reshape(values, (1, -1, *(1,) * (x.ndim - 2)))
+
+
+BATCH_NORM = Op("batch_norm", batch_norm_forward, batch_norm_backward)

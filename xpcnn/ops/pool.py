@@ -13,9 +13,10 @@ import numpy as np
 
 from xpcnn import _xp
 from xpcnn._xp import Array
-from xpcnn.kernels.generic.im2col import crop_spatial, pad_spatial
-from xpcnn.kernels.generic.select import beats, renumber
-from xpcnn.kernels.generic.sums import mean
+from xpcnn.kernels.op import Op
+from xpcnn.ops.im2col import crop_spatial, pad_spatial
+from xpcnn.ops.select import beats, renumber
+from xpcnn.ops.sums import mean
 from xpcnn.window import Ints, Window
 
 MaxPoolState = tuple[Array, Ints]
@@ -161,3 +162,10 @@ def global_max_pool_backward(xp: ModuleType, dy: Array, saved: tuple[Array, Ints
     positions = xp.arange(prod(shape[2:]), dtype=winner.dtype, device=_xp.device_of(dy))
     dx = xp.where(winner[..., None] == positions, dy[..., None], 0.0)
     return xp.reshape(dx, shape)
+
+
+MAX_POOL = Op("max_pool", max_pool_forward, max_pool_backward)
+MAX_POOL_INDICES = Op("max_pool_indices", max_pool_indices_forward, max_pool_backward)
+AVG_POOL = Op("avg_pool", avg_pool_forward, avg_pool_backward)
+GLOBAL_AVG_POOL = Op("global_avg_pool", global_avg_pool_forward, global_avg_pool_backward)
+GLOBAL_MAX_POOL = Op("global_max_pool", global_max_pool_forward, global_max_pool_backward)
