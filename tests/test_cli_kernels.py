@@ -29,7 +29,7 @@ def run(command: str) -> int:
 
 @pytest.fixture
 def no_numba(monkeypatch):
-    monkeypatch.setattr(kernels, "_why_no_numba", lambda: NO_NUMBA)
+    monkeypatch.setattr(kernels.dispatch, "_why_no_numba", lambda: NO_NUMBA)
 
 
 # -- info ----------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from benchmarks.gpu.checks import (
     host,
 )
 from xpcnn import kernels, rng
-from xpcnn.kernels.op import OPS
+from xpcnn.kernels.dispatch import OPS
 from xpcnn.window import Window
 
 

@@ -19,7 +19,7 @@ from benchmarks.gpu.checks import Check, Context, Outcome, SkipError
 from xpcnn import _xp, kernels, ops
 from xpcnn.device import resolve
 from xpcnn.errors import CaptureError, DeviceError
-from xpcnn.kernels.op import OPS, OpPair
+from xpcnn.kernels.dispatch import OPS, OpPair
 from xpcnn.training import captured
 
 SCRIPT = Path(gpu_check.__file__)
@@ -99,11 +99,11 @@ def test_right_convolutions_pass(cpu, name):
 @pytest.mark.parametrize("part", [0, 1, 2])
 def test_a_wrong_gradient_is_found(cpu, monkeypatch, part):
     def backward(xp, dy, *rest):
-        gradients = list(ops.conv.conv_backward(xp, dy, *rest))
+        gradients = list(ops.conv.backward(xp, dy, *rest))
         gradients[part] = gradients[part] * (1.0 + 1e-11)
         return tuple(gradients)
 
-    pair = OpPair(ops.conv.conv_forward, backward)
+    pair = OpPair(ops.conv.forward, backward)
     right = OPS["conv"]
     monkeypatch.setattr(kernels, "_candidates", lambda *_: (("generic", pair),))
     outcome = run("conv/float64/groups", cpu)

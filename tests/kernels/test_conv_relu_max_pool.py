@@ -12,7 +12,7 @@ import pytest
 import xpcnn
 from tests import reference
 from xpcnn import _xp, kernels
-from xpcnn.kernels.op import OPS
+from xpcnn.kernels.dispatch import OPS
 from xpcnn.window import Window
 
 OP = "conv_relu_max_pool"
@@ -182,8 +182,14 @@ def test_declines(rng, name):
     window = Window((3, 3), (1, 1), ((0, 0),) * 2, (1, 1))
     pair = OPS[OP]
     assert pair.forward(xp, x, w, None, window, groups, pool) is NotImplemented
-    with kernels.force("generic"):
-        assert kernels.run(xp, OP, x, w, None, window, groups, pool) is None
+    with kernels.force("generic"), kernels.trace() as decisions:
+        y, _ = kernels.run(xp, OP, x, w, None, window, groups, pool)
+    one_by_one, _ = kernels.run(xp, "conv", x, w, None, window, groups)
+    one_by_one, _ = kernels.run(xp, "max_pool", np.maximum(one_by_one, 0.0), pool)
+    np.testing.assert_array_equal(y, one_by_one)
+    taken = [(d.op, d.kernel_set) for d in decisions]
+    assert taken[:2] == [(OP, None), ("conv_relu", None)]
+    assert taken[2:] == [("conv", "generic"), ("relu", "generic"), ("max_pool", "generic")]
 
 
 def test_the_operands_are_left_alone(device, rng):

@@ -13,7 +13,7 @@ import xpcnn
 from tests.kernels.arrays import Guards, error
 from xpcnn import kernels
 from xpcnn._xp import numpy_namespace
-from xpcnn.kernels.op import OPS
+from xpcnn.kernels.dispatch import OPS
 from xpcnn.window import Window
 
 pytest.importorskip("numba", exc_type=ImportError)

@@ -7,7 +7,7 @@ from tests.kernels.arrays import Guards, error, lay
 from xpcnn import functional as F
 from xpcnn import kernels
 from xpcnn._xp import numpy_namespace
-from xpcnn.kernels.op import OPS
+from xpcnn.kernels.dispatch import OPS
 from xpcnn.window import Window
 
 pytest.importorskip("numba", exc_type=ImportError)

@@ -15,11 +15,11 @@ import pytest
 from tests.kernels.arrays import error, lay
 from tests.kernels.plain_cpp import COMPILER, ROOM, PlainCpp
 from xpcnn import ops
-from xpcnn.functional.pool import avg_pool_divisor
 from xpcnn.kernels import Declined, cuda
 from xpcnn.kernels.cuda import columns, elementwise, loss, norm, pool, source, update
-from xpcnn.kernels.op import OPS
+from xpcnn.kernels.dispatch import OPS
 from xpcnn.ops import activation, im2col
+from xpcnn.ops.pool import avg_pool_divisor
 from xpcnn.window import Window
 
 TOLERANCE = {"float16": 2e-3, "bfloat16": 1e-2, "float32": 2e-6, "float64": 1e-13}

@@ -29,7 +29,7 @@ from xpcnn import kernels
 from xpcnn.kernels import precision, workspace
 from xpcnn.kernels.cuda import conv, cudnn, linear, source
 from xpcnn.kernels.cuda.cudnn import B, Problem, Settings, W, X, Y
-from xpcnn.kernels.op import OPS
+from xpcnn.kernels.dispatch import OPS
 from xpcnn.kernels.trace import log
 from xpcnn.window import Window
 

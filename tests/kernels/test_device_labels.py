@@ -8,7 +8,7 @@ import pytest
 import xpcnn
 from xpcnn import _xp, kernels, losses
 from xpcnn.device import resolve
-from xpcnn.kernels.op import OpPair
+from xpcnn.kernels.dispatch import OpPair
 
 SEEN = []
 
@@ -37,10 +37,12 @@ def backward(xp, scale, slopes):
 @pytest.fixture
 def own_kernel(monkeypatch):
     """Give every library a kernel for cross-entropy, as CuPy has one."""
-    real = kernels._candidates
+    real = kernels.dispatch._candidates
     own = (("own", OpPair(forward, backward)),)
     monkeypatch.setattr(
-        kernels, "_candidates", lambda op, *rest: own if op == "cross_entropy" else real(op, *rest)
+        kernels.dispatch,
+        "_candidates",
+        lambda op, *rest: own if op == "cross_entropy" else real(op, *rest),
     )
     SEEN.clear()
 

@@ -14,7 +14,7 @@ from tests.kernels.plain_cpp import COMPILER, PlainCpp
 from xpcnn import _xp, kernels, ops, rng
 from xpcnn.kernels import Declined
 from xpcnn.kernels.cuda import dropout, source
-from xpcnn.kernels.op import OPS
+from xpcnn.kernels.dispatch import OPS
 
 KEYS = [np.array(k, np.uint64) for k in ((1, 2), (2**64 - 1, 2**63), (0x123456789ABCDEF0, 7))]
 

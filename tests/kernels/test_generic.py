@@ -9,7 +9,7 @@ import pytest
 
 from tests import reference
 from xpcnn import _xp, kernels
-from xpcnn.kernels.op import OPS, OpPair
+from xpcnn.kernels.dispatch import OPS, OpPair
 from xpcnn.window import Window
 
 
@@ -376,10 +376,10 @@ def test_what_declines_is_passed_over(monkeypatch):
         ("first", OpPair(declines, declines)),
         ("second", OpPair(answers, declines)),
     ]
-    monkeypatch.setattr(kernels, "select", lambda xp, op: pairs)
+    monkeypatch.setattr(kernels.dispatch, "select", lambda xp, op: pairs)
     y, saved = kernels.run(None, "op", 1)
     assert (y, saved.state, saved.kernel_set) == (2, "state", "second")
-    monkeypatch.setattr(kernels, "select", lambda xp, op: pairs[:1])
+    monkeypatch.setattr(kernels.dispatch, "select", lambda xp, op: pairs[:1])
     assert kernels.run(None, "op", 1) is None
 
 

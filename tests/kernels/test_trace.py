@@ -5,7 +5,7 @@ import pytest
 
 from xpcnn import _xp, kernels
 from xpcnn.kernels import Decision, Declined
-from xpcnn.kernels.op import OpPair
+from xpcnn.kernels.dispatch import OpPair
 
 
 def pair(answer):
@@ -20,9 +20,9 @@ def three_sets(monkeypatch):
         ("second", pair(NotImplemented)),
         ("third", pair(("result", "state"))),
     ]
-    monkeypatch.setattr(kernels, "select", lambda xp, op: pairs)
-    monkeypatch.setattr(kernels, "_own_set", lambda xp: None)
-    monkeypatch.setattr(kernels, "why_not_compiled", lambda xp: "for NumPy arrays only")
+    monkeypatch.setattr(kernels.dispatch, "select", lambda xp, op: pairs)
+    monkeypatch.setattr(kernels.dispatch, "_own_set", lambda xp: None)
+    monkeypatch.setattr(kernels.dispatch, "why_not_compiled", lambda xp: "for NumPy arrays only")
     return pairs
 
 
@@ -58,7 +58,7 @@ def test_an_inner_trace_keeps_its_decisions_for_itself():
 
 def test_why_the_compiled_kernels_are_not_asked(monkeypatch):
     xp = _xp.numpy_namespace()
-    monkeypatch.setattr(kernels, "_why_no_numba", lambda: "Numba is not there")
+    monkeypatch.setattr(kernels.dispatch, "_why_no_numba", lambda: "Numba is not there")
     with kernels.trace() as decisions:
         kernels.run(xp, "relu", np.ones(3))
     assert decisions == [Decision("relu", "generic", (("cpu", "Numba is not there"),))]
@@ -79,8 +79,8 @@ def test_a_kernel_may_say_which_way_it_takes(monkeypatch):
         return x, None
 
     pairs = [("set", OpPair(forward, forward))]
-    monkeypatch.setattr(kernels, "select", lambda xp, op: pairs)
-    monkeypatch.setattr(kernels, "_own_set", lambda xp: "set")
+    monkeypatch.setattr(kernels.dispatch, "select", lambda xp, op: pairs)
+    monkeypatch.setattr(kernels.dispatch, "_own_set", lambda xp: "set")
     kernels.run(None, "op", 1)
     with kernels.trace() as decisions:
         kernels.run(None, "op", 1)

@@ -28,7 +28,7 @@ print(*(f"{w.category.__name__}: {w.message}" for w in caught), sep="\\n")
 
 def test_numba_that_is_missing(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    reason = kernels._why_no_numba.__wrapped__()
+    reason = kernels.dispatch._why_no_numba.__wrapped__()
     assert reason == 'Numba is not installed; pip install "xpcnn[fast]"'
 
 

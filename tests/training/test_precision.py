@@ -13,7 +13,7 @@ from tests.layers.cases import CASES
 from xpcnn import kernels
 from xpcnn._xp import dtype_name, to_numpy
 from xpcnn.device import resolve
-from xpcnn.kernels.op import OPS
+from xpcnn.kernels.dispatch import OPS
 from xpcnn.layers.parameter import Parameter
 from xpcnn.training import loop
 from xpcnn.training.scaling import LossScale

@@ -4,7 +4,29 @@ The layers stand on the ``*_forward`` and ``*_backward`` functions; the others a
 are.
 """
 
-from xpcnn.functional.adaptive_pool import (
+from xpcnn.functional.pairs import (
+    avg_pool_forward,
+    conv_backward,
+    conv_block_backward,
+    conv_block_forward,
+    conv_forward,
+    conv_transpose_backward,
+    conv_transpose_forward,
+    embedding_forward,
+    in_order,
+    linear_forward,
+    lp_pool_backward,
+    lp_pool_forward,
+    max_pool_forward,
+    max_pool_indices_forward,
+    pool_backward,
+    resize_forward,
+    run,
+    run_backward,
+    run_if_any,
+)
+from xpcnn.functional.simple import log_softmax, one_hot, relu, sigmoid, silu, softmax, tanh
+from xpcnn.ops.adaptive_pool import (
     adaptive_avg_pool,
     adaptive_max_pool,
     adaptive_pool_backward,
@@ -12,57 +34,20 @@ from xpcnn.functional.adaptive_pool import (
     adaptive_size,
     as_output_size,
 )
-from xpcnn.functional.columns import col2im, im2col
-from xpcnn.functional.conv import conv, conv_backward, conv_forward
-from xpcnn.functional.conv_transpose import (
-    conv_transpose,
-    conv_transpose_backward,
-    conv_transpose_forward,
-    transposed_window,
-)
-from xpcnn.functional.fused import conv_block_backward, conv_block_forward
-from xpcnn.functional.pool import (
-    as_norm_type,
-    avg_pool,
-    avg_pool_divisor,
-    avg_pool_forward,
-    lp_pool,
-    lp_pool_backward,
-    lp_pool_forward,
-    max_pool,
-    max_pool_forward,
-    max_pool_indices,
-    max_pool_indices_forward,
-    pool_backward,
-    pool_window,
-)
-from xpcnn.functional.resize import (
+from xpcnn.ops.columns import col2im, im2col
+from xpcnn.ops.conv import conv
+from xpcnn.ops.conv_transpose import conv_transpose, transposed_window
+from xpcnn.ops.linear import linear
+from xpcnn.ops.lp_pool import as_norm_type, lp_pool
+from xpcnn.ops.pad import PADDING_MODES, pad, pad_pairs
+from xpcnn.ops.pool import avg_pool, avg_pool_divisor, max_pool, max_pool_indices, pool_window
+from xpcnn.ops.taps import (
     LARGE_IMAGE,
     UPSAMPLE_MODES,
     filter_taps,
     nearest_taps,
-    resize_forward,
     source_coordinates,
     upsample_taps,
-)
-from xpcnn.functional.simple import (
-    PADDING_MODES,
-    embedding_forward,
-    in_order,
-    linear,
-    linear_forward,
-    log_softmax,
-    one_hot,
-    pad,
-    pad_pairs,
-    relu,
-    run,
-    run_backward,
-    run_if_any,
-    sigmoid,
-    silu,
-    softmax,
-    tanh,
 )
 
 __all__ = [

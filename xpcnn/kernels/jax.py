@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 from jax import numpy as jnp
 
-from xpcnn.kernels.op import OpPair
+from xpcnn.kernels.dispatch import OpPair
 from xpcnn.kernels.trace import Declined
 from xpcnn.window import Ints, Window
 

@@ -16,8 +16,8 @@ import torch
 from torch.nn import functional
 
 from xpcnn._xp import dtype_name
+from xpcnn.kernels.dispatch import OpPair
 from xpcnn.kernels.half import HALVES
-from xpcnn.kernels.op import OpPair
 from xpcnn.kernels.precision import float32_products, get_deterministic
 from xpcnn.kernels.trace import Declined
 from xpcnn.ops.update import adam_numbers, no_backward

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.errors import choice_error, rank_error
-from xpcnn.functional._check import LAYOUTS
 from xpcnn.layers.layer import Layer, Shape
+from xpcnn.ops.checks import LAYOUTS
 from xpcnn.window import as_number
 
 # With these, inputs of mean 0 and variance 1 give outputs of mean 0 and variance 1; from the paper.

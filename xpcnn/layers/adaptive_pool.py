@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.errors import rank_error
-from xpcnn.functional._check import LAYOUTS
 from xpcnn.layers.layer import Layer, Shape
+from xpcnn.ops.checks import LAYOUTS
 
 
 class _AdaptivePool(Layer):

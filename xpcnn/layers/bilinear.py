@@ -9,11 +9,11 @@ from typing import Any
 from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.errors import rank_error
-from xpcnn.functional._check import check_float
 from xpcnn.initializers import fan_in_uniform
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.operation import Operation
 from xpcnn.layers.parameter import Parameter
+from xpcnn.ops.checks import check_float
 from xpcnn.window import as_int
 
 

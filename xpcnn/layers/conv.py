@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.errors import choice_error, rank_error
-from xpcnn.functional._check import LAYOUTS
 from xpcnn.initializers import fan_in_uniform
 from xpcnn.layers.layer import Layer, Shape, check_inferred
 from xpcnn.layers.parameter import Parameter
+from xpcnn.ops.checks import LAYOUTS
 from xpcnn.window import Window, as_int, as_ints, as_padding
 
 
@@ -172,14 +172,14 @@ class _Conv(_ConvBase):
         inner = window if saved_pad is None else window.without_padding()
         bias = None if self.bias is None else self.bias.operand
         y, saved = F.conv_forward(x, self.weight.operand, bias, inner, self.groups, who=self.who)
-        return y, (saved, window, inner, saved_pad)
+        return y, (saved, inner, saved_pad)
 
     def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        saved, window, inner, saved_pad = saved
+        saved, inner, saved_pad = saved
         dx, dw, db = F.conv_backward(dy, saved, inner, self.groups, need_dx)
         self.accumulate(dw, db)
         if need_dx and saved_pad is not None:
-            dx = F.run_backward(dx, saved_pad, window.padding, self.padding_mode)
+            dx = saved_pad(dx)
         return dx
 
     def accumulate(self, dw: Array, db: Array | None) -> None:

@@ -13,10 +13,10 @@ from typing import Any
 from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.errors import choice_error
-from xpcnn.functional._check import LAYOUTS
 from xpcnn.layers.conv import _ConvBase
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.parameter import Parameter
+from xpcnn.ops.checks import LAYOUTS
 from xpcnn.window import Window, as_ints
 
 

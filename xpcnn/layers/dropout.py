@@ -13,8 +13,8 @@ from xpcnn import rng
 from xpcnn._xp import Array, dtype_name
 from xpcnn.device import Device
 from xpcnn.errors import choice_error, rank_error
-from xpcnn.functional._check import LAYOUTS
 from xpcnn.layers.layer import Layer, Shape, seed_from
+from xpcnn.ops.checks import LAYOUTS
 from xpcnn.window import as_number
 
 

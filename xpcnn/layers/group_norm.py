@@ -10,10 +10,10 @@ from typing import Any
 from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.errors import rank_error
-from xpcnn.functional._check import LAYOUTS
 from xpcnn.initializers import ones, zeros
 from xpcnn.layers.layer import Layer, Shape
 from xpcnn.layers.parameter import Parameter
+from xpcnn.ops.checks import LAYOUTS
 from xpcnn.window import as_int, as_number
 
 

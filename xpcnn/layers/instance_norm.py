@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 from xpcnn import functional as F
 from xpcnn._xp import Array
-from xpcnn.functional._check import LAYOUTS
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.norm import ChannelNorm
+from xpcnn.ops.checks import LAYOUTS
 
 
 class _InstanceNorm(ChannelNorm):

@@ -18,14 +18,14 @@ from xpcnn._registry import Checked, same
 from xpcnn._xp import Array
 from xpcnn.device import Device, resolve
 from xpcnn.errors import cast_hint, dtype_error
-from xpcnn.functional._check import (
+from xpcnn.interrupts import deferred
+from xpcnn.layers.parameter import Buffer, Parameter, Tensor
+from xpcnn.ops.checks import (
     check_float,
     check_float_dtype,
     check_integer_dtype,
     check_integers,
 )
-from xpcnn.interrupts import deferred
-from xpcnn.layers.parameter import Buffer, Parameter, Tensor
 
 Shape = tuple[int, ...]
 

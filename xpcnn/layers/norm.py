@@ -13,10 +13,10 @@ import numpy as np
 from xpcnn import _xp
 from xpcnn import functional as F
 from xpcnn._xp import Array
-from xpcnn.functional._check import LAYOUTS
 from xpcnn.initializers import ones, zeros
 from xpcnn.layers.layer import Layer, Shape, check_inferred
 from xpcnn.layers.parameter import Buffer, Parameter
+from xpcnn.ops.checks import LAYOUTS
 from xpcnn.window import as_int, as_number
 
 

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.errors import rank_error
-from xpcnn.functional._check import LAYOUTS
 from xpcnn.layers.layer import Layer, Shape
+from xpcnn.ops.checks import LAYOUTS
 from xpcnn.window import Ints, Pairs, as_int, as_number
 
 
@@ -54,7 +54,7 @@ class _Pad(Layer):
         return F.run("pad", x, self.pairs, self.mode, self.value, who=self.who)
 
     def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        return F.run_backward(dy, saved, self.pairs, self.mode) if need_dx else None
+        return saved(dy) if need_dx else None
 
 
 class _ConstantPad(_Pad):

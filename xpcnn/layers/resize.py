@@ -10,8 +10,8 @@ from typing import Any
 from xpcnn import functional as F
 from xpcnn._xp import Array, dtype_name
 from xpcnn.errors import choice_error, rank_error
-from xpcnn.functional._check import LAYOUTS
 from xpcnn.layers.layer import Layer, Shape
+from xpcnn.ops.checks import LAYOUTS
 from xpcnn.window import as_int
 
 RANKS = {"linear": 1, "bilinear": 2, "trilinear": 3, "bicubic": 2}

@@ -12,12 +12,12 @@ from xpcnn import _xp
 from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.errors import choice_error
-from xpcnn.functional.resize import ROUNDINGS, TRANSFORMS
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.operation import Operation
 from xpcnn.operations.numbers import as_ints, chosen, normal_dims
 from xpcnn.operations.tables import pick
 from xpcnn.ops.resize import Taps
+from xpcnn.ops.taps import ROUNDINGS, TRANSFORMS
 
 MODES = ("nearest", "linear", "cubic")
 COORDINATES = (*TRANSFORMS, "tf_half_pixel_for_nn")

@@ -1,6 +1,6 @@
 """The textbook: every operation in the Array API standard alone, for any array library."""
 
-from xpcnn.kernels.op import OPS
+from xpcnn.kernels.dispatch import OPS
 from xpcnn.ops import (
     activation,
     adaptive_pool,
@@ -10,6 +10,7 @@ from xpcnn.ops import (
     conv_transpose,
     dropout,
     embedding,
+    fused,
     group_norm,
     linear,
     lp_pool,
@@ -31,6 +32,7 @@ __all__ = [
     "conv_transpose",
     "dropout",
     "embedding",
+    "fused",
     "group_norm",
     "linear",
     "lp_pool",

@@ -15,8 +15,9 @@ import numpy as np
 
 from xpcnn import _xp
 from xpcnn._xp import Array
+from xpcnn.kernels.dispatch import Op
 from xpcnn.kernels.half import in_float32
-from xpcnn.kernels.op import Op
+from xpcnn.ops.checks import check_floats
 from xpcnn.ops.special import erf
 
 
@@ -226,20 +227,22 @@ def _gelu_inner(x: Array) -> Array:
     return math.sqrt(2.0 / math.pi) * (x + 0.044715 * x * x * x)
 
 
-RELU = Op("relu", relu_forward, relu_backward)
-LEAKY_RELU = Op("leaky_relu", leaky_relu_forward, leaky_relu_backward)
-SIGMOID = Op("sigmoid", sigmoid_forward, sigmoid_backward)
-TANH = Op("tanh", tanh_forward, tanh_backward)
-SOFTMAX = Op("softmax", *in_float32(softmax_forward, softmax_backward))
-LOG_SOFTMAX = Op("log_softmax", *in_float32(log_softmax_forward, log_softmax_backward))
-ELU = Op("elu", elu_forward, elu_backward)
-CELU = Op("celu", celu_forward, elu_backward)
-SILU = Op("silu", silu_forward, silu_backward)
-SOFTPLUS = Op("softplus", *in_float32(softplus_forward, softplus_backward))
-GELU = Op("gelu", *in_float32(gelu_forward, gelu_backward))
-MISH = Op("mish", mish_forward, mish_backward)
-LOG_SIGMOID = Op("log_sigmoid", log_sigmoid_forward, log_sigmoid_backward)
-SOFTSIGN = Op("softsign", softsign_forward, softsign_backward)
-TANHSHRINK = Op("tanhshrink", tanhshrink_forward, tanhshrink_backward)
-SOFTMIN = Op("softmin", softmin_forward, softmin_backward)
-GLU = Op("glu", glu_forward, glu_backward)
+RELU = Op("relu", relu_forward, relu_backward, check=check_floats)
+LEAKY_RELU = Op("leaky_relu", leaky_relu_forward, leaky_relu_backward, check=check_floats)
+SIGMOID = Op("sigmoid", sigmoid_forward, sigmoid_backward, check=check_floats)
+TANH = Op("tanh", tanh_forward, tanh_backward, check=check_floats)
+SOFTMAX = Op("softmax", *in_float32(softmax_forward, softmax_backward), check=check_floats)
+LOG_SOFTMAX = Op(
+    "log_softmax", *in_float32(log_softmax_forward, log_softmax_backward), check=check_floats
+)
+ELU = Op("elu", elu_forward, elu_backward, check=check_floats)
+CELU = Op("celu", celu_forward, elu_backward, check=check_floats)
+SILU = Op("silu", silu_forward, silu_backward, check=check_floats)
+SOFTPLUS = Op("softplus", *in_float32(softplus_forward, softplus_backward), check=check_floats)
+GELU = Op("gelu", *in_float32(gelu_forward, gelu_backward), check=check_floats)
+MISH = Op("mish", mish_forward, mish_backward, check=check_floats)
+LOG_SIGMOID = Op("log_sigmoid", log_sigmoid_forward, log_sigmoid_backward, check=check_floats)
+SOFTSIGN = Op("softsign", softsign_forward, softsign_backward, check=check_floats)
+TANHSHRINK = Op("tanhshrink", tanhshrink_forward, tanhshrink_backward, check=check_floats)
+SOFTMIN = Op("softmin", softmin_forward, softmin_backward, check=check_floats)
+GLU = Op("glu", glu_forward, glu_backward, check=check_floats)

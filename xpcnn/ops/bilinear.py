@@ -6,7 +6,7 @@ from types import ModuleType
 from typing import Any
 
 from xpcnn._xp import Array
-from xpcnn.kernels.op import Op
+from xpcnn.kernels.dispatch import Op
 from xpcnn.ops.sums import product, total
 
 

@@ -8,6 +8,10 @@ Forward: gather columns, multiply by the weight matrix. Backward, with the same 
 
 The columns of a whole batch would be `taps` times the size of the input, so the batch is worked
 off in chunks, and backward gathers the columns anew instead of keeping them.
+
+What is not here: a :class:`~xpcnn.window.Window` is the geometry (kernel, stride, padding,
+dilation) and knows the size of the output; ``total`` and ``product`` are ``xp.sum`` and
+``a @ b^T`` for very many terms.
 """
 
 from __future__ import annotations
@@ -16,17 +20,38 @@ from math import prod
 from types import ModuleType
 from typing import Any
 
-from xpcnn._xp import Array
-from xpcnn.kernels.op import Op
+from xpcnn._xp import Array, namespace
+from xpcnn.errors import rank_error
+from xpcnn.kernels.dispatch import Op
 from xpcnn.kernels.workspace import batch_chunks
+from xpcnn.ops.checks import LAYOUTS, check_bias, check_dtypes, check_image
 from xpcnn.ops.im2col import channel_major, col2im, crop_spatial, im2col, pad_spatial
 from xpcnn.ops.sums import product, total
-from xpcnn.window import Ints, Window
+from xpcnn.window import Ints, Window, as_int, as_ints, as_padding
 
 ConvState = tuple[Array, Array, bool]
 
 
-def conv_forward(
+def check(who: str, x: Array, w: Array, b: Array | None, window: Window, groups: int) -> None:
+    """Raise unless input, weight and bias fit together, and the kernel into the input."""
+    namespace(x, w, b, who=who)
+    check_image(x, window.ndim, who)
+    check_dtypes(x, w, b, who)
+    if w.shape[0] % groups or x.shape[1] % groups:
+        raise ValueError(
+            f"{who}: {x.shape[1]} input and {w.shape[0]} output channels must both be "
+            f"divisible by groups={groups}"
+        )
+    if w.shape[1] * groups != x.shape[1]:
+        raise ValueError(
+            f"{who}: expected {w.shape[1] * groups} input channels (axis 1), got {x.shape[1]} "
+            f"in an input of shape {tuple(x.shape)}"
+        )
+    check_bias(b, w.shape[0], who)
+    window.output_shape(x.shape[2:], who)
+
+
+def forward(
     xp: ModuleType, x: Array, w: Array, b: Array | None, window: Window, groups: int
 ) -> tuple[Array, ConvState]:
     """Convolve.
@@ -41,7 +66,7 @@ def conv_forward(
     -------
     y : array of shape (N, O, *out)
     saved : tuple
-        For :func:`conv_backward`.
+        For :func:`backward`.
     """
     n_out = w.shape[0]
     out = window.output_shape(x.shape[2:])
@@ -57,7 +82,7 @@ def conv_forward(
     return channel_major(xp, y), (x, w, b is not None)
 
 
-def conv_backward(
+def backward(
     xp: ModuleType, dy: Array, saved: ConvState, window: Window, groups: int, need_dx: bool
 ) -> tuple[Array | None, Array, Array | None]:
     """Return the gradients (dx, dw, db); dx is None unless needed, db unless there was a bias."""
@@ -112,4 +137,65 @@ def column_bytes(channels: int, w: Array, positions: int) -> int:
     return (channels * prod(w.shape[2:]) + w.shape[0]) * positions * itemsize
 
 
-CONV = Op("conv", conv_forward, conv_backward)
+CONV = Op("conv", forward, backward, check=check)
+
+
+def conv(
+    x: Array,
+    weight: Array,
+    bias: Array | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Array:
+    """Convolve images of any spatial rank; the rank is that of `weight`.
+
+    Parameters
+    ----------
+    x : array of shape (N, C, *spatial)
+    weight : array of shape (O, C / groups, *kernel)
+    bias : array of shape (O,), optional
+    stride, dilation : int or tuple of int
+    padding : int, tuple, "same" or "valid"
+        As in :class:`xpcnn.Conv2d`.
+    groups : int
+
+    Returns
+    -------
+    array of shape (N, O, *out)
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit together, or the kernel does not fit into the padded input.
+    TypeError
+        If the arrays come from different libraries or differ in dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import functional as F
+    >>> x = np.array([[[1.0, 2.0, 3.0, 4.0]]])
+    >>> F.conv(x, np.array([[[3.0, 5.0, 7.0]]]), np.array([1.0]))
+    array([[[35., 50.]]])
+    """
+    who = "conv"
+    namespace(x, weight, bias, who=who)
+    if weight.ndim < 3:
+        raise rank_error(f"{who} weight", 4, "(O, C, kH, kW)", weight.shape)
+    ndim = weight.ndim - 2
+    if x.ndim == ndim + 1:  # a sample without a batch axis
+        xp = namespace(x)
+        alone = conv(xp.expand_dims(x, axis=0), weight, bias, stride, padding, dilation, groups)
+        return xp.squeeze(alone, axis=0)
+    if x.ndim != weight.ndim:
+        raise rank_error(who, ndim + 2, LAYOUTS[ndim], x.shape)
+    window = Window.resolve(
+        tuple(x.shape[2:]),
+        tuple(weight.shape[2:]),
+        as_ints(stride, ndim, who, "stride"),
+        as_padding(padding, ndim, who),
+        as_ints(dilation, ndim, who, "dilation"),
+    )
+    return CONV(x, weight, bias, window, as_int(groups, who, "groups", 1), who=who)[0]

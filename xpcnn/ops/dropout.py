@@ -8,7 +8,8 @@ import numpy as np
 
 from xpcnn import _xp, rng
 from xpcnn._xp import Array
-from xpcnn.kernels.op import Op
+from xpcnn.kernels.dispatch import Op
+from xpcnn.ops.checks import check_floats
 from xpcnn.window import Ints
 
 
@@ -29,4 +30,4 @@ def dropout_backward(xp: ModuleType, dy: Array, saved: Array) -> Array:
     return dy * saved
 
 
-DROPOUT = Op("dropout", dropout_forward, dropout_backward)
+DROPOUT = Op("dropout", dropout_forward, dropout_backward, check=check_floats)

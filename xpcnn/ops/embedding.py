@@ -8,9 +8,29 @@ import numpy as np
 
 from xpcnn import _xp
 from xpcnn._xp import Array
-from xpcnn.kernels.op import Op
+from xpcnn.kernels.dispatch import Op
+from xpcnn.ops.checks import check_integers
 
 EmbeddingState = tuple[np.ndarray, int]
+
+
+def host_indices(w: Array, indices: Array, who: str) -> np.ndarray:
+    """Return the indices as NumPy's.
+
+    Raises
+    ------
+    ValueError
+        If an index is not from 0 to V - 1.
+    """
+    _xp.namespace(w, indices, who=who)
+    check_integers(indices, who)
+    host = _xp.to_numpy(indices)
+    if host.min() < 0 or host.max() >= w.shape[0]:
+        raise ValueError(
+            f"{who}: expected indices from 0 to {w.shape[0] - 1}, got some from {host.min()} to "
+            f"{host.max()}"
+        )
+    return host.astype("int64")
 
 
 def embedding_forward(

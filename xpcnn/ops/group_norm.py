@@ -14,7 +14,8 @@ from typing import Any
 
 from xpcnn import _xp
 from xpcnn._xp import Array
-from xpcnn.kernels.op import Op
+from xpcnn.kernels.dispatch import Op
+from xpcnn.ops.checks import check_floats
 from xpcnn.ops.sums import mean as average
 from xpcnn.ops.sums import total
 
@@ -181,9 +182,12 @@ def _sum_of_neighbours(xp: ModuleType, x: Array, sides: tuple[int, int]) -> Arra
     return total
 
 
-GROUP_NORM = Op("group_norm", group_norm_forward, group_norm_backward)
-LAYER_NORM = Op("layer_norm", layer_norm_forward, layer_norm_backward)
-RMS_NORM = Op("rms_norm", rms_norm_forward, rms_norm_backward)
+GROUP_NORM = Op("group_norm", group_norm_forward, group_norm_backward, check=check_floats)
+LAYER_NORM = Op("layer_norm", layer_norm_forward, layer_norm_backward, check=check_floats)
+RMS_NORM = Op("rms_norm", rms_norm_forward, rms_norm_backward, check=check_floats)
 LOCAL_RESPONSE_NORM = Op(
-    "local_response_norm", local_response_norm_forward, local_response_norm_backward
+    "local_response_norm",
+    local_response_norm_forward,
+    local_response_norm_backward,
+    check=check_floats,
 )

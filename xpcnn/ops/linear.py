@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from math import prod
 from types import ModuleType
 
-from xpcnn._xp import Array
-from xpcnn.kernels.op import Op
+from xpcnn._xp import Array, namespace
+from xpcnn.kernels.dispatch import Op
+from xpcnn.ops.checks import check_float
 from xpcnn.ops.sums import product, total
 
 LinearState = tuple[Array, Array, bool]
+
+
+def check(who: str, x: Array, w: Array, b: Array | None) -> None:
+    """Raise unless the last axis of the input is as long as the weights' rows."""
+    namespace(x, w, b, who=who)
+    check_float(x, who)
+    if x.shape[-1] != w.shape[1]:
+        flat = prod(x.shape[1:])
+        hint = "; put a Flatten layer in front" if flat == w.shape[1] and x.ndim > 2 else ""
+        raise ValueError(
+            f"{who}: expected {w.shape[1]} input features (last axis), got {x.shape[-1]} in an "
+            f"input of shape {tuple(x.shape)}{hint}"
+        )
 
 
 def linear_forward(
@@ -35,4 +50,9 @@ def linear_backward(
     return dx, dw, db
 
 
-LINEAR = Op("linear", linear_forward, linear_backward)
+LINEAR = Op("linear", linear_forward, linear_backward, check=check)
+
+
+def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
+    """Return ``x @ weight.T + bias``: (..., I) to (..., O), with weight (O, I)."""
+    return LINEAR(x, weight, bias)[0]

@@ -7,8 +7,9 @@ from types import ModuleType
 from typing import Any
 
 from xpcnn._xp import Array
+from xpcnn.kernels.dispatch import Op
 from xpcnn.kernels.half import narrow, widen
-from xpcnn.kernels.op import Op
+from xpcnn.ops.checks import check_floats
 from xpcnn.ops.sums import mean as average
 from xpcnn.ops.sums import total
 
@@ -88,4 +89,4 @@ def _per_channel(xp: ModuleType, values: Array, x: Array) -> Array:
     return xp.reshape(values, (1, -1, *(1,) * (x.ndim - 2)))
 
 
-BATCH_NORM = Op("batch_norm", batch_norm_forward, batch_norm_backward)
+BATCH_NORM = Op("batch_norm", batch_norm_forward, batch_norm_backward, check=check_floats)

@@ -10,8 +10,33 @@ from types import ModuleType
 
 from xpcnn import _xp
 from xpcnn._xp import Array
-from xpcnn.kernels.op import Op
+from xpcnn.errors import choice_error
+from xpcnn.kernels.dispatch import Op
+from xpcnn.ops.checks import check_floats
 from xpcnn.window import Ints, Pairs
+
+PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
+
+
+def pad_pairs(spatial: tuple[int, ...], padding: Pairs, mode: str, who: str) -> None:
+    """Raise unless an input of that size can be padded so."""
+    if len(padding) != len(spatial):
+        raise ValueError(
+            f"{who}: expected one (before, after) pair for each of {len(spatial)} spatial axes, "
+            f"got {padding!r}"
+        )
+    for n, sides in zip(spatial, padding, strict=True):
+        if n + sum(sides) < 1:
+            raise ValueError(
+                f"{who}: padding {sides} leaves nothing of an axis of length {n}; crop less"
+            )
+        left = max(n + min(sides[0], 0) + min(sides[1], 0), 0)
+        limit = {"reflect": n - 1, "circular": left}.get(mode)
+        if limit is not None and max(sides) > limit:
+            raise ValueError(
+                f"{who}: padding_mode {mode!r} can add at most {limit} elements to an axis of "
+                f"length {n}, asked for {sides}; use less padding or 'replicate'"
+            )
 
 
 def pad_forward(
@@ -114,4 +139,17 @@ def _along(x: Array, axis: int, part: slice) -> tuple[slice, ...]:
     return tuple(part if a == axis else slice(None) for a in range(x.ndim))
 
 
-PAD = Op("pad", pad_forward, pad_backward)
+PAD = Op("pad", pad_forward, pad_backward, check=check_floats)
+
+
+def pad(x: Array, padding: Pairs, mode: str = "reflect", value: float = 0.0) -> Array:
+    """Extend the spatial axes of x (N, C, *spatial) by (before, after) elements each.
+
+    `mode` is "reflect", "replicate", "circular", or "constant", which adds `value`. Negative
+    numbers crop.
+    """
+    modes = ("constant", *PADDING_MODES[1:])
+    if mode not in modes:
+        raise choice_error("pad", "mode", mode, modes)
+    pad_pairs(tuple(x.shape[2:]), padding, mode, "pad")
+    return PAD(x, padding, mode, value)[0]

@@ -11,7 +11,8 @@ from typing import Any
 
 from xpcnn import _xp
 from xpcnn._xp import Array
-from xpcnn.kernels.op import Op
+from xpcnn.kernels.dispatch import Op
+from xpcnn.ops.checks import check_floats
 from xpcnn.ops.norm import _per_channel
 from xpcnn.ops.sums import total
 
@@ -96,10 +97,10 @@ def _outside(xp: ModuleType, inside: Array, dy: Array) -> Array:
     return _xp.zero_where(xp.logical_not(inside), dy)
 
 
-PRELU = Op("prelu", prelu_forward, prelu_backward)
-HARDTANH = Op("hardtanh", hardtanh_forward, hardtanh_backward)
-HARDSIGMOID = Op("hardsigmoid", hardsigmoid_forward, hardsigmoid_backward)
-HARDSWISH = Op("hardswish", hardswish_forward, hardswish_backward)
-SOFTSHRINK = Op("softshrink", softshrink_forward, shrink_backward)
-HARDSHRINK = Op("hardshrink", hardshrink_forward, shrink_backward)
-THRESHOLD = Op("threshold", threshold_forward, threshold_backward)
+PRELU = Op("prelu", prelu_forward, prelu_backward, check=check_floats)
+HARDTANH = Op("hardtanh", hardtanh_forward, hardtanh_backward, check=check_floats)
+HARDSIGMOID = Op("hardsigmoid", hardsigmoid_forward, hardsigmoid_backward, check=check_floats)
+HARDSWISH = Op("hardswish", hardswish_forward, hardswish_backward, check=check_floats)
+SOFTSHRINK = Op("softshrink", softshrink_forward, shrink_backward, check=check_floats)
+HARDSHRINK = Op("hardshrink", hardshrink_forward, shrink_backward, check=check_floats)
+THRESHOLD = Op("threshold", threshold_forward, threshold_backward, check=check_floats)

@@ -8,19 +8,57 @@ from __future__ import annotations
 
 from math import prod
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 from xpcnn import _xp
 from xpcnn._xp import Array
-from xpcnn.kernels.op import Op
+from xpcnn.errors import rank_error
+from xpcnn.kernels.dispatch import Op
+from xpcnn.ops.checks import LAYOUTS, check_floats, check_image
 from xpcnn.ops.im2col import crop_spatial, pad_spatial
 from xpcnn.ops.select import beats, renumber
 from xpcnn.ops.sums import mean
-from xpcnn.window import Ints, Window
+from xpcnn.window import Ints, Pairs, Window, as_ints, as_padding
 
 MaxPoolState = tuple[Array, Ints]
 AvgPoolState = tuple[Array, Ints]
+
+
+def pool_window(
+    spatial: Ints,
+    kernel: Ints,
+    stride: Ints,
+    padding: str | Ints | Pairs,
+    dilation: Ints,
+    ceil_mode: bool,
+    who: str,
+) -> Window:
+    """Make the window of a pooling for one input size.
+
+    Raises
+    ------
+    ValueError
+        If the padding is more than half the window (a window could then lie wholly in it), or the
+        window does not fit into the padded input.
+    """
+    window = Window.resolve(spatial, kernel, stride, padding, dilation)
+    for sides, extent in zip(window.padding, window.extent, strict=True):
+        if 2 * min(sides) > extent or max(sides) >= extent:
+            raise ValueError(
+                f"{who}: padding may be at most half the window, got padding {window.padding} "
+                f"with a window covering {window.extent}"
+            )
+    if ceil_mode:
+        window = window.with_ceil(spatial)
+    window.output_shape(spatial, who)
+    return window
+
+
+def check(who: str, x: Array, window: Window, *_: Any) -> None:
+    """Raise unless the window is for such images."""
+    check_image(x, window.ndim, who)
 
 
 def max_pool_forward(xp: ModuleType, x: Array, window: Window) -> tuple[Array, MaxPoolState]:
@@ -164,8 +202,132 @@ def global_max_pool_backward(xp: ModuleType, dy: Array, saved: tuple[Array, Ints
     return xp.reshape(dx, shape)
 
 
-MAX_POOL = Op("max_pool", max_pool_forward, max_pool_backward)
-MAX_POOL_INDICES = Op("max_pool_indices", max_pool_indices_forward, max_pool_backward)
-AVG_POOL = Op("avg_pool", avg_pool_forward, avg_pool_backward)
-GLOBAL_AVG_POOL = Op("global_avg_pool", global_avg_pool_forward, global_avg_pool_backward)
-GLOBAL_MAX_POOL = Op("global_max_pool", global_max_pool_forward, global_max_pool_backward)
+MAX_POOL = Op("max_pool", max_pool_forward, max_pool_backward, check=check)
+MAX_POOL_INDICES = Op("max_pool_indices", max_pool_indices_forward, max_pool_backward, check=check)
+AVG_POOL = Op("avg_pool", avg_pool_forward, avg_pool_backward, check=check)
+GLOBAL_AVG_POOL = Op(
+    "global_avg_pool", global_avg_pool_forward, global_avg_pool_backward, check=check_floats
+)
+GLOBAL_MAX_POOL = Op(
+    "global_max_pool", global_max_pool_forward, global_max_pool_backward, check=check_floats
+)
+
+
+def avg_pool_divisor(
+    window: Window,
+    spatial: Ints,
+    padding: Pairs,
+    count_include_pad: bool,
+    divisor_override: int | None,
+) -> np.ndarray | float:
+    """Say by what each window's sum is divided.
+
+    `padding` is what the user asked for: elements that only ``ceil_mode`` added never count.
+    """
+    if divisor_override is not None:
+        return float(divisor_override)
+    counts = np.ones(())
+    for axis, m in enumerate(window.output_shape(spatial)):
+        taps = window.dilation[axis] * np.arange(window.kernel[axis]) - window.padding[axis][0]
+        seen = window.stride[axis] * np.arange(m)[:, None] + taps
+        before, after = padding[axis] if count_include_pad else (0, 0)
+        inside = (seen >= -before) & (seen < spatial[axis] + after)
+        # A dilated window can see nothing but padding; the mean of nothing is 0.
+        counts = np.multiply.outer(counts, np.maximum(inside.sum(axis=1), 1))
+    return float(counts.flat[0]) if (counts == counts.flat[0]).all() else counts
+
+
+def max_pool(
+    x: Array,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+) -> Array:
+    """Max pooling of any spatial rank; the arguments are those of :class:`xpcnn.MaxPool2d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import functional as F
+    >>> F.max_pool(np.array([[[1.0, 3.0, 2.0, 5.0]]]), 2)
+    array([[[3., 5.]]])
+    """
+    who = "max_pool"
+    window, _ = window_of(x, kernel_size, stride, padding, dilation, ceil_mode, who)
+    return MAX_POOL(x, window, who=who)[0]
+
+
+def max_pool_indices(
+    x: Array,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+) -> tuple[Array, Array]:
+    """Max pooling that also says where each maximum stands.
+
+    The arguments are those of :class:`xpcnn.MaxPool2d`.
+
+    Returns
+    -------
+    y : array of shape (N, C, *out)
+    indices : array of integers of that shape
+        Place in the input without its padding, counted row by row from zero in each channel of
+        each sample, as PyTorch's ``return_indices=True`` has it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import functional as F
+    >>> F.max_pool_indices(np.array([[[1.0, 3.0, 2.0, 5.0]]]), 2)
+    (array([[[3., 5.]]]), array([[[1, 3]]]))
+    """
+    who = "max_pool_indices"
+    window, _ = window_of(x, kernel_size, stride, padding, dilation, ceil_mode, who)
+    return MAX_POOL_INDICES(x, window, who=who)[0]
+
+
+def avg_pool(
+    x: Array,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Array:
+    """Average pooling of any spatial rank; the arguments are those of :class:`xpcnn.AvgPool2d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import functional as F
+    >>> F.avg_pool(np.array([[[1.0, 3.0, 2.0, 6.0]]]), 2)
+    array([[[2., 4.]]])
+    """
+    who = "avg_pool"
+    window, asked = window_of(x, kernel_size, stride, padding, 1, ceil_mode, who)
+    divisor = avg_pool_divisor(
+        window, tuple(x.shape[2:]), asked, count_include_pad, divisor_override
+    )
+    return AVG_POOL(x, window, divisor, who=who)[0]
+
+
+def window_of(
+    x: Array, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool, who: str
+) -> tuple[Window, Pairs]:
+    """Return the window of a pooling, and the padding that the user asked for."""
+    _xp.namespace(x, who=who)
+    ndim = x.ndim - 2
+    if ndim < 1:
+        raise rank_error(who, 4, LAYOUTS[2], x.shape)
+    spatial = tuple(x.shape[2:])
+    kernel = as_ints(kernel, ndim, who, "kernel_size")
+    stride = kernel if stride is None else as_ints(stride, ndim, who, "stride")
+    dilation = as_ints(dilation, ndim, who, "dilation")
+    padding = as_padding(padding, ndim, who)
+    window = pool_window(spatial, kernel, stride, padding, dilation, ceil_mode, who)
+    return window, Window.resolve(spatial, kernel, stride, padding, dilation).padding

@@ -1,7 +1,7 @@
 """Resizing: along one axis after the other, every new element is a weighted sum of a few old ones.
 
 Which ones, and with which weights, is worked out on the host; see
-:mod:`xpcnn.functional.resize`. The backward is the same operation with the tables transposed.
+:mod:`xpcnn.ops.taps`. The backward is the same operation with the tables transposed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import numpy as np
 
 from xpcnn import _xp
 from xpcnn._xp import Array
-from xpcnn.kernels.op import Op
+from xpcnn.kernels.dispatch import Op
+from xpcnn.ops.checks import check_float
 
 
 class Taps(NamedTuple):
@@ -30,6 +31,16 @@ class Taps(NamedTuple):
 
     indices: np.ndarray
     weights: np.ndarray | None
+
+
+def check(who: str, x: Array, axes: Sequence[tuple[int, Taps]]) -> None:
+    """Raise unless each table is for an axis of that length."""
+    for axis, taps in axes:
+        if not 0 <= axis < x.ndim or taps.indices.max() >= x.shape[axis]:
+            raise ValueError(
+                f"{who}: the table for axis {axis} does not fit an input of shape {tuple(x.shape)}"
+            )
+    check_float(x, who)
 
 
 def resize_forward(xp: ModuleType, x: Array, axes: Sequence[tuple[int, Taps]]) -> tuple[Array, Any]:
@@ -96,4 +107,4 @@ def _apply(
     return total
 
 
-RESIZE = Op("resize", resize_forward, resize_backward)
+RESIZE = Op("resize", resize_forward, resize_backward, check=check)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from xpcnn._xp import Array
-from xpcnn.kernels.op import Op
+from xpcnn.kernels.dispatch import Op
 
 
 def adam(

@@ -18,7 +18,7 @@ from xpcnn.kernels.cpu import (
     pool,
     update,
 )
-from xpcnn.kernels.op import OpPair
+from xpcnn.kernels.dispatch import OpPair
 from xpcnn.ops.update import no_backward
 
 PAIRS: dict[str, OpPair] = {

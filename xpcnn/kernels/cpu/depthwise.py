@@ -32,7 +32,7 @@ from xpcnn.kernels.cpu.vector import (
     zero,
 )
 from xpcnn.kernels.trace import Declined
-from xpcnn.ops.conv import conv_backward as generic_backward
+from xpcnn.ops.conv import backward as generic_backward
 from xpcnn.window import Ints as Sizes
 from xpcnn.window import Window
 

@@ -7,7 +7,7 @@ kernels run. Importing this needs no CuPy.
 from __future__ import annotations
 
 from xpcnn.kernels.cuda import conv, dropout, elementwise, linear, loss, norm, pool, update
-from xpcnn.kernels.op import OpPair
+from xpcnn.kernels.dispatch import OpPair
 from xpcnn.ops.update import no_backward
 
 PAIRS: dict[str, OpPair] = {

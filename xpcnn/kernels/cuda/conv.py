@@ -37,7 +37,7 @@ Result = tuple[Array, ConvState] | Declined
 def conv_forward(
     xp: ModuleType, x: Array, w: Array, b: Array | None, window: Window, groups: int
 ) -> Result:
-    """Convolve; see :func:`xpcnn.ops.conv.conv_forward`."""
+    """Convolve; see :func:`xpcnn.ops.conv.forward`."""
     return _forward(xp, x, w, b, window, groups, relu=False)
 
 
@@ -254,7 +254,7 @@ def _gradients_by_columns(
         raise
     except Exception as error:
         _without_columns(error)
-        dx, dw, _ = generic.conv_backward(xp, dy, (x, w, False), window, groups, need_dx)
+        dx, dw, _ = generic.backward(xp, dy, (x, w, False), window, groups, need_dx)
         return dx, dw
 
 

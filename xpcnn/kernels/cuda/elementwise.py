@@ -44,9 +44,9 @@ def add_relu_forward(xp: ModuleType, a: Array, b: Array) -> Any:
     return y, y
 
 
-def add_relu_backward(xp: ModuleType, dy: Array, y: Array) -> tuple[Array, Array]:
+def add_relu_backward(xp: ModuleType, dy: Array, saved: Array) -> tuple[Array, Array]:
     """Return the gradients of both, which are one array."""
-    dx = apply(xp, "gate", dy, y)
+    dx = apply(xp, "gate", dy, saved)
     return dx, dx
 
 

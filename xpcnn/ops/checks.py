@@ -1,10 +1,12 @@
-"""Checks that several public functions share."""
+"""Checks that several operations share."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from xpcnn import _xp
 from xpcnn._xp import Array
-from xpcnn.errors import cast_hint, dtype_error
+from xpcnn.errors import cast_hint, dtype_error, rank_error
 
 LAYOUTS = {1: "(N, C, L)", 2: "(N, C, H, W)", 3: "(N, C, D, H, W)"}
 
@@ -41,3 +43,31 @@ def _check_not_empty(x: Array, who: str) -> None:
             f"{who}: got an empty array of shape {tuple(x.shape)}; every axis needs at least one "
             "element"
         )
+
+
+def check_image(x: Array, ndim: int, who: str) -> None:
+    """Raise unless `x` holds floating-point numbers laid out as (N, C, *spatial)."""
+    if x.ndim != ndim + 2:
+        raise rank_error(who, ndim + 2, LAYOUTS[ndim], x.shape)
+    check_float(x, who)
+
+
+def check_dtypes(x: Array, w: Array, b: Array | None, who: str) -> None:
+    """Raise unless weight and bias have the dtype of the input."""
+    for name, other in (("weight", w), ("bias", b)):
+        if other is not None and other.dtype != x.dtype:
+            raise TypeError(
+                f"{who}: the input has dtype {_xp.dtype_name(x)} but the {name} "
+                f"{_xp.dtype_name(other)}; convert one of them"
+            )
+
+
+def check_bias(b: Array | None, channels: int, who: str) -> None:
+    """Raise unless a bias, if there is one, has a number for each output channel."""
+    if b is not None and tuple(b.shape) != (channels,):
+        raise ValueError(f"{who}: expected a bias of shape ({channels},), got {tuple(b.shape)}")
+
+
+def check_floats(who: str, x: Array, *_: Any) -> None:
+    """Check the first operand as :func:`check_float` does; the check of many operations."""
+    check_float(x, who)

@@ -9,8 +9,8 @@ from typing import Any
 from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.errors import rank_error
-from xpcnn.functional._check import LAYOUTS
 from xpcnn.ops import im2col as gather
+from xpcnn.ops.checks import LAYOUTS
 from xpcnn.window import Window, as_ints, as_padding
 
 

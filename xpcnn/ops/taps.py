@@ -10,16 +10,13 @@ tables of PyTorch's ``interpolate``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from xpcnn import kernels
-from xpcnn._xp import Array
 from xpcnn.errors import choice_error
-from xpcnn.functional.simple import run
 from xpcnn.ops.resize import Taps
 
 TRANSFORMS = (
@@ -37,27 +34,6 @@ FILTERS = ("linear", "cubic")
 LARGE_IMAGE = 128
 """Height and width together above which PyTorch resizes an image in another way."""
 UPSAMPLE_MODES = ("nearest", "nearest-exact", "linear", "bilinear", "trilinear", "bicubic")
-
-
-def resize_forward(
-    x: Array, axes: Sequence[tuple[int, Taps]], *, who: str = "resize"
-) -> tuple[Array, kernels.Saved]:
-    """Resize some axes of x, each by its table, and keep what ``run_backward`` needs.
-
-    Parameters
-    ----------
-    x : array
-    axes : sequence of (axis, Taps)
-        Axes count from 0.
-    who : str
-        Name for error messages.
-    """
-    for axis, taps in axes:
-        if not 0 <= axis < x.ndim or taps.indices.max() >= x.shape[axis]:
-            raise ValueError(
-                f"{who}: the table for axis {axis} does not fit an input of shape {tuple(x.shape)}"
-            )
-    return run("resize", x, tuple(axes), who=who)
 
 
 def source_coordinates(

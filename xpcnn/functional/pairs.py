@@ -1,0 +1,257 @@
+"""The two halves of operations: a forward that keeps what its backward needs, and the backward.
+
+They are the operations of :mod:`xpcnn.ops` under names of their own. A forward returns the output
+and what it saved; ``saved(dy, ...)``, with the gradient of the output, is the backward.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from xpcnn import _xp, kernels
+from xpcnn._xp import Array
+from xpcnn.kernels import Saved
+from xpcnn.kernels.dispatch import OPS
+from xpcnn.ops.checks import check_float
+from xpcnn.ops.conv import CONV
+from xpcnn.ops.conv_pool import CONV_RELU_MAX_POOL
+from xpcnn.ops.conv_transpose import CONV_TRANSPOSE
+from xpcnn.ops.embedding import EMBEDDING, host_indices
+from xpcnn.ops.fused import CONV_RELU
+from xpcnn.ops.linear import LINEAR
+from xpcnn.ops.lp_pool import LP_POOL
+from xpcnn.ops.pool import AVG_POOL, MAX_POOL, MAX_POOL_INDICES
+from xpcnn.ops.resize import RESIZE
+from xpcnn.window import Ints, Window
+
+Gradients = tuple[Array | None, Array, Array | None]
+
+
+def conv_forward(
+    x: Array, w: Array, b: Array | None, window: Window, groups: int = 1, *, who: str = "conv"
+) -> tuple[Array, Saved]:
+    """Convolve and keep what the backward pass needs.
+
+    Parameters
+    ----------
+    x : array of shape (N, C, *spatial)
+    w : array of shape (O, C / groups, *kernel)
+    b : array of shape (O,) or None
+    window : Window
+        Geometry; its kernel must be the spatial shape of `w`.
+    groups : int
+        The input and output channels are cut into this many independent convolutions.
+    who : str
+        Name for error messages.
+
+    Returns
+    -------
+    y : array of shape (N, O, *out)
+    saved : Saved
+        To be given to :func:`conv_backward`.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit together, or the kernel does not fit into the padded input.
+    TypeError
+        If the arrays come from different libraries or differ in dtype.
+    """
+    return CONV(x, w, b, window, groups, who=who)
+
+
+def conv_backward(
+    dy: Array, saved: Saved, window: Window, groups: int = 1, need_dx: bool = True
+) -> Gradients:
+    """Return the gradients (dx, dw, db) of a convolution; dx is None unless `need_dx`."""
+    found: Gradients = run_backward(dy, saved, window, groups, need_dx)
+    return found
+
+
+def conv_transpose_forward(
+    x: Array,
+    w: Array,
+    b: Array | None,
+    window: Window,
+    out: Ints,
+    groups: int = 1,
+    *,
+    who: str = "conv_transpose",
+) -> tuple[Array, Saved]:
+    """Run a convolution backwards and keep what the backward pass needs.
+
+    Parameters
+    ----------
+    x : array of shape (N, I, *spatial)
+    w : array of shape (I, O / groups, *kernel)
+    b : array of shape (O,) or None
+    window : Window
+        As :func:`transposed_window` returns it, together with `out`.
+    out : tuple of int
+        Spatial size of the output.
+    groups : int
+    who : str
+        Name for error messages.
+
+    Returns
+    -------
+    y : array of shape (N, O, *out)
+    saved : Saved
+        To be given to :func:`conv_transpose_backward`.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit together.
+    TypeError
+        If the arrays come from different libraries or differ in dtype.
+    """
+    return CONV_TRANSPOSE(x, w, b, window, out, groups, who=who)
+
+
+def conv_transpose_backward(
+    dy: Array, saved: Saved, window: Window, groups: int = 1, need_dx: bool = True
+) -> Gradients:
+    """Return the gradients (dx, dw, db); dx is None unless `need_dx`."""
+    return conv_backward(dy, saved, window, groups, need_dx)
+
+
+def conv_block_forward(
+    x: Array,
+    w: Array,
+    b: Array | None,
+    window: Window,
+    groups: int,
+    pool: Window | None,
+    *,
+    training: bool = True,
+    flat: bool = False,
+) -> tuple[Array, Saved] | None:
+    """Compute ``max_pool(relu(conv(x, w) + b))`` in one go; without `pool`, the ReLU is last.
+
+    Returns
+    -------
+    (y, saved)
+        With ``training=False`` the saved part is of no use.
+    """
+    xp = _xp.namespace(x, w, b)
+    found: tuple[Array, Saved]
+    if pool is None:
+        found = CONV_RELU.run(xp, x, w, b, window, groups, training=training)
+    else:
+        settings = {"training": training, "flat": flat}
+        found = CONV_RELU_MAX_POOL.run(xp, x, w, b, window, groups, pool, **settings)
+    return found
+
+
+def conv_block_backward(
+    dy: Array, saved: Saved, window: Window, groups: int, pool: Window | None, need_dx: bool
+) -> Gradients:
+    """Return the gradients (dx, dw, db)."""
+    settings = (window, groups) if pool is None else (window, groups, pool)
+    found: Gradients = run_backward(dy, saved, *settings, need_dx)
+    return found
+
+
+def max_pool_forward(x: Array, window: Window, *, who: str = "max_pool") -> tuple[Array, Saved]:
+    """Take the maximum under each window and keep what the backward pass needs."""
+    return MAX_POOL(x, window, who=who)
+
+
+def max_pool_indices_forward(
+    x: Array, window: Window, *, who: str = "max_pool_indices"
+) -> tuple[tuple[Array, Array], Saved]:
+    """Take maxima and their places, and keep what :func:`pool_backward` needs for the maxima."""
+    return MAX_POOL_INDICES(x, window, who=who)
+
+
+def avg_pool_forward(
+    x: Array, window: Window, divisor: np.ndarray | float, *, who: str = "avg_pool"
+) -> tuple[Array, Saved]:
+    """Average under each window and keep what the backward pass needs."""
+    return AVG_POOL(x, window, divisor, who=who)
+
+
+def pool_backward(dy: Array, saved: Saved, window: Window) -> Array:
+    """Return the gradient dx of a max or average pooling."""
+    return run_backward(dy, saved, window)
+
+
+def lp_pool_forward(
+    x: Array, window: Window, divisor: np.ndarray | float, p: float, *, who: str = "lp_pool"
+) -> tuple[Array, Saved]:
+    """Take the power mean under each window and keep what the backward pass needs.
+
+    `divisor` is that of an average, from :func:`avg_pool_divisor`. The average is multiplied by
+    the size of the window afterwards, as in PyTorch: what ``ceil_mode`` leaves of a window at the
+    border counts as if it were a whole one.
+    """
+    return LP_POOL(x, window, divisor / window.taps, p, who=who)
+
+
+def lp_pool_backward(dy: Array, saved: Saved, window: Window, p: float) -> Array:
+    """Return the gradient dx of a power-mean pooling."""
+    return run_backward(dy, saved, window, p)
+
+
+def linear_forward(
+    x: Array, w: Array, b: Array | None, *, who: str = "linear"
+) -> tuple[Array, Saved]:
+    """Multiply the last axis of `x` by `w` and add `b`; keep what the backward pass needs."""
+    return LINEAR(x, w, b, who=who)
+
+
+def embedding_forward(w: Array, indices: Array, *, who: str = "embedding") -> tuple[Array, Saved]:
+    """Return the rows of w (V, D) that the integers in `indices` name, and what backward needs.
+
+    Raises
+    ------
+    ValueError
+        If an index is not from 0 to V - 1.
+    """
+    return EMBEDDING(w, host_indices(w, indices, who), who=who)
+
+
+def resize_forward(x: Array, axes: Any, *, who: str = "resize") -> tuple[Array, Saved]:
+    """Resize some axes of x, each by its table, and keep what ``run_backward`` needs.
+
+    Parameters
+    ----------
+    x : array
+    axes : sequence of (axis, Taps)
+        Axes count from 0.
+    who : str
+        Name for error messages.
+    """
+    return RESIZE(x, tuple(axes), who=who)
+
+
+# -- Operations by name ---------------------------------------------------------------------------
+
+
+def run(op: str, x: Array, *arguments: Any, who: str) -> tuple[Array, Saved]:
+    """Run the forward of an operation that takes one array, and keep what backward needs."""
+    xp = _xp.namespace(x, who=who)
+    check_float(x, who)
+    found: tuple[Array, Saved] = OPS[op].run(xp, x, *arguments)
+    return found
+
+
+def run_if_any(op: str, x: Array, *arguments: Any) -> tuple[Array, Saved] | None:
+    """Run the forward of an operation that not every kernel set has; ``None`` if none takes it."""
+    found: tuple[Array, Saved] | None = kernels.run(_xp.namespace(x), op, x, *arguments)
+    return found
+
+
+def run_backward(dy: Array, saved: Saved, *arguments: Any) -> Any:
+    """Run the backward that belongs to `saved`, telling it all that it must be told."""
+    return saved.backward(_xp.namespace(dy), dy, saved.state, *arguments)
+
+
+def in_order(x: Array) -> Array:
+    """Return x in the memory order of its axes, where a kernel does that faster than reshaping."""
+    xp = _xp.namespace(x)
+    result = kernels.run(xp, "in_order", x) if kernels.select(xp, "in_order") else None
+    return x if result is None else result[0]

@@ -1,0 +1,309 @@
+"""Operations, and which set of kernels runs them.
+
+An operation is defined by two functions in the Array API standard; a set of kernels for one array
+library has faster ones for some. :meth:`Op.run` asks the sets one after the other.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from functools import cache
+from operator import itemgetter
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from xpcnn._xp import dtype_name, is_numpy, library, namespace
+from xpcnn.interrupts import deferred
+from xpcnn.kernels import threads
+from xpcnn.kernels.half import in_float32
+from xpcnn.kernels.trace import Declined, is_active, log
+
+Function = Callable[..., Any]
+
+
+class OpPair(NamedTuple):
+    """A forward function and the backward function that belongs to it."""
+
+    forward: Function
+    backward: Function
+
+
+class Saved(NamedTuple):
+    """What a forward run leaves for its backward. Calling it with the gradient runs that.
+
+    Attributes
+    ----------
+    backward : callable
+        ``backward(xp, dy, state, *settings, ...)``.
+    state : object
+        What the forward wrote down for its partner.
+    kernel_set : str
+    settings : tuple
+        What the backward must be told again, such as the geometry.
+    """
+
+    backward: Function
+    state: Any
+    kernel_set: str
+    settings: tuple[Any, ...] = ()
+
+    def __call__(self, dy: Any, *more: Any) -> Any:
+        """Return the gradients of the operands; `more` says which of them are needed."""
+        return self.backward(namespace(dy), dy, self.state, *self.settings, *more)
+
+
+OPS: dict[str, Op] = {}
+"""All operations by name; the modules of :mod:`xpcnn.ops` fill it."""
+
+
+class Op:
+    """An operation by its definition in the Array API standard.
+
+    Parameters
+    ----------
+    name : str
+        As kernel sets and traces call it.
+    forward : callable, optional
+        ``forward(xp, x, ...) -> (y, state)``. Left out, only kernel sets have the operation.
+    backward : callable, optional
+        ``backward(xp, dy, state, ...)``. Those of its parameters that `forward` has too are passed
+        on by themselves; what stays is for the caller, such as `need_dx`.
+    check : callable, optional
+        ``check(who, x, ...)`` raises if the operands do not fit together.
+    parts : OpPair, optional
+        A forward and a backward that run other operations one by one and do the same; for what
+        nobody has in one go.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        forward: Function | None = None,
+        backward: Function | None = None,
+        *,
+        check: Function | None = None,
+        parts: OpPair | None = None,
+    ) -> None:
+        self.name, self.forward, self.backward = name, forward, backward
+        self.check, self.parts = check, parts
+        self._settings = itemgetter(slice(0))
+        if backward is not None or parts is not None:
+            self._settings = _shared(*(parts or self))
+            OPS[name] = self
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the two functions, as those of an :class:`OpPair`."""
+        return iter(self.parts or (self.forward, self.backward))
+
+    def __call__(self, *operands: Any, who: str | None = None) -> tuple[Any, Saved]:
+        """Check the operands and run the forward.
+
+        Returns
+        -------
+        y : array
+        saved : Saved
+            Its call is the backward.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the operands do not fit together; the message begins with `who`.
+        """
+        xp = namespace(operands[0], who=who or self.name)
+        if self.check is not None:
+            self.check(who or self.name, *operands)
+        found: tuple[Any, Saved] = self.run(xp, *operands)
+        return found
+
+    def run(self, xp: ModuleType, *operands: Any, **options: Any) -> Any:
+        """Run the forward of the first kernel set that takes these operands, unchecked.
+
+        Returns
+        -------
+        (y, Saved) or None
+            ``None`` if every set declined, and there are no parts to run one by one.
+        """
+        watched = is_active()
+        declined: list[tuple[str, Any]] = _absent(xp, self.name) if watched else []
+        for name, pair in select(xp, self.name):
+            if name == "generic":
+                if threads.blas_is_held() and not _among_compiled(xp, operands):
+                    threads.release_blas()
+                if operands and _is_foreign(xp, operands[0]):
+                    pair = OpPair(*in_float32(pair.forward, pair.backward))
+            result = pair.forward(xp, *operands, **options)
+            if result is NotImplemented or isinstance(result, Declined):
+                declined.append((name, result))
+                continue
+            if watched:
+                log(self.name, name, declined)
+            y, state = result
+            return y, Saved(pair.backward, state, name, self._settings(operands))
+        if watched:
+            log(self.name, None, declined)
+        if self.parts is None:
+            return None
+        y, state = self.parts.forward(xp, *operands, **options)
+        return y, Saved(self.parts.backward, state, "parts", self._settings(operands))
+
+
+def _shared(forward: Function, backward: Function) -> Any:
+    """Return what picks from a forward's operands those that its backward takes too."""
+    given = list(inspect.signature(forward).parameters)[1:]
+    taken = list(inspect.signature(backward).parameters)[3:]
+    places = [given.index(name) for name in taken if name in given]
+    first = places[0] if places else 0
+    if places == list(range(first, first + len(places))):
+        return itemgetter(slice(first, first + len(places)))
+    return itemgetter(*places)
+
+
+def run(xp: ModuleType, op: str, *operands: Any, **options: Any) -> Any:
+    """Run an operation by its name; see :meth:`Op.run`."""
+    return (_definitions().get(op) or Op(op)).run(xp, *operands, **options)
+
+
+# -- Which sets of kernels there are --------------------------------------------------------------
+
+
+@cache
+def _why_no_numba() -> str | None:
+    """Say why Numba cannot be used here; ``None`` if it can.
+
+    One that is installed need not work: it says so when it is imported with a NumPy that is newer
+    than it knows. Then the generic kernels do the work, and that is said once.
+    """
+    if importlib.util.find_spec("numba") is None:
+        return 'Numba is not installed; pip install "xpcnn[fast]"'
+    try:
+        with deferred():  # a module of which half was imported stays like that
+            importlib.import_module("numba")
+    except Exception as error:
+        reason = f"Numba cannot be imported ({error}); install a version that fits your NumPy"
+        warnings.warn(f"there are no compiled kernels: {reason}", RuntimeWarning, stacklevel=2)
+        return reason
+    return None
+
+
+_threads_lost = False
+
+
+def _after_fork() -> None:
+    """Remember, in a forked process, that Numba's threads are not in it: calling them ends it."""
+    global _threads_lost
+    layer = getattr(sys.modules.get("numba"), "threading_layer", None)
+    with suppress(ValueError):  # none were started
+        _threads_lost = _threads_lost or (layer is not None and bool(layer()))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+_forced: ContextVar[str | None] = ContextVar("xpcnn_kernel_set", default=None)
+
+
+@contextmanager
+def force(kernel_set: str | None) -> Iterator[None]:
+    """Use one kernel set only, whatever it declines (for tests and benchmarks)."""
+    token = _forced.set(kernel_set)
+    try:
+        yield
+    finally:
+        _forced.reset(token)
+
+
+def forced() -> str | None:
+    """Return the kernel set that :func:`force` allows alone; ``None`` if there is none."""
+    return _forced.get()
+
+
+def select(xp: ModuleType, op: str) -> list[tuple[str, Any]]:
+    """List the kernel sets that have `op` for arrays of `xp`, the one to try first in front.
+
+    An empty list means that no set has it; that happens only for fused operations, which the
+    caller then runs one by one.
+    """
+    wanted = _forced.get()
+    own = None if wanted == "generic" else _own_set(xp)
+    return list(_candidates(op, wanted, own))
+
+
+def _own_set(xp: ModuleType) -> str | None:
+    """Name the kernel set written for arrays of `xp`, if there is one and it can run."""
+    if is_numpy(xp):
+        return "cpu" if why_not_compiled(xp) is None else None
+    return {"cupy": "cuda", "torch": "torch", "jax": "jax"}.get(library(xp))
+
+
+@cache
+def _candidates(op: str, wanted: str | None, own: str | None) -> tuple[tuple[str, Any], ...]:
+    found: list[tuple[str, Any]] = []
+    definition = _definitions().get(op)
+    if definition is not None and definition.forward is not None:
+        found.append(("generic", definition))
+    if own is not None:
+        with deferred():
+            pairs = importlib.import_module(f"xpcnn.kernels.{own}").PAIRS
+        if op in pairs:
+            found.insert(0, (own, pairs[op]))
+        elif definition is not None and definition.parts is not None:
+            return ()  # the parts one by one, by this set, are faster than the definition
+    return tuple((name, pair) for name, pair in found if wanted in (None, name))
+
+
+def _definitions() -> dict[str, Op]:
+    with deferred():
+        importlib.import_module("xpcnn.ops")  # which fills OPS
+    return OPS
+
+
+def _is_foreign(xp: ModuleType, x: Any) -> bool:
+    """Whether an array is of bfloat16, and its library does not know what that is.
+
+    NumPy and CuPy have it from ml_dtypes: times a Python float it becomes float32, and some
+    functions refuse it.
+    """
+    kind = getattr(getattr(x, "dtype", None), "kind", "f")
+    return kind == "V" and dtype_name(x) == "bfloat16" and library(xp) in ("numpy", "cupy")
+
+
+def _among_compiled(xp: ModuleType, args: tuple[Any, ...]) -> bool:
+    """Whether an operation of the generic kernels may have compiled ones around it.
+
+    What works in float64 has not, and may use all threads of BLAS.
+    """
+    if _forced.get() == "generic" or not is_numpy(xp):
+        return False
+    return not args or getattr(args[0], "dtype", None) == xp.float32
+
+
+def why_not_compiled(xp: ModuleType) -> str | None:
+    """Say why the compiled kernels cannot run on arrays of `xp`; ``None`` if they can."""
+    if not is_numpy(xp):
+        return "for NumPy arrays only"
+    if (reason := _why_no_numba()) is not None:
+        return reason
+    if _threads_lost:
+        return "not in a process forked from one in which Numba's threads run"
+    return None
+
+
+def _absent(xp: ModuleType, op: str) -> list[tuple[str, Any]]:
+    """List the kernel sets that are not even asked, with the reason."""
+    own = _own_set(xp)
+    if _forced.get() not in (None, own or "cpu"):
+        return []
+    if own is None:
+        own, reason = "cpu", why_not_compiled(xp)
+    else:
+        has = any(name == own for name, _ in select(xp, op))
+        reason = None if has else f"has no kernel for {op}"
+    return [] if reason is None else [(own, Declined(reason))]
