@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, ClassVar
 
-from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.errors import choice_error, rank_error
 from xpcnn.layers.layer import Layer, Shape
+from xpcnn.ops import OPS
 from xpcnn.ops.checks import LAYOUTS
 from xpcnn.window import as_number
 
@@ -27,10 +27,10 @@ class _Activation(Layer):
         return ()
 
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
-        return F.run(self.op, x, *self._options(), who=self.who)
+        return OPS[self.op].run(xp, x, *self._options())
 
     def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        return F.run_backward(dy, saved) if need_dx else None
+        return saved(dy) if need_dx else None
 
 
 class ReLU(_Activation):

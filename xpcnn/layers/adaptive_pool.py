@@ -6,10 +6,15 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, ClassVar
 
-from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.errors import rank_error
 from xpcnn.layers.layer import Layer, Shape
+from xpcnn.ops.adaptive_pool import (
+    adaptive_pool_backward,
+    adaptive_pool_forward,
+    adaptive_size,
+    as_output_size,
+)
 from xpcnn.ops.checks import LAYOUTS
 
 
@@ -20,19 +25,19 @@ class _AdaptivePool(Layer):
     kind: ClassVar[str]
 
     def __init__(self, output_size: Any) -> None:
-        self.output_size = F.as_output_size(output_size, self.ndim, type(self).__name__)
+        self.output_size = as_output_size(output_size, self.ndim, type(self).__name__)
 
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
         """Return (N, C, *output_size) for an input (N, C, *spatial)."""
         if len(input_shape) != self.ndim + 2:
             raise rank_error(self.who, self.ndim + 2, LAYOUTS[self.ndim], input_shape)
-        return (*input_shape[:2], *F.adaptive_size(tuple(input_shape[2:]), self.output_size))
+        return (*input_shape[:2], *adaptive_size(tuple(input_shape[2:]), self.output_size))
 
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
-        return F.adaptive_pool_forward(self.kind, x, self.output_size, who=self.who)
+        return adaptive_pool_forward(self.kind, x, self.output_size, who=self.who)
 
     def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        return F.adaptive_pool_backward(dy, saved) if need_dx else None
+        return adaptive_pool_backward(dy, saved) if need_dx else None
 
 
 class _AdaptiveMaxPool(_AdaptivePool):

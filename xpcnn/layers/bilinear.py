@@ -6,13 +6,13 @@ from math import prod
 from types import ModuleType
 from typing import Any
 
-from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.errors import rank_error
 from xpcnn.initializers import fan_in_uniform
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.operation import Operation
 from xpcnn.layers.parameter import Parameter
+from xpcnn.ops.bilinear import BILINEAR
 from xpcnn.ops.checks import check_float
 from xpcnn.window import as_int
 
@@ -104,13 +104,13 @@ class Bilinear(Operation):
             check_float(x, self.who)
             self._check_match(x, self.weight.value)
         bias = None if self.bias is None else self.bias.operand
-        y, saved = F.run("bilinear", *inputs, self.weight.operand, bias, who=self.who)
+        y, saved = BILINEAR.run(xp, *inputs, self.weight.operand, bias)
         return (y,), saved
 
     def _run_backward(
         self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
     ) -> tuple[Array | None, ...]:
-        dx1, dx2, dw, db = F.run_backward(dys[0], saved, any(need))
+        dx1, dx2, dw, db = saved(dys[0], any(need))
         self.weight.accumulate(dw)
         if self.bias is not None:
             self.bias.accumulate(db)

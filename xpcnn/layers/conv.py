@@ -11,13 +11,14 @@ from math import prod
 from types import ModuleType
 from typing import Any, ClassVar
 
-from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.errors import choice_error, rank_error
 from xpcnn.initializers import fan_in_uniform
 from xpcnn.layers.layer import Layer, Shape, check_inferred
 from xpcnn.layers.parameter import Parameter
 from xpcnn.ops.checks import LAYOUTS
+from xpcnn.ops.conv import CONV
+from xpcnn.ops.pad import PAD, PADDING_MODES, pad_pairs
 from xpcnn.window import Window, as_int, as_ints, as_padding
 
 
@@ -143,8 +144,8 @@ class _Conv(_ConvBase):
         self._set_arguments(
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups
         )
-        if padding_mode not in F.PADDING_MODES:
-            raise choice_error(type(self).__name__, "padding_mode", padding_mode, F.PADDING_MODES)
+        if padding_mode not in PADDING_MODES:
+            raise choice_error(type(self).__name__, "padding_mode", padding_mode, PADDING_MODES)
         self.padding_mode = padding_mode
         self._declare(bias)
 
@@ -153,7 +154,7 @@ class _Conv(_ConvBase):
         self._check_shape(tuple(input_shape))
         window = self.window(tuple(input_shape[2:]))
         if self.padding_mode != "zeros":
-            F.pad_pairs(tuple(input_shape[2:]), window.padding, self.padding_mode, self.who)
+            pad_pairs(tuple(input_shape[2:]), window.padding, self.padding_mode, self.who)
         out = window.output_shape(input_shape[2:], self.who)
         return (input_shape[0], self.out_channels, *out)
 
@@ -167,16 +168,17 @@ class _Conv(_ConvBase):
         window = self.window(tuple(x.shape[2:]))
         saved_pad = None
         if self.padding_mode != "zeros" and window.is_padded:
-            F.pad_pairs(tuple(x.shape[2:]), window.padding, self.padding_mode, self.who)
-            x, saved_pad = F.run("pad", x, window.padding, self.padding_mode, who=self.who)
-        inner = window if saved_pad is None else window.without_padding()
+            pad_pairs(tuple(x.shape[2:]), window.padding, self.padding_mode, self.who)
+            x, saved_pad = PAD.run(xp, x, window.padding, self.padding_mode)
+            window = window.without_padding()
+        window.output_shape(x.shape[2:], self.who)
         bias = None if self.bias is None else self.bias.operand
-        y, saved = F.conv_forward(x, self.weight.operand, bias, inner, self.groups, who=self.who)
-        return y, (saved, inner, saved_pad)
+        y, saved = CONV.run(xp, x, self.weight.operand, bias, window, self.groups)
+        return y, (saved, saved_pad)
 
     def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        saved, inner, saved_pad = saved
-        dx, dw, db = F.conv_backward(dy, saved, inner, self.groups, need_dx)
+        saved, saved_pad = saved
+        dx, dw, db = saved(dy, need_dx)
         self.accumulate(dw, db)
         if need_dx and saved_pad is not None:
             dx = saved_pad(dx)

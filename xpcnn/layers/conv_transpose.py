@@ -10,13 +10,13 @@ from math import prod
 from types import ModuleType
 from typing import Any
 
-from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.errors import choice_error
 from xpcnn.layers.conv import _ConvBase
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.parameter import Parameter
 from xpcnn.ops.checks import LAYOUTS
+from xpcnn.ops.conv_transpose import CONV_TRANSPOSE, transposed_window
 from xpcnn.window import Window, as_ints
 
 
@@ -61,7 +61,7 @@ class _ConvTranspose(_ConvBase):
 
     def transposed_window(self, spatial: Shape) -> tuple[Window, Shape]:
         """Return the window that is run backwards, and the output size, for inputs of this size."""
-        return F.transposed_window(
+        return transposed_window(
             spatial,
             self.kernel_size,
             self.stride,
@@ -75,14 +75,10 @@ class _ConvTranspose(_ConvBase):
         self._check_shape(tuple(x.shape))
         window, out = self.transposed_window(tuple(x.shape[2:]))
         bias = None if self.bias is None else self.bias.operand
-        y, saved = F.conv_transpose_forward(
-            x, self.weight.operand, bias, window, out, self.groups, who=self.who
-        )
-        return y, (saved, window)
+        return CONV_TRANSPOSE.run(xp, x, self.weight.operand, bias, window, out, self.groups)
 
     def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        saved, window = saved
-        dx, dw, db = F.conv_transpose_backward(dy, saved, window, self.groups, need_dx)
+        dx, dw, db = saved(dy, need_dx)
         self.weight.accumulate(dw)
         if self.bias is not None:
             self.bias.accumulate(db)

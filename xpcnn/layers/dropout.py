@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xpcnn import functional as F
 from xpcnn import rng
 from xpcnn._xp import Array, dtype_name
 from xpcnn.device import Device
 from xpcnn.errors import choice_error, rank_error
 from xpcnn.layers.layer import Layer, Shape, seed_from
 from xpcnn.ops.checks import LAYOUTS
+from xpcnn.ops.dropout import DROPOUT
 from xpcnn.window import as_number
 
 
@@ -65,7 +65,7 @@ class Dropout(Layer):
         if self.held is not None:
             return x * self.held, (self.held, None)
         self._prepare(tuple(x.shape))
-        y, saved = F.run("dropout", x, self._drawn_shape, self.p, self._next_key(), who=self.who)
+        y, saved = DROPOUT.run(xp, x, self._drawn_shape, self.p, self._next_key())
         return y, (None, saved)
 
     def _prepare(self, shape: Shape) -> None:
@@ -91,7 +91,7 @@ class Dropout(Layer):
         if saved is None:
             return dy
         mask, of_kernel = saved
-        return F.run_backward(dy, of_kernel) if mask is None else dy * mask
+        return of_kernel(dy) if mask is None else dy * mask
 
     def _allocate(
         self, input_shape: Shape, device: Device, dtype: str, rng: np.random.Generator

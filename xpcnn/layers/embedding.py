@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.initializers import normal
 from xpcnn.layers.layer import Layer, Shape
 from xpcnn.layers.parameter import Parameter
+from xpcnn.ops.embedding import EMBEDDING, host_indices
 from xpcnn.window import as_int
 
 
@@ -100,8 +100,10 @@ class Embedding(Layer):
         return (*input_shape, self.embedding_dim)
 
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
-        return F.embedding_forward(self.weight.operand, x, who=self.who)
+        return EMBEDDING.run(
+            xp, self.weight.operand, host_indices(self.weight.operand, x, self.who)
+        )
 
     def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        self.weight.accumulate(F.run_backward(dy, saved, self.padding_idx))
+        self.weight.accumulate(saved(dy, self.padding_idx))
         return None

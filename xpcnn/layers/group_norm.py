@@ -7,13 +7,13 @@ from math import prod
 from types import ModuleType
 from typing import Any
 
-from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.errors import rank_error
 from xpcnn.initializers import ones, zeros
 from xpcnn.layers.layer import Layer, Shape
 from xpcnn.layers.parameter import Parameter
 from xpcnn.ops.checks import LAYOUTS
+from xpcnn.ops.group_norm import GROUP_NORM, LAYER_NORM, LOCAL_RESPONSE_NORM, RMS_NORM
 from xpcnn.window import as_int, as_number
 
 
@@ -34,7 +34,7 @@ class _ScaleAndShift(Layer):
             self.bias.accumulate(dbeta)
 
     def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        dx, dgamma, dbeta = F.run_backward(dy, saved, need_dx)
+        dx, dgamma, dbeta = saved(dy, need_dx)
         self.accumulate(dgamma, dbeta)
         return dx
 
@@ -132,7 +132,7 @@ class GroupNorm(_ScaleAndShift):
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
         self.output_shape(x.shape)
         options = *self._values(), self.num_groups, self.eps
-        (y, _, _), saved = F.run("group_norm", x, *options, who=self.who)
+        (y, _, _), saved = GROUP_NORM.run(xp, x, *options)
         return y, saved
 
     def _infer(self, input_shape: Shape) -> None:
@@ -216,7 +216,7 @@ class LayerNorm(_LastAxesNorm):
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
         self.output_shape(x.shape)
         options = *self._values(), len(self.normalized_shape), self.eps
-        return F.run("layer_norm", x, *options, who=self.who)
+        return LAYER_NORM.run(xp, x, *options)
 
 
 class RMSNorm(_LastAxesNorm):
@@ -257,10 +257,10 @@ class RMSNorm(_LastAxesNorm):
         if eps is None:
             eps = float(xp.finfo(xp.float64 if x.dtype == xp.float64 else xp.float32).eps)
         options = self._values()[0], len(self.normalized_shape), eps
-        return F.run("rms_norm", x, *options, who=self.who)
+        return RMS_NORM.run(xp, x, *options)
 
     def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        dx, dgamma = F.run_backward(dy, saved, need_dx)
+        dx, dgamma = saved(dy, need_dx)
         self.accumulate(dgamma, None)
         return dx
 
@@ -304,7 +304,7 @@ class LocalResponseNorm(Layer):
         self.output_shape(x.shape)
         sides = self.size // 2, (self.size - 1) // 2
         options = sides, self.alpha, self.beta, self.k
-        return F.run("local_response_norm", x, *options, who=self.who)
+        return LOCAL_RESPONSE_NORM.run(xp, x, *options)
 
     def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        return F.run_backward(dy, saved) if need_dx else None
+        return saved(dy) if need_dx else None

@@ -6,11 +6,12 @@ from math import prod
 from types import ModuleType
 from typing import Any, ClassVar
 
-from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.norm import ChannelNorm
 from xpcnn.ops.checks import LAYOUTS
+from xpcnn.ops.group_norm import GROUP_NORM
+from xpcnn.ops.norm import BATCH_NORM
 
 
 class _InstanceNorm(ChannelNorm):
@@ -32,14 +33,12 @@ class _InstanceNorm(ChannelNorm):
         beta = None if self.bias is None else self.bias.value
         if self.track_running_stats and not training:
             statistics = self.running_mean.value, self.running_var.value
-            result = F.run("batch_norm", x, gamma, beta, self.eps, statistics, who=self.who)
+            result = BATCH_NORM.run(xp, x, gamma, beta, self.eps, statistics)
             return result[0][0], result[1]
         count = prod(x.shape[2:])
         self._check_count(count, tuple(x.shape))
         # every channel is a group of its own
-        (y, mean, variance), saved = F.run(
-            "group_norm", x, gamma, beta, x.shape[1], self.eps, who=self.who
-        )
+        (y, mean, variance), saved = GROUP_NORM.run(xp, x, gamma, beta, x.shape[1], self.eps)
         if self.track_running_stats and self.momentum is not None:
             unbiased = variance * (count / (count - 1))
             self._move_statistics(xp.mean(mean, axis=0), xp.mean(unbiased, axis=0), self.momentum)

@@ -7,12 +7,12 @@ from math import prod
 from types import ModuleType
 from typing import Any
 
-from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.errors import rank_error
 from xpcnn.initializers import fan_in_uniform
 from xpcnn.layers.layer import Layer, Shape
 from xpcnn.layers.parameter import Parameter
+from xpcnn.ops.linear import LINEAR
 from xpcnn.window import as_int
 
 
@@ -95,10 +95,10 @@ class Linear(Layer):
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
         self.output_shape(x.shape)
         bias = None if self.bias is None else self.bias.operand
-        return F.linear_forward(x, self.weight.operand, bias, who=self.who)
+        return LINEAR.run(xp, x, self.weight.operand, bias)
 
     def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        dx, dw, db = F.run_backward(dy, saved, need_dx)
+        dx, dw, db = saved(dy, need_dx)
         self.accumulate(dw, db)
         return dx
 

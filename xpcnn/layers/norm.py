@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from math import prod
 from types import ModuleType
 from typing import Any, ClassVar
@@ -11,12 +10,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from xpcnn import _xp
-from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.initializers import ones, zeros
+from xpcnn.kernels import Op
 from xpcnn.layers.layer import Layer, Shape, check_inferred
 from xpcnn.layers.parameter import Buffer, Parameter
 from xpcnn.ops.checks import LAYOUTS
+from xpcnn.ops.norm import BATCH_NORM
 from xpcnn.window import as_int, as_number
 
 
@@ -77,7 +77,7 @@ class ChannelNorm(Layer):
         return shape
 
     def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        dx, dgamma, dbeta = F.run_backward(dy, saved, need_dx)
+        dx, dgamma, dbeta = saved(dy, need_dx)
         self.accumulate(dgamma, dbeta)
         return dx
 
@@ -111,9 +111,7 @@ class _BatchNorm(ChannelNorm):
     computes_with_operands = True  # its kernels take half precision with parameters of float32
 
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
-        result = self.normalise(partial(F.run, who=self.who), "batch_norm", (x,), training)
-        assert result is not None, "the generic kernels have batch_norm"
-        return result
+        return self.normalise(BATCH_NORM, (x,), training)
 
     def _forward_nothing(self, x: Array, training: bool) -> Array:
         y = super()._forward_nothing(x, training)
@@ -121,15 +119,13 @@ class _BatchNorm(ChannelNorm):
             self.num_batches_tracked.renew(self.num_batches_tracked.value + np.int64(1))
         return y
 
-    def normalise(
-        self, run: Callable[..., Any], op: str, arrays: tuple[Array, ...], training: bool
-    ) -> tuple[Array, Any] | None:
+    def normalise(self, op: Op, arrays: tuple[Array, ...], training: bool) -> tuple[Array, Any]:
         """Normalise by an operation that may do more, and track the statistics.
 
         Parameters
         ----------
-        run : callable
-            ``run(op, *arrays, gamma, beta, eps, statistics)``; it may return ``None``.
+        op : Op
+            Takes the arrays, gamma, beta, eps and statistics.
         arrays : tuple of array
             The input, and what else the operation takes.
         """
@@ -145,10 +141,8 @@ class _BatchNorm(ChannelNorm):
         statistics = None if own_statistics else (self.running_mean.value, self.running_var.value)
         gamma = None if self.weight is None else self.weight.value
         beta = None if self.bias is None else self.bias.value
-        result = run(op, *arrays, gamma, beta, self.eps, statistics)
-        if result is None:
-            return None
-        (y, mean, variance), saved = result
+        xp = _xp.namespace(x)
+        (y, mean, variance), saved = op.run(xp, *arrays, gamma, beta, self.eps, statistics)
         if training and self.track_running_stats:
             self._track(mean, variance * (count / (count - 1)))
         return y, saved

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, ClassVar
 
-from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.errors import rank_error
 from xpcnn.layers.layer import Layer, Shape
 from xpcnn.ops.checks import LAYOUTS
+from xpcnn.ops.pad import PAD, pad_pairs
 from xpcnn.window import Ints, Pairs, as_int, as_number
 
 
@@ -45,13 +45,13 @@ class _Pad(Layer):
         if len(input_shape) != self.ndim + 2:
             raise rank_error(self.who, self.ndim + 2, LAYOUTS[self.ndim], input_shape)
         spatial = tuple(input_shape[2:])
-        F.pad_pairs(spatial, self.pairs, self.mode, self.who)
+        pad_pairs(spatial, self.pairs, self.mode, self.who)
         padded = (n + sum(sides) for n, sides in zip(spatial, self.pairs, strict=True))
         return (*input_shape[:2], *padded)
 
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
         self.output_shape(x.shape)
-        return F.run("pad", x, self.pairs, self.mode, self.value, who=self.who)
+        return PAD.run(xp, x, self.pairs, self.mode, self.value)
 
     def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
         return saved(dy) if need_dx else None

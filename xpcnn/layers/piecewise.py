@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.initializers import constant
 from xpcnn.layers.activation import _Activation
 from xpcnn.layers.layer import Layer, Shape
 from xpcnn.layers.parameter import Parameter
+from xpcnn.ops.piecewise import PRELU
 from xpcnn.window import as_int, as_number
 
 
@@ -60,10 +60,10 @@ class PReLU(Layer):
 
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
         self.output_shape(x.shape)
-        return F.run("prelu", x, self.weight.value, who=self.who)
+        return PRELU.run(xp, x, self.weight.value)
 
     def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        dx, dw = F.run_backward(dy, saved, need_dx)
+        dx, dw = saved(dy, need_dx)
         self.weight.accumulate(dw)
         return dx
 

@@ -8,11 +8,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.errors import rank_error
 from xpcnn.layers.layer import Layer, Shape
+from xpcnn.ops import OPS
 from xpcnn.ops.checks import LAYOUTS
+from xpcnn.ops.lp_pool import LP_POOL, as_norm_type
+from xpcnn.ops.pool import AVG_POOL, MAX_POOL, avg_pool_divisor, pool_window
 from xpcnn.window import Ints, Window, as_int, as_ints, as_padding
 
 
@@ -44,7 +46,7 @@ class _Pool(Layer):
 
     def window(self, spatial: Shape) -> Window:
         """Return the window for inputs of this size."""
-        return F.pool_window(
+        return pool_window(
             spatial,
             self.kernel_size,
             self.stride,
@@ -61,11 +63,10 @@ class _Pool(Layer):
         asked = Window.resolve(
             spatial, self.kernel_size, self.stride, self.padding, self.dilation
         ).padding
-        return F.avg_pool_divisor(window, spatial, asked, count_include_pad, override)
+        return avg_pool_divisor(window, spatial, asked, count_include_pad, override)
 
     def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        saved, window = saved
-        return F.pool_backward(dy, saved, window) if need_dx else None
+        return saved(dy) if need_dx else None
 
 
 class _MaxPool(_Pool):
@@ -89,8 +90,7 @@ class _MaxPool(_Pool):
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
         self.output_shape(x.shape)
         window = self.window(tuple(x.shape[2:]))
-        y, saved = F.max_pool_forward(x, window, who=self.who)
-        return y, (saved, window)
+        return MAX_POOL.run(xp, x, window)
 
 
 class _AvgPool(_Pool):
@@ -115,8 +115,7 @@ class _AvgPool(_Pool):
         spatial = tuple(x.shape[2:])
         window = self.window(spatial)
         divisor = self._divisor(window, spatial, self.count_include_pad, self.divisor_override)
-        y, saved = F.avg_pool_forward(x, window, divisor, who=self.who)
-        return y, (saved, window)
+        return AVG_POOL.run(xp, x, window, divisor)
 
 
 class _LPPool(_Pool):
@@ -129,7 +128,7 @@ class _LPPool(_Pool):
         padding: Any = 0,
         dilation: Any = 1,
     ) -> None:
-        self.norm_type = F.as_norm_type(norm_type, type(self).__name__)
+        self.norm_type = as_norm_type(norm_type, type(self).__name__)
         self._set_window(kernel_size, stride, padding, dilation, ceil_mode)
 
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
@@ -137,12 +136,7 @@ class _LPPool(_Pool):
         spatial = tuple(x.shape[2:])
         window = self.window(spatial)
         divisor = self._divisor(window, spatial, True, None)
-        y, saved = F.lp_pool_forward(x, window, divisor, self.norm_type, who=self.who)
-        return y, (saved, window)
-
-    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        saved, window = saved
-        return F.lp_pool_backward(dy, saved, window, self.norm_type) if need_dx else None
+        return LP_POOL.run(xp, x, window, divisor / window.taps, self.norm_type)
 
 
 class _GlobalPool(Layer):
@@ -160,11 +154,11 @@ class _GlobalPool(Layer):
 
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
         shape = self.output_shape(x.shape)
-        y, saved = F.run(self.op, x, who=self.who)
+        y, saved = OPS[self.op].run(xp, x)
         return xp.reshape(y, shape), saved
 
     def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        return F.run_backward(xp.reshape(dy, dy.shape[:2]), saved) if need_dx else None
+        return saved(xp.reshape(dy, dy.shape[:2])) if need_dx else None
 
 
 class MaxPool1d(_MaxPool):

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from xpcnn import functional as F
 from xpcnn._xp import Array, dtype_name
 from xpcnn.errors import choice_error, rank_error
 from xpcnn.layers.layer import Layer, Shape
 from xpcnn.ops.checks import LAYOUTS
+from xpcnn.ops.resize import RESIZE
+from xpcnn.ops.taps import LARGE_IMAGE, UPSAMPLE_MODES, upsample_taps
 from xpcnn.window import as_int
 
 RANKS = {"linear": 1, "bilinear": 2, "trilinear": 3, "bicubic": 2}
@@ -70,8 +71,8 @@ class Upsample(Layer):
         recompute_scale_factor: bool | None = None,
     ) -> None:
         who = type(self).__name__
-        if mode not in F.UPSAMPLE_MODES:
-            raise choice_error(who, "mode", mode, F.UPSAMPLE_MODES)
+        if mode not in UPSAMPLE_MODES:
+            raise choice_error(who, "mode", mode, UPSAMPLE_MODES)
         if (size is None) == (scale_factor is None):
             raise ValueError(
                 f"{who}: give either size or scale_factor, got {size!r} and {scale_factor!r}"
@@ -129,17 +130,17 @@ class Upsample(Layer):
         factors: tuple[Any, ...] = (None,) * len(new)
         if self.scale_factor is not None and not self.recompute_scale_factor:
             factors = self._per_axis(self.scale_factor, len(new), "scale_factor")
-        corners, dtype, large = bool(self.align_corners), dtype_name(x), sum(new) > F.LARGE_IMAGE
+        corners, dtype, large = bool(self.align_corners), dtype_name(x), sum(new) > LARGE_IMAGE
         axes = [
-            (axis, F.upsample_taps(n, out, factor, self.mode, corners, dtype, len(new), large))
+            (axis, upsample_taps(n, out, factor, self.mode, corners, dtype, len(new), large))
             for axis, (n, out, factor) in enumerate(
                 zip(x.shape[2:], new, factors, strict=True), start=2
             )
         ]
-        return F.resize_forward(x, axes, who=self.who)
+        return RESIZE.run(xp, x, tuple(axes))
 
     def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        return F.run_backward(dy, saved) if need_dx else None
+        return saved(dy) if need_dx else None
 
 
 class UpsamplingNearest2d(Upsample):

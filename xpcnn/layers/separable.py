@@ -7,12 +7,12 @@ from math import prod
 from types import ModuleType
 from typing import Any
 
-from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.layers.conv import _ConvBase
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.parameter import Parameter
 from xpcnn.ops.checks import LAYOUTS
+from xpcnn.ops.conv import CONV
 from xpcnn.window import Window, as_int
 
 
@@ -56,23 +56,21 @@ class _SeparableConv(_ConvBase):
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
         self._check_shape(tuple(x.shape))
         window = self.window(tuple(x.shape[2:]))
-        between, depthwise = F.conv_forward(
-            x, self.depthwise_weight.operand, None, window, x.shape[1], who=self.who
-        )
+        window.output_shape(x.shape[2:], self.who)
+        weight = self.depthwise_weight.operand
+        between, depthwise = CONV.run(xp, x, weight, None, window, x.shape[1])
         bias = None if self.bias is None else self.bias.operand
-        y, pointwise = F.conv_forward(
-            between, self.pointwise_weight.operand, bias, self._point(), who=self.who
-        )
-        return y, (depthwise, pointwise, window)
+        weight = self.pointwise_weight.operand
+        y, pointwise = CONV.run(xp, between, weight, bias, self._point(), 1)
+        return y, (depthwise, pointwise)
 
     def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        depthwise, pointwise, window = saved
-        between, dw, db = F.conv_backward(dy, pointwise, self._point())
+        depthwise, pointwise = saved
+        between, dw, db = pointwise(dy, True)
         self.pointwise_weight.accumulate(dw)
         if self.bias is not None:
             self.bias.accumulate(db)
-        assert self.in_channels is not None
-        dx, dw, _ = F.conv_backward(between, depthwise, window, self.in_channels, need_dx)
+        dx, dw, _ = depthwise(between, need_dx)
         self.depthwise_weight.accumulate(dw)
         return dx
 

@@ -8,9 +8,9 @@ from math import prod
 from types import ModuleType
 from typing import Any
 
-from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.errors import rank_error
+from xpcnn.functional import in_order
 from xpcnn.layers.layer import Layer, Shape
 from xpcnn.ops.checks import LAYOUTS
 from xpcnn.window import as_int
@@ -47,7 +47,7 @@ class Flatten(Layer):
         return (*shape[:start], prod(shape[start : end + 1]), *shape[end + 1 :])
 
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
-        return xp.reshape(F.in_order(x), self.output_shape(x.shape)), tuple(x.shape)
+        return xp.reshape(in_order(x), self.output_shape(x.shape)), tuple(x.shape)
 
     def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
         return xp.reshape(dy, saved) if need_dx else None

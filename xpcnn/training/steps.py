@@ -21,6 +21,7 @@ from xpcnn.layers.linear import Linear
 from xpcnn.layers.norm import _BatchNorm
 from xpcnn.layers.pool import _MaxPool
 from xpcnn.operations import Add
+from xpcnn.ops.fused import BATCH_NORM_ADD_RELU, BATCH_NORM_RELU
 
 Result = tuple[Array, Any] | None
 
@@ -193,7 +194,7 @@ class NormReluStep(FusedStep):
 
     def _run(self, x: Array, training: bool) -> Result:
         self.norm._check_input(x)
-        return self.norm.normalise(F.run_if_any, "batch_norm_relu", (x,), training)
+        return self.norm.normalise(BATCH_NORM_RELU, (x,), training)
 
     def _run_backward(self, dy: Array, saved: Any, need_dx: bool) -> Array | None:
         dx: Array | None
@@ -283,9 +284,7 @@ class SumStep:
         if self.norm is not None:
             self.norm._check_input(through)
             if training and self.relu is not None and through.shape == past.shape:
-                normed = self.norm.normalise(
-                    F.run_if_any, "batch_norm_add_relu", (through, past), True
-                )
+                normed = self.norm.normalise(BATCH_NORM_ADD_RELU, (through, past), True)
             if normed is None:
                 through = self.norm.forward(through, training=training)
         y, saved = normed or self._sum(through, past, training)
