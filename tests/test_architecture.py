@@ -31,6 +31,7 @@ LEVELS: list[set[str]] = [
     {"layers", "losses", "optim", "metrics", "data"},
     {"_checked"},
     {"gradcheck", "operations"},
+    {"graph"},
     {"training"},
     {"networks"},
     {"zoo", "interop"},

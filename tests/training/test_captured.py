@@ -16,6 +16,7 @@ import xpcnn
 from tests.pytorch import WhenUsed, torch
 from xpcnn import _xp, kernels
 from xpcnn.errors import NonFiniteError
+from xpcnn.ops.activation import RELU
 from xpcnn.optim import SGD, Adam, AdamW, StepLR, Warmup
 from xpcnn.training.callbacks import Callback
 
@@ -282,12 +283,12 @@ def test_a_capture_that_fails(capture, caplog):
 
 def test_numbers_from_the_host_are_noticed(capture, caplog, monkeypatch):
     """The stand-in would not prove much otherwise."""
-    forward = xpcnn.ReLU._forward
+    forward = RELU.forward
 
-    def with_numbers(self, xp, x, training):
-        return forward(self, xp, x + xp.asarray(np.ones(1)), training)
+    def with_numbers(xp, x):
+        return forward(xp, x + xp.asarray(np.ones(1)))
 
-    monkeypatch.setattr(xpcnn.ReLU, "_forward", with_numbers)
+    monkeypatch.setattr(RELU, "forward", with_numbers)
     with caplog.at_level(logging.WARNING):
         fit(make(), True)
     assert "numbers are copied from the host" in caplog.text

@@ -8,9 +8,9 @@ import pytest
 import xpcnn
 from xpcnn import metrics
 from xpcnn._xp import to_numpy
+from xpcnn.graph import Program
+from xpcnn.graph.steps import ConvBlockStep, SumStep
 from xpcnn.operations import Add, Concat, Multiply
-from xpcnn.training.plan import Plan
-from xpcnn.training.steps import ConvBlockStep, SumStep
 
 
 def block(name, before, inner, outer, stride):
@@ -89,7 +89,7 @@ def test_a_graph_gives_the_numbers_of_containers(fuse, device, rng):
     results = []
     for network in (residual_graph(), residual_chain()):
         network.build(x.shape, device=device, dtype="float64", rng=np.random.default_rng(1))
-        plan = Plan([network], fuse=fuse if isinstance(network, xpcnn.Graph) else False)
+        plan = Program([network], fuse=fuse if isinstance(network, xpcnn.Graph) else False)
         y = plan.forward(device.asarray(x), training=True)
         dx = plan.backward(device.asarray(dy), need_dx=True)
         found = [y, dx, *(p.grad for p in network.parameters().values())]
@@ -101,17 +101,19 @@ def test_a_graph_gives_the_numbers_of_containers(fuse, device, rng):
 
 
 def test_chains_and_sums_are_fused():
-    (step,) = Plan([residual_graph()]).steps
-    parts = step.parts(training=True)
-    sums = [part.run for part in parts if isinstance(part.run, SumStep)]
+    graph = residual_graph()
+    program = Program(graph)
+    steps = program.steps
+    sums = [step for step in steps if isinstance(step, SumStep)]
     assert [type(s.norm).__name__ for s in sums] == ["BatchNorm2d"] * 2
     assert [type(s.relu).__name__ for s in sums] == ["ReLU"] * 2
-    assert isinstance(parts[0].run.steps[0], ConvBlockStep)
+    assert isinstance(steps[0], ConvBlockStep)
     # without training the normalisation belongs to the convolution in front of it
-    sums = [part.run for part in step.parts(training=False) if isinstance(part.run, SumStep)]
+    sums = [line.step for line in program.lines(training=False)]
+    sums = [step for step in sums if isinstance(step, SumStep)]
     assert [s.norm for s in sums] == [None, None]
-    inside = [layer for part in parts for layer in part.layers]
-    assert len(inside) == len(set(map(id, inside))) == len(step.graph.nodes)
+    inside = [layer for step in steps for layer in step.layers]
+    assert len(inside) == len(set(map(id, inside))) == len(graph.nodes)
 
 
 def test_compiled_kernels_run_in_a_graph(rng):

@@ -122,8 +122,7 @@ def test_nothing_is_left_of_the_step(device, where):
         for _, inner in layer.layers_within():
             assert inner._saved is None
     for step in model._plan.steps:
-        for part in (step, *getattr(step, "_parts", ())):
-            assert getattr(part, "_saved", None) is None
+        assert getattr(step, "_saved", None) is None
 
 
 def test_fit_stops_at_the_step_and_can_go_on():
@@ -223,7 +222,7 @@ def test_what_else_may_be_running(monkeypatch):
         (xpcnn.CrossEntropyLoss, "_terms", "CrossEntropyLoss"),
         (xpcnn.optim.Adam, "_update_all", "Adam"),
         (xpcnn.Conv2d, "accumulate", "Conv2d '3.body.1'"),
-        (xpcnn.training.steps.LinearReluStep, "_run", "Linear '8' + ReLU '9'"),
+        (xpcnn.graph.steps.LinearReluStep, "_run", "Linear '8' + ReLU '9'"),
         (xpcnn.training.samples.Samples, "_bring", None),
     ):
         model = make()

@@ -6,8 +6,8 @@ import pytest
 import xpcnn
 from xpcnn import networks
 from xpcnn._xp import to_numpy
-from xpcnn.training.plan import Plan
-from xpcnn.training.steps import ConvBlockStep
+from xpcnn.graph import Program
+from xpcnn.graph.steps import ConvBlockStep
 
 
 def copies(make, shape, device):
@@ -40,7 +40,7 @@ def check_plan(name, device, rng):
     fused, single = copies(lambda: networks.make(name), (3, 1, 28, 28), device)
     x = device.asarray(rng.standard_normal((3, 1, 28, 28)))
     dy = device.asarray(rng.standard_normal((3, 10)))
-    plans = Plan(fused), Plan(single, fuse=False)
+    plans = Program(fused), Program(single, fuse=False)
     outputs = [to_numpy(plan.forward(x, training=True)) for plan in plans]
     inputs = [to_numpy(plan.backward(dy, need_dx=True)) for plan in plans]
     np.testing.assert_allclose(*outputs, rtol=1e-11, atol=1e-12)
@@ -50,7 +50,7 @@ def check_plan(name, device, rng):
 
 
 def test_plan_fuses_convolution_relu_and_pooling():
-    plan = Plan(networks.make("simple"))
+    plan = Program(networks.make("simple"))
     assert isinstance(plan.steps[0], ConvBlockStep)
     assert [len(step.layers) for step in plan.steps] == [3, 1, 2, 1]
 
@@ -96,7 +96,7 @@ def test_residual_network_agrees_with_single_layers(dtype, training, device, rng
             for _, tensor in inner._own_tensors():
                 tensor.move(device, dtype)
     x, dy = rng.standard_normal((4, 2, 9, 8)), rng.standard_normal((4, 3))
-    plans = Plan(fused), Plan(single, fuse=False)
+    plans = Program(fused), Program(single, fuse=False)
     results = []
     for plan, layers, kind in zip(plans, (fused, single), (dtype, "float64"), strict=True):
         # Two passes, so that the running statistics have moved before they are used.
@@ -113,8 +113,17 @@ def test_residual_network_agrees_with_single_layers(dtype, training, device, rng
 
 
 def test_what_is_fused_in_a_residual_network():
-    plan = Plan(residual_network())
-    assert [len(step.layers) for step in plan.steps] == [3, 2, 2, 2, 1, 1, 2, 1]
+    def lengths(training):
+        lines = Program(residual_network()).lines(training=training)
+        return [len(line.step.layers) for line in lines]
+
+    # In training each block ends with its sum, which takes a normalisation and ReLU along.
+    front, end = [1, 2], [1, 2, 1]
+    blocks = [1, 2, 1, 3], [1, 1, 1, 2, 1, 3], [1, 2], [1, 2, 1, 1, 1]
+    assert lengths(True) == [*front, *blocks[0], *blocks[1], *blocks[2], *blocks[3], *end]
+    # Without, the convolutions take the normalisations over.
+    blocks = [3, 2, 2], [2, 3, 2, 2], [1, 2], [3, 2, 1]
+    assert lengths(False) == [3, *blocks[0], *blocks[1], *blocks[2], *blocks[3], *end]
 
 
 def norm_network(dtype="float32"):
@@ -216,13 +225,13 @@ def test_a_layer_that_computes_otherwise_is_left_as_it_is(place, rng):
     ]
     x = rng.random((3, 2, 6, 6), dtype="float32")
     for training in (True, False):
-        got = Plan(layers).forward(x, training=training)
-        wanted = Plan(layers, fuse=False).forward(x, training=training)
+        got = Program(layers).forward(x, training=training)
+        wanted = Program(layers, fuse=False).forward(x, training=training)
         np.testing.assert_allclose(got, wanted, rtol=2e-4, atol=1e-5)
 
 
 def test_residual_step_refuses_a_body_that_changes_the_shape(rng):
-    plan = Plan([xpcnn.Residual(xpcnn.Conv2d(2, 8, 3)), xpcnn.ReLU()])
+    plan = Program([xpcnn.Residual(xpcnn.Conv2d(2, 8, 3)), xpcnn.ReLU()])
     with pytest.raises(ValueError, match="give a shortcut that fits"):
         plan.forward(rng.random((1, 2, 5, 5), dtype="float32"), training=True)
     with pytest.raises(RuntimeError, match="needs a forward"):
@@ -232,7 +241,7 @@ def test_residual_step_refuses_a_body_that_changes_the_shape(rng):
 def test_fused_step_really_ran(monkeypatch, rng):
     """The single layers are not touched when the fused kernel takes the arguments."""
     conv, pool = xpcnn.Conv2d(1, 2, 3), xpcnn.MaxPool2d(2)
-    plan = Plan([conv, xpcnn.ReLU(), pool])
+    plan = Program([conv, xpcnn.ReLU(), pool])
     monkeypatch.setattr(pool, "_forward", lambda *a: pytest.fail("the layers ran one by one"))
     plan.forward(rng.random((1, 1, 8, 8), dtype="float32"), training=True)
 
@@ -240,7 +249,7 @@ def test_fused_step_really_ran(monkeypatch, rng):
 def test_declined_fusion_falls_back_to_the_layers(rng):
     """Overlapping pooling has no fused kernel."""
     layers = [xpcnn.Conv2d(1, 2, 3), xpcnn.ReLU(), xpcnn.MaxPool2d(3, stride=1)]
-    plan = Plan(layers)
+    plan = Program(layers)
     x = rng.random((2, 1, 8, 8))
     y = plan.forward(x, training=True)
     for layer in layers:
@@ -252,12 +261,12 @@ def test_declined_fusion_falls_back_to_the_layers(rng):
 
 def test_nested_sequential_is_unrolled():
     inner = xpcnn.Sequential(xpcnn.Conv2d(1, 2, 3), xpcnn.Sequential(xpcnn.ReLU()))
-    plan = Plan([inner, xpcnn.MaxPool2d(2)])
+    plan = Program([inner, xpcnn.MaxPool2d(2)])
     assert [len(step.layers) for step in plan.steps] == [3]
 
 
 def test_a_step_serves_one_backward(rng):
-    plan = Plan([xpcnn.Conv2d(1, 2, 3), xpcnn.ReLU(), xpcnn.MaxPool2d(2)])
+    plan = Program([xpcnn.Conv2d(1, 2, 3), xpcnn.ReLU(), xpcnn.MaxPool2d(2)])
     y = plan.forward(rng.random((1, 1, 8, 8)), training=True)
     plan.backward(y, need_dx=False)
     with pytest.raises(RuntimeError, match="backward needs a forward"):
@@ -283,7 +292,7 @@ def test_memory_of_a_step_is_bounded_by_the_workspace(layers):
     limit = 8 * 2**20
     try:
         xpcnn.set_workspace_limit(limit)
-        plan = Plan(layers)
+        plan = Program(layers)
         plan.forward(x[:1], training=False)
         tracemalloc.start()
         y = plan.forward(x, training=True)

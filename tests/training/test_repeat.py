@@ -68,13 +68,13 @@ def record(model, size=28):
 def through_layers(monkeypatch):
     """Count how often a plan really runs."""
     counts = []
-    forward = xpcnn.training.plan.Plan.forward
+    forward = xpcnn.graph.Program.forward
 
     def counted(self, x, *, training):
         counts.append(x.shape)
         return forward(self, x, training=training)
 
-    monkeypatch.setattr(xpcnn.training.plan.Plan, "forward", counted)
+    monkeypatch.setattr(xpcnn.graph.Program, "forward", counted)
     return counts
 
 

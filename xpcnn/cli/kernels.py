@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
 from importlib import metadata
 from typing import Any, NamedTuple
 
@@ -15,10 +14,7 @@ from xpcnn._xp import Array
 from xpcnn.cli.common import load_model
 from xpcnn.kernels import threads
 from xpcnn.layers.layer import Layer
-from xpcnn.training.graph_steps import GraphStep
 from xpcnn.training.model import Model
-from xpcnn.training.plan import Plan
-from xpcnn.training.steps import Step
 
 IMAGE = (1, 28, 28)
 """What the networks with a name are for."""
@@ -58,35 +54,15 @@ def trace(model: Model, shape: tuple[int, ...]) -> list[Row]:
     x = model.device.asarray(host, model.dtype)
     model.forward(x, training=True)  # builds it, and compiles what is not compiled
     assert model._plan is not None
-    rows: list[Row] = []
-    _trace_steps(model._plan.steps, x, rows)
+    program, rows = model._plan, []
+    values: dict[Any, Any] = dict(zip(program.inputs, [x], strict=True))
+    for line in program.lines(training=True):
+        with kernels.trace() as decisions:
+            y = line.step.forward(*map(values.get, line.inputs), training=True)
+        outputs = y if isinstance(y, tuple) else (y,)
+        values |= zip(line.outputs, outputs, strict=True)
+        rows.append(_row(line.step.layers, outputs[0], decisions))
     return rows
-
-
-def _trace_steps(steps: Sequence[Step], x: Array, rows: list[Row]) -> Array:
-    """Run steps one behind the other, with a row for each; a graph has one for each of its own."""
-    for step in steps:
-        if isinstance(step, GraphStep):
-            x = _trace_graph(step, x, rows)
-            continue
-        with kernels.trace() as decisions:
-            x = step.forward(x, training=True)
-        rows.append(_row(step.layers, x, decisions))
-    return x
-
-
-def _trace_graph(step: GraphStep, x: Array, rows: list[Row]) -> Array:
-    """Run the parts of a graph with one input and one output."""
-    values = dict(zip(step.graph.inputs, [x], strict=True))
-    for part in step.parts(training=True):
-        if isinstance(part.run, Plan):
-            x = _trace_steps(part.run.steps, values[part.inputs[0]], rows)
-            values[part.outputs[0]] = x
-            continue
-        with kernels.trace() as decisions:
-            part._replace(last_uses=[]).forward(values, training=True)
-        rows.append(_row(part.layers, values[part.outputs[0]], decisions))
-    return values[step.graph.outputs[0]]
 
 
 def _row(layers: list[Layer], y: Array, decisions: list[kernels.Decision]) -> Row:

@@ -170,12 +170,17 @@ class Residual(Layer):
         past = tuple(input_shape)
         if self.shortcut is not None:
             past = self.shortcut.output_shape(input_shape)
-        if through != past:
-            raise ValueError(
-                f"{self.who}: the body gives shape {through} but the shortcut {past}; give a "
-                "shortcut that fits, e.g. Conv2d with kernel_size=1 and the stride of the body"
-            )
+        self.check_join(through, past)
         return through
+
+    def check_join(self, through: Shape, past: Shape) -> None:
+        """Raise unless what the body gives and what the shortcut gives have one shape."""
+        if tuple(through) != tuple(past):
+            raise ValueError(
+                f"{self.who}: the body gives shape {tuple(through)} but the shortcut "
+                f"{tuple(past)}; give a shortcut that fits, e.g. Conv2d with kernel_size=1 and "
+                "the stride of the body"
+            )
 
     def multiply_adds(self, input_shape: Sequence[int]) -> int:
         """Return the sum of body and shortcut."""

@@ -449,6 +449,16 @@ class Layer(Checked):
         dx = self._backward(xp, xp.astype(dy, self._own_dtype()), saved, need_dx)
         return None if dx is None else xp.astype(dx, dy.dtype)
 
+    def halves(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        """Return the two computations without the checks around them.
+
+        They are ``forward(xp, x, training) -> (y, saved)`` and
+        ``backward(xp, dy, saved, need_dx) -> dx``.
+        """
+        if self._widens:
+            return self._forward_wide, self._backward_wide
+        return self._forward, self._backward
+
     def _own_dtype(self) -> Any:
         """Return the dtype of the parameters and buffers that take part in computing."""
         own = (t for _, t in self._own_tensors() if not (isinstance(t, Buffer) and t.on_host))

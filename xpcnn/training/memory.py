@@ -10,12 +10,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from xpcnn.errors import OutOfMemoryError, is_out_of_memory, one_line
+from xpcnn.graph import Program
+from xpcnn.graph.steps import Step, SumStep
 from xpcnn.interrupts import deferred
 from xpcnn.layers.layer import Layer
 from xpcnn.losses.loss import Loss
 from xpcnn.optim.optimizer import Optimizer
-from xpcnn.training.plan import Plan
-from xpcnn.training.steps import FusedStep, ResidualStep, SumStep
 
 if TYPE_CHECKING:
     from xpcnn.training.model import Model
@@ -107,7 +107,7 @@ def _running(trace: TracebackType | None) -> str | None:
         owner = frame.f_locals.get("self")
         if isinstance(owner, Layer):
             found = owner.who
-        elif isinstance(owner, (FusedStep, ResidualStep, SumStep)):
+        elif isinstance(owner, (Step, SumStep)):
             found = " + ".join(layer.who for layer in owner.layers)
         elif isinstance(owner, (Loss, Optimizer)):
             found = type(owner).__name__
@@ -122,7 +122,7 @@ def forget_step(model: Model) -> None:
     if model.loss is not None:
         model.loss._saved = None
     if model._plan is not None:
-        model._plan = Plan([model._network])
+        model._plan = Program(model._network)
 
 
 def _drop_frames(error: BaseException | None) -> None:

@@ -13,6 +13,7 @@ from xpcnn._registry import Closed, Named
 from xpcnn._xp import Array
 from xpcnn.device import Device, resolve
 from xpcnn.errors import choice_error
+from xpcnn.graph import Program, made_of
 from xpcnn.interrupts import deferred
 from xpcnn.kernels.precision import float32_products, products
 from xpcnn.kernels.repeatable import identical
@@ -21,7 +22,6 @@ from xpcnn.layers.graph import Graph, by_position
 from xpcnn.layers.layer import FREEZE, Layer, LoadedNames, Shape, changes, whole_batches
 from xpcnn.layers.parameter import Buffer, Parameter, Tensor
 from xpcnn.training import border
-from xpcnn.training.plan import Plan, made_of
 from xpcnn.training.samples import each
 from xpcnn.training.scaling import LossScale, half_of
 from xpcnn.training.state import all_or_nothing, unbuilt_if_it_fails
@@ -109,7 +109,7 @@ class PlacedNetwork(Closed, Named):
         self.forwards = 0
         self._network = _as_network(layers)
         # Known once the model is built; until then the plan is None.
-        self._plan: Plan | None = None
+        self._plan: Program | None = None
         self._random_layers: list[Any] = []
         self._parameters: dict[str, Parameter] = {}
         self._tensors: list[Tensor] = []
@@ -205,7 +205,7 @@ class PlacedNetwork(Closed, Named):
         without_batch = tuple((None, *shape[1:]) for shape in shapes)
         input_shape = without_batch[0] if len(shapes) == 1 else without_batch
         vars(self).update(input_shape=input_shape)
-        self._plan = Plan([self._network])
+        self._plan = Program(self._network)
         inside = [layer for _, layer in self._network.layers_within()]
         self._random_layers = [layer for layer in inside if hasattr(layer, "step")]
         self._parameters = self._network.parameters()
@@ -254,7 +254,7 @@ class PlacedNetwork(Closed, Named):
         with deferred():
             return self._widen(self._training_forward(plan, narrow))
 
-    def _training_forward(self, plan: Plan, inputs: Sequence[Array]) -> Any:
+    def _training_forward(self, plan: Program, inputs: Sequence[Array]) -> Any:
         """Run the plan; what it draws at random follows from the number of training forwards."""
         before = [(buffer, buffer.value) for buffer in self._buffers]
         for layer in self._random_layers:
@@ -372,9 +372,9 @@ class PlacedNetwork(Closed, Named):
             self._set_precision(precision)
             self._network.compute_in(half)
             if self._plan is not None:  # steps keep what they made for the other precision
-                self._plan = Plan([self._network])
+                self._plan = Program(self._network)
 
-    def _ready(self, inputs: Sequence[Array]) -> Plan:
+    def _ready(self, inputs: Sequence[Array]) -> Program:
         if not self._has_plan():
             shapes = [tuple(x.shape) for x in inputs]
             if isinstance(self._network, Graph):

@@ -1,0 +1,220 @@
+"""A network as one list of steps over numbered values, and the loop that runs it.
+
+``Sequential``, ``Residual`` and ``Graph`` are laid out flat; :mod:`xpcnn.graph.fuse` makes steps of
+the layers. Everything that is known before the first number is known here: the order, which
+neighbours are one step, and behind which step a value is not needed any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from xpcnn import _xp
+from xpcnn._xp import Array, namespace
+from xpcnn.graph.flat import Flat, replaced_methods, unroll
+from xpcnn.graph.fuse import Placed
+from xpcnn.graph.fuse import steps as steps_of
+from xpcnn.kernels.repeatable import Repeatable
+from xpcnn.layers.graph import Graph
+from xpcnn.layers.layer import Layer
+from xpcnn.layers.parameter import Buffer
+from xpcnn.operations import Add
+from xpcnn.ops.fused import ADD
+
+
+class Line(NamedTuple):
+    """A step of a program, and the numbers of the values it takes and gives."""
+
+    step: Any
+    inputs: tuple[Any, ...]
+    outputs: tuple[Any, ...]
+    last_uses: tuple[Any, ...]
+    has_parameters: bool
+
+
+class Program:
+    """What a network does, forward and backward.
+
+    Parameters
+    ----------
+    network : Layer, or iterable of layers that follow one another
+    fuse : bool
+        ``False`` makes every layer a step of its own.
+    """
+
+    def __init__(self, network: Layer | Iterable[Layer], *, fuse: bool = True) -> None:
+        layers = [network] if isinstance(network, Layer) else list(network)
+        self._layers = layers
+        alone = layers[0] if len(layers) == 1 else None
+        self._graph = alone if isinstance(alone, Graph) else None
+        flat = Flat(layers, open_up=fuse)
+        self.inputs, self.outputs = flat.inputs, flat.outputs
+        self._lines = {
+            training: _with_last_uses(
+                steps_of(flat, training=training, together=fuse), self.outputs
+            )
+            for training in (False, True)
+        }
+        self._ran = False
+
+    def lines(self, *, training: bool) -> list[Line]:
+        """Return the steps in order: those of training, or those of inference."""
+        return self._lines[training]
+
+    @property
+    def steps(self) -> list[Any]:
+        """The steps of training."""
+        return [line.step for line in self.lines(training=True)]
+
+    def forward(self, *inputs: Array, training: bool) -> Any:
+        """Run all steps forward; several outputs come as a tuple."""
+        if self._graph is not None:
+            self._graph._check_inputs(inputs)
+        values: dict[Any, Any] = dict(zip(self.inputs, inputs, strict=True))
+        for step, takes, gives, last_uses, _ in self._lines[training]:
+            if len(takes) == 1:
+                y = step.forward(values[takes[0]], training=training)
+            else:
+                y = step.forward(*map(values.get, takes), training=training)
+            if len(gives) == 1:
+                values[gives[0]] = y
+            else:
+                values |= zip(gives, y, strict=True)
+            for name in last_uses:
+                del values[name]
+        self._ran = training
+        if len(self.outputs) == 1:
+            return values[self.outputs[0]]
+        return tuple(values[name] for name in self.outputs)
+
+    def backward(self, *dys: Array, need_dx: bool) -> Any:
+        """Run all steps backward; the gradients of the network's inputs only if needed."""
+        if not self._ran and self._graph is not None:
+            return self._graph.backward(*dys, need_dx=need_dx)  # says what is missing
+        self._ran = False
+        gradients: dict[Any, Any] = {}
+        _add(gradients, self.outputs, dys)
+        wanted = set(self.inputs if need_dx else ())
+        lines = self.lines(training=True)
+        for line in lines:
+            if line.has_parameters or not wanted.isdisjoint(line.inputs):
+                wanted.update(line.outputs)
+        for step, takes, gives, _, _ in reversed(lines):
+            given = [gradients.pop(name, None) for name in gives]
+            if len(given) == 1 and given[0] is None:
+                continue
+            if len(given) > 1 and all(dy is None for dy in given):
+                continue
+            need: Any = [name in wanted for name in takes]
+            dxs = step.backward(*given, need_dx=need[0] if len(need) == 1 else need)
+            _add(gradients, takes, dxs if isinstance(dxs, tuple) else (dxs,))
+        if not need_dx:
+            return None
+        found = tuple(gradients.pop(name, None) for name in self.inputs)
+        return found[0] if len(found) == 1 else found
+
+    @cached_property
+    def infer(self) -> Repeatable:
+        """The forward without training; a small one does not go through the layers every time."""
+        return Repeatable(_Inference(self))
+
+    def first_not_finite(self, *inputs: Array) -> str | None:
+        """Name the first layer whose output is not finite, running layer by layer."""
+        for layer in unroll(self._layers):
+            found, inputs = _first_not_finite(layer, inputs)
+            if found is not None:
+                return found
+        return None
+
+    def layers_within(self) -> list[Layer]:
+        """Return all layers, those inside others too."""
+        return [inner for layer in self._layers for _, inner in layer.layers_within()]
+
+
+def made_of(network: Layer) -> list[Any]:
+    """List the objects that decide about the steps: others than these ask for another program."""
+    found: list[Any] = []
+    for _, layer in network.layers_within():
+        found += (layer, getattr(layer, "padding_mode", None))
+        found += (tensor for _, tensor in layer._own_tensors())
+        found += (vars(layer)[name] for name in replaced_methods(layer))
+    return found
+
+
+def _with_last_uses(steps: Sequence[Placed], outputs: tuple[Any, ...]) -> list[Line]:
+    """Note behind which step a value is not needed any more."""
+    needed, lines = set(outputs), []
+    for step, takes, gives in reversed(steps):
+        last = sorted({*takes, *gives} - needed - {None})
+        needed.update(takes, gives)
+        learns = any(layer.parameters() for layer in step.layers)
+        lines.append(Line(step, takes, gives, tuple(last), learns))
+    return lines[::-1]
+
+
+def _add(gradients: dict[Any, Any], names: Iterable[Any], found: Iterable[Any]) -> None:
+    """Add gradients to those of the same values; ``None`` adds nothing."""
+    for name, gradient in zip(names, found, strict=True):
+        if gradient is not None:
+            before = gradients.get(name)
+            if before is not None and before.shape == gradient.shape:
+                gradient, _ = ADD.run(namespace(before), before, gradient)
+            elif before is not None:
+                gradient = before + gradient
+            gradients[name] = gradient
+
+
+def _first_not_finite(layer: Layer, inputs: tuple[Any, ...]) -> tuple[str | None, tuple[Any, ...]]:
+    """Return the name of the first layer inside with a bad output, and the outputs."""
+    if isinstance(layer, Graph):
+        values = dict(zip(layer.inputs, inputs, strict=True))
+        for node in layer.in_order:
+            taken = tuple(values.get(name) for name in node.inputs)
+            found, outputs = _first_not_finite(node.layer, taken)
+            if found is not None:
+                return found, ()
+            values |= zip(node.outputs, outputs, strict=True)
+        return None, tuple(values[name] for name in layer.outputs)
+    y = layer.forward(*inputs, training=True)
+    outputs = y if isinstance(y, tuple) else (y,)
+    bad = any(_xp.is_floating(y) and not _is_finite(y) for y in outputs)
+    return (layer.who if bad else None), outputs
+
+
+def _is_finite(x: Array) -> bool:
+    xp = namespace(x)
+    return bool(xp.all(xp.isfinite(x)))
+
+
+class _Inference:
+    """The forward of a program as a function of the image and of what the layers hold."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self._layers = program.layers_within()
+
+    def run(self, x: Array) -> Array:
+        return self._program.forward(x, training=False)
+
+    def is_pure(self) -> bool:
+        """Whether all layers are those of this package, with no method replaced."""
+        return all(
+            type(layer).__module__.startswith(_OURS) and not replaced_methods(layer)
+            for layer in self._layers
+        )
+
+    def attributes(self) -> list[Any]:
+        return [value for layer in self._layers for value in vars(layer).values()]
+
+    def arrays(self) -> list[Array]:
+        return [
+            tensor.value
+            for layer in self._layers
+            for _, tensor in layer._own_tensors()
+            if not (isinstance(tensor, Buffer) and tensor.on_host)
+        ]
+
+
+_OURS = tuple(cls.__module__.rpartition(".")[0] + "." for cls in (Layer, Add))

@@ -1,0 +1,300 @@
+"""What a program runs: a layer, or neighbours for which there is one operation.
+
+Every step has ``forward(*inputs, training)`` and ``backward(*dys, need_dx)``. What a step keeps for
+its backward is its own; that of the layers in it stays empty.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+from xpcnn._xp import Array, namespace
+from xpcnn.kernels import Op
+from xpcnn.kernels.constant import is_promised, promise
+from xpcnn.layers.layer import Layer, output_of
+from xpcnn.ops.activation import RELU
+from xpcnn.ops.conv import CONV
+from xpcnn.ops.conv_pool import CONV_RELU_MAX_POOL
+from xpcnn.ops.fused import (
+    ADD,
+    ADD_RELU,
+    BATCH_NORM_ADD_RELU,
+    BATCH_NORM_RELU,
+    CONV_RELU,
+    LINEAR_RELU,
+)
+
+
+class LayerStep:
+    """A layer as it is, with all its checks: it may be anybody's."""
+
+    def __init__(self, layer: Layer) -> None:
+        self.layers = [layer]
+
+    def forward(self, *inputs: Any, training: bool) -> Any:
+        """Run the layer forward."""
+        return self.layers[0].forward(*inputs, training=training)
+
+    def backward(self, *dys: Any, need_dx: Any) -> Any:
+        """Run the layer backward."""
+        return self.layers[0].backward(*dys, need_dx=need_dx)
+
+
+class Step:
+    """One or more layers of this package, whose input comes from others of them.
+
+    A subclass implements `_run` and `_run_backward`.
+
+    Parameters
+    ----------
+    layers : list of Layer
+        They follow one another.
+    is_first : bool
+        Whether the input must be checked, since it may be anything.
+    is_last : bool
+        Whether the gradient must be.
+    """
+
+    def __init__(self, layers: list[Layer], *, is_first: bool = True, is_last: bool = True) -> None:
+        self.layers, self._is_first, self._is_last = layers, is_first, is_last
+        self._saved: Any = None
+
+    def _run(self, x: Array, training: bool) -> tuple[Array, Any]:
+        raise NotImplementedError
+
+    def _run_backward(self, dy: Array, saved: Any, need_dx: bool) -> Any:
+        raise NotImplementedError
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        """Return the output."""
+        if self._is_first:
+            self.layers[0]._check_input(x)
+        y, saved = self._run(x, training)
+        if training:
+            self._saved = saved, output_of(y) if self._is_last else None
+        return y
+
+    def backward(self, dy: Array, *, need_dx: Any) -> Any:
+        """Run the backward that belongs to the last forward."""
+        if self._saved is None:
+            return self.layers[-1].backward(dy, need_dx=need_dx)  # says what is missing
+        saved, output = self._saved
+        if output is not None:
+            self.layers[-1]._check_gradient(dy, output)
+        self._saved = None
+        return self._run_backward(dy, saved, need_dx)
+
+
+class PlainStep(Step):
+    """One layer, without its checks."""
+
+    def __init__(self, layers: list[Layer], **places: bool) -> None:
+        super().__init__(layers, **places)
+        self._forward, self._backward = layers[0].halves()
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        """Return the output."""
+        if self._is_first:
+            self.layers[0]._check_input(x)
+        y, saved = self._forward(namespace(x), x, training)
+        if training:
+            self._saved = saved, output_of(y) if self._is_last else None
+        return y
+
+    def _run_backward(self, dy: Array, saved: Any, need_dx: bool) -> Any:
+        return self._backward(namespace(dy), dy, saved, need_dx)
+
+
+class ConvBlockStep(Step):
+    """Convolution, ReLU and perhaps max pooling; `flat` if a Flatten layer comes next."""
+
+    def __init__(self, layers: list[Layer], flat: bool, **places: bool) -> None:
+        super().__init__(layers, **places)
+        self._conv: Any = layers[0]
+        self._pool: Any = layers[2] if len(layers) > 2 else None
+        self._flat = flat
+
+    def _run(self, x: Array, training: bool) -> tuple[Array, Any]:
+        conv, xp = self._conv, namespace(x)
+        shape = conv.output_shape(x.shape)
+        bias = None if conv.bias is None else conv.bias.operand
+        window = conv.window(tuple(x.shape[2:]))
+        operands = (x, conv.weight.operand, bias, window, conv.groups)
+        found: tuple[Array, Any]
+        if self._pool is None:
+            found = CONV_RELU.run(xp, *operands, training=training)
+        else:
+            self._pool.output_shape(shape)
+            pool = self._pool.window(shape[2:])
+            options = {"training": training, "flat": self._flat}
+            found = CONV_RELU_MAX_POOL.run(xp, *operands, pool, **options)
+        return found
+
+    def _run_backward(self, dy: Array, saved: Any, need_dx: bool) -> Any:
+        dx, dw, db = saved(dy, need_dx)
+        self._conv.accumulate(dw, db)
+        return dx
+
+
+class LinearReluStep(Step):
+    """A fully connected layer and ReLU."""
+
+    def _run(self, x: Array, training: bool) -> tuple[Array, Any]:
+        linear: Any = self.layers[0]
+        linear.output_shape(x.shape)
+        bias = None if linear.bias is None else linear.bias.operand
+        found: tuple[Array, Any] = LINEAR_RELU.run(namespace(x), x, linear.weight.operand, bias)
+        return found
+
+    def _run_backward(self, dy: Array, saved: Any, need_dx: bool) -> Any:
+        dx, dw, db = saved(dy, need_dx)
+        linear: Any = self.layers[0]
+        linear.accumulate(dw, db)
+        return dx
+
+
+class NormReluStep(Step):
+    """Batch normalisation and ReLU."""
+
+    def _run(self, x: Array, training: bool) -> tuple[Array, Any]:
+        norm: Any = self.layers[0]
+        found: tuple[Array, Any] = norm.normalise(BATCH_NORM_RELU, (x,), training)
+        return found
+
+    def _run_backward(self, dy: Array, saved: Any, need_dx: bool) -> Any:
+        dx, dgamma, dbeta = saved(dy, need_dx)
+        norm: Any = self.layers[0]
+        norm.accumulate(dgamma, dbeta)
+        return dx
+
+
+class FoldedStep(Step):
+    """Convolution, batch normalisation and perhaps ReLU without training: one convolution.
+
+    Normalising by fixed statistics is a multiplication and a shift of every channel, which the
+    weights can take over. They are worked out once, as long as nobody may have changed an array.
+    Where somebody may have, the layers run one by one.
+    """
+
+    def __init__(self, layers: list[Layer], apart: list[Step], **places: bool) -> None:
+        super().__init__(layers, **places)
+        self._conv: Any = layers[0]
+        self._norm: Any = layers[1]
+        self._op: Op = CONV if len(layers) == 2 else CONV_RELU
+        self._apart = apart
+        self._folded: tuple[list[Any], Array, Array] | None = None
+
+    def _run(self, x: Array, training: bool) -> tuple[Array, Any]:
+        folded = self._fold(x)
+        if folded is None:
+            for step in self._apart:
+                x = step.forward(x, training=False)
+            return x, None
+        conv, (weight, bias) = self._conv, folded
+        conv.output_shape(x.shape)
+        window = conv.window(tuple(x.shape[2:]))
+        options = {} if self._op is CONV else {"training": False}
+        operands = (x, weight, bias, window, conv.groups)
+        found: tuple[Array, Any] = self._op.run(namespace(x), *operands, **options)
+        return found
+
+    def _fold(self, x: Array) -> tuple[Array, Array] | None:
+        """Return weights and bias that normalise too; ``None`` if an array may have changed."""
+        conv, norm = self._conv, self._norm
+        if not norm.track_running_stats:
+            return None
+        tensors = (
+            conv.weight, conv.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var,
+        )  # fmt: skip
+        arrays: list[Any] = []
+        for tensor in tensors:
+            if tensor is not None and not (tensor.is_built and is_promised(tensor.value)):
+                return None
+            arrays.append(None if tensor is None else tensor.value)
+        made_of = [*arrays, norm.eps, x.dtype]
+        if self._folded is None or any(map(operator.is_not, self._folded[0], made_of)):
+            weight, bias, gamma, beta, mean, variance = arrays
+            xp = namespace(x)
+            scale = 1.0 / xp.sqrt(variance + norm.eps)
+            scale = scale if gamma is None else scale * gamma
+            shift = -mean if bias is None else bias - mean
+            shift = shift * scale if beta is None else shift * scale + beta
+            weight = weight * xp.reshape(scale, (-1, *(1,) * (weight.ndim - 1)))
+            if x.dtype != weight.dtype and conv._input_dtype is not None:
+                weight, shift = (xp.astype(a, x.dtype) for a in (weight, shift))
+            promise(weight)
+            promise(shift)
+            self._folded = (made_of, weight, shift)
+        return self._folded[1:]
+
+
+class SumStep:
+    """A sum of two arrays, perhaps the batch normalisation of the first, perhaps ReLU of the sum.
+
+    Parameters
+    ----------
+    add : Layer
+        The addition that it stands for; where the shapes differ it does the work.
+    norm : batch normalisation in front of the first array, or None
+    relu : ReLU behind the sum, or None
+    """
+
+    def __init__(self, add: Any, norm: Any, relu: Any) -> None:
+        self._add, self.norm, self.relu = add, norm, relu
+        self.layers: list[Layer] = [layer for layer in (norm, add, relu) if layer is not None]
+        self._saved: Any = None
+
+    def forward(self, through: Array, past: Array, *, training: bool) -> Array:
+        """Return the sum; the arrays are broadcast if their shapes differ."""
+        way, xp = "", namespace(through)
+        if self.norm is not None:
+            self.norm._check_input(through)
+            if self.relu is not None and through.shape == past.shape:
+                way = "normed"
+                y, saved = self.norm.normalise(BATCH_NORM_ADD_RELU, (through, past), training)
+            else:
+                through = self.norm.forward(through, training=training)
+        if not way and through.shape == past.shape:
+            way = "added"
+            y, saved = (ADD if self.relu is None else ADD_RELU).run(xp, through, past)
+        elif not way:
+            way = "broadcast"
+            y = self._add.forward(through, past, training=training)
+            y, saved = (y, None) if self.relu is None else RELU.run(xp, y)
+        if training:
+            self._saved = (way, saved, output_of(y))
+        return y
+
+    def backward(self, dy: Array, *, need_dx: Any = True) -> Any:
+        """Return the gradients of the two arrays."""
+        if self._saved is None:
+            return self.layers[-1].backward(dy, need_dx=need_dx)  # says what is missing
+        way, saved, output = self._saved
+        self.layers[-1]._check_gradient(dy, output)
+        self._saved = None
+        if way == "normed":
+            through, dgamma, dbeta, past = saved(dy, True)
+            self.norm.accumulate(dgamma, dbeta)
+            return through, past
+        if way == "added":
+            through, past = saved(dy)
+        else:
+            through, past = self._add.backward(dy if saved is None else saved(dy))
+        if self.norm is not None:
+            through = self.norm.backward(through)
+        return through, past
+
+
+class SameStep:
+    """A value under another name, whose gradients are added up before those of the first name."""
+
+    layers: tuple[Layer, ...] = ()
+
+    def forward(self, x: Array, *, training: bool) -> Array:
+        """Return the value."""
+        return x
+
+    def backward(self, dy: Array, *, need_dx: Any) -> Array:
+        """Return the gradient."""
+        return dy
