@@ -12,9 +12,8 @@ import itertools
 import math
 import operator
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -111,8 +110,7 @@ def as_padding(value: Any, ndim: int, who: str) -> str | Ints | Pairs:
     return as_ints(value, ndim, who, "padding", 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(NamedTuple):
     """A window of `kernel` taps per dimension, `dilation` apart, moved by `stride`.
 
     Attributes
@@ -167,6 +165,7 @@ class Window:
         return len(self.kernel)
 
     @property
+    @lru_cache(maxsize=1024)  # noqa: B019
     def taps(self) -> int:
         """Number of elements under the window."""
         taps = 1
@@ -175,24 +174,24 @@ class Window:
         return taps
 
     @property
+    @lru_cache(maxsize=1024)  # noqa: B019
     def extent(self) -> Ints:
         """Length the window covers in each dimension, gaps of the dilation included."""
         return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
 
     @property
+    @lru_cache(maxsize=1024)  # noqa: B019
     def is_padded(self) -> bool:
         """Whether any side has padding."""
         return any(before or after for before, after in self.padding)
 
     def without_padding(self) -> Window:
         """Return the same window for an input that has been padded already."""
-        return replace(self, padding=((0, 0),) * self.ndim)
+        return self._replace(padding=((0, 0),) * self.ndim)
 
     def padded_shape(self, spatial: Sequence[int]) -> Ints:
         """Return the spatial size of the input with its padding."""
-        return tuple(
-            n + before + after for n, (before, after) in zip(spatial, self.padding, strict=True)
-        )
+        return _padded_shape(self.padding, tuple(spatial))
 
     def output_shape(self, spatial: Sequence[int], who: str = "window") -> Ints:
         """Return the spatial size of the output.
@@ -225,7 +224,7 @@ class Window:
             if (out - 1) * s >= n + before:
                 out -= 1
             pairs.append((before, max(after, (out - 1) * s + e - n - before)))
-        return replace(self, padding=tuple(pairs))
+        return self._replace(padding=tuple(pairs))
 
     def offsets(self) -> Iterator[Ints]:
         """Yield the index of every tap, last dimension fastest."""
@@ -253,6 +252,11 @@ def _resolve(
     spatial: Ints, kernel: Ints, stride: Ints, padding: str | Ints | Pairs, dilation: Ints
 ) -> Window:
     return Window._resolve(spatial, kernel, stride, padding, dilation)
+
+
+@lru_cache(maxsize=1024)
+def _padded_shape(padding: Pairs, spatial: Ints) -> Ints:
+    return tuple(n + before + after for n, (before, after) in zip(spatial, padding, strict=True))
 
 
 @lru_cache(maxsize=1024)

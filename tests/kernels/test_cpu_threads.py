@@ -243,7 +243,7 @@ def test_blas_has_its_threads_back_after_training_and_predicting():
     for call in (*calls, lambda: model.predict(x)):
         threads.hold_blas()
         call()
-        assert not threads.blas_is_held()
+        assert not threads.held
 
 
 def doubled(x):

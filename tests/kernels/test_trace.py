@@ -20,7 +20,7 @@ def three_sets(monkeypatch):
         ("second", pair(NotImplemented)),
         ("third", pair(("result", "state"))),
     ]
-    monkeypatch.setattr(kernels.dispatch, "select", lambda xp, op: pairs)
+    monkeypatch.setattr(kernels.dispatch, "_candidates", lambda *_: pairs)
     monkeypatch.setattr(kernels.dispatch, "_own_set", lambda xp: None)
     monkeypatch.setattr(kernels.dispatch, "why_not_compiled", lambda xp: "for NumPy arrays only")
     return pairs
@@ -79,7 +79,7 @@ def test_a_kernel_may_say_which_way_it_takes(monkeypatch):
         return x, None
 
     pairs = [("set", OpPair(forward, forward))]
-    monkeypatch.setattr(kernels.dispatch, "select", lambda xp, op: pairs)
+    monkeypatch.setattr(kernels.dispatch, "_candidates", lambda *_: pairs)
     monkeypatch.setattr(kernels.dispatch, "_own_set", lambda xp: "set")
     kernels.run(None, "op", 1)
     with kernels.trace() as decisions:

@@ -28,6 +28,14 @@ def replaced_methods(layer: Layer) -> list[str]:
     return [name for name in vars(layer) if callable(getattr(type(layer), name, None))]
 
 
+_OURS = tuple(cls.__module__.rpartition(".")[0] + "." for cls in (Layer, Add)) + (__name__,)
+
+
+def is_ours(layer: Layer) -> bool:
+    """Whether a layer is one of this package, with no method replaced."""
+    return type(layer).__module__.startswith(_OURS) and not replaced_methods(layer)
+
+
 class Link(NamedTuple):
     """A layer, and the numbers of the values it takes and gives; ``None`` is one left out."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from xpcnn.graph.flat import Flat, Link, Same, computes_as
+from xpcnn.graph.flat import Flat, Link, Same, computes_as, is_ours
 from xpcnn.graph.steps import (
     ConvBlockStep,
     FoldedStep,
@@ -27,8 +27,6 @@ from xpcnn.layers.operation import Operation
 from xpcnn.layers.pool import _MaxPool as MaxPool
 from xpcnn.layers.shape import Flatten
 from xpcnn.operations import Add
-
-_OURS = Layer.__module__.rpartition(".")[0] + "."
 
 
 class Placed(NamedTuple):
@@ -156,11 +154,7 @@ def _adds(layer: Layer) -> bool:
 
 def _is_trusted(layer: Layer) -> bool:
     """Whether a layer is of this package as it came, and its output is like its input."""
-    return (
-        type(layer).__module__.startswith(_OURS)
-        and computes_as(layer, type(layer))
-        and type(layer).forward is Layer.forward
-    )
+    return is_ours(layer) and type(layer).forward is Layer.forward
 
 
 # -- Sums ------------------------------------------------------------------------------------------

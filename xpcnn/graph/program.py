@@ -13,14 +13,13 @@ from typing import Any, NamedTuple
 
 from xpcnn import _xp
 from xpcnn._xp import Array, namespace
-from xpcnn.graph.flat import Flat, replaced_methods, unroll
+from xpcnn.graph.flat import Flat, is_ours, replaced_methods, unroll
 from xpcnn.graph.fuse import Placed
 from xpcnn.graph.fuse import steps as steps_of
 from xpcnn.kernels.repeatable import Repeatable
 from xpcnn.layers.graph import Graph
 from xpcnn.layers.layer import Layer
 from xpcnn.layers.parameter import Buffer
-from xpcnn.operations import Add
 from xpcnn.ops.fused import ADD
 
 
@@ -103,9 +102,8 @@ class Program:
                 wanted.update(line.outputs)
         for step, takes, gives, _, _ in reversed(lines):
             given = [gradients.pop(name, None) for name in gives]
-            if len(given) == 1 and given[0] is None:
-                continue
-            if len(given) > 1 and all(dy is None for dy in given):
+            if all(dy is None for dy in given):
+                step.forget()
                 continue
             need: Any = [name in wanted for name in takes]
             dxs = step.backward(*given, need_dx=need[0] if len(need) == 1 else need)
@@ -149,7 +147,8 @@ def _with_last_uses(steps: Sequence[Placed], outputs: tuple[Any, ...]) -> list[L
     for step, takes, gives in reversed(steps):
         last = sorted({*takes, *gives} - needed - {None})
         needed.update(takes, gives)
-        learns = any(layer.parameters() for layer in step.layers)
+        # Somebody's own layer may have gradients of which nothing is known here.
+        learns = any(layer.parameters() or not is_ours(layer) for layer in step.layers)
         lines.append(Line(step, takes, gives, tuple(last), learns))
     return lines[::-1]
 
@@ -200,10 +199,7 @@ class _Inference:
 
     def is_pure(self) -> bool:
         """Whether all layers are those of this package, with no method replaced."""
-        return all(
-            type(layer).__module__.startswith(_OURS) and not replaced_methods(layer)
-            for layer in self._layers
-        )
+        return all(is_ours(layer) for layer in self._layers)
 
     def attributes(self) -> list[Any]:
         return [value for layer in self._layers for value in vars(layer).values()]
@@ -215,6 +211,3 @@ class _Inference:
             for _, tensor in layer._own_tensors()
             if not (isinstance(tensor, Buffer) and tensor.on_host)
         ]
-
-
-_OURS = tuple(cls.__module__.rpartition(".")[0] + "." for cls in (Layer, Add))

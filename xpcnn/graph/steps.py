@@ -11,7 +11,7 @@ from typing import Any
 
 from xpcnn._xp import Array, namespace
 from xpcnn.kernels import Op
-from xpcnn.kernels.constant import is_promised, promise
+from xpcnn.kernels.constant import epoch, is_promised, promise
 from xpcnn.layers.layer import Layer, output_of
 from xpcnn.ops.activation import RELU
 from xpcnn.ops.conv import CONV
@@ -39,6 +39,10 @@ class LayerStep:
     def backward(self, *dys: Any, need_dx: Any) -> Any:
         """Run the layer backward."""
         return self.layers[0].backward(*dys, need_dx=need_dx)
+
+    def forget(self) -> None:
+        """Drop what is kept for a backward: nobody needs its gradient."""
+        self.layers[0]._saved = None
 
 
 class Step:
@@ -85,6 +89,10 @@ class Step:
         self._saved = None
         return self._run_backward(dy, saved, need_dx)
 
+    def forget(self) -> None:
+        """Drop what is kept for a backward."""
+        self._saved = None
+
 
 class PlainStep(Step):
     """One layer, without its checks."""
@@ -117,16 +125,16 @@ class ConvBlockStep(Step):
 
     def _run(self, x: Array, training: bool) -> tuple[Array, Any]:
         conv, xp = self._conv, namespace(x)
-        shape = conv.output_shape(x.shape)
+        window = conv.geometry(tuple(x.shape))
         bias = None if conv.bias is None else conv.bias.operand
-        window = conv.window(tuple(x.shape[2:]))
         operands = (x, conv.weight.operand, bias, window, conv.groups)
         found: tuple[Array, Any]
         if self._pool is None:
             found = CONV_RELU.run(xp, *operands, training=training)
         else:
-            self._pool.output_shape(shape)
-            pool = self._pool.window(shape[2:])
+            out = window.output_shape(x.shape[2:])
+            self._pool.output_shape((x.shape[0], conv.out_channels, *out))
+            pool = self._pool.window(out)
             options = {"training": training, "flat": self._flat}
             found = CONV_RELU_MAX_POOL.run(xp, *operands, pool, **options)
         return found
@@ -184,22 +192,29 @@ class FoldedStep(Step):
         self._op: Op = CONV if len(layers) == 2 else CONV_RELU
         self._apart = apart
         self._folded: tuple[list[Any], Array, Array] | None = None
+        self._epoch = -1
 
     def _run(self, x: Array, training: bool) -> tuple[Array, Any]:
-        folded = self._fold(x)
+        folded = self._fold(x) if self._is_old(x) else self._folded
         if folded is None:
             for step in self._apart:
                 x = step.forward(x, training=False)
             return x, None
-        conv, (weight, bias) = self._conv, folded
-        conv.output_shape(x.shape)
-        window = conv.window(tuple(x.shape[2:]))
+        conv, (_, weight, bias) = self._conv, folded
+        window = conv.geometry(tuple(x.shape))
         options = {} if self._op is CONV else {"training": False}
         operands = (x, weight, bias, window, conv.groups)
         found: tuple[Array, Any] = self._op.run(namespace(x), *operands, **options)
         return found
 
-    def _fold(self, x: Array) -> tuple[Array, Array] | None:
+    def _is_old(self, x: Array) -> bool:
+        """Whether something may have been changed, or lent to somebody, since it was folded."""
+        if self._folded is None or self._epoch != epoch():
+            return True
+        *_, eps, dtype = self._folded[0]
+        return eps != self._norm.eps or dtype != x.dtype or not self._norm.track_running_stats
+
+    def _fold(self, x: Array) -> tuple[list[Any], Array, Array] | None:
         """Return weights and bias that normalise too; ``None`` if an array may have changed."""
         conv, norm = self._conv, self._norm
         if not norm.track_running_stats:
@@ -212,7 +227,7 @@ class FoldedStep(Step):
             if tensor is not None and not (tensor.is_built and is_promised(tensor.value)):
                 return None
             arrays.append(None if tensor is None else tensor.value)
-        made_of = [*arrays, norm.eps, x.dtype]
+        made_of, self._epoch = [*arrays, norm.eps, x.dtype], epoch()
         if self._folded is None or any(map(operator.is_not, self._folded[0], made_of)):
             weight, bias, gamma, beta, mean, variance = arrays
             xp = namespace(x)
@@ -225,8 +240,8 @@ class FoldedStep(Step):
                 weight, shift = (xp.astype(a, x.dtype) for a in (weight, shift))
             promise(weight)
             promise(shift)
-            self._folded = (made_of, weight, shift)
-        return self._folded[1:]
+            self._folded, self._epoch = (made_of, weight, shift), epoch()
+        return self._folded
 
 
 class SumStep:
@@ -285,6 +300,10 @@ class SumStep:
             through = self.norm.backward(through)
         return through, past
 
+    def forget(self) -> None:
+        """Drop what is kept for a backward."""
+        self._saved = None
+
 
 class SameStep:
     """A value under another name, whose gradients are added up before those of the first name."""
@@ -298,3 +317,6 @@ class SameStep:
     def backward(self, dy: Array, *, need_dx: Any) -> Array:
         """Return the gradient."""
         return dy
+
+    def forget(self) -> None:
+        """Do nothing: nothing is kept."""

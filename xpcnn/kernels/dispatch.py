@@ -12,7 +12,7 @@ import inspect
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache
@@ -24,7 +24,7 @@ from xpcnn._xp import dtype_name, is_numpy, library, namespace
 from xpcnn.interrupts import deferred
 from xpcnn.kernels import threads
 from xpcnn.kernels.half import in_float32
-from xpcnn.kernels.trace import Declined, is_active, log
+from xpcnn.kernels.trace import Declined, active, log
 
 Function = Callable[..., Any]
 
@@ -131,13 +131,16 @@ class Op:
         (y, Saved) or None
             ``None`` if every set declined, and there are no parts to run one by one.
         """
-        watched = is_active()
+        watched = active.get() is not None
         declined: list[tuple[str, Any]] = _absent(xp, self.name) if watched else []
-        for name, pair in select(xp, self.name):
+        wanted = _forced.get()
+        own = None if wanted == "generic" else _own_set(xp)
+        for name, pair in _candidates(self.name, wanted, own):
             if name == "generic":
-                if threads.blas_is_held() and not _among_compiled(xp, operands):
+                if threads.held and not _among_compiled(xp, operands):
                     threads.release_blas()
-                if operands and _is_foreign(xp, operands[0]):
+                kind = getattr(getattr(operands[0], "dtype", None), "kind", "") if operands else ""
+                if kind == "V" and _is_foreign(xp, operands[0]):
                     pair = OpPair(*in_float32(pair.forward, pair.backward))
             result = pair.forward(xp, *operands, **options)
             if result is NotImplemented or isinstance(result, Declined):
@@ -225,7 +228,7 @@ def forced() -> str | None:
     return _forced.get()
 
 
-def select(xp: ModuleType, op: str) -> list[tuple[str, Any]]:
+def select(xp: ModuleType, op: str) -> Sequence[tuple[str, Any]]:
     """List the kernel sets that have `op` for arrays of `xp`, the one to try first in front.
 
     An empty list means that no set has it; that happens only for fused operations, which the
@@ -233,7 +236,7 @@ def select(xp: ModuleType, op: str) -> list[tuple[str, Any]]:
     """
     wanted = _forced.get()
     own = None if wanted == "generic" else _own_set(xp)
-    return list(_candidates(op, wanted, own))
+    return _candidates(op, wanted, own)
 
 
 def _own_set(xp: ModuleType) -> str | None:
@@ -271,8 +274,7 @@ def _is_foreign(xp: ModuleType, x: Any) -> bool:
     NumPy and CuPy have it from ml_dtypes: times a Python float it becomes float32, and some
     functions refuse it.
     """
-    kind = getattr(getattr(x, "dtype", None), "kind", "f")
-    return kind == "V" and dtype_name(x) == "bfloat16" and library(xp) in ("numpy", "cupy")
+    return dtype_name(x) == "bfloat16" and library(xp) in ("numpy", "cupy")
 
 
 def _among_compiled(xp: ModuleType, args: tuple[Any, ...]) -> bool:

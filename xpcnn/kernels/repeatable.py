@@ -96,8 +96,11 @@ class Repeatable:
 
     def _record(self, x: np.ndarray) -> Array:
         function, settings, epoch = self._function, _settings(), constant.epoch()
+        if settings is None:
+            self._runs = 0
+            return function.run(x)
         arrays = function.arrays()
-        if settings is None or not all(map(constant.is_promised, arrays)):
+        if not all(map(constant.is_promised, arrays)):
             self._runs = 0
             return function.run(x)
         if not function.is_pure():

@@ -16,7 +16,8 @@ from xpcnn.window import as_int
 _chosen: int | None = None
 _number: int | None = None
 """What counts now, once somebody asked: looking it up costs more than a small kernel."""
-_held = False
+held = False
+"""Whether BLAS has one thread because compiled kernels run; for others to read."""
 _blas: list[tuple[Any, int]] | None = None
 """The BLAS libraries of the process, and how many threads each had when it was found."""
 
@@ -84,29 +85,24 @@ def set_num_threads(n: int | None) -> None:
                 f"process may use (or NUMBA_NUM_THREADS), got {n}"
             )
     _chosen, _number = n, None
-    if not _held:
+    if not held:
         _tell_blas(n)
 
 
 def hold_blas() -> None:
     """Leave BLAS one thread; compiled kernels are about to run."""
-    global _held
-    if not _held:
-        _held = True
+    global held
+    if not held:
+        held = True
         _tell_blas(1)
 
 
 def release_blas() -> None:
     """Give BLAS its threads back, if it was held; the next compiled kernel holds it again."""
-    global _held
-    if _held:
-        _held = False
+    global held
+    if held:
+        held = False
         _tell_blas(_chosen)
-
-
-def blas_is_held() -> bool:
-    """Whether BLAS has one thread because compiled kernels run."""
-    return _held
 
 
 def _tell_blas(n: int | None) -> None:

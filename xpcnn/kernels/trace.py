@@ -53,7 +53,7 @@ class _Trace(NamedTuple):
     notes: list[str]
 
 
-_active: ContextVar[_Trace | None] = ContextVar("xpcnn_kernel_trace", default=None)
+active: ContextVar[_Trace | None] = ContextVar("xpcnn_kernel_trace", default=None)
 
 
 @contextmanager
@@ -70,32 +70,32 @@ def trace() -> Iterator[list[Decision]]:
     [Decision(op='relu', kernel_set='generic', declined=(), notes=())]
     """
     decisions: list[Decision] = []
-    token = _active.set(_Trace(decisions, []))
+    token = active.set(_Trace(decisions, []))
     try:
         yield decisions
     finally:
-        _active.reset(token)
+        active.reset(token)
 
 
 def log(op: str, kernel_set: str | None, declined: list[tuple[str, Any]]) -> None:
     """Add a decision to the trace, if one is active."""
-    active = _active.get()
-    if active is not None:
+    found = active.get()
+    if found is not None:
         reasons = tuple((name, _reason(answer)) for name, answer in declined)
-        active.decisions.append(Decision(op, kernel_set, reasons, tuple(active.notes)))
-        active.notes.clear()
+        found.decisions.append(Decision(op, kernel_set, reasons, tuple(found.notes)))
+        found.notes.clear()
 
 
 def note(text: str) -> None:
     """Say, from within a kernel, which of several ways it takes: "Winograd"."""
-    active = _active.get()
-    if active is not None:
-        active.notes.append(text)
+    found = active.get()
+    if found is not None:
+        found.notes.append(text)
 
 
 def is_active() -> bool:
     """Whether decisions are being recorded."""
-    return _active.get() is not None
+    return active.get() is not None
 
 
 def _reason(answer: Any) -> str:

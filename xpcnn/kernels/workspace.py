@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from xpcnn import _xp
 from xpcnn._xp import Array
 
@@ -33,7 +31,7 @@ def get_workspace_limit() -> int:
     return _limit
 
 
-def batch_chunks(x: Array, bytes_per_sample: int) -> Iterator[slice]:
+def batch_chunks(x: Array, bytes_per_sample: int) -> list[slice]:
     """Cut the batch axis so that the scratch memory of one piece stays under the limit.
 
     In host memory the pieces are smaller still, about the size of a cache: columns that are read
@@ -44,5 +42,6 @@ def batch_chunks(x: Array, bytes_per_sample: int) -> Iterator[slice]:
     n = x.shape[0]
     pieces = max(1, -(-n // step))
     step = max(1, -(-n // pieces))
-    for start in range(0, n, step):
-        yield slice(start, min(start + step, n))
+    if step == n:
+        return [slice(0, n)]
+    return [slice(start, min(start + step, n)) for start in range(0, n, step)]

@@ -90,6 +90,13 @@ class _ConvBase(Layer):
         """Return the window for inputs of this size."""
         return Window.resolve(spatial, self.kernel_size, self.stride, self.padding, self.dilation)
 
+    def geometry(self, shape: Shape) -> Window:
+        """Check the shape of an input, and return the window for it."""
+        self._check_shape(shape)
+        window = self.window(shape[2:])
+        window.output_shape(shape[2:], self.who)
+        return window
+
     def _infer(self, input_shape: Shape) -> None:
         if self.in_channels is None and len(input_shape) == self.ndim + 2:
             self.in_channels = input_shape[1]

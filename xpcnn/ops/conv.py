@@ -20,14 +20,14 @@ from math import prod
 from types import ModuleType
 from typing import Any
 
-from xpcnn._xp import Array, namespace
+from xpcnn._xp import Array, dtype_name, namespace
 from xpcnn.errors import rank_error
 from xpcnn.kernels.dispatch import Op
 from xpcnn.kernels.workspace import batch_chunks
 from xpcnn.ops.checks import LAYOUTS, check_bias, check_dtypes, check_image
 from xpcnn.ops.im2col import channel_major, col2im, crop_spatial, im2col, pad_spatial
 from xpcnn.ops.sums import product, total
-from xpcnn.window import Ints, Window, as_int, as_ints, as_padding
+from xpcnn.window import Window, as_int, as_ints, as_padding
 
 ConvState = tuple[Array, Array, bool]
 
@@ -71,13 +71,13 @@ def forward(
     n_out = w.shape[0]
     out = window.output_shape(x.shape[2:])
     weights = weight_matrix(xp, w, groups)
+    bias = None if b is None else xp.reshape(b, (n_out, *(1,) * (x.ndim - 1)))
     pieces = []
-    for chunk in batch_chunks(x, bytes_per_sample(x, w, window)):
-        columns = group_columns(xp, x[chunk, ...], window, out, groups)
-        y = xp.reshape(weights @ columns, (n_out, -1))
-        if b is not None:
-            y = y + b[:, None]
-        pieces.append(xp.reshape(y, (n_out, chunk.stop - chunk.start, *out)))
+    for chunk in batch_chunks(x, column_bytes(x.shape[1], w, prod(out))):
+        padded = pad_spatial(xp, channel_major(xp, x[chunk, ...]), window)
+        columns = im2col(xp, padded, window, out, groups)
+        y = xp.reshape(weights @ columns, (n_out, chunk.stop - chunk.start, *out))
+        pieces.append(y if bias is None else y + bias)
     y = pieces[0] if len(pieces) == 1 else xp.concat(pieces, axis=1)
     return channel_major(xp, y), (x, w, b is not None)
 
@@ -93,8 +93,9 @@ def backward(
     transposed = xp.permute_dims(weights, (0, 2, 1))
     dw: Any = 0.0
     pieces = []
-    for chunk in batch_chunks(x, bytes_per_sample(x, w, window)):
-        columns = group_columns(xp, x[chunk, ...], window, out, groups)
+    for chunk in batch_chunks(x, column_bytes(x.shape[1], w, prod(out))):
+        padded_chunk = pad_spatial(xp, channel_major(xp, x[chunk, ...]), window)
+        columns = im2col(xp, padded_chunk, window, out, groups)
         dy_chunk = group_rows(xp, dy[chunk, ...], groups)
         dw = dw + product(xp, dy_chunk, columns)
         if need_dx:
@@ -119,13 +120,6 @@ def group_rows(xp: ModuleType, y: Array, groups: int) -> Array:
     return xp.reshape(channel_major(xp, y), (groups, y.shape[1] // groups, -1))
 
 
-def group_columns(xp: ModuleType, x: Array, window: Window, out: Ints, groups: int) -> Array:
-    """Gather the columns of some samples, as (groups, C / groups * taps, N * positions)."""
-    padded = pad_spatial(xp, channel_major(xp, x), window)
-    columns = im2col(xp, padded, window, out)
-    return xp.reshape(columns, (groups, columns.shape[0] // groups, columns.shape[1]))
-
-
 def bytes_per_sample(x: Array, w: Array, window: Window) -> int:
     """Size of one sample's columns and outputs."""
     return column_bytes(x.shape[1], w, prod(window.output_shape(x.shape[2:])))
@@ -133,7 +127,7 @@ def bytes_per_sample(x: Array, w: Array, window: Window) -> int:
 
 def column_bytes(channels: int, w: Array, positions: int) -> int:
     """Size of the columns of that many channels at so many positions, and of their products."""
-    itemsize = 8 if "64" in str(w.dtype) else 4
+    itemsize = 8 if dtype_name(w) == "float64" else 4
     return (channels * prod(w.shape[2:]) + w.shape[0]) * positions * itemsize
 
 

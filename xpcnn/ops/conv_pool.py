@@ -55,7 +55,7 @@ def forward(
     pieces, winners = [], []
     for chunk in batch_chunks(x, bytes_per_sample(x, w, window)):
         padded = pad_spatial(xp, channel_major(xp, x[chunk, ...]), window)
-        columns = im2col(xp, padded, steps, pooled, starts)
+        columns = im2col(xp, padded, steps, pooled, starts=starts)
         y = xp.reshape(weights @ columns, (n_out, n_phases, -1))
         best, winner = _best_phase(xp, y, training)
         if b is not None:
@@ -87,7 +87,7 @@ def backward(
     pieces = []
     for chunk, winner in winners:
         padded = pad_spatial(xp, channel_major(xp, x[chunk, ...]), window)
-        columns = im2col(xp, padded, steps, pooled, starts)
+        columns = im2col(xp, padded, steps, pooled, starts=starts)
         dy_chunk = xp.reshape(channel_major(xp, dy[chunk, ...]), (w.shape[0], -1))
         by_phase = [_xp.zero_where(winner != p, dy_chunk) for p in range(len(starts))]
         dy_phases = xp.concat(by_phase, axis=1)

@@ -14,7 +14,6 @@ Several sizes of y belong to one size of x, which is why it is given.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from math import prod
 from types import ModuleType
 from typing import Any
@@ -24,8 +23,8 @@ from xpcnn.errors import rank_error
 from xpcnn.kernels.dispatch import Op
 from xpcnn.kernels.workspace import batch_chunks
 from xpcnn.ops.checks import LAYOUTS, check_bias, check_dtypes, check_image
-from xpcnn.ops.conv import column_bytes, group_columns, group_rows, weight_matrix
-from xpcnn.ops.im2col import channel_major, col2im, crop_spatial
+from xpcnn.ops.conv import column_bytes, group_rows, weight_matrix
+from xpcnn.ops.im2col import channel_major, col2im, crop_spatial, im2col, pad_spatial
 from xpcnn.ops.sums import product, total
 from xpcnn.window import Ints, Pairs, Window, as_int, as_ints, as_padding
 
@@ -146,7 +145,8 @@ def backward(
     dw: Any = 0.0
     pieces = []
     for chunk in _chunks(x, w, groups):
-        columns = group_columns(xp, dy[chunk, ...], window, x.shape[2:], groups)
+        padded_chunk = pad_spatial(xp, channel_major(xp, dy[chunk, ...]), window)
+        columns = im2col(xp, padded_chunk, window, x.shape[2:], groups)
         rows = group_rows(xp, x[chunk, ...], groups)
         dw = dw + product(xp, rows, columns)
         if need_dx:
@@ -156,7 +156,7 @@ def backward(
     return _join(xp, pieces) if need_dx else None, xp.reshape(dw, w.shape), db
 
 
-def _chunks(x: Array, w: Array, groups: int) -> Iterator[slice]:
+def _chunks(x: Array, w: Array, groups: int) -> list[slice]:
     return batch_chunks(x, column_bytes(w.shape[1] * groups, w, prod(x.shape[2:])))
 
 

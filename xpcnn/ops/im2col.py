@@ -9,12 +9,13 @@ sees at one position of one image, so that ``weights @ columns`` is the convolut
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from math import prod
 from types import ModuleType
 
 from xpcnn import _xp
 from xpcnn._xp import Array
-from xpcnn.window import Ints, Window
+from xpcnn.window import Ints, Pairs, Window
 
 
 def channel_major(xp: ModuleType, x: Array) -> Array:
@@ -27,24 +28,29 @@ def pad_spatial(xp: ModuleType, x: Array, window: Window, value: float = 0.0) ->
     if not window.is_padded:
         return x
     shape = x.shape[:2] + window.padded_shape(x.shape[2:])
-    padded = xp.full(shape, value, dtype=x.dtype, device=_xp.device_of(x))
-    return _xp.set_at(padded, _core(window, x.shape[2:]), x)
+    like = {"dtype": x.dtype, "device": _xp.device_of(x)}
+    padded = xp.full(shape, value, **like) if value else xp.zeros(shape, **like)
+    return _xp.set_at(padded, _core_of(window.padding, tuple(x.shape[2:])), x)
 
 
 def crop_spatial(x: Array, window: Window, spatial: Sequence[int]) -> Array:
     """Cut the padding off again."""
-    return x[_core(window, spatial)] if window.is_padded else x
+    return x[_core_of(window.padding, tuple(spatial))] if window.is_padded else x
 
 
-def _core(window: Window, spatial: Sequence[int]) -> tuple[slice, ...]:
-    inner = (
-        slice(before, before + n) for n, (before, _) in zip(spatial, window.padding, strict=True)
-    )
+@lru_cache(maxsize=256)
+def _core_of(padding: Pairs, spatial: Ints) -> tuple[slice, ...]:
+    inner = (slice(before, before + n) for n, (before, _) in zip(spatial, padding, strict=True))
     return (slice(None), slice(None), *inner)
 
 
 def im2col(
-    xp: ModuleType, x: Array, window: Window, out: Ints, starts: Sequence[Ints] = ((),)
+    xp: ModuleType,
+    x: Array,
+    window: Window,
+    out: Ints,
+    groups: int | None = None,
+    starts: Sequence[Ints] = ((),),
 ) -> Array:
     """Gather the columns of a padded, channel-major image.
 
@@ -55,6 +61,8 @@ def im2col(
         Its padding is not looked at: `x` is padded already.
     out : tuple of int
         Number of window positions per dimension.
+    groups : int, optional
+        Into so many blocks of channels the rows are cut.
     starts : sequence of tuple of int
         First window positions. With several, the columns of all positions from the first start
         come first, then those from the second, and so on.
@@ -62,12 +70,14 @@ def im2col(
     Returns
     -------
     array of shape (C * taps, len(starts) * N * prod(out))
+        With `groups`, (groups, C / groups * taps, ...).
     """
-    columns = xp.stack(
-        [x[view] for view in window.views(out, starts)], axis=1
-    )  # (C, taps * starts, N, *out)
-    positions = len(starts) * x.shape[1] * prod(out)
-    return xp.reshape(columns, (x.shape[0] * window.taps, positions))
+    with_taps = x[:, None, ...]
+    seen = [with_taps[(slice(None), *view)] for view in window.views(out, starts)]
+    columns = xp.concat(seen, axis=1)  # (C, taps * starts, N, *out)
+    rows, positions = x.shape[0] * window.taps, len(starts) * x.shape[1] * prod(out)
+    shape = (rows, positions) if groups is None else (groups, rows // groups, positions)
+    return xp.reshape(columns, shape)
 
 
 def col2im(

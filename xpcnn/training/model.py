@@ -231,12 +231,12 @@ class Model(PlacedNetwork):
         """Run the network on NumPy arrays, lists or any other arrays; returns a device array."""
         given, whole = self._arrange(inputs, named, "Model"), isinstance(self._network, Graph)
         host = self._checked(given, "Model", finite=False, whole=whole)
-        dtypes = self._network.input_dtypes(self.dtype)
+        dtypes = self.input_dtypes()
         with MemoryGuard(self, "a prediction", *host[0].shape[:1] or (1,)):
             return self.forward(*map(self.device.asarray, host, dtypes))
 
     def _checked(self, given: Sequence[Any], who: str, **options: bool) -> tuple[Array, ...]:
-        dtypes = self._network.input_dtypes(self.dtype)
+        dtypes = self.input_dtypes()
         return border.as_inputs(given, self.inputs, self.device, dtypes, who, **options)
 
     # -- Training ------------------------------------------------------------------------------
@@ -614,7 +614,7 @@ class Model(PlacedNetwork):
     def _samples(
         self, inputs: tuple[Array, ...], labels: Any, weights: np.ndarray | None
     ) -> Samples:
-        dtypes = self._network.input_dtypes(self.dtype)
+        dtypes = self.input_dtypes()
         return Samples(inputs, labels, weights, self.device, dtypes, self.dtype)
 
     # -- Description and files -----------------------------------------------------------------

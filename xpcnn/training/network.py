@@ -115,6 +115,7 @@ class PlacedNetwork(Closed, Named):
         self._tensors: list[Tensor] = []
         self._buffers: list[Tensor] = []
         self._made_of: list[Any] = []  # what the plan was made of
+        self._taken: tuple[str, tuple[str, ...]] = ("", ())  # a dtype, and those of the inputs then
         self._changes = -1
         self.input_shape: tuple[Any, ...] | None = None
 
@@ -205,7 +206,7 @@ class PlacedNetwork(Closed, Named):
         without_batch = tuple((None, *shape[1:]) for shape in shapes)
         input_shape = without_batch[0] if len(shapes) == 1 else without_batch
         vars(self).update(input_shape=input_shape)
-        self._plan = Program(self._network)
+        self._plan, self._taken = Program(self._network), ("", ())
         inside = [layer for _, layer in self._network.layers_within()]
         self._random_layers = [layer for layer in inside if hasattr(layer, "step")]
         self._parameters = self._network.parameters()
@@ -213,6 +214,13 @@ class PlacedNetwork(Closed, Named):
         self._buffers = [t for t in self._tensors if isinstance(t, Buffer)]
         self._made_of, self._changes = made_of(self._network), changes()
         return output_shape
+
+    def input_dtypes(self) -> tuple[str, ...]:
+        """Return the dtype of every input."""
+        if self._has_plan() and self._taken[0] == self.dtype:
+            return self._taken[1]
+        self._taken = self.dtype, self._network.input_dtypes(self.dtype)
+        return self._taken[1]
 
     def _has_plan(self) -> bool:
         """Whether there is a plan of the network as it is; one of another network is dropped."""
@@ -232,7 +240,7 @@ class PlacedNetwork(Closed, Named):
         statistics are as before.
         """
         arrays = self._arrange(inputs, named, "Model.forward")
-        for x, dtype in zip(arrays, self._network.input_dtypes(self.dtype), strict=True):
+        for x, dtype in zip(arrays, self.input_dtypes(), strict=True):
             xp = _xp.namespace(x, who="Model.forward")
             if xp is not self.device.xp or _xp.dtype_name(x) != dtype:
                 raise TypeError(
