@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from itertools import repeat
 from typing import Any, NamedTuple
 
 from xpcnn import _xp
@@ -101,11 +102,11 @@ class Program:
             if line.has_parameters or not wanted.isdisjoint(line.inputs):
                 wanted.update(line.outputs)
         for step, takes, gives, _, _ in reversed(lines):
-            given = [gradients.pop(name, None) for name in gives]
-            if all(dy is None for dy in given):
+            given = list(map(gradients.pop, gives, repeat(None)))
+            if given[0] is None if len(given) == 1 else all(dy is None for dy in given):
                 step.forget()
                 continue
-            need: Any = [name in wanted for name in takes]
+            need: Any = list(map(wanted.__contains__, takes))
             dxs = step.backward(*given, need_dx=need[0] if len(need) == 1 else need)
             _add(gradients, takes, dxs if isinstance(dxs, tuple) else (dxs,))
         if not need_dx:

@@ -43,18 +43,18 @@ def batch_norm_forward(
     gamma, beta = (None if a is None else widen(xp, a) for a in (gamma, beta))
     if statistics is None:
         mean = average(xp, x, axes)
-        centered = x - _per_channel(xp, mean, x)
+        centered = x - per_channel(mean, x)
         variance = average(xp, centered * centered, axes)
     else:
         mean, variance = (widen(xp, a) for a in statistics)
-        centered = x - _per_channel(xp, mean, x)
+        centered = x - per_channel(mean, x)
     inv_std = 1.0 / xp.sqrt(variance + eps)
-    x_hat = centered * _per_channel(xp, inv_std, x)
+    x_hat = centered * per_channel(inv_std, x)
     y = x_hat
     if gamma is not None:
-        y = y * _per_channel(xp, gamma, x)
+        y = y * per_channel(gamma, x)
     if beta is not None:
-        y = y + _per_channel(xp, beta, x)
+        y = y + per_channel(beta, x)
     return (narrow(xp, y, dtype), mean, variance), (x_hat, inv_std, gamma, statistics is None)
 
 
@@ -78,15 +78,15 @@ def batch_norm_backward(
         dx = dy
         if own_statistics:
             count = prod(dy.shape[a] for a in axes)
-            dx = dy - _per_channel(xp, dbeta / count, dy)
-            dx = dx - x_hat * _per_channel(xp, dgamma / count, dy)
-        dx = narrow(xp, dx * _per_channel(xp, scale, dy), dtype)
+            dx = dy - per_channel(dbeta / count, dy)
+            dx = dx - x_hat * per_channel(dgamma / count, dy)
+        dx = narrow(xp, dx * per_channel(scale, dy), dtype)
     return dx, dgamma, dbeta
 
 
-def _per_channel(xp: ModuleType, values: Array, x: Array) -> Array:
-    """Shape (C,) so that it broadcasts along the channel axis of x."""
-    return xp.reshape(values, (1, -1, *(1,) * (x.ndim - 2)))
+def per_channel(values: Array, x: Array) -> Array:
+    """View (C,) so that it broadcasts along the channel axis of x."""
+    return values[(None, slice(None), *(None,) * (x.ndim - 2))]
 
 
 BATCH_NORM = Op("batch_norm", batch_norm_forward, batch_norm_backward, check=check_floats)

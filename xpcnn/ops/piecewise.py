@@ -13,7 +13,7 @@ from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.kernels.dispatch import Op
 from xpcnn.ops.checks import check_floats
-from xpcnn.ops.norm import _per_channel
+from xpcnn.ops.norm import per_channel
 from xpcnn.ops.sums import total
 
 # PyTorch's derivative of the hard sigmoid is 1/6 rounded to float32, in float64 too.
@@ -39,7 +39,7 @@ def prelu_backward(
 
 
 def _slope(xp: ModuleType, w: Array, x: Array) -> Array:
-    return xp.reshape(w, ()) if w.shape[0] == 1 else _per_channel(xp, w, x)
+    return xp.reshape(w, ()) if w.shape[0] == 1 else per_channel(w, x)
 
 
 def hardtanh_forward(xp: ModuleType, x: Array, min_val: float, max_val: float) -> tuple[Array, Any]:

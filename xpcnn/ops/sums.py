@@ -22,14 +22,15 @@ LONGEST = 4096
 def total(xp: ModuleType, x: Array, axis: Axes = None, *, keepdims: bool = False) -> Array:
     """Sum over axes, all of them without `axis`; returns the dtype of x."""
     y = xp.sum(x, axis=axis, keepdims=keepdims, dtype=_xp.sum_dtype(xp, x))
-    y = xp.reshape(y, tuple(y.shape))  # NumPy gives a number, not an array, where no axis is left
+    if y.ndim == 0:
+        y = xp.reshape(y, ())  # NumPy gives a number, not an array, where no axis is left
     return xp.astype(y, x.dtype, copy=False)
 
 
 def mean(xp: ModuleType, x: Array, axis: int | tuple[int, ...], *, keepdims: bool = False) -> Array:
     """Average over axes; returns the dtype of x. The mean of nothing is NaN."""
     axes = (axis,) if isinstance(axis, int) else axis
-    count = prod(x.shape[a] for a in axes)
+    count = prod([x.shape[a] for a in axes])
     y = xp.sum(x, axis=axes, keepdims=keepdims, dtype=_xp.sum_dtype(xp, x))
     y = y / count if count else xp.full_like(y, xp.nan)
     return xp.astype(y, x.dtype, copy=False)

@@ -115,6 +115,7 @@ class PlacedNetwork(Closed, Named):
         self._tensors: list[Tensor] = []
         self._buffers: list[Tensor] = []
         self._made_of: list[Any] = []  # what the plan was made of
+        self._shapes: tuple[Any, tuple[Shape, ...]] = None, ()  # of the inputs, and outputs then
         self._taken: tuple[str, tuple[str, ...]] = ("", ())  # a dtype, and those of the inputs then
         self._changes = -1
         self.input_shape: tuple[Any, ...] | None = None
@@ -207,6 +208,7 @@ class PlacedNetwork(Closed, Named):
         input_shape = without_batch[0] if len(shapes) == 1 else without_batch
         vars(self).update(input_shape=input_shape)
         self._plan, self._taken = Program(self._network), ("", ())
+        self._shapes = None, ()
         inside = [layer for _, layer in self._network.layers_within()]
         self._random_layers = [layer for layer in inside if hasattr(layer, "step")]
         self._parameters = self._network.parameters()
@@ -393,6 +395,11 @@ class PlacedNetwork(Closed, Named):
         return self._plan
 
     def _output_shapes(self, input_shapes: Sequence[Shape]) -> Sequence[Shape]:
-        if isinstance(self._network, Graph):
-            return self._network.output_shapes(*input_shapes)
-        return [self._network.output_shape(input_shapes[0])]
+        key = changes(), tuple(input_shapes)
+        if self._shapes[0] != key:
+            if isinstance(self._network, Graph):
+                found = self._network.output_shapes(*input_shapes)
+            else:
+                found = (self._network.output_shape(input_shapes[0]),)
+            self._shapes = key, found
+        return self._shapes[1]
