@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from xpcnn import _xp, kernels
@@ -130,19 +129,24 @@ def one_hot(labels: Array, num_classes: int, dtype: Any) -> Array:
     return xp.astype(xp.expand_dims(labels, axis=1) == classes, dtype)
 
 
-def _activation(op: str, summary: str) -> Callable[[Array], Array]:
-    def function(x: Array) -> Array:
-        return run(op, x, who=op)[0]
-
-    function.__name__ = function.__qualname__ = op
-    function.__doc__ = summary
-    return function
+def relu(x: Array) -> Array:
+    """Return max(x, 0), element by element."""
+    return run("relu", x, who="relu")[0]
 
 
-relu = _activation("relu", "Return max(x, 0), element by element.")
-sigmoid = _activation("sigmoid", "Return 1 / (1 + exp(-x)), element by element.")
-tanh = _activation("tanh", "Return the hyperbolic tangent, element by element.")
-silu = _activation("silu", "Return x * sigmoid(x), element by element.")
+def sigmoid(x: Array) -> Array:
+    """Return 1 / (1 + exp(-x)), element by element."""
+    return run("sigmoid", x, who="sigmoid")[0]
+
+
+def tanh(x: Array) -> Array:
+    """Return the hyperbolic tangent, element by element."""
+    return run("tanh", x, who="tanh")[0]
+
+
+def silu(x: Array) -> Array:
+    """Return x * sigmoid(x), element by element."""
+    return run("silu", x, who="silu")[0]
 
 
 def softmax(x: Array, axis: int = 1) -> Array:

@@ -15,7 +15,7 @@ from xpcnn._xp import Array
 from xpcnn.layers.activation import ReLU
 from xpcnn.layers.graph import Gradients, Graph, Node
 from xpcnn.layers.layer import Layer
-from xpcnn.layers.norm import _BatchNorm
+from xpcnn.layers.norm import BatchNorm
 from xpcnn.layers.operation import Operation
 from xpcnn.operations import Add
 from xpcnn.training.steps import Runner, SumStep, computes_as
@@ -169,7 +169,7 @@ class _Links:
             front
             for front in fronts
             if front is not None
-            and computes_as(front.layer, _BatchNorm)
+            and computes_as(front.layer, BatchNorm)
             and self.behind(front) is node
         )
         return _Sum(node, next(norms, None), relu)

@@ -15,13 +15,13 @@ from xpcnn._xp import Array
 from xpcnn.kernels.repeatable import Repeatable
 from xpcnn.layers.activation import ReLU
 from xpcnn.layers.containers import Residual, Sequential
-from xpcnn.layers.conv import _Conv
+from xpcnn.layers.conv import Conv
 from xpcnn.layers.graph import Graph
 from xpcnn.layers.layer import Layer
 from xpcnn.layers.linear import Linear
-from xpcnn.layers.norm import _BatchNorm
+from xpcnn.layers.norm import BatchNorm
 from xpcnn.layers.parameter import Buffer
-from xpcnn.layers.pool import _MaxPool
+from xpcnn.layers.pool import MaxPool
 from xpcnn.layers.shape import Flatten
 from xpcnn.operations import Add
 from xpcnn.training.graph_steps import GraphStep
@@ -180,19 +180,19 @@ def _next_step(layers: list[Layer]) -> tuple[Step, int]:
         return GraphStep(first, Plan), 1
     if computes_as(first, Residual):
         return ResidualStep(first, relu, Plan), 1 if relu is None else 2
-    plain = computes_as(first, _Conv) and first.padding_mode == "zeros"
-    if plain and computes_as(second, _BatchNorm):
+    plain = computes_as(first, Conv) and first.padding_mode == "zeros"
+    if plain and computes_as(second, BatchNorm):
         relu = third if _is_relu(third) else None
         return ConvNormStep(first, second, relu), 2 if relu is None else 3
     if relu is None:
         return LayerStep(first), 1
     if plain:
-        pool = third if computes_as(third, _MaxPool) and third.ndim == first.ndim else None
+        pool = third if computes_as(third, MaxPool) and third.ndim == first.ndim else None
         used = 2 if pool is None else 3
         flat = len(layers) > used and isinstance(layers[used], Flatten)
         return ConvBlockStep(first, relu, pool, flat), used
     if computes_as(first, Linear):
         return LinearReluStep(first, relu), 2
-    if computes_as(first, _BatchNorm):
+    if computes_as(first, BatchNorm):
         return NormReluStep(first, relu), 2
     return LayerStep(first), 1

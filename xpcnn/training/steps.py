@@ -15,11 +15,11 @@ from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.kernels.constant import is_promised, promise
 from xpcnn.layers.containers import Residual
-from xpcnn.layers.conv import _Conv
+from xpcnn.layers.conv import Conv
 from xpcnn.layers.layer import Layer, output_of
 from xpcnn.layers.linear import Linear
-from xpcnn.layers.norm import _BatchNorm
-from xpcnn.layers.pool import _MaxPool
+from xpcnn.layers.norm import BatchNorm
+from xpcnn.layers.pool import MaxPool
 from xpcnn.operations import Add
 
 Result = tuple[Array, Any] | None
@@ -133,7 +133,7 @@ class FusedStep:
 class ConvBlockStep(FusedStep):
     """Convolution, ReLU and perhaps max pooling; `flat` if a Flatten layer comes next."""
 
-    def __init__(self, conv: _Conv, relu: Layer, pool: _MaxPool | None, flat: bool) -> None:
+    def __init__(self, conv: Conv, relu: Layer, pool: MaxPool | None, flat: bool) -> None:
         if pool is None:
             super().__init__([conv, relu])
         else:
@@ -187,7 +187,7 @@ class LinearReluStep(FusedStep):
 class NormReluStep(FusedStep):
     """Batch normalisation and ReLU."""
 
-    def __init__(self, norm: _BatchNorm, relu: Layer) -> None:
+    def __init__(self, norm: BatchNorm, relu: Layer) -> None:
         super().__init__([norm, relu])
         self.norm = norm
 
@@ -209,7 +209,7 @@ class ConvNormStep(FusedStep):
     weights can take over. They are worked out once, as long as nobody may have changed an array.
     """
 
-    def __init__(self, conv: _Conv, norm: _BatchNorm, relu: Layer | None) -> None:
+    def __init__(self, conv: Conv, norm: BatchNorm, relu: Layer | None) -> None:
         behind: Step = LayerStep(norm) if relu is None else NormReluStep(norm, relu)
         super().__init__([conv, norm, *([] if relu is None else [relu])], [LayerStep(conv), behind])
         self.conv, self.norm, self.relu = conv, norm, relu
@@ -272,7 +272,7 @@ class SumStep:
     relu : ReLU behind the sum, or None
     """
 
-    def __init__(self, norm: _BatchNorm | None, relu: Layer | None) -> None:
+    def __init__(self, norm: BatchNorm | None, relu: Layer | None) -> None:
         self.norm, self.relu, self._add = norm, relu, Add()
         self.layers: list[Layer] = [layer for layer in (norm, self._add, relu) if layer is not None]
         self._saved: Any = None
@@ -340,7 +340,7 @@ class ResidualStep:
         self._sum = SumStep(None, relu)
         self._front, self._training_sum = self.body, self._sum
         inside: list[Any] = [layer for step in self.body.steps for layer in step.layers]
-        if relu is not None and len(inside) > 1 and computes_as(inside[-1], _BatchNorm):
+        if relu is not None and len(inside) > 1 and computes_as(inside[-1], BatchNorm):
             self._front, self._training_sum = plan(inside[:-1]), SumStep(inside[-1], relu)
 
     def forward(self, x: Array, *, training: bool) -> Array:

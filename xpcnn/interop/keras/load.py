@@ -14,10 +14,10 @@ from xpcnn.errors import ModelFileError
 from xpcnn.interop.keras import files
 from xpcnn.interop.keras.files import Contents, Stored
 from xpcnn.layers import Layer, Sequential
-from xpcnn.layers.conv import _Conv
-from xpcnn.layers.conv_transpose import _ConvTranspose
-from xpcnn.layers.norm import _BatchNorm
-from xpcnn.layers.separable import _SeparableConv
+from xpcnn.layers.conv import Conv
+from xpcnn.layers.conv_transpose import ConvTranspose
+from xpcnn.layers.norm import BatchNorm
+from xpcnn.layers.separable import SeparableConv
 from xpcnn.training.model import Model
 
 Arrays = dict[str, np.ndarray]
@@ -155,23 +155,23 @@ def _arrays_for(layer: Any, source: _Source, order: np.ndarray | None, who: str)
     """Take the next weights from the file, and give them our names and layouts."""
     if isinstance(layer, layers.Linear):
         return _linear(source.take(("Dense",), who), layer, order, who)
-    if isinstance(layer, _BatchNorm):
+    if isinstance(layer, BatchNorm):
         return _batch_norm(source.take(("BatchNormalization",), who), layer, order, who)
     if order is not None:
         raise ValueError(
             f"{who}: stands behind a Flatten; only Linear and BatchNorm1d can be given Keras' "
             "weights there"
         )
-    if isinstance(layer, _Conv):
+    if isinstance(layer, Conv):
         return _conv(source, layer, who)
-    if isinstance(layer, _SeparableConv):
+    if isinstance(layer, SeparableConv):
         stored = source.take((f"SeparableConv{layer.ndim}D",), who)
         depthwise, pointwise, *bias = _expect(stored, 3 if layer.bias is not None else 2, who)
         return {
             "depthwise_weight": _depthwise(depthwise),
             "pointwise_weight": _turned(pointwise),
         } | _bias(bias)
-    if isinstance(layer, _ConvTranspose):
+    if isinstance(layer, ConvTranspose):
         stored = source.take((f"Conv{layer.ndim}DTranspose",), who)
         kernel, *bias = _expect(stored, 1 + (layer.bias is not None), who)
         if layer.groups != 1:
@@ -219,7 +219,7 @@ def _depthwise(kernel: np.ndarray) -> np.ndarray:
     return _turned(kernel.reshape(*kernel.shape[:-2], 1, -1))
 
 
-def _conv(source: _Source, layer: _Conv, who: str) -> Arrays:
+def _conv(source: _Source, layer: Conv, who: str) -> Arrays:
     n = layer.ndim
     depthwise = (f"DepthwiseConv{n}D", f"SeparableConv{n}D", f"Conv{n}D")
     stored = source.take(depthwise if layer.groups > 1 else depthwise[::-1], who)
