@@ -137,7 +137,7 @@ def _read_zip(path: Path) -> dict[str, np.ndarray]:
                 name.removesuffix(".npy"): _npy(read_member(archive, name), name) for name in names
             }
         except ModelFileError as error:
-            raise ModelFileError(f"{str(path)!r} is no npz file of arrays: {error}") from error
+            raise ModelFileError(f"{str(path)!r} is not an npz file of arrays: {error}") from error
 
 
 def _npy(content: bytes, name: str) -> np.ndarray:

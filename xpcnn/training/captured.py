@@ -47,7 +47,7 @@ class CapturedSteps:
         self._batch: Batch | None = None
         self._repeat: _Repeat | None = None
         if self._capture is None:
-            _say(f"device {device.name!r} has nothing of the kind")
+            _say(f"device {device.name!r} cannot capture steps")
 
     def begin_epoch(self) -> None:
         """Forget what was captured: it belongs to the arrays of the last epoch."""

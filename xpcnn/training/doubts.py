@@ -1,4 +1,4 @@
-"""Warnings about what trains without an error, and can hardly be meant."""
+"""Warnings about what trains without an error, but is probably a mistake."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _advice(last: Layer, loss: losses.Loss) -> str:
 
 
 def doubt_inputs(network: Layer, inputs: Sequence[Array]) -> None:
-    """Warn of pixels from 0 to 255 in floats: networks start from numbers around 1.
+    """Warn of pixels from 0 to 255 in floats: networks expect numbers around 1.
 
     A network that begins with anything but layers with weights may scale them itself.
     """
@@ -107,7 +107,7 @@ def doubt_inputs(network: Layer, inputs: Sequence[Array]) -> None:
     if are_pixels and some.min() >= 0.0 and 128.0 < some.max() <= 255.0:
         warn(
             f"x holds numbers from {some.min():g} to {some.max():g}, like the pixels of images; "
-            "networks start from numbers around 1 and hardly learn from such large ones: divide "
+            "networks expect numbers around 1 and hardly learn from such large ones: divide "
             "them, as in x / 255"
         )
 

@@ -1,4 +1,4 @@
-"""The arrays of Keras' layers as those of ours."""
+"""Weights of Keras layers, converted to our layout."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class _Source:
     def check_empty(self) -> None:
         if self.left:
             names = ", ".join(stored.name for stored in self.left)
-            raise ValueError(f"the file has layers with weights that the model has not: {names}")
+            raise ValueError(f"the file has layers with weights that the model lacks: {names}")
 
 
 def _weighted(
@@ -129,8 +129,8 @@ def _weighted(
         elif layer._tensors():
             if is_open:
                 raise ValueError(
-                    f"{type(layer).__name__} {name!r}: stands behind a Flatten, and its weights "
-                    "have another order in Keras that follows from the size of the images; build "
+                    f"{type(layer).__name__} {name!r}: comes after a Flatten, and the order of its "
+                    "weights in Keras depends on the size of the images; build "
                     "the model first, e.g. model.build((None, 3, 32, 32))"
                 )
             yield name, layer, order
@@ -159,7 +159,7 @@ def _arrays_for(layer: Any, source: _Source, order: np.ndarray | None, who: str)
         return _batch_norm(source.take(("BatchNormalization",), who), layer, order, who)
     if order is not None:
         raise ValueError(
-            f"{who}: stands behind a Flatten; only Linear and BatchNorm1d can be given Keras' "
+            f"{who}: comes after a Flatten; only Linear and BatchNorm1d can be given Keras' "
             "weights there"
         )
     if isinstance(layer, Conv):
@@ -190,7 +190,7 @@ def _arrays_for(layer: Any, source: _Source, order: np.ndarray | None, who: str)
         return {"weight": gamma, "bias": beta}
     if isinstance(layer, layers.Embedding):
         return {"weight": _expect(source.take(("Embedding",), who), 1, who)[0]}
-    raise ValueError(f"{who}: weights of Keras are not read for layers of this kind")
+    raise ValueError(f"{who}: Keras weights cannot be loaded into layers of this kind")
 
 
 def _expect(stored: Stored, count: int, who: str) -> list[np.ndarray]:
