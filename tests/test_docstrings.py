@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
+import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -77,6 +80,26 @@ def test_layers_and_operations_are_among_them() -> None:
     assert {"xpcnn", "xpcnn.layers", "xpcnn.operations", "xpcnn.functional"} <= set(PUBLIC)
     assert has_docstring("xpcnn.layers", "Conv2d")
     assert not has_docstring("xpcnn.layers", "Conv4d")
+
+
+LAYERS = [cls for name in xpcnn.layers.__all__ if inspect.isclass(cls := getattr(xpcnn, name))]
+
+
+@pytest.mark.parametrize("cls", LAYERS)
+def test_what_a_layer_takes_is_told_by_it_or_its_base(cls: type) -> None:
+    told = "\n".join(base.__doc__ or "" for base in cls.__mro__ if base is not object)
+    parameters = list(inspect.signature(cls).parameters.values())
+    names = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    assert [name for name in names if not re.search(rf"\b{name}\b", told)] == []
+
+
+@pytest.mark.parametrize("cls", LAYERS)
+def test_a_reader_finds_the_class_that_is_referred_to(cls: type) -> None:
+    known = vars(xpcnn.layers) | vars(sys.modules[cls.__module__])
+    for name in re.findall(r":class:`(\w+)`", cls.__doc__ or ""):
+        assert name in known, (
+            f"{cls.__name__} refers to {name}, which is neither a layer nor in its file"
+        )
 
 
 @pytest.mark.parametrize("module", TREES)
