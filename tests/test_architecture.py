@@ -56,7 +56,7 @@ OPTIONAL = ARRAY_LIBRARIES | {
 }
 # The benchmark runs other libraries' own networks, inside functions, in processes of their own:
 # there is nothing of ours between it and them.
-RIVALS = str(Path("bench", "rivals.py"))
+BASELINES = str(Path("bench", "baselines.py"))
 # The door to PyTorch's own modules; the library is imported when a function is called.
 TORCH_MODULES = str(Path("interop", "torch"))
 UNSAFE = {"pickle", "cPickle", "dill", "marshal", "shelve", "joblib"}
@@ -94,7 +94,7 @@ def knows_vendors(path: Path) -> bool:
     """Whether a file may import array libraries."""
     own = name(path)
     return (
-        own in ("device.py", "cuda_search.py", "_xp.py", RIVALS)
+        own in ("device.py", "cuda_search.py", "_xp.py", BASELINES)
         or own.startswith(TORCH_MODULES)
         or is_vendor_kernel(path)
     )

@@ -45,7 +45,7 @@ def test_an_argument_that_there_is_not(cls: type) -> None:
     [
         (
             lambda: xpcnn.Conv2d(1, 8, 3, activation="relu"),
-            r"^Conv2d: there is no argument 'activation' \(put a layer behind it, such as ReLU",
+            r"^Conv2d: there is no argument 'activation' \(add a layer after it, such as ReLU",
         ),
         (lambda: xpcnn.Conv2d(filters=3), r"^Conv2d: .*'filters' \(here it is 'out_channels'\)"),
         (lambda: xpcnn.Linear(units=3), r"^Linear: .*'units' \(here it is 'out_features'\)"),

@@ -395,7 +395,7 @@ CASES = {
     "computes wrong numbers": (
         STAND_IN + "Array.sum = lambda x: Array(x.host.sum() + 1)",
         {},
-        "the GPU computes wrong numbers (8193.0 in place of 8192.0); look after its driver, its "
+        "the GPU computes wrong numbers (8193.0 in place of 8192.0); check its driver, its "
         "memory and its temperature",
     ),
 }

@@ -44,7 +44,7 @@ def check_size(unpacked: int, packed: int, what: str) -> None:
     if unpacked > max(SMALL, RATIO * packed):
         raise ValueError(
             f"{what} would unpack from {packed:,} to {unpacked:,} bytes, more than {RATIO} times "
-            "as many; it is damaged, or made to fill the memory"
+            "as many; it is damaged, or made to exhaust memory"
         )
 
 

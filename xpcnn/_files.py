@@ -52,8 +52,8 @@ def replace_file(path: str | Path, content: bytes) -> None:
                 raise
             reason = {
                 errno.ENOSPC: "the disk is full",
-                errno.EDQUOT: "the space you may use is full",
-                errno.EACCES: f"you may not write to the folder {str(target.parent)!r}",
+                errno.EDQUOT: "your disk quota is used up",
+                errno.EACCES: f"no permission to write to the folder {str(target.parent)!r}",
                 errno.EROFS: f"the folder {str(target.parent)!r} is on a read-only disk",
             }.get(error.errno, error.strerror or str(error))
             unchanged = "; the file that was there is unchanged" if old is not None else ""
@@ -62,8 +62,8 @@ def replace_file(path: str | Path, content: bytes) -> None:
             ) from error
     else:
         raise OSError(
-            f"cannot save to {str(path)!r}: something removes each new file in "
-            f"{str(target.parent)!r} before it is whole"
+            f"cannot save to {str(path)!r}: something removes new files in "
+            f"{str(target.parent)!r} before they are complete"
         )
     _sync_folder(target.parent)
 
@@ -101,7 +101,7 @@ def check_target(path: str | Path) -> tuple[Path, os.stat_result | None]:
         )
     if not os.access(target, os.W_OK):
         raise PermissionError(
-            f"cannot save to {str(path)!r}: the file is protected against writing (its mode is "
+            f"cannot save to {str(path)!r}: the file is write-protected (its mode is "
             f"{stat.filemode(old.st_mode)}); allow it with chmod u+w, or give another path"
         )
     return target, old

@@ -36,7 +36,7 @@ ELSEWHERE = {
 
 
 class Named:
-    """A class whose constructor says which arguments it takes when it is given others.
+    """A class whose constructor lists its arguments when it is given unknown ones.
 
     Python's own message names the function that failed, which may be that of a base class
     nobody has heard of.
@@ -84,9 +84,9 @@ def _misfit(
 
 
 def _meant(cls: type, name: str, names: list[str]) -> str:
-    """Say what is to be written in the place of an argument that there is not."""
+    """Say what to write in place of an unknown argument."""
     if name == "activation":
-        return " (put a layer behind it, such as ReLU())"
+        return " (add a layer after it, such as ReLU())"
     meant = getattr(cls, "spellings", {}).get(name) or ELSEWHERE.get(name)
     if meant not in names:
         meant = next(iter(difflib.get_close_matches(name, names, 1, 0.75)), None)
@@ -133,7 +133,7 @@ class Configurable(Named):
 
 
 class _Making(ABCMeta):
-    """The type of classes that tell an object that is being made from one that is."""
+    """Metaclass of classes whose objects know when they are complete."""
 
     # Every step asks many times; ABCMeta's own, which knows of registered classes, takes long.
     __instancecheck__ = type.__instancecheck__
@@ -163,7 +163,7 @@ else:
 
 
 class Closed(_Made):
-    """An object on which no public attribute can be set that there is not: it would do nothing.
+    """An object that refuses to set unknown public attributes, which would have no effect.
 
     Classes from outside xpcnn may do as they like, but for names of `spellings`.
     """
@@ -238,7 +238,7 @@ class Checked(Closed, Configurable):
         return list(_accepted(type(self)))
 
     def _changes(self, name: str, value: Any) -> dict[str, Any]:
-        """Return the attributes that an object with another setting has different."""
+        """Return the attributes that change with a setting."""
         arguments = self.arguments()
         before = vars(type(self).from_arguments(arguments))
         after = vars(type(self).from_arguments({**arguments, name: value}))
@@ -246,7 +246,7 @@ class Checked(Closed, Configurable):
 
 
 def same(old: Any, new: Any) -> bool:
-    """Whether two values are surely the same."""
+    """Whether two values are known to be the same."""
     if old is new:
         return True
     if type(old) is not type(new) or not isinstance(new, (int, float, str, tuple, list, dict)):

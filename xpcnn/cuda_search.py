@@ -21,7 +21,7 @@ OLDEST_GPU_OF_CUDA_13 = 75
 
 @cache
 def probe(number: int) -> tuple[Any, str]:
-    """Do a little of everything on a GPU, so that a later failure is not the user's riddle.
+    """Try a little of everything on a GPU, so that a later failure does not puzzle the user.
 
     Returns CuPy's device and what should be known of it; failures are not cached.
     """
@@ -78,7 +78,7 @@ def _compute_a_little(cupy: ModuleType, physical: Any) -> None:
         ) from None
     if total != 2.0 * 16**3:
         raise DeviceError(
-            f"the GPU computes wrong numbers ({total} in place of {2.0 * 16**3}); look after its "
+            f"the GPU computes wrong numbers ({total} in place of {2.0 * 16**3}); check its "
             "driver, its memory and its temperature"
         )
 

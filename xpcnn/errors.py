@@ -7,7 +7,7 @@ from typing import Any
 
 
 class DeviceError(RuntimeError):
-    """A device that does not exist, or does not work, was asked for."""
+    """The requested device does not exist or does not work."""
 
 
 class ModelFileError(ValueError):
@@ -15,7 +15,7 @@ class ModelFileError(ValueError):
 
 
 class UnsupportedModelError(ModelFileError):
-    """A network cannot be expressed: that of a file here, or one from here in a file's format.
+    """A network cannot be converted, from another format or to one.
 
     Attributes
     ----------

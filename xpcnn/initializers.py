@@ -1,4 +1,4 @@
-"""First values of weights.
+"""Initial values of weights.
 
 Every function takes its settings, PyTorch's, and returns ``init(shape, rng) -> numpy.ndarray``
 (float64). For a weight of shape (out, in, *kernel), fan_in is ``in * prod(kernel)`` and fan_out

@@ -1,4 +1,4 @@
-"""Randomness that can be repeated: every random number follows from (seed, what for, counter).
+"""Reproducible randomness: every random number follows from (seed, purpose, counter).
 
 There is no generator state to save, so training that is stopped and resumed draws the numbers it
 would have drawn. Everything is drawn on the host by NumPy, so every array library sees the same. A

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from xpcnn import kernels
-from xpcnn.bench import own, program, rivals
+from xpcnn.bench import baselines, own, program
 from xpcnn.bench.workloads import WORKLOADS
 
 SMALL = {"resnet18-predict": 1, "mobilenet-predict": 1}
@@ -52,7 +52,7 @@ def test_as_in_pytorch(name, channels_last):
     workload = small(name)
     if channels_last and len(workload.shape) != 4:
         pytest.skip("no such layout")
-    made = rivals.make_torch(workload, 1, channels_last=channels_last, fused_adam=False)
+    made = baselines.make_torch(workload, 1, channels_last=channels_last, fused_adam=False)
     first, second = ours(workload)
     other = arrays(made)
     assert first.keys() == other.keys()
@@ -71,7 +71,7 @@ def test_as_in_pytorch(name, channels_last):
 def test_as_in_jax(name):
     pytest.importorskip("jax")
     workload = small(name)
-    made = rivals.make_jax(workload, os.cpu_count() or 1)
+    made = baselines.make_jax(workload, os.cpu_count() or 1)
     first, second = ours(workload)
     other = arrays(made)
     assert other.keys() == first.keys() - {"gradients"}
@@ -83,7 +83,7 @@ def test_fused_adam_is_the_same_adam():
     pytest.importorskip("torch")
     losses = []
     for fused in (False, True):
-        made = rivals.make_torch(small("mlp"), 1, channels_last=False, fused_adam=fused)
+        made = baselines.make_torch(small("mlp"), 1, channels_last=False, fused_adam=fused)
         losses.append([arrays(made)["loss"][0] for _ in range(3)])
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
     assert losses[0][2] < losses[0][0]

@@ -74,8 +74,8 @@ def test_a_process_that_says_nothing_is_noticed():
         worker.ready()
 
 
-def test_a_rivals_process_holds_nothing_of_ours_but_the_benchmark():
-    code = turns._LIGHT.replace("sys.exit(main())", "import xpcnn.bench.rivals").strip()
+def test_a_baselines_process_holds_nothing_of_ours_but_the_benchmark():
+    code = turns._LIGHT.replace("sys.exit(main())", "import xpcnn.bench.baselines").strip()
     code += "\nprint(sorted(name for name in sys.modules if name.startswith('xpcnn.')))"
     code += "\nprint('array_api_compat' in sys.modules)"
     package = Path(xpcnn.__file__).parent

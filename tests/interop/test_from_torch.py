@@ -441,7 +441,7 @@ def test_one_error_lists_everything():
             {},
             "writes into memory that x shares",
         ),
-        (lambda m, x: x.detach(), {}, "nothing like the function detach"),
+        (lambda m, x: x.detach(), {}, "no equivalent of the function detach"),
     ],
 )
 def test_refused_modules(function, parts, message):

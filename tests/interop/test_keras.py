@@ -432,12 +432,12 @@ def test_networks_that_do_not_fit(tmp_path, rng):
     weights = draw_weights(rng)
     path = tmp_path / "model.keras"
     write_keras3(path, weights)
-    refused(path, network(), ValueError, "behind a Flatten.*build the model first")
+    refused(path, network(), ValueError, "after a Flatten.*build the model first")
     refused(path, network(eps=1e-5), ValueError, "has eps=1e-05, but .* 0.001")
     longer = xpcnn.Sequential(xpcnn.Conv2d(2, 4, (3, 2)), xpcnn.Linear(4, 4))
     refused(path, longer, ValueError, "next layer in the file is a BatchNormalization")
     shorter = xpcnn.Sequential(xpcnn.Conv2d(2, 4, (3, 2)))
-    refused(path, shorter, ValueError, "that the model has not: batch_normalization, dep.*scores")
+    refused(path, shorter, ValueError, "that the model lacks: batch_normalization, dep.*scores")
     no_bias = xpcnn.Sequential(xpcnn.Conv2d(2, 4, (3, 2), bias=False))
     refused(
         path, no_bias, ValueError, "expected 1 arrays, the layer 'first' .* do both have a bias"

@@ -447,9 +447,9 @@ def test_one_error_lists_all_that_is_not_known():
 REFUSED = {
     "a loop": (
         model([node("Add", "x b", "a"), node("Relu", "a", "b")], [X], "b"),
-        "loop",
+        "cycle",
     ),
-    "a node that needs itself": (model([node("Add", "x y", "y")], [X], "y"), "loop"),
+    "a node that needs itself": (model([node("Add", "x y", "y")], [X], "y"), "cycle"),
     "a value made twice": (
         model([node("Relu", "x", "y"), node("Tanh", "x", "y")], [X], "y"),
         "'y' stands for more than one",
@@ -463,8 +463,8 @@ REFUSED = {
         ),
         "two arrays of the model are called 'w'",
     ),
-    "a value that nobody makes": (model([node("Relu", "z", "y")], [X], "y"), "'z', which nobody"),
-    "an output that nobody makes": (model([node("Relu", "x", "y")], [X], "z"), "'z'"),
+    "a value from nowhere": (model([node("Relu", "z", "y")], [X], "y"), "'z', which no node"),
+    "an output that no node produces": (model([node("Relu", "x", "y")], [X], "z"), "'z'"),
     "no output": (model([node("Relu", "x", "y")], [X], ""), "no output"),
     "no graph": (proto.ModelProto(ir_version=8), "no graph"),
     "an old version": (model([node("Relu", "x", "y")], [X], "y", opset=6), "version 6"),

@@ -94,7 +94,7 @@ def test_damaged_files_and_absent_ones(tmp_path, state):
         with pytest.raises(ModelFileError):
             load_weights(small(), tmp_path / "weights.npz")
     np.savez(tmp_path / "objects.npz", weight=np.array([{}], dtype=object))
-    with pytest.raises(ModelFileError, match="no npz file of arrays"):
+    with pytest.raises(ModelFileError, match="not an npz file of arrays"):
         load_weights(small(), tmp_path / "objects.npz")
     with pytest.raises(FileNotFoundError, match="absent"):
         load_weights(small(), tmp_path / "absent")

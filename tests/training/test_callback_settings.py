@@ -234,7 +234,7 @@ def test_a_name_with_loss_in_it_is_no_loss():
 @pytest.mark.parametrize("monitor", ["silent", "val_silent"])
 def test_where_nobody_says_it_the_mode_must_be_given(monitor):
     model = model_of([Undecided()])
-    message = "nobody says whether .* give mode='max' or mode='min'"
+    message = "cannot tell whether .* give mode='max' or mode='min'"
     with pytest.raises(ValueError, match=message):
         fit(model, [EarlyStopping(monitor)])
     with pytest.raises(ValueError, match=message):
@@ -262,7 +262,7 @@ def test_plateau_by_itself():
         for value in (3.0, 2.0, 1.0):
             schedule.observe(value)
         assert schedule.reductions == 0
-    with pytest.raises(ValueError, match="nobody says whether"):
+    with pytest.raises(ValueError, match="cannot tell whether"):
         xpcnn.optim.ReduceLROnPlateau(monitor="val_accuracy").observe(0.5)
 
 

@@ -311,7 +311,7 @@ def test_devices_that_capture_nothing(caplog, device):
     assert_same(*runs, rtol=0)
     name = runs[0].device.name
     assert [r.getMessage() for r in caplog.records] == [
-        f"training steps are not captured: device {name!r} has nothing of the kind"
+        f"training steps are not captured: device {name!r} cannot capture steps"
     ]
 
 

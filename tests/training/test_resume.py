@@ -235,7 +235,7 @@ def test_a_state_that_does_not_fit_its_callback(tmp_path, state):
     text = json.loads(json.dumps(entry | {"state": state}))
     saving.write_file(tmp_path / "m", tensors, description | {"callbacks": [text]})
     model = xpcnn.Model.load(tmp_path / "m", device="cpu")
-    with pytest.raises(ValueError, match="EarlyStopping: the model's file has a state that is"):
+    with pytest.raises(ValueError, match="EarlyStopping: the model's file has an invalid state"):
         fit(model, 1, [stopping_of()])
 
 

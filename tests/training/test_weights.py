@@ -90,7 +90,7 @@ MANY = (rng.random((40, 3)) < 0.5).astype("float32")
         ("mse", rng.normal(size=(40, 3)).astype("float32"), [1, 2, 3], "needs one class"),
         ("cross_entropy", np.full((40, 3), 1 / 3, "float32"), [1, 2, 3], "needs one class"),
         ("cross_entropy", Y, {0: 1.0, 1: 1.0}, r"no weight for the classes \[2\]"),
-        ("cross_entropy", Y, [1, 1, 1, 1], "weight for 3, which is none of the 3 classes"),
+        ("cross_entropy", Y, [1, 1, 1, 1], "weight for 3, which is not one of the 3 classes"),
         ("cross_entropy", Y, {0: 1, 1: 1, 2: 1, "cat": 1}, "weight for 'cat'"),
         ("cross_entropy", Y, [1, 1, -1], "class_weight must be finite and not negative"),
         ("cross_entropy", Y, [1, 1, np.nan], "class_weight must be finite"),

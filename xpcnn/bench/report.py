@@ -35,8 +35,8 @@ def figures(entry: dict[str, Any], subject: str, peak_gflops: float) -> dict[str
     """
     runs = entry["runs"]
     own = runs.get(subject, {})
-    rivals = {n: run for n, run in runs.items() if n.startswith("torch") and "ms" in run}
-    best = min(rivals, key=lambda name: rivals[name]["ms"], default=None)
+    baselines = {n: run for n, run in runs.items() if n.startswith("torch") and "ms" in run}
+    best = min(baselines, key=lambda name: baselines[name]["ms"], default=None)
     found: dict[str, Any] = dict.fromkeys(("ratio", "floor_ms", "floor_ratio", "memory_ratio"))
     found["best_rival"] = best
     if "ms" not in own:
@@ -46,9 +46,9 @@ def figures(entry: dict[str, Any], subject: str, peak_gflops: float) -> dict[str
         found["floor_ratio"] = own["ms"] / found["floor_ms"]
     if best is None:
         return found
-    pairs = zip(rivals[best]["round_ms"], own["round_ms"], strict=True)
+    pairs = zip(baselines[best]["round_ms"], own["round_ms"], strict=True)
     found["ratio"] = statistics.median(theirs / ours for theirs, ours in pairs)
-    peaks = [run["peak_mib"] for run in rivals.values()]
+    peaks = [run["peak_mib"] for run in baselines.values()]
     if own["peak_mib"] and all(peaks):
         found["memory_ratio"] = min(peaks) / own["peak_mib"]
     return found
@@ -57,26 +57,26 @@ def figures(entry: dict[str, Any], subject: str, peak_gflops: float) -> dict[str
 def headings(results: dict[str, Any]) -> list[str]:
     """Return the names of the columns."""
     titles = results["configurations"]
-    rivals = [name for name in titles if name.startswith("torch")]
+    baselines = [name for name in titles if name.startswith("torch")]
     columns = ["workload", *(f"{title} ms" for title in titles.values())]
-    columns += ["ratio"] if rivals else []
+    columns += ["ratio"] if baselines else []
     columns += ["floor", f"{titles[results['subject']]} MiB"]
-    return columns + (["PyTorch MiB", "memory"] if rivals else [])
+    return columns + (["PyTorch MiB", "memory"] if baselines else [])
 
 
 def cells(results: dict[str, Any], entry: dict[str, Any]) -> list[str]:
     """Return the row of a workload."""
     subject, runs = results["subject"], entry["runs"]
     derived = figures(entry, subject, results["peak_gflops"])
-    rivals = [name for name in results["configurations"] if name.startswith("torch")]
+    baselines = [name for name in results["configurations"] if name.startswith("torch")]
     row = [entry["name"]]
     for name in results["configurations"]:
         run = runs.get(name, {})
         row.append("failed" if "error" in run else number(run.get("ms")))
-    row += [number(derived["ratio"])] if rivals else []
+    row += [number(derived["ratio"])] if baselines else []
     row += [number(derived["floor_ratio"]), number(runs.get(subject, {}).get("peak_mib"), 0)]
-    if rivals:
-        peaks = [run["peak_mib"] for n in rivals if (run := runs.get(n, {})).get("peak_mib")]
+    if baselines:
+        peaks = [run["peak_mib"] for n in baselines if (run := runs.get(n, {})).get("peak_mib")]
         row += [number(min(peaks, default=None), 0), number(derived["memory_ratio"])]
     return row
 

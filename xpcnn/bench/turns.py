@@ -21,7 +21,7 @@ PAUSE = 0.05
 
 _PACKAGE = Path(__file__).parents[1]
 
-# For the rivals: xpcnn.bench without the rest of xpcnn, so that the memory is theirs alone.
+# For the baselines: xpcnn.bench without the rest of xpcnn, so that the memory is theirs alone.
 _LIGHT = """\
 import sys, types
 package = types.ModuleType("xpcnn")

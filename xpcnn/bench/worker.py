@@ -57,7 +57,7 @@ def _serve(args: argparse.Namespace, questions: Iterable[str], answers: TextIO) 
     if args.batch_size is not None:
         workload = workload.with_batch(args.batch_size)
     if configuration.library != "xpcnn":
-        program = _rival(configuration, workload, args.threads)
+        program = _baseline(configuration, workload, args.threads)
         return _answer(program, args.warm_up, questions, answers)
     import xpcnn
     from xpcnn.bench import own
@@ -69,12 +69,12 @@ def _serve(args: argparse.Namespace, questions: Iterable[str], answers: TextIO) 
         return _answer(made, args.warm_up, questions, answers)
 
 
-def _rival(configuration: Configuration, workload: Workload, threads: int) -> Program:
-    from xpcnn.bench import rivals
+def _baseline(configuration: Configuration, workload: Workload, threads: int) -> Program:
+    from xpcnn.bench import baselines
 
     if configuration.library == "jax":
-        return rivals.make_jax(workload, threads)
-    return rivals.make_torch(
+        return baselines.make_jax(workload, threads)
+    return baselines.make_torch(
         workload,
         threads,
         channels_last=configuration.channels_last,

@@ -19,7 +19,7 @@ OK, FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 _EXIT_CODES = """\
 exit codes: 0 done, 1 failed while running, 2 wrong use of the command, 130 interrupted (Ctrl-C),
-143 told to end (SIGTERM) while training
+143 terminated (SIGTERM) while training
 """
 _DATA_SETS = ("digits", "mnist")
 
@@ -57,7 +57,7 @@ def _run(args: argparse.Namespace) -> int:
         sys.stdout.flush()
     except KeyboardInterrupt as interrupt:
         terminated = isinstance(interrupt, train.Terminated)
-        what = "told to end" if terminated else "interrupted"
+        what = "terminated" if terminated else "interrupted"
         with suppress(OSError):
             print(f"xpcnn {args.command}: {what}{interrupt}", file=sys.stderr)
         return TERMINATED if terminated else INTERRUPTED
@@ -112,14 +112,14 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--epochs",
         type=_positive,
         metavar="N",
-        help=f"epochs in all, those of --resume included (default {DEFAULTS.epochs})",
+        help=f"total number of epochs, including those of --resume (default {DEFAULTS.epochs})",
     )
     command.add_argument(
         "--batch-size",
         type=_positive,
         metavar="N",
         default=DEFAULTS.batch_size,
-        help="images in a training step (default %(default)s)",
+        help="images per training step (default %(default)s)",
     )
     command.add_argument(
         "--lr",
@@ -131,7 +131,7 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--seed",
         type=_seed,
         metavar="N",
-        help="makes first weights and the order of the images repeatable "
+        help="seed of the initial weights and of the order of the images "
         f"(default {DEFAULTS.seed})",
     )
     command.add_argument(
@@ -261,7 +261,7 @@ def _add_info(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "--batch",
         type=_positive,
         metavar="N",
-        help=f"images in a step (default {DEFAULTS.batch_size})",
+        help=f"images per step (default {DEFAULTS.batch_size})",
     )
     command.add_argument(
         "--device", help="where the model computes (default auto), as in xpcnn train"

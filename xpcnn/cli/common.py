@@ -13,7 +13,7 @@ from xpcnn.training.model import Model
 
 
 def say(line: str) -> None:
-    """Print a line; where nobody can read it any more, the command goes on without."""
+    """Print a line; if the reader is gone, go on without it."""
     try:
         print(line, flush=True)
     except BrokenPipeError:
@@ -21,7 +21,7 @@ def say(line: str) -> None:
 
 
 def drop_output() -> None:
-    """Let what is printed go nowhere: the reader has gone, as in ``xpcnn info | head -1``."""
+    """Discard further output: the reader has gone, as in ``xpcnn info | head -1``."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

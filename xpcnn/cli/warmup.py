@@ -62,7 +62,7 @@ def train_a_little(layers: list[Layer]) -> None:
 
 
 def other_layers(classes: int) -> list[Layer]:
-    """Return what the networks with a name have not: layers of ResNet and MobileNet."""
+    """Return layers that the named networks lack: those of ResNet and MobileNet."""
     return [
         Conv2d(1, 64, 3, padding=1, bias=False),
         BatchNorm2d(64),

@@ -19,7 +19,7 @@ def batches(
     epoch: int = 0,
     drop_last: bool = False,
 ) -> Iterator[np.ndarray]:
-    """Go once through `n` samples in mini-batches.
+    """Iterate once over `n` samples in mini-batches.
 
     The order depends on `seed` and `epoch` alone, so training that is stopped and resumed sees
     the samples in the order it would have seen them.

@@ -1,4 +1,4 @@
-"""The IDX format: one array per file, as the MNIST database and its relatives come.
+"""The IDX format: one array per file, used by the MNIST database and its relatives.
 
 A file is: two zero bytes, a code for the type of number, the number of dimensions, each dimension
 as a big-endian 32-bit integer, and the numbers themselves, big-endian, last dimension fastest.

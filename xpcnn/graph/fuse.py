@@ -19,12 +19,12 @@ from xpcnn.graph.steps import (
     SumStep,
 )
 from xpcnn.layers.activation import ReLU
-from xpcnn.layers.conv import _Conv as ConvNd
+from xpcnn.layers.conv import Conv
 from xpcnn.layers.layer import Layer
 from xpcnn.layers.linear import Linear
-from xpcnn.layers.norm import _BatchNorm as BatchNorm
+from xpcnn.layers.norm import BatchNorm
 from xpcnn.layers.operation import Operation
-from xpcnn.layers.pool import _MaxPool as MaxPool
+from xpcnn.layers.pool import MaxPool
 from xpcnn.layers.shape import Flatten
 from xpcnn.operations import Add
 
@@ -119,7 +119,7 @@ def _match(layers: list[Any], *, training: bool) -> tuple[int, str]:
     """Find the longest pattern that a list of layers begins with: how many, and which."""
     front: list[Any] = [*layers, None, None]
     first, second, third = front[:3]
-    conv = computes_as(first, ConvNd) and first.padding_mode == "zeros"
+    conv = computes_as(first, Conv) and first.padding_mode == "zeros"
     if conv and computes_as(second, BatchNorm) and not training:
         return (3 if _is_relu(third) else 2), "folded"
     if not _is_relu(second):

@@ -84,7 +84,7 @@ def call(meaning: str, arguments: tuple[Any, ...]) -> Any:
         return _as_bytes(arguments[0], *arguments[1:]) if arguments else b""
     if meaning == "OrderedDict" and not arguments:
         return {}
-    raise ModelFileError(f"it calls {meaning} in a way that is not known")
+    raise ModelFileError(f"it calls {meaning} in an unknown way")
 
 
 def finish(target: Any, state: Any) -> Any:
@@ -130,7 +130,7 @@ def _array(values: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
         raise ModelFileError("it has an array without a proper dtype and shape")
     content, kind = _as_bytes(values), dtype.resolve()
     if any(type(n) is not int or not 0 <= n < 2**62 for n in shape):
-        raise ModelFileError("it has an array with a length that is no size")
+        raise ModelFileError("it has an array with an invalid length")
     if prod(shape) * kind.itemsize != len(content) or prod(n for n in shape if n) >= 2**59:
         raise ModelFileError(
             f"it has an array of {len(content)} bytes, which does not fit its shape and dtype"

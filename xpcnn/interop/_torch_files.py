@@ -54,10 +54,10 @@ class Storage(NamedTuple):
     def named(cls, words: Any) -> Storage:
         """Make a storage of what a pickle says about it."""
         if not isinstance(words, tuple) or len(words) < 5 or words[0] != "storage":
-            raise ModelFileError("it refers to something outside of it that is no storage")
+            raise ModelFileError("it refers to something outside of it that is not a storage")
         kind = getattr(words[1], "meaning", None)
         if kind not in _DTYPES or not isinstance(words[2], str) or type(words[4]) is not int:
-            raise ModelFileError(f"it has a storage of a kind that is not known, {kind!r:.100}")
+            raise ModelFileError(f"it has a storage of an unknown kind, {kind!r:.100}")
         return cls(_DTYPES[kind], words[2], words[4])
 
     @property
@@ -164,7 +164,7 @@ def _read_old(data: bytes, machine: Callable[..., Any]) -> Any:
     numbers = {}
     for key in keys:
         if key not in needed:
-            raise ModelFileError(f"it has a storage {key!r:.40} that nobody uses")
+            raise ModelFileError(f"it has a storage {key!r:.40} that no tensor uses")
         storage = needed[key]
         count = int.from_bytes(data[place : place + 8], "little")
         if count != storage.length:

@@ -70,7 +70,7 @@ def read_pickle(source: str | Path | bytes) -> Any:
         struct.error, UnicodeError, RecursionError,
     ) as error:  # fmt: skip
         raise ModelFileError(
-            f"{where} is truncated, damaged or no pickle ({error!s:.200})"
+            f"{where} cannot be read: truncated, damaged or not a pickle ({error!s:.200})"
         ) from error
     return value
 
@@ -195,7 +195,7 @@ class _Machine:
     def reduce(self) -> None:
         arguments, function = self.pop(), self.pop()
         if not isinstance(function, Name) or not isinstance(arguments, tuple):
-            raise TypeError("a call of something that is no function")
+            raise TypeError("a call of something that is not a function")
         self.push(self.counted(call(function.meaning, arguments)))
 
     def build(self) -> None:
@@ -321,7 +321,7 @@ def _persistent(m: _Machine) -> None:
 def _stack_global(m: _Machine) -> None:
     what, module = m.pop(), m.pop()
     if not isinstance(what, str) or not isinstance(module, str):
-        raise TypeError("a name that is no string")
+        raise TypeError("a name that is not a string")
     m.name(module, what)
 
 

@@ -17,10 +17,10 @@ from xpcnn._files import read_whole
 from xpcnn.errors import ModelFileError
 from xpcnn.interop._torch_files import is_from_torch
 from xpcnn.interop.pickles import read_pickle
-from xpcnn.layers.conv import _Conv
+from xpcnn.layers.conv import Conv
 from xpcnn.layers.layer import Layer
 from xpcnn.layers.linear import Linear
-from xpcnn.layers.norm import _BatchNorm
+from xpcnn.layers.norm import BatchNorm
 from xpcnn.training import saving
 from xpcnn.training.model import Model
 
@@ -137,7 +137,7 @@ def _read_zip(path: Path) -> dict[str, np.ndarray]:
                 name.removesuffix(".npy"): _npy(read_member(archive, name), name) for name in names
             }
         except ModelFileError as error:
-            raise ModelFileError(f"{str(path)!r} is no npz file of arrays: {error}") from error
+            raise ModelFileError(f"{str(path)!r} is not an npz file of arrays: {error}") from error
 
 
 def _npy(content: bytes, name: str) -> np.ndarray:
@@ -186,7 +186,7 @@ def _with_counts(model: Model | Layer, state: Mapping[str, Any]) -> Mapping[str,
     complete = dict(state)
     for name, layer in network_of(model).layers_within():
         front = f"{name}." if name else ""
-        if isinstance(layer, _BatchNorm) and f"{front}running_mean" in state:
+        if isinstance(layer, BatchNorm) and f"{front}running_mean" in state:
             complete.setdefault(f"{front}num_batches_tracked", np.zeros((), np.int64))
     return complete
 
@@ -198,8 +198,8 @@ def _pytorch_names(
     if not arrays or not all(COURSE_KEY.fullmatch(key) for key in arrays):
         return arrays
     inside = list(network_of(model).layers_within())
-    weighted = [(name, layer) for name, layer in inside if isinstance(layer, (_Conv, Linear))]
-    norms = [(name, layer) for name, layer in inside if isinstance(layer, _BatchNorm)]
+    weighted = [(name, layer) for name, layer in inside if isinstance(layer, (Conv, Linear))]
+    norms = [(name, layer) for name, layer in inside if isinstance(layer, BatchNorm)]
     renamed: dict[str, np.ndarray] = {}
     for key, array in arrays.items():
         kind, number = COURSE_KEY.fullmatch(key).groups()  # type: ignore[union-attr]

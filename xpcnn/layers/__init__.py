@@ -1,4 +1,8 @@
-"""The layers: one short file per family."""
+"""The layers: one short file per family.
+
+What the classes for one, two and three dimensions take is written at their base: for Conv2d at
+``xpcnn.layers.conv.Conv``.
+"""
 
 from xpcnn.layers.activation import (
     CELU,

@@ -236,7 +236,7 @@ class GLU(_AlongAxis):
             raise ValueError(
                 f"{self.who}: expected an even length along dim={self.dim}, which is cut into "
                 f"halves, got {shape[self.dim]} in an input of shape {tuple(shape)}; give the "
-                "layer in front twice as many outputs as shall leave here"
+                "layer in front twice as many outputs as are wanted here"
             )
         shape[self.dim] //= 2
         return tuple(shape)

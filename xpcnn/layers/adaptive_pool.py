@@ -18,8 +18,27 @@ from xpcnn.ops.adaptive_pool import (
 from xpcnn.ops.checks import LAYOUTS
 
 
-class _AdaptivePool(Layer):
-    """What adaptive pooling of all kinds and ranks has in common."""
+class AdaptivePool(Layer):
+    """Mean or largest element of as many windows as asked for, over any number of dimensions.
+
+    The layers to use are AdaptiveAvgPool1d, AdaptiveMaxPool1d, and so on up to three dimensions.
+
+    Parameters
+    ----------
+    output_size : int or None, or a tuple of them
+        Number of windows per dimension, which need not divide the size of the input and may exceed
+        it; ``None`` keeps an axis as it is.
+
+    Raises
+    ------
+    ValueError
+        If an input has the wrong rank.
+
+    Notes
+    -----
+    Input (N, C, *spatial), output the same with `output_size` positions. Along an axis of length n,
+    window i of m goes from ``floor(i n / m)`` up to ``ceil((i + 1) n / m)``, as in PyTorch.
+    """
 
     ndim: ClassVar[int]
     kind: ClassVar[str]
@@ -40,7 +59,21 @@ class _AdaptivePool(Layer):
         return adaptive_pool_backward(dy, saved) if need_dx else None
 
 
-class _AdaptiveMaxPool(_AdaptivePool):
+class AdaptiveMaxPool(AdaptivePool):
+    """Largest element of as many windows as asked for; see :class:`AdaptivePool`.
+
+    Parameters
+    ----------
+    output_size : int or None, or a tuple of them
+        Number of windows per dimension.
+    return_indices : bool
+        Present for PyTorch's order of arguments; must be ``False``.
+
+    Notes
+    -----
+    The gradient goes to the first of equal elements.
+    """
+
     kind = "max"
 
     def __init__(self, output_size: Any, return_indices: bool = False) -> None:
@@ -53,78 +86,91 @@ class _AdaptiveMaxPool(_AdaptivePool):
         super().__init__(output_size)
 
 
-class AdaptiveAvgPool1d(_AdaptivePool):
-    ndim, kind = 1, "avg"
-
-
-class AdaptiveAvgPool2d(_AdaptivePool):
-    ndim, kind = 2, "avg"
-
-
-class AdaptiveAvgPool3d(_AdaptivePool):
-    ndim, kind = 3, "avg"
-
-
-class AdaptiveMaxPool1d(_AdaptiveMaxPool):
-    ndim = 1
-
-
-class AdaptiveMaxPool2d(_AdaptiveMaxPool):
-    ndim = 2
-
-
-class AdaptiveMaxPool3d(_AdaptiveMaxPool):
-    ndim = 3
-
-
-_DOC = """{what} of as many windows as asked for, over {ndim} dimension(s).
-
-    Parameters
-    ----------
-    output_size : int or None, or a tuple of them
-        Number of windows per dimension, which need not divide the size of the input and may exceed
-        it; ``None`` keeps an axis as it is.{more}
-
-    Raises
-    ------
-    ValueError
-        If an input has the wrong rank.
-
-    Notes
-    -----
-    Input {layout}, output the same with `output_size` positions. Along an axis of length n, window
-    i of m goes from ``floor(i n / m)`` up to ``ceil((i + 1) n / m)``, as in PyTorch.{note}
+class AdaptiveAvgPool1d(AdaptivePool):
+    """Average pooling of (N, C, L) to a given size; see :class:`AdaptivePool`.
 
     Examples
     --------
     >>> import numpy as np
     >>> import xpcnn
-    >>> layer = xpcnn.{name}(3)
-    >>> layer(np.zeros({shape}, dtype="float32")).shape
-    {result}
+    >>> layer = xpcnn.AdaptiveAvgPool1d(3)
+    >>> layer(np.zeros((2, 4, 8), dtype="float32")).shape
+    (2, 4, 3)
     """
 
-_INDICES = """
-    return_indices : bool
-        Present for PyTorch's order of arguments; must be ``False``."""
+    ndim, kind = 1, "avg"
 
-_cls: type[_AdaptivePool]
-for _cls in (
-    AdaptiveAvgPool1d,
-    AdaptiveAvgPool2d,
-    AdaptiveAvgPool3d,
-    AdaptiveMaxPool1d,
-    AdaptiveMaxPool2d,
-    AdaptiveMaxPool3d,
-):
-    _is_max = _cls.kind == "max"
-    _cls.__doc__ = _DOC.format(
-        what="Largest element" if _is_max else "Mean",
-        ndim=_cls.ndim,
-        layout=LAYOUTS[_cls.ndim],
-        name=_cls.__name__,
-        more=_INDICES if _is_max else "",
-        note=" The\n    gradient goes to the first of equal elements." if _is_max else "",
-        shape=(2, 4, *(8,) * _cls.ndim),
-        result=(2, 4, *(3,) * _cls.ndim),
-    )
+
+class AdaptiveAvgPool2d(AdaptivePool):
+    """Average pooling of (N, C, H, W) to a given size; see :class:`AdaptivePool`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> layer = xpcnn.AdaptiveAvgPool2d(3)
+    >>> layer(np.zeros((2, 4, 8, 8), dtype="float32")).shape
+    (2, 4, 3, 3)
+    """
+
+    ndim, kind = 2, "avg"
+
+
+class AdaptiveAvgPool3d(AdaptivePool):
+    """Average pooling of (N, C, D, H, W) to a given size; see :class:`AdaptivePool`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> layer = xpcnn.AdaptiveAvgPool3d(3)
+    >>> layer(np.zeros((2, 4, 8, 8, 8), dtype="float32")).shape
+    (2, 4, 3, 3, 3)
+    """
+
+    ndim, kind = 3, "avg"
+
+
+class AdaptiveMaxPool1d(AdaptiveMaxPool):
+    """Max pooling of (N, C, L) to a given size; see :class:`AdaptiveMaxPool`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> layer = xpcnn.AdaptiveMaxPool1d(3)
+    >>> layer(np.zeros((2, 4, 8), dtype="float32")).shape
+    (2, 4, 3)
+    """
+
+    ndim = 1
+
+
+class AdaptiveMaxPool2d(AdaptiveMaxPool):
+    """Max pooling of (N, C, H, W) to a given size; see :class:`AdaptiveMaxPool`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> layer = xpcnn.AdaptiveMaxPool2d(3)
+    >>> layer(np.zeros((2, 4, 8, 8), dtype="float32")).shape
+    (2, 4, 3, 3)
+    """
+
+    ndim = 2
+
+
+class AdaptiveMaxPool3d(AdaptiveMaxPool):
+    """Max pooling of (N, C, D, H, W) to a given size; see :class:`AdaptiveMaxPool`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> layer = xpcnn.AdaptiveMaxPool3d(3)
+    >>> layer(np.zeros((2, 4, 8, 8, 8), dtype="float32")).shape
+    (2, 4, 3, 3, 3)
+    """
+
+    ndim = 3

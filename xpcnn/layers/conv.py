@@ -131,8 +131,49 @@ def _by_fan_in(shape: Shape, rng: Any) -> Any:
     return fan_in_uniform(prod(shape[1:]))(shape, rng)
 
 
-class _Conv(_ConvBase):
-    """What Conv1d, Conv2d and Conv3d have in common: everything but the number of dimensions."""
+class Conv(_ConvBase):
+    """Convolution (cross-correlation) over any number of dimensions, with PyTorch's arguments.
+
+    The layers to use are Conv1d, Conv2d and Conv3d.
+
+    Parameters
+    ----------
+    in_channels : int, optional
+        Channels of the input; inferred from the first input if left out.
+    out_channels : int
+        Number of filters.
+    kernel_size : int or tuple of int
+        Size of a filter.
+    stride : int or tuple of int
+        Step from one window position to the next.
+    padding : int, tuple of int, tuple of (before, after) pairs, "same" or "valid"
+        Elements added at the borders. "same" gives ``ceil(n / stride)`` outputs for any stride;
+        an odd element goes to the end.
+    dilation : int or tuple of int
+        Distance between the taps of a filter.
+    groups : int
+        Number of blocks the channels are cut into; each output sees its block only.
+    bias : bool
+        Whether to add a learned number per output channel.
+    padding_mode : {"zeros", "reflect", "replicate", "circular"}
+        What the padding holds.
+
+    Attributes
+    ----------
+    weight : Parameter of shape (out_channels, in_channels / groups, *kernel_size)
+    bias : Parameter of shape (out_channels,), or None
+
+    Raises
+    ------
+    ValueError
+        If the arguments contradict each other, or an input has the wrong rank or channels or is
+        smaller than the kernel.
+
+    Notes
+    -----
+    Input (N, C, *spatial), output the same with `out_channels` and, per dimension,
+    ``floor((n + 2 padding - dilation (kernel_size - 1) - 1) / stride) + 1``.
+    """
 
     weight: Parameter
 
@@ -206,79 +247,46 @@ class _Conv(_ConvBase):
         return {"weight": (self.out_channels, per_group, *self.kernel_size)}
 
 
-_DOC = """{rank}-dimensional convolution (cross-correlation), with PyTorch's arguments.
-
-    Parameters
-    ----------
-    in_channels : int, optional
-        Channels of the input; inferred from the first input if left out.
-    out_channels : int
-        Number of filters.
-    kernel_size : int or tuple of int
-        Size of a filter.
-    stride : int or tuple of int
-        Step from one window position to the next.
-    padding : int, tuple of int, tuple of (before, after) pairs, "same" or "valid"
-        Elements added at the borders. "same" gives ``ceil(n / stride)`` outputs for any stride;
-        an odd element goes to the end.
-    dilation : int or tuple of int
-        Distance between the taps of a filter.
-    groups : int
-        Number of blocks the channels are cut into; each output sees its block only.
-    bias : bool
-        Whether to add a learned number per output channel.
-    padding_mode : {{"zeros", "reflect", "replicate", "circular"}}
-        What the padding holds.
-
-    Attributes
-    ----------
-    weight : Parameter of shape (out_channels, in_channels / groups, {kernel})
-    bias : Parameter of shape (out_channels,), or None
-
-    Raises
-    ------
-    ValueError
-        If the arguments contradict each other, or an input has the wrong rank or channels or is
-        smaller than the kernel.
-
-    Notes
-    -----
-    Input {layout}, output the same with `out_channels` and, per dimension,
-    ``floor((n + 2 padding - dilation (kernel_size - 1) - 1) / stride) + 1``.
+class Conv1d(Conv):
+    """One-dimensional convolution of (N, C, L); for the arguments see :class:`Conv`.
 
     Examples
     --------
     >>> import numpy as np
     >>> import xpcnn
-    >>> layer = xpcnn.Conv{ndim}d(3, 8, 3, padding="same")
-    >>> layer(np.zeros({shape}, dtype="float32")).shape
-    {result}
+    >>> layer = xpcnn.Conv1d(3, 8, 3, padding="same")
+    >>> layer(np.zeros((2, 3, 9), dtype="float32")).shape
+    (2, 8, 9)
     """
 
-
-def _document(cls: type[_Conv], rank: str, kernel: str, shape: Shape) -> None:
-    cls.__doc__ = _DOC.format(
-        rank=rank,
-        kernel=kernel,
-        layout=LAYOUTS[cls.ndim],
-        ndim=cls.ndim,
-        shape=shape,
-        result=(shape[0], 8, *shape[2:]),
-    )
-
-
-class Conv1d(_Conv):
     ndim = 1
 
 
-class Conv2d(_Conv):
+class Conv2d(Conv):
+    """Two-dimensional convolution of (N, C, H, W); for the arguments see :class:`Conv`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> layer = xpcnn.Conv2d(3, 8, 3, padding="same")
+    >>> layer(np.zeros((2, 3, 9, 9), dtype="float32")).shape
+    (2, 8, 9, 9)
+    """
+
     ndim = 2
 
 
-class Conv3d(_Conv):
+class Conv3d(Conv):
+    """Three-dimensional convolution of (N, C, D, H, W); for the arguments see :class:`Conv`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> layer = xpcnn.Conv3d(3, 8, 3, padding="same")
+    >>> layer(np.zeros((2, 3, 5, 5, 5), dtype="float32")).shape
+    (2, 8, 5, 5, 5)
+    """
+
     ndim = 3
-
-
-_document(Conv1d, "One", "k", (2, 3, 9))
-_document(Conv2d, "Two", "kH, kW", (2, 3, 9, 9))
-_document(Conv3d, "Three", "kD, kH, kW", (2, 3, 5, 5, 5))

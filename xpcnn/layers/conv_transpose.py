@@ -15,13 +15,60 @@ from xpcnn.errors import choice_error
 from xpcnn.layers.conv import _ConvBase
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.parameter import Parameter
-from xpcnn.ops.checks import LAYOUTS
 from xpcnn.ops.conv_transpose import CONV_TRANSPOSE, transposed_window
 from xpcnn.window import Window, as_ints
 
 
-class _ConvTranspose(_ConvBase):
-    """What the transposed convolutions of all ranks have in common."""
+class ConvTranspose(_ConvBase):
+    """Transposed convolution over any number of dimensions, with PyTorch's arguments.
+
+    A convolution run backwards: what :class:`~xpcnn.layers.conv.Conv` does to gradients. With a
+    stride it makes its input larger. The layers to use are ConvTranspose1d, ConvTranspose2d and
+    ConvTranspose3d.
+
+    Parameters
+    ----------
+    in_channels : int, optional
+        Channels of the input; inferred from the first input if left out.
+    out_channels : int
+        Channels of the output.
+    kernel_size : int or tuple of int
+        Size of a filter.
+    stride : int or tuple of int
+        Distance in the output from what one input element adds to to what the next one does.
+    padding : int, tuple of int, tuple of (before, after) pairs, "same" or "valid"
+        Elements cut off at the borders of the output. "same" gives ``n * stride`` outputs.
+    output_padding : int or tuple of int
+        Elements added to the output behind its end: several output sizes belong to one input size.
+        Less than the stride or than the dilation.
+    groups : int
+        Number of blocks the channels are cut into; each output sees its block only.
+    bias : bool
+        Whether to add a learned number per output channel.
+    dilation : int or tuple of int
+        Distance between the taps of a filter.
+    padding_mode : {"zeros"}
+        Present for PyTorch's order of arguments.
+
+    Attributes
+    ----------
+    weight : Parameter of shape (in_channels, out_channels / groups, *kernel_size)
+    bias : Parameter of shape (out_channels,), or None
+
+    Raises
+    ------
+    ValueError
+        If the arguments contradict each other, or an input has the wrong rank or channels, or
+        nothing is left of the output.
+
+    Notes
+    -----
+    Input (N, C, *spatial), output the same with `out_channels` and, per dimension,
+    ``(n - 1) stride - 2 padding + dilation (kernel_size - 1) + output_padding + 1``.
+
+    Source: Zeiler et al., "Deconvolutional networks" (2010); Dumoulin & Visin, "A guide to
+    convolution arithmetic for deep learning" (2016).
+    """
 
     weight: Parameter
 
@@ -92,87 +139,46 @@ class _ConvTranspose(_ConvBase):
         return {"weight": (in_channels, self.out_channels // self.groups, *self.kernel_size)}
 
 
-_DOC = """{rank}-dimensional transposed convolution, with PyTorch's arguments.
-
-    A convolution run backwards: what :class:`xpcnn.Conv{ndim}d` does to gradients. With a stride it
-    makes its input larger.
-
-    Parameters
-    ----------
-    in_channels : int, optional
-        Channels of the input; inferred from the first input if left out.
-    out_channels : int
-        Channels of the output.
-    kernel_size : int or tuple of int
-        Size of a filter.
-    stride : int or tuple of int
-        Distance in the output from what one input element adds to to what the next one does.
-    padding : int, tuple of int, tuple of (before, after) pairs, "same" or "valid"
-        Elements cut off at the borders of the output. "same" gives ``n * stride`` outputs.
-    output_padding : int or tuple of int
-        Elements added to the output behind its end: several output sizes belong to one input size.
-        Less than the stride or than the dilation.
-    groups : int
-        Number of blocks the channels are cut into; each output sees its block only.
-    bias : bool
-        Whether to add a learned number per output channel.
-    dilation : int or tuple of int
-        Distance between the taps of a filter.
-    padding_mode : {{"zeros"}}
-        Present for PyTorch's order of arguments.
-
-    Attributes
-    ----------
-    weight : Parameter of shape (in_channels, out_channels / groups, {kernel})
-    bias : Parameter of shape (out_channels,), or None
-
-    Raises
-    ------
-    ValueError
-        If the arguments contradict each other, or an input has the wrong rank or channels, or
-        nothing is left of the output.
-
-    Notes
-    -----
-    Input {layout}, output the same with `out_channels` and, per dimension,
-    ``(n - 1) stride - 2 padding + dilation (kernel_size - 1) + output_padding + 1``.
-
-    Source: Zeiler et al., "Deconvolutional networks" (2010); Dumoulin & Visin, "A guide to
-    convolution arithmetic for deep learning" (2016).
+class ConvTranspose1d(ConvTranspose):
+    """One-dimensional :class:`ConvTranspose` of (N, C, L); for the arguments see there.
 
     Examples
     --------
     >>> import numpy as np
     >>> import xpcnn
-    >>> layer = xpcnn.ConvTranspose{ndim}d(3, 8, 3, stride=2, padding=1, output_padding=1)
-    >>> layer(np.zeros({shape}, dtype="float32")).shape
-    {result}
+    >>> layer = xpcnn.ConvTranspose1d(3, 8, 3, stride=2, padding=1, output_padding=1)
+    >>> layer(np.zeros((2, 3, 4), dtype="float32")).shape
+    (2, 8, 8)
     """
 
-
-class ConvTranspose1d(_ConvTranspose):
     ndim = 1
 
 
-class ConvTranspose2d(_ConvTranspose):
+class ConvTranspose2d(ConvTranspose):
+    """Two-dimensional :class:`ConvTranspose` of (N, C, H, W); for the arguments see there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> layer = xpcnn.ConvTranspose2d(3, 8, 3, stride=2, padding=1, output_padding=1)
+    >>> layer(np.zeros((2, 3, 4, 4), dtype="float32")).shape
+    (2, 8, 8, 8)
+    """
+
     ndim = 2
 
 
-class ConvTranspose3d(_ConvTranspose):
+class ConvTranspose3d(ConvTranspose):
+    """Three-dimensional :class:`ConvTranspose` of (N, C, D, H, W); for the arguments see there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> layer = xpcnn.ConvTranspose3d(3, 8, 3, stride=2, padding=1, output_padding=1)
+    >>> layer(np.zeros((2, 3, 4, 4, 4), dtype="float32")).shape
+    (2, 8, 8, 8, 8)
+    """
+
     ndim = 3
-
-
-_cls: type[_ConvTranspose]
-for _cls, _rank, _kernel in (
-    (ConvTranspose1d, "One", "k"),
-    (ConvTranspose2d, "Two", "kH, kW"),
-    (ConvTranspose3d, "Three", "kD, kH, kW"),
-):
-    _cls.__doc__ = _DOC.format(
-        rank=_rank,
-        kernel=_kernel,
-        layout=LAYOUTS[_cls.ndim],
-        ndim=_cls.ndim,
-        shape=(2, 3, *(4,) * _cls.ndim),
-        result=(2, 8, *(8,) * _cls.ndim),
-    )

@@ -100,7 +100,24 @@ class Dropout(Layer):
             self.seed = seed_from(rng)
 
 
-class _ChannelDropout(Dropout):
+class ChannelDropout(Dropout):
+    """Drop whole channels at random in training, scale the others by ``1 / (1 - p)``.
+
+    The layers to use are Dropout1d, Dropout2d and Dropout3d.
+
+    Parameters
+    ----------
+    p : float
+        Probability of a channel to be dropped, from 0 to 1.
+    inplace : bool
+        Taken so that PyTorch's calls work; a layer never changes its input.
+
+    Raises
+    ------
+    ValueError
+        If `p` is not between 0 and 1, or an input has the wrong rank.
+    """
+
     ndim: ClassVar[int]
 
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
@@ -113,11 +130,18 @@ class _ChannelDropout(Dropout):
         return (*shape[:2], *(1,) * (len(shape) - 2))
 
 
-class Dropout1d(_ChannelDropout):
+class Dropout1d(ChannelDropout):
+    """Drop whole channels of (N, C, L); see :class:`ChannelDropout`."""
+
     ndim = 1
 
 
-class Dropout2d(_ChannelDropout):
+class Dropout2d(ChannelDropout):
+    """Drop whole channels of (N, C, H, W); see :class:`ChannelDropout`.
+
+    Inputs with one spatial axis, or with more than two, are taken too.
+    """
+
     ndim = 2
     sample_ndim = None  # three axes are (N, C, L), as in PyTorch
 
@@ -128,27 +152,10 @@ class Dropout2d(_ChannelDropout):
         return tuple(input_shape)
 
 
-class Dropout3d(_ChannelDropout):
+class Dropout3d(ChannelDropout):
+    """Drop whole channels of (N, C, D, H, W); see :class:`ChannelDropout`."""
+
     ndim = 3
-
-
-_CHANNEL_DOC = """Drop whole channels at random in training, scale the others by ``1 / (1 - p)``.
-
-    Parameters
-    ----------
-    p : float
-        Probability of a channel to be dropped, from 0 to 1.
-    inplace : bool
-        Taken so that PyTorch's calls work; a layer never changes its input.
-
-    Raises
-    ------
-    ValueError
-        If `p` is not between 0 and 1, or an input is not laid out as {layout}{more}.
-    """
-
-for _cls, _more in ((Dropout1d, ""), (Dropout2d, " or with other spatial axes"), (Dropout3d, "")):
-    _cls.__doc__ = _CHANNEL_DOC.format(layout=LAYOUTS[_cls.ndim], more=_more)
 
 
 class StochasticDepth(Dropout):

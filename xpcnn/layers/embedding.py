@@ -17,7 +17,7 @@ from xpcnn.window import as_int
 
 
 class Embedding(Layer):
-    """A learned vector for each of a number of things: words, classes, stations.
+    """A learned vector for each index, which may stand for a word, a class or a station.
 
     Parameters
     ----------

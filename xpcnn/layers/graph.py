@@ -57,7 +57,7 @@ class Node(NamedTuple):
 
 
 class Graph(Operation):
-    """Any network without loops: layers that pass values with names to one another.
+    """Any network without cycles: layers that pass named values to one another.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ class Graph(Operation):
         self._last_uses = _last_uses(self._order, self.outputs)
         unknown = [name for name, _ in self.dtypes if name not in self.inputs]
         if unknown:
-            raise ValueError(f"Graph: dtypes names {unknown[0]!r}, which is no input")
+            raise ValueError(f"Graph: dtypes names {unknown[0]!r}, which is not an input")
 
     def children(self) -> dict[str, Layer]:
         """Return the layers by the names of their nodes."""
@@ -376,7 +376,7 @@ def _sorted(
                 heapq.heappush(ready, user)
     if len(order) < len(nodes):
         name = next(node.name for node, count in zip(nodes, missing, strict=True) if count)
-        raise ValueError(f"Graph: there is a loop: node {name!r} needs what comes of its output")
+        raise ValueError(f"Graph: cycle through node {name!r}: its input depends on its output")
     return tuple(order)
 
 

@@ -14,7 +14,41 @@ from xpcnn.ops.group_norm import GROUP_NORM
 from xpcnn.ops.norm import BATCH_NORM
 
 
-class _InstanceNorm(ChannelNorm):
+class InstanceNorm(ChannelNorm):
+    """Instance normalisation (Ulyanov et al., 2016) over any number of dimensions.
+
+    Every channel of every sample is brought to mean 0 and variance 1 over its positions. The layers
+    to use are InstanceNorm1d, InstanceNorm2d and InstanceNorm3d.
+
+    Parameters
+    ----------
+    num_features : int, optional
+        Number of channels; inferred from the first input if left out.
+    eps : float
+        Added to the variance.
+    momentum : float or None
+        Share of the new batch in the running statistics; ``None`` leaves them as they are.
+    affine : bool
+        Whether to scale by a learned `weight` and shift by a learned `bias`.
+    track_running_stats : bool
+        Whether to gather statistics in training, and normalise by them otherwise.
+    bias : bool
+        ``False`` leaves out the `bias` of an affine layer.
+
+    Attributes
+    ----------
+    weight, bias : Parameter of shape (num_features,), or None
+    running_mean, running_var : Buffer of shape (num_features,)
+        Only with `track_running_stats`. The variance is the unbiased one.
+    num_batches_tracked : Buffer of shape ()
+        Only with `track_running_stats`; as in PyTorch it stays 0.
+
+    Raises
+    ------
+    ValueError
+        If an input has the wrong rank or channels, or a single position per channel.
+    """
+
     def __init__(
         self,
         num_features: int | None = None,
@@ -52,53 +86,22 @@ class _InstanceNorm(ChannelNorm):
             )
 
 
-class InstanceNorm1d(_InstanceNorm):
+class InstanceNorm1d(InstanceNorm):
+    """Instance normalisation of (N, C, L); for the arguments see :class:`InstanceNorm`."""
+
     sample_ndim = 2
     layouts: ClassVar[dict[int, str]] = {3: LAYOUTS[1]}
 
 
-class InstanceNorm2d(_InstanceNorm):
+class InstanceNorm2d(InstanceNorm):
+    """Instance normalisation of (N, C, H, W); for the arguments see :class:`InstanceNorm`."""
+
     sample_ndim = 3
     layouts: ClassVar[dict[int, str]] = {4: LAYOUTS[2]}
 
 
-class InstanceNorm3d(_InstanceNorm):
+class InstanceNorm3d(InstanceNorm):
+    """Instance normalisation of (N, C, D, H, W); for the arguments see :class:`InstanceNorm`."""
+
     sample_ndim = 4
     layouts: ClassVar[dict[int, str]] = {5: LAYOUTS[3]}
-
-
-_DOC = """Instance normalisation (Ulyanov et al., 2016) of inputs laid out as {layout}.
-
-    Every channel of every sample is brought to mean 0 and variance 1 over its positions.
-
-    Parameters
-    ----------
-    num_features : int, optional
-        Number of channels; inferred from the first input if left out.
-    eps : float
-        Added to the variance.
-    momentum : float or None
-        Share of the new batch in the running statistics; ``None`` leaves them as they are.
-    affine : bool
-        Whether to scale by a learned `weight` and shift by a learned `bias`.
-    track_running_stats : bool
-        Whether to gather statistics in training, and normalise by them otherwise.
-    bias : bool
-        ``False`` leaves out the `bias` of an affine layer.
-
-    Attributes
-    ----------
-    weight, bias : Parameter of shape (num_features,), or None
-    running_mean, running_var : Buffer of shape (num_features,)
-        Only with `track_running_stats`. The variance is the unbiased one.
-    num_batches_tracked : Buffer of shape ()
-        Only with `track_running_stats`; as in PyTorch it stays 0.
-
-    Raises
-    ------
-    ValueError
-        If an input has the wrong rank or channels, or a single position per channel.
-    """
-
-for _cls in (InstanceNorm1d, InstanceNorm2d, InstanceNorm3d):
-    _cls.__doc__ = _DOC.format(layout=" or ".join(_cls.layouts.values()))

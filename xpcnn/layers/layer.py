@@ -45,12 +45,12 @@ _changes = 0
 
 
 def changes() -> int:
-    """Return a number that is another one after every change of a setting of any layer."""
+    """Return a number that differs after every change of a setting of any layer."""
     return _changes
 
 
 def note_change() -> None:
-    """Say that some layer is not what it was."""
+    """Note that some layer has changed."""
     global _changes
     _changes += 1
 

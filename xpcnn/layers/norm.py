@@ -107,7 +107,41 @@ class ChannelNorm(Layer):
             self.num_features = shapes[0][0] if shapes else None
 
 
-class _BatchNorm(ChannelNorm):
+class BatchNorm(ChannelNorm):
+    """Batch normalisation (Ioffe & Szegedy, 2015) over any number of dimensions.
+
+    In training every channel is brought to mean 0 and variance 1 over the batch; otherwise with
+    the running statistics gathered in training. The layers to use are BatchNorm1d, BatchNorm2d and
+    BatchNorm3d.
+
+    Parameters
+    ----------
+    num_features : int, optional
+        Number of channels; inferred from the first input if left out.
+    eps : float
+        Added to the variance.
+    momentum : float or None
+        Share of the new batch in the running statistics; ``None`` averages all batches.
+    affine : bool
+        Whether to scale by a learned `weight` and shift by a learned `bias`.
+    track_running_stats : bool
+        ``False`` uses the batch's own statistics always.
+    bias : bool
+        ``False`` leaves out the `bias` of an affine layer.
+
+    Attributes
+    ----------
+    weight, bias : Parameter of shape (num_features,), or None
+    running_mean, running_var : Buffer of shape (num_features,)
+        The variance is the unbiased one.
+    num_batches_tracked : Buffer of shape ()
+
+    Raises
+    ------
+    ValueError
+        If an input has the wrong rank or channels, or one value per channel in training.
+    """
+
     computes_with_operands = True  # its kernels take half precision with parameters of float32
 
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
@@ -160,50 +194,19 @@ def _zero_count(shape: Shape, rng: Any) -> np.ndarray:
     return np.zeros(shape, dtype=np.int64)
 
 
-class BatchNorm1d(_BatchNorm):
+class BatchNorm1d(BatchNorm):
+    """Batch normalisation of (N, C) or (N, C, L); for the arguments see :class:`BatchNorm`."""
+
     layouts: ClassVar[dict[int, str]] = {2: "(N, C)", 3: LAYOUTS[1]}
 
 
-class BatchNorm2d(_BatchNorm):
+class BatchNorm2d(BatchNorm):
+    """Batch normalisation of (N, C, H, W); for the arguments see :class:`BatchNorm`."""
+
     layouts: ClassVar[dict[int, str]] = {4: LAYOUTS[2]}
 
 
-class BatchNorm3d(_BatchNorm):
+class BatchNorm3d(BatchNorm):
+    """Batch normalisation of (N, C, D, H, W); for the arguments see :class:`BatchNorm`."""
+
     layouts: ClassVar[dict[int, str]] = {5: LAYOUTS[3]}
-
-
-_DOC = """Batch normalisation (Ioffe & Szegedy, 2015) of inputs laid out as {layout}.
-
-    In training every channel is brought to mean 0 and variance 1 over the batch; otherwise with
-    the running statistics gathered in training.
-
-    Parameters
-    ----------
-    num_features : int, optional
-        Number of channels; inferred from the first input if left out.
-    eps : float
-        Added to the variance.
-    momentum : float or None
-        Share of the new batch in the running statistics; ``None`` averages all batches.
-    affine : bool
-        Whether to scale by a learned `weight` and shift by a learned `bias`.
-    track_running_stats : bool
-        ``False`` uses the batch's own statistics always.
-    bias : bool
-        ``False`` leaves out the `bias` of an affine layer.
-
-    Attributes
-    ----------
-    weight, bias : Parameter of shape (num_features,), or None
-    running_mean, running_var : Buffer of shape (num_features,)
-        The variance is the unbiased one.
-    num_batches_tracked : Buffer of shape ()
-
-    Raises
-    ------
-    ValueError
-        If an input has the wrong rank or channels, or one value per channel in training.
-    """
-
-for _cls in (BatchNorm1d, BatchNorm2d, BatchNorm3d):
-    _cls.__doc__ = _DOC.format(layout=" or ".join(_cls.layouts.values()))

@@ -16,6 +16,8 @@ from xpcnn.window import Ints, Pairs, as_int, as_number
 
 
 class _Pad(Layer):
+    """What the layers that extend the spatial axes have in common."""
+
     ndim: ClassVar[int]
     mode: ClassVar[str]
     value: float = 0.0
@@ -57,7 +59,30 @@ class _Pad(Layer):
         return saved(dy) if need_dx else None
 
 
-class _ConstantPad(_Pad):
+class ConstantPad(_Pad):
+    """Extend the spatial axes by a constant.
+
+    The layers to use are ConstantPad1d, ConstantPad2d and ConstantPad3d.
+
+    Parameters
+    ----------
+    padding : int or tuple of int
+        Elements to add on every side, or two numbers for each axis: before and after the last axis,
+        then before and after the one in front of it, and so on, as in PyTorch. Negative numbers
+        crop.
+    value : float
+        What the added elements are.
+
+    Raises
+    ------
+    ValueError
+        If an input has the wrong rank, or an axis is cropped to nothing.
+
+    Notes
+    -----
+    Input (N, C, *spatial), output the same with longer axes.
+    """
+
     mode = "constant"
 
     def __init__(self, padding: Any, value: float) -> None:
@@ -65,118 +90,191 @@ class _ConstantPad(_Pad):
         self.value = as_number(value, type(self).__name__, "value", finite=False)
 
 
-class _ZeroPad(_Pad):
-    mode = "constant"
+class ZeroPad(_Pad):
+    """Extend the spatial axes by zeros.
 
-
-class _ReflectionPad(_Pad):
-    mode = "reflect"
-
-
-class _ReplicationPad(_Pad):
-    mode = "replicate"
-
-
-class _CircularPad(_Pad):
-    mode = "circular"
-
-
-class ConstantPad1d(_ConstantPad):
-    ndim = 1
-
-
-class ConstantPad2d(_ConstantPad):
-    ndim = 2
-
-
-class ConstantPad3d(_ConstantPad):
-    ndim = 3
-
-
-class ZeroPad1d(_ZeroPad):
-    ndim = 1
-
-
-class ZeroPad2d(_ZeroPad):
-    ndim = 2
-
-
-class ZeroPad3d(_ZeroPad):
-    ndim = 3
-
-
-class ReflectionPad1d(_ReflectionPad):
-    ndim = 1
-
-
-class ReflectionPad2d(_ReflectionPad):
-    ndim = 2
-
-
-class ReflectionPad3d(_ReflectionPad):
-    ndim = 3
-
-
-class ReplicationPad1d(_ReplicationPad):
-    ndim = 1
-
-
-class ReplicationPad2d(_ReplicationPad):
-    ndim = 2
-
-
-class ReplicationPad3d(_ReplicationPad):
-    ndim = 3
-
-
-class CircularPad1d(_CircularPad):
-    ndim = 1
-
-
-class CircularPad2d(_CircularPad):
-    ndim = 2
-
-
-class CircularPad3d(_CircularPad):
-    ndim = 3
-
-
-_DOC = """Extend {axes} {how}.
+    The layers to use are ZeroPad1d, ZeroPad2d and ZeroPad3d.
 
     Parameters
     ----------
-    padding : int or tuple of {count} int
-        Elements to add on every side, or before and after the last axis, then before and after the
-        one in front of it, and so on, as in PyTorch. Negative numbers crop.{value}
+    padding : int or tuple of int
+        Elements to add on every side, or two numbers for each axis: before and after the last axis,
+        then before and after the one in front of it, and so on, as in PyTorch. Negative numbers
+        crop.
 
     Raises
     ------
     ValueError
-        If an input has the wrong rank, or an axis {limit}.
+        If an input has the wrong rank, or an axis is cropped to nothing.
 
     Notes
     -----
-    Input {layout}, output the same with longer axes.
+    Input (N, C, *spatial), output the same with longer axes.
     """
-_VALUE = """
-    value : float
-        What the added elements are."""
-_TEXTS: dict[type[_Pad], tuple[str, str]] = {
-    _ConstantPad: ("by a constant", "is cropped to nothing"),
-    _ZeroPad: ("by zeros", "is cropped to nothing"),
-    _ReflectionPad: ("by its mirror image, without repeating the edge", "is not longer than that"),
-    _ReplicationPad: ("by copies of the edge", "is cropped to nothing"),
-    _CircularPad: ("by what stands at the other end", "is shorter than that"),
-}
 
-_cls: type[_Pad]
-for _base, (_how, _limit) in _TEXTS.items():
-    for _cls in _base.__subclasses__():  # those above
-        _cls.__doc__ = _DOC.format(
-            axes="the spatial axis" if _cls.ndim == 1 else f"the {_cls.ndim} spatial axes",
-            how=_how,
-            count=2 * _cls.ndim,
-            value=_VALUE if _base is _ConstantPad else "",
-            limit=_limit,
-            layout=LAYOUTS[_cls.ndim],
-        )
+    mode = "constant"
+
+
+class ReflectionPad(_Pad):
+    """Extend the spatial axes by their mirror image, without repeating the edge.
+
+    The layers to use are ReflectionPad1d, ReflectionPad2d and ReflectionPad3d.
+
+    Parameters
+    ----------
+    padding : int or tuple of int
+        Elements to add on every side, or two numbers for each axis: before and after the last axis,
+        then before and after the one in front of it, and so on, as in PyTorch. Negative numbers
+        crop.
+
+    Raises
+    ------
+    ValueError
+        If an input has the wrong rank, or an axis is not longer than that.
+
+    Notes
+    -----
+    Input (N, C, *spatial), output the same with longer axes.
+    """
+
+    mode = "reflect"
+
+
+class ReplicationPad(_Pad):
+    """Extend the spatial axes by copies of the edge.
+
+    The layers to use are ReplicationPad1d, ReplicationPad2d and ReplicationPad3d.
+
+    Parameters
+    ----------
+    padding : int or tuple of int
+        Elements to add on every side, or two numbers for each axis: before and after the last axis,
+        then before and after the one in front of it, and so on, as in PyTorch. Negative numbers
+        crop.
+
+    Raises
+    ------
+    ValueError
+        If an input has the wrong rank, or an axis is cropped to nothing.
+
+    Notes
+    -----
+    Input (N, C, *spatial), output the same with longer axes.
+    """
+
+    mode = "replicate"
+
+
+class CircularPad(_Pad):
+    """Extend the spatial axes by what stands at the other end.
+
+    The layers to use are CircularPad1d, CircularPad2d and CircularPad3d.
+
+    Parameters
+    ----------
+    padding : int or tuple of int
+        Elements to add on every side, or two numbers for each axis: before and after the last axis,
+        then before and after the one in front of it, and so on, as in PyTorch. Negative numbers
+        crop.
+
+    Raises
+    ------
+    ValueError
+        If an input has the wrong rank, or an axis is shorter than that.
+
+    Notes
+    -----
+    Input (N, C, *spatial), output the same with longer axes.
+    """
+
+    mode = "circular"
+
+
+class ConstantPad1d(ConstantPad):
+    """Constant padding of (N, C, L); for the arguments see :class:`ConstantPad`."""
+
+    ndim = 1
+
+
+class ConstantPad2d(ConstantPad):
+    """Constant padding of (N, C, H, W); for the arguments see :class:`ConstantPad`."""
+
+    ndim = 2
+
+
+class ConstantPad3d(ConstantPad):
+    """Constant padding of (N, C, D, H, W); for the arguments see :class:`ConstantPad`."""
+
+    ndim = 3
+
+
+class ZeroPad1d(ZeroPad):
+    """Zero padding of (N, C, L); for the arguments see :class:`ZeroPad`."""
+
+    ndim = 1
+
+
+class ZeroPad2d(ZeroPad):
+    """Zero padding of (N, C, H, W); for the arguments see :class:`ZeroPad`."""
+
+    ndim = 2
+
+
+class ZeroPad3d(ZeroPad):
+    """Zero padding of (N, C, D, H, W); for the arguments see :class:`ZeroPad`."""
+
+    ndim = 3
+
+
+class ReflectionPad1d(ReflectionPad):
+    """Reflection padding of (N, C, L); for the arguments see :class:`ReflectionPad`."""
+
+    ndim = 1
+
+
+class ReflectionPad2d(ReflectionPad):
+    """Reflection padding of (N, C, H, W); for the arguments see :class:`ReflectionPad`."""
+
+    ndim = 2
+
+
+class ReflectionPad3d(ReflectionPad):
+    """Reflection padding of (N, C, D, H, W); for the arguments see :class:`ReflectionPad`."""
+
+    ndim = 3
+
+
+class ReplicationPad1d(ReplicationPad):
+    """Replication padding of (N, C, L); for the arguments see :class:`ReplicationPad`."""
+
+    ndim = 1
+
+
+class ReplicationPad2d(ReplicationPad):
+    """Replication padding of (N, C, H, W); for the arguments see :class:`ReplicationPad`."""
+
+    ndim = 2
+
+
+class ReplicationPad3d(ReplicationPad):
+    """Replication padding of (N, C, D, H, W); for the arguments see :class:`ReplicationPad`."""
+
+    ndim = 3
+
+
+class CircularPad1d(CircularPad):
+    """Circular padding of (N, C, L); for the arguments see :class:`CircularPad`."""
+
+    ndim = 1
+
+
+class CircularPad2d(CircularPad):
+    """Circular padding of (N, C, H, W); for the arguments see :class:`CircularPad`."""
+
+    ndim = 2
+
+
+class CircularPad3d(CircularPad):
+    """Circular padding of (N, C, D, H, W); for the arguments see :class:`CircularPad`."""
+
+    ndim = 3

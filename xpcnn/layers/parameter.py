@@ -119,7 +119,7 @@ class Tensor(Closed):
         if self._data is not None:
             return
         if self.shape is None:
-            raise RuntimeError("the shape of a parameter is not known; build the layer first")
+            raise RuntimeError("the shape of a parameter is unknown; build the layer first")
         # A copy: whoever drew the values may keep and change them.
         self._hold(device.asarray(np.array(self.init(self.shape, rng)), dtype))
 

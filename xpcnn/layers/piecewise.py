@@ -103,7 +103,7 @@ class Hardtanh(_Activation):
 
 
 class ReLU6(_Activation):
-    """min(max(x, 0), 6), as in networks for small machines (Howard et al., 2017).
+    """min(max(x, 0), 6), as in networks for mobile devices (Howard et al., 2017).
 
     Parameters
     ----------

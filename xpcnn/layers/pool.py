@@ -69,7 +69,37 @@ class _Pool(Layer):
         return saved(dy) if need_dx else None
 
 
-class _MaxPool(_Pool):
+class MaxPool(_Pool):
+    """Largest element under a sliding window, over any number of dimensions.
+
+    The layers to use are MaxPool1d, MaxPool2d and MaxPool3d.
+
+    Parameters
+    ----------
+    kernel_size : int or tuple of int
+        Size of the window.
+    stride : int or tuple of int, optional
+        Step from one window to the next; the window's size if left out.
+    padding : int, tuple of int, tuple of (before, after) pairs, "same" or "valid"
+        Elements added at the borders, at most half the window.
+    dilation : int or tuple of int
+        Distance between the elements of a window.
+    return_indices : bool
+        Present for PyTorch's order of arguments; must be ``False``.
+    ceil_mode : bool
+        Round the output size up instead of down.
+
+    Raises
+    ------
+    ValueError
+        If the padding is too large, or an input has the wrong rank or is smaller than the window.
+
+    Notes
+    -----
+    Input (N, C, *spatial), output the same with fewer positions. Padding never wins; NaN does. The
+    gradient goes to the first of equal elements, as in PyTorch.
+    """
+
     def __init__(
         self,
         kernel_size: Any,
@@ -93,7 +123,38 @@ class _MaxPool(_Pool):
         return MAX_POOL.run(xp, x, window)
 
 
-class _AvgPool(_Pool):
+class AvgPool(_Pool):
+    """Mean of the elements under a sliding window, over any number of dimensions.
+
+    The layers to use are AvgPool1d, AvgPool2d and AvgPool3d.
+
+    Parameters
+    ----------
+    kernel_size : int or tuple of int
+        Size of the window.
+    stride : int or tuple of int, optional
+        Step from one window to the next; the window's size if left out.
+    padding : int, tuple of int, tuple of (before, after) pairs, "same" or "valid"
+        Elements added at the borders, at most half the window.
+    ceil_mode : bool
+        Round the output size up instead of down.
+    count_include_pad : bool
+        Whether the zeros of the padding count as elements.
+    divisor_override : int, optional
+        Divide by this instead of the number of elements.
+    dilation : int or tuple of int
+        Distance between the elements of a window (an addition to PyTorch's arguments).
+
+    Raises
+    ------
+    ValueError
+        If the padding is too large, or an input has the wrong rank or is smaller than the window.
+
+    Notes
+    -----
+    Input (N, C, *spatial), output the same with fewer positions.
+    """
+
     def __init__(
         self,
         kernel_size: Any,
@@ -118,166 +179,12 @@ class _AvgPool(_Pool):
         return AVG_POOL.run(xp, x, window, divisor)
 
 
-class _LPPool(_Pool):
-    def __init__(
-        self,
-        norm_type: float,
-        kernel_size: Any,
-        stride: Any = None,
-        ceil_mode: bool = False,
-        padding: Any = 0,
-        dilation: Any = 1,
-    ) -> None:
-        self.norm_type = as_norm_type(norm_type, type(self).__name__)
-        self._set_window(kernel_size, stride, padding, dilation, ceil_mode)
-
-    def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
-        self.output_shape(x.shape)
-        spatial = tuple(x.shape[2:])
-        window = self.window(spatial)
-        divisor = self._divisor(window, spatial, True, None)
-        return LP_POOL.run(xp, x, window, divisor / window.taps, self.norm_type)
-
-
-class _GlobalPool(Layer):
-    ndim: ClassVar[int]
-    op: ClassVar[str]
-
-    def __init__(self, keepdims: bool = False) -> None:
-        self.keepdims = bool(keepdims)
-
-    def output_shape(self, input_shape: Sequence[int]) -> Shape:
-        """Return (N, C), or (N, C, 1, ...) with `keepdims`."""
-        if len(input_shape) != self.ndim + 2:
-            raise rank_error(self.who, self.ndim + 2, LAYOUTS[self.ndim], input_shape)
-        return (*input_shape[:2], *((1,) * self.ndim if self.keepdims else ()))
-
-    def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
-        shape = self.output_shape(x.shape)
-        y, saved = OPS[self.op].run(xp, x)
-        return xp.reshape(y, shape), saved
-
-    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        return saved(xp.reshape(dy, dy.shape[:2])) if need_dx else None
-
-
-class MaxPool1d(_MaxPool):
-    ndim = 1
-
-
-class MaxPool2d(_MaxPool):
-    ndim = 2
-
-
-class MaxPool3d(_MaxPool):
-    ndim = 3
-
-
-class AvgPool1d(_AvgPool):
-    ndim = 1
-
-
-class AvgPool2d(_AvgPool):
-    ndim = 2
-
-
-class AvgPool3d(_AvgPool):
-    ndim = 3
-
-
-class LPPool1d(_LPPool):
-    ndim = 1
-
-
-class LPPool2d(_LPPool):
-    ndim = 2
-
-
-class LPPool3d(_LPPool):
-    ndim = 3
-
-
-class GlobalAvgPool1d(_GlobalPool):
-    ndim, op = 1, "global_avg_pool"
-
-
-class GlobalAvgPool2d(_GlobalPool):
-    ndim, op = 2, "global_avg_pool"
-
-
-class GlobalAvgPool3d(_GlobalPool):
-    ndim, op = 3, "global_avg_pool"
-
-
-class GlobalMaxPool1d(_GlobalPool):
-    ndim, op = 1, "global_max_pool"
-
-
-class GlobalMaxPool2d(_GlobalPool):
-    ndim, op = 2, "global_max_pool"
-
-
-class GlobalMaxPool3d(_GlobalPool):
-    ndim, op = 3, "global_max_pool"
-
-
-_WINDOW = """
-    kernel_size : int or tuple of int
-        Size of the window.
-    stride : int or tuple of int, optional
-        Step from one window to the next; the window's size if left out.
-    padding : int, tuple of int, tuple of (before, after) pairs, "same" or "valid"
-        Elements added at the borders, at most half the window."""
-
-_MAX_DOC = """Largest element under a sliding window, over {ndim} dimension(s).
-
-    Parameters
-    ----------{window}
-    dilation : int or tuple of int
-        Distance between the elements of a window.
-    return_indices : bool
-        Present for PyTorch's order of arguments; must be ``False``.
-    ceil_mode : bool
-        Round the output size up instead of down.
-
-    Raises
-    ------
-    ValueError
-        If the padding is too large, or an input has the wrong rank or is smaller than the window.
-
-    Notes
-    -----
-    Input {layout}, output the same with fewer positions. Padding never wins; NaN does. The
-    gradient goes to the first of equal elements, as in PyTorch.
-    """
-
-_AVG_DOC = """Mean of the elements under a sliding window, over {ndim} dimension(s).
-
-    Parameters
-    ----------{window}
-    ceil_mode : bool
-        Round the output size up instead of down.
-    count_include_pad : bool
-        Whether the zeros of the padding count as elements.
-    divisor_override : int, optional
-        Divide by this instead of the number of elements.
-    dilation : int or tuple of int
-        Distance between the elements of a window (an addition to PyTorch's arguments).
-
-    Raises
-    ------
-    ValueError
-        If the padding is too large, or an input has the wrong rank or is smaller than the window.
-
-    Notes
-    -----
-    Input {layout}, output the same with fewer positions.
-    """
-
-_LP_DOC = """Power mean of the elements under a sliding window, over {ndim} dimension(s).
+class LPPool(_Pool):
+    """Power mean of the elements under a sliding window, over any number of dimensions.
 
     ``y = (sum of x ** norm_type) ** (1 / norm_type)``: the sum with a `norm_type` of 1, and closer
-    and closer to the largest absolute value as it grows.
+    and closer to the largest absolute value as it grows. The layers to use are LPPool1d, LPPool2d
+    and LPPool3d.
 
     Parameters
     ----------
@@ -304,12 +211,35 @@ _LP_DOC = """Power mean of the elements under a sliding window, over {ndim} dime
 
     Notes
     -----
-    Input {layout}, output the same with fewer positions. As in PyTorch, elements keep their sign:
-    with an odd `norm_type` the sum may be negative, and its root NaN. The gradient is zero where
-    the sum is.
+    Input (N, C, *spatial), output the same with fewer positions. As in PyTorch, elements keep their
+    sign: with an odd `norm_type` the sum may be negative, and its root NaN. The gradient is zero
+    where the sum is.
     """
 
-_GLOBAL_DOC = """{what} of all positions of a channel, over {ndim} dimension(s).
+    def __init__(
+        self,
+        norm_type: float,
+        kernel_size: Any,
+        stride: Any = None,
+        ceil_mode: bool = False,
+        padding: Any = 0,
+        dilation: Any = 1,
+    ) -> None:
+        self.norm_type = as_norm_type(norm_type, type(self).__name__)
+        self._set_window(kernel_size, stride, padding, dilation, ceil_mode)
+
+    def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
+        self.output_shape(x.shape)
+        spatial = tuple(x.shape[2:])
+        window = self.window(spatial)
+        divisor = self._divisor(window, spatial, True, None)
+        return LP_POOL.run(xp, x, window, divisor / window.taps, self.norm_type)
+
+
+class GlobalPool(Layer):
+    """Mean or largest element of all positions of a channel, over any number of dimensions.
+
+    The layers to use are GlobalAvgPool1d, GlobalMaxPool1d, and so on up to three dimensions.
 
     Parameters
     ----------
@@ -323,17 +253,115 @@ _GLOBAL_DOC = """{what} of all positions of a channel, over {ndim} dimension(s).
 
     Notes
     -----
-    Input {layout}, output (N, C).
+    Input (N, C, *spatial), output (N, C).
     """
 
-_cls: type[_Pool | _GlobalPool]
-for _cls in (MaxPool1d, MaxPool2d, MaxPool3d):
-    _cls.__doc__ = _MAX_DOC.format(ndim=_cls.ndim, layout=LAYOUTS[_cls.ndim], window=_WINDOW)
-for _cls in (AvgPool1d, AvgPool2d, AvgPool3d):
-    _cls.__doc__ = _AVG_DOC.format(ndim=_cls.ndim, layout=LAYOUTS[_cls.ndim], window=_WINDOW)
-for _cls in (LPPool1d, LPPool2d, LPPool3d):
-    _cls.__doc__ = _LP_DOC.format(ndim=_cls.ndim, layout=LAYOUTS[_cls.ndim])
-for _cls in (GlobalAvgPool1d, GlobalAvgPool2d, GlobalAvgPool3d):
-    _cls.__doc__ = _GLOBAL_DOC.format(what="Mean", ndim=_cls.ndim, layout=LAYOUTS[_cls.ndim])
-for _cls in (GlobalMaxPool1d, GlobalMaxPool2d, GlobalMaxPool3d):
-    _cls.__doc__ = _GLOBAL_DOC.format(what="Largest", ndim=_cls.ndim, layout=LAYOUTS[_cls.ndim])
+    ndim: ClassVar[int]
+    op: ClassVar[str]
+
+    def __init__(self, keepdims: bool = False) -> None:
+        self.keepdims = bool(keepdims)
+
+    def output_shape(self, input_shape: Sequence[int]) -> Shape:
+        """Return (N, C), or (N, C, 1, ...) with `keepdims`."""
+        if len(input_shape) != self.ndim + 2:
+            raise rank_error(self.who, self.ndim + 2, LAYOUTS[self.ndim], input_shape)
+        return (*input_shape[:2], *((1,) * self.ndim if self.keepdims else ()))
+
+    def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
+        shape = self.output_shape(x.shape)
+        y, saved = OPS[self.op].run(xp, x)
+        return xp.reshape(y, shape), saved
+
+    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
+        return saved(xp.reshape(dy, dy.shape[:2])) if need_dx else None
+
+
+class MaxPool1d(MaxPool):
+    """Max pooling of (N, C, L); for the arguments see :class:`MaxPool`."""
+
+    ndim = 1
+
+
+class MaxPool2d(MaxPool):
+    """Max pooling of (N, C, H, W); for the arguments see :class:`MaxPool`."""
+
+    ndim = 2
+
+
+class MaxPool3d(MaxPool):
+    """Max pooling of (N, C, D, H, W); for the arguments see :class:`MaxPool`."""
+
+    ndim = 3
+
+
+class AvgPool1d(AvgPool):
+    """Average pooling of (N, C, L); for the arguments see :class:`AvgPool`."""
+
+    ndim = 1
+
+
+class AvgPool2d(AvgPool):
+    """Average pooling of (N, C, H, W); for the arguments see :class:`AvgPool`."""
+
+    ndim = 2
+
+
+class AvgPool3d(AvgPool):
+    """Average pooling of (N, C, D, H, W); for the arguments see :class:`AvgPool`."""
+
+    ndim = 3
+
+
+class LPPool1d(LPPool):
+    """Power mean pooling of (N, C, L); for the arguments see :class:`LPPool`."""
+
+    ndim = 1
+
+
+class LPPool2d(LPPool):
+    """Power mean pooling of (N, C, H, W); for the arguments see :class:`LPPool`."""
+
+    ndim = 2
+
+
+class LPPool3d(LPPool):
+    """Power mean pooling of (N, C, D, H, W); for the arguments see :class:`LPPool`."""
+
+    ndim = 3
+
+
+class GlobalAvgPool1d(GlobalPool):
+    """Mean of all positions of a channel of (N, C, L); see :class:`GlobalPool`."""
+
+    ndim, op = 1, "global_avg_pool"
+
+
+class GlobalAvgPool2d(GlobalPool):
+    """Mean of all positions of a channel of (N, C, H, W); see :class:`GlobalPool`."""
+
+    ndim, op = 2, "global_avg_pool"
+
+
+class GlobalAvgPool3d(GlobalPool):
+    """Mean of all positions of a channel of (N, C, D, H, W); see :class:`GlobalPool`."""
+
+    ndim, op = 3, "global_avg_pool"
+
+
+class GlobalMaxPool1d(GlobalPool):
+    """Largest of all positions of a channel of (N, C, L); see :class:`GlobalPool`."""
+
+    ndim, op = 1, "global_max_pool"
+
+
+class GlobalMaxPool2d(GlobalPool):
+    """Largest of all positions of a channel of (N, C, H, W); see :class:`GlobalPool`."""
+
+    ndim, op = 2, "global_max_pool"
+
+
+class GlobalMaxPool3d(GlobalPool):
+    """Largest of all positions of a channel of (N, C, D, H, W); see :class:`GlobalPool`."""
+
+    ndim, op = 3, "global_max_pool"

@@ -11,13 +11,61 @@ from xpcnn._xp import Array
 from xpcnn.layers.conv import _ConvBase
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.parameter import Parameter
-from xpcnn.ops.checks import LAYOUTS
 from xpcnn.ops.conv import CONV
 from xpcnn.window import Window, as_int
 
 
-class _SeparableConv(_ConvBase):
-    """What the separable convolutions of all ranks have in common."""
+class SeparableConv(_ConvBase):
+    """Separable convolution over any number of dimensions, as Keras has it.
+
+    Each channel is convolved with `depth_multiplier` filters of its own, and the results are mixed
+    position by position; the bias comes last. Nothing is applied in between. The layers to use are
+    SeparableConv1d and SeparableConv2d.
+
+    Parameters
+    ----------
+    in_channels : int, optional
+        Channels of the input; inferred from the first input if left out.
+    out_channels : int
+        Channels of the output.
+    kernel_size : int or tuple of int
+        Size of a filter.
+    stride : int or tuple of int
+        Step from one window position to the next.
+    padding : int, tuple of int, tuple of (before, after) pairs, "same" or "valid"
+        Zeros added at the borders. "same" gives ``ceil(n / stride)`` outputs for any stride; an odd
+        element goes to the end.
+    dilation : int or tuple of int
+        Distance between the taps of a filter.
+    depth_multiplier : int
+        Filters for each input channel.
+    bias : bool
+        Whether to add a learned number per output channel.
+
+    Attributes
+    ----------
+    depthwise_weight : Parameter of shape (in_channels * depth_multiplier, 1, *kernel_size)
+        Filter ``c * depth_multiplier + m`` is number m of channel c.
+    pointwise_weight : Parameter of shape (out_channels, in_channels * depth_multiplier, 1, ...)
+    bias : Parameter of shape (out_channels,), or None
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, or an input has the wrong rank or channels or is smaller
+        than the kernel.
+
+    Notes
+    -----
+    Input (N, C, *spatial), output the same with `out_channels`.
+
+    Of Keras' weights, depthwise_kernel (kH, kW, C, M) becomes
+    ``moveaxis(k.reshape(kH, kW, C * M, 1), (-2, -1), (0, 1))``, and pointwise_kernel
+    (1, 1, C * M, O) ``moveaxis(k, (-1, -2), (0, 1))``; in one dimension there is k for kH, kW, and
+    one 1.
+
+    Source: Chollet, "Xception" (2017).
+    """
 
     depthwise_weight: Parameter
     pointwise_weight: Parameter
@@ -91,83 +139,31 @@ class _SeparableConv(_ConvBase):
         }
 
 
-_DOC = """{rank}-dimensional separable convolution, as Keras has it.
-
-    Each channel is convolved with `depth_multiplier` filters of its own, and the results are mixed
-    position by position; the bias comes last. Nothing is applied in between.
-
-    Parameters
-    ----------
-    in_channels : int, optional
-        Channels of the input; inferred from the first input if left out.
-    out_channels : int
-        Channels of the output.
-    kernel_size : int or tuple of int
-        Size of a filter.
-    stride : int or tuple of int
-        Step from one window position to the next.
-    padding : int, tuple of int, tuple of (before, after) pairs, "same" or "valid"
-        Zeros added at the borders. "same" gives ``ceil(n / stride)`` outputs for any stride; an odd
-        element goes to the end.
-    dilation : int or tuple of int
-        Distance between the taps of a filter.
-    depth_multiplier : int
-        Filters for each input channel.
-    bias : bool
-        Whether to add a learned number per output channel.
-
-    Attributes
-    ----------
-    depthwise_weight : Parameter of shape (in_channels * depth_multiplier, 1, {kernel})
-        Filter ``c * depth_multiplier + m`` is number m of channel c.
-    pointwise_weight : Parameter of shape (out_channels, in_channels * depth_multiplier, {ones})
-    bias : Parameter of shape (out_channels,), or None
-
-    Raises
-    ------
-    ValueError
-        If an argument is out of range, or an input has the wrong rank or channels or is smaller
-        than the kernel.
-
-    Notes
-    -----
-    Input {layout}, output the same with `out_channels`.
-
-    Of Keras' weights, depthwise_kernel ({kernel}, C, M) becomes
-    ``moveaxis(k.reshape({kernel}, C * M, 1), (-2, -1), (0, 1))``, and pointwise_kernel
-    ({ones}, C * M, O) ``moveaxis(k, (-1, -2), (0, 1))``.
-
-    Source: Chollet, "Xception" (2017).
+class SeparableConv1d(SeparableConv):
+    """One-dimensional :class:`SeparableConv` of (N, C, L); for the arguments see there.
 
     Examples
     --------
     >>> import numpy as np
     >>> import xpcnn
-    >>> layer = xpcnn.SeparableConv{ndim}d(3, 8, 3, padding="same", depth_multiplier=2)
-    >>> layer(np.zeros({shape}, dtype="float32")).shape
-    {result}
+    >>> layer = xpcnn.SeparableConv1d(3, 8, 3, padding="same", depth_multiplier=2)
+    >>> layer(np.zeros((2, 3, 9), dtype="float32")).shape
+    (2, 8, 9)
     """
 
-
-class SeparableConv1d(_SeparableConv):
     ndim = 1
 
 
-class SeparableConv2d(_SeparableConv):
+class SeparableConv2d(SeparableConv):
+    """Two-dimensional :class:`SeparableConv` of (N, C, H, W); for the arguments see there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> layer = xpcnn.SeparableConv2d(3, 8, 3, padding="same", depth_multiplier=2)
+    >>> layer(np.zeros((2, 3, 9, 9), dtype="float32")).shape
+    (2, 8, 9, 9)
+    """
+
     ndim = 2
-
-
-_cls: type[_SeparableConv]
-for _cls, _rank, _kernel, _ones in (
-    (SeparableConv1d, "One", "k", "1"),
-    (SeparableConv2d, "Two", "kH, kW", "1, 1"),
-):
-    _cls.__doc__ = _DOC.format(
-        rank=_rank,
-        kernel=_kernel,
-        ones=_ones,
-        layout=LAYOUTS[_cls.ndim],
-        ndim=_cls.ndim,
-        shape=(2, 3, *(9,) * _cls.ndim),
-        result=(2, 8, *(9,) * _cls.ndim),
-    )

@@ -122,5 +122,5 @@ def from_config(description: Any, custom: Mapping[str, Any] | None = None) -> Lo
     """
     made = _registry.from_config(description, _CLASSES, "loss", custom)
     if not isinstance(made, Loss):
-        raise ValueError(f"loss: {type(made).__name__} is none")
+        raise ValueError(f"loss: {type(made).__name__} is not a loss")
     return made

@@ -389,9 +389,7 @@ def check_labels(
     if labels[where] < 0:
         fix = "labels count from 0"
         if ignore_index is not None:
-            fix += (
-                "; places that shall not count are marked with ignore_index, e.g. ignore_index=-1"
-            )
+            fix += "; mark places that should not count with ignore_index, e.g. ignore_index=-1"
     elif lowest == 1 and highest == classes:
         fix = "labels count from 0: pass target - 1"
     raise ValueError(

@@ -270,7 +270,7 @@ class Loss(Checked):
 
 
 class SameShapeLoss(Loss):
-    """A loss whose targets have the shape of the predictions, and which compares them singly."""
+    """A loss that compares targets and predictions of one shape, element by element."""
 
     def _check(self, prediction: Array, target: Array, sample_weight: Array | None) -> ModuleType:
         xp = super()._check(prediction, target, sample_weight)

@@ -1,4 +1,4 @@
-"""Losses with a margin: what is right by more than that counts nothing."""
+"""Margin losses: what is right by more than the margin adds nothing."""
 
 from __future__ import annotations
 
@@ -304,7 +304,7 @@ class SoftMarginLoss(_SignLoss):
 
 
 class HingeEmbeddingLoss(_SignLoss):
-    """Distances of pairs: small ones wanted of pairs that belong together, others of the rest.
+    """Hinge loss of distances: small for pairs that belong together, large for the others.
 
     ``x`` where the target is 1, and ``max(0, margin - x)`` where it is -1.
 
@@ -341,7 +341,7 @@ class HingeEmbeddingLoss(_SignLoss):
 
 
 class CosineEmbeddingLoss(PairLoss):
-    """Angles of pairs: small ones wanted of pairs that belong together, others of the rest.
+    """Loss of angles: small for pairs that belong together, large for the others.
 
     With c the cosine of the angle between two vectors: ``1 - c`` where the target is 1, and
     ``max(0, c - margin)`` where it is -1.

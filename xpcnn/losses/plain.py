@@ -22,7 +22,7 @@ Function = Callable[[Any, Any], Any]
 
 
 class FunctionLoss(Loss):
-    """What a function says, and its gradient.
+    """A loss given by a function, and its gradient.
 
     :meth:`xpcnn.Model.compile` makes it of ``loss=function`` or ``loss=(function, gradient)``.
 
@@ -201,14 +201,14 @@ class FunctionLoss(Loss):
                 return
             if abs(slope - claimed) > max(0.01, 30.0 * h) * size:
                 raise ValueError(
-                    f"{self._who}: the gradient is not that of the function: along a direction it "
-                    f"says {claimed:.6g}, and differences of the function say {slope:.6g}"
+                    f"{self._who}: the gradient does not match the function: along one direction "
+                    f"it gives {claimed:.6g}, but differences of the function give {slope:.6g}"
                 )
 
     def prepare_target(
         self, output_shape: Sequence[int], target: np.ndarray, dtype: str
     ) -> np.ndarray:
-        """Check that targets are numbers; their shape is the function's affair."""
+        """Check that targets are numbers; their shape is up to the function."""
         target = np.asarray(target)
         check_numeric(self._who, target)
         check_finite(self._who, target)

@@ -106,5 +106,5 @@ def from_config(description: Any, custom: Mapping[str, Any] | None = None) -> Me
     """
     made = _registry.from_config(description, _CLASSES, "metric", custom)
     if not isinstance(made, Metric):
-        raise ValueError(f"metric: {type(made).__name__} is none")
+        raise ValueError(f"metric: {type(made).__name__} is not a metric")
     return made

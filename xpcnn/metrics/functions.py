@@ -24,7 +24,7 @@ def accuracy(
     threshold: float | None = None,
     ignore_index: int | None = None,
 ) -> float:
-    """Return the share of places that are right; see :class:`Accuracy`.
+    """Return the share of predictions that are correct; see :class:`Accuracy`.
 
     There is no loss here to say what predictions are: pass ``threshold=0.5`` if they are
     probabilities in a single column, or independent ones in several.
@@ -76,7 +76,7 @@ def precision(
     threshold: float | None = None,
     ignore_index: int | None = None,
 ) -> Any:
-    """Return the share of the predictions of a class that are right; see :class:`Precision`."""
+    """Return the share of the predictions of a class that are correct; see :class:`Precision`."""
     metric = Precision(average, num_classes, zero_division, threshold, ignore_index)
     return metric._once(prediction, target)
 

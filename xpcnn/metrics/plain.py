@@ -13,7 +13,7 @@ from xpcnn.metrics.streaming import Metric
 
 
 class FunctionMetric(Metric):
-    """The mean of what a function says of samples.
+    """The mean of what a function returns for samples.
 
     :meth:`xpcnn.Model.compile` makes it of a function among ``metrics``. What is no mean over
     samples, such as a ratio of counts, needs a :class:`Metric` of its own.

@@ -168,7 +168,7 @@ class _AnswerMetric(Metric):
             return
         if loss.reads == "distances" or loss.answers == "lists":
             raise ValueError(
-                f"{who}: counts right answers, and {type(loss).__name__} has none to compare; "
+                f"{who}: counts correct answers, and {type(loss).__name__} has none to compare; "
                 "leave the metric out"
             )
         if loss.reads == "values":
@@ -190,7 +190,7 @@ class _AnswerMetric(Metric):
             return  # shares of classes
         other = target[(target != 0) & (target != 1)].ravel()[0]
         raise ValueError(
-            f"{type(self).__name__}: counts right answers, and the targets of {loss} are numbers "
+            f"{type(self).__name__}: counts correct answers, and the targets of {loss} are numbers "
             f"such as {other:g}, which predictions only come near to; leave the metric out, and "
             "go by the loss"
         )
@@ -260,7 +260,7 @@ class Answers(NamedTuple):
 
 
 class _Share(_AnswerMetric):
-    """Share of places that are right."""
+    """Share of predictions that are correct."""
 
     def __init__(
         self,
@@ -297,7 +297,7 @@ class _Share(_AnswerMetric):
 
 
 class Accuracy(_Share):
-    """Share of places that are right.
+    """Share of predictions that are correct.
 
     Predictions (N, C, d1, ...) are scores of classes, and the highest is the answer; or, with
     targets of the same shape and a loss of independent answers such as
@@ -549,7 +549,7 @@ class _PerClass(_Counts):
 
 
 class Precision(_PerClass):
-    """Share of the predictions of a class that are right.
+    """Share of the predictions of a class that are correct.
 
     Parameters
     ----------

@@ -15,10 +15,19 @@ from xpcnn.operations.numbers import Ints, as_ints, chosen, normal_dims
 from xpcnn.ops.sums import mean, total
 
 
-class _Reduction(Operation):
+class Reduction(Operation):
     """A function of all elements along some axes.
 
     A subclass implements `_value` and `_gradient`, both with axes kept.
+
+    Parameters
+    ----------
+    dims : sequence of int, optional
+        The axes; if left out, those in the second input, and without one all.
+    keepdim : bool
+        Keep them with length 1.
+    empty_is_all : bool
+        Whether no axes stand for all axes; else nothing is reduced then.
     """
 
     def __init__(
@@ -78,8 +87,8 @@ def _sum(xp: ModuleType, x: Array, axes: Ints) -> Array:
     return xp.sum(x, axis=axes, keepdims=True, dtype=x.dtype)
 
 
-class ReduceSum(_Reduction):
-    """The sum."""
+class ReduceSum(Reduction):
+    """The sum along axes; see :class:`Reduction`."""
 
     def _value(self, xp: ModuleType, x: Array, axes: Ints) -> Array:
         return _sum(xp, x, axes)
@@ -88,8 +97,8 @@ class ReduceSum(_Reduction):
         return dy
 
 
-class ReduceMean(_Reduction):
-    """The mean."""
+class ReduceMean(Reduction):
+    """The mean along axes; see :class:`Reduction`."""
 
     def _value(self, xp: ModuleType, x: Array, axes: Ints) -> Array:
         if not axes:
@@ -102,8 +111,11 @@ class ReduceMean(_Reduction):
         return dy / prod(x.shape[axis] for axis in axes)
 
 
-class ReduceMax(_Reduction):
-    """The largest; equal ones share the gradient."""
+class ReduceMax(Reduction):
+    """The largest element along axes; see :class:`Reduction`.
+
+    Equal ones share the gradient.
+    """
 
     def _value(self, xp: ModuleType, x: Array, axes: Ints) -> Array:
         if _xp.dtype_name(x) == "bool":
@@ -119,7 +131,10 @@ class ReduceMax(_Reduction):
 
 
 class ReduceMin(ReduceMax):
-    """The smallest; equal ones share the gradient."""
+    """The smallest element along axes; see :class:`Reduction`.
+
+    Equal ones share the gradient.
+    """
 
     def _value(self, xp: ModuleType, x: Array, axes: Ints) -> Array:
         if _xp.dtype_name(x) == "bool":
@@ -135,8 +150,8 @@ def _of_nothing(xp: ModuleType, x: Array, axes: Ints, value: float) -> Array:
     return xp.full(shape, value, dtype=x.dtype, device=_xp.device_of(x))
 
 
-class ReduceProd(_Reduction):
-    """The product."""
+class ReduceProd(Reduction):
+    """The product along axes; see :class:`Reduction`."""
 
     def _value(self, xp: ModuleType, x: Array, axes: Ints) -> Array:
         return xp.prod(x, axis=axes, keepdims=True, dtype=x.dtype) if axes else x
@@ -151,8 +166,8 @@ class ReduceProd(_Reduction):
         return dy * xp.where(count == 0.0, whole / others, alone)
 
 
-class ReduceL1(_Reduction):
-    """The sum of the absolute values."""
+class ReduceL1(Reduction):
+    """The sum of the absolute values along axes; see :class:`Reduction`."""
 
     def _value(self, xp: ModuleType, x: Array, axes: Ints) -> Array:
         return _sum(xp, xp.abs(x), axes)
@@ -161,8 +176,11 @@ class ReduceL1(_Reduction):
         return dy * _xp.sign(x)
 
 
-class ReduceL2(_Reduction):
-    """The root of the sum of the squares; the gradient is 0 where that is 0."""
+class ReduceL2(Reduction):
+    """The root of the sum of the squares along axes; see :class:`Reduction`.
+
+    The gradient is 0 where the sum is.
+    """
 
     def _value(self, xp: ModuleType, x: Array, axes: Ints) -> Array:
         return xp.sqrt(_sum(xp, x * x, axes))
@@ -171,8 +189,8 @@ class ReduceL2(_Reduction):
         return dy * (x / xp.where(y == 0, xp.ones_like(y), y))
 
 
-class ReduceSumSquare(_Reduction):
-    """The sum of the squares."""
+class ReduceSumSquare(Reduction):
+    """The sum of the squares along axes; see :class:`Reduction`."""
 
     def _value(self, xp: ModuleType, x: Array, axes: Ints) -> Array:
         return _sum(xp, x * x, axes)
@@ -181,8 +199,8 @@ class ReduceSumSquare(_Reduction):
         return 2.0 * dy * x
 
 
-class ReduceLogSum(_Reduction):
-    """The logarithm of the sum."""
+class ReduceLogSum(Reduction):
+    """The logarithm of the sum along axes; see :class:`Reduction`."""
 
     def _value(self, xp: ModuleType, x: Array, axes: Ints) -> Array:
         return xp.log(_sum(xp, x, axes))
@@ -191,8 +209,11 @@ class ReduceLogSum(_Reduction):
         return dy / xp.exp(y)
 
 
-class ReduceLogSumExp(_Reduction):
-    """The logarithm of the sum of the exponentials, without overflow."""
+class ReduceLogSumExp(Reduction):
+    """The logarithm of the sum of the exponentials along axes; see :class:`Reduction`.
+
+    It does not overflow.
+    """
 
     def _value(self, xp: ModuleType, x: Array, axes: Ints) -> Array:
         if not axes:
@@ -293,20 +314,3 @@ class Hardmax(Operation):
         self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
     ) -> tuple[Array | None, ...]:
         return (None,)
-
-
-_DOC = """{what}
-
-    Parameters
-    ----------
-    dims : sequence of int, optional
-        The axes; if left out, those in the second input, and without one all.
-    keepdim : bool
-        Keep them with length 1.
-    empty_is_all : bool
-        Whether no axes stand for all axes; else nothing is reduced then.
-    """
-
-for _cls in (ReduceSum, ReduceMean, ReduceMax, ReduceMin, ReduceProd, ReduceL1, ReduceL2,
-             ReduceSumSquare, ReduceLogSum, ReduceLogSumExp):  # fmt: skip
-    _cls.__doc__ = _DOC.format(what=(_cls.__doc__ or "").replace("The", "Along axes, the", 1))

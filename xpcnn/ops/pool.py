@@ -267,7 +267,7 @@ def max_pool_indices(
     dilation: Any = 1,
     ceil_mode: bool = False,
 ) -> tuple[Array, Array]:
-    """Max pooling that also says where each maximum stands.
+    """Max pooling that also returns the position of each maximum.
 
     The arguments are those of :class:`xpcnn.MaxPool2d`.
 

@@ -186,7 +186,7 @@ class Adadelta(Optimizer):
 
 
 class Adam(Optimizer):
-    """Running means of the gradient and of its square, freed of their start at zero.
+    """Running means of the gradient and of its square, corrected for their start at zero.
 
     ``p -= lr * m / (sqrt(v) + eps)`` (Kingma & Ba, 2015).
 

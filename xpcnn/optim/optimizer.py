@@ -213,8 +213,9 @@ class Optimizer(Checked):
                 )
             if not all(array.shape == p.shape for array in slots.values()):
                 raise ValueError(
-                    f"{type(self).__name__}: what is kept for {name} has not the parameter's shape "
-                    f"{tuple(p.shape)}; it belongs to another model, call reset() to forget it"
+                    f"{type(self).__name__}: optimizer state for {name} has the wrong shape, "
+                    f"expected {tuple(p.shape)}; it belongs to another model, call reset() to "
+                    "forget it"
                 )
             tasks.append(Task(name, p, g, slots, self._steps.get(name, 0) + 1))
         if numbers is None or not tasks:
@@ -308,7 +309,7 @@ class Optimizer(Checked):
     # -- State ---------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Array]:
-        """Return what training has to go on with.
+        """Return what training needs to resume.
 
         Returns
         -------
@@ -332,7 +333,7 @@ class Optimizer(Checked):
         *,
         parameters: Mapping[str, Trainable] | None = None,
     ) -> None:
-        """Go on from a state that :meth:`state_dict` returned.
+        """Resume from a state that :meth:`state_dict` returned.
 
         Parameters
         ----------
@@ -409,7 +410,7 @@ class Optimizer(Checked):
         }
 
     def reset(self) -> None:
-        """Forget everything learnt so far: slots, counters, the schedule's state, and the model."""
+        """Forget all that was learned: slots, counters, the schedule's state, and the model."""
         with deferred():
             self.restore(({}, {}, 0, 0))
             self.release()

@@ -1,4 +1,4 @@
-"""The schedule that looks at how training goes."""
+"""The schedule that follows the progress of training."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class ReduceLROnPlateau(Schedule):
         self.reductions = 0
 
     def settle(self, mode: str) -> None:
-        """Learn which way of the monitored value is better, where the mode is "auto"."""
+        """Learn whether lower or higher is better, where the mode is "auto"."""
         self._settled = mode
 
     def _way(self) -> str:
@@ -97,7 +97,7 @@ class ReduceLROnPlateau(Schedule):
             return str(self.mode)
         if self._settled is None and self.monitor not in ("loss", "val_loss"):
             raise ValueError(
-                f"ReduceLROnPlateau: nobody says whether more or less is better for "
+                f"ReduceLROnPlateau: cannot tell whether more or less is better for "
                 f"{self.monitor!r}; give mode='max' or mode='min'"
             )
         return self._settled or "min"
@@ -146,7 +146,7 @@ class ReduceLROnPlateau(Schedule):
         return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` returned."""
+        """Resume from what :meth:`state_dict` returned."""
         super().load_state_dict(state)
         best = state["best"]
         if best is not None and (isinstance(best, bool) or not isinstance(best, (int, float))):

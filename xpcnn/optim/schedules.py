@@ -48,14 +48,14 @@ class Schedule(Checked):
         """Take note of a monitored value after an epoch; most schedules have no use for it."""
 
     def settle(self, mode: str) -> None:
-        """Learn which way of the monitored value is better, where the mode is "auto"."""
+        """Learn whether lower or higher is better, where the mode is "auto"."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return what :meth:`observe` has changed, as JSON has it."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` returned.
+        """Resume from what :meth:`state_dict` returned.
 
         Raises
         ------

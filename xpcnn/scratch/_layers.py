@@ -284,7 +284,7 @@ class Pooling(Pools):
 
 
 class MaxPooling(Pooling):
-    __doc__ = Pooling.__doc__
+    """Max pooling of images (N, C, H, W): :class:`Pooling` under another course's name."""
 
 
 def max_pool(x: Array, kernel: Ints, stride: Any, pad: Any, who: str) -> tuple[Array, Any, Window]:

@@ -125,7 +125,7 @@ class Network(CourseClass):
         return self.last_layer.forward(self.predict(x, train_flg=True), t)
 
     def accuracy(self, x: Array, t: Any, batch_size: int = 100) -> float:
-        """Return the share of images classified rightly; every image counts."""
+        """Return the share of images classified correctly; every image counts."""
         who = f"{type(self).__name__}.accuracy"
         labels = class_labels(t)
         check_samples(x, labels, who, "images")
@@ -198,7 +198,7 @@ SAME_KEY = {"n_filters": "filter_num"}
 
 
 def check_param(given: Any, defaults: Mapping[str, int], who: str) -> dict[str, Any]:
-    """Complete a dict such as ``conv_param`` from its defaults, and refuse what makes no sense.
+    """Fill in a dict such as ``conv_param`` from its defaults, and refuse what makes no sense.
 
     A key under its other name (`SAME_KEY`) is kept, and added under the usual one.
     """

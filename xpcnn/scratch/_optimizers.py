@@ -149,7 +149,7 @@ class Adadelta(Optimizer):
 
 
 class Adam(Optimizer):
-    """Adam (Kingma & Ba, 2015), the bias correction drawn into the learning rate.
+    """Adam (Kingma & Ba, 2015), with the bias correction in the learning rate.
 
     ``m += (1 - beta1) * (g - m); v += (1 - beta2) * (g * g - v)``, then
     ``p -= lr * sqrt(1 - beta2**t) / (1 - beta1**t) * m / (sqrt(v) + 1e-7)`` in step t.

@@ -22,7 +22,7 @@ from xpcnn.window import Ints, Window, as_ints, as_padding
 
 
 class CourseClass(Named):
-    """Says in errors and in notebooks what it is and what it was made of."""
+    """Names itself and its arguments in errors and in notebooks."""
 
     def __repr__(self) -> str:
         parts = []

@@ -55,14 +55,18 @@ __all__ = [
 
 
 class GetMiniBatch(_batches.GetMiniBatch):
-    __doc__ = _batches.GetMiniBatch.__doc__
+    """Shuffled mini-batches of samples and labels, for a ``for`` loop, 10 at a time.
+
+    The arguments are those of :class:`xpcnn.scratch.deep_nn.GetMiniBatch`, which takes 20 at a time
+    unless told otherwise.
+    """
 
     def __init__(self, X: Array, y: Array, batch_size: int = 10, seed: int | None = 0) -> None:
         super().__init__(X, y, batch_size, seed)
 
 
 class Adam(_optimizers.Adam):
-    __doc__ = _optimizers.Adam.__doc__
+    """Adam as :class:`xpcnn.scratch.simple_conv_net.Adam` has it, with a larger default of `lr`."""
 
     def __init__(self, lr: float = 0.01, beta1: float = 0.9, beta2: float = 0.999) -> None:
         super().__init__(lr, beta1, beta2)

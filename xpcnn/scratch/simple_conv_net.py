@@ -53,7 +53,7 @@ __all__ = [
 
 
 class Relu(ReLU):
-    __doc__ = ReLU.__doc__
+    """``max(x, 0)``, element by element; `forward(x)`, `backward(dout)`."""
 
 
 def im2col(input_data: Array, filter_h: int, filter_w: int, stride: int = 1, pad: int = 0) -> Array:

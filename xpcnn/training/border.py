@@ -196,7 +196,7 @@ def _plain(x: np.ndarray, who: str) -> np.ndarray:
     """Return a plain array in the machine's byte order, the only kind the kernels know."""
     if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
         raise TypeError(
-            f"{who}: got a masked array, and a network has no notion of missing values; fill them "
+            f"{who}: got a masked array, and a network cannot handle missing values; fill them "
             "first, e.g. with x.filled(0)"
         )
     return np.asarray(x).astype(x.dtype.newbyteorder("="), copy=False)
@@ -299,7 +299,7 @@ def with_class_weights(
         surplus = [c for c in table if c not in range(output_shape[1])]
         if surplus:
             raise ValueError(
-                f"class_weight has a weight for {surplus[0]!r}, which is none of the "
+                f"class_weight has a weight for {surplus[0]!r}, which is not one of the "
                 f"{output_shape[1]} classes from 0 to {output_shape[1] - 1}"
             )
     if loss.ignore_index is not None:

@@ -57,7 +57,7 @@ class Callback(Checked):
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` returned; called after :meth:`on_train_begin`.
+        """Resume from what :meth:`state_dict` returned; called after :meth:`on_train_begin`.
 
         A model that was loaded gives the state in its file to the first callback of the same class
         and the same :meth:`identity`.
@@ -291,7 +291,7 @@ class _Monitor(Callback):
         who, best, seen = type(self).__name__, state.get("best"), state.get("epoch")
         good = best is None or (isinstance(best, (int, float)) and not isinstance(best, bool))
         if not good or type(seen) is not int:
-            raise ValueError(f"{who}: the model's file has a state that is none: {state!r:.200}")
+            raise ValueError(f"{who}: the model's file has an invalid state: {state!r:.200}")
         self.best = math.nan if best is None else float(best)
         self._seen = seen
         history = self.model.history
@@ -398,7 +398,7 @@ class EarlyStopping(_Monitor):
         waited = state.get("waited")
         if type(waited) is not int or waited < 0:
             raise ValueError(
-                f"EarlyStopping: the model's file has a state that is none: {state!r:.200}"
+                f"EarlyStopping: the model's file has an invalid state: {state!r:.200}"
             )
         missed = self._load(state)
         if self._seen != self.model.epoch:

@@ -20,7 +20,7 @@ from xpcnn import _xp, kernels
 from xpcnn._xp import Array
 from xpcnn.errors import CaptureError, one_line
 from xpcnn.layers.dropout import Dropout
-from xpcnn.layers.norm import _BatchNorm
+from xpcnn.layers.norm import BatchNorm
 from xpcnn.layers.parameter import Buffer
 from xpcnn.training.memory import forget_step
 from xpcnn.training.samples import Batch, each
@@ -47,7 +47,7 @@ class CapturedSteps:
         self._batch: Batch | None = None
         self._repeat: _Repeat | None = None
         if self._capture is None:
-            _say(f"device {device.name!r} has nothing of the kind")
+            _say(f"device {device.name!r} cannot capture steps")
 
     def begin_epoch(self) -> None:
         """Forget what was captured: it belongs to the arrays of the last epoch."""
@@ -226,7 +226,7 @@ def _check(model: Model) -> None:
         kind = type(layer)
         if not kind.__module__.startswith("xpcnn."):
             raise CaptureError(f"{layer.who} is a layer of your own")
-        if isinstance(layer, _BatchNorm) and layer.momentum is None and layer.track_running_stats:
+        if isinstance(layer, BatchNorm) and layer.momentum is None and layer.track_running_stats:
             raise CaptureError(f"{layer.who} with momentum=None counts its batches on the host")
     for layer in model._random_layers:
         if type(layer)._forward is not Dropout._forward:

@@ -1,4 +1,4 @@
-"""Warnings about what trains without an error, and can hardly be meant."""
+"""Warnings about what trains without an error, but is probably a mistake."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import numpy as np
 from xpcnn import _xp, layers, losses
 from xpcnn._xp import Array
 from xpcnn.layers.containers import Sequential
-from xpcnn.layers.conv import _Conv, _ConvBase
+from xpcnn.layers.conv import Conv, _ConvBase
 from xpcnn.layers.graph import Graph
 from xpcnn.layers.layer import Layer
-from xpcnn.layers.norm import _BatchNorm
+from xpcnn.layers.norm import BatchNorm
 
 _PACKAGE = str(Path(__file__).parents[1])
 
@@ -37,7 +37,7 @@ NAMES = {
     "log_probabilities": "logarithms of probabilities",
 }
 _SAME_NUMBERS = (layers.Identity, layers.Flatten, layers.Unflatten, layers.Dropout)
-_WITH_WEIGHTS = (layers.Linear, layers.Bilinear, _ConvBase, _BatchNorm)
+_WITH_WEIGHTS = (layers.Linear, layers.Bilinear, _ConvBase, BatchNorm)
 _SAMPLE = 256
 
 
@@ -93,11 +93,11 @@ def _advice(last: Layer, loss: losses.Loss) -> str:
 
 
 def doubt_inputs(network: Layer, inputs: Sequence[Array]) -> None:
-    """Warn of pixels from 0 to 255 in floats: networks start from numbers around 1.
+    """Warn of pixels from 0 to 255 in floats: networks expect numbers around 1.
 
     A network that begins with anything but layers with weights may scale them itself.
     """
-    if len(inputs) != 1 or not isinstance(_first_layer(network), (layers.Linear, _Conv)):
+    if len(inputs) != 1 or not isinstance(_first_layer(network), (layers.Linear, Conv)):
         return
     x = inputs[0]
     if not _xp.is_floating(x) or math.prod(x.shape[1:]) < 16:
@@ -107,7 +107,7 @@ def doubt_inputs(network: Layer, inputs: Sequence[Array]) -> None:
     if are_pixels and some.min() >= 0.0 and 128.0 < some.max() <= 255.0:
         warn(
             f"x holds numbers from {some.min():g} to {some.max():g}, like the pixels of images; "
-            "networks start from numbers around 1 and hardly learn from such large ones: divide "
+            "networks expect numbers around 1 and hardly learn from such large ones: divide "
             "them, as in x / 255"
         )
 

@@ -263,17 +263,17 @@ def stop(
         way.go_back(batch + (what == "weights"))
     became = "became NaN or infinite"
     where = {
-        "gradients": "no scale of the loss makes them finite",
-        "weights": f"those of {layer} are the first",
-        "val_loss": "the training loss is finite still",
-        "loss": "the layer is not known, since the loss was read after the epoch"
+        "gradients": "no loss scale makes them finite",
+        "weights": f"first in {layer}",
+        "val_loss": "the training loss is still finite",
+        "loss": "the layer is unknown, since the loss was read after the epoch"
         if inputs is None
         else "the outputs of all layers are finite, so the loss itself overflowed",
     }[what]
     if layer is not None and what == "loss":
-        where = f"the first output that is not finite is that of {layer}"
+        where = f"the first layer with such an output is {layer}"
     if layer is None and what == "weights":
-        became, where = "became so large", "that the loss is no longer finite"
+        became, where = "became too large", "the loss is no longer finite"
     left = "those of the last step" if what == "val_loss" else "the last good ones"
     raise NonFiniteError(
         f"the {what} {became} in epoch {epoch}, batch {batch}; {where}. The weights that the model "

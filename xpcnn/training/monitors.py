@@ -42,6 +42,6 @@ def better_way(model: Model | None, name: str, mode: str | None, who: str) -> st
     if metric is None and plain == "loss":
         return "min"
     raise ValueError(
-        f"{who}: nobody says whether more or less is better for {name!r}; give mode='max' or "
+        f"{who}: cannot tell whether more or less is better for {name!r}; give mode='max' or "
         "mode='min'"
     )

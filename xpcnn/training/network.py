@@ -1,4 +1,4 @@
-"""A network on a device: what a model is before anything is said of training."""
+"""A network on a device: a model without its training."""
 
 from __future__ import annotations
 

@@ -203,7 +203,7 @@ def _training_of(description: Mapping[str, Any], custom: Mapping[str, Any]) -> _
     if description["optimizer"] is not None:
         optimizer = optim.from_config(description["optimizer"], custom)
         if not isinstance(optimizer, optim.Optimizer):
-            raise ValueError(f"{optimizer!r} is no optimizer")
+            raise ValueError(f"{optimizer!r} is not an optimizer")
         if optimizer.schedule is not None:
             optimizer.schedule.load_state_dict(description["schedule_state"])
     return _Training(loss, chosen, optimizer)
@@ -267,7 +267,7 @@ def _history(description: Any) -> History:
     for column in columns:
         good = isinstance(column, list) and len(column) == len(history.epoch)
         if not good or not all(isinstance(value, (int, float)) for value in column):
-            raise ValueError(f"the history has a column that is none: {column!r:.80}")
+            raise ValueError(f"the history has an invalid column: {column!r:.80}")
     return history
 
 

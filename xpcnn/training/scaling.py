@@ -117,11 +117,11 @@ class LossScale:
         return self.scale < self.SMALLEST
 
     def state_dict(self) -> dict[str, float]:
-        """Return what training has to go on with."""
+        """Return what training needs to resume."""
         return {"scale": self.scale, "good_steps": self.good_steps}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state that :meth:`state_dict` returned.
+        """Resume from a state that :meth:`state_dict` returned.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""What stands in a file of Keras: layers, and the arrays of each."""
+"""What a Keras file holds: layers, and their arrays."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def read(path: Path) -> Contents:
         import h5py
     except ImportError as error:
         raise ImportError(
-            "files of Keras are read by h5py, which is not installed; run: pip install h5py"
+            "reading Keras files needs h5py, which is not installed; run: pip install h5py"
         ) from error
     try:
         content: Any = io.BytesIO(read_whole(path))
@@ -86,11 +86,11 @@ def read(path: Path) -> Contents:
         MemoryError,
     ) as error:  # fmt: skip
         raise ModelFileError(
-            f"{str(path)!r} cannot be read as a file of Keras ({error}); it is truncated, damaged, "
+            f"{str(path)!r} cannot be read as a Keras file ({error}); it is truncated, damaged, "
             "or something else"
         ) from error
     except (zipfile.BadZipFile, RecursionError) as error:
-        raise ModelFileError(f"{str(path)!r} is a damaged file of Keras ({error})") from error
+        raise ModelFileError(f"{str(path)!r} is a damaged Keras file ({error})") from error
 
 
 def _read_hdf5(file: Any) -> Contents:

@@ -1,4 +1,4 @@
-"""The arrays of Keras' layers as those of ours."""
+"""Weights of Keras layers, converted to our layout."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from xpcnn.errors import ModelFileError
 from xpcnn.interop.keras import files
 from xpcnn.interop.keras.files import Contents, Stored
 from xpcnn.layers import Layer, Sequential
-from xpcnn.layers.conv import _Conv
-from xpcnn.layers.conv_transpose import _ConvTranspose
-from xpcnn.layers.norm import _BatchNorm
-from xpcnn.layers.separable import _SeparableConv
+from xpcnn.layers.conv import Conv
+from xpcnn.layers.conv_transpose import ConvTranspose
+from xpcnn.layers.norm import BatchNorm
+from xpcnn.layers.separable import SeparableConv
 from xpcnn.training.model import Model
 
 Arrays = dict[str, np.ndarray]
@@ -110,7 +110,7 @@ class _Source:
     def check_empty(self) -> None:
         if self.left:
             names = ", ".join(stored.name for stored in self.left)
-            raise ValueError(f"the file has layers with weights that the model has not: {names}")
+            raise ValueError(f"the file has layers with weights that the model lacks: {names}")
 
 
 def _weighted(
@@ -129,8 +129,8 @@ def _weighted(
         elif layer._tensors():
             if is_open:
                 raise ValueError(
-                    f"{type(layer).__name__} {name!r}: stands behind a Flatten, and its weights "
-                    "have another order in Keras that follows from the size of the images; build "
+                    f"{type(layer).__name__} {name!r}: comes after a Flatten, and the order of its "
+                    "weights in Keras depends on the size of the images; build "
                     "the model first, e.g. model.build((None, 3, 32, 32))"
                 )
             yield name, layer, order
@@ -155,23 +155,23 @@ def _arrays_for(layer: Any, source: _Source, order: np.ndarray | None, who: str)
     """Take the next weights from the file, and give them our names and layouts."""
     if isinstance(layer, layers.Linear):
         return _linear(source.take(("Dense",), who), layer, order, who)
-    if isinstance(layer, _BatchNorm):
+    if isinstance(layer, BatchNorm):
         return _batch_norm(source.take(("BatchNormalization",), who), layer, order, who)
     if order is not None:
         raise ValueError(
-            f"{who}: stands behind a Flatten; only Linear and BatchNorm1d can be given Keras' "
+            f"{who}: comes after a Flatten; only Linear and BatchNorm1d can be given Keras' "
             "weights there"
         )
-    if isinstance(layer, _Conv):
+    if isinstance(layer, Conv):
         return _conv(source, layer, who)
-    if isinstance(layer, _SeparableConv):
+    if isinstance(layer, SeparableConv):
         stored = source.take((f"SeparableConv{layer.ndim}D",), who)
         depthwise, pointwise, *bias = _expect(stored, 3 if layer.bias is not None else 2, who)
         return {
             "depthwise_weight": _depthwise(depthwise),
             "pointwise_weight": _turned(pointwise),
         } | _bias(bias)
-    if isinstance(layer, _ConvTranspose):
+    if isinstance(layer, ConvTranspose):
         stored = source.take((f"Conv{layer.ndim}DTranspose",), who)
         kernel, *bias = _expect(stored, 1 + (layer.bias is not None), who)
         if layer.groups != 1:
@@ -190,7 +190,7 @@ def _arrays_for(layer: Any, source: _Source, order: np.ndarray | None, who: str)
         return {"weight": gamma, "bias": beta}
     if isinstance(layer, layers.Embedding):
         return {"weight": _expect(source.take(("Embedding",), who), 1, who)[0]}
-    raise ValueError(f"{who}: weights of Keras are not read for layers of this kind")
+    raise ValueError(f"{who}: Keras weights cannot be loaded into layers of this kind")
 
 
 def _expect(stored: Stored, count: int, who: str) -> list[np.ndarray]:
@@ -219,7 +219,7 @@ def _depthwise(kernel: np.ndarray) -> np.ndarray:
     return _turned(kernel.reshape(*kernel.shape[:-2], 1, -1))
 
 
-def _conv(source: _Source, layer: _Conv, who: str) -> Arrays:
+def _conv(source: _Source, layer: Conv, who: str) -> Arrays:
     n = layer.ndim
     depthwise = (f"DepthwiseConv{n}D", f"SeparableConv{n}D", f"Conv{n}D")
     stored = source.take(depthwise if layer.groups > 1 else depthwise[::-1], who)

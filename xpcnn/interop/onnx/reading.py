@@ -159,7 +159,7 @@ class Reader:
         Raises
         ------
         ModelFileError
-            If a node needs its own output, or something that nobody makes.
+            If a node needs its own output, or a value that no node produces.
         """
         known = {"", *inputs, *arrays}
         waiting = list(enumerate(self.graph.node))
@@ -168,7 +168,7 @@ class Reader:
             for name in node.input:
                 if name not in known and name not in makers:
                     raise ModelFileError(
-                        f"node {node.name!r} ({node.op_type}) takes {name!r}, which nobody makes"
+                        f"node {node.name!r} ({node.op_type}) uses {name!r}, which no node produces"
                     )
         users: dict[str, list[int]] = {}
         missing = []
@@ -192,8 +192,8 @@ class Reader:
             left = next(n for n, count in enumerate(missing) if count)
             node = self.graph.node[left]
             raise ModelFileError(
-                f"there is a loop in the model: node {node.name!r} ({node.op_type}) needs what "
-                "comes of its output"
+                f"the model has a cycle through node {node.name!r} ({node.op_type}): its input "
+                "depends on its output"
             )
         return order
 
@@ -259,7 +259,7 @@ class Reader:
         else:
             own = (domain, call.op) in self.functions
             raise UnsupportedError(
-                "it is a function of the file" if own else f"operators of {domain!r} are not known"
+                "it is a function of the file" if own else f"operators of {domain!r} are unknown"
             )
         if call.op not in table:
             raise UnsupportedError("the operator is not known here")

@@ -108,7 +108,7 @@ class _Room:
         if self._left < 0:
             raise ModelFileError(
                 f"its objects would take more than {self._size / 2**20:.0f} MiB, far more than the "
-                "file; it is damaged, or made to fill the memory"
+                "file; it is damaged, or made to exhaust memory"
             )
 
 

@@ -187,7 +187,7 @@ class Writer:
                 if all(getattr(cls, n, None) is getattr(base, n, None) for n in runs):
                     return self._emitters[base]
                 raise UnsupportedError("it is a class of your own that runs in its own way")
-        raise UnsupportedError("ONNX has nothing like it that is known here")
+        raise UnsupportedError("no ONNX operator is known for it")
 
     # -- Names ---------------------------------------------------------------------------------
 

@@ -120,7 +120,7 @@ def _trace(module: Any) -> tuple[Any, Any]:
 def _check_modes(evaluating: Any, training: Any, problems: Problems) -> None:
     """A model has one path, and what is random in it is so in training only."""
     if _path(evaluating) != _path(training):
-        problems.add("the module", "in training it takes another path than otherwise")
+        problems.add("the module", "it takes another path in training than in inference")
     for node in evaluating.graph.nodes:
         name = _function_name(node.target)
         if node.op == "call_function" and functions.always_drops(name, node):
@@ -331,7 +331,7 @@ class Maker:
         plain = name if name.startswith("_") else name.rstrip("_")
         handler = functions.find(plain)
         if handler is None:
-            raise UnsupportedError(f"there is nothing like the function {name}")
+            raise UnsupportedError(f"there is no equivalent of the function {name}")
         self.overwrites = plain != name or name in IN_PLACE
         value = self._shaped(handler(self, *arguments, **options))
         if plain in VIEWS:

@@ -1,0 +1,117 @@
+"""Docstrings stand in the source as text, where editors find them."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import xpcnn
+
+PACKAGE = Path(xpcnn.__file__).parent
+TREES = {
+    ".".join(("xpcnn", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(
+        ".__init__"
+    ): ast.parse(path.read_text(encoding="utf-8"))
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+
+
+def lists_names(node: ast.stmt) -> bool:
+    """Whether a statement is ``__all__ = [...]``."""
+    targets = node.targets if isinstance(node, ast.Assign) else []
+    return any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets)
+
+
+PUBLIC = [module for module, tree in TREES.items() if any(map(lists_names, tree.body))]
+
+
+def is_text(node: ast.stmt | None) -> bool:
+    """Whether a statement is a string that is not empty."""
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+        and bool(node.value.value.strip())
+    )
+
+
+def defines(module: str, name: str) -> bool:
+    """Whether a module has a name."""
+    return hasattr(importlib.import_module(module), name)
+
+
+def has_docstring(module: str, name: str) -> bool:
+    """Whether a module defines a name with a docstring, or imports it from where it has one.
+
+    What is made by a call, ``relu = activation(...)``, has its text in the statement below.
+    """
+    body = TREES[module].body
+    for node, after in zip(body, [*body[1:], None], strict=True):
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name == name:
+            return is_text(node.body[0])
+        if isinstance(node, ast.ImportFrom) and node.module in TREES:
+            for alias in node.names:
+                original = name if alias.name == "*" else alias.name
+                if name == (alias.asname or original) and defines(node.module, original):
+                    return has_docstring(node.module, original)
+        if isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if name in [target.id for target in targets if isinstance(target, ast.Name)]:
+                if isinstance(node.value, ast.Name):
+                    return has_docstring(module, node.value.id)
+                return is_text(after)
+    return False
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_what_is_public_has_a_docstring_in_the_source(module: str) -> None:
+    found = importlib.import_module(module)
+    callables = [name for name in found.__all__ if callable(getattr(found, name))]
+    assert [name for name in callables if not has_docstring(module, name)] == []
+
+
+def test_layers_and_operations_are_among_them() -> None:
+    assert {"xpcnn", "xpcnn.layers", "xpcnn.operations", "xpcnn.functional"} <= set(PUBLIC)
+    assert has_docstring("xpcnn.layers", "Conv2d")
+    assert not has_docstring("xpcnn.layers", "Conv4d")
+
+
+LAYERS = [cls for name in xpcnn.layers.__all__ if inspect.isclass(cls := getattr(xpcnn, name))]
+
+
+@pytest.mark.parametrize("cls", LAYERS)
+def test_what_a_layer_takes_is_told_by_it_or_its_base(cls: type) -> None:
+    told = "\n".join(base.__doc__ or "" for base in cls.__mro__ if base is not object)
+    parameters = list(inspect.signature(cls).parameters.values())
+    names = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    assert [name for name in names if not re.search(rf"\b{name}\b", told)] == []
+
+
+@pytest.mark.parametrize("cls", LAYERS)
+def test_a_reader_finds_the_class_that_is_referred_to(cls: type) -> None:
+    known = vars(xpcnn.layers) | vars(sys.modules[cls.__module__])
+    for name in re.findall(r":class:`(\w+)`", cls.__doc__ or ""):
+        assert name in known, (
+            f"{cls.__name__} refers to {name}, which is neither a layer nor in its file"
+        )
+
+
+@pytest.mark.parametrize("module", TREES)
+def test_no_docstring_is_made_at_run_time(module: str) -> None:
+    for node in ast.walk(TREES[module]):
+        targets: list[ast.expr] = []
+        if isinstance(node, ast.Assign):
+            targets = node.targets
+        elif isinstance(node, (ast.AnnAssign, ast.AugAssign)):
+            targets = [node.target]
+        for target in targets:
+            assigned = getattr(target, "attr", getattr(target, "id", ""))
+            assert assigned != "__doc__", f"{module}, line {node.lineno}: write the text out"
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "setattr":
+            assert "__doc__" not in ast.unparse(node), f"{module}, line {node.lineno}"
