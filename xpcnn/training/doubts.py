@@ -13,10 +13,8 @@ import numpy as np
 from xpcnn import _xp, layers, losses
 from xpcnn._xp import Array
 from xpcnn.layers.containers import Sequential
-from xpcnn.layers.conv import _Conv, _ConvBase
 from xpcnn.layers.graph import Graph
 from xpcnn.layers.layer import Layer
-from xpcnn.layers.norm import _BatchNorm
 
 _PACKAGE = str(Path(__file__).parents[1])
 
@@ -37,7 +35,13 @@ NAMES = {
     "log_probabilities": "logarithms of probabilities",
 }
 _SAME_NUMBERS = (layers.Identity, layers.Flatten, layers.Unflatten, layers.Dropout)
-_WITH_WEIGHTS = (layers.Linear, layers.Bilinear, _ConvBase, _BatchNorm)
+_CONVS = (layers.Conv1d, layers.Conv2d, layers.Conv3d)
+_WITH_WEIGHTS = (
+    *(layers.Linear, layers.Bilinear, *_CONVS),
+    *(layers.ConvTranspose1d, layers.ConvTranspose2d, layers.ConvTranspose3d),
+    *(layers.SeparableConv1d, layers.SeparableConv2d),
+    *(layers.BatchNorm1d, layers.BatchNorm2d, layers.BatchNorm3d),
+)
 _SAMPLE = 256
 
 
@@ -97,7 +101,7 @@ def doubt_inputs(network: Layer, inputs: Sequence[Array]) -> None:
 
     A network that begins with anything but layers with weights may scale them itself.
     """
-    if len(inputs) != 1 or not isinstance(_first_layer(network), (layers.Linear, _Conv)):
+    if len(inputs) != 1 or not isinstance(_first_layer(network), (layers.Linear, *_CONVS)):
         return
     x = inputs[0]
     if not _xp.is_floating(x) or math.prod(x.shape[1:]) < 16:

@@ -14,22 +14,20 @@ from xpcnn.data.batches import batches
 from xpcnn.errors import NonFiniteError
 from xpcnn.losses.running import RunningLoss
 from xpcnn.training.callbacks import Callback, ProgressBar, each_ends
+from xpcnn.training.dataset import Samples
 from xpcnn.training.evaluation import counting, evaluate, figures
 from xpcnn.training.history import History
-from xpcnn.training.memory import forget_step
 from xpcnn.training.monitors import better_way, known_log
-from xpcnn.training.samples import Samples
-from xpcnn.training.state import Snapshot, all_below
-from xpcnn.training.step import make_step
+from xpcnn.training.state import Snapshot, TrainingState, all_below
+from xpcnn.training.step import train_step
 from xpcnn.training.wayback import WayBack
 from xpcnn.window import as_flag, as_int
 
 if TYPE_CHECKING:
-    from xpcnn.training.captured import CapturedSteps
-    from xpcnn.training.model import Model
+    from xpcnn.training.graph_capture import CapturedSteps
 
 
-class Fit:
+class Trainer:
     """One call of ``fit``: the model, its data, and what was asked for.
 
     Where reading a number from the device would make the host wait, losses stay on the device
@@ -39,7 +37,7 @@ class Fit:
 
     def __init__(
         self,
-        model: Model,
+        model: TrainingState,
         samples: Samples,
         validation: Samples | None,
         *,
@@ -95,7 +93,7 @@ class Fit:
             ) from error
         finally:
             now.restore()
-            forget_step(model)
+            model.forget_step()
 
     def _names(self) -> list[str]:
         """List what the logs of an epoch will hold."""
@@ -113,7 +111,7 @@ class Fit:
             monitor = "loss"  # without validation the training loss stands in
         known_log(monitor, names, who)
         if schedule.mode == "auto":
-            schedule.settle(better_way(model, monitor, "auto", who))
+            schedule.settle(better_way(model.metrics, monitor, "auto", who))
 
     def _ask_callbacks(self) -> None:
         """Let callbacks look at their settings; if one refuses, all belong to whom they did."""
@@ -137,23 +135,18 @@ class Fit:
     def run(self) -> History:
         """Train."""
         model = self.model
-        outer = model._fits, model.stop_training, model._callbacks
-        model._fits, model.stop_training = model._fits + 1, False
         begun: list[Callback] = []
         try:
-            with each_ends(begun):
+            with model.fitting(), each_ends(begun):
                 for callback in self.callbacks:
                     callback.on_train_begin(self.epochs, self.batches)
                     begun.append(callback)
-                model._resume(self.callbacks)
+                model.resume(self.callbacks)
                 for _ in range(self.epochs):
                     self._epoch()
                     if model.stop_training:
                         break
         finally:
-            model._fits -= 1
-            if model._fits:  # a callback of another fit has called this one
-                _, model.stop_training, model._callbacks = outer
             self.close()
         return self.history
 
@@ -189,7 +182,7 @@ class Fit:
             for batch, (indices, load) in enumerate(order, start=1):
                 assert model.optimizer is not None
                 rate = model.optimizer.lr
-                step = make_step(model, len(indices), load, self.captured, way.forget_last)
+                step = train_step(model, len(indices), load, self.captured, way.forget_last)
                 if step.outcome.not_finite is not None:
                     stop(model, way, number, batch, step.outcome.not_finite, step.batch.inputs)
                 read = _xp.on_host(step.outcome.parts[0].total)
@@ -234,7 +227,7 @@ class Fit:
 
 
 def stop(
-    model: Model,
+    model: TrainingState,
     way: WayBack | None,
     epoch: int,
     batch: int,
@@ -245,7 +238,7 @@ def stop(
 
     Parameters
     ----------
-    model : Model
+    model : TrainingState
         In the state in which it failed on `inputs`.
     way : WayBack or None
         ``None`` if there is nothing to go back from.
@@ -256,7 +249,7 @@ def stop(
     inputs : tuple of array, optional
         The batch, where it is known at once.
     """
-    layer = None if inputs is None else _first_not_finite(model, inputs)
+    layer = None if inputs is None else model.first_not_finite(inputs)
     if what == "weights":
         layer = _first_with_bad_weights(model)
     if way is not None:
@@ -285,26 +278,14 @@ def stop(
     )
 
 
-def _first_not_finite(model: Model, inputs: tuple[Array, ...]) -> str | None:
-    now = Snapshot(model)
-    try:
-        assert model._plan is not None
-        return model._plan.first_not_finite(*model._narrow(inputs))
-    except Exception:  # it would hide the error that is on its way
-        return None
-    finally:
-        now.restore()
-        forget_step(model)
-
-
-def _first_with_bad_weights(model: Model) -> str | None:
-    for _, layer in model._network.layers_within():
+def _first_with_bad_weights(model: TrainingState) -> str | None:
+    for _, layer in model.network.layers_within():
         if not all_below([tensor.value for _, tensor in layer._own_tensors()], 1.0):
             return layer.who
     return None
 
 
-def check_reduction(model: Model) -> None:
+def check_reduction(model: TrainingState) -> None:
     """Raise if the loss of the model is not one number."""
     if model.loss is not None and model.loss.reduction == "none":
         raise ValueError(
@@ -326,7 +307,7 @@ def _all_callbacks(callbacks: Any, verbose: Any) -> list[Callback]:
     return everyone
 
 
-def _captured_steps(model: Model, batch_size: int) -> CapturedSteps:
-    from xpcnn.training.captured import CapturedSteps  # few programs need it
+def _captured_steps(model: TrainingState, batch_size: int) -> CapturedSteps:
+    from xpcnn.training.graph_capture import CapturedSteps  # few programs need it
 
     return CapturedSteps(model, batch_size)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from xpcnn.training.prefetch import Load, Prefetcher
 
 
-def each(value: Any, function: Callable[[Any], Any]) -> Any:
+def map_arrays(value: Any, function: Callable[[Any], Any]) -> Any:
     """Apply a function to an array, or to every array of a tuple; ``None`` stays."""
     if value is None:
         return None
@@ -41,8 +41,8 @@ def split_validation(
     if cut == 0 or cut == count:
         raise ValueError(f"validation_split={share} of {count} samples leaves one part empty")
     everything = (inputs, labels, weights)
-    front = tuple(each(part, lambda a: a[:cut, ...]) for part in everything)
-    back = tuple(each(part, lambda a: a[cut:, ...]) for part in everything)
+    front = tuple(map_arrays(part, lambda a: a[:cut, ...]) for part in everything)
+    back = tuple(map_arrays(part, lambda a: a[cut:, ...]) for part in everything)
     return front, back
 
 
@@ -66,7 +66,7 @@ class Batch(NamedTuple):
     def of(self, arrays: Sequence[Array]) -> Batch:
         """Make a batch of other arrays, listed in the same order."""
         rest = list(arrays)
-        parts = [each(part, lambda _: rest.pop(0)) for part in self]
+        parts = [map_arrays(part, lambda _: rest.pop(0)) for part in self]
         return Batch(*parts)
 
 
