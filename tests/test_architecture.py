@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 import xpcnn
+from ci import import_graph
+from ci.import_graph import MODULES, imported_modules
 
 PACKAGE = Path(xpcnn.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -172,29 +174,6 @@ TAKE_PRIVATE_NAMES = {
 }
 
 
-def module_of(path: Path) -> str:
-    """Return the dotted name of the module in a file."""
-    parts = ("xpcnn", *path.relative_to(PACKAGE).with_suffix("").parts)
-    return ".".join(parts).removesuffix(".__init__")
-
-
-MODULES = {module_of(path): path for path in FILES}
-
-
-def imported_modules(path: Path) -> set[str]:
-    """Return the modules of xpcnn that a file imports, inside functions and for types too."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            submodules = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= (submodules & MODULES.keys()) or {str(node.module)}
-            if not submodules <= MODULES.keys():
-                found.add(str(node.module))
-    return found & MODULES.keys() - {module_of(path)}
-
-
 def circles(graph: dict[str, set[str]]) -> list[tuple[str, ...]]:
     """Return what is left of a graph when all that leads out of circles is taken away."""
     left = {name: set(others) for name, others in graph.items()}
@@ -222,6 +201,13 @@ def test_known_circles_are_there():
 def test_circles_are_found():
     assert circles({"a": {"b"}, "b": {"c"}, "c": set()}) == []
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == [("b", "c"), ("c", "b")]
+
+
+def test_the_picture_of_the_packages_is_current():
+    drawn = import_graph.draw()
+    assert import_graph.PICTURE.read_text(encoding="utf-8") == drawn, (
+        "draw it again: python ci/import_graph.py"
+    )
 
 
 def private_names(path: Path) -> set[str]:
