@@ -118,6 +118,15 @@ def check_loss(loss: losses.Loss, outputs: Sequence[str]) -> None:
         )
 
 
+def check_reduction(loss: losses.Loss) -> None:
+    """Raise if the loss is not one number."""
+    if loss.reduction == "none":
+        raise ValueError(
+            f"{type(loss).__name__}: a model trains on one number, and "
+            "reduction='none' gives one for each term; use reduction='mean' or 'sum'"
+        )
+
+
 def prepare_labels(
     loss: losses.Loss, y: Any, outputs: Sequence[str], shapes: Sequence[Any], count: int, who: str,
     dtype: str,

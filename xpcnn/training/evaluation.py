@@ -27,10 +27,11 @@ def counting(model: TrainingState) -> Iterator[list[metrics.Metric]]:
     A metric that counts for somebody already, such as the epoch of whose callback this is called,
     or another thread, is copied.
     """
-    lent = [metric for metric in model.metrics if id(metric) not in _in_use]
+    chosen = model.metrics
+    lent = [metric for metric in chosen if id(metric) not in _in_use]
     _in_use.update(map(id, lent))
     try:
-        mine = [metric if metric in lent else deepcopy(metric) for metric in model.metrics]
+        mine = [metric if metric in lent else deepcopy(metric) for metric in chosen]
         bind(mine, model.loss)
         for metric in mine:
             metric.reset()

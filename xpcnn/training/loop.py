@@ -196,16 +196,18 @@ class Trainer:
             logs = {"loss": running.result()}
             if running.first_not_finite is not None:
                 stop(model, way, number, running.first_not_finite, "loss")
-            if not (Snapshot(model).is_moderate() or way.is_good()):
+            if not (model.is_moderate() or way.is_good()):
                 stop(model, way, number, self.batches, "weights")
             logs |= figures(counted)
         self._end_epoch(number, logs)
 
     def _tell(self, batch: int, running: RunningLoss, way: WayBack, read: bool) -> None:
         """Tell the callbacks of a step."""
+        if not self.callbacks:
+            return
         logs = {"loss": running.result()} if read else {}
         watched = None
-        if not read and self.captured is None and len(self.callbacks):
+        if not read and self.captured is None:
             watched = Snapshot(self.model)
         for callback in self.callbacks:
             callback.on_batch_end(batch, logs)
@@ -283,15 +285,6 @@ def _first_with_bad_weights(model: TrainingState) -> str | None:
         if not all_below([tensor.value for _, tensor in layer._own_tensors()], 1.0):
             return layer.who
     return None
-
-
-def check_reduction(model: TrainingState) -> None:
-    """Raise if the loss of the model is not one number."""
-    if model.loss is not None and model.loss.reduction == "none":
-        raise ValueError(
-            f"{type(model.loss).__name__}: a model trains on one number, and "
-            "reduction='none' gives one for each term; use reduction='mean' or 'sum'"
-        )
 
 
 def _all_callbacks(callbacks: Any, verbose: Any) -> list[Callback]:

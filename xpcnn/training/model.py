@@ -25,6 +25,7 @@ from xpcnn.training.compile_args import (
     bind,
     check_loss,
     check_metrics,
+    check_reduction,
     check_trainable,
     choose_loss,
     choose_metrics,
@@ -34,7 +35,7 @@ from xpcnn.training.dataset import Batch, Samples, map_arrays, split_validation
 from xpcnn.training.doubts import doubt_ends, doubt_inputs, what_outputs_are
 from xpcnn.training.evaluation import counting, evaluate, figures
 from xpcnn.training.history import History
-from xpcnn.training.loop import Trainer, check_reduction, stop
+from xpcnn.training.loop import Trainer, stop
 from xpcnn.training.oom import MemoryGuard
 from xpcnn.training.rollback import all_or_nothing
 from xpcnn.training.state import Snapshot, TrainingState
@@ -76,6 +77,8 @@ class Model(TrainingState):
         The scale of the loss, with precision "float16". A training loop of your own multiplies
         the gradient of the loss by ``scaling.scale``, and makes the step only if
         ``scaling.unscale(model.parameters())`` says so.
+    network : Sequential or Graph
+        What the model runs; its layers are ``model.layers``.
     history : History
         Of all epochs so far, over several calls of :meth:`fit` and over saving and loading.
     epoch, step : int
@@ -392,9 +395,8 @@ class Model(TrainingState):
                 logs = {"loss": running.result()}
                 if running.first_not_finite is not None:
                     stop(self, None, self.epoch + 1, 1, "loss")
-                now = Snapshot(self)
-                if not (
-                    now.is_moderate() or (now.is_finite() and loss_is_finite(self, step.batch))
+                if not self.is_moderate() and not (
+                    Snapshot(self).is_finite() and loss_is_finite(self, step.batch)
                 ):
                     stop(self, None, self.epoch + 1, 1, "weights")
                 with counting(self) as counted:
@@ -488,26 +490,27 @@ class Model(TrainingState):
         self, x: Any, y: Any, who: str, sample_weight: Any = None, *, needs_optimizer: bool = True
     ) -> Data:
         """Check data and labels against each other, the network and the loss."""
-        if self.loss is None or (self.optimizer is None and needs_optimizer):
+        loss, metrics, outputs = self.loss, self.metrics, self.outputs
+        if loss is None or (needs_optimizer and self.optimizer is None):
             raise RuntimeError(
-                f"{who}: the model has no {'loss' if self.loss is None else 'optimizer'} yet; call "
+                f"{who}: the model has no {'loss' if loss is None else 'optimizer'} yet; call "
                 "model.compile('adam', 'cross_entropy', ['accuracy']) or give them to fit"
             )
         if needs_optimizer:
-            check_reduction(self)
+            check_reduction(loss)
         inputs = self._checked(
             data_adapter.one_each(x, self.inputs, f"{who}: x", "input"), f"{who}: x"
         )
         self._ready(inputs)
         if who in ("fit", "train_on_batch"):
             check_trainable(self.parameters(), who)
-        check_loss(self.loss, self.outputs)
+        check_loss(loss, outputs)
         count, dtype = int(inputs[0].shape[0]), data_adapter.host_dtype(self.dtype)
         shapes = self._output_shapes([tuple(each.shape) for each in inputs])
-        labels = prepare_labels(self.loss, y, self.outputs, shapes, count, f"{who}: y", dtype)
-        if self.metrics:
-            ends = what_outputs_are(self.network, self.outputs, self.loss)
-            check_metrics(self.metrics, self.loss, labels, shapes, ends)
+        labels = prepare_labels(loss, y, outputs, shapes, count, f"{who}: y", dtype)
+        if metrics:
+            ends = what_outputs_are(self.network, outputs, loss)
+            check_metrics(metrics, loss, labels, shapes, ends)
         if who == "fit" or (who in ("train_on_batch", "train_step") and self.step == 0):
             doubt_inputs(self.network, inputs)
         return inputs, labels, data_adapter.as_weights(sample_weight, count, dtype)

@@ -184,6 +184,10 @@ class TrainingState(PlacedNetwork):
         with np.errstate(over="ignore", invalid="ignore"):  # a scaled loss may be too large
             self._plan.backward(*self._narrow(gradients), need_dx=False)
 
+    def is_moderate(self) -> bool:
+        """Whether parameters and running statistics are finite, and products of two of them."""
+        return all_below([tensor.value for tensor in self._tensors], 0.5)
+
     def forget_step(self) -> None:
         """Drop the gradients, and all that was kept for a backward that will not come."""
         self.zero_grad()
@@ -302,10 +306,6 @@ class Snapshot:
     def is_finite(self) -> bool:
         """Whether parameters and running statistics are free of NaN and infinity."""
         return all_below([array for _, array in self.arrays], 1.0)
-
-    def is_moderate(self) -> bool:
-        """Whether, besides, no product of two of them can overflow."""
-        return all_below([array for _, array in self.arrays], 0.5)
 
 
 def all_below(arrays: list[Array], power: float) -> bool:
