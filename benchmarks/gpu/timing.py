@@ -138,7 +138,7 @@ def _time_network(name: str, size: int, mode: str) -> Any:
             steps = CapturedSteps(model, size)
 
             def captured() -> Any:
-                return train_step(model, size, lambda: batch, steps)
+                return train_step(model, size, lambda: batch, steps.step)
 
             captured()  # the rehearsal
             if captured().outcome.loss is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -16,15 +16,13 @@ from xpcnn.losses.running import RunningLoss
 from xpcnn.training.callbacks import Callback, ProgressBar, each_ends
 from xpcnn.training.dataset import Samples
 from xpcnn.training.evaluation import counting, evaluate, figures
+from xpcnn.training.graph_capture import CapturedSteps
 from xpcnn.training.history import History
 from xpcnn.training.monitors import better_way, known_log
 from xpcnn.training.state import Snapshot, TrainingState, all_below
 from xpcnn.training.step import train_step
 from xpcnn.training.wayback import WayBack
 from xpcnn.window import as_flag, as_int
-
-if TYPE_CHECKING:
-    from xpcnn.training.graph_capture import CapturedSteps
 
 
 class Trainer:
@@ -63,7 +61,7 @@ class Trainer:
         self._check_schedule()
         self._ask_callbacks()
         capture = as_flag(capture, "fit", "capture")
-        self.captured = _captured_steps(model, self.batch_size) if capture else None
+        self.captured = CapturedSteps(model, self.batch_size) if capture else None
 
     # -- Checks before anything is trained -----------------------------------------------------
 
@@ -177,12 +175,13 @@ class Trainer:
         for callback in self.callbacks:
             callback.on_epoch_begin(number)
         running = RunningLoss()
+        replay = None if self.captured is None else self.captured.step
         with counting(model) as counted:
             order = self.samples.prefetched(self._order(model.epoch))
             for batch, (indices, load) in enumerate(order, start=1):
                 assert model.optimizer is not None
                 rate = model.optimizer.lr
-                step = train_step(model, len(indices), load, self.captured, way.forget_last)
+                step = train_step(model, len(indices), load, replay, way.forget_last)
                 if step.outcome.not_finite is not None:
                     stop(model, way, number, batch, step.outcome.not_finite, step.batch.inputs)
                 read = _xp.on_host(step.outcome.parts[0].total)
@@ -298,9 +297,3 @@ def _all_callbacks(callbacks: Any, verbose: Any) -> list[Callback]:
         if not isinstance(callback, Callback):
             raise TypeError(f"fit: not a callback: {callback!r}; make it with ClassName()")
     return everyone
-
-
-def _captured_steps(model: TrainingState, batch_size: int) -> CapturedSteps:
-    from xpcnn.training.graph_capture import CapturedSteps  # few programs need it
-
-    return CapturedSteps(model, batch_size)

@@ -149,7 +149,7 @@ class Model(TrainingState):
             host = self._checked(given, "Model", finite=False, whole=whole)
             dtypes = self.network.input_dtypes(self.dtype)
             with MemoryGuard(self, "a prediction", *host[0].shape[:1] or (1,)):
-                return self.forward(*map(self.device.asarray, host, dtypes))
+                return self.forward_batch(list(map(self.device.asarray, host, dtypes)))
 
     def _checked(self, given: Sequence[Any], who: str, **options: bool) -> tuple[Array, ...]:
         dtypes = self.network.input_dtypes(self.dtype)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from xpcnn import _xp
 from xpcnn._xp import Array
@@ -43,18 +43,11 @@ class Step(NamedTuple):
     outcome: Outcome
 
 
-class Replay(Protocol):
-    """What may have captured a step, and repeat it."""
-
-    def step(self, batch: Batch, no_way_back: Callable[[], None]) -> Outcome | None:
-        """Make a step; ``None`` if it has to be made in the ordinary way."""
-
-
 def train_step(
     state: TrainingState,
     size: int,
     load: Callable[[], Batch],
-    replay: Replay | None = None,
+    replay: Callable[[Batch, Callable[[], None]], Outcome | None] | None = None,
     when_finite: Callable[[], None] | None = None,
 ) -> Step:
     """Make one training step, as a whole or not at all.
@@ -68,8 +61,9 @@ def train_step(
         Number of samples.
     load : callable
         Returns the batch on the device.
-    replay : Replay, optional
-        What may have captured such a step, and repeat it.
+    replay : callable, optional
+        Repeats a step that was captured, as :meth:`CapturedSteps.step` does; it is given what to
+        call before it writes over arrays, and returns ``None`` if the step is still to be made.
     when_finite : callable, optional
         Called when the loss was read and is finite, before the update needs memory.
     """
@@ -78,7 +72,7 @@ def train_step(
         guard = MemoryGuard(state, "a training step", size, before)
         with guard:
             batch = load()
-            outcome = None if replay is None else replay.step(batch, guard.no_way_back)
+            outcome = None if replay is None else replay(batch, guard.no_way_back)
             if outcome is None:
                 outcome = compute_step(
                     state, batch, safe_point=ctrl_c.check, when_finite=when_finite
