@@ -19,7 +19,7 @@ import xpcnn
 from xpcnn import _xp, cuda_search
 from xpcnn.device import Device, resolve
 from xpcnn.errors import is_out_of_memory
-from xpcnn.training import border
+from xpcnn.training import data_adapter
 
 
 def has(module: str) -> bool:
@@ -646,14 +646,14 @@ def test_a_model_works_with_its_device_as_the_current_one(monkeypatch):
             seen.append(("backward", depth))
             return super().backward(dy, need_dx=need_dx)
 
-    as_features = border.as_features
+    as_features = data_adapter.as_features
 
     def watched_as_features(*args, **options):
         seen.append(("data", depth))
         return as_features(*args, **options)
 
     monkeypatch.setattr(Device, "active", active)
-    monkeypatch.setattr(border, "as_features", watched_as_features)
+    monkeypatch.setattr(data_adapter, "as_features", watched_as_features)
     x, y = np.ones((4, 2), "float32"), np.array([0, 1, 0, 1])
     model = xpcnn.Model([Watched(2, 2)], device="cpu", seed=0)
     model.compile("adam", "cross_entropy")

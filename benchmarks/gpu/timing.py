@@ -21,9 +21,9 @@ from benchmarks.gpu.checks import Check, Context, Outcome, SkipError, torch_sett
 from xpcnn import kernels
 from xpcnn.bench import baselines, program
 from xpcnn.bench.workloads import WORKLOADS
-from xpcnn.training.captured import CapturedSteps
-from xpcnn.training.samples import Batch
-from xpcnn.training.step import make_step
+from xpcnn.training.dataset import Batch
+from xpcnn.training.graph_capture import CapturedSteps
+from xpcnn.training.step import train_step
 from xpcnn.window import Window
 
 WARM_UP, ROUNDS = 8, 3
@@ -132,13 +132,13 @@ def _time_network(name: str, size: int, mode: str) -> Any:
             batch = Batch((x,), context.device.asarray(labels), None)
             model = networks.make(workload, context.device, mode)
             figures["step us"], figures["step host us"] = per_call(
-                context, lambda: make_step(model, size, lambda: batch), calls
+                context, lambda: train_step(model, size, lambda: batch), calls
             )
             model = networks.make(workload, context.device, mode)
             steps = CapturedSteps(model, size)
 
             def captured() -> Any:
-                return make_step(model, size, lambda: batch, steps)
+                return train_step(model, size, lambda: batch, steps.step)
 
             captured()  # the rehearsal
             if captured().outcome.loss is not None:

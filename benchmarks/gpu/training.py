@@ -17,7 +17,7 @@ from benchmarks.gpu.checks import Check, Context, Outcome, SkipError, distance, 
 from xpcnn import kernels
 from xpcnn.bench import program
 from xpcnn.bench.workloads import WORKLOADS
-from xpcnn.training import captured, samples
+from xpcnn.training import dataset, graph_capture
 from xpcnn.training.callbacks import Callback
 
 NETWORKS = {"simple": 20, "deep": 20, "oned": 50, "mlp": 20, "resnet18": 4}
@@ -76,12 +76,12 @@ def _check_labels(context: Context) -> Outcome:
 @contextmanager
 def nothing_fetched_ahead() -> Iterator[None]:
     """Bring each batch to the device when its turn comes."""
-    before = samples.open_transfer
-    samples.open_transfer = lambda xp, physical, sources: None
+    before = dataset.open_transfer
+    dataset.open_transfer = lambda xp, physical, sources: None
     try:
         yield
     finally:
-        samples.open_transfer = before
+        dataset.open_transfer = before
 
 
 def _check_prefetch(name: str) -> Any:
@@ -132,19 +132,19 @@ def watched(said: list[str], repeated: list[int]) -> Iterator[None]:
         def emit(self, record: logging.LogRecord) -> None:
             said.append(record.getMessage())
 
-    usual, listener = captured._Repeat.__call__, Listener()
+    usual, listener = graph_capture._Repeat.__call__, Listener()
 
     def repeat(self: Any, *arguments: Any) -> Any:
         repeated.append(1)
         return usual(self, *arguments)
 
-    captured._Repeat.__call__ = repeat  # type: ignore[method-assign]
-    captured.logger.addHandler(listener)
+    graph_capture._Repeat.__call__ = repeat  # type: ignore[method-assign]
+    graph_capture.logger.addHandler(listener)
     try:
         yield
     finally:
-        captured.logger.removeHandler(listener)
-        captured._Repeat.__call__ = usual  # type: ignore[method-assign]
+        graph_capture.logger.removeHandler(listener)
+        graph_capture._Repeat.__call__ = usual  # type: ignore[method-assign]
 
 
 def need_captures(context: Context) -> None:

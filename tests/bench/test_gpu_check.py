@@ -20,7 +20,7 @@ from xpcnn import _xp, kernels, ops
 from xpcnn.device import resolve
 from xpcnn.errors import CaptureError, DeviceError
 from xpcnn.kernels.dispatch import OPS, OpPair
-from xpcnn.training import captured
+from xpcnn.training import graph_capture
 
 SCRIPT = Path(gpu_check.__file__)
 
@@ -165,7 +165,7 @@ def test_what_a_device_lacks_is_skipped(cpu):
 def capturing(monkeypatch):
     """PyTorch on the CPU, as a device that captures steps."""
     pytest.importorskip("torch")
-    module = importlib.import_module("tests.training.test_captured")
+    module = importlib.import_module("tests.training.test_graph_capture")
     made = module.FakeCapture()
     monkeypatch.setattr(kernels, "open_capture", lambda xp, physical: made)
     monkeypatch.setattr(_xp, "on_host", lambda x: isinstance(x, np.ndarray))
@@ -178,8 +178,10 @@ def test_captured_steps_are_compared(capturing, monkeypatch):
     assert set(outcome.errors) == {"losses", "weights and state"}
     assert run("training/captured-nan", capturing).passed
     # A step size that is not followed is found.
-    usual = captured._run
-    monkeypatch.setattr(captured, "_run", lambda model, inputs, numbers: usual(model, inputs, None))
+    usual = graph_capture._run
+    monkeypatch.setattr(
+        graph_capture, "_run", lambda model, inputs, numbers: usual(model, inputs, None)
+    )
     outcome = run("training/captured/mlp", capturing)
     assert not outcome.passed
     assert outcome.errors["weights and state"] > 1e-4
@@ -189,7 +191,7 @@ def test_steps_that_are_not_captured_are_found(capturing, monkeypatch):
     def fail(model):
         raise CaptureError("no reason")
 
-    monkeypatch.setattr(captured, "_check", fail)
+    monkeypatch.setattr(graph_capture, "_check", fail)
     outcome = run("training/captured/mlp", capturing)
     assert "not captured: no reason" in outcome.wrong
     assert "0 steps were repeated" in outcome.wrong

@@ -13,7 +13,7 @@ from xpcnn.device import resolve
 from xpcnn.errors import NonFiniteError, OutOfMemoryError
 from xpcnn.training import samples as samples_module
 from xpcnn.training.callbacks import Callback
-from xpcnn.training.samples import Samples
+from xpcnn.training.dataset import Samples
 
 
 class FakeTransfer:

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from string import Formatter
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import numpy as np
 
@@ -20,10 +20,8 @@ from xpcnn._files import check_target
 from xpcnn._registry import Checked
 from xpcnn.errors import choice_error
 from xpcnn.training.monitors import better_way, known_log
+from xpcnn.training.saving import check_savable
 from xpcnn.window import as_flag, as_int
-
-if TYPE_CHECKING:
-    from xpcnn.training.model import Model
 
 Logs = dict[str, float]
 Method = TypeVar("Method", bound=Callable[..., None])
@@ -43,7 +41,7 @@ class Callback(Checked):
         list of callbacks.
     """
 
-    model: Model
+    model: Any  # a Model, which knows callbacks
     adds: Sequence[str] = ()
 
     def state_dict(self) -> dict[str, Any]:
@@ -244,7 +242,7 @@ class _Monitor(Callback):
     def check(self, names: Sequence[str]) -> None:
         """Raise if there will be no such quantity, or nobody knows which way is better."""
         known_log(self.monitor, names, type(self).__name__)
-        better_way(self.model, self.monitor, self.mode, type(self).__name__)
+        better_way(self.model.metrics, self.monitor, self.mode, type(self).__name__)
 
     def on_train_begin(self, epochs: int, batches: int) -> None:
         """Note which epochs the callback will see."""
@@ -258,8 +256,8 @@ class _Monitor(Callback):
         who = type(self).__name__
         known_log(self.monitor, list(logs), who)
         value = logs[self.monitor]
-        model = getattr(self, "model", None)
-        sign = 1.0 if better_way(model, self.monitor, self.mode, who) == "max" else -1.0
+        metrics = self.model.metrics if hasattr(self, "model") else ()
+        sign = 1.0 if better_way(metrics, self.monitor, self.mode, who) == "max" else -1.0
         if math.isnan(self.best):
             better = sign * value > -math.inf
         else:
@@ -388,7 +386,7 @@ class EarlyStopping(_Monitor):
         state = super().state_dict()
         if state:
             state["waited"] = 0 if self.stopped_epoch is not None else self._waited
-            own = self.model._network._tensors()
+            own = self.model.network._tensors()
             if any(own[name].value is not array for name, array in self._best_state.items()):
                 state |= {f"weights/{name}": array for name, array in self._best_state.items()}
         return state
@@ -461,7 +459,7 @@ class ModelCheckpoint(_Monitor):
         folder = str(Path(self.path).parent)
         if folder.format_map(_Same()) == folder:
             check_target(example)
-        self.model._check_savable()
+        check_savable(self.model)
 
     def _check_fields(self, names: Sequence[str]) -> None:
         try:

@@ -13,10 +13,12 @@ import numpy as np
 from xpcnn import _xp, layers, losses
 from xpcnn._xp import Array
 from xpcnn.layers.containers import Sequential
-from xpcnn.layers.conv import Conv, _ConvBase
+from xpcnn.layers.conv import Conv
+from xpcnn.layers.conv_transpose import ConvTranspose
 from xpcnn.layers.graph import Graph
 from xpcnn.layers.layer import Layer
 from xpcnn.layers.norm import BatchNorm
+from xpcnn.layers.separable import SeparableConv
 
 _PACKAGE = str(Path(__file__).parents[1])
 
@@ -37,7 +39,9 @@ NAMES = {
     "log_probabilities": "logarithms of probabilities",
 }
 _SAME_NUMBERS = (layers.Identity, layers.Flatten, layers.Unflatten, layers.Dropout)
-_WITH_WEIGHTS = (layers.Linear, layers.Bilinear, _ConvBase, BatchNorm)
+_WITH_WEIGHTS = (
+    layers.Linear, layers.Bilinear, Conv, ConvTranspose, SeparableConv, BatchNorm,
+)  # fmt: skip
 _SAMPLE = 256
 
 

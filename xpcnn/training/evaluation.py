@@ -5,35 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from xpcnn import metrics
 from xpcnn.data.batches import batches
 from xpcnn.losses.running import RunningLoss
-from xpcnn.training.choices import bind
-from xpcnn.training.memory import MemoryGuard
-from xpcnn.training.samples import Samples
-
-if TYPE_CHECKING:
-    from xpcnn.training.model import Model
+from xpcnn.training.compile_args import bind
+from xpcnn.training.dataset import Samples
+from xpcnn.training.oom import MemoryGuard
+from xpcnn.training.state import TrainingState
 
 _in_use: set[int] = set()
 """The metrics that count at this moment, by identity."""
 
 
 @contextmanager
-def counting(model: Model) -> Iterator[list[metrics.Metric]]:
+def counting(model: TrainingState) -> Iterator[list[metrics.Metric]]:
     """Lend the metrics of a model, with nothing counted.
 
     A metric that counts for somebody already, such as the epoch of whose callback this is called,
     or another thread, is copied.
     """
-    lent = [metric for metric in model.metrics if id(metric) not in _in_use]
+    chosen = model.metrics
+    lent = [metric for metric in chosen if id(metric) not in _in_use]
     _in_use.update(map(id, lent))
     try:
-        mine = [metric if metric in lent else deepcopy(metric) for metric in model.metrics]
+        mine = [metric if metric in lent else deepcopy(metric) for metric in chosen]
         bind(mine, model.loss)
         for metric in mine:
             metric.reset()
@@ -43,7 +41,7 @@ def counting(model: Model) -> Iterator[list[metrics.Metric]]:
 
 
 def evaluate(
-    model: Model, samples: Samples, batch_size: int
+    model: TrainingState, samples: Samples, batch_size: int
 ) -> tuple[dict[str, float], int | None]:
     """Return loss and metrics of some samples, and the first batch whose loss is not finite."""
     assert model.loss is not None
@@ -52,7 +50,7 @@ def evaluate(
         order = batches(len(samples), batch_size, shuffle=False)
         for indices, load in samples.prefetched(order):
             x, y, weights = load()
-            prediction = model.forward(*x)
+            prediction = model.forward_batch(x)
             loss = model.loss.forward(prediction, y, sample_weight=weights)
             running.add(model.loss.parts(loss, len(indices)))
             for metric in counted:

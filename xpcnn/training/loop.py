@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -14,22 +14,18 @@ from xpcnn.data.batches import batches
 from xpcnn.errors import NonFiniteError
 from xpcnn.losses.running import RunningLoss
 from xpcnn.training.callbacks import Callback, ProgressBar, each_ends
+from xpcnn.training.dataset import Samples
 from xpcnn.training.evaluation import counting, evaluate, figures
+from xpcnn.training.graph_capture import CapturedSteps
 from xpcnn.training.history import History
-from xpcnn.training.memory import forget_step
 from xpcnn.training.monitors import better_way, known_log
-from xpcnn.training.samples import Samples
-from xpcnn.training.state import Snapshot, all_below
-from xpcnn.training.step import make_step
+from xpcnn.training.state import Snapshot, TrainingState, all_below
+from xpcnn.training.step import train_step
 from xpcnn.training.wayback import WayBack
 from xpcnn.window import as_flag, as_int
 
-if TYPE_CHECKING:
-    from xpcnn.training.captured import CapturedSteps
-    from xpcnn.training.model import Model
 
-
-class Fit:
+class Trainer:
     """One call of ``fit``: the model, its data, and what was asked for.
 
     Where reading a number from the device would make the host wait, losses stay on the device
@@ -39,7 +35,7 @@ class Fit:
 
     def __init__(
         self,
-        model: Model,
+        model: TrainingState,
         samples: Samples,
         validation: Samples | None,
         *,
@@ -65,7 +61,7 @@ class Fit:
         self._check_schedule()
         self._ask_callbacks()
         capture = as_flag(capture, "fit", "capture")
-        self.captured = _captured_steps(model, self.batch_size) if capture else None
+        self.captured = CapturedSteps(model, self.batch_size) if capture else None
 
     # -- Checks before anything is trained -----------------------------------------------------
 
@@ -95,7 +91,7 @@ class Fit:
             ) from error
         finally:
             now.restore()
-            forget_step(model)
+            model.forget_step()
 
     def _names(self) -> list[str]:
         """List what the logs of an epoch will hold."""
@@ -113,7 +109,7 @@ class Fit:
             monitor = "loss"  # without validation the training loss stands in
         known_log(monitor, names, who)
         if schedule.mode == "auto":
-            schedule.settle(better_way(model, monitor, "auto", who))
+            schedule.settle(better_way(model.metrics, monitor, "auto", who))
 
     def _ask_callbacks(self) -> None:
         """Let callbacks look at their settings; if one refuses, all belong to whom they did."""
@@ -137,23 +133,18 @@ class Fit:
     def run(self) -> History:
         """Train."""
         model = self.model
-        outer = model._fits, model.stop_training, model._callbacks
-        model._fits, model.stop_training = model._fits + 1, False
         begun: list[Callback] = []
         try:
-            with each_ends(begun):
+            with model.fitting(), each_ends(begun):
                 for callback in self.callbacks:
                     callback.on_train_begin(self.epochs, self.batches)
                     begun.append(callback)
-                model._resume(self.callbacks)
+                model.resume(self.callbacks)
                 for _ in range(self.epochs):
                     self._epoch()
                     if model.stop_training:
                         break
         finally:
-            model._fits -= 1
-            if model._fits:  # a callback of another fit has called this one
-                _, model.stop_training, model._callbacks = outer
             self.close()
         return self.history
 
@@ -184,12 +175,13 @@ class Fit:
         for callback in self.callbacks:
             callback.on_epoch_begin(number)
         running = RunningLoss()
+        replay = None if self.captured is None else self.captured.step
         with counting(model) as counted:
             order = self.samples.prefetched(self._order(model.epoch))
             for batch, (indices, load) in enumerate(order, start=1):
                 assert model.optimizer is not None
                 rate = model.optimizer.lr
-                step = make_step(model, len(indices), load, self.captured, way.forget_last)
+                step = train_step(model, len(indices), load, replay, way.forget_last)
                 if step.outcome.not_finite is not None:
                     stop(model, way, number, batch, step.outcome.not_finite, step.batch.inputs)
                 read = _xp.on_host(step.outcome.parts[0].total)
@@ -203,16 +195,18 @@ class Fit:
             logs = {"loss": running.result()}
             if running.first_not_finite is not None:
                 stop(model, way, number, running.first_not_finite, "loss")
-            if not (Snapshot(model).is_moderate() or way.is_good()):
+            if not (model.is_moderate() or way.is_good()):
                 stop(model, way, number, self.batches, "weights")
             logs |= figures(counted)
         self._end_epoch(number, logs)
 
     def _tell(self, batch: int, running: RunningLoss, way: WayBack, read: bool) -> None:
         """Tell the callbacks of a step."""
+        if not self.callbacks:
+            return
         logs = {"loss": running.result()} if read else {}
         watched = None
-        if not read and self.captured is None and len(self.callbacks):
+        if not read and self.captured is None:
             watched = Snapshot(self.model)
         for callback in self.callbacks:
             callback.on_batch_end(batch, logs)
@@ -234,7 +228,7 @@ class Fit:
 
 
 def stop(
-    model: Model,
+    model: TrainingState,
     way: WayBack | None,
     epoch: int,
     batch: int,
@@ -245,7 +239,7 @@ def stop(
 
     Parameters
     ----------
-    model : Model
+    model : TrainingState
         In the state in which it failed on `inputs`.
     way : WayBack or None
         ``None`` if there is nothing to go back from.
@@ -256,7 +250,7 @@ def stop(
     inputs : tuple of array, optional
         The batch, where it is known at once.
     """
-    layer = None if inputs is None else _first_not_finite(model, inputs)
+    layer = None if inputs is None else model.first_not_finite(inputs)
     if what == "weights":
         layer = _first_with_bad_weights(model)
     if way is not None:
@@ -285,32 +279,11 @@ def stop(
     )
 
 
-def _first_not_finite(model: Model, inputs: tuple[Array, ...]) -> str | None:
-    now = Snapshot(model)
-    try:
-        assert model._plan is not None
-        return model._plan.first_not_finite(*model._narrow(inputs))
-    except Exception:  # it would hide the error that is on its way
-        return None
-    finally:
-        now.restore()
-        forget_step(model)
-
-
-def _first_with_bad_weights(model: Model) -> str | None:
-    for _, layer in model._network.layers_within():
+def _first_with_bad_weights(model: TrainingState) -> str | None:
+    for _, layer in model.network.layers_within():
         if not all_below([tensor.value for _, tensor in layer._own_tensors()], 1.0):
             return layer.who
     return None
-
-
-def check_reduction(model: Model) -> None:
-    """Raise if the loss of the model is not one number."""
-    if model.loss is not None and model.loss.reduction == "none":
-        raise ValueError(
-            f"{type(model.loss).__name__}: a model trains on one number, and "
-            "reduction='none' gives one for each term; use reduction='mean' or 'sum'"
-        )
 
 
 def _all_callbacks(callbacks: Any, verbose: Any) -> list[Callback]:
@@ -324,9 +297,3 @@ def _all_callbacks(callbacks: Any, verbose: Any) -> list[Callback]:
         if not isinstance(callback, Callback):
             raise TypeError(f"fit: not a callback: {callback!r}; make it with ClassName()")
     return everyone
-
-
-def _captured_steps(model: Model, batch_size: int) -> CapturedSteps:
-    from xpcnn.training.captured import CapturedSteps  # few programs need it
-
-    return CapturedSteps(model, batch_size)

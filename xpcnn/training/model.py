@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,32 +15,31 @@ from xpcnn._xp import Array
 from xpcnn.data.batches import batches
 from xpcnn.device import Device, resolve
 from xpcnn.errors import ModelFileError
-from xpcnn.interrupts import deferred
 from xpcnn.kernels.threads import release_blas
 from xpcnn.layers.graph import Graph
 from xpcnn.layers.layer import Layer, LoadedNames
 from xpcnn.losses.running import RunningLoss
-from xpcnn.metrics import Metric
-from xpcnn.training import border, saving
+from xpcnn.training import data_adapter, saving
 from xpcnn.training.callbacks import Callback
-from xpcnn.training.choices import (
+from xpcnn.training.compile_args import (
     bind,
     check_loss,
     check_metrics,
+    check_reduction,
     check_trainable,
     choose_loss,
     choose_metrics,
     prepare_labels,
 )
+from xpcnn.training.dataset import Batch, Samples, map_arrays, split_validation
 from xpcnn.training.doubts import doubt_ends, doubt_inputs, what_outputs_are
 from xpcnn.training.evaluation import counting, evaluate, figures
 from xpcnn.training.history import History
-from xpcnn.training.loop import Fit, check_reduction, stop
-from xpcnn.training.memory import MemoryGuard
-from xpcnn.training.network import PlacedNetwork, on_its_device
-from xpcnn.training.samples import Samples, each, split_validation
-from xpcnn.training.state import Snapshot, all_or_nothing, unbuilt_if_it_fails
-from xpcnn.training.step import Step, make_step
+from xpcnn.training.loop import Trainer, stop
+from xpcnn.training.oom import MemoryGuard
+from xpcnn.training.rollback import all_or_nothing
+from xpcnn.training.state import Snapshot, TrainingState
+from xpcnn.training.step import Step, train_step
 from xpcnn.training.summary import Summary, summarize
 from xpcnn.training.wayback import loss_is_finite
 from xpcnn.window import as_int
@@ -49,7 +48,7 @@ Data = tuple[tuple[Array, ...], Any, np.ndarray | None]
 """Inputs, labels and weights."""
 
 
-class Model(PlacedNetwork):
+class Model(TrainingState):
     """A network on a device, with training, evaluation, prediction and saving.
 
     Parameters
@@ -78,6 +77,8 @@ class Model(PlacedNetwork):
         The scale of the loss, with precision "float16". A training loop of your own multiplies
         the gradient of the loss by ``scaling.scale``, and makes the step only if
         ``scaling.unscale(model.parameters())`` says so.
+    network : Sequential or Graph
+        What the model runs; its layers are ``model.layers``.
     history : History
         Of all epochs so far, over several calls of :meth:`fit` and over saving and loading.
     epoch, step : int
@@ -102,29 +103,8 @@ class Model(PlacedNetwork):
     (64, 2)
     """
 
-    def __init__(
-        self,
-        layers: Iterable[Layer] = (),
-        *,
-        device: str | Device = "auto",
-        dtype: str = "float32",
-        seed: int | None = None,
-        precision: str = "float32",
-    ) -> None:
-        super().__init__(layers, device=device, dtype=dtype, seed=seed, precision=precision)
-        self.history = History()
-        self.stop_training = False
-        self._epoch = 0
-        self._fits = 0  # that are running, one inside a callback of the other
-        self._token = object()  # what stands for this model with its optimizer
-        self._optimizer: optim.Optimizer | None = None
-        self._loss: losses.Loss | None = None
-        self.metrics = []
-        self._callbacks: Sequence[Callback] = ()  # of the last training, whose state is saved
-        self._callback_states: list[dict[str, Any]] = []  # of a file, until a callback takes it
-
     def __repr__(self) -> str:
-        network = self._network
+        network = self.network
         if isinstance(network, Graph):
             inside = repr(network)
         else:
@@ -132,64 +112,6 @@ class Model(PlacedNetwork):
         settings = {"dtype": self.dtype, "precision": self.precision}
         shown = "".join(f", {k}={v!r}" for k, v in settings.items() if v != "float32")
         return f"Model({inside}, device={str(self.device)!r}{shown}, seed={self.seed})"
-
-    @property
-    def optimizer(self) -> optim.Optimizer | None:
-        """What changes the weights; an optimizer belongs to one model."""
-        return self._optimizer
-
-    @optimizer.setter
-    def optimizer(self, optimizer: optim.Optimizer | None) -> None:
-        if optimizer is not None:
-            if not isinstance(optimizer, optim.Optimizer):
-                raise TypeError(
-                    f"model.optimizer must be an Optimizer, got {optimizer!r}; names are for "
-                    "model.compile"
-                )
-            optimizer.claim(self._token)
-        self._optimizer = optimizer
-
-    @property
-    def loss(self) -> losses.Loss | None:
-        """What is minimised."""
-        return self._loss
-
-    @loss.setter
-    def loss(self, loss: losses.Loss | None) -> None:
-        if loss is not None and not isinstance(loss, losses.Loss):
-            raise TypeError(
-                f"model.loss must be a Loss, got {loss!r}; names and functions are for "
-                "model.compile"
-            )
-        self._loss = loss
-
-    @property
-    def metrics(self) -> list[Metric]:
-        """What is measured besides the loss."""
-        return self._metrics
-
-    @metrics.setter
-    def metrics(self, metrics: Sequence[Metric]) -> None:
-        if not isinstance(metrics, (list, tuple)) or not all(
-            isinstance(metric, Metric) for metric in metrics
-        ):
-            raise TypeError(
-                f"model.metrics must be a list of Metric, got {metrics!r}; names and functions are "
-                "for model.compile"
-            )
-        self._metrics = list(metrics)
-
-    @property
-    def epoch(self) -> int:
-        """Epochs trained so far. When it is set, the optimizer's schedule goes along."""
-        return self._epoch
-
-    @epoch.setter
-    def epoch(self, epoch: int) -> None:
-        epoch = as_int(epoch, "Model", "epoch", 0)
-        if self._optimizer is not None:
-            self._optimizer.epochs = max(self._optimizer.epochs + epoch - self._epoch, 0)
-        self._epoch = epoch
 
     def load_state_dict(
         self, state: Mapping[str, Any] | str | Path, strict: bool = True
@@ -220,24 +142,18 @@ class Model(PlacedNetwork):
         """
         return super().to(device, dtype, precision=precision)
 
-    def _move(self, device: Any, dtype: str | None, precision: str | None) -> None:
-        super()._move(device, dtype, precision)
-        if self.optimizer is not None:
-            self.optimizer.move(self.device, self.dtype)
-
-    @on_its_device
-    @unbuilt_if_it_fails
     def __call__(self, *inputs: Any, **named: Any) -> Any:
         """Run the network on NumPy arrays, lists or any other arrays; returns a device array."""
-        given, whole = self._arrange(inputs, named, "Model"), isinstance(self._network, Graph)
-        host = self._checked(given, "Model", finite=False, whole=whole)
-        dtypes = self.input_dtypes()
-        with MemoryGuard(self, "a prediction", *host[0].shape[:1] or (1,)):
-            return self.forward(*map(self.device.asarray, host, dtypes))
+        with self.on_device(), self.unbuilt_if_it_fails():
+            given, whole = self._arrange(inputs, named, "Model"), isinstance(self.network, Graph)
+            host = self._checked(given, "Model", finite=False, whole=whole)
+            dtypes = self.input_dtypes()
+            with MemoryGuard(self, "a prediction", *host[0].shape[:1] or (1,)):
+                return self.forward_batch(list(map(self.device.asarray, host, dtypes)))
 
     def _checked(self, given: Sequence[Any], who: str, **options: bool) -> tuple[Array, ...]:
         dtypes = self.input_dtypes()
-        return border.as_inputs(given, self.inputs, self.device, dtypes, who, **options)
+        return data_adapter.as_inputs(given, self.inputs, self.device, dtypes, who, **options)
 
     # -- Training ------------------------------------------------------------------------------
 
@@ -281,9 +197,8 @@ class Model(PlacedNetwork):
             if new is not None:
                 self.optimizer = new
             if loss is not None and self.loss is not None:
-                doubt_ends(self._network, self.outputs, self.loss)
+                doubt_ends(self.network, self.outputs, self.loss)
 
-    @on_its_device
     def fit(
         self,
         x: Any,
@@ -361,31 +276,34 @@ class Model(PlacedNetwork):
         After any other error too, and after a Ctrl-C, the model is the one after the last whole
         step, of which all numbers belong together.
         """
-        with all_or_nothing(self):
-            self._configure(optimizer, loss, metrics)
-            data = self._training_data(x, y, "fit", sample_weight)
-            training, validation = self._with_validation(data, validation_data, validation_split)
-            if class_weight is not None:
-                training = self._with_class_weights(training, class_weight)
-            weights = training[2]
-            if weights is not None and not weights.any():
-                raise ValueError("fit: all samples have the weight 0, so that nothing counts")
-            fit = Fit(
-                self,
-                self._samples(*training),
-                None if validation is None else self._samples(*validation),
-                epochs=epochs,
-                batch_size=batch_size,
-                shuffle=shuffle,
-                drop_last=drop_last,
-                callbacks=callbacks,
-                verbose=verbose,
-                capture=capture,
-            )
-        try:
-            return fit.run()
-        finally:
-            release_blas()
+        with self.on_device():
+            with all_or_nothing(self):
+                self._configure(optimizer, loss, metrics)
+                data = self._training_data(x, y, "fit", sample_weight)
+                training, validation = self._with_validation(
+                    data, validation_data, validation_split
+                )
+                if class_weight is not None:
+                    training = self._with_class_weights(training, class_weight)
+                weights = training[2]
+                if weights is not None and not weights.any():
+                    raise ValueError("fit: all samples have the weight 0, so that nothing counts")
+                fit = Trainer(
+                    self,
+                    self._samples(*training),
+                    None if validation is None else self._samples(*validation),
+                    epochs=epochs,
+                    batch_size=batch_size,
+                    shuffle=shuffle,
+                    drop_last=drop_last,
+                    callbacks=callbacks,
+                    verbose=verbose,
+                    capture=capture,
+                )
+            try:
+                return fit.run()
+            finally:
+                release_blas()
 
     def _with_validation(
         self, data: Data, given: Sequence[Any] | None, split: float
@@ -410,12 +328,11 @@ class Model(PlacedNetwork):
         x, labels, weights = data
         assert self.loss is not None
         shape, dtype = self._output_shapes([tuple(each.shape) for each in x])[0], self.dtype
-        weights = border.with_class_weights(
-            weights, class_weight, labels, self.loss, shape, border.host_dtype(dtype)
+        weights = data_adapter.with_class_weights(
+            weights, class_weight, labels, self.loss, shape, data_adapter.host_dtype(dtype)
         )
         return x, labels, weights
 
-    @on_its_device
     def train_step(self, x: Any, y: Any, *, sample_weight: Any = None) -> Array:
         """Make one step of a training loop of your own: forward, loss, backward, update.
 
@@ -456,9 +373,11 @@ class Model(PlacedNetwork):
         >>> model.step, model.epoch, model.optimizer.iterations
         (4, 2, 4)
         """
-        return self._one_step(x, y, sample_weight, "train_step").outcome.loss
+        with self.on_device():
+            step = train_step(self, *self._one_batch(x, y, sample_weight, "train_step"))
+            self._check_outcome(step)
+            return step.outcome.loss
 
-    @on_its_device
     def train_on_batch(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
         """Make one training step and return loss and metrics of this batch.
 
@@ -467,57 +386,40 @@ class Model(PlacedNetwork):
         NonFiniteError
             If loss or weights are NaN or infinite; the model is as before the step then.
         """
-        step = self._one_step(x, y, sample_weight, "train_on_batch")
-        try:
-            running = RunningLoss()
-            running.add(step.outcome.parts)
-            logs = {"loss": running.result()}
-            if running.first_not_finite is not None:
-                stop(self, None, self.epoch + 1, 1, "loss")
-            now = Snapshot(self)
-            if not (now.is_moderate() or (now.is_finite() and loss_is_finite(self, step.batch))):
-                stop(self, None, self.epoch + 1, 1, "weights")
-            with counting(self) as counted:
-                for metric in counted:
-                    metric.update(step.outcome.prediction, step.batch.labels)
-                return logs | figures(counted)
-        except BaseException:
-            step.before.restore()
-            raise
+        with self.on_device():
+            step = train_step(self, *self._one_batch(x, y, sample_weight, "train_on_batch"))
+            self._check_outcome(step)
+            try:
+                running = RunningLoss()
+                running.add(step.outcome.parts)
+                logs = {"loss": running.result()}
+                if running.first_not_finite is not None:
+                    stop(self, None, self.epoch + 1, 1, "loss")
+                if not self.is_moderate() and not (
+                    Snapshot(self).is_finite() and loss_is_finite(self, step.batch)
+                ):
+                    stop(self, None, self.epoch + 1, 1, "weights")
+                with counting(self) as counted:
+                    for metric in counted:
+                        metric.update(step.outcome.prediction, step.batch.labels)
+                    return logs | figures(counted)
+            except BaseException:
+                step.before.restore()
+                raise
 
-    def _one_step(self, x: Any, y: Any, sample_weight: Any, who: str) -> Step:
-        samples = self._samples(*self._training_data(x, y, who, sample_weight))
-        load = partial(samples.batch, np.arange(len(samples)))
-        step = make_step(self, len(samples), load)
+    def _one_batch(
+        self, x: Any, y: Any, sample_weight: Any, who: str
+    ) -> tuple[int, Callable[[], Batch]]:
+        """Return the size of a batch, and what brings it to the device."""
+        with self.unbuilt_if_it_fails():
+            samples = self._samples(*self._training_data(x, y, who, sample_weight))
+        return len(samples), partial(samples.batch, np.arange(len(samples)))
+
+    def _check_outcome(self, step: Step) -> None:
+        """Raise if the step was taken back, because its numbers are not finite."""
         if step.outcome.not_finite is not None:
             stop(self, None, self.epoch + 1, 1, step.outcome.not_finite, step.batch.inputs)
-        return step
 
-    def end_epoch(self, logs: Mapping[str, float] | None = None) -> None:
-        """Count an epoch of a training loop of your own; :meth:`fit` does so by itself.
-
-        Schedules that count epochs move on, those that watch a value see it, and the history gets
-        a line.
-
-        Parameters
-        ----------
-        logs : mapping of str to float, optional
-            What the epoch has come to, such as ``{"loss": 0.3, "val_loss": 0.4}``.
-
-        Raises
-        ------
-        ValueError
-            If they lack what the optimizer's schedule watches. Nothing has been counted then.
-        """
-        logs = dict(logs or {})
-        with deferred(), all_or_nothing(self):
-            if self.optimizer is not None:
-                self.optimizer.end_epoch(logs)
-            self._epoch += 1
-            self.history.append(self._epoch, logs)
-
-    @on_its_device
-    @unbuilt_if_it_fails
     def evaluate(
         self, x: Any, y: Any, *, batch_size: int = 256, sample_weight: Any = None
     ) -> dict[str, float]:
@@ -536,18 +438,17 @@ class Model(PlacedNetwork):
         --------
         ``model.evaluate(x_test, y_test)["accuracy"]``
         """
-        size = as_int(batch_size, "evaluate", "batch_size", 1)
-        samples = self._samples(
-            *self._training_data(x, y, "evaluate", sample_weight, needs_optimizer=False)
-        )
-        try:
-            return evaluate(self, samples, self.batch or size)[0]
-        finally:
-            samples.close()
-            release_blas()
+        with self.on_device(), self.unbuilt_if_it_fails():
+            size = as_int(batch_size, "evaluate", "batch_size", 1)
+            samples = self._samples(
+                *self._training_data(x, y, "evaluate", sample_weight, needs_optimizer=False)
+            )
+            try:
+                return evaluate(self, samples, self.batch or size)[0]
+            finally:
+                samples.close()
+                release_blas()
 
-    @on_its_device
-    @unbuilt_if_it_fails
     def predict(self, *x: Any, batch_size: int = 256, **named: Any) -> Any:
         """Return the network's outputs as a NumPy array, computed batch by batch.
 
@@ -556,60 +457,63 @@ class Model(PlacedNetwork):
         in their first axis gets them whole, and one that works for one number of samples gets so
         many at a time, whatever `batch_size` says.
         """
-        given, whole = self._arrange(x, named, "predict"), isinstance(self._network, Graph)
-        inputs = self._checked(given, "predict", whole=whole)
-        if len({tuple(x.shape[:1]) for x in inputs}) > 1 or inputs[0].shape[:1] in ((), (0,)):
-            return each(self(*inputs), _xp.to_numpy)
-        samples = self._samples(inputs, None, None)
-        if self.batch is not None:
-            batch_size = self.batch
-            if len(samples) % batch_size:
-                raise ValueError(
-                    f"predict: the network works for {batch_size} samples at a time, as its file "
-                    f"says, got {len(samples)}; give a multiple of {batch_size}"
-                )
-        order = batches(len(samples), batch_size, shuffle=False)
-        try:
-            with MemoryGuard(self, "a prediction", batch_size):
-                found = [
-                    each(self.forward(*load().inputs), _xp.to_numpy)
-                    for _, load in samples.prefetched(order)
-                ]
-        finally:
-            samples.close()
-            release_blas()
-        if len(found) == 1:
-            return found[0]
-        if isinstance(found[0], tuple):
-            return tuple(map(np.concatenate, zip(*found, strict=True)))
-        return np.concatenate(found)
+        with self.on_device(), self.unbuilt_if_it_fails():
+            given, whole = self._arrange(x, named, "predict"), isinstance(self.network, Graph)
+            inputs = self._checked(given, "predict", whole=whole)
+            if len({tuple(x.shape[:1]) for x in inputs}) > 1 or inputs[0].shape[:1] in ((), (0,)):
+                return map_arrays(self(*inputs), _xp.to_numpy)
+            samples = self._samples(inputs, None, None)
+            if self.batch is not None:
+                batch_size = self.batch
+                if len(samples) % batch_size:
+                    raise ValueError(
+                        f"predict: the network works for {batch_size} samples at a time, as its "
+                        f"file says, got {len(samples)}; give a multiple of {batch_size}"
+                    )
+            order = batches(len(samples), batch_size, shuffle=False)
+            found = []
+            try:
+                with MemoryGuard(self, "a prediction", batch_size):
+                    for _, load in samples.prefetched(order):
+                        y = self.forward_batch(load().inputs)
+                        found.append(map_arrays(y, _xp.to_numpy))
+            finally:
+                samples.close()
+                release_blas()
+            if len(found) == 1:
+                return found[0]
+            if isinstance(found[0], tuple):
+                return tuple(map(np.concatenate, zip(*found, strict=True)))
+            return np.concatenate(found)
 
-    @unbuilt_if_it_fails
     def _training_data(
         self, x: Any, y: Any, who: str, sample_weight: Any = None, *, needs_optimizer: bool = True
     ) -> Data:
         """Check data and labels against each other, the network and the loss."""
-        if self.loss is None or (self.optimizer is None and needs_optimizer):
+        loss, metrics, outputs = self.loss, self.metrics, self.outputs
+        if loss is None or (needs_optimizer and self.optimizer is None):
             raise RuntimeError(
-                f"{who}: the model has no {'loss' if self.loss is None else 'optimizer'} yet; call "
+                f"{who}: the model has no {'loss' if loss is None else 'optimizer'} yet; call "
                 "model.compile('adam', 'cross_entropy', ['accuracy']) or give them to fit"
             )
         if needs_optimizer:
-            check_reduction(self)
-        inputs = self._checked(border.one_each(x, self.inputs, f"{who}: x", "input"), f"{who}: x")
+            check_reduction(loss)
+        inputs = self._checked(
+            data_adapter.one_each(x, self.inputs, f"{who}: x", "input"), f"{who}: x"
+        )
         self._ready(inputs)
         if who in ("fit", "train_on_batch"):
             check_trainable(self.parameters(), who)
-        check_loss(self.loss, self.outputs)
-        count, dtype = int(inputs[0].shape[0]), border.host_dtype(self.dtype)
+        check_loss(loss, outputs)
+        count, dtype = int(inputs[0].shape[0]), data_adapter.host_dtype(self.dtype)
         shapes = self._output_shapes([tuple(each.shape) for each in inputs])
-        labels = prepare_labels(self.loss, y, self.outputs, shapes, count, f"{who}: y", dtype)
-        if self.metrics:
-            ends = what_outputs_are(self._network, self.outputs, self.loss)
-            check_metrics(self.metrics, self.loss, labels, shapes, ends)
+        labels = prepare_labels(loss, y, outputs, shapes, count, f"{who}: y", dtype)
+        if metrics:
+            ends = what_outputs_are(self.network, outputs, loss)
+            check_metrics(metrics, loss, labels, shapes, ends)
         if who == "fit" or (who in ("train_on_batch", "train_step") and self.step == 0):
-            doubt_inputs(self._network, inputs)
-        return inputs, labels, border.as_weights(sample_weight, count, dtype)
+            doubt_inputs(self.network, inputs)
+        return inputs, labels, data_adapter.as_weights(sample_weight, count, dtype)
 
     def _samples(
         self, inputs: tuple[Array, ...], labels: Any, weights: np.ndarray | None
@@ -642,9 +546,9 @@ class Model(PlacedNetwork):
         batch = as_int(batch_size, "Model.summary", "batch_size", 1)
         shapes = [
             (batch, *(n or 1 for n in shape[1:]))
-            for shape in border.one_each(given, self.inputs, "Model.summary", "input")
+            for shape in data_adapter.one_each(given, self.inputs, "Model.summary", "input")
         ]
-        text = summarize(self._network, shapes, self.dtype, self.precision)
+        text = summarize(self.network, shapes, self.dtype, self.precision)
         print(text)
         return Summary(text)
 
@@ -664,25 +568,10 @@ class Model(PlacedNetwork):
         OSError
             If there can be no file at the path, or the disk is full. What was there is unchanged.
         """
-        if not self._network.is_built or self.input_shape is None:
+        if not self.network.is_built or self.input_shape is None:
             raise RuntimeError("the model is not built yet; train it or call model.build first")
         check_target(path)
         saving.write_file(path, *saving.describe(self))
-
-    def _check_savable(self) -> None:
-        """Raise if the model could not be saved, or its file not be loaded."""
-        saving.check_savable(self)
-
-    def _resume(self, callbacks: Sequence[Callback]) -> None:
-        """Give callbacks the states that the model's file has for them."""
-        self._callbacks = callbacks
-        for callback in callbacks if self._callback_states else ():
-            own = {"class": type(callback).__name__, "settings": callback.identity()}
-            for number, entry in enumerate(self._callback_states):
-                if own == {name: entry[name] for name in own}:
-                    callback.load_state_dict(entry["state"])
-                    del self._callback_states[number]
-                    break
 
     @classmethod
     def load(

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from xpcnn.training.model import Model
+from xpcnn.metrics import Metric
 
 
 def known_log(name: str, names: Sequence[str], who: str) -> None:
@@ -24,7 +22,7 @@ def known_log(name: str, names: Sequence[str], who: str) -> None:
     raise ValueError(f"{who}: there is no {name!r} to monitor, only {', '.join(names)}; {fix}")
 
 
-def better_way(model: Model | None, name: str, mode: str | None, who: str) -> str:
+def better_way(metrics: Sequence[Metric], name: str, mode: str | None, who: str) -> str:
     """Return "min" or "max", whichever is better for a quantity in the logs.
 
     Raises
@@ -35,8 +33,8 @@ def better_way(model: Model | None, name: str, mode: str | None, who: str) -> st
     if mode in ("min", "max"):
         return str(mode)
     plain = name.removeprefix("val_")
-    metrics = {metric.name: metric for metric in ([] if model is None else model.metrics)}
-    metric = metrics.get(name, metrics.get(plain))
+    by_name = {metric.name: metric for metric in metrics}
+    metric = by_name.get(name, by_name.get(plain))
     if metric is not None and metric.higher_is_better is not None:
         return "max" if metric.higher_is_better else "min"
     if metric is None and plain == "loss":

@@ -21,10 +21,10 @@ from xpcnn.layers.containers import Sequential, check_layers
 from xpcnn.layers.graph import Graph, by_position
 from xpcnn.layers.layer import FREEZE, Layer, LoadedNames, Shape, changes, whole_batches
 from xpcnn.layers.parameter import Buffer, Parameter, Tensor
-from xpcnn.training import border
-from xpcnn.training.samples import each
+from xpcnn.training import data_adapter as border
+from xpcnn.training.dataset import map_arrays as each
+from xpcnn.training.rollback import all_or_nothing, unbuilt_if_it_fails
 from xpcnn.training.scaling import LossScale, half_of
-from xpcnn.training.state import all_or_nothing, unbuilt_if_it_fails
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 Method = TypeVar("Method", bound=Callable[..., Any])

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -23,17 +23,16 @@ from xpcnn.errors import ModelFileError
 from xpcnn.layers.graph import Graph
 from xpcnn.layers.layer import Layer
 from xpcnn.layers.operation import Operation
-from xpcnn.training import choices
+from xpcnn.training import compile_args
 from xpcnn.training.history import History
+from xpcnn.training.state import TrainingState
 from xpcnn.window import as_int
-
-if TYPE_CHECKING:
-    from xpcnn.training.model import Model
 
 FORMAT = "xpcnn-model"
 VERSION = 1
 OPTIMIZER_PREFIX = "optimizer:"
 CALLBACK_PREFIX = "callback:"
+State = TypeVar("State", bound=TrainingState)
 
 
 def known_layers() -> dict[str, type[Layer]]:
@@ -47,7 +46,7 @@ def known_layers() -> dict[str, type[Layer]]:
     }
 
 
-def describe(model: Model) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def describe(model: TrainingState) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Return the tensors and the description that a model's file holds.
 
     Raises
@@ -55,13 +54,13 @@ def describe(model: Model) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     ValueError, TypeError
         If a file of them could not be loaded again.
     """
-    own = model._network._tensors()
+    own = model.network._tensors()
     tensors = {name: _xp.to_numpy(tensor.value) for name, tensor in own.items()}
     with _could_be_loaded():
         description = _describe_settings(model)
         description["callbacks"] = [
             _take_arrays(entry, tensors, f"{CALLBACK_PREFIX}{number}:")
-            for number, entry in enumerate(states_of_callbacks(model))
+            for number, entry in enumerate(model.states_of_callbacks())
         ]
         if model.optimizer is not None:
             slots = model.optimizer.state_dict()
@@ -70,7 +69,7 @@ def describe(model: Model) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         return tensors, _made_again(model, description)
 
 
-def check_savable(model: Model) -> None:
+def check_savable(model: TrainingState) -> None:
     """Raise what saving the model as it is would raise, but for what lies in its arrays."""
     with _could_be_loaded():
         _made_again(model, _describe_settings(model))
@@ -90,10 +89,10 @@ def _could_be_loaded() -> Iterator[None]:
         ) from error
 
 
-def _describe_settings(model: Model) -> dict[str, Any]:
+def _describe_settings(model: TrainingState) -> dict[str, Any]:
     description: dict[str, Any] = {
         "version": VERSION,
-        **_describe_network(model._network),
+        **_describe_network(model.network),
         "input_shape": model.input_shape,
         "dtype": model.dtype,
         "precision": model.precision,
@@ -122,9 +121,9 @@ def _describe_network(network: Layer) -> dict[str, Any]:
     return {"layers": [_registry.to_config(layer) for layer in network.children().values()]}
 
 
-def _made_again(model: Model, description: dict[str, Any]) -> dict[str, Any]:
+def _made_again(model: TrainingState, description: dict[str, Any]) -> dict[str, Any]:
     """Return a description as JSON, of which all that is no array has been made again."""
-    inside = [layer for _, layer in model._network.layers_within()]
+    inside = [layer for _, layer in model.network.layers_within()]
     made_of = [*inside, model.loss, *model.metrics, model.optimizer]
     custom = _registry.by_name(c for obj in made_of for c in _registry.customs_of(obj))
     again: dict[str, Any] = json.loads(json.dumps(description))
@@ -133,17 +132,6 @@ def _made_again(model: Model, description: dict[str, Any]) -> dict[str, Any]:
     _history(again["history"])
     _callbacks(again["callbacks"], {})
     return again
-
-
-def states_of_callbacks(model: Model) -> list[dict[str, Any]]:
-    """Return the states of the callbacks of the last training, and of those not claimed since."""
-    entries = []
-    for callback in model._callbacks:
-        state = callback.state_dict()
-        if state:
-            entry = {"class": type(callback).__name__, "settings": callback.identity()}
-            entries.append({**entry, "state": state})
-    return [*entries, *model._callback_states]
 
 
 def _take_arrays(
@@ -210,14 +198,14 @@ def _training_of(description: Mapping[str, Any], custom: Mapping[str, Any]) -> _
 
 
 def restore(
-    cls: type[Model],
+    cls: type[State],
     tensors: dict[str, np.ndarray],
     description: dict[str, Any],
     device: Device,
     custom: Mapping[str, Any],
     precision: str | None = None,
     compile: bool = True,
-) -> Model:
+) -> State:
     """Make the model that :func:`describe` described.
 
     The weights are loaded before the model is built, so a description that does not fit them
@@ -250,13 +238,13 @@ def restore(
     if training is None:
         return model
     model.loss, model.metrics, model.optimizer = training
-    choices.bind(model.metrics, model.loss)
+    compile_args.bind(model.metrics, model.loss)
     if model.optimizer is not None:
         slots = {n.removeprefix(prefix): a for n, a in tensors.items() if n.startswith(prefix)}
         model.optimizer.load_state_dict(slots, device, parameters=model.parameters())
         if is_old:  # and schedules counted the epochs of the model
             model.optimizer.epochs = model.epoch
-    model._callback_states = _callbacks(description.get("callbacks", []), tensors)
+    model.keep_callback_states(_callbacks(description.get("callbacks", []), tensors))
     return model
 
 

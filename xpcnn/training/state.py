@@ -1,25 +1,276 @@
-"""The state of a model at one moment, and going back to it."""
+"""What training works on: a network with its optimizer, loss, metrics and counters."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import cache, wraps
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-from xpcnn import _xp
+from xpcnn import _xp, losses, optim
 from xpcnn._xp import Array
+from xpcnn.device import Device
+from xpcnn.graph import Program
 from xpcnn.interrupts import deferred
-from xpcnn.training.choices import bind
+from xpcnn.kernels.precision import float32_products
+from xpcnn.layers.layer import Layer, whole_batches
+from xpcnn.layers.parameter import Tensor
+from xpcnn.metrics import Metric
+from xpcnn.training.history import History
+from xpcnn.training.network import PlacedNetwork
+from xpcnn.training.rollback import all_or_nothing
+from xpcnn.window import as_int
 
-if TYPE_CHECKING:
-    from xpcnn.training.model import Model
 
-Method = TypeVar("Method", bound=Callable[..., Any])
+class TrainingState(PlacedNetwork):
+    """A network on a device, and all that training changes or needs.
+
+    It is the base of :class:`xpcnn.Model`, which describes the arguments. The training loop,
+    model files, and what they stand on take a state, and know nothing of `Model`.
+    """
+
+    read_only: ClassVar[Mapping[str, str]] = {
+        **PlacedNetwork.read_only,
+        "network": "make another model",
+    }
+
+    def __init__(
+        self,
+        layers: Iterable[Layer] = (),
+        *,
+        device: str | Device = "auto",
+        dtype: str = "float32",
+        seed: int | None = None,
+        precision: str = "float32",
+    ) -> None:
+        super().__init__(layers, device=device, dtype=dtype, seed=seed, precision=precision)
+        self.history = History()
+        self.stop_training = False
+        self._epoch = 0
+        self._fits = 0  # that are running, one inside a callback of the other
+        self._token = object()  # what stands for this model with its optimizer
+        self._optimizer: optim.Optimizer | None = None
+        self._loss: losses.Loss | None = None
+        self._metrics: list[Metric] = []
+        self._callbacks: Sequence[Any] = ()  # of the last training, whose state is saved
+        self._callback_states: list[dict[str, Any]] = []  # of a file, until a callback takes it
+
+    @property
+    def network(self) -> Any:
+        """The network itself: a :class:`~xpcnn.Sequential` or a :class:`~xpcnn.Graph`."""
+        return self._network
+
+    @property
+    def optimizer(self) -> optim.Optimizer | None:
+        """What changes the weights; an optimizer belongs to one model."""
+        return self._optimizer
+
+    @optimizer.setter
+    def optimizer(self, optimizer: optim.Optimizer | None) -> None:
+        if optimizer is not None:
+            if not isinstance(optimizer, optim.Optimizer):
+                raise TypeError(
+                    f"model.optimizer must be an Optimizer, got {optimizer!r}; names are for "
+                    "model.compile"
+                )
+            optimizer.claim(self._token)
+        self._optimizer = optimizer
+
+    @property
+    def loss(self) -> losses.Loss | None:
+        """What is minimised."""
+        return self._loss
+
+    @loss.setter
+    def loss(self, loss: losses.Loss | None) -> None:
+        if loss is not None and not isinstance(loss, losses.Loss):
+            raise TypeError(
+                f"model.loss must be a Loss, got {loss!r}; names and functions are for "
+                "model.compile"
+            )
+        self._loss = loss
+
+    @property
+    def metrics(self) -> list[Metric]:
+        """What is measured besides the loss."""
+        return self._metrics
+
+    @metrics.setter
+    def metrics(self, metrics: Sequence[Metric]) -> None:
+        if not isinstance(metrics, (list, tuple)) or not all(
+            isinstance(metric, Metric) for metric in metrics
+        ):
+            raise TypeError(
+                f"model.metrics must be a list of Metric, got {metrics!r}; names and functions are "
+                "for model.compile"
+            )
+        self._metrics = list(metrics)
+
+    @property
+    def epoch(self) -> int:
+        """Epochs trained so far. When it is set, the optimizer's schedule goes along."""
+        return self._epoch
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        epoch = as_int(epoch, "Model", "epoch", 0)
+        if self._optimizer is not None:
+            self._optimizer.epochs = max(self._optimizer.epochs + epoch - self._epoch, 0)
+        self._epoch = epoch
+
+    def _move(self, device: Any, dtype: str | None, precision: str | None) -> None:
+        super()._move(device, dtype, precision)
+        if self.optimizer is not None:
+            self.optimizer.move(self.device, self.dtype)
+
+    # -- Running -------------------------------------------------------------------------------
+
+    @contextmanager
+    def on_device(self) -> Iterator[None]:
+        """Make the device the current one, and the model's way to multiply, in a ``with``."""
+        whole = whole_batches.set(True)
+        products = float32_products.set(self._products)
+        try:
+            with self.device.active():
+                yield
+        finally:
+            float32_products.reset(products)
+            whole_batches.reset(whole)
+
+    def unbuilt_if_it_fails(self) -> AbstractContextManager[None]:
+        """Leave a model that is not built yet so, if what stands in a ``with`` fails."""
+        return all_or_nothing(self) if self._plan is None else nullcontext()
+
+    @property
+    def random_layers(self) -> list[Any]:
+        """The layers that draw random numbers in training."""
+        return self._random_layers
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All parameters and buffers."""
+        return self._tensors
+
+    def forward_batch(self, inputs: Sequence[Array], *, training: bool = False) -> Any:
+        """Run the network on arrays that :class:`Samples` has brought to the device.
+
+        It is :meth:`forward` without checks of what is known of them. If it fails in training, a
+        :class:`Snapshot` has the running statistics from before.
+        """
+        if self.batch is not None and inputs[0].shape[:1] != (self.batch,):
+            return self.forward(*inputs, training=training)  # it says what is wrong
+        plan, arrays = self._ready(inputs), self._narrow(inputs)
+        if training:
+            for layer in self._random_layers:
+                layer.step = self.forwards
+            y = plan.forward(*arrays, training=True)
+            self.forwards += 1
+        elif len(arrays) == len(self.outputs) == 1:
+            y = plan.infer(arrays[0])
+        else:
+            y = plan.forward(*arrays, training=False)
+        return self._widen(y)
+
+    def backward_batch(self, gradients: Sequence[Array]) -> None:
+        """Run the network backward after a :meth:`forward_batch` in training."""
+        assert self._plan is not None
+        if self._half is None:
+            self._plan.backward(*gradients, need_dx=False)
+            return
+        with np.errstate(over="ignore", invalid="ignore"):  # a scaled loss may be too large
+            self._plan.backward(*self._narrow(gradients), need_dx=False)
+
+    def is_moderate(self) -> bool:
+        """Whether parameters and running statistics are finite, and products of two of them."""
+        return all_below([tensor.value for tensor in self._tensors], 0.5)
+
+    def forget_step(self) -> None:
+        """Drop the gradients, and all that was kept for a backward that will not come."""
+        self.zero_grad()
+        for _, layer in self._network.layers_within():
+            layer._saved = None
+        if self.loss is not None:
+            self.loss._saved = None
+        if self._plan is not None:
+            self._plan = Program(self._network)
+
+    def first_not_finite(self, inputs: tuple[Array, ...]) -> str | None:
+        """Name the first layer whose output is not finite; the state stays as it is."""
+        now = Snapshot(self)
+        try:
+            assert self._plan is not None
+            return self._plan.first_not_finite(*self._narrow(inputs))
+        except Exception:  # it would hide the error that is on its way
+            return None
+        finally:
+            now.restore()
+            self.forget_step()
+
+    # -- Training ------------------------------------------------------------------------------
+
+    def end_epoch(self, logs: Mapping[str, float] | None = None) -> None:
+        """Count an epoch of a training loop of your own; :meth:`fit` does so by itself.
+
+        Schedules that count epochs move on, those that watch a value see it, and the history gets
+        a line.
+
+        Parameters
+        ----------
+        logs : mapping of str to float, optional
+            What the epoch has come to, such as ``{"loss": 0.3, "val_loss": 0.4}``.
+
+        Raises
+        ------
+        ValueError
+            If they lack what the optimizer's schedule watches. Nothing has been counted then.
+        """
+        logs = dict(logs or {})
+        with deferred(), all_or_nothing(self):
+            if self.optimizer is not None:
+                self.optimizer.end_epoch(logs)
+            self._epoch += 1
+            self.history.append(self._epoch, logs)
+
+    @contextmanager
+    def fitting(self) -> Iterator[None]:
+        """Count a call of ``fit``; a callback of another one may have made it."""
+        outer = self.stop_training, self._callbacks
+        self._fits, self.stop_training = self._fits + 1, False
+        try:
+            yield
+        finally:
+            self._fits -= 1
+            if self._fits:
+                self.stop_training, self._callbacks = outer
+
+    def resume(self, callbacks: Sequence[Any]) -> None:
+        """Give callbacks the states that the model's file has for them."""
+        self._callbacks = callbacks
+        for callback in callbacks if self._callback_states else ():
+            own = {"class": type(callback).__name__, "settings": callback.identity()}
+            for number, entry in enumerate(self._callback_states):
+                if own == {name: entry[name] for name in own}:
+                    callback.load_state_dict(entry["state"])
+                    del self._callback_states[number]
+                    break
+
+    def states_of_callbacks(self) -> list[dict[str, Any]]:
+        """Return the states of the callbacks of the last training, and of those not claimed."""
+        entries = []
+        for callback in self._callbacks:
+            state = callback.state_dict()
+            if state:
+                entry = {"class": type(callback).__name__, "settings": callback.identity()}
+                entries.append({**entry, "state": state})
+        return [*entries, *self._callback_states]
+
+    def keep_callback_states(self, states: list[dict[str, Any]]) -> None:
+        """Keep the states that a file has for callbacks, until :meth:`resume`."""
+        self._callback_states = states
 
 
 class Snapshot:
@@ -28,9 +279,9 @@ class Snapshot:
     Updates put new arrays in the place of old ones, so keeping the old ones costs no copy.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: TrainingState) -> None:
         self.model = model
-        self.arrays = [(t, t.value) for t in model._tensors]
+        self.arrays = [(t, t.value) for t in model.tensors]
         self.counts = model.step, model.forwards
         self.scale = None if model.scaling is None else model.scaling.state_dict()
         self.slots = None if model.optimizer is None else model.optimizer.snapshot()
@@ -55,10 +306,6 @@ class Snapshot:
     def is_finite(self) -> bool:
         """Whether parameters and running statistics are free of NaN and infinity."""
         return all_below([array for _, array in self.arrays], 1.0)
-
-    def is_moderate(self) -> bool:
-        """Whether, besides, no product of two of them can overflow."""
-        return all_below([array for _, array in self.arrays], 0.5)
 
 
 def all_below(arrays: list[Array], power: float) -> bool:
@@ -88,65 +335,3 @@ def all_below(arrays: list[Array], power: float) -> bool:
 @cache
 def _largest(xp: ModuleType, dtype: Any) -> float:
     return float(xp.finfo(dtype).max)
-
-
-@contextmanager
-def all_or_nothing(model: Any) -> Iterator[None]:
-    """Put a model back as it was if what stands in the ``with`` statement fails.
-
-    That is the model with its layers, built or not, its optimizer and its history; arrays that
-    somebody writes to are not copied.
-    """
-    before = _Everything(model)
-    try:
-        yield
-    except BaseException:
-        before.restore()
-        raise
-
-
-def unbuilt_if_it_fails(method: Method) -> Method:
-    """Make a method leave a model that was not built yet so, if it fails."""
-
-    @wraps(method)
-    def run(self: Any, *args: Any, **options: Any) -> Any:
-        if self._plan is not None:
-            return method(self, *args, **options)
-        with all_or_nothing(self):
-            return method(self, *args, **options)
-
-    return run  # type: ignore[return-value]
-
-
-class _Everything:
-    """The attributes of a model, of its layers, and of their parameters and buffers."""
-
-    def __init__(self, model: Any) -> None:
-        self.model = model
-        parts = [model]
-        for _, layer in model._network.layers_within():
-            parts += [layer, *(tensor for _, tensor in layer._own_tensors())]
-        self.attributes = [(part, dict(vars(part))) for part in parts]
-        self.history = getattr(model, "history", None)
-        self.epochs = None if self.history is None else self.history.length()
-        self.optimizer = getattr(model, "optimizer", None)
-        if self.optimizer is not None:
-            self.slots, schedule = self.optimizer.snapshot(), self.optimizer.schedule
-            self.watched = None if schedule is None else dict(vars(schedule))
-
-    def restore(self) -> None:
-        """Go back to them."""
-        with deferred():
-            new = getattr(self.model, "optimizer", None)
-            for part, attributes in self.attributes:
-                vars(part).clear()
-                vars(part).update(attributes)
-            if self.history is not None and self.epochs is not None:
-                self.history.cut(self.epochs)
-            if new is not self.optimizer and new is not None and not new.iterations:
-                new.release()
-            if self.optimizer is not None:
-                self.optimizer.restore(self.slots)
-                if self.watched is not None:
-                    vars(self.optimizer.schedule).update(self.watched)
-            bind(getattr(self.model, "metrics", ()), getattr(self.model, "loss", None))

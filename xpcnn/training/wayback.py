@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xpcnn.training.memory import forget_step
-from xpcnn.training.samples import Batch, Samples
-from xpcnn.training.state import Snapshot
-from xpcnn.training.step import make_step
-
-if TYPE_CHECKING:
-    from xpcnn.training.model import Model
+from xpcnn.training.dataset import Batch, Samples
+from xpcnn.training.state import Snapshot, TrainingState
+from xpcnn.training.step import train_step
 
 
 class WayBack:
@@ -26,14 +21,14 @@ class WayBack:
 
     Parameters
     ----------
-    model : Model
+    model : TrainingState
     samples : Samples
     order : callable
         Returns an iterable of the indices of the epoch's batches.
     """
 
     def __init__(
-        self, model: Model, samples: Samples, order: Callable[[], Iterable[np.ndarray]]
+        self, model: TrainingState, samples: Samples, order: Callable[[], Iterable[np.ndarray]]
     ) -> None:
         self._model, self._samples, self._order = model, samples, order
         self._start, self._first = Snapshot(model), 1
@@ -102,7 +97,7 @@ class WayBack:
             if model.optimizer.lr != self._rates[batch - 1]:
                 model.optimizer.lr = self._rates[batch - 1]
             try:
-                step = make_step(model, len(indices), partial(self._samples.batch, indices))
+                step = train_step(model, len(indices), partial(self._samples.batch, indices))
             except Exception:  # as above
                 break
             outcome = step.outcome
@@ -113,16 +108,16 @@ class WayBack:
             self._before, self._last = step.before, indices
 
 
-def loss_is_finite(model: Model, batch: Batch) -> bool:
+def loss_is_finite(model: TrainingState, batch: Batch) -> bool:
     """Whether the loss of a batch is finite, in training; the model stays as it is."""
     now = Snapshot(model)
     assert model.loss is not None
     try:
-        prediction = model.forward(*batch.inputs, training=True)
+        prediction = model.forward_batch(batch.inputs, training=True)
         loss = model.loss.forward(prediction, batch.labels, sample_weight=batch.weights)
         return all(part.is_finite for part in model.loss.parts(loss, batch.size))
     except Exception:  # whatever it is, the numbers are no good
         return False
     finally:
         now.restore()
-        forget_step(model)
+        model.forget_step()

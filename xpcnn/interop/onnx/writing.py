@@ -14,7 +14,8 @@ from xpcnn.interop.onnx.tensors import number_of
 from xpcnn.interop.onnx.writer import Call, Value, Writer
 from xpcnn.layers.graph import Graph
 from xpcnn.layers.layer import Shape
-from xpcnn.training import Model, border
+from xpcnn.training import Model
+from xpcnn.training import data_adapter as border
 from xpcnn.window import as_int
 
 OLDEST, DEFAULT, NEWEST = 11, 18, 28

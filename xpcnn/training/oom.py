@@ -7,25 +7,15 @@ from __future__ import annotations
 
 import traceback
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 from xpcnn.errors import OutOfMemoryError, is_out_of_memory, one_line
-from xpcnn.graph import Program
 from xpcnn.graph.steps import Step, SumStep
 from xpcnn.interrupts import deferred
 from xpcnn.layers.layer import Layer
 from xpcnn.losses.loss import Loss
 from xpcnn.optim.optimizer import Optimizer
-
-if TYPE_CHECKING:
-    from xpcnn.training.model import Model
-
-
-class State(Protocol):
-    """A state of a model that can be gone back to."""
-
-    def restore(self) -> None:
-        """Go back to it."""
+from xpcnn.training.state import Snapshot, TrainingState
 
 
 class MemoryGuard:
@@ -35,18 +25,22 @@ class MemoryGuard:
 
     Parameters
     ----------
-    model : Model
+    state : TrainingState
     doing : str
         For the message: "a training step".
     batch_size : int
-    before : State, optional
+    before : Snapshot, optional
         For training: the state to go back to.
     """
 
     def __init__(
-        self, model: Model, doing: str, batch_size: int, before: State | None = None
+        self,
+        state: TrainingState,
+        doing: str,
+        batch_size: int,
+        before: Snapshot | None = None,
     ) -> None:
-        self.model, self.doing = model, doing
+        self.state, self.doing = state, doing
         self.batch_size, self.before = batch_size, before
 
     def __enter__(self) -> None:
@@ -70,7 +64,7 @@ class MemoryGuard:
     def _clean_up(self, error: BaseException) -> OutOfMemoryError:
         """Go back to the state before, and return the error to raise."""
         layer, cause = _running(error.__traceback__), one_line(error)
-        use, release = self.model.device.memory_use()  # now, while the step still holds its arrays
+        use, release = self.state.device.memory_use()  # now, while the step still holds its arrays
         parts = [f"out of memory in {self.doing} with batch_size={self.batch_size}"]
         parts[0] += f", in {layer} ({cause})" if layer else f" ({cause})"
         if use:
@@ -93,7 +87,7 @@ class MemoryGuard:
             return False
         with deferred():
             self.before.restore()
-            forget_step(self.model)
+            self.state.forget_step()
         return True
 
 
@@ -112,17 +106,6 @@ def _running(trace: TracebackType | None) -> str | None:
         elif isinstance(owner, (Loss, Optimizer)):
             found = type(owner).__name__
     return found
-
-
-def forget_step(model: Model) -> None:
-    """Drop the gradients, and all that was kept for a backward that will not come."""
-    model.zero_grad()
-    for _, layer in model._network.layers_within():
-        layer._saved = None
-    if model.loss is not None:
-        model.loss._saved = None
-    if model._plan is not None:
-        model._plan = Program(model._network)
 
 
 def _drop_frames(error: BaseException | None) -> None:

@@ -9,7 +9,7 @@ from xpcnn import losses, metrics
 from xpcnn.layers.parameter import Parameter
 from xpcnn.losses.per_output import LossPerOutput
 from xpcnn.metrics.per_output import OutputMetric
-from xpcnn.training import border
+from xpcnn.training import data_adapter
 
 
 def choose_loss(loss: Any, outputs: Sequence[str], weights: Any) -> losses.Loss:
@@ -17,11 +17,12 @@ def choose_loss(loss: Any, outputs: Sequence[str], weights: Any) -> losses.Loss:
     if isinstance(loss, losses.Loss) or len(outputs) == 1:
         if weights is not None:
             raise ValueError("loss_weights needs several outputs, each with a loss of its own")
-        is_one = isinstance(loss, losses.Loss) or losses.is_function(loss)
-        return losses.get(loss if is_one else border.one_each(loss, outputs, "loss", "output")[0])
-    chosen = [losses.get(one) for one in border.one_each(loss, outputs, "loss", "output")]
+        if not isinstance(loss, losses.Loss) and not losses.is_function(loss):
+            (loss,) = data_adapter.one_each(loss, outputs, "loss", "output")
+        return losses.get(loss)
+    chosen = [losses.get(one) for one in data_adapter.one_each(loss, outputs, "loss", "output")]
     if weights is not None:
-        weights = border.one_each(weights, outputs, "loss_weights", "output")
+        weights = data_adapter.one_each(weights, outputs, "loss_weights", "output")
     return LossPerOutput(chosen, weights)
 
 
@@ -61,20 +62,21 @@ def _made_metrics(chosen: Any, outputs: Sequence[str]) -> list[metrics.Metric]:
 
 def check_names(chosen: list[metrics.Metric]) -> list[metrics.Metric]:
     """Return the metrics, unless two of them would share a column of the logs."""
-    taken = {"loss": "the loss", "epoch": "the number of the epoch"}
+    taken: dict[str, Any] = {"loss": "the loss", "epoch": "the number of the epoch"}
     for metric in chosen:
-        name, rename = metric.name, "give one of them a name of its own, as in F1Score(name='mine')"
+        name = metric.name
         if name in taken:
             raise ValueError(
                 f"metrics: two columns of the logs would be called {name!r}, that of {metric!r} "
-                f"and that of {taken[name]}; {rename}"
+                f"and that of {taken[name]}; give one of them a name of its own, as in "
+                "F1Score(name='mine')"
             )
         if name.startswith("val_"):
             raise ValueError(
                 f"metrics: {metric!r} is called {name!r}, and names that begin with 'val_' are "
                 "those of figures of validation data; give it another name"
             )
-        taken[name] = repr(metric)
+        taken[name] = metric
     return chosen
 
 
@@ -116,6 +118,15 @@ def check_loss(loss: losses.Loss, outputs: Sequence[str]) -> None:
         )
 
 
+def check_reduction(loss: losses.Loss) -> None:
+    """Raise if the loss is not one number."""
+    if loss.reduction == "none":
+        raise ValueError(
+            f"{type(loss).__name__}: a model trains on one number, and "
+            "reduction='none' gives one for each term; use reduction='mean' or 'sum'"
+        )
+
+
 def prepare_labels(
     loss: losses.Loss, y: Any, outputs: Sequence[str], shapes: Sequence[Any], count: int, who: str,
     dtype: str,
@@ -126,14 +137,14 @@ def prepare_labels(
             raise ValueError(f"{who}: {type(loss).__name__} has no targets; pass None")
         return None
     if isinstance(loss, LossPerOutput):
-        given = border.one_each(y, outputs, who, "output")
+        given = data_adapter.one_each(y, outputs, who, "output")
         named = [(labels, f"{who}[{name!r}]") for labels, name in zip(given, outputs, strict=True)]
-        labels = [border.as_labels(labels, count, name) for labels, name in named]
+        labels = [data_adapter.as_labels(labels, count, name) for labels, name in named]
         return loss.prepare_target(shapes, labels, dtype)
     if isinstance(y, Mapping):
-        (y,) = border.one_each(y, outputs[:1], who, "output")
+        (y,) = data_adapter.one_each(y, outputs[:1], who, "output")
     shape = shapes[0] if loss.predictions == 1 else tuple(shapes)
-    return loss.prepare_target(shape, border.as_labels(y, count, who), dtype)
+    return loss.prepare_target(shape, data_adapter.as_labels(y, count, who), dtype)
 
 
 def _as_list(given: Any) -> list[Any]:

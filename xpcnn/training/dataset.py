@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from xpcnn.training.prefetch import Load, Prefetcher
 
 
-def each(value: Any, function: Callable[[Any], Any]) -> Any:
+def map_arrays(value: Any, function: Callable[[Any], Any]) -> Any:
     """Apply a function to an array, or to every array of a tuple; ``None`` stays."""
     if value is None:
         return None
@@ -41,8 +41,8 @@ def split_validation(
     if cut == 0 or cut == count:
         raise ValueError(f"validation_split={share} of {count} samples leaves one part empty")
     everything = (inputs, labels, weights)
-    front = tuple(each(part, lambda a: a[:cut, ...]) for part in everything)
-    back = tuple(each(part, lambda a: a[cut:, ...]) for part in everything)
+    front = tuple(map_arrays(part, lambda a: a[:cut, ...]) for part in everything)
+    back = tuple(map_arrays(part, lambda a: a[cut:, ...]) for part in everything)
     return front, back
 
 
@@ -65,9 +65,12 @@ class Batch(NamedTuple):
 
     def of(self, arrays: Sequence[Array]) -> Batch:
         """Make a batch of other arrays, listed in the same order."""
-        rest = list(arrays)
-        parts = [each(part, lambda _: rest.pop(0)) for part in self]
-        return Batch(*parts)
+        count = len(self.inputs)
+        inputs, rest = tuple(arrays[:count]), list(arrays[count:])
+        weights = None if self.weights is None else rest.pop()
+        if isinstance(self.labels, tuple):
+            return Batch(inputs, tuple(rest), weights)
+        return Batch(inputs, rest[0] if rest else None, weights)
 
 
 class Samples:
@@ -97,15 +100,23 @@ class Samples:
         dtype: str,
     ) -> None:
         self._all = Batch(inputs, labels, weights)
-        self.device, self.dtypes, self.dtype = device, tuple(dtypes), dtype
+        self._size = self._all.size
+        self._arrays = self._all.arrays()
+        others = [dtype if _xp.is_floating(a) else None for a in self._arrays[len(inputs) :]]
+        self._dtypes = [*dtypes, *others]
+        # In host memory, from which rows are taken. For an input that lies on the device already,
+        # these are the numbers of the samples.
+        numbers = np.arange(self._size)
+        self._sources = [a if isinstance(a, np.ndarray) else numbers for a in self._arrays]
+        self.device = device
         self._prefetcher: Prefetcher | None = None
 
     def __len__(self) -> int:
-        return self._all.size
+        return self._size
 
     def batch(self, indices: np.ndarray) -> Batch:
         """Return some samples on the device."""
-        return self._arrange([source[indices] for source in self._sources()])
+        return self._arrange([source[indices] for source in self._sources])
 
     def prefetched(
         self, order: Iterator[np.ndarray]
@@ -115,7 +126,7 @@ class Samples:
         Where the device has memory of its own, the next batch is on its way by then.
         """
         if self._prefetcher is None:
-            transfer = open_transfer(self.device.xp, self.device.physical, self._sources())
+            transfer = open_transfer(self.device.xp, self.device.physical, self._sources)
             if transfer is not None:
                 from xpcnn.training.prefetch import Prefetcher  # its threads are for GPUs only
 
@@ -133,29 +144,18 @@ class Samples:
         if prefetcher is not None:
             prefetcher.close()
 
-    def _sources(self) -> list[np.ndarray]:
-        """List the arrays in host memory from which rows are taken.
-
-        For an input that lies on the device already, these are the numbers of the samples.
-        """
-        numbers = np.arange(len(self))
-        return [a if isinstance(a, np.ndarray) else numbers for a in self._all.arrays()]
-
     def _load(self, load: Load) -> Batch:
         return self._arrange(load())
 
     def _arrange(self, rows: Sequence[Array]) -> Batch:
         """Make a batch of what was taken from the sources."""
         brought = []
-        dtypes = [*self.dtypes, *[None] * (len(rows) - len(self.dtypes))]
-        for source, row, dtype in zip(self._all.arrays(), rows, dtypes, strict=True):
-            if not isinstance(source, np.ndarray):
-                brought.append(self.device.xp.take(source, self._bring(row), axis=0))
-            else:
+        for source, row, dtype in zip(self._arrays, rows, self._dtypes, strict=True):
+            if isinstance(source, np.ndarray):
                 brought.append(self._bring(row, dtype))
+            else:
+                brought.append(self.device.xp.take(source, self._bring(row), axis=0))
         return self._all.of(brought)
 
     def _bring(self, rows: Array, dtype: str | None = None) -> Array:
-        if dtype is None and _xp.is_floating(rows):
-            dtype = self.dtype
         return self.device.asarray(rows, dtype)

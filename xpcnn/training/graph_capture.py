@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -22,12 +22,9 @@ from xpcnn.errors import CaptureError, one_line
 from xpcnn.layers.dropout import Dropout
 from xpcnn.layers.norm import BatchNorm
 from xpcnn.layers.parameter import Buffer
-from xpcnn.training.memory import forget_step
-from xpcnn.training.samples import Batch, each
-from xpcnn.training.step import Outcome
-
-if TYPE_CHECKING:
-    from xpcnn.training.model import Model
+from xpcnn.training.dataset import Batch, map_arrays
+from xpcnn.training.state import TrainingState
+from xpcnn.training.step import Outcome, compute_step
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +37,7 @@ class CapturedSteps:
     size are steps of the ordinary kind, and so are all of them once something cannot be captured.
     """
 
-    def __init__(self, model: Model, batch_size: int) -> None:
+    def __init__(self, model: TrainingState, batch_size: int) -> None:
         self._model, self._batch_size = model, batch_size
         device = model.device
         self._capture = kernels.open_capture(device.xp, device.physical)
@@ -91,19 +88,18 @@ class CapturedSteps:
         self._numbers: Array = device.asarray(np.array(numbers), model.dtype)
         self._batch = batch.of([device.xp.asarray(a, copy=True) for a in batch.arrays()])
         run = partial(_run, model, self._batch, self._numbers)
-        outputs: Outcome = self._capture.rehearse(run)
-        model.step += 1
-        return outputs
+        outcome: Outcome = self._capture.rehearse(run)
+        return outcome
 
 
 class _Repeat:
     """One step, captured when this is made, and made each time that this is called."""
 
     def __init__(
-        self, model: Model, batch: Batch, numbers: Array, capture: kernels.Capture
+        self, model: TrainingState, batch: Batch, numbers: Array, capture: kernels.Capture
     ) -> None:
         self._model, self._batch, self._numbers = model, batch, numbers
-        self._masks = [layer for layer in model._random_layers if layer.p > 0.0]
+        self._masks = [layer for layer in model.random_layers if layer.p > 0.0]
         home = _Home(model)
         device = model.device
         try:
@@ -128,7 +124,7 @@ class _Repeat:
             return capture.capture(step)
         except Exception as error:
             home.put_back()
-            forget_step(self._model)
+            self._model.forget_step()
             raise CaptureError(one_line(error)) from error
 
     def __call__(self, batch: Batch, no_way_back: Callable[[], None]) -> Outcome:
@@ -150,17 +146,18 @@ class _Repeat:
         for buffer, more in self._counted:
             buffer.renew(buffer.value + more)
         parts, _, prediction, _ = self._outputs
-        return Outcome(tuple(part.apply(_copy) for part in parts), None, each(prediction, _copy))
+        parts = tuple(part.apply(_copy) for part in parts)
+        return Outcome(parts, None, map_arrays(prediction, _copy))
 
 
 class _Home:
     """The arrays of a model and its optimizer that a captured step reads, and writes at its end."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: TrainingState) -> None:
         assert model.optimizer is not None
         self._model, self._optimizer = model, model.optimizer
-        self._forwards = model.forwards
-        self._tensors = [(tensor, tensor.value) for tensor in model._tensors]
+        self._counts = model.step, model.forwards
+        self._tensors = [(tensor, tensor.value) for tensor in model.tensors]
         self._state = self._optimizer.snapshot()
         slots = self._optimizer._state
         self._slots = {name: dict(arrays) for name, arrays in slots.items()}
@@ -194,7 +191,7 @@ class _Home:
                     counted.append((tensor, tensor.value - old))
                 tensor.data = old
         self._optimizer.restore(self._state)
-        self._model.forwards = self._forwards
+        self._model.step, self._model.forwards = self._counts
         return updated, counted
 
 
@@ -206,29 +203,22 @@ def _copy(x: Array) -> Array:
     return _xp.namespace(x).asarray(x, copy=True)
 
 
-def _run(model: Model, batch: Batch, numbers: Array) -> Outcome:
+def _run(model: TrainingState, batch: Batch, numbers: Array) -> Outcome:
     """Make a step that takes nothing from the host that another step would not take too."""
-    assert model.loss is not None and model.optimizer is not None
-    model.zero_grad()
-    prediction = model.forward(*batch.inputs, training=True)
-    loss = model.loss.forward(prediction, batch.labels, sample_weight=batch.weights)
-    gradient: Any = model.loss.backward()
-    model.backward(*(gradient if isinstance(gradient, tuple) else (gradient,)))
-    model.optimizer.step(model.parameters(), numbers=numbers)
-    return Outcome(model.loss.parts(loss, batch.size), None, prediction)
+    return compute_step(model, batch, numbers=numbers)._replace(loss=None)
 
 
-def _check(model: Model) -> None:
+def _check(model: TrainingState) -> None:
     """Raise if something is known to take other things from the host in each step."""
     if model.scaling is not None:
         raise CaptureError("the host decides about the scale of the loss in float16")
-    for _, layer in model._network.layers_within():
+    for _, layer in model.network.layers_within():
         kind = type(layer)
         if not kind.__module__.startswith("xpcnn."):
             raise CaptureError(f"{layer.who} is a layer of your own")
         if isinstance(layer, BatchNorm) and layer.momentum is None and layer.track_running_stats:
             raise CaptureError(f"{layer.who} with momentum=None counts its batches on the host")
-    for layer in model._random_layers:
+    for layer in model.random_layers:
         if type(layer)._forward is not Dropout._forward:
             raise CaptureError(f"{layer.who} draws random numbers on the host")
     if not type(model.loss).__module__.startswith("xpcnn."):

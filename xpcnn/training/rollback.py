@@ -1,0 +1,75 @@
+"""Putting a model back as it was, when something that changes more than arrays fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, TypeVar
+
+from xpcnn.interrupts import deferred
+from xpcnn.training.compile_args import bind
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+@contextmanager
+def all_or_nothing(model: Any) -> Iterator[None]:
+    """Put a model back as it was if what stands in the ``with`` statement fails.
+
+    That is the model with its layers, built or not, its optimizer and its history; arrays that
+    somebody writes to are not copied.
+    """
+    before = _Everything(model)
+    try:
+        yield
+    except BaseException:
+        before.restore()
+        raise
+
+
+def unbuilt_if_it_fails(method: Method) -> Method:
+    """Make a method leave a model that was not built yet so, if it fails."""
+
+    @wraps(method)
+    def run(self: Any, *args: Any, **options: Any) -> Any:
+        if self._plan is not None:
+            return method(self, *args, **options)
+        with all_or_nothing(self):
+            return method(self, *args, **options)
+
+    return run  # type: ignore[return-value]
+
+
+class _Everything:
+    """The attributes of a model, of its layers, and of their parameters and buffers."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        parts = [model]
+        for _, layer in model.network.layers_within():
+            parts += [layer, *(tensor for _, tensor in layer._own_tensors())]
+        self.attributes = [(part, dict(vars(part))) for part in parts]
+        self.history = getattr(model, "history", None)
+        self.epochs = None if self.history is None else self.history.length()
+        self.optimizer = getattr(model, "optimizer", None)
+        if self.optimizer is not None:
+            self.slots, schedule = self.optimizer.snapshot(), self.optimizer.schedule
+            self.watched = None if schedule is None else dict(vars(schedule))
+
+    def restore(self) -> None:
+        """Go back to them."""
+        with deferred():
+            new = getattr(self.model, "optimizer", None)
+            for part, attributes in self.attributes:
+                vars(part).clear()
+                vars(part).update(attributes)
+            if self.history is not None and self.epochs is not None:
+                self.history.cut(self.epochs)
+            if new is not self.optimizer and new is not None and not new.iterations:
+                new.release()
+            if self.optimizer is not None:
+                self.optimizer.restore(self.slots)
+                if self.watched is not None:
+                    vars(self.optimizer.schedule).update(self.watched)
+            bind(getattr(self.model, "metrics", ()), getattr(self.model, "loss", None))
