@@ -154,6 +154,12 @@ def test_activations_by_hand_on_every_device(device) -> None:
         np.testing.assert_allclose(to_numpy(layer.backward(ones))[0], dx)
 
 
+def test_a_slope_that_is_changed_later_counts() -> None:
+    layer = LeakyReLU(alpha=0.5)
+    layer.alpha = 0.25
+    np.testing.assert_allclose(layer.forward(np.array([-2.0, 4.0])), [-0.5, 4.0])
+
+
 def test_integers_and_mixed_floats_are_promoted_as_numpy_does() -> None:
     assert ReLU().forward(np.array([[-1, 2]])).dtype == np.float64
     conv = Convolution(np.ones((1, 1, 2, 2)), np.zeros(1))

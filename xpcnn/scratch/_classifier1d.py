@@ -19,19 +19,15 @@ from xpcnn.scratch._losses import SoftmaxWithLoss
 from xpcnn.scratch._network import Layers, Network, check_param, check_pool_param
 from xpcnn.scratch._optimizers import SGD, AdaGrad, Adam, make_optimizer
 from xpcnn.scratch._shared import (
-    CourseClass,
     as_array,
     as_floats,
     as_number,
-    batch_slices,
-    check_classes,
     check_finite,
-    check_samples,
-    check_validation,
+    check_training,
     class_labels,
     count_correct,
-    legacy_normal,
 )
+from xpcnn.scratch._training import Classifier, in_batches
 from xpcnn.window import as_int
 
 OPTIMIZERS = {"sgd": SGD, "adagrad": AdaGrad, "adam": Adam}
@@ -58,27 +54,23 @@ class Net1d(Network):
         filters, filter_size = conv["filter_num"], conv["filter_size"]
         length = get_output_size(length, filter_size, conv["stride"], conv["pad"])
         length = get_output_size(length, pool["pool_size"], pool["stride"], pool["pad"])
-        w, b = self._weights(1, (filters, channels, filter_size), filters)
+        shape = (filters, channels, filter_size)
         self.layers = Layers(
-            Conv1=self._own(Conv1d(w, b, conv["stride"], conv["pad"]), 1),
+            Conv1=self._weighted(Conv1d, 1, weight_init_std, shape, conv["stride"], conv["pad"]),
             ReLU1=ReLU(),
             Pool1=MaxPooling1D(pool["pool_size"], pool["stride"], pool["pad"]),
             Flatten1=Flatten(),
         )
         widths = (filters * length, *nodes)
-        for number, shape in enumerate(pairwise(widths), start=1):
-            w, b = self._weights(number + 1, shape, shape[1])
+        for number, pair in enumerate(pairwise(widths), start=1):
             if number > 1:
                 self.layers[f"ReLU{number}"] = ReLU()
-            self.layers[f"Affine{number}"] = self._own(Affine(w, b), number + 1)
+            affine = self._weighted(Affine, number + 1, weight_init_std, pair)
+            self.layers[f"Affine{number}"] = affine
         self.last_layer = SoftmaxWithLoss()
 
-    def _weights(self, number: int, shape: Sequence[int], n_out: int) -> tuple[Array, Array]:
-        w = self._new_param(f"W{number}", self.weight_init_std * legacy_normal(*shape))
-        return w, self._new_param(f"b{number}", np.zeros(n_out))
 
-
-class Scratch1dCNNClassifier(CourseClass):
+class Scratch1dCNNClassifier(Classifier):
     """A classifier of signals: one convolution, max pooling and fully connected layers.
 
     Parameters
@@ -183,9 +175,7 @@ class Scratch1dCNNClassifier(CourseClass):
         """
         who = type(self).__name__
         x_train, labels = _signals(x_train), class_labels(y_train)
-        check_samples(x_train, labels, who)
-        check_validation(x_val, y_val, who, ("x_val", "y_val"))
-        check_classes(labels, who)
+        check_training(x_train, labels, x_val, y_val, who)
         width = as_array(y_train).shape[-1] if as_array(y_train).ndim == 2 else 0
         n_classes = max(int(labels.max()) + 1, width)
         network = Net1d(
@@ -203,18 +193,11 @@ class Scratch1dCNNClassifier(CourseClass):
         self.layers = Layers(network.layers, Last=Softmax())
         optimizer = copy.deepcopy(self.optimizer)
         self._clear_history()
-        for epoch in range(1, self.n_epochs + 1):
-            loss, accuracy = self._epoch(network, optimizer, x_train, labels, epoch)
-            self.train_loss_list.append(loss)
-            self.train_acc_list.append(accuracy)
-            line = f"epoch {epoch}/{self.n_epochs}: loss {loss:.4f}, accuracy {accuracy:.4f}"
-            if x_val is not None:
-                loss, accuracy = self.evaluate(x_val, y_val)
-                self.val_loss_list.append(loss)
-                self.val_acc_list.append(accuracy)
-                line += f", validation loss {loss:.4f}, accuracy {accuracy:.4f}"
-            if self.verbose:
-                print(line, flush=True)
+
+        def epoch(number: int) -> tuple[float, float]:
+            return self._epoch(network, optimizer, x_train, labels, number)
+
+        self._train(self.n_epochs, epoch, x_val, y_val)
         return self
 
     def predict(self, x: Array) -> Array:
@@ -225,9 +208,7 @@ class Scratch1dCNNClassifier(CourseClass):
     def decision_function(self, x: Array) -> Array:
         """Return the scores before the softmax: (N, K)."""
         network = self._fitted("decision_function")
-        x = _signals(x)
-        parts = [network.predict(x[p, ...]) for p in batch_slices(x.shape[0], self.batch_size)]
-        return parts[0] if len(parts) == 1 else _xp.namespace(*parts).concat(parts, axis=0)
+        return in_batches(network.predict, _signals(x), self.batch_size)
 
     def evaluate(self, x: Array, y: Any) -> tuple[float, float]:
         """Return the mean loss and the accuracy on signals and their labels."""
@@ -266,12 +247,6 @@ class Scratch1dCNNClassifier(CourseClass):
         if self.network is None:
             raise RuntimeError(f"{type(self).__name__}.{method}: call fit(x_train, y_train) first")
         return self.network
-
-    def _clear_history(self) -> None:
-        self.train_loss_list: list[float] = []
-        self.train_acc_list: list[float] = []
-        self.val_loss_list: list[float] = []
-        self.val_acc_list: list[float] = []
 
 
 def _check_nodes(nodes: Any, who: str) -> tuple[int, ...] | dict[str, int]:

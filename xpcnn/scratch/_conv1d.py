@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 from xpcnn import _xp
@@ -31,9 +32,8 @@ def get_output_size(n_features: int, filter_length: int, stride: int = 1, pad: A
     """
     who = "get_output_size"
     n = as_int(n_features, who, "n_features", 1)
-    return sliding_window((n,), filter_length, stride, pad, who, "filter_length").output_shape(
-        (n,)
-    )[0]
+    window = sliding_window((n,), filter_length, stride, pad, who, "filter_length")
+    return window.output_shape((n,))[0]
 
 
 def im2col_1d(input_data: Array, filter_size: int, stride: int = 1, pad: Any = 0) -> Array:
@@ -131,10 +131,7 @@ class Conv1d(Filters):
         self.dW: Array = None
         self.db: Array = None
 
-    @property
-    def X(self) -> Array:  # noqa: N802
-        """Input of the last forward."""
-        return self.x
+    X = property(attrgetter("x"), doc="Input of the last forward.")
 
     def forward(self, x: Array) -> Array:
         x, w, b = as_floats(self.who, x, self.W, self.b)
@@ -142,11 +139,8 @@ class Conv1d(Filters):
         xp = _xp.namespace(x)
         full, out_axes = self._batch_shape(tuple(x.shape), tuple(w.shape))
         shapes = tuple(x.shape), tuple(w.shape), tuple(b.shape)
-        x, w, b = (
-            xp.reshape(x, full),
-            xp.reshape(w, (1, 1, -1) if w.ndim == 1 else w.shape),
-            xp.reshape(b, (-1,)),
-        )
+        x, b = xp.reshape(x, full), xp.reshape(b, (-1,))
+        w = xp.reshape(w, (1, 1, -1) if w.ndim == 1 else w.shape)
         window = sliding_window(
             full[2:], w.shape[2:], self.stride, self.pad, self.who, "filter size"
         )

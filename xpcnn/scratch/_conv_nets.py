@@ -13,15 +13,9 @@ from xpcnn._xp import Array
 from xpcnn.device import Device
 from xpcnn.scratch._layers import Affine, Convolution, MaxPooling, ReLU
 from xpcnn.scratch._losses import MeanSquaredLoss, SoftmaxWithLoss
-from xpcnn.scratch._network import (
-    Layers,
-    Network,
-    check_param,
-    check_pool_param,
-    size_after,
-)
+from xpcnn.scratch._network import Layers, Network, check_param, check_pool_param, size_after
 from xpcnn.scratch._norm_dropout import BatchNormalization, Dropout
-from xpcnn.scratch._shared import as_number, legacy_normal
+from xpcnn.scratch._shared import as_number
 from xpcnn.window import as_int
 
 CONV_3X3 = {"filter_size": 3, "pad": 1, "stride": 1}
@@ -101,33 +95,23 @@ class SimpleConvNet(Network):
         filters, filter_size = conv["filter_num"], conv["filter_size"]
         out = size_after(tuple(size), filter_size, conv["stride"], conv["pad"], who)
         out = size_after(out, pool["pool_size"], pool["stride"], pool["pad"], who)
-        shapes = (
-            (filters, channels, filter_size, filter_size),
-            (filters * prod(out), hidden_size),
-            (hidden_size, output_size),
-        )
-        for number, shape in enumerate(shapes, start=1):
-            self._new_param(f"W{number}", weight_init_std * legacy_normal(*shape))
-            self._new_param(f"b{number}", np.zeros(shape[0] if number == 1 else shape[1]))
-        self._new_param("gamma1", np.ones(hidden_size))
-        self._new_param("beta1", np.zeros(hidden_size))
-        self.layers = self._make_layers(conv, pool)
-        self.last_layer = MeanSquaredLoss()
-
-    def _make_layers(self, conv: Mapping[str, int], pool: Mapping[str, int]) -> Layers:
-        p = self.params
-        conv1 = Convolution(p["W1"], p["b1"], conv["stride"], conv["pad"])
-        norm1 = BatchNormalization(p["gamma1"], p["beta1"])
-        return Layers(
-            Conv1=self._own(conv1, 1),
+        shape = (filters, channels, filter_size, filter_size)
+        conv1 = self._weighted(Convolution, 1, weight_init_std, shape, conv["stride"], conv["pad"])
+        affine1 = self._weighted(Affine, 2, weight_init_std, (filters * prod(out), hidden_size))
+        affine2 = self._weighted(Affine, 3, weight_init_std, (hidden_size, output_size))
+        gamma = self._new_param("gamma1", np.ones(hidden_size))
+        beta = self._new_param("beta1", np.zeros(hidden_size))
+        self.layers = Layers(
+            Conv1=conv1,
             ReLU1=ReLU(),
             Pool1=MaxPooling(pool["pool_size"], pool["pool_size"], pool["stride"], pool["pad"]),
             Drop1=Dropout(0.15),
-            Affine1=self._own(Affine(p["W2"], p["b2"]), 2),
-            BatchNorm1=self._own(norm1, 1, ("gamma", "beta")),
+            Affine1=affine1,
+            BatchNorm1=self._own(BatchNormalization(gamma, beta), 1, ("gamma", "beta")),
             ReLU2=ReLU(),
-            Affine2=self._own(Affine(p["W3"], p["b3"]), 3),
+            Affine2=affine2,
         )
+        self.last_layer = MeanSquaredLoss()
 
     def loss(self, x: Array, t: Any) -> Any:
         """Return the loss of a training forward, weight decay included."""
@@ -203,22 +187,18 @@ class DeepConvNet(Network):
         for number, (param, defaults) in enumerate(zip(given, DEEP_DEFAULTS, strict=True), 1):
             conv = check_param(param, defaults, f"DeepConvNet conv_param_{number}")
             f, stride, pad = conv["filter_size"], conv["stride"], conv["pad"]
-            w, b = self._he_params(number, (conv["filter_num"], channels, f, f))
-            self.layers += [self._own(Convolution(w, b, stride, pad), number), ReLU()]
+            shape = (conv["filter_num"], channels, f, f)
+            self.layers += [self._he(Convolution, number, shape, stride, pad), ReLU()]
             channels = conv["filter_num"]
             out = size_after(out, f, stride, pad, "DeepConvNet")
             if number % 2 == 0:
                 self.layers.append(MaxPooling(pool_h=2, pool_w=2, stride=2))
                 out = size_after(out, 2, 2, 0, "DeepConvNet")
-        w, b = self._he_params(7, (channels * prod(out), hidden_size))
-        self.layers += [self._own(Affine(w, b), 7), ReLU(), Dropout(0.5)]
-        w, b = self._he_params(8, (hidden_size, output_size))
-        self.layers += [self._own(Affine(w, b), 8), Dropout(0.5)]
+        self.layers += [self._he(Affine, 7, (channels * prod(out), hidden_size)), ReLU()]
+        self.layers += [Dropout(0.5), self._he(Affine, 8, (hidden_size, output_size)), Dropout(0.5)]
         self.last_layer = SoftmaxWithLoss()
 
-    def _he_params(self, number: int, shape: tuple[int, ...]) -> tuple[Array, Array]:
-        """Make weights (FN, C, FH, FW) or (D, M) and zero biases, and put them into params."""
-        is_conv = len(shape) == 4
-        fan_in = prod(shape[1:]) if is_conv else shape[0]
-        w = self._new_param(f"W{number}", sqrt(2.0 / fan_in) * legacy_normal(*shape))
-        return w, self._new_param(f"b{number}", np.zeros(shape[0] if is_conv else shape[1]))
+    def _he(self, kind: Any, number: int, shape: tuple[int, ...], *settings: Any) -> Any:
+        """Make a layer with the initial weights of He et al."""
+        fan_in = shape[0] if kind is Affine else prod(shape[1:])
+        return self._weighted(kind, number, sqrt(2.0 / fan_in), shape, *settings)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from math import prod
+from operator import attrgetter
 from typing import Any
 
 from xpcnn import _xp
@@ -71,15 +72,8 @@ class Activation(ScratchLayer):
     op: str
     options: tuple[Any, ...] = ()
 
-    @property
-    def a(self) -> Array:
-        """Input of the last forward."""
-        return self.x
-
-    @property
-    def Z(self) -> Array:  # noqa: N802
-        """Output of the last forward."""
-        return self._output
+    a = property(attrgetter("x"), doc="Input of the last forward.")
+    Z = property(attrgetter("_output"), doc="Output of the last forward.")
 
     def forward(self, x: Array) -> Array:
         (self.x,) = as_floats(self.who, x)
@@ -290,15 +284,8 @@ class MaxPooling(Pooling):
 def max_pool(x: Array, kernel: Ints, stride: Any, pad: Any, who: str) -> tuple[Array, Any, Window]:
     """Pool x (N, C, *spatial); return the output, what backward needs, and the window."""
     window = sliding_window(x.shape[2:], kernel, stride, pad, who, "pool size")
-    F.pool_window(
-        tuple(x.shape[2:]),
-        window.kernel,
-        window.stride,
-        window.padding,
-        window.dilation,
-        False,
-        who,
-    )
+    settings = (window.kernel, window.stride, window.padding, window.dilation)
+    F.pool_window(tuple(x.shape[2:]), *settings, False, who)
     return *F.max_pool_forward(x, window, who=who), window
 
 

@@ -73,7 +73,24 @@ def sum_squared_error(y: Array, t: Any) -> Any:
     return 0.5 * _xp.namespace(y).sum((y - t) ** 2, dtype=y.dtype)
 
 
-class SoftmaxWithLoss(CourseClass):
+class LastLayer(CourseClass):
+    """A loss whose gradient is that of a mean: ``(y - t) / N``."""
+
+    def __init__(self) -> None:
+        self.loss: Any = None
+        self.y: Array = None
+        self.t: Array = None
+
+    def backward(self, dout: float = 1) -> Array:
+        if self.y is None:
+            raise RuntimeError(
+                f"{type(self).__name__}.backward: there was no forward before it; call "
+                "forward(x, t) first"
+            )
+        return (self.y - self.t) * (dout / self.y.shape[0])
+
+
+class SoftmaxWithLoss(LastLayer):
     """Softmax followed by the mean cross-entropy.
 
     ``forward(x, t)`` takes scores (N, K) and targets, either integer labels (N,) or one-hot rows
@@ -93,11 +110,6 @@ class SoftmaxWithLoss(CourseClass):
     probabilities too, which the courses cut off at 1e-7.
     """
 
-    def __init__(self) -> None:
-        self.loss: Any = None
-        self.y: Array = None
-        self.t: Array = None
-
     def forward(self, x: Array, t: Any) -> Any:
         who = type(self).__name__
         (x,) = as_floats(who, x)
@@ -110,15 +122,8 @@ class SoftmaxWithLoss(CourseClass):
         self.loss = -xp.sum(self.t * log_y, dtype=x.dtype) / x.shape[0]
         return self.loss
 
-    def backward(self, dout: float = 1) -> Array:
-        if self.y is None:
-            raise RuntimeError(
-                "SoftmaxWithLoss.backward: there was no forward before it; call forward(x, t) first"
-            )
-        return (self.y - self.t) * (dout / self.y.shape[0])
 
-
-class MeanSquaredLoss(CourseClass):
+class MeanSquaredLoss(LastLayer):
     """Half the sum of squared differences, divided by the size of the batch.
 
     ``forward(x, t)`` takes outputs (N, K) and targets, either rows (N, K) or integer labels (N,)
@@ -132,20 +137,8 @@ class MeanSquaredLoss(CourseClass):
         Outputs and targets of the last forward.
     """
 
-    def __init__(self) -> None:
-        self.loss: Any = None
-        self.y: Array = None
-        self.t: Array = None
-
     def forward(self, x: Array, t: Any) -> Any:
         (self.y,) = as_floats("MeanSquaredLoss", x)
         self.t = one_hot_targets(self.y, t, "MeanSquaredLoss")
         self.loss = mean_squared_error(self.y, self.t)
         return self.loss
-
-    def backward(self, dout: float = 1) -> Array:
-        if self.y is None:
-            raise RuntimeError(
-                "MeanSquaredLoss.backward: there was no forward before it; call forward(x, t) first"
-            )
-        return (self.y - self.t) * (dout / self.y.shape[0])

@@ -87,6 +87,18 @@ class Network(CourseClass):
         self._owners += [(layer, name, f"{name}{number}") for name in names]
         return layer
 
+    def _weighted(
+        self, kind: Any, number: int, std: float, shape: Sequence[int], *settings: Any
+    ) -> Any:
+        """Make a layer of weights from N(0, std**2) and biases of zero, which go into params.
+
+        They are drawn by NumPy's global generator, as the courses do: a notebook that sets its
+        seed gets the initial weights it always had.
+        """
+        w = self._new_param(f"W{number}", std * np.random.randn(*shape))
+        b = self._new_param(f"b{number}", np.zeros(shape[1] if kind is Affine else shape[0]))
+        return self._own(kind(w, b, *settings), number)
+
     def __repr__(self) -> str:
         shown = "".join(f"\n    {layer!r}," for layer in (*self._layer_list(), self.last_layer))
         return f"{type(self).__name__}({shown}\n)"
@@ -113,11 +125,8 @@ class Network(CourseClass):
                 f"(N, {', '.join(map(str, self._input_shape))}), got {tuple(x.shape)}"
             )
         for layer in self._layer_list():
-            x = (
-                layer.forward(x, train_flg)
-                if isinstance(layer, self.takes_flag)
-                else layer.forward(x)
-            )
+            flag = (train_flg,) if isinstance(layer, self.takes_flag) else ()
+            x = layer.forward(x, *flag)
         return x
 
     def loss(self, x: Array, t: Any) -> Any:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from xpcnn import _xp
 from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.device import Device
 from xpcnn.scratch._layers import ScratchLayer
-from xpcnn.scratch._shared import as_floats, as_number, channels_last, legacy_uniform
+from xpcnn.scratch._shared import as_floats, as_number, channels_last
 
 
 class Dropout(ScratchLayer):
@@ -47,7 +49,7 @@ class Dropout(ScratchLayer):
         (x,) = as_floats(self.who, x)
         if not train_flg:
             return self._keep(x * self.vaild_ratio, self.vaild_ratio)
-        kept = legacy_uniform(*x.shape) >= self.dropout_ratio
+        kept = np.random.rand(*x.shape) >= self.dropout_ratio
         self.mask = Device.of(x).asarray(kept, _xp.dtype_name(x))
         return self._keep(x * self.mask, self.mask)
 

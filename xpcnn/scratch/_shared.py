@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
-from math import isfinite, prod
+from math import prod
 from types import ModuleType
 from typing import Any
 
@@ -81,28 +81,27 @@ def as_number(
     return value  # type: ignore[return-value]
 
 
+def check_training(
+    x: Any, labels: np.ndarray, x_val: Any, y_val: Any, who: str, x_name: str = "x_val"
+) -> None:
+    """Raise unless a classifier can be trained on samples, with labels that are integers from 0."""
+    check_samples(x, labels, who)
+    if labels.dtype.kind not in "iu":
+        got = "text" if labels.dtype.kind in "US" else _xp.dtype_name(labels)
+        raise dtype_error(who, "integer labels", got, "number the classes from 0")
+    if int(labels.min()) < 0:
+        raise ValueError(f"{who}: labels must be numbers from 0, got {int(labels.min())}")
+    if (x_val is None) != (y_val is None):
+        given, missing = (x_name, "y_val") if y_val is None else ("y_val", x_name)
+        raise ValueError(f"{who}: got {given} without {missing}; give both or neither")
+
+
 def check_samples(x: Array, labels: np.ndarray, who: str, kind: str = "samples") -> None:
     """Raise unless there is a label for every sample, and at least one sample."""
     if labels.shape[0] != x.shape[0]:
         raise ValueError(f"{who}: got {x.shape[0]} {kind} but {labels.shape[0]} labels")
     if not labels.size:
         raise ValueError(f"{who}: there are no {kind}")
-
-
-def check_classes(labels: np.ndarray, who: str) -> None:
-    """Raise unless labels are integers from 0."""
-    if labels.dtype.kind not in "iu":
-        got = "text" if labels.dtype.kind in "US" else _xp.dtype_name(labels)
-        raise dtype_error(who, "integer labels", got, "number the classes from 0")
-    if int(labels.min()) < 0:
-        raise ValueError(f"{who}: labels must be numbers from 0, got {int(labels.min())}")
-
-
-def check_validation(x_val: Any, y_val: Any, who: str, names: tuple[str, str]) -> None:
-    """Raise unless validation samples come with labels, or neither comes."""
-    if (x_val is None) != (y_val is None):
-        given, missing = names if y_val is None else names[::-1]
-        raise ValueError(f"{who}: got {given} without {missing}; give both or neither")
 
 
 def check_finite(loss: float, epoch: int, batch: int, who: str) -> None:
@@ -142,19 +141,6 @@ def move_by(old: Array, step: Array) -> Array:
     if isinstance(old, np.ndarray) and not old.flags.writeable:
         return old + step
     return _xp.add_at(old, ..., step)
-
-
-def legacy_normal(*shape: int) -> np.ndarray:
-    """Draw from N(0, 1) with NumPy's global generator, which ``np.random.seed`` controls.
-
-    The courses draw so; a notebook that sets the seed gets the initial weights it always had.
-    """
-    return np.random.randn(*shape)
-
-
-def legacy_uniform(*shape: int) -> np.ndarray:
-    """Draw from [0, 1) with NumPy's global generator; see :func:`legacy_normal`."""
-    return np.random.rand(*shape)
 
 
 def one_hot_targets(y: Array, t: Any, who: str) -> Array:
@@ -235,7 +221,7 @@ def columns(x: Any, kernel: Ints, stride: Any, pad: Any, constant_values: float,
     _xp.namespace(x, who=who)  # refuses what is no array
     if x.ndim != ndim + 2:
         raise rank_error(who, ndim + 2, LAYOUTS[ndim], x.shape)
-    if not isfinite(constant_values) or constant_values != int(constant_values):
+    if not math.isfinite(constant_values) or constant_values != int(constant_values):
         (x,) = as_floats(who, x)
     window = sliding_window(x.shape[2:], kernel, stride, pad, who, "filter size")
     return window_rows(x, window, constant_values)

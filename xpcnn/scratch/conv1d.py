@@ -33,25 +33,11 @@ from xpcnn.scratch._losses import SoftmaxWithLoss, cross_entropy_error
 from xpcnn.scratch._optimizers import SGD, AdaGrad
 
 __all__ = [
-    "get_output_size",
-    "im2col_1d",
-    "col2im_1d",
-    "SimpleConv1d",
-    "Conv1d",
-    "MaxPooling1D",
-    "Flatten",
-    "Affine",
-    "ReLU",
-    "Softmax",
-    "SoftmaxWithLoss",
-    "softmax",
-    "cross_entropy_error",
-    "SGD",
-    "AdaGrad",
-    "Adam",
-    "GetMiniBatch",
-    "Scratch1dCNNClassifier",
-]
+    "get_output_size", "im2col_1d", "col2im_1d",
+    "SimpleConv1d", "Conv1d", "MaxPooling1D", "Flatten", "Affine", "ReLU", "Softmax",
+    "SoftmaxWithLoss", "softmax", "cross_entropy_error",
+    "SGD", "AdaGrad", "Adam", "GetMiniBatch", "Scratch1dCNNClassifier",
+]  # fmt: skip
 
 
 class GetMiniBatch(_batches.GetMiniBatch):

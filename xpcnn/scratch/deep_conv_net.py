@@ -43,35 +43,14 @@ from xpcnn.scratch._optimizers import SGD, Adadelta, AdaGrad, Momentum, RMSProp
 from xpcnn.scratch._shared import as_number, columns, images, numerical_gradient
 
 __all__ = [
-    "im2col",
-    "col2im",
-    "Convolution",
-    "MaxPooling",
-    "Pooling",
-    "Affine",
-    "ReLU",
-    "Relu",
-    "LeakyReLU",
-    "Sigmoid",
-    "Tanh",
-    "Dropout",
-    "BatchNormalization",
-    "SoftmaxWithLoss",
-    "MeanSquaredLoss",
-    "softmax",
-    "cross_entropy_error",
-    "mean_squared_error",
-    "sum_squared_error",
+    "im2col", "col2im",
+    "Convolution", "MaxPooling", "Pooling", "Affine", "ReLU", "Relu", "LeakyReLU", "Sigmoid",
+    "Tanh", "Dropout", "BatchNormalization", "SoftmaxWithLoss", "MeanSquaredLoss",
+    "softmax", "cross_entropy_error", "mean_squared_error", "sum_squared_error",
     "numerical_gradient",
-    "SGD",
-    "Momentum",
-    "AdaGrad",
-    "RMSProp",
-    "Adadelta",
-    "Adam",
-    "SimpleConvNet",
-    "DeepConvNet",
-]
+    "SGD", "Momentum", "AdaGrad", "RMSProp", "Adadelta", "Adam",
+    "SimpleConvNet", "DeepConvNet",
+]  # fmt: skip
 
 Relu = ReLU
 

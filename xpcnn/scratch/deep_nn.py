@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import sqrt
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -37,33 +38,21 @@ from xpcnn.scratch._shared import (
     as_array,
     as_floats,
     as_number,
-    batch_slices,
-    check_classes,
     check_finite,
-    check_samples,
-    check_validation,
+    check_training,
     class_labels,
-    legacy_normal,
     move_by,
     one_hot_targets,
 )
+from xpcnn.scratch._training import Classifier, in_batches
 from xpcnn.window import as_int
 
 __all__ = [
-    "FC",
-    "SimpleInitializer",
-    "XavierInitializer",
-    "HeInitializer",
-    "Sigmoid",
-    "Tanh",
-    "ReLU",
+    "FC", "SimpleInitializer", "XavierInitializer", "HeInitializer", "Sigmoid", "Tanh", "ReLU",
     "Softmax",
-    "SGD",
-    "AdaGrad",
-    "GetMiniBatch",
-    "ScratchDeepNeuralNetrowkClassifier",
-    "ScratchDeepNeuralNetworkClassifier",
-]
+    "SGD", "AdaGrad", "GetMiniBatch",
+    "ScratchDeepNeuralNetrowkClassifier", "ScratchDeepNeuralNetworkClassifier",
+]  # fmt: skip
 
 
 class Softmax(_layers.Softmax):
@@ -90,7 +79,7 @@ class SimpleInitializer(CourseClass):
 
     def W(self, n_nodes1: int, n_nodes2: int) -> np.ndarray:  # noqa: N802
         """Return weights of shape (n_nodes1, n_nodes2)."""
-        return self._std(n_nodes1) * legacy_normal(n_nodes1, n_nodes2)
+        return self._std(n_nodes1) * np.random.randn(n_nodes1, n_nodes2)
 
     def B(self, n_nodes2: int) -> np.ndarray:  # noqa: N802
         """Return biases of shape (n_nodes2,)."""
@@ -166,11 +155,9 @@ def _bias_name(layer: Any) -> str:
     return "B" if hasattr(layer, "B") else "b"
 
 
-FC_EXAMPLES = {
-    "initializer": "HeInitializer()",
-    "optimizer": "AdaGrad(0.01)",
-    "activation": "ReLU()",
-}
+def _second_name(name: str) -> Any:
+    """Return a property that is the attribute of another name."""
+    return property(attrgetter(name), lambda self, value: setattr(self, name, value))
 
 
 class FC(CourseClass):
@@ -208,15 +195,15 @@ class FC(CourseClass):
     ) -> None:
         self.n_nodes1 = as_int(n_nodes1, "FC", "n_nodes1", 1)
         self.n_nodes2 = as_int(n_nodes2, "FC", "n_nodes2", 1)
-        for what, value, methods in (
-            ("initializer", initializer, ("W",)),
-            ("activation", activation, ("forward", "backward")),
-            ("optimizer", optimizer, ("update",) if optimizer is not None else ()),
+        for what, value, methods, example in (
+            ("initializer", initializer, ("W",), "HeInitializer()"),
+            ("activation", activation, ("forward", "backward"), "ReLU()"),
+            ("optimizer", optimizer, ("update",) if optimizer is not None else (), "AdaGrad(0.01)"),
         ):
             if isinstance(value, type) or not all(hasattr(value, name) for name in methods):
                 raise TypeError(
                     f"FC: {what} must be an object with {' and '.join(methods)}, such as "
-                    f"{FC_EXAMPLES[what]}; got {value!r}"
+                    f"{example}; got {value!r}"
                 )
         self.initializer = initializer
         self.optimizer = optimizer
@@ -230,21 +217,8 @@ class FC(CourseClass):
         self._saved: Any = None
         self._placed = False
 
-    @property
-    def b(self) -> Array:
-        return self.B
-
-    @b.setter
-    def b(self, value: Array) -> None:
-        self.B = value
-
-    @property
-    def db(self) -> Array:
-        return self.dB
-
-    @db.setter
-    def db(self, value: Array) -> None:
-        self.dB = value
+    b = _second_name("B")
+    db = _second_name("dB")
 
     def forward(self, X: Array) -> Array:
         """Return ``activation(X @ W + B)``: (N, n_nodes1) to (N, n_nodes2)."""
@@ -292,7 +266,7 @@ class FC(CourseClass):
         self._placed = True
 
 
-class ScratchDeepNeuralNetworkClassifier(CourseClass):
+class ScratchDeepNeuralNetworkClassifier(Classifier):
     """A classifier of any number of fully connected layers.
 
     Parameters
@@ -333,32 +307,18 @@ class ScratchDeepNeuralNetworkClassifier(CourseClass):
                 f"got the activations {names}"
             )
         self.verbose = verbose
-        self.train_loss_list: list[float] = []
-        self.train_acc_list: list[float] = []
-        self.val_loss_list: list[float] = []
-        self.val_acc_list: list[float] = []
+        self._clear_history()
         self.loss = 0.0
         self.true_y = self.pred_y = np.zeros(0, dtype=np.int64)
+
+    log_loss = property(attrgetter("train_loss_list"))
+    log_acc = property(attrgetter("train_acc_list"))
+    log_loss_val = property(attrgetter("val_loss_list"))
+    log_acc_val = property(attrgetter("val_acc_list"))
 
     @property
     def loss_val(self) -> float | None:
         return self.val_loss_list[-1] if self.val_loss_list else None
-
-    @property
-    def log_loss(self) -> list[float]:
-        return self.train_loss_list
-
-    @property
-    def log_acc(self) -> list[float]:
-        return self.train_acc_list
-
-    @property
-    def log_loss_val(self) -> list[float]:
-        return self.val_loss_list
-
-    @property
-    def log_acc_val(self) -> list[float]:
-        return self.val_acc_list
 
     def fit(
         self,
@@ -390,9 +350,7 @@ class ScratchDeepNeuralNetworkClassifier(CourseClass):
         who = type(self).__name__
         (X,) = as_floats(who, X)
         labels = class_labels(y)
-        check_samples(X, labels, who)
-        check_classes(labels, who)
-        check_validation(X_val, y_val, who, ("X_val", "y_val"))
+        check_training(X, labels, X_val, y_val, who, "X_val")
         n_epoch = as_int(n_epoch, who, "n_epoch", 0)
         n_batch = as_int(n_batch, who, "n_batch", 1)
         if lr is not None:
@@ -401,18 +359,11 @@ class ScratchDeepNeuralNetworkClassifier(CourseClass):
         targets = Device.of(X).asarray(one_hot_targets(blank, labels, who))
         for layer in self.layers if lr is not None else ():
             layer.optimizer.lr = lr
-        for epoch in range(1, n_epoch + 1):
-            loss, accuracy = self._epoch(X, targets, n_batch, epoch)
-            self.train_loss_list.append(loss)
-            self.train_acc_list.append(accuracy)
-            line = f"epoch {epoch}/{n_epoch}: loss {loss:.4f}, accuracy {accuracy:.4f}"
-            if X_val is not None:
-                loss, accuracy = self.evaluate(X_val, y_val)
-                self.val_loss_list.append(loss)
-                self.val_acc_list.append(accuracy)
-                line += f", validation loss {loss:.4f}, accuracy {accuracy:.4f}"
-            if self.verbose:
-                print(line, flush=True)
+
+        def epoch(number: int) -> tuple[float, float]:
+            return self._epoch(X, targets, n_batch, number)
+
+        self._train(n_epoch, epoch, X_val, y_val)
         return self
 
     def predict(self, X: Array) -> Array:
@@ -422,9 +373,7 @@ class ScratchDeepNeuralNetworkClassifier(CourseClass):
 
     def predict_proba(self, X: Array) -> Array:
         """Return the probability of every class: (N, K)."""
-        X = as_array(X)
-        parts = [self._forward(X[part, ...]) for part in batch_slices(X.shape[0], 1000)]
-        return parts[0] if len(parts) == 1 else _xp.namespace(*parts).concat(parts, axis=0)
+        return in_batches(self._forward, as_array(X), 1000)
 
     def evaluate(self, X: Array, y: Any) -> tuple[float, float]:
         """Return the mean cross-entropy and the accuracy on samples and their labels."""

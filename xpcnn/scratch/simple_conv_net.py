@@ -30,26 +30,14 @@ from xpcnn.scratch._layers import Affine, Convolution, Pooling, ReLU, softmax
 from xpcnn.scratch._losses import SoftmaxWithLoss, cross_entropy_error
 from xpcnn.scratch._network import Layers, Network, check_param, size_after
 from xpcnn.scratch._optimizers import SGD, AdaGrad, Adam, Momentum
-from xpcnn.scratch._shared import as_number, columns, images, legacy_normal, numerical_gradient
+from xpcnn.scratch._shared import as_number, columns, images, numerical_gradient
 from xpcnn.window import as_int
 
 __all__ = [
-    "im2col",
-    "col2im",
-    "Convolution",
-    "Pooling",
-    "Affine",
-    "Relu",
-    "SoftmaxWithLoss",
-    "softmax",
-    "cross_entropy_error",
-    "numerical_gradient",
-    "SGD",
-    "Momentum",
-    "AdaGrad",
-    "Adam",
-    "SimpleConvNet",
-]
+    "im2col", "col2im", "Convolution", "Pooling", "Affine", "Relu", "SoftmaxWithLoss", "softmax",
+    "cross_entropy_error", "numerical_gradient",
+    "SGD", "Momentum", "AdaGrad", "Adam", "SimpleConvNet",
+]  # fmt: skip
 
 
 class Relu(ReLU):
@@ -179,7 +167,7 @@ class SimpleConvNet(Network):
         pooled = filters * prod(size_after(out, 2, 2, 0, "SimpleConvNet"))
 
         def weights(*shape: int) -> np.ndarray:
-            return weight_init_std * legacy_normal(*shape)
+            return weight_init_std * np.random.randn(*shape)
 
         new = self._new_param
         w1, b1 = new("W1", weights(filters, channels, filter_size, filter_size)), np.zeros(filters)

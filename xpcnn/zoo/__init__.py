@@ -14,19 +14,7 @@ from xpcnn.zoo.unet import unet
 from xpcnn.zoo.vgg import vgg11, vgg11_bn, vgg16, vgg16_bn
 
 __all__ = [
-    "deep_conv_net",
-    "densenet121",
-    "lenet5",
-    "mobilenet_v2",
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "simple_conv_net",
-    "squeezenet1_0",
-    "squeezenet1_1",
-    "unet",
-    "vgg11",
-    "vgg11_bn",
-    "vgg16",
-    "vgg16_bn",
-]
+    "simple_conv_net", "deep_conv_net", "lenet5", "unet", "densenet121", "mobilenet_v2",
+    "resnet18", "resnet34", "resnet50", "squeezenet1_0", "squeezenet1_1", "vgg11", "vgg11_bn",
+    "vgg16", "vgg16_bn",
+]  # fmt: skip
