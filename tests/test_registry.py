@@ -127,3 +127,45 @@ def test_signatures_are_those_of_the_constructors():
 
     assert list(inspect.signature(Plain).parameters) == []
     assert _registry.to_config(Plain()) == {"class": "Plain", "config": {}}
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "cls"),
+    [
+        (losses, "bce_with_logits", losses.BCEWithLogitsLoss),
+        (losses, "l1", losses.L1Loss),
+        (losses, "kl_div", losses.KLDivLoss),
+        (losses, "multi_label_soft_margin", losses.MultiLabelSoftMarginLoss),
+        (metrics, "f1_score", metrics.F1Score),
+        (metrics, "top_k_accuracy", metrics.TopKAccuracy),
+        (optim, "rmsprop", optim.RMSprop),
+        (optim, "adamw", optim.AdamW),
+    ],
+)
+def test_names_follow_from_those_of_the_classes(module, name, cls):
+    assert type(module.get(name)) is cls
+    assert cls.__name__ in module.__all__
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        (losses, "loss"),
+        (losses, "function"),
+        (losses, "loss_per_output"),
+        (metrics, "output_metric"),
+        (optim, "optimizer"),
+        (optim, "steplr"),
+    ],
+)
+def test_what_cannot_be_made_by_its_name_alone_has_none(module, name):
+    with pytest.raises(ValueError, match=f"unknown .* '{name}'; choose one of"):
+        module.get(name)
+
+
+@pytest.mark.parametrize(
+    ("module", "name"), [(losses, "Loss"), (metrics, "Metric"), (optim, "Schedule")]
+)
+def test_files_do_not_name_a_base_class(module, name):
+    with pytest.raises(ValueError, match=f"unknown class '{name}'"):
+        module.from_config({"class": name, "config": {}})

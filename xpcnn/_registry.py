@@ -424,6 +424,24 @@ def _from_json(
     return value
 
 
+def public(module: Mapping[str, Any], *bases: type[T]) -> dict[str, type[T]]:
+    """Return the classes in a module's ``__all__`` that derive from others, which are left out."""
+    names = {name: module.get(name) for name in module["__all__"]}  # functions may come later
+    classes = {name: cls for name, cls in names.items() if isinstance(cls, type)}
+    return {n: cls for n, cls in classes.items() if issubclass(cls, bases) and cls not in bases}
+
+
+def snake_case(name: str) -> str:
+    """Write the name of a class in lower case: BCEWithLogits becomes bce_with_logits."""
+    words = ""
+    for i, letter in enumerate(name):
+        starts = letter.isupper() and i > 0
+        if starts and (name[i - 1].islower() or name[i + 1 : i + 2].islower()):
+            words += "_"
+        words += letter.lower()
+    return words
+
+
 def get(spec: Any, base: type[T], names: Mapping[str, type[T]], kind: str) -> T:
     """Return `spec` itself if it is a `base`, or a new object of the class with that name.
 

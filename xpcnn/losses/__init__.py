@@ -25,57 +25,26 @@ from xpcnn.losses.plain import FunctionLoss
 from xpcnn.losses.regression import HuberLoss, L1Loss, MSELoss, SmoothL1Loss
 
 __all__ = [
-    "BCELoss",
-    "CosineEmbeddingLoss",
-    "GaussianNLLLoss",
-    "HingeEmbeddingLoss",
-    "KLDivLoss",
-    "MarginRankingLoss",
-    "MultiLabelMarginLoss",
-    "MultiLabelSoftMarginLoss",
-    "MultiMarginLoss",
-    "PoissonNLLLoss",
-    "SmoothL1Loss",
-    "SoftMarginLoss",
-    "TripletMarginLoss",
-    "BCEWithLogitsLoss",
-    "CrossEntropyLoss",
-    "FunctionLoss",
-    "HuberLoss",
-    "L1Loss",
-    "Loss",
-    "LossPerOutput",
-    "MSELoss",
-    "NLLLoss",
-    "from_config",
-    "get",
-    "to_config",
-]
+    "CrossEntropyLoss", "NLLLoss",
+    "BCELoss", "BCEWithLogitsLoss", "MultiLabelSoftMarginLoss",
+    "MSELoss", "L1Loss", "HuberLoss", "SmoothL1Loss",
+    "KLDivLoss", "PoissonNLLLoss", "GaussianNLLLoss",
+    "MultiMarginLoss", "MultiLabelMarginLoss", "SoftMarginLoss", "HingeEmbeddingLoss",
+    "CosineEmbeddingLoss", "MarginRankingLoss", "TripletMarginLoss",
+    "Loss", "LossPerOutput", "FunctionLoss", "from_config", "get", "to_config",
+]  # fmt: skip
 
-_NAMES: dict[str, type[Loss]] = {
-    "cross_entropy": CrossEntropyLoss,
-    "nll": NLLLoss,
-    "mse": MSELoss,
-    "l1": L1Loss,
-    "huber": HuberLoss,
-    "bce_with_logits": BCEWithLogitsLoss,
-    "bce": BCELoss,
-    "smooth_l1": SmoothL1Loss,
-    "kl_div": KLDivLoss,
-    "poisson_nll": PoissonNLLLoss,
-    "gaussian_nll": GaussianNLLLoss,
-    "multi_margin": MultiMarginLoss,
-    "soft_margin": SoftMarginLoss,
-    "hinge_embedding": HingeEmbeddingLoss,
-    "cosine_embedding": CosineEmbeddingLoss,
-    "margin_ranking": MarginRankingLoss,
-    "multi_label_margin": MultiLabelMarginLoss,
-    "multi_label_soft_margin": MultiLabelSoftMarginLoss,
-    "triplet_margin": TripletMarginLoss,
-}
-_CLASSES: dict[str, type[Loss]] = {
-    cls.__name__: cls for cls in (*_NAMES.values(), LossPerOutput, FunctionLoss)
-}
+_CLASSES = _registry.public(globals(), Loss)
+# The usual ones first: messages list the names in this order.
+_NAMES = {
+    _registry.snake_case(cls.__name__.removesuffix("Loss")): cls
+    for cls in (
+        CrossEntropyLoss, NLLLoss, MSELoss, L1Loss, HuberLoss, BCEWithLogitsLoss, BCELoss,
+        SmoothL1Loss, KLDivLoss, PoissonNLLLoss, GaussianNLLLoss, MultiMarginLoss, SoftMarginLoss,
+        HingeEmbeddingLoss, CosineEmbeddingLoss, MarginRankingLoss, MultiLabelMarginLoss,
+        MultiLabelSoftMarginLoss, TripletMarginLoss,
+    )
+}  # fmt: skip
 
 
 def is_function(loss: Any) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from xpcnn import _xp
 from xpcnn._xp import Array
-from xpcnn.losses.loss import EPSILON, ConstantArray, Loss, check_same_shape
+from xpcnn.losses.loss import EPSILON, ConstantArray, Loss, Terms, check_same_shape
 from xpcnn.ops.activation import sigmoid
 
 
@@ -20,7 +19,7 @@ class _BinaryLoss(Loss):
 
     answers = "columns"
 
-    def __init__(self, weight: Any, reduction: str) -> None:
+    def __init__(self, weight: Any = None, reduction: str = "mean") -> None:
         super().__init__(reduction)
         self.weight, self._weight = self._factors("weight", weight)
 
@@ -34,12 +33,10 @@ class _BinaryLoss(Loss):
             )
         return constant.values.tolist(), constant
 
-    def _check(self, prediction: Array, target: Array, sample_weight: Array | None) -> ModuleType:
-        xp = super()._check(prediction, target, sample_weight)
+    def _check_fit(self, xp: ModuleType, prediction: Array, target: Array) -> None:
         shape = tuple(prediction.shape)
         check_same_shape(type(self).__name__, shape, tuple(target.shape))
         self._check_broadcast("weight", self._weight, shape)
-        return xp
 
     def _check_broadcast(
         self, name: str, factors: ConstantArray | None, target: tuple[int, ...]
@@ -57,17 +54,12 @@ class _BinaryLoss(Loss):
     def _weighted(self, terms: Array, prediction: Array) -> Array:
         return terms if self._weight is None else terms * self._weight.like(prediction)
 
-    def prepare_target(
-        self, output_shape: Sequence[int], target: np.ndarray, dtype: str
-    ) -> np.ndarray:
-        """Check that targets have the output's shape and lie from 0 to 1."""
-        prepared = super().prepare_target(output_shape, target, dtype)
-        if (prepared < 0).any() or (prepared > 1).any():
+    def _check_values(self, target: np.ndarray) -> None:
+        if (target < 0).any() or (target > 1).any():
             raise ValueError(
                 f"{type(self).__name__}: targets must lie from 0 to 1, got values from "
-                f"{prepared.min():g} to {prepared.max():g}; use CrossEntropyLoss for class labels"
+                f"{target.min():g} to {target.max():g}; use CrossEntropyLoss for class labels"
             )
-        return prepared
 
 
 class MultiLabelSoftMarginLoss(_BinaryLoss):
@@ -100,21 +92,15 @@ class MultiLabelSoftMarginLoss(_BinaryLoss):
 
     reads = "logits"
 
-    def __init__(self, weight: Any = None, reduction: str = "mean") -> None:
-        super().__init__(weight, reduction)
-
-    def _check(self, prediction: Array, target: Array, sample_weight: Array | None) -> ModuleType:
-        xp = super()._check(prediction, target, sample_weight)
+    def _check_fit(self, xp: ModuleType, prediction: Array, target: Array) -> None:
+        super()._check_fit(xp, prediction, target)
         if not prediction.ndim or not prediction.shape[-1]:
             raise ValueError(
                 "MultiLabelSoftMarginLoss: expected predictions of shape (N, C) or (C,), got "
                 f"{tuple(prediction.shape)}"
             )
-        return xp
 
-    def _terms(
-        self, xp: ModuleType, prediction: Array, target: Array
-    ) -> tuple[Array, Array | int, Any]:
+    def _terms(self, xp: ModuleType, prediction: Array, target: Array) -> Terms:
         target = xp.astype(target, prediction.dtype)
         of_each = _yes_or_no(xp, prediction, target, 1.0 - target)
         terms = xp.mean(self._weighted(of_each, prediction), axis=-1)
@@ -166,23 +152,15 @@ class BCEWithLogitsLoss(_BinaryLoss):
 
     reads = "logits"
 
-    def __init__(
-        self,
-        weight: Any = None,
-        reduction: str = "mean",
-        pos_weight: Any = None,
-    ) -> None:
+    def __init__(self, weight: Any = None, reduction: str = "mean", pos_weight: Any = None) -> None:
         super().__init__(weight, reduction)
         self.pos_weight, self._pos_weight = self._factors("pos_weight", pos_weight)
 
-    def _check(self, prediction: Array, target: Array, sample_weight: Array | None) -> ModuleType:
-        xp = super()._check(prediction, target, sample_weight)
+    def _check_fit(self, xp: ModuleType, prediction: Array, target: Array) -> None:
+        super()._check_fit(xp, prediction, target)
         self._check_broadcast("pos_weight", self._pos_weight, tuple(prediction.shape))
-        return xp
 
-    def _terms(
-        self, xp: ModuleType, prediction: Array, target: Array
-    ) -> tuple[Array, Array | int, Any]:
+    def _terms(self, xp: ModuleType, prediction: Array, target: Array) -> Terms:
         target = xp.astype(target, prediction.dtype)
         terms = _yes_or_no(xp, prediction, self._positive(target, prediction), 1.0 - target)
         return self._weighted(terms, prediction), math.prod(prediction.shape), (prediction, target)
@@ -233,11 +211,8 @@ class BCELoss(_BinaryLoss):
 
     reads = "probabilities"
 
-    def __init__(self, weight: Any = None, reduction: str = "mean") -> None:
-        super().__init__(weight, reduction)
-
-    def _check(self, prediction: Array, target: Array, sample_weight: Array | None) -> ModuleType:
-        xp = super()._check(prediction, target, sample_weight)
+    def _check_fit(self, xp: ModuleType, prediction: Array, target: Array) -> None:
+        super()._check_fit(xp, prediction, target)
         if _xp.on_host(prediction):
             outside = xp.logical_or(prediction < 0.0, prediction > 1.0)
             if bool(xp.any(outside)):  # NaN passes, for training to find its source
@@ -246,17 +221,13 @@ class BCELoss(_BinaryLoss):
                     f"{float(xp.min(prediction)):g} to {float(xp.max(prediction)):g}; end the "
                     "network in Sigmoid, or use BCEWithLogitsLoss, which takes scores"
                 )
-        return xp
 
-    def _terms(
-        self, xp: ModuleType, prediction: Array, target: Array
-    ) -> tuple[Array, Array | int, Any]:
+    def _terms(self, xp: ModuleType, prediction: Array, target: Array) -> Terms:
         target = xp.astype(target, prediction.dtype)
         with np.errstate(divide="ignore", invalid="ignore"):
             log_yes = xp.maximum(xp.log(prediction), -100.0)
             log_no = xp.maximum(xp.log1p(-prediction), -100.0)
-        terms = (target - 1.0) * log_no - target * log_yes
-        terms = self._weighted(terms, prediction)
+        terms = self._weighted((target - 1.0) * log_no - target * log_yes, prediction)
         return terms, math.prod(prediction.shape), (prediction, target)
 
     def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:

@@ -12,7 +12,7 @@ import numpy as np
 from xpcnn import _xp
 from xpcnn import functional as F
 from xpcnn._xp import Array
-from xpcnn.losses.loss import ConstantArray, Loss, check_finite, check_numeric, spread
+from xpcnn.losses.loss import ConstantArray, Loss, Terms, check_finite, check_numeric, spread
 
 
 class _ClassLoss(Loss):
@@ -46,9 +46,7 @@ class _ClassLoss(Loss):
             self._weight = class_weights(who, weight)
             self.weight = self._weight.values.tolist()
 
-    def _entropy(
-        self, xp: ModuleType, logp: Array, target: Array
-    ) -> tuple[Array, Array | int, Array]:
+    def _entropy(self, xp: ModuleType, logp: Array, target: Array) -> Terms:
         """Return the terms (N, d1, ...), the divisor of the mean, and T (N, C, d1, ...)."""
         self._check_classes(logp.shape[1])
         if target.ndim == logp.ndim:
@@ -67,9 +65,7 @@ class _ClassLoss(Loss):
         products = xp.where(weighted == 0.0, 0.0, weighted * logp)
         return -xp.sum(products, axis=1, dtype=logp.dtype), count, weighted
 
-    def _soft_entropy(
-        self, xp: ModuleType, logp: Array, target: Array
-    ) -> tuple[Array, Array | int, Array]:
+    def _soft_entropy(self, xp: ModuleType, logp: Array, target: Array) -> Terms:
         if self.ignore_index >= 0:
             raise ValueError(
                 f"{type(self).__name__}: ignore_index={self.ignore_index} works with integer "
@@ -101,10 +97,8 @@ class _ClassLoss(Loss):
 
     # -- Checks --------------------------------------------------------------------------------
 
-    def _check(self, prediction: Array, target: Array, sample_weight: Array | None) -> ModuleType:
-        xp = super()._check(prediction, target, sample_weight)
+    def _check_fit(self, xp: ModuleType, prediction: Array, target: Array) -> None:
         self._check_target(tuple(prediction.shape), tuple(target.shape), _xp.dtype_name(target))
-        return xp
 
     def _check_target(
         self, output_shape: tuple[int, ...], shape: tuple[int, ...], dtype: str
@@ -191,10 +185,8 @@ class _ClassLoss(Loss):
         check_finite(who, target)
         check_shares(who, target)
         # With class weights the mean of labels and of shares have different divisors.
-        if self.weight is None and self.ignore_index < 0:
-            one_hot = ((target == 0) | (target == 1)).all() and (target.sum(axis=1) == 1).all()
-            if one_hot:
-                return target.argmax(axis=1).astype(np.int64, copy=False)
+        if self.weight is None and self.ignore_index < 0 and is_one_hot(target):
+            return target.argmax(axis=1).astype(np.int64, copy=False)
         return target.astype(dtype, copy=False)
 
 
@@ -233,18 +225,7 @@ class CrossEntropyLoss(_ClassLoss):
 
     reads = "logits"
 
-    def __init__(
-        self,
-        weight: Sequence[float] | np.ndarray | None = None,
-        ignore_index: int = -100,
-        reduction: str = "mean",
-        label_smoothing: float = 0.0,
-    ) -> None:
-        super().__init__(weight, ignore_index, reduction, label_smoothing)
-
-    def _terms(
-        self, xp: ModuleType, prediction: Array, target: Array
-    ) -> tuple[Array, Array | int, Any]:
+    def _terms(self, xp: ModuleType, prediction: Array, target: Array) -> Terms:
         if 0 in prediction.shape:  # no samples, or no places: nothing to work on
             terms, count, share = self._entropy(xp, prediction, target)
             return terms, count, (share, None)
@@ -305,13 +286,16 @@ class NLLLoss(_ClassLoss):
     ) -> None:
         super().__init__(weight, ignore_index, reduction)
 
-    def _terms(
-        self, xp: ModuleType, prediction: Array, target: Array
-    ) -> tuple[Array, Array | int, Any]:
+    def _terms(self, xp: ModuleType, prediction: Array, target: Array) -> Terms:
         return self._entropy(xp, prediction, target)
 
     def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
         return -spread(xp, scale) * saved
+
+
+def is_one_hot(target: np.ndarray) -> bool:
+    """Whether the rows of targets have a single 1, and zeros."""
+    return bool(((target == 0) | (target == 1)).all() and (target.sum(axis=1) == 1).all())
 
 
 def mask_of_classes(xp: ModuleType, labels: Array, classes: int) -> Array:

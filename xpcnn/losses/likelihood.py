@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from xpcnn import _xp
 from xpcnn._xp import Array
-from xpcnn.losses.loss import REDUCTIONS, SameShapeLoss, check_same_shape
+from xpcnn.losses.loss import REDUCTIONS, SameShapeLoss, Terms, check_same_shape
 from xpcnn.losses.pair import PairLoss
 
 
@@ -48,9 +47,7 @@ class KLDivLoss(SameShapeLoss):
         super().__init__(reduction)
         self.log_target = bool(log_target)
 
-    def _terms(
-        self, xp: ModuleType, prediction: Array, target: Array
-    ) -> tuple[Array, Array | int, Any]:
+    def _terms(self, xp: ModuleType, prediction: Array, target: Array) -> Terms:
         target = xp.astype(target, prediction.dtype)
         if self.log_target:
             share = xp.exp(target)
@@ -67,17 +64,12 @@ class KLDivLoss(SameShapeLoss):
     def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
         return -scale * saved
 
-    def prepare_target(
-        self, output_shape: Sequence[int], target: np.ndarray, dtype: str
-    ) -> np.ndarray:
-        """Check that targets have the output's shape, and that probabilities are not negative."""
-        prepared = super().prepare_target(output_shape, target, dtype)
-        if not self.log_target and (prepared < 0).any():
+    def _check_values(self, target: np.ndarray) -> None:
+        if not self.log_target and (target < 0).any():
             raise ValueError(
                 f"KLDivLoss: targets are probabilities and must not be negative, got "
-                f"{prepared.min():g}; pass log_target=True if they are logarithms"
+                f"{target.min():g}; pass log_target=True if they are logarithms"
             )
-        return prepared
 
 
 class PoissonNLLLoss(SameShapeLoss):
@@ -108,20 +100,14 @@ class PoissonNLLLoss(SameShapeLoss):
     reads = "values"
 
     def __init__(
-        self,
-        log_input: bool = True,
-        full: bool = False,
-        eps: float = 1e-8,
-        reduction: str = "mean",
+        self, log_input: bool = True, full: bool = False, eps: float = 1e-8, reduction: str = "mean"
     ) -> None:
         super().__init__(reduction)
         self.log_input = bool(log_input)
         self.full = bool(full)
-        self.eps = _above_zero("PoissonNLLLoss", eps)
+        self.eps = self._number("eps", eps, above=0.0)
 
-    def _terms(
-        self, xp: ModuleType, prediction: Array, target: Array
-    ) -> tuple[Array, Array | int, Any]:
+    def _terms(self, xp: ModuleType, prediction: Array, target: Array) -> Terms:
         target = xp.astype(target, prediction.dtype)
         if self.log_input:
             expected = xp.exp(prediction)
@@ -137,20 +123,11 @@ class PoissonNLLLoss(SameShapeLoss):
             terms = terms + _log_factorial(xp, target)
         return terms, math.prod(prediction.shape), slope
 
-    def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
-        return scale * saved
-
-    def prepare_target(
-        self, output_shape: Sequence[int], target: np.ndarray, dtype: str
-    ) -> np.ndarray:
-        """Check that targets have the output's shape and are not negative."""
-        prepared = super().prepare_target(output_shape, target, dtype)
-        if (prepared < 0).any():
+    def _check_values(self, target: np.ndarray) -> None:
+        if (target < 0).any():
             raise ValueError(
-                f"PoissonNLLLoss: targets are counts and must not be negative, got "
-                f"{prepared.min():g}"
+                f"PoissonNLLLoss: targets are counts and must not be negative, got {target.min():g}"
             )
-        return prepared
 
 
 def _log_factorial(xp: ModuleType, t: Array) -> Array:
@@ -203,7 +180,7 @@ class GaussianNLLLoss(PairLoss):
     def __init__(self, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
         super().__init__(reduction)
         self.full = bool(full)
-        self.eps = _above_zero("GaussianNLLLoss", eps)
+        self.eps = self._number("eps", eps, above=0.0)
 
     def forward(
         self,
@@ -240,10 +217,7 @@ class GaussianNLLLoss(PairLoss):
 
     __call__ = forward
 
-    def _check(
-        self, prediction: tuple[Array, Array], target: Array, sample_weight: Array | None
-    ) -> ModuleType:
-        xp = super()._check(prediction, target, sample_weight)
+    def _check_fit(self, xp: ModuleType, prediction: tuple[Array, ...], target: Array) -> None:
         mean, var = prediction
         shape = tuple(mean.shape)
         check_same_shape("GaussianNLLLoss", shape, tuple(target.shape))
@@ -257,11 +231,8 @@ class GaussianNLLLoss(PairLoss):
                 f"GaussianNLLLoss: variances must not be negative, got {float(xp.min(var)):g}; "
                 "end that output of the network in Softplus, or in an exponential"
             )
-        return xp
 
-    def _terms(
-        self, xp: ModuleType, prediction: tuple[Array, Array], target: Array
-    ) -> tuple[Array, Array | int, Any]:
+    def _terms(self, xp: ModuleType, prediction: tuple[Array, ...], target: Array) -> Terms:
         mean, given = prediction
         var = xp.where(given < 0.0, math.nan, xp.maximum(given, self.eps))
         if var.ndim < mean.ndim:
@@ -289,9 +260,3 @@ def _fits(mean: tuple[int, ...], var: tuple[int, ...]) -> bool:
         return True
     different = [n for m, n in zip(mean, var, strict=False) if m != n]
     return len(mean) == len(var) and different == [1]
-
-
-def _above_zero(who: str, eps: float) -> float:
-    if not 0.0 < eps < math.inf:
-        raise ValueError(f"{who}: eps must be a finite number above 0, got {eps!r}")
-    return float(eps)

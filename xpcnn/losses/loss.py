@@ -19,6 +19,8 @@ from xpcnn.losses.running import LossPart
 REDUCTIONS = ("mean", "sum", "none")
 # What PyTorch keeps some divisors from falling below: 1e-12 rounded to float32.
 EPSILON = 9.999999960041972e-13
+Terms = tuple[Array, Array | int, Any]
+"""The terms of a loss, what their sum is divided by for the mean, and notes for the gradient."""
 Factors = tuple[float, Array | None]
 """A number and an array, both to be multiplied; the array is left out where it is all ones."""
 
@@ -27,7 +29,7 @@ class Loss(Checked):
     """Measures how far predictions lie from targets.
 
     A subclass implements :meth:`_terms` and :meth:`_gradient`, and may override
-    :meth:`prepare_target`.
+    :meth:`_check_fit`, :meth:`_check_values` and :meth:`prepare_target`.
 
     Parameters
     ----------
@@ -79,9 +81,7 @@ class Loss(Checked):
 
     # -- What a subclass implements ------------------------------------------------------------
 
-    def _terms(
-        self, xp: ModuleType, prediction: Array, target: Array
-    ) -> tuple[Array, Array | int, Any]:
+    def _terms(self, xp: ModuleType, prediction: Array, target: Array) -> Terms:
         """Return the terms, what their sum is divided by for the mean, and notes for `_gradient`.
 
         The first axis of the terms is the batch.
@@ -94,6 +94,12 @@ class Loss(Checked):
         `scale` is a number, or an array that broadcasts against the terms.
         """
         raise NotImplementedError(f"{type(self).__name__} does not implement _gradient")
+
+    def _check_fit(self, xp: ModuleType, prediction: Array, target: Array) -> None:
+        """Raise if prediction and target do not belong together; see also :meth:`_check`."""
+
+    def _check_values(self, target: np.ndarray) -> None:
+        """Raise if prepared targets hold numbers that the loss has no use for."""
 
     # -- Running -------------------------------------------------------------------------------
 
@@ -130,6 +136,7 @@ class Loss(Checked):
         if self._alone:
             prediction, target = (_with_batch_axis(x) for x in (prediction, target))
         xp = self._check(prediction, target, sample_weight)
+        self._check_fit(xp, prediction, target)
         terms, count, notes = self._terms(xp, prediction, target)
         weights: Array | None = None
         if sample_weight is not None:
@@ -266,18 +273,30 @@ class Loss(Checked):
         check_numeric(who, target)
         check_same_shape(who, tuple(output_shape), target.shape, target.dtype.kind in "iub")
         check_finite(who, target)
-        return target.astype(dtype, copy=False)
+        target = target.astype(dtype, copy=False)
+        self._check_values(target)
+        return target
+
+    def _number(self, name: str, value: float, above: float = -math.inf) -> float:
+        """Return a setting as a float if it is finite and above a limit."""
+        if not above < value < math.inf:
+            limit = "" if above == -math.inf else f" above {above:g}"
+            raise ValueError(
+                f"{type(self).__name__}: {name} must be a finite number{limit}, got {value!r}"
+            )
+        return float(value)
 
 
 class SameShapeLoss(Loss):
     """A loss that compares targets and predictions of one shape, element by element."""
 
-    def _check(self, prediction: Array, target: Array, sample_weight: Array | None) -> ModuleType:
-        xp = super()._check(prediction, target, sample_weight)
+    def _check_fit(self, xp: ModuleType, prediction: Array, target: Array) -> None:
         whole = "float" not in _xp.dtype_name(target)
         shape = tuple(prediction.shape)
         check_same_shape(type(self).__name__, shape, tuple(target.shape), whole)
-        return xp
+
+    def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
+        return scale * saved  # the notes of most are the slope
 
 
 def _with_batch_axis(x: Any) -> Any:

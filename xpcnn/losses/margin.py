@@ -18,14 +18,42 @@ from xpcnn.losses.classification import (
     check_several_classes,
     check_weight_count,
     class_weights,
+    is_one_hot,
     mask_of_classes,
 )
-from xpcnn.losses.loss import EPSILON, Loss, SameShapeLoss, check_numeric, spread
+from xpcnn.losses.loss import EPSILON, Loss, SameShapeLoss, Terms, check_numeric, spread
 from xpcnn.losses.pair import PairLoss
 from xpcnn.ops.activation import sigmoid
 
 
-class MultiMarginLoss(Loss):
+class _ScoresLoss(Loss):
+    """A loss of the scores (N, C) of classes and of labels, of which `_terms` notes the slope."""
+
+    reads = "logits"
+    _sample_axes = 1
+
+    def _check_fit(self, xp: ModuleType, prediction: Array, target: Array) -> None:
+        self._check_shapes(tuple(prediction.shape), tuple(target.shape))
+        if _xp.is_floating(target):
+            raise self._not_integers(_xp.dtype_name(target))
+        if isinstance(target, np.ndarray):  # already on the host, so that looking costs nothing
+            self._check_classes(target, prediction.shape[1])
+
+    def _check_shapes(self, output_shape: tuple[int, ...], shape: tuple[int, ...]) -> None:
+        raise NotImplementedError(f"{type(self).__name__} does not implement _check_shapes")
+
+    def _check_classes(self, target: np.ndarray, classes: int) -> None:
+        check_labels(type(self).__name__, target, classes)
+
+    def _not_integers(self, got: str) -> TypeError:
+        fix = "convert the labels with target.astype('int64')"
+        return dtype_error(type(self).__name__, "int64 (or another integer)", got, fix)
+
+    def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
+        return spread(xp, scale) * saved
+
+
+class MultiMarginLoss(_ScoresLoss):
     """Every class whose score comes closer than `margin` to that of the right class counts.
 
     The term of a sample with label y and scores x is the sum over the other classes j of
@@ -57,9 +85,7 @@ class MultiMarginLoss(Loss):
     0.375
     """
 
-    reads = "logits"
     answers = "classes"
-    _sample_axes = 1
 
     def __init__(
         self,
@@ -72,22 +98,11 @@ class MultiMarginLoss(Loss):
         if p not in (1, 2):
             raise ValueError(f"MultiMarginLoss: p must be 1 or 2, got {p!r}")
         self.p = int(p)
-        self.margin = _finite("MultiMarginLoss", margin)
+        self.margin = self._number("margin", margin)
         self.weight: list[float] | None = None
         if weight is not None:
             self._weight = class_weights("MultiMarginLoss", weight)
             self.weight = self._weight.values.tolist()
-
-    def _check(self, prediction: Array, target: Array, sample_weight: Array | None) -> ModuleType:
-        xp = super()._check(prediction, target, sample_weight)
-        self._check_shapes(tuple(prediction.shape), tuple(target.shape))
-        if _xp.is_floating(target):
-            got = _xp.dtype_name(target)
-            fix = "convert the labels with target.astype('int64')"
-            raise dtype_error("MultiMarginLoss", "int64 (or another integer)", got, fix)
-        if isinstance(target, np.ndarray):  # already on the host, so that looking costs nothing
-            check_labels("MultiMarginLoss", target, prediction.shape[1])
-        return xp
 
     def _check_shapes(self, output_shape: tuple[int, ...], shape: tuple[int, ...]) -> None:
         if len(output_shape) != 2 or len(shape) != 1:
@@ -97,9 +112,7 @@ class MultiMarginLoss(Loss):
             )
         check_weight_count("MultiMarginLoss", self.weight, output_shape[1])
 
-    def _terms(
-        self, xp: ModuleType, prediction: Array, target: Array
-    ) -> tuple[Array, Array | int, Any]:
+    def _terms(self, xp: ModuleType, prediction: Array, target: Array) -> Terms:
         dtype, classes = prediction.dtype, prediction.shape[1]
         right = mask_of_classes(xp, target, classes)
         own = xp.sum(xp.where(right, prediction, 0.0), axis=1, keepdims=True, dtype=dtype)
@@ -116,9 +129,6 @@ class MultiMarginLoss(Loss):
         slope = xp.where(right, -xp.sum(slope, axis=1, keepdims=True, dtype=dtype), slope)
         return xp.sum(terms, axis=1, dtype=dtype), prediction.shape[0], slope
 
-    def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
-        return spread(xp, scale) * saved
-
     def prepare_target(
         self, output_shape: Sequence[int], target: np.ndarray, dtype: str
     ) -> np.ndarray:
@@ -127,7 +137,7 @@ class MultiMarginLoss(Loss):
         check_numeric("MultiMarginLoss", target)
         check_several_classes("MultiMarginLoss", output_shape)
         if target.ndim == 2 and target.shape[1:] == output_shape[1:]:
-            if not (((target == 0) | (target == 1)).all() and (target.sum(axis=1) == 1).all()):
+            if not is_one_hot(target):
                 raise ValueError(
                     "MultiMarginLoss: expected labels or one-hot rows; soft targets are for "
                     "CrossEntropyLoss"
@@ -135,15 +145,13 @@ class MultiMarginLoss(Loss):
             target = target.argmax(axis=1)
         self._check_shapes(output_shape, target.shape)
         if target.dtype.kind == "f":
-            got = str(target.dtype)
-            fix = "convert the labels with target.astype('int64')"
-            raise dtype_error("MultiMarginLoss", "int64 (or another integer)", got, fix)
+            raise self._not_integers(str(target.dtype))
         labels = target.astype(np.uint8) if target.dtype.kind == "b" else target
-        check_labels("MultiMarginLoss", labels, output_shape[1])
+        self._check_classes(labels, output_shape[1])
         return labels.astype(np.int64, copy=False)
 
 
-class MultiLabelMarginLoss(Loss):
+class MultiLabelMarginLoss(_ScoresLoss):
     """Every wrong class whose score comes closer than 1 to that of a right class counts.
 
     The term of a sample is the sum over its classes y and all other classes j of
@@ -172,19 +180,7 @@ class MultiLabelMarginLoss(Loss):
     0.85
     """
 
-    reads = "logits"
     answers = "lists"
-    _sample_axes = 1
-
-    def _check(self, prediction: Array, target: Array, sample_weight: Array | None) -> ModuleType:
-        xp = super()._check(prediction, target, sample_weight)
-        self._check_shapes(tuple(prediction.shape), tuple(target.shape))
-        if _xp.is_floating(target):
-            got = _xp.dtype_name(target)
-            raise dtype_error(type(self).__name__, "int64 (or another integer)", got, _AS_INTEGERS)
-        if isinstance(target, np.ndarray):  # already on the host, so that looking costs nothing
-            self._check_lists(target, prediction.shape[1])
-        return xp
 
     def _check_shapes(self, output_shape: tuple[int, ...], shape: tuple[int, ...]) -> None:
         if len(output_shape) != 2 or shape[1:] != output_shape[1:] or not output_shape[1]:
@@ -193,23 +189,16 @@ class MultiLabelMarginLoss(Loss):
                 f"got {output_shape} and {shape}; fill the lists up with -1"
             )
 
-    def _check_lists(self, target: np.ndarray, classes: int) -> None:
+    def _check_classes(self, target: np.ndarray, classes: int) -> None:
         behind = np.logical_or.accumulate(target < 0, axis=1)
-        check_labels(type(self).__name__, np.where(behind, 0, target), classes)
+        super()._check_classes(np.where(behind, 0, target), classes)
 
-    def _terms(
-        self, xp: ModuleType, prediction: Array, target: Array
-    ) -> tuple[Array, Array | int, Any]:
+    def _terms(self, xp: ModuleType, prediction: Array, target: Array) -> Terms:
         dtype, classes = prediction.dtype, prediction.shape[1]
         # A list ends at its first negative number: count those at and before each place.
         ends = xp.astype(target < 0, dtype)
-        valid = (
-            xp.matmul(
-                ends,
-                xp.triu(xp.ones((classes, classes), dtype=dtype, device=_xp.device_of(target))),
-            )
-            == 0.0
-        )
+        before = xp.triu(xp.ones((classes, classes), dtype=dtype, device=_xp.device_of(target)))
+        valid = xp.matmul(ends, before) == 0.0
         named = F.one_hot(xp.where(valid, target, 0), classes, xp.bool)  # (N, C, C)
         named = xp.astype(xp.logical_and(named, xp.expand_dims(valid, axis=1)), dtype)
         times = xp.sum(named, axis=2, dtype=dtype)  # how often the list has each class
@@ -222,9 +211,6 @@ class MultiLabelMarginLoss(Loss):
         slope = xp.sum(pairs, axis=1, dtype=dtype) - xp.sum(pairs, axis=2, dtype=dtype)
         return terms, prediction.shape[0], slope
 
-    def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
-        return spread(xp, scale) * saved
-
     def prepare_target(
         self, output_shape: Sequence[int], target: np.ndarray, dtype: str
     ) -> np.ndarray:
@@ -234,10 +220,9 @@ class MultiLabelMarginLoss(Loss):
         check_several_classes(who, output_shape)
         self._check_shapes(output_shape, target.shape)
         if target.dtype.kind not in "iu":
-            got = str(target.dtype)
-            raise dtype_error(who, "int64 (or another integer)", got, _AS_INTEGERS)
+            raise self._not_integers(str(target.dtype))
         target = target.astype(np.int64, copy=False)
-        self._check_lists(target, output_shape[1])
+        self._check_classes(target, output_shape[1])
         behind = np.logical_or.accumulate(target < 0, axis=1)
         in_order = np.sort(np.where(behind, -1 - np.arange(target.shape[1]), target), axis=1)
         twice = (in_order[:, 1:] == in_order[:, :-1]).any(axis=1)
@@ -251,30 +236,19 @@ class MultiLabelMarginLoss(Loss):
         return target
 
 
-_AS_INTEGERS = "convert the labels with target.astype('int64')"
-
-
-class _SignLoss(SameShapeLoss):
+class _SignLoss(Loss):
     """A loss of yes/no answers given as 1 and -1."""
 
-    def prepare_target(
-        self, output_shape: Sequence[int], target: np.ndarray, dtype: str
-    ) -> np.ndarray:
-        """Check that targets have the output's shape and are 1 or -1."""
-        prepared = super().prepare_target(output_shape, target, dtype)
-        check_signs(type(self).__name__, prepared)
-        return prepared
+    def _check_values(self, target: np.ndarray) -> None:
+        wrong = target[(target != 1) & (target != -1)]
+        if wrong.size:
+            fix = "; turn 0 and 1 into them with 2 * target - 1" if (wrong == 0).all() else ""
+            raise ValueError(
+                f"{type(self).__name__}: targets must be 1 or -1, got {wrong[0]:g}{fix}"
+            )
 
 
-def check_signs(who: str, target: np.ndarray) -> None:
-    """Raise unless all targets are 1 or -1."""
-    wrong = target[(target != 1) & (target != -1)]
-    if wrong.size:
-        fix = "; turn 0 and 1 into them with 2 * target - 1" if (wrong == 0).all() else ""
-        raise ValueError(f"{who}: targets must be 1 or -1, got {wrong[0]:g}{fix}")
-
-
-class SoftMarginLoss(_SignLoss):
+class SoftMarginLoss(_SignLoss, SameShapeLoss):
     """Logistic loss of yes/no answers, log(1 + exp(-t * x)).
 
     Parameters
@@ -290,9 +264,7 @@ class SoftMarginLoss(_SignLoss):
     reads = "logits"
     answers = "columns"
 
-    def _terms(
-        self, xp: ModuleType, prediction: Array, target: Array
-    ) -> tuple[Array, Array | int, Any]:
+    def _terms(self, xp: ModuleType, prediction: Array, target: Array) -> Terms:
         target = xp.astype(target, prediction.dtype)
         z = -target * prediction
         terms = xp.maximum(z, 0.0) + xp.log1p(xp.exp(-xp.abs(z)))
@@ -303,7 +275,7 @@ class SoftMarginLoss(_SignLoss):
         return -scale * (target * sigmoid(xp, z))
 
 
-class HingeEmbeddingLoss(_SignLoss):
+class HingeEmbeddingLoss(_SignLoss, SameShapeLoss):
     """Hinge loss of distances: small for pairs that belong together, large for the others.
 
     ``x`` where the target is 1, and ``max(0, margin - x)`` where it is -1.
@@ -323,11 +295,9 @@ class HingeEmbeddingLoss(_SignLoss):
 
     def __init__(self, margin: float = 1.0, reduction: str = "mean") -> None:
         super().__init__(reduction)
-        self.margin = _finite("HingeEmbeddingLoss", margin)
+        self.margin = self._number("margin", margin)
 
-    def _terms(
-        self, xp: ModuleType, prediction: Array, target: Array
-    ) -> tuple[Array, Array | int, Any]:
+    def _terms(self, xp: ModuleType, prediction: Array, target: Array) -> Terms:
         target = xp.astype(target, prediction.dtype)
         lacking = self.margin - prediction
         near = xp.where(target != -1, prediction, 0.0)
@@ -336,11 +306,52 @@ class HingeEmbeddingLoss(_SignLoss):
         by_far = xp.astype(xp.logical_and(target != 1, lacking >= 0.0), prediction.dtype)
         return near + far, math.prod(prediction.shape), by_near - by_far
 
-    def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
-        return scale * saved
+
+class _SignedPairLoss(_SignLoss, PairLoss):
+    """A loss of pairs, each with a target of 1 or -1, and a margin."""
+
+    reads = "distances"
+
+    def __init__(self, margin: float = 0.0, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        self.margin = self._number("margin", margin)
+
+    def forward(
+        self,
+        prediction: Any,
+        target: Array,
+        labels: Array | None = None,
+        *,
+        sample_weight: Array | None = None,
+    ) -> Array:
+        """Compute the loss.
+
+        Parameters
+        ----------
+        prediction : (array, array), or array
+            Both predictions, or the first where `labels` is given.
+        target : array
+            1 or -1 for each pair; or the second prediction where `labels` is given.
+        labels : array, optional
+            The target, in PyTorch's place.
+        sample_weight : array (N,), optional
+            Multiplies the terms of each sample.
+
+        Raises
+        ------
+        ValueError
+            If the shapes do not fit.
+        TypeError
+            If the predictions are not of floats, or the arrays of different libraries.
+        """
+        if labels is not None:
+            prediction, target = (prediction, target), labels
+        return super().forward(prediction, target, sample_weight=sample_weight)
+
+    __call__ = forward
 
 
-class CosineEmbeddingLoss(PairLoss):
+class CosineEmbeddingLoss(_SignedPairLoss):
     """Loss of angles: small for pairs that belong together, large for the others.
 
     With c the cosine of the angle between two vectors: ``1 - c`` where the target is 1, and
@@ -367,64 +378,19 @@ class CosineEmbeddingLoss(PairLoss):
     0.4
     """
 
-    reads = "distances"
     _sample_axes = 1
-
     inputs = "the two sets of vectors"
+    target_axes = 1
 
-    def __init__(self, margin: float = 0.0, reduction: str = "mean") -> None:
-        super().__init__(reduction)
-        self.margin = _finite("CosineEmbeddingLoss", margin)
-
-    def forward(
-        self,
-        prediction: Any,
-        target: Array,
-        labels: Array | None = None,
-        *,
-        sample_weight: Array | None = None,
-    ) -> Array:
-        """Compute the loss.
-
-        Parameters
-        ----------
-        prediction : (array (N, D), array (N, D)), or array (N, D)
-            Both sets of vectors, or the first where `labels` is given.
-        target : array (N,), or array (N, D)
-            1 or -1 for each pair; or the second set of vectors where `labels` is given.
-        labels : array (N,), optional
-            The target, in PyTorch's place.
-        sample_weight : array (N,), optional
-            Multiplies the terms of each sample.
-
-        Raises
-        ------
-        ValueError
-            If the shapes do not fit.
-        TypeError
-            If the vectors are not of floats, or the arrays of different libraries.
-        """
-        if labels is not None:
-            prediction, target = (prediction, target), labels
-        return super().forward(prediction, target, sample_weight=sample_weight)
-
-    __call__ = forward
-
-    def _check(
-        self, prediction: tuple[Array, Array], target: Array, sample_weight: Array | None
-    ) -> ModuleType:
-        xp = super()._check(prediction, target, sample_weight)
+    def _check_fit(self, xp: ModuleType, prediction: tuple[Array, ...], target: Array) -> None:
         first, second = (tuple(x.shape) for x in prediction)
         if len(first) != 2 or first != second or tuple(target.shape) != first[:1]:
             raise ValueError(
                 "CosineEmbeddingLoss: expected two sets of vectors of shape (N, D) and targets of "
                 f"shape (N,), got {first}, {second} and {tuple(target.shape)}"
             )
-        return xp
 
-    def _terms(
-        self, xp: ModuleType, prediction: tuple[Array, Array], target: Array
-    ) -> tuple[Array, Array | int, Any]:
+    def _terms(self, xp: ModuleType, prediction: tuple[Array, ...], target: Array) -> Terms:
         x1, x2 = prediction
         target = xp.astype(target, x1.dtype)
         squares = [xp.sum(x * x, axis=1, dtype=x.dtype) + EPSILON for x in prediction]
@@ -446,13 +412,8 @@ class CosineEmbeddingLoss(PairLoss):
         along = [xp.expand_dims(slope * cosine / square, axis=1) for square in squares]
         return across * x2 - along[0] * x1, across * x1 - along[1] * x2
 
-    def _prepare(self, shape: tuple[int, ...], target: np.ndarray, dtype: str) -> np.ndarray:
-        prepared = super()._prepare(shape[:1], target, dtype)
-        check_signs("CosineEmbeddingLoss", prepared)
-        return prepared
 
-
-class MarginRankingLoss(PairLoss):
+class MarginRankingLoss(_SignedPairLoss):
     """Pairs of scores, of which the first (target 1) or the second (-1) is to be higher.
 
     ``max(0, -t * (x1 - x2) + margin)``.
@@ -483,62 +444,17 @@ class MarginRankingLoss(PairLoss):
     0.75
     """
 
-    reads = "distances"
     inputs = "the two scores"
 
-    def __init__(self, margin: float = 0.0, reduction: str = "mean") -> None:
-        super().__init__(reduction)
-        self.margin = _finite("MarginRankingLoss", margin)
-
-    def forward(
-        self,
-        prediction: Any,
-        target: Array,
-        labels: Array | None = None,
-        *,
-        sample_weight: Array | None = None,
-    ) -> Array:
-        """Compute the loss.
-
-        Parameters
-        ----------
-        prediction : (array, array), or array
-            Both scores, or the first where `labels` is given.
-        target : array
-            1 or -1 for each pair; or the second scores where `labels` is given.
-        labels : array, optional
-            The target, in PyTorch's place.
-        sample_weight : array (N,), optional
-            Multiplies the terms of each sample.
-
-        Raises
-        ------
-        ValueError
-            If the shapes do not fit.
-        TypeError
-            If the scores are not of floats, or the arrays of different libraries.
-        """
-        if labels is not None:
-            prediction, target = (prediction, target), labels
-        return super().forward(prediction, target, sample_weight=sample_weight)
-
-    __call__ = forward
-
-    def _check(
-        self, prediction: tuple[Array, ...], target: Array, sample_weight: Array | None
-    ) -> ModuleType:
-        xp = super()._check(prediction, target, sample_weight)
+    def _check_fit(self, xp: ModuleType, prediction: tuple[Array, ...], target: Array) -> None:
         first, second, wanted = (tuple(x.shape) for x in (*prediction, target))
         if not first == second == wanted:
             raise ValueError(
                 "MarginRankingLoss: expected scores and targets of one shape, got "
                 f"{first}, {second} and {wanted}"
             )
-        return xp
 
-    def _terms(
-        self, xp: ModuleType, prediction: tuple[Array, ...], target: Array
-    ) -> tuple[Array, Array | int, Any]:
+    def _terms(self, xp: ModuleType, prediction: tuple[Array, ...], target: Array) -> Terms:
         first, second = prediction
         target = xp.astype(target, first.dtype)
         lacking = self.margin - target * (first - second)
@@ -548,11 +464,6 @@ class MarginRankingLoss(PairLoss):
     def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Any:
         gradient = scale * saved
         return gradient, -gradient
-
-    def _prepare(self, shape: tuple[int, ...], target: np.ndarray, dtype: str) -> np.ndarray:
-        prepared = super()._prepare(shape, target, dtype)
-        check_signs("MarginRankingLoss", prepared)
-        return prepared
 
 
 class TripletMarginLoss(PairLoss):
@@ -609,14 +520,12 @@ class TripletMarginLoss(PairLoss):
         reduction: str = "mean",
     ) -> None:
         super().__init__(reduction)
-        self.margin = _finite("TripletMarginLoss", margin)
+        self.margin = self._number("margin", margin)
         if not self.margin > 0.0:
             raise ValueError(f"TripletMarginLoss: margin must be above 0, got {margin!r}")
         if not p > 0.0:
             raise ValueError(f"TripletMarginLoss: p must be above 0, got {p!r}")
-        if not math.isfinite(eps):
-            raise ValueError(f"TripletMarginLoss: eps must be a finite number, got {eps!r}")
-        self.p, self.eps, self.swap = float(p), float(eps), bool(swap)
+        self.p, self.eps, self.swap = float(p), self._number("eps", eps), bool(swap)
 
     def forward(
         self,
@@ -654,21 +563,15 @@ class TripletMarginLoss(PairLoss):
 
     __call__ = forward
 
-    def _check(
-        self, prediction: tuple[Array, ...], target: Any, sample_weight: Array | None
-    ) -> ModuleType:
-        xp = super()._check(prediction, target, sample_weight)
+    def _check_fit(self, xp: ModuleType, prediction: tuple[Array, ...], target: Any) -> None:
         shapes = [tuple(x.shape) for x in prediction]
         if len(set(shapes)) > 1 or not shapes[0]:
             raise ValueError(
                 "TripletMarginLoss: expected three sets of vectors of one shape (N, D), got "
                 f"{shapes[0]}, {shapes[1]} and {shapes[2]}"
             )
-        return xp
 
-    def _terms(
-        self, xp: ModuleType, prediction: tuple[Array, ...], target: Any
-    ) -> tuple[Array, Array | int, Any]:
+    def _terms(self, xp: ModuleType, prediction: tuple[Array, ...], target: Any) -> Terms:
         anchor, positive, negative = prediction
         near, by_near = self._distance(xp, anchor, positive)
         far, by_far = self._distance(xp, anchor, negative)
@@ -714,9 +617,3 @@ class TripletMarginLoss(PairLoss):
             other = xp.expand_dims(scale * (1.0 - share), axis=-1) * by_other
             by_positive, by_negative = by_positive - other, by_negative + other
         return near - far, by_positive, by_negative
-
-
-def _finite(who: str, margin: float) -> float:
-    if not math.isfinite(margin):
-        raise ValueError(f"{who}: margin must be a finite number, got {margin!r}")
-    return float(margin)

@@ -25,6 +25,7 @@ class PairLoss(Loss):
     predictions = 2
     inputs: str  # what the predictions are, for messages
     call = "loss((first, second), target)"
+    target_axes: int | None = None  # how many axes of a prediction targets have; all with None
 
     def _check(
         self, prediction: tuple[Array, Array], target: Array, sample_weight: Array | None
@@ -79,7 +80,4 @@ class PairLoss(Loss):
                 f"this network has one output of shape {shapes}; call the loss yourself, as "
                 f"{self.call}"
             )
-        return self._prepare(tuple(shapes[0]), target, dtype)
-
-    def _prepare(self, shape: tuple[int, ...], target: np.ndarray, dtype: str) -> np.ndarray:
-        return super().prepare_target(shape, target, dtype)
+        return super().prepare_target(shapes[0][: self.target_axes], target, dtype)

@@ -8,7 +8,7 @@ from typing import Any
 
 from xpcnn import _xp
 from xpcnn._xp import Array
-from xpcnn.losses.loss import SameShapeLoss
+from xpcnn.losses.loss import SameShapeLoss, Terms
 
 
 class _DifferenceLoss(SameShapeLoss):
@@ -16,9 +16,7 @@ class _DifferenceLoss(SameShapeLoss):
 
     reads = "values"
 
-    def _terms(
-        self, xp: ModuleType, prediction: Array, target: Array
-    ) -> tuple[Array, Array | int, Any]:
+    def _terms(self, xp: ModuleType, prediction: Array, target: Array) -> Terms:
         difference = prediction - xp.astype(target, prediction.dtype)
         return self._function(xp, difference), math.prod(prediction.shape), difference
 
@@ -91,9 +89,7 @@ class HuberLoss(_DifferenceLoss):
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
         super().__init__(reduction)
-        if not 0.0 < delta < math.inf:
-            raise ValueError(f"HuberLoss: delta must be a finite number above 0, got {delta!r}")
-        self.delta = float(delta)
+        self.delta = self._number("delta", delta, above=0.0)
 
     def _function(self, xp: ModuleType, difference: Array) -> Array:
         size = xp.abs(difference)

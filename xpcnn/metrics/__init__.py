@@ -39,36 +39,16 @@ from xpcnn.metrics.streaming import (
 )
 
 __all__ = [
-    "Accuracy",
-    "ConfusionMatrix",
-    "F1Score",
-    "FunctionMetric",
-    "Metric",
-    "OutputMetric",
-    "Precision",
-    "Recall",
-    "TopKAccuracy",
-    "accuracy",
-    "confusion_matrix",
-    "f1_score",
-    "from_config",
-    "get",
-    "precision",
-    "recall",
-    "to_config",
-    "top_k_accuracy",
-]
+    "Accuracy", "TopKAccuracy", "Precision", "Recall", "F1Score", "ConfusionMatrix",
+    "accuracy", "top_k_accuracy", "precision", "recall", "f1_score", "confusion_matrix",
+    "Metric", "OutputMetric", "FunctionMetric", "from_config", "get", "to_config",
+]  # fmt: skip
 
-_NAMES: dict[str, type[Metric]] = {
-    "accuracy": Accuracy,
-    "top_k_accuracy": TopKAccuracy,
-    "precision": Precision,
-    "recall": Recall,
-    "f1_score": F1Score,
-    "confusion_matrix": ConfusionMatrix,
-}
-_CLASSES: dict[str, type[Metric]] = {
-    cls.__name__: cls for cls in (*_NAMES.values(), OutputMetric, FunctionMetric)
+_CLASSES = _registry.public(globals(), Metric)
+_NAMES = {
+    _registry.snake_case(name): cls
+    for name, cls in _CLASSES.items()
+    if cls not in (OutputMetric, FunctionMetric)
 }
 
 

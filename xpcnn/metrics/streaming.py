@@ -20,12 +20,7 @@ if TYPE_CHECKING:
     from xpcnn.losses.loss import Loss
 
 AVERAGES = ("auto", "macro", "micro", "weighted", "binary", None)
-THRESHOLDS = {
-    "logits": 0.0,
-    "probabilities": 0.5,
-    "log_probabilities": math.log(0.5),
-    None: 0.0,
-}
+THRESHOLDS = {"logits": 0.0, "probabilities": 0.5, "log_probabilities": math.log(0.5), None: 0.0}
 """Above it an answer is a yes, by what the loss says that predictions are."""
 
 PIECE = 2**20

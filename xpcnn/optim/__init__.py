@@ -22,39 +22,14 @@ from xpcnn.optim.schedules import (
 from xpcnn.optim.sgd import SGD
 
 __all__ = [
-    "SGD",
-    "Adadelta",
-    "Adagrad",
-    "Adam",
-    "AdamW",
-    "CosineAnnealingLR",
-    "ExponentialLR",
-    "MultiStepLR",
-    "OneCycleLR",
-    "Optimizer",
-    "RMSprop",
-    "ReduceLROnPlateau",
-    "Schedule",
-    "StepLR",
-    "Warmup",
-    "from_config",
-    "get",
-    "to_config",
-]
+    "SGD", "Adagrad", "RMSprop", "Adadelta", "Adam", "AdamW",
+    "StepLR", "MultiStepLR", "ExponentialLR", "CosineAnnealingLR", "OneCycleLR",
+    "ReduceLROnPlateau", "Warmup",
+    "Optimizer", "Schedule", "from_config", "get", "to_config",
+]  # fmt: skip
 
-_OPTIMIZERS: dict[str, type[Optimizer]] = {
-    cls.__name__.lower(): cls for cls in (SGD, Adagrad, RMSprop, Adadelta, Adam, AdamW)
-}
-_SCHEDULES: tuple[type[Schedule], ...] = (
-    StepLR,
-    MultiStepLR,
-    ExponentialLR,
-    CosineAnnealingLR,
-    OneCycleLR,
-    ReduceLROnPlateau,
-    Warmup,
-)
-_CLASSES: dict[str, type[Any]] = {cls.__name__: cls for cls in (*_OPTIMIZERS.values(), *_SCHEDULES)}
+_OPTIMIZERS = {n.lower(): cls for n, cls in _registry.public(globals(), Optimizer).items()}
+_CLASSES: dict[str, type[Any]] = _registry.public(globals(), Optimizer, Schedule)
 
 
 def get(optimizer: str | Optimizer) -> Optimizer:
