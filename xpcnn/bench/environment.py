@@ -22,7 +22,7 @@ def describe() -> dict[str, Any]:
         "load": load(),
         "system": platform.platform(),
         "python": platform.python_version(),
-        "versions": {"xpcnn": xpcnn.__version__} | {name: _version(name) for name in LIBRARIES},
+        "versions": {"xpcnn": xpcnn.__version__} | {name: version(name) for name in LIBRARIES},
     }
 
 
@@ -51,7 +51,8 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _version(name: str) -> str | None:
+def version(name: str) -> str | None:
+    """Return the version of a package, or ``None`` if it is not installed."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import xpcnn
 from xpcnn import _starting
@@ -84,42 +85,44 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"xpcnn {xpcnn.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_train(commands)
-    _add_evaluate(commands)
-    _add_predict(commands)
-    _add_bench(commands)
-    _add_warmup(commands)
-    _add_info(commands)
+    for add in (_add_train, _add_evaluate, _add_predict, _add_bench, _add_warmup, _add_info):
+        add(commands)
     return parser
 
 
-def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    command = commands.add_parser(
+def _add_command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], None], help: str, text: str
+) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        name, help=help, description=text, epilog=_EXIT_CODES
+    )
+    command.set_defaults(run=run, usage_error=command.error)
+    return command
+
+
+def _add_train(commands: Any) -> None:
+    command = _add_command(
+        commands,
         "train",
-        help="train a network on images",
-        description="Train a network on images, print its accuracy on the test images, and save "
-        "it. Without options: the first network of the course, on the handwritten digits that "
-        "come with the package.",
-        epilog=_EXIT_CODES,
+        train.run,
+        "train a network on images",
+        "Train a network on images, print its accuracy on the test images, and save it. Without "
+        "options: the first network of the course, on the handwritten digits that come with the "
+        "package.",
     )
-    command.set_defaults(run=train.run, usage_error=command.error)
-    command.add_argument(
-        "--model", choices=list(NETWORKS), help=f"network (default {DEFAULTS.model})"
-    )
+    _add_network(command, "--model", "network")
     _add_data(command)
     _add_device(command)
-    command.add_argument(
+    _add_count(
+        command,
         "--epochs",
-        type=_positive,
-        metavar="N",
-        help=f"total number of epochs, including those of --resume (default {DEFAULTS.epochs})",
+        f"total number of epochs, including those of --resume (default {DEFAULTS.epochs})",
     )
-    command.add_argument(
+    _add_count(
+        command,
         "--batch-size",
-        type=_positive,
-        metavar="N",
+        "images per training step (default %(default)s)",
         default=DEFAULTS.batch_size,
-        help="images per training step (default %(default)s)",
     )
     command.add_argument(
         "--lr",
@@ -127,65 +130,61 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="X",
         help=f"learning rate of Adam (default {DEFAULTS.lr}, or that of --resume)",
     )
-    command.add_argument(
+    _add_count(
+        command,
         "--seed",
-        type=_seed,
-        metavar="N",
-        help="seed of the initial weights and of the order of the images "
-        f"(default {DEFAULTS.seed})",
+        f"seed of the initial weights and of the order of the images (default {DEFAULTS.seed})",
+        least=0,
     )
-    command.add_argument(
+    _add_file(
+        command,
         "--save",
-        type=Path,
-        metavar="FILE",
-        help="where to save the model, also when training is ended by Ctrl-C or SIGTERM (default "
+        "where to save the model, also when training is ended by Ctrl-C or SIGTERM (default "
         "MODEL-DATA.safetensors, or the file of --resume, and only at the end)",
     )
-    command.add_argument(
-        "--resume", type=Path, metavar="FILE", help="go on training the model saved in FILE"
-    )
+    _add_file(command, "--resume", "go on training the model saved in FILE")
 
 
-def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    command = commands.add_parser(
+def _add_evaluate(commands: Any) -> None:
+    command = _add_command(
+        commands,
         "evaluate",
-        help="measure a saved model on test images",
-        description="Print loss and accuracy of a saved model on the test images of a data set.",
-        epilog=_EXIT_CODES,
+        evaluate.run,
+        "measure a saved model on test images",
+        "Print loss and accuracy of a saved model on the test images of a data set.",
     )
-    command.set_defaults(run=evaluate.run)
-    _add_model_file(command)
+    _add_trained_model(command)
     _add_data(command)
     _add_device(command)
 
 
-def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    command = commands.add_parser(
+def _add_predict(commands: Any) -> None:
+    command = _add_command(
+        commands,
         "predict",
-        help="classify image files with a saved model",
-        description="Print the most probable class of each image, and its probability. Images "
-        "are turned grey and resized to what the model takes. Models trained on the digits "
-        "expect light ink on dark paper; use --invert for dark ink on light paper. Reading "
-        'images needs Pillow: pip install "xpcnn[images]"',
-        epilog=_EXIT_CODES,
+        predict.run,
+        "classify image files with a saved model",
+        "Print the most probable class of each image, and its probability. Images are turned grey "
+        "and resized to what the model takes. Models trained on the digits expect light ink on "
+        "dark paper; use --invert for dark ink on light paper. Reading images needs Pillow: pip "
+        'install "xpcnn[images]"',
     )
-    command.set_defaults(run=predict.run)
     command.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="PNG or other file")
     command.add_argument("--invert", action="store_true", help="swap light and dark")
-    _add_model_file(command)
+    _add_trained_model(command)
     _add_device(command)
 
 
-def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    command = commands.add_parser(
+def _add_bench(commands: Any) -> None:
+    command = _add_command(
+        commands,
         "bench",
-        help="compare the speed of xpcnn and PyTorch on this machine",
-        description="Let xpcnn and PyTorch take turns at training, at single layers and at "
-        "prediction, each in a process of its own on the CPU, and print times, ratios and memory. "
-        "Before it measures, it compares what the libraries compute. Takes about ten minutes.",
-        epilog=_EXIT_CODES,
+        bench.run,
+        "compare the speed of xpcnn and PyTorch on this machine",
+        "Let xpcnn and PyTorch take turns at training, at single layers and at prediction, each in "
+        "a process of its own on the CPU, and print times, ratios and memory. Before it measures, "
+        "it compares what the libraries compute. Takes about ten minutes.",
     )
-    command.set_defaults(run=bench.run)
     command.add_argument(
         "--workloads",
         type=bench.workload_list,
@@ -193,25 +192,18 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         default="*",
         help="names or patterns such as 'conv*', with commas between them (default all)",
     )
-    command.add_argument(
-        "--rounds", type=_positive, metavar="N", help=f"turns of each (default {bench.ROUNDS})"
-    )
+    _add_count(command, "--rounds", f"turns of each (default {bench.ROUNDS})")
     command.add_argument("--quick", action="store_true", help="fewer and shorter turns")
     command.add_argument(
         "--check", action="store_true", help="compare what the libraries compute, and no times"
     )
-    command.add_argument(
+    _add_file(
+        command,
         "--output",
-        type=Path,
-        metavar="FILE",
-        help="write FILE.json and FILE.md as well; in a folder they are called bench",
+        "write FILE.json and FILE.md as well; in a folder they are called bench",
     )
-    command.add_argument(
-        "--threads", type=_positive, metavar="N", help="for each library (default all cores)"
-    )
-    command.add_argument(
-        "--batch-size", type=_positive, metavar="N", help="instead of the workloads' own sizes"
-    )
+    _add_count(command, "--threads", "for each library (default all cores)")
+    _add_count(command, "--batch-size", "instead of the workloads' own sizes")
     command.add_argument(
         "--kernels",
         choices=("best", "generic", "both", "torch"),
@@ -225,15 +217,15 @@ def _add_bench(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
 
 
-def _add_warmup(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    command = commands.add_parser(
+def _add_warmup(commands: Any) -> None:
+    command = _add_command(
+        commands,
         "warmup",
-        help="compile the CPU kernels ahead",
-        description="Compile the kernels for NumPy arrays now, rather than when a model first "
-        'needs them. They are kept on disk. Needs Numba: pip install "xpcnn[fast]"',
-        epilog=_EXIT_CODES,
+        warmup.run,
+        "compile the CPU kernels ahead",
+        "Compile the kernels for NumPy arrays now, rather than when a model first needs them. They "
+        'are kept on disk. Needs Numba: pip install "xpcnn[fast]"',
     )
-    command.set_defaults(run=warmup.run)
     command.add_argument(
         "--networks",
         type=_networks,
@@ -242,41 +234,50 @@ def _add_warmup(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
 
 
-def _add_info(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    command = commands.add_parser(
+def _add_info(commands: Any) -> None:
+    command = _add_command(
+        commands,
         "info",
-        help="show the environment, which devices work, and which kernels a model gets",
-        description="Show the environment and which devices work; with --kernels, which kernels "
-        "each layer of a model gets in training, and why faster ones declined.",
-        epilog=_EXIT_CODES,
+        info.run,
+        "show the environment, which devices work, and which kernels a model gets",
+        "Show the environment and which devices work; with --kernels, which kernels each layer of "
+        "a model gets in training, and why faster ones declined.",
     )
-    command.set_defaults(run=info.run, usage_error=command.error)
     command.add_argument("--kernels", action="store_true", help="list the kernels of a model")
     model = command.add_mutually_exclusive_group()
-    model.add_argument(
-        "--network", choices=list(NETWORKS), help=f"a network (default {DEFAULTS.model})"
-    )
-    model.add_argument("--model", type=Path, metavar="FILE", help="a saved model")
-    command.add_argument(
-        "--batch",
-        type=_positive,
-        metavar="N",
-        help=f"images per step (default {DEFAULTS.batch_size})",
-    )
+    _add_network(model, "--network", "a network")
+    _add_file(model, "--model", "a saved model")
+    _add_count(command, "--batch", f"images per step (default {DEFAULTS.batch_size})")
     command.add_argument(
         "--device", help="where the model computes (default auto), as in xpcnn train"
     )
     command.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
-def _add_model_file(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--model",
-        type=Path,
-        metavar="FILE",
-        default=DEFAULTS.file,
-        help="file of a trained model (default %(default)s, which 'xpcnn train' writes)",
-    )
+def _add_network(command: Any, name: str, help: str) -> None:
+    command.add_argument(name, choices=list(NETWORKS), help=f"{help} (default {DEFAULTS.model})")
+
+
+def _add_file(command: Any, name: str, help: str, **options: Any) -> None:
+    command.add_argument(name, type=Path, metavar="FILE", help=help, **options)
+
+
+def _add_count(
+    command: argparse.ArgumentParser, name: str, help: str, least: int = 1, **options: Any
+) -> None:
+    def whole_number(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(
+                f"expected a whole number of at least {least}, got {text!r}"
+            )
+        return int(text)
+
+    command.add_argument(name, type=whole_number, metavar="N", help=help, **options)
+
+
+def _add_trained_model(command: argparse.ArgumentParser) -> None:
+    help = "file of a trained model (default %(default)s, which 'xpcnn train' writes)"
+    _add_file(command, "--model", help, default=DEFAULTS.file)
 
 
 def _add_data(command: argparse.ArgumentParser) -> None:
@@ -322,18 +323,6 @@ def _networks(text: str) -> list[str]:
                 "separated by commas"
             )
     return names
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
-    return int(text)
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {text!r}")
-    return int(text)
 
 
 def _positive_float(text: str) -> float:

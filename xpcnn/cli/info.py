@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 import platform
 import sys
-from importlib import metadata
 
 import xpcnn
+from xpcnn.bench.environment import cores, version
 from xpcnn.cli import kernels
 from xpcnn.cli.common import describe_device
 from xpcnn.cli.train import DEFAULTS
@@ -18,20 +17,14 @@ from xpcnn.device import devices, resolve
 from xpcnn.kernels.threads import get_num_threads
 
 _LIBRARIES = (
-    ("numpy", ("numpy",)),
-    ("array-api-compat", ("array-api-compat",)),
-    ("array-api-extra", ("array-api-extra",)),
-    ("safetensors", ("safetensors",)),
-    ("tqdm", ("tqdm",)),
-    ("cudnn", ("nvidia-cudnn-cu13", "nvidia-cudnn-cu12")),
-    ("cudnn-frontend", ("nvidia-cudnn-frontend",)),
-    ("torch", ("torch",)),
-    ("jax", ("jax",)),
-    ("numba", ("numba",)),
-    ("threadpoolctl", ("threadpoolctl",)),
-    ("pillow", ("pillow",)),
-    ("pooch", ("pooch",)),
-)
+    "numpy", "array-api-compat", "array-api-extra", "safetensors", "tqdm", "cudnn",
+    "cudnn-frontend", "torch", "jax", "numba", "threadpoolctl", "pillow", "pooch",
+)  # fmt: skip
+_PACKAGES = {
+    "cudnn": ("nvidia-cudnn-cu13", "nvidia-cudnn-cu12"),
+    "cudnn-frontend": ("nvidia-cudnn-frontend",),
+}
+"""Those of another name than the library, the first that is installed counts."""
 
 
 def run(args: argparse.Namespace) -> None:
@@ -47,26 +40,18 @@ def run(args: argparse.Namespace) -> None:
             args.usage_error(f"--{option} goes with --kernels")
     print(f"xpcnn {xpcnn.__version__}")
     print(f"Python {platform.python_version()} ({sys.executable})")
-    print(f"{platform.platform()}, {_cores()} cores, {get_num_threads()} threads")
+    print(f"{platform.platform()}, {cores()} cores, {get_num_threads()} threads")
     print(f"data folder: {cache_folder()}")
     print("\nlibraries")
-    for name, distributions in _LIBRARIES:
-        print(f"  {name:<18}{_version(distributions)}")
+    for name in _LIBRARIES:
+        found = next(filter(None, map(version, _PACKAGES.get(name, (name,)))), "not installed")
+        print(f"  {name:<18}{found}")
     print(f"  {'cupy':<18}{_cupy()}")
     print(f"  {'NVIDIA driver':<18}{_driver()}")
     print("\ndevices")
     for name, state in devices().items():
         print(f"  {name:<18}{state}")
     print(f"\nauto chooses: {describe_device(resolve('auto'))}")
-
-
-def _version(distributions: tuple[str, ...]) -> str:
-    for distribution in distributions:
-        try:
-            return metadata.version(distribution)
-        except metadata.PackageNotFoundError:
-            continue
-    return "not installed"
 
 
 def _cupy() -> str:
@@ -78,10 +63,3 @@ def _cupy() -> str:
 def _driver() -> str:
     version = cuda_of_driver()
     return "none found" if version is None else f"for CUDA {version[0]}.{version[1]}"
-
-
-def _cores() -> int:
-    """Return the number of cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

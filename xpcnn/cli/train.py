@@ -62,7 +62,8 @@ def run(args: argparse.Namespace) -> None:
     began = time.perf_counter()
     with _stop_between_steps() as stop:
         try:
-            _fit(model, training, epochs, args.batch_size, stop)
+            x, y = training
+            model.fit(x, y, epochs=epochs, batch_size=args.batch_size, callbacks=[stop])
         except KeyboardInterrupt as interrupt:
             raise type(interrupt)(_save_interrupted(model, args.save)) from None
         seconds = time.perf_counter() - began
@@ -81,10 +82,8 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _check_options(args: argparse.Namespace) -> None:
-    if args.resume is None:
-        return
     for option in ("model", "seed"):
-        if getattr(args, option) is not None:
+        if args.resume is not None and getattr(args, option) is not None:
             args.usage_error(
                 f"argument --{option}: not allowed with --resume, the file holds it already"
             )
@@ -112,25 +111,20 @@ def _check_writable(path: Path) -> None:
 
 
 def _make_model(args: argparse.Namespace, training: Part, test: Part) -> Model:
-    if args.resume is not None:
+    if args.resume is None:
+        classes = 1 + int(max(training[1].max(), test[1].max()))
+        layers = make(args.model or DEFAULTS.model, max(classes, 10))
+        seed = DEFAULTS.seed if args.seed is None else args.seed
+        precision = args.precision or "float32"
+        model = Model(layers, device=args.device, seed=seed, precision=precision)
+    else:
         model = load_model(args.resume, args.device, args.precision)
-        if model.optimizer is None or model.loss is None:
-            model.compile(Adam(lr=args.lr or DEFAULTS.lr), "cross_entropy", ["accuracy"])
-        elif args.lr is not None:
-            model.optimizer.lr = args.lr
-        return model
-    classes = 1 + int(max(training[1].max(), test[1].max()))
-    layers = make(args.model or DEFAULTS.model, max(classes, 10))
-    seed = DEFAULTS.seed if args.seed is None else args.seed
-    precision = args.precision or "float32"
-    model = Model(layers, device=args.device, seed=seed, precision=precision)
+        if model.optimizer is not None and model.loss is not None:
+            if args.lr is not None:
+                model.optimizer.lr = args.lr
+            return model
     model.compile(Adam(lr=args.lr or DEFAULTS.lr), "cross_entropy", ["accuracy"])
     return model
-
-
-def _fit(model: Model, training: Part, epochs: int, batch_size: int, stop: _StopAtStep) -> None:
-    x, y = training
-    model.fit(x, y, epochs=epochs, batch_size=batch_size, callbacks=[stop])
 
 
 def _check_finite(model: Model, training: Part, batch_size: int) -> None:

@@ -10,16 +10,7 @@ import numpy as np
 
 from xpcnn import kernels
 from xpcnn._xp import numpy_namespace
-from xpcnn.layers import (
-    AvgPool2d,
-    BatchNorm2d,
-    Conv2d,
-    Flatten,
-    Layer,
-    Linear,
-    MaxPool2d,
-    ReLU,
-)
+from xpcnn.layers import AvgPool2d, BatchNorm2d, Conv2d, Flatten, Layer, Linear, MaxPool2d, ReLU
 from xpcnn.networks import NETWORKS
 from xpcnn.training.model import Model
 
