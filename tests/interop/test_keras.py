@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 import xpcnn
+from xpcnn._registry import snake_case
 from xpcnn.errors import ModelFileError
 from xpcnn.interop import load_weights
-from xpcnn.interop.keras.files import _snake_case
 
 h5py = pytest.importorskip("h5py")
 
@@ -413,7 +413,7 @@ def test_a_network_inside_the_network_before_keras_3(tmp_path, rng, form, with_c
 )
 def test_names_of_groups(name, expected):
     """As Keras' own names of layers are."""
-    assert _snake_case(name) == expected
+    assert snake_case(name) == expected
 
 
 # -- What does not fit -----------------------------------------------------------------------------

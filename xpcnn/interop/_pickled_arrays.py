@@ -22,12 +22,10 @@ NAMES = {
     "numpy.ndarray": "ndarray",
     "numpy.dtype": "dtype",
     "_codecs.encode": "encode",
-    "__builtin__.bytes": "bytes",
-    "builtins.bytes": "bytes",
-    "__builtin__.bytearray": "bytes",
-    "builtins.bytearray": "bytes",
     "collections.OrderedDict": "OrderedDict",
 }
+for _module in ("__builtin__", "builtins"):
+    NAMES[f"{_module}.bytes"] = NAMES[f"{_module}.bytearray"] = "bytes"
 for _module in ("numpy.core.multiarray", "numpy._core.multiarray", "multiarray"):
     NAMES[f"{_module}._reconstruct"] = "reconstruct"
     NAMES[f"{_module}.scalar"] = "scalar"

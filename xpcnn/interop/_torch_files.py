@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable, Mapping
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -99,16 +100,11 @@ class Tensor:
         last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.stride, strict=True))
         # no number is counted twice, which could make it large
         distinct = all(s > 0 for n, s in zip(self.shape, self.stride, strict=True) if n > 1)
-        count = 1
-        for n in self.shape:
-            count *= n
-        if last >= len(numbers) or not distinct or count > len(numbers):
+        if last >= len(numbers) or not distinct or prod(self.shape) > len(numbers):
             raise ModelFileError("it has a tensor that reaches beyond its storage")
+        strides = [s * numbers.itemsize for s in self.stride]
         view = np.lib.stride_tricks.as_strided(
-            numbers[self.offset :],
-            self.shape,
-            [s * numbers.itemsize for s in self.stride],
-            writeable=False,
+            numbers[self.offset :], self.shape, strides, writeable=False
         )
         return np.ascontiguousarray(view).reshape(self.shape)
 

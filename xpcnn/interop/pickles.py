@@ -120,8 +120,8 @@ class _Machine:
             step = _STEPS.get(code)
             if step is None or (code == b"Q" and not self.of_torch):
                 raise ModelFileError(
-                    f"it uses the pickle instruction {_REFUSED.get(code, repr(code))}, which "
-                    "arrays in dicts do not need; nothing of it was executed"
+                    f"it uses the pickle instruction {_instruction(code)}, which arrays in dicts "
+                    "do not need; nothing of it was executed"
                 )
             step(self)
 
@@ -222,6 +222,16 @@ class _Machine:
 # -- The instructions ------------------------------------------------------------------------------
 
 
+def _instruction(code: bytes) -> str:
+    """Return the name of an instruction."""
+    import pickletools  # here, since few files have others than those below
+
+    if code == b"\x97":
+        return "NEXT_BUFFER (arrays kept outside of the pickle)"
+    names = {known.code: known.name for known in pickletools.opcodes}
+    return names.get(code.decode("latin-1"), repr(code))
+
+
 def _integer(m: _Machine) -> None:
     text = m.line()
     m.push(text == "01" if text in ("00", "01") else int(text.rstrip("L")))
@@ -231,16 +241,14 @@ def _long(size: str) -> Callable[[_Machine], None]:
     return lambda m: m.push(int.from_bytes(m.take(m.number(size)), "little", signed=True))
 
 
-def _text(size: str) -> Callable[[_Machine], None]:
-    return lambda m: m.push(m.take(m.number(size)).decode("utf-8", "surrogatepass"))
+def _bytes(size: str, *encoding: str) -> Callable[[_Machine], None]:
+    """Take as many bytes as a number of that layout says; they are text with an encoding."""
 
+    def step(m: _Machine) -> None:
+        part = m.take(m.number(size))
+        m.push(part.decode(*encoding) if encoding else part)
 
-def _bytes(size: str) -> Callable[[_Machine], None]:
-    return lambda m: m.push(m.take(m.number(size)))
-
-
-def _old_string(size: str) -> Callable[[_Machine], None]:
-    return lambda m: m.push(m.take(m.number(size)).decode("latin-1"))
+    return step
 
 
 def _quoted(m: _Machine) -> None:
@@ -325,6 +333,7 @@ def _stack_global(m: _Machine) -> None:
     m.name(module, what)
 
 
+_UTF8 = ("utf-8", "surrogatepass")
 _STEPS: dict[bytes, Callable[[_Machine], Any]] = {
     b"\x80": lambda m: m.take(1),
     b"\x95": _frame,
@@ -355,12 +364,12 @@ _STEPS: dict[bytes, Callable[[_Machine], Any]] = {
     b"G": lambda m: m.push(m.number(">d")),
     # strings and bytes
     b"S": _quoted,
-    b"T": _old_string("<i"),
-    b"U": _old_string("<B"),
+    b"T": _bytes("<i", "latin-1"),
+    b"U": _bytes("<B", "latin-1"),
     b"V": lambda m: m.push(m.line().encode("latin-1").decode("raw-unicode-escape")),
-    b"X": _text("<I"),
-    b"\x8c": _text("<B"),
-    b"\x8d": _text("<Q"),
+    b"X": _bytes("<I", *_UTF8),
+    b"\x8c": _bytes("<B", *_UTF8),
+    b"\x8d": _bytes("<Q", *_UTF8),
     b"B": _bytes("<I"),
     b"C": _bytes("<B"),
     b"\x8e": _bytes("<Q"),
@@ -385,21 +394,4 @@ _STEPS: dict[bytes, Callable[[_Machine], Any]] = {
     b"R": lambda m: m.reduce(),
     b"b": lambda m: m.build(),
     b"Q": _persistent,
-}
-
-_REFUSED = {
-    b"Q": "BINPERSID",
-    b"i": "INST",
-    b"o": "OBJ",
-    b"\x81": "NEWOBJ",
-    b"\x92": "NEWOBJ_EX",
-    b"P": "PERSID",
-    b"\x82": "EXT1",
-    b"\x83": "EXT2",
-    b"\x84": "EXT4",
-    b"\x97": "NEXT_BUFFER (arrays kept outside of the pickle)",
-    b"\x98": "READONLY_BUFFER",
-    b"\x8f": "EMPTY_SET",
-    b"\x90": "ADDITEMS",
-    b"\x91": "FROZENSET",
 }

@@ -16,6 +16,7 @@ from xpcnn._archives import open_zip, read_member
 from xpcnn._files import read_whole
 from xpcnn.errors import ModelFileError
 from xpcnn.interop._torch_files import is_from_torch
+from xpcnn.interop.network import network_of
 from xpcnn.interop.pickles import read_pickle
 from xpcnn.layers.conv import Conv
 from xpcnn.layers.layer import Layer
@@ -174,11 +175,6 @@ def _is_keras(path: Path) -> bool:
         with open_zip(path) as archive:
             return "model.weights.h5" in archive.namelist()
     return content.startswith(HDF5)
-
-
-def network_of(model: Model | Layer) -> Layer:
-    """Return the layer that a model runs; its state dict is the model's."""
-    return model._network if isinstance(model, Model) else model
 
 
 def _with_counts(model: Model | Layer, state: Mapping[str, Any]) -> Mapping[str, Any]:

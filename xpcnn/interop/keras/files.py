@@ -14,6 +14,7 @@ import numpy as np
 
 from xpcnn._archives import open_zip, read_member
 from xpcnn._files import read_whole
+from xpcnn._registry import snake_case
 from xpcnn.errors import ModelFileError
 
 WEIGHTS = "model.weights.h5"
@@ -139,7 +140,7 @@ def _with_config(file: Any, where: str, layers: list[Any]) -> Iterator[Stored]:
     counts: dict[str, int] = {}
     for layer in layers:
         kind = layer["class_name"]
-        short = _snake_case(kind)
+        short = snake_case(kind)
         number = counts[short] = counts.get(short, -1) + 1
         path = f"{where}{container}/{short}" + (f"_{number}" if number else "")
         if kind == "Sequential":
@@ -169,17 +170,6 @@ def _by_class(file: Any) -> Iterator[Stored]:
                 f"{path} is a network inside the network, whose layers have no order in a file of "
                 "weights alone; save the whole model as .keras"
             )
-
-
-def _snake_case(name: str) -> str:
-    """Write a class's name as Keras does: SeparableConv2D becomes separable_conv2d."""
-    words = ""
-    for i, letter in enumerate(name):
-        starts = letter.isupper() and i > 0
-        if starts and (name[i - 1].islower() or name[i + 1 : i + 2].islower()):
-            words += "_"
-        words += letter.lower()
-    return words
 
 
 def _variables(file: Any, path: str) -> list[np.ndarray]:

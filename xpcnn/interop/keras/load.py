@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from xpcnn import layers
+from xpcnn._registry import snake_case
 from xpcnn.errors import ModelFileError
-from xpcnn.interop.keras import files
-from xpcnn.interop.keras.files import Contents, Stored
+from xpcnn.interop.keras.files import Contents, Stored, read
+from xpcnn.interop.network import network_of
 from xpcnn.layers import Layer, Sequential
 from xpcnn.layers.conv import Conv
 from xpcnn.layers.conv_transpose import ConvTranspose
@@ -52,13 +53,13 @@ def load_keras_weights(model: Model | Layer, path: str | Path) -> None:
     batch normalisation has ``eps=1e-3`` (checked where the file has it), and its ``padding="same"``
     is that of our layers.
     """
-    network = model._network if isinstance(model, Model) else model
+    network = network_of(model)
     if not isinstance(network, Sequential):
         raise ValueError(
             f"load_keras_weights: expected a chain of layers, got a {type(network).__name__}"
         )
     shape = _input_shape(model)
-    source = _Source(files.read(Path(path)))
+    source = _Source(read(Path(path)))
     state: Arrays = {}
     for name, layer, order in _weighted(network, shape):
         who = f"{type(layer).__name__} {name!r}"
@@ -96,7 +97,7 @@ class _Source:
                 )
             return self.left.pop(0)
         # without an order, the next of a class; in the file's spelling
-        spelled = [files._snake_case(kind) for kind in kinds]
+        spelled = [snake_case(kind) for kind in kinds]
         for kind in spelled:
             for number, stored in enumerate(self.left):
                 if stored.kind == kind:
@@ -224,7 +225,7 @@ def _conv(source: _Source, layer: Conv, who: str) -> Arrays:
     depthwise = (f"DepthwiseConv{n}D", f"SeparableConv{n}D", f"Conv{n}D")
     stored = source.take(depthwise if layer.groups > 1 else depthwise[::-1], who)
     roles = stored.roles or []
-    kind = files._snake_case(stored.kind or "")
+    kind = snake_case(stored.kind or "")
     if kind.startswith("separable") or "pointwise_kernel" in roles:
         first, *rest = stored.arrays
         source.put_back(Stored(stored.name, f"Conv{n}D" if source.ordered else f"conv{n}d", rest))

@@ -11,13 +11,6 @@ from xpcnn.interop.torch.problems import UnsupportedError
 from xpcnn.interop.torch.values import BATCH, Value
 
 
-def _make(name: str, **arguments: Any) -> Any:
-    cls = getattr(operations, name, None)
-    if cls is None:
-        raise UnsupportedError(f"there is no operation {name}")
-    return cls(**arguments)
-
-
 def _number(value: Any) -> float:
     if value is BATCH or not isinstance(value, (int, float)):
         raise UnsupportedError(f"arithmetic of an array with {value!r}")
@@ -25,7 +18,7 @@ def _number(value: Any) -> float:
 
 
 def _affine(maker: Any, x: Value, scale: float, shift: float = 0.0) -> Value:
-    return maker.put(_make("Affine", scale=scale, shift=shift), x)
+    return maker.put(operations.Affine(scale=scale, shift=shift), x)
 
 
 def _add(maker: Any, a: Any, b: Any, alpha: float = 1) -> Value:
@@ -57,16 +50,16 @@ def _divide(maker: Any, a: Any, b: Any, rounding_mode: str | None = None) -> Val
         return maker.put(operations.Divide(), a, b)
     if isinstance(a, Value):
         return _affine(maker, a, 1.0 / _number(b))
-    return _affine(maker, maker.put(_make("Reciprocal"), b), _number(a))
+    return _affine(maker, maker.put(operations.Reciprocal(), b), _number(a))
 
 
 def _power(maker: Any, x: Any, exponent: Any) -> Value:
     if not isinstance(x, Value) or exponent not in (-1, 0.5, 1, 2, 3):
         raise UnsupportedError(f"the exponent {exponent!r}; -1, 0.5, 1, 2 and 3 are known")
     if exponent == 0.5:
-        return maker.put(_make("SquareRoot"), x)
+        return maker.put(operations.SquareRoot(), x)
     if exponent == -1:
-        return maker.put(_make("Reciprocal"), x)
+        return maker.put(operations.Reciprocal(), x)
     y = x
     for _ in range(int(exponent) - 1):
         y = maker.put(operations.Multiply(), y, x)
@@ -78,18 +71,16 @@ def _negative(maker: Any, x: Any) -> Value:
 
 
 def _clamp(maker: Any, x: Value, min: float | None = None, max: float | None = None) -> Value:
-    limits = {"min": min, "max": max}
-    return maker.put(
-        _make("Clip", **{k: None if v is None else _number(v) for k, v in limits.items()}), x
-    )
+    limits = (None if limit is None else _number(limit) for limit in (min, max))
+    return maker.put(operations.Clip(*limits), x)
 
 
 def _rsqrt(maker: Any, x: Value) -> Value:
-    return maker.put(_make("Reciprocal"), maker.put(_make("SquareRoot"), x))
+    return maker.put(operations.Reciprocal(), maker.put(operations.SquareRoot(), x))
 
 
 def _unary(kind: str) -> Callable[..., Any]:
-    return lambda maker, x: maker.put(_make(kind), x)
+    return lambda maker, x: maker.put(getattr(operations, kind)(), x)
 
 
 def _or_numbers(function: Callable[..., Any], handler: Callable[..., Any] | None = None) -> Any:

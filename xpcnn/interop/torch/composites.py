@@ -51,7 +51,7 @@ class ParallelModule(nn.Module):
 
     def forward(self, x: Any) -> Any:
         outputs = [branch(x) for branch in self.branches]
-        return torch.cat(outputs, 1) if self.join == "concat" else sum(outputs[1:], outputs[0])
+        return torch.cat(outputs, 1) if self.join == "concat" else _total(*outputs)
 
 
 class StochasticDepthModule(nn.Module):
@@ -86,9 +86,6 @@ class GraphModule(nn.Module):
             values.update(zip(outputs, given, strict=True))
         found = tuple(values[name] for name in self.outputs)
         return found[0] if len(found) == 1 else found
-
-
-residual, parallel, graph = ResidualModule, ParallelModule, GraphModule
 
 
 def register(owner: nn.Module, weights: Weights) -> None:
@@ -150,10 +147,6 @@ def _slice(layer: Any) -> Callable[..., Any]:
     return run
 
 
-def _squeeze(layer: Any) -> Callable[..., Any]:
-    return lambda x: torch.squeeze(x, layer.dims) if layer.dims else x
-
-
 def _unsqueeze(layer: Any) -> Callable[..., Any]:
     def run(x: Any) -> Any:
         ndim = x.ndim + len(layer.dims)
@@ -164,17 +157,12 @@ def _unsqueeze(layer: Any) -> Callable[..., Any]:
     return run
 
 
-def _split(layer: Any) -> Callable[..., Any]:
-    return lambda x: torch.split(x, list(layer.sizes), layer.dim)
-
-
 def _pad(layer: Any) -> Callable[..., Any]:
     def run(x: Any) -> Any:
         dims = range(x.ndim) if layer.dims is None else [d % x.ndim for d in layer.dims]
         count = len(layer.padding) // 2
-        pairs = dict(
-            zip(dims, zip(layer.padding[:count], layer.padding[count:], strict=True), strict=True)
-        )
+        before, after = layer.padding[:count], layer.padding[count:]
+        pairs = dict(zip(dims, zip(before, after, strict=True), strict=True))
         first = min(pairs)
         flat = [n for dim in reversed(range(first, x.ndim)) for n in pairs.get(dim, (0, 0))]
         value = layer.value if layer.mode == "constant" else None
@@ -195,16 +183,8 @@ def _convolution(layer: Any) -> Callable[..., Any]:
 def _transposed_convolution(layer: Any) -> Callable[..., Any]:
     def run(x: Any, weight: Any, bias: Any = None) -> Any:
         function = getattr(F, f"conv_transpose{x.ndim - 2}d")
-        return function(
-            x,
-            weight,
-            bias,
-            layer.stride,
-            plain(layer.padding),
-            layer.output_padding,
-            layer.groups,
-            layer.dilation,
-        )
+        sizes = (layer.stride, plain(layer.padding), layer.output_padding)
+        return function(x, weight, bias, *sizes, layer.groups, layer.dilation)
 
     return run
 
@@ -218,11 +198,11 @@ _FUNCTIONS: dict[str, Callable[[Any], Callable[..., Any]]] = {
     "Affine": lambda layer: lambda x: x * layer.scale + layer.shift,
     "Reshape": _reshape,
     "Transpose": lambda layer: lambda x: x.permute(layer.dims or (*reversed(range(x.ndim)),)),
-    "Squeeze": _squeeze,
+    "Squeeze": lambda layer: lambda x: torch.squeeze(x, layer.dims) if layer.dims else x,
     "Unsqueeze": _unsqueeze,
     "Expand": lambda layer: lambda x: x * torch.ones(layer.shape, dtype=x.dtype, device=x.device),
     "Slice": _slice,
-    "Split": _split,
+    "Split": lambda layer: lambda x: torch.split(x, list(layer.sizes), layer.dim),
     "Pad": _pad,
     "Convolution": _convolution,
     "TransposedConvolution": _transposed_convolution,

@@ -192,14 +192,9 @@ def _compare(module: Any, model: Model, inputs: list[Any], verbose: bool) -> Non
     """Run both on the same numbers, and note how far apart the outputs are."""
     import torch
 
-    modes = {part: part.training for part in module.modules()}
-    try:
+    with modules.keeping_modes(module), torch.no_grad():
         module.eval()
-        with torch.no_grad():
-            expected = module(*(x.clone() for x in inputs))
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
+        expected = module(*(x.clone() for x in inputs))
     found = model(*(_xp.to_numpy(x) for x in inputs))
     pairs = list(zip(_several(found), _several(expected), strict=True))
     differences = [_largest(_xp.to_numpy(a), _xp.to_numpy(b)) for a, b in pairs]

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from xpcnn import _xp
+from xpcnn.interop.network import network_of
 from xpcnn.interop.torch import modules
 from xpcnn.interop.torch.problems import Problems, UnsupportedError
-from xpcnn.interop.weights import network_of
 from xpcnn.layers import Graph, Layer, Parallel, Residual, Sequential
 from xpcnn.operations.weights import Weights
 from xpcnn.training.model import Model
@@ -84,10 +84,10 @@ def _module(layer: Layer, where: str, problems: Problems) -> Any:
             return torch.nn.Sequential(*parts)
         if isinstance(layer, Residual):
             past = None if layer.shortcut is None else inside(layer.shortcut, "shortcut")
-            return composites.residual(inside(layer.body, "body"), past)
+            return composites.ResidualModule(inside(layer.body, "body"), past)
         if isinstance(layer, Parallel):
             branches = [inside(b, f"branches.{n}") for n, b in enumerate(layer.branches)]
-            return composites.parallel(branches, layer.join)
+            return composites.ParallelModule(branches, layer.join)
         if isinstance(layer, Graph):
             return _graph(layer, inside)
         return composites.simple(layer) or modules.to_module(layer)
@@ -101,7 +101,7 @@ def _graph(graph: Graph, inside: Callable[[Layer, str], Any]) -> Any:
     from xpcnn.interop.torch import composites
 
     steps: list[Any] = []
-    root = composites.graph(list(graph.inputs), steps, list(graph.outputs))
+    root = composites.GraphModule(list(graph.inputs), steps, list(graph.outputs))
     for node in graph.in_order:
         if isinstance(node.layer, Weights):
             owner = _owner(root, node.name)

@@ -18,6 +18,7 @@ from xpcnn.interop.torch.values import BATCH, Value, axis_of, dims_of, shape_of
 Handler = Callable[..., Any]
 
 # Functions that are a layer: its name, and in order the arguments of the function behind the array.
+# Weights are arrays too, perhaps the result of a computation.
 _POOL = ("kernel_size", "stride", "padding")
 _MAX = (*_POOL, "dilation", "ceil_mode", "return_indices")
 _AVG = (*_POOL, "ceil_mode", "count_include_pad", "divisor_override")
@@ -54,18 +55,16 @@ LAYERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "unflatten": ("Unflatten", ("dim", "unflattened_size")),
     "local_response_norm": ("LocalResponseNorm", ("size", "alpha", "beta", "k")),
 }
+_CONV = ("weight", "bias", "stride", "padding")
 for _n in "123":
+    LAYERS[f"conv{_n}d"] = ("Convolution", (*_CONV, "dilation", "groups"))
+    _transposed = (*_CONV, "output_padding", "groups", "dilation")
+    LAYERS[f"conv_transpose{_n}d"] = ("TransposedConvolution", _transposed)
     LAYERS[f"max_pool{_n}d"] = (f"MaxPool{_n}d", _MAX)
     LAYERS[f"avg_pool{_n}d"] = (f"AvgPool{_n}d", _AVG if _n != "1" else _AVG[:-1])
     LAYERS[f"adaptive_avg_pool{_n}d"] = (f"AdaptiveAvgPool{_n}d", ("output_size",))
-    LAYERS[f"adaptive_max_pool{_n}d"] = (
-        f"AdaptiveMaxPool{_n}d",
-        ("output_size", "return_indices"),
-    )
-    LAYERS[f"lp_pool{_n}d"] = (
-        f"LPPool{_n}d",
-        ("norm_type", "kernel_size", "stride", "ceil_mode"),
-    )
+    LAYERS[f"adaptive_max_pool{_n}d"] = (f"AdaptiveMaxPool{_n}d", ("output_size", "return_indices"))
+    LAYERS[f"lp_pool{_n}d"] = (f"LPPool{_n}d", ("norm_type", "kernel_size", "stride", "ceil_mode"))
 
 DROPOUTS = {
     "dropout": "Dropout",
@@ -93,20 +92,13 @@ def find(name: str) -> Handler | None:
     return _HANDLERS.get(name) or arithmetic.HANDLERS.get(name) or indexing.HANDLERS.get(name)
 
 
-def make_layer(name: str, **arguments: Any) -> layers.Layer:
-    """Make a layer or operation by name."""
-    cls = getattr(layers, name, None) or getattr(operations, name, None)
-    if cls is None:
-        raise UnsupportedError(f"there is no {name}")
-    return cls(**arguments)
-
-
 def _layer(maker: Any, name: str, given: Any, options: dict[str, Any]) -> Value:
     kind, names = LAYERS[name]
     x, *rest = given if given else [options.pop("input")]
     if len(rest) > len(names):
         raise UnsupportedError(f"takes {len(names)} arguments, got {len(rest)}")
     arguments = dict(zip(names, rest, strict=False)) | options
+    weights = [arguments.pop(key, None) for key in ("weight", "bias")]
     arguments.pop("_stacklevel", None)
     if arguments.pop("inplace", False):
         maker.overwrites = True
@@ -115,7 +107,8 @@ def _layer(maker: Any, name: str, given: Any, options: dict[str, Any]) -> Value:
     if isinstance(arguments.get("stride"), list | tuple) and not arguments["stride"]:
         del arguments["stride"]
     arguments = {key: _plain(value) for key, value in arguments.items()}
-    return maker.put(make_layer(kind, **arguments), x)
+    cls = getattr(layers, kind, None) or getattr(operations, kind)
+    return maker.put(cls(**arguments), x, *(w for w in weights if w is not None))
 
 
 def _plain(value: Any) -> Any:
@@ -130,7 +123,7 @@ def _dropout(
     if not training:  # even in training, as that is what was traced
         return x
     maker.overwrites = inplace
-    return maker.put(make_layer(DROPOUTS[name], p=p), x)
+    return maker.put(getattr(layers, DROPOUTS[name])(p), x)
 
 
 def _stochastic_depth(maker: Any, x: Value, p: float, mode: str, training: bool = True) -> Value:
@@ -146,7 +139,7 @@ def _cat(maker: Any, tensors: Any, dim: int = 0, axis: int | None = None) -> Val
 
 
 def _stack(maker: Any, tensors: Any, dim: int = 0) -> Value:
-    parts = [maker.put(make_layer("Unsqueeze", dims=(dim,)), x) for x in tensors]
+    parts = [maker.put(operations.Unsqueeze(dims=(dim,)), x) for x in tensors]
     return maker.put(operations.Concat(dim), *parts)
 
 
@@ -162,18 +155,18 @@ def _reshape(maker: Any, x: Value, *shape: Any) -> Value:
                 asked[position] = -1
             else:
                 raise UnsupportedError("the size of the batch cannot be told from the other sizes")
-    return maker.put(make_layer("Reshape", shape=tuple(asked)), x)
+    return maker.put(operations.Reshape(shape=tuple(asked)), x)
 
 
 def _permute(maker: Any, x: Value, *dims: Any) -> Value:
-    return maker.put(make_layer("Transpose", dims=dims_of(dims)), x)
+    return maker.put(operations.Transpose(dims=dims_of(dims)), x)
 
 
 def _transpose(maker: Any, x: Value, dim0: int, dim1: int) -> Value:
     order = list(range(len(shape_of(x))))
     a, b = axis_of(x, dim0), axis_of(x, dim1)
     order[a], order[b] = order[b], order[a]
-    return maker.put(make_layer("Transpose", dims=tuple(order)), x)
+    return maker.put(operations.Transpose(dims=tuple(order)), x)
 
 
 def _squeeze(maker: Any, x: Value, *dims: Any, dim: Any = None) -> Value:
@@ -182,11 +175,11 @@ def _squeeze(maker: Any, x: Value, *dims: Any, dim: Any = None) -> Value:
         chosen = tuple(axis for axis, n in enumerate(shape_of(x)) if n == 1)
     elif x.shape is not None:
         chosen = tuple(d for d in chosen if x.shape[d] == 1)
-    return maker.put(make_layer("Squeeze", dims=chosen), x) if chosen else x
+    return maker.put(operations.Squeeze(dims=chosen), x) if chosen else x
 
 
 def _unsqueeze(maker: Any, x: Value, dim: int) -> Value:
-    return maker.put(make_layer("Unsqueeze", dims=(dim,)), x)
+    return maker.put(operations.Unsqueeze(dims=(dim,)), x)
 
 
 def _chunk(maker: Any, x: Value, chunks: int, dim: int = 0) -> Any:
@@ -206,21 +199,19 @@ def _split(maker: Any, x: Value, sizes: Any, dim: int = 0) -> Any:
     sizes = tuple(_plain(sizes))
     if len(sizes) == 1:
         return (x,)
-    return maker.put_several(make_layer("Split", dim=dim, sizes=sizes), x, len(sizes))
+    return maker.put_several(operations.Split(dim=dim, sizes=sizes), x, len(sizes))
 
 
 def _unbind(maker: Any, x: Value, dim: int = 0) -> Any:
     pieces = _split(maker, x, 1, dim)
-    return tuple(maker.put(make_layer("Squeeze", dims=(dim,)), piece) for piece in pieces)
+    return tuple(maker.put(operations.Squeeze(dims=(dim,)), piece) for piece in pieces)
 
 
 def _expand(maker: Any, x: Value, *shape: Any) -> Value:
     asked = dims_of(shape)
     if asked[0] is BATCH and len(asked) == len(shape_of(x)) and shape_of(x)[0] == 1:
         x = maker.put(operations.RepeatForBatch(), x, maker.first_input)
-    return maker.put(
-        make_layer("Expand", shape=tuple(1 if n in (-1, BATCH) else n for n in asked)), x
-    )
+    return maker.put(operations.Expand(shape=tuple(1 if n in (-1, BATCH) else n for n in asked)), x)
 
 
 def _interpolate(
@@ -235,10 +226,10 @@ def _interpolate(
 ) -> Value:
     if antialias:
         raise UnsupportedError("antialias=True")
-    options = {"mode": mode, "align_corners": align_corners}
+    options: dict[str, Any] = {"mode": mode, "align_corners": align_corners}
     if recompute_scale_factor:
         options["recompute_scale_factor"] = True
-    layer = make_layer("Upsample", size=_plain(size), scale_factor=_plain(scale_factor), **options)
+    layer = layers.Upsample(size=_plain(size), scale_factor=_plain(scale_factor), **options)
     return maker.put(layer, x)
 
 
@@ -247,9 +238,7 @@ def _pad(maker: Any, x: Value, pad: Any, mode: str = "constant", value: float | 
     pad = _plain(pad)
     dims = tuple(-1 - number for number in range(len(pad) // 2))
     amounts = (*pad[0::2], *pad[1::2])
-    return maker.put(
-        make_layer("Pad", padding=amounts, mode=mode, value=value or 0.0, dims=dims), x
-    )
+    return maker.put(operations.Pad(padding=amounts, mode=mode, value=value or 0.0, dims=dims), x)
 
 
 def _reduce(kind: str) -> Handler:
@@ -259,57 +248,14 @@ def _reduce(kind: str) -> Handler:
         if any(value is not None for value in options.values()):
             raise UnsupportedError(f"takes no {', '.join(options)}")
         dims = tuple(range(len(shape_of(x)))) if dim is None else dims_of((dim,))
-        return maker.put(make_layer(kind, dims=dims, keepdim=keepdim), x)
+        return maker.put(getattr(operations, kind)(dims=dims, keepdim=keepdim), x)
 
     return handler
 
 
-def _convolution(
-    maker: Any,
-    x: Value,
-    weight: Value,
-    bias: Value | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-) -> Value:
-    """Convolve by weights that may be the result of a computation."""
-    layer = make_layer(
-        "Convolution",
-        stride=_plain(stride),
-        padding=_plain(padding),
-        dilation=_plain(dilation),
-        groups=groups,
-    )
-    return maker.put(layer, x, weight, *([] if bias is None else [bias]))
-
-
-def _transposed_convolution(
-    maker: Any,
-    x: Value,
-    weight: Value,
-    bias: Value | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    output_padding: Any = 0,
-    groups: int = 1,
-    dilation: Any = 1,
-) -> Value:
-    layer = make_layer(
-        "TransposedConvolution",
-        stride=_plain(stride),
-        padding=_plain(padding),
-        output_padding=_plain(output_padding),
-        groups=groups,
-        dilation=_plain(dilation),
-    )
-    return maker.put(layer, x, weight, *([] if bias is None else [bias]))
-
-
 def _linear(maker: Any, x: Value, weight: Value, bias: Value | None = None) -> Value:
-    turned = maker.put(make_layer("Transpose", dims=(1, 0)), weight)
-    y = maker.put(make_layer("MatMul"), x, turned)
+    turned = maker.put(operations.Transpose(dims=(1, 0)), weight)
+    y = maker.put(operations.MatMul(), x, turned)
     return y if bias is None else maker.put(operations.Add(), y, bias)
 
 
@@ -321,11 +267,8 @@ def _layer_norm(
     bias: Value | None = None,
     eps: float = 1e-5,
 ) -> Value:
-    layer = make_layer(
-        "LayerNorm",
-        normalized_shape=_plain(normalized_shape),
-        eps=eps,
-        elementwise_affine=False,
+    layer = layers.LayerNorm(
+        normalized_shape=_plain(normalized_shape), eps=eps, elementwise_affine=False
     )
     y = maker.put(layer, x)
     y = y if weight is None else maker.put(operations.Multiply(), y, weight)
@@ -333,7 +276,7 @@ def _layer_norm(
 
 
 def _matmul(maker: Any, a: Value, b: Value) -> Value:
-    return maker.put(make_layer("MatMul"), a, b)
+    return maker.put(operations.MatMul(), a, b)
 
 
 def _numel(maker: Any, x: Value) -> int:
@@ -369,8 +312,6 @@ _HANDLERS: dict[str, Handler] = {
     "matmul": _matmul,
     "bmm": _matmul,
     "numel": _numel,
-    **{f"conv{n}d": _convolution for n in (1, 2, 3)},
-    **{f"conv_transpose{n}d": _transposed_convolution for n in (1, 2, 3)},
     # the same numbers; values are never changed, so that no copy is needed
     "contiguous": lambda maker, x, **_: x,
     "clone": lambda maker, x, **_: x,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from xpcnn.interop.torch.arithmetic import _make
+from xpcnn import operations
 from xpcnn.interop.torch.problems import UnsupportedError
-from xpcnn.interop.torch.values import BATCH, Value, shape_of
+from xpcnn.interop.torch.values import BATCH, NO_SHAPE, Value, array, shape_of
 
 FAR = 2**62
 
@@ -18,18 +18,14 @@ class UnknownShape:
     def __getitem__(self, index: Any) -> Any:
         if index == 0:
             return BATCH
-        raise UnsupportedError("needs to know a shape; give from_torch an example of the input")
+        raise UnsupportedError(NO_SHAPE)
 
 
 def _shape(maker: Any, x: Value) -> Any:
-    if not isinstance(x, Value):
-        raise UnsupportedError(f"expected an array where there is {x!r}")
-    if x.shape is None:
+    shape = array(x).shape
+    if shape is None:
         return UnknownShape()
-    shape = list(x.shape)
-    if shape and shape[0] == maker.batch:
-        return (BATCH, *shape[1:])
-    return tuple(shape)
+    return (BATCH, *shape[1:]) if shape and shape[0] == maker.batch else shape
 
 
 def _size(maker: Any, x: Value, dim: int | None = None) -> Any:
@@ -60,10 +56,7 @@ def _getitem(maker: Any, x: Any, index: Any) -> Any:
 
 def _cut(maker: Any, x: Value, index: list[Any]) -> Value:
     """Slice, then drop the axes of single numbers, then add those of None."""
-    starts: list[int] = []
-    ends: list[int] = []
-    steps: list[int] = []
-    dims: list[int] = []
+    parts: list[tuple[int, int, int, int]] = []  # start, end, axis and step
     dropped: list[int] = []
     added: list[int] = []
     axis = 0
@@ -76,24 +69,19 @@ def _cut(maker: Any, x: Value, index: list[Any]) -> Value:
             if any(part is BATCH for part in (first, last, step)):
                 raise UnsupportedError("a slice up to the size of the batch")
             if (first, last, step) != (None, None, None):
-                starts.append(0 if first is None else first)
-                ends.append(FAR if last is None else last)
-                steps.append(1 if step is None else step)
-                dims.append(axis)
+                last, step = FAR if last is None else last, 1 if step is None else step
+                parts.append((first or 0, last, axis, step))
         elif isinstance(entry, int):
-            starts.append(entry)
-            ends.append(FAR if entry == -1 else entry + 1)
-            steps.append(1)
-            dims.append(axis)
+            parts.append((entry, FAR if entry == -1 else entry + 1, axis, 1))
             dropped.append(axis)
         else:
             raise UnsupportedError(f"the index {entry!r}")
         axis += 1
-    if dims:
-        x = maker.put(_make("Slice", starts=starts, ends=ends, dims=dims, steps=steps), x)
+    if parts:
+        x = maker.put(operations.Slice(*map(list, zip(*parts, strict=True))), x)
     if dropped:
-        x = maker.put(_make("Squeeze", dims=dropped), x)
-    return maker.put(_make("Unsqueeze", dims=added), x) if added else x
+        x = maker.put(operations.Squeeze(dims=dropped), x)
+    return maker.put(operations.Unsqueeze(dims=added), x) if added else x
 
 
 HANDLERS: dict[str, Callable[..., Any]] = {

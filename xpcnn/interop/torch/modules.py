@@ -7,6 +7,8 @@ then the arguments are read from one and given to the other.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from xpcnn import layers
@@ -88,6 +90,17 @@ def _check_left_out(module: Any, given: dict[str, Any], accepted: list[str]) -> 
     for name, parameter in _parameters(type(module)).items():
         if name in given and name not in accepted and not _same(given[name], parameter.default):
             raise UnsupportedError(f"{_shown(module)}: the layer takes no {name}={given[name]!r}")
+
+
+@contextmanager
+def keeping_modes(module: Any) -> Iterator[None]:
+    """Leave every part of a module in the mode, training or not, that it was in."""
+    modes = {part: part.training for part in module.modules()}
+    try:
+        yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
 
 
 def has_hooks(module: Any) -> bool:

@@ -9,30 +9,16 @@ from typing import Any
 from xpcnn.errors import one_line
 from xpcnn.interop.torch import functions, modules
 from xpcnn.interop.torch.problems import Problems, UnsupportedError
-from xpcnn.interop.torch.values import Value
+from xpcnn.interop.torch.values import Value, array
 from xpcnn.layers import Graph, Layer
 from xpcnn.operations.weights import Weights
 
 # What gives the same memory again, perhaps.
 VIEWS = (
-    "Flatten",
-    "Unflatten",
-    "Identity",
-    "flatten",
-    "unflatten",
-    "view",
-    "reshape",
-    "permute",
-    "transpose",
-    "squeeze",
-    "unsqueeze",
-    "chunk",
-    "split",
-    "unbind",
-    "expand",
-    "contiguous",
+    "Flatten", "Unflatten", "Identity", "flatten", "unflatten", "view", "reshape", "permute",
+    "transpose", "squeeze", "unsqueeze", "chunk", "split", "unbind", "expand", "contiguous",
     "getitem",
-)
+)  # fmt: skip
 # Operators that write into their first argument, as in x += y.
 IN_PLACE = ("iadd", "isub", "imul", "itruediv", "ipow")
 
@@ -109,12 +95,8 @@ def _trace(module: Any) -> tuple[Any, Any]:
         graph = tracer.trace(module, concrete_args=_defaults(module))
         return fx.GraphModule(tracer.root, graph)
 
-    modes = {part: part.training for part in module.modules()}
-    try:
+    with modules.keeping_modes(module):
         return trace(False), trace(True)
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
 
 
 def _check_modes(evaluating: Any, training: Any, problems: Problems) -> None:
@@ -152,18 +134,14 @@ def _shapes(traced: Any, example: Sequence[Any]) -> dict[Any, Any]:
             found[node] = _shape_of(result)
             return result
 
-    modes = {part: part.training for part in traced.modules()}
     try:
-        traced.eval()
-        with torch.no_grad():
+        with modules.keeping_modes(traced), torch.no_grad():
+            traced.eval()
             Noting(traced).run(*(x.clone() for x in example))
     except Exception as error:
         raise ValueError(
             f"from_torch: the module itself cannot be run on the example: {one_line(error)}"
         ) from error
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
     return found
 
 
@@ -206,12 +184,7 @@ class Maker:
     """Walks over what torch.fx recorded and collects the nodes of a :class:`xpcnn.Graph`."""
 
     def __init__(
-        self,
-        root: Any,
-        traced: Any,
-        shapes: dict[Any, Any],
-        batch: int | None,
-        problems: Problems,
+        self, root: Any, traced: Any, shapes: dict[Any, Any], batch: int | None, problems: Problems
     ) -> None:
         self.root = root
         self.traced = traced
@@ -236,11 +209,10 @@ class Maker:
             self.node = node
             try:
                 self.values[node] = self._convert(node)
-            except UnsupportedError as error:
-                self.problems.add(_where(node), error)
-                self.values[node] = Value("", self.shapes.get(node))
             except (TypeError, ValueError, IndexError) as error:
-                self.problems.add(_where(node), f"{node.format_node()}: {error}")
+                known = isinstance(error, UnsupportedError)
+                why = error if known else f"{node.format_node()}: {error}"
+                self.problems.add(_where(node), why)
                 self.values[node] = Value("", self.shapes.get(node))
         for path in self.own_arrays:
             if path in self.used_modules:
@@ -253,11 +225,9 @@ class Maker:
 
     def put(self, layer: Layer, *inputs: Any, name: str | None = None) -> Value:
         """Add a node with one output, and return the value it gives."""
-        for x in inputs:
-            if not isinstance(x, Value):
-                raise UnsupportedError(f"expected an array where there is {x!r}")
+        names = tuple(array(x).name for x in inputs)
         name = self.new_name(self.node.name) if name is None else self.module_name(name)
-        self.nodes.append((name, layer, tuple(x.name for x in inputs), (name,)))
+        self.nodes.append((name, layer, names, (name,)))
         return Value(name, None)
 
     def put_several(self, layer: Layer, x: Value, count: int) -> tuple[Value, ...]:

@@ -29,12 +29,20 @@ class Batch:
 BATCH = Batch()
 
 
-def shape_of(x: Any) -> Shape:
-    """Return the shape of a value, or say that it is not known."""
+NO_SHAPE = "needs to know a shape; give from_torch an example of the input"
+
+
+def array(x: Any) -> Value:
+    """Return an argument that must be an array."""
     if not isinstance(x, Value):
         raise UnsupportedError(f"expected an array where there is {x!r}")
-    if x.shape is None:
-        raise UnsupportedError("needs to know a shape; give from_torch an example of the input")
+    return x
+
+
+def shape_of(x: Any) -> Shape:
+    """Return the shape of a value, or say that it is not known."""
+    if array(x).shape is None:
+        raise UnsupportedError(NO_SHAPE)
     return x.shape
 
 
