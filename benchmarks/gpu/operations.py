@@ -302,7 +302,8 @@ def checks() -> list[Check]:
     """List the checks of single operations."""
     found = []
     for mode in MODES:
-        way = "" if mode == "bfloat16" else "cuDNN"  # GPUs before Ampere have no bfloat16
+        # GPUs before Ampere have no bfloat16, and cuDNN is not asked for float64.
+        way = {"bfloat16": "", "float64": "im2col"}.get(mode, "cuDNN")
         for name, case in CONVOLUTIONS.items():
             found.append(Check(f"conv/{mode}/{name}", _check_conv("conv", case, mode, way)))
         for name in ("plain", "gray", "depthwise", "line", "cube"):

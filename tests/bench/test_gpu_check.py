@@ -116,7 +116,7 @@ def test_the_wrong_kernels_are_found(cpu, monkeypatch):
     monkeypatch.setattr(Context, "library", "cupy")
     outcome = run("conv/float64/groups", cpu)
     assert max(outcome.errors.values()) <= outcome.tolerance
-    assert outcome.wrong == "expected 'cuDNN', but what ran was 'generic'"
+    assert outcome.wrong == "expected 'im2col', but what ran was 'generic'"
     assert not outcome.passed
 
 
