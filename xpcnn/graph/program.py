@@ -49,6 +49,8 @@ class Program:
         self._layers = layers
         alone = layers[0] if len(layers) == 1 else None
         self._graph = alone if isinstance(alone, Graph) else None
+        # One that was built has layers that check what they are given.
+        self._builds = None if self._graph is None or self._graph.is_built else self._graph
         flat = Flat(layers, open_up=fuse)
         self.inputs, self.outputs = flat.inputs, flat.outputs
         self._lines = {
@@ -70,8 +72,8 @@ class Program:
 
     def forward(self, *inputs: Array, training: bool) -> Any:
         """Run all steps forward; several outputs come as a tuple."""
-        if self._graph is not None:
-            self._graph._check_inputs(inputs)
+        if self._builds is not None:
+            self._builds._check_inputs(inputs)
         values: dict[Any, Any] = dict(zip(self.inputs, inputs, strict=True))
         for step, takes, gives, last_uses, _ in self._lines[training]:
             if len(takes) == 1:
