@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from xpcnn._xp import Array
 from xpcnn.errors import choice_error, rank_error
 from xpcnn.initializers import fan_in_uniform
-from xpcnn.layers.layer import Layer, Shape, check_inferred
+from xpcnn.layers.layer import Shape, WeightedLayer, check_inferred
 from xpcnn.layers.parameter import Parameter
 from xpcnn.ops.checks import LAYOUTS
 from xpcnn.ops.conv import CONV
@@ -22,7 +22,7 @@ from xpcnn.ops.pad import PAD, PADDING_MODES, pad_pairs
 from xpcnn.window import Window, as_int, as_ints, as_padding
 
 
-class _ConvBase(Layer):
+class _ConvBase(WeightedLayer):
     """What convolutions, separable and transposed ones have in common: arguments and checks."""
 
     ndim: ClassVar[int]
@@ -231,12 +231,6 @@ class Conv(_ConvBase):
         if need_dx and saved_pad is not None:
             dx = saved_pad(dx)
         return dx
-
-    def accumulate(self, dw: Array, db: Array | None) -> None:
-        """Add to the gradients of weight and bias."""
-        self.weight.accumulate(dw)
-        if self.bias is not None:
-            self.bias.accumulate(db)
 
     def _after_load(self) -> None:
         if self.in_channels is None and self.weight.shape is not None:

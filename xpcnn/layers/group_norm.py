@@ -10,33 +10,18 @@ from typing import Any
 from xpcnn._xp import Array
 from xpcnn.errors import rank_error
 from xpcnn.initializers import ones, zeros
-from xpcnn.layers.layer import Layer, Shape
+from xpcnn.layers.layer import Layer, Shape, WeightedLayer
 from xpcnn.layers.parameter import Parameter
 from xpcnn.ops.checks import LAYOUTS
 from xpcnn.ops.group_norm import GROUP_NORM, LAYER_NORM, LOCAL_RESPONSE_NORM, RMS_NORM
 from xpcnn.window import as_int, as_number
 
 
-class _ScaleAndShift(Layer):
+class _ScaleAndShift(WeightedLayer):
     """What the layers here share: a weight and a bias, either of which may be absent."""
-
-    weight: Parameter | None
-    bias: Parameter | None
 
     def _values(self) -> tuple[Array | None, Array | None]:
         return tuple(None if p is None else p.value for p in (self.weight, self.bias))  # type: ignore[return-value]
-
-    def accumulate(self, dgamma: Array | None, dbeta: Array | None) -> None:
-        """Add gradients to those of weight and bias, if there are any."""
-        if self.weight is not None:
-            self.weight.accumulate(dgamma)
-        if self.bias is not None:
-            self.bias.accumulate(dbeta)
-
-    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        dx, dgamma, dbeta = saved(dy, need_dx)
-        self.accumulate(dgamma, dbeta)
-        return dx
 
 
 class GroupNorm(_ScaleAndShift):

@@ -10,13 +10,13 @@ from typing import Any
 from xpcnn._xp import Array
 from xpcnn.errors import rank_error
 from xpcnn.initializers import fan_in_uniform
-from xpcnn.layers.layer import Layer, Shape
+from xpcnn.layers.layer import Shape, WeightedLayer
 from xpcnn.layers.parameter import Parameter
 from xpcnn.ops.linear import LINEAR
 from xpcnn.window import as_int
 
 
-class Linear(Layer):
+class Linear(WeightedLayer):
     """Fully connected layer: ``y = x @ weight.T + bias``.
 
     Parameters
@@ -96,17 +96,6 @@ class Linear(Layer):
         self.output_shape(x.shape)
         bias = None if self.bias is None else self.bias.operand
         return LINEAR.run(xp, x, self.weight.operand, bias)
-
-    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        dx, dw, db = saved(dy, need_dx)
-        self.accumulate(dw, db)
-        return dx
-
-    def accumulate(self, dw: Array, db: Array | None) -> None:
-        """Add gradients to those of the weight and of the bias, if there is one."""
-        self.weight.accumulate(dw)
-        if self.bias is not None:
-            self.bias.accumulate(db)
 
     def _infer(self, input_shape: Shape) -> None:
         if self.in_features is None and len(input_shape) >= 2:

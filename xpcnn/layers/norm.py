@@ -13,14 +13,14 @@ from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.initializers import ones, zeros
 from xpcnn.kernels import Op
-from xpcnn.layers.layer import Layer, Shape, check_inferred
+from xpcnn.layers.layer import Shape, WeightedLayer, check_inferred
 from xpcnn.layers.parameter import Buffer, Parameter
 from xpcnn.ops.checks import LAYOUTS
 from xpcnn.ops.norm import BATCH_NORM
 from xpcnn.window import as_int, as_number
 
 
-class ChannelNorm(Layer):
+class ChannelNorm(WeightedLayer):
     """What batch and instance normalisation have in common: channels and running statistics."""
 
     layouts: ClassVar[dict[int, str]]
@@ -75,18 +75,6 @@ class ChannelNorm(Layer):
                 f"an input of shape {shape}"
             )
         return shape
-
-    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        dx, dgamma, dbeta = saved(dy, need_dx)
-        self.accumulate(dgamma, dbeta)
-        return dx
-
-    def accumulate(self, dgamma: Array, dbeta: Array) -> None:
-        """Add gradients to those of weight and bias, if there are any."""
-        if self.weight is not None:
-            self.weight.accumulate(dgamma)
-        if self.bias is not None:
-            self.bias.accumulate(dbeta)
 
     def _move_statistics(self, mean: Array, variance: Array, share: float) -> None:
         for running, new in ((self.running_mean, mean), (self.running_var, variance)):
@@ -145,7 +133,7 @@ class BatchNorm(ChannelNorm):
     computes_with_operands = True  # its kernels take half precision with parameters of float32
 
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
-        return self.normalise(BATCH_NORM, (x,), training)
+        return self.normalise(xp, BATCH_NORM, x, training=training)
 
     def _forward_nothing(self, x: Array, training: bool) -> Array:
         y = super()._forward_nothing(x, training)
@@ -153,17 +141,19 @@ class BatchNorm(ChannelNorm):
             self.num_batches_tracked.renew(self.num_batches_tracked.value + np.int64(1))
         return y
 
-    def normalise(self, op: Op, arrays: tuple[Array, ...], training: bool) -> tuple[Array, Any]:
+    def normalise(
+        self, xp: ModuleType, op: Op, x: Array, *more: Array, training: bool
+    ) -> tuple[Array, Any]:
         """Normalise by an operation that may do more, and track the statistics.
 
         Parameters
         ----------
         op : Op
-            Takes the arrays, gamma, beta, eps and statistics.
-        arrays : tuple of array
-            The input, and what else the operation takes.
+            Takes x, gamma, beta, eps and statistics, and perhaps more.
+        x : array
+        *more : array
+            What else the operation takes.
         """
-        x = arrays[0]
         self.output_shape(x.shape)
         count = prod(x.shape) // x.shape[1]
         own_statistics = training or not self.track_running_stats
@@ -175,8 +165,7 @@ class BatchNorm(ChannelNorm):
         statistics = None if own_statistics else (self.running_mean.value, self.running_var.value)
         gamma = None if self.weight is None else self.weight.value
         beta = None if self.bias is None else self.bias.value
-        xp = _xp.namespace(x)
-        (y, mean, variance), saved = op.run(xp, *arrays, gamma, beta, self.eps, statistics)
+        (y, mean, variance), saved = op.run(xp, x, gamma, beta, self.eps, statistics, *more)
         if training and self.track_running_stats:
             self._track(mean, variance * (count / (count - 1)))
         return y, saved

@@ -14,7 +14,7 @@ from typing import Any
 
 from xpcnn import _xp
 from xpcnn._xp import Array
-from xpcnn.kernels.dispatch import Op, OpPair
+from xpcnn.kernels.dispatch import Fused
 from xpcnn.kernels.workspace import batch_chunks
 from xpcnn.ops.conv import bytes_per_sample
 from xpcnn.ops.fused import CONV_RELU
@@ -123,39 +123,4 @@ def _best_phase(xp: ModuleType, y: Array, training: bool) -> tuple[Array, Array 
     return best, winner
 
 
-def parts_forward(
-    xp: ModuleType,
-    x: Array,
-    w: Array,
-    b: Array | None,
-    window: Window,
-    groups: int,
-    pool: Window,
-    *,
-    training: bool = True,
-    flat: bool = False,
-) -> tuple[Array, Any]:
-    """Do one after the other, where that is faster or the pooling is not simple."""
-    y, conv = CONV_RELU.run(xp, x, w, b, window, groups, training=training)
-    y, pooled = MAX_POOL.run(xp, y, pool)
-    return y, (conv, pooled)
-
-
-def parts_backward(
-    xp: ModuleType,
-    dy: Array,
-    saved: Any,
-    window: Window,
-    groups: int,
-    pool: Window,
-    need_dx: bool,
-) -> tuple[Array | None, Array, Array | None]:
-    """Return the gradients (dx, dw, db)."""
-    conv, pooled = saved
-    found: tuple[Array | None, Array, Array | None] = conv(pooled(dy), need_dx)
-    return found
-
-
-CONV_RELU_MAX_POOL = Op(
-    "conv_relu_max_pool", forward, backward, parts=OpPair(parts_forward, parts_backward)
-)
+CONV_RELU_MAX_POOL = Fused("conv_relu_max_pool", (CONV_RELU, MAX_POOL), forward, backward)

@@ -48,8 +48,6 @@ def conv_relu_forward(
     b: Array | None,
     window: Window,
     groups: int,
-    *,
-    training: bool = True,
 ) -> Result:
     """Convolve and replace negative results by zero."""
     return _forward(xp, x, w, b, window, groups, relu=True)
