@@ -124,13 +124,6 @@ class ConvTranspose(_ConvBase):
         bias = None if self.bias is None else self.bias.operand
         return CONV_TRANSPOSE.run(xp, x, self.weight.operand, bias, window, out, self.groups)
 
-    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        dx, dw, db = saved(dy, need_dx)
-        self.weight.accumulate(dw)
-        if self.bias is not None:
-            self.bias.accumulate(db)
-        return dx
-
     def _after_load(self) -> None:
         if self.in_channels is None and self.weight.shape is not None:
             self.in_channels = self.weight.shape[0]
