@@ -26,8 +26,6 @@ BACKENDS: dict[str, Backend] = {
 }
 """By what the spelling of a device begins with."""
 
-_BY_LIBRARY = {backend.library: backend for backend in BACKENDS.values()}
-
 
 def library_of(xp: ModuleType) -> str:
     """Return the name of the package behind a namespace: "jax" for ``jax.numpy``."""
@@ -37,4 +35,7 @@ def library_of(xp: ModuleType) -> str:
 def backend_of(xp: ModuleType) -> Backend:
     """Return the record of the library behind a namespace."""
     library = library_of(xp)
-    return _BY_LIBRARY.get(library) or Backend(library)
+    for backend in BACKENDS.values():
+        if backend.library == library:
+            return backend
+    return Backend(library)
