@@ -130,7 +130,7 @@ class ConvBlockStep(Step):
         operands = (x, conv.weight.operand, bias, window, conv.groups)
         found: tuple[Array, Any]
         if self._pool is None:
-            found = CONV_RELU.run(xp, *operands, training=training)
+            found = CONV_RELU.run(xp, *operands)
         else:
             out = window.output_shape(x.shape[2:])
             self._pool.output_shape((x.shape[0], conv.out_channels, *out))
@@ -202,9 +202,8 @@ class FoldedStep(Step):
             return x, None
         conv, (_, weight, bias) = self._conv, folded
         window = conv.geometry(tuple(x.shape))
-        options = {} if self._op is CONV else {"training": False}
         operands = (x, weight, bias, window, conv.groups)
-        found: tuple[Array, Any] = self._op.run(namespace(x), *operands, **options)
+        found: tuple[Array, Any] = self._op.run(namespace(x), *operands)
         return found
 
     def _is_old(self, x: Array) -> bool:

@@ -136,7 +136,7 @@ def parts_forward(
     flat: bool = False,
 ) -> tuple[Array, Any]:
     """Do one after the other, where that is faster or the pooling is not simple."""
-    y, conv = CONV_RELU.run(xp, x, w, b, window, groups, training=training)
+    y, conv = CONV_RELU.run(xp, x, w, b, window, groups)
     y, pooled = MAX_POOL.run(xp, y, pool)
     return y, (conv, pooled)
 

@@ -17,14 +17,7 @@ Gradients = tuple[Array | None, ...]
 
 
 def conv_relu_forward(
-    xp: ModuleType,
-    x: Array,
-    w: Array,
-    b: Array | None,
-    window: Window,
-    groups: int,
-    *,
-    training: bool = True,
+    xp: ModuleType, x: Array, w: Array, b: Array | None, window: Window, groups: int
 ) -> tuple[Array, Any]:
     """Compute ``relu(conv(x, w) + b)``."""
     y, conv = CONV.run(xp, x, w, b, window, groups)
