@@ -6,11 +6,10 @@ from math import prod
 from types import ModuleType
 from typing import Any
 
-from xpcnn._xp import Array
 from xpcnn.errors import rank_error
 from xpcnn.initializers import fan_in_uniform
 from xpcnn.layers.layer import Shape
-from xpcnn.layers.operation import Operation
+from xpcnn.layers.operation import Arrays, Needs, Operation
 from xpcnn.layers.parameter import Parameter
 from xpcnn.ops.bilinear import BILINEAR
 from xpcnn.ops.checks import check_float
@@ -96,9 +95,7 @@ class Bilinear(Operation):
         """Return rows times in1_features times in2_features times out_features."""
         return prod(input_shapes[0][:-1]) * prod(self.weight.shape or ())
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         self.output_shapes(*(tuple(x.shape) for x in inputs))
         for x in inputs:
             check_float(x, self.who)
@@ -107,9 +104,7 @@ class Bilinear(Operation):
         y, saved = BILINEAR.run(xp, *inputs, self.weight.operand, bias)
         return (y,), saved
 
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
         dx1, dx2, dw, db = saved(dys[0], any(need))
         self.weight.accumulate(dw)
         if self.bias is not None:

@@ -11,7 +11,7 @@ from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.errors import choice_error
 from xpcnn.layers.layer import Shape
-from xpcnn.layers.operation import Operation
+from xpcnn.layers.operation import Arrays, Needs, Operation, SameShape
 from xpcnn.ops.sums import total as sum_over
 
 
@@ -52,18 +52,14 @@ class Add(Elementwise):
            [211., 212.]])
     """
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         self.output_shapes(*(x.shape for x in inputs))
         total = inputs[0]
         for x in inputs[1:]:
             total = total + x
         return (total,), [x.shape for x in inputs]
 
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
         (dy,) = dys
         return tuple(
             unbroadcast(xp, dy, shape) if needed else None
@@ -74,17 +70,13 @@ class Add(Elementwise):
 class _Binary(Elementwise):
     """Two operands."""
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         if len(inputs) != 2:
             raise ValueError(f"{self.who}: expected two operands, got {len(inputs)}")
         self.output_shapes(*(x.shape for x in inputs))
         return (self._compute(xp, *inputs),), inputs
 
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
         gradients = self._gradients(xp, dys[0], *saved)
         return tuple(
             unbroadcast(xp, gradient(), x.shape) if needed else None
@@ -198,9 +190,7 @@ class Modulo(_Binary):
 class _Extremum(Elementwise):
     """The largest or smallest of all operands; equal ones share the gradient."""
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         self.output_shapes(*(tuple(x.shape) for x in inputs))
         best = inputs[0]
         for x in inputs[1:]:
@@ -210,9 +200,7 @@ class _Extremum(Elementwise):
     def _better(self, xp: ModuleType, a: Array, b: Array) -> Array:
         raise NotImplementedError
 
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
         inputs, best = saved
         (dy,) = dys
         won = [xp.astype(x == best, dy.dtype) for x in inputs]
@@ -240,7 +228,7 @@ class Minimum(_Extremum):
         return xp.minimum(a, b)
 
 
-class Affine(Operation):
+class Affine(SameShape):
     """``scale * x + shift`` with two fixed numbers.
 
     Parameters
@@ -252,17 +240,9 @@ class Affine(Operation):
         self.scale = float(scale)
         self.shift = float(shift)
 
-    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
-        """Return the input's shape."""
-        return (input_shapes[0] or (),)
-
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         y = inputs[0] * self.scale
         return (y + self.shift if self.shift else y,), None
 
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
         return (dys[0] * self.scale,)

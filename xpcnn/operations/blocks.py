@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from xpcnn._xp import Array
 from xpcnn.layers.layer import Shape
-from xpcnn.layers.operation import Operation
+from xpcnn.layers.operation import Arrays, Needs, Operation
 
 
 class DepthToSpace(Operation):
@@ -42,9 +41,7 @@ class DepthToSpace(Operation):
             )
         return shape
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         n, c, h, w = self._check(tuple(inputs[0].shape))
         b = self.block_size
         if self.mode == "DCR":
@@ -55,9 +52,7 @@ class DepthToSpace(Operation):
         y = xp.reshape(y, (n, c // (b * b), h * b, w * b))
         return (y,), (apart, order, (n, c, h, w))
 
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
         apart, order, shape = saved
         dx = xp.reshape(dys[0], tuple(apart[a] for a in order))
         dx = xp.permute_dims(dx, tuple(int(a) for a in np.argsort(order)))
@@ -94,9 +89,7 @@ class SpaceToDepth(Operation):
             )
         return shape
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         n, c, h, w = self._check(tuple(inputs[0].shape))
         b = self.block_size
         apart = (n, c, h // b, b, w // b, b)

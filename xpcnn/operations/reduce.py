@@ -10,7 +10,7 @@ from typing import Any
 from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.layers.layer import Shape
-from xpcnn.layers.operation import Operation
+from xpcnn.layers.operation import Arrays, Needs, NoGradient, Operation, SameShape
 from xpcnn.operations.numbers import Ints, as_ints, chosen, normal_dims
 from xpcnn.ops.sums import mean, total
 
@@ -55,22 +55,17 @@ class Reduction(Operation):
             return tuple(1 if axis in axes else n for axis, n in enumerate(shape))
         return tuple(n for axis, n in enumerate(shape) if axis not in axes)
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         x = inputs[0]
         axes = self._axes(x.ndim, inputs)
         y = self._value(xp, x, axes)
         shape = self._left(tuple(x.shape), axes)
-        return (xp.reshape(y, shape),), (x, y, axes, len(inputs))
+        return (xp.reshape(y, shape),), (x, y, axes)
 
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
-        x, y, axes, count = saved
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
+        x, y, axes = saved
         dy = xp.reshape(dys[0], tuple(y.shape))
-        dx = xp.broadcast_to(self._gradient(xp, dy, x, y, axes), tuple(x.shape))
-        return (dx,) + (None,) * (count - 1)
+        return (xp.broadcast_to(self._gradient(xp, dy, x, y, axes), tuple(x.shape)),)
 
     def _value(self, xp: ModuleType, x: Array, axes: Ints) -> Array:
         raise NotImplementedError
@@ -228,7 +223,7 @@ class ReduceLogSumExp(Reduction):
         return dy * xp.exp(x - y)
 
 
-class _ArgExtremum(Operation):
+class _ArgExtremum(NoGradient):
     """The position of an extremum along an axis; there is no gradient."""
 
     def __init__(self, dim: int = 0, keepdim: bool = True, last: bool = False) -> None:
@@ -242,9 +237,7 @@ class _ArgExtremum(Operation):
         (axis,) = normal_dims((self.dim,), len(shape), self.who)
         return ((*shape[:axis], *((1,) if self.keepdim else ()), *shape[axis + 1 :]),)
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         (x,) = inputs
         (axis,) = normal_dims((self.dim,), x.ndim, self.who)
         if self.last:
@@ -256,11 +249,6 @@ class _ArgExtremum(Operation):
 
     def _best(self, xp: ModuleType, x: Array, axis: int) -> Array:
         raise NotImplementedError
-
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
-        return (None,)
 
 
 class ArgMax(_ArgExtremum):
@@ -285,7 +273,7 @@ class ArgMin(_ArgExtremum):
         return xp.argmin(x, axis=axis, keepdims=self.keepdim)
 
 
-class Hardmax(Operation):
+class Hardmax(NoGradient, SameShape):
     """1 at the first of the largest elements along an axis, 0 elsewhere; there is no gradient.
 
     Parameters
@@ -296,21 +284,10 @@ class Hardmax(Operation):
     def __init__(self, dim: int = -1) -> None:
         self.dim = int(dim)
 
-    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
-        """Return the input's shape."""
-        return (input_shapes[0] or (),)
-
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         (x,) = inputs
         (axis,) = normal_dims((self.dim,), x.ndim, self.who)
         best = xp.argmax(x, axis=axis, keepdims=True)
         places = xp.arange(x.shape[axis], dtype=best.dtype, device=_xp.device_of(x))
         places = xp.reshape(places, (-1,) + (1,) * (x.ndim - 1 - axis))
         return (xp.astype(places == best, x.dtype),), None
-
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
-        return (None,)
