@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import prod
 from types import ModuleType
 from typing import Any
 
@@ -10,14 +9,10 @@ from xpcnn._xp import Array
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.operation import Arrays, Needs, Operation, SameShape
 from xpcnn.operations.numbers import Ints, normal_dims
+from xpcnn.ops.group_norm import GROUP_NORM, standardise, standardise_backward
 from xpcnn.ops.norm import BATCH_NORM
-from xpcnn.ops.sums import mean as average
 from xpcnn.ops.sums import total
 from xpcnn.window import as_int, as_number
-
-
-def _mean(xp: ModuleType, x: Array, axes: Ints) -> Array:
-    return average(xp, x, axes, keepdims=True)
 
 
 class Standardize(Operation):
@@ -52,18 +47,11 @@ class Standardize(Operation):
     def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         (x,) = inputs
         axes = self._axes(x.ndim)
-        mean = _mean(xp, x, axes)
-        centered = x - mean
-        inv_std = 1.0 / xp.sqrt(_mean(xp, centered * centered, axes) + self.eps)
-        y = centered * inv_std
+        y, mean, _, inv_std = standardise(xp, x, self.eps, axes)
         return (y, mean, inv_std), (y, inv_std, axes)
 
     def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
-        y, inv_std, axes = saved
-        if dys[0] is None:
-            return ()
-        dx = dys[0] - _mean(xp, dys[0], axes) - y * _mean(xp, dys[0] * y, axes)
-        return (dx * inv_std,)
+        return () if dys[0] is None else (standardise_backward(xp, dys[0], *saved),)
 
 
 class GroupStandardize(SameShape):
@@ -91,15 +79,11 @@ class GroupStandardize(SameShape):
                 f"{self.who}: expected an input (N, C, ...) with channels in {groups} groups, got "
                 f"shape {shape}"
             )
-        inner = Standardize(-1, self.eps)
-        rows = xp.reshape(inputs[0], (shape[0], groups, prod(shape[1:]) // groups))
-        (y, _, _), saved = inner._run(xp, (rows,), training)
-        return (xp.reshape(y, shape),), (inner, saved, tuple(rows.shape), shape)
+        (y, _, _), saved = GROUP_NORM(inputs[0], None, None, groups, self.eps, who=self.who)
+        return (y,), saved
 
     def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
-        inner, saved, rows, shape = saved
-        (dx,) = inner._run_backward(xp, (xp.reshape(dys[0], rows),), saved, need)
-        return (xp.reshape(dx, shape),)
+        return saved(dys[0], need[0])
 
 
 class PerChannel(SameShape):
