@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 from xpcnn import _xp
+from xpcnn._xp import Array
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.operation import Arrays, Needs, NoGradient, Operation
 from xpcnn.operations.numbers import chosen
 from xpcnn.ops import OPS
 from xpcnn.ops.columns import col2im, im2col
-from xpcnn.ops.conv import CONV
-from xpcnn.ops.conv_transpose import CONV_TRANSPOSE
-from xpcnn.ops.pool import AVG_POOL, MAX_POOL, MAX_POOL_INDICES, avg_pool_divisor
+from xpcnn.ops.pool import MAX_POOL_INDICES, avg_pool_divisor
 from xpcnn.window import Ints, Window, as_int, as_ints, as_padding
 
 Padding = str | Sequence[Any] | int
@@ -46,7 +45,34 @@ def _checked(padding: Padding) -> Any:
     return tuple(tuple(p) if hasattr(p, "__iter__") else p for p in padding)
 
 
-class Convolution(_Windowed):
+class _Weighted(Operation):
+    """What convolution and its transpose have in common: inputs x, weight and perhaps bias.
+
+    A subclass names the operation, and returns in `_geometry` what it takes behind these.
+    """
+
+    op: ClassVar[str]
+    groups: int
+
+    def _geometry(self, spatial: Ints, kernel: Ints) -> tuple[Any, ...]:
+        raise NotImplementedError
+
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
+        x, w, b = (*inputs, None)[:3]
+        if x.ndim != w.ndim or x.ndim < 3:
+            raise ValueError(
+                f"{self.who}: an input of shape {tuple(x.shape)} and a weight of shape "
+                f"{tuple(w.shape)} do not fit together"
+            )
+        geometry = self._geometry(tuple(x.shape[2:]), tuple(w.shape[2:]))
+        y, saved = OPS[self.op](x, w, b, *geometry, self.groups, who=self.who)
+        return (y,), saved
+
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
+        return saved(dys[0], need[0])
+
+
+class Convolution(_Weighted, _Windowed):
     """Convolution with weights that are inputs: x, weight, bias (which may be left out).
 
     Parameters
@@ -56,6 +82,8 @@ class Convolution(_Windowed):
     padding : int, sequence, "same", "same_lower" or "valid"
         As there, and "same_lower": as "same", but an odd element goes to the front.
     """
+
+    op = "conv"
 
     def __init__(
         self, stride: Any = 1, padding: Padding = 0, dilation: Any = 1, groups: int = 1
@@ -71,23 +99,11 @@ class Convolution(_Windowed):
         window = self._resolve(x[2:], w[2:], self.stride, self.dilation)
         return ((x[0], w[0], *window.output_shape(x[2:], self.who)),)
 
-    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
-        x, w = inputs[:2]
-        b = inputs[2] if len(inputs) > 2 else None
-        if x.ndim != w.ndim or x.ndim < 3:
-            raise ValueError(
-                f"{self.who}: an input of shape {tuple(x.shape)} and a weight of shape "
-                f"{tuple(w.shape)} do not fit together"
-            )
-        window = self._resolve(tuple(x.shape[2:]), tuple(w.shape[2:]), self.stride, self.dilation)
-        y, saved = CONV(x, w, b, window, self.groups, who=self.who)
-        return (y,), saved
-
-    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
-        return saved(dys[0], need[0])
+    def _geometry(self, spatial: Ints, kernel: Ints) -> tuple[Any, ...]:
+        return (self._resolve(spatial, kernel, self.stride, self.dilation),)
 
 
-class TransposedConvolution(Operation):
+class TransposedConvolution(_Weighted):
     """Transposed convolution with weights that are inputs: x, weight, bias (may be left out).
 
     Parameters
@@ -96,6 +112,8 @@ class TransposedConvolution(Operation):
         As in :class:`xpcnn.ConvTranspose2d`; any number of dimensions. Padding may be (before,
         after) pairs.
     """
+
+    op = "conv_transpose"
 
     def __init__(
         self,
@@ -135,23 +153,17 @@ class TransposedConvolution(Operation):
             raise ValueError(f"{who}: nothing is left of an input of size {spatial}: {out}")
         return window, out
 
-    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
-        x, w = inputs[:2]
-        b = inputs[2] if len(inputs) > 2 else None
-        if x.ndim != w.ndim or x.ndim < 3:
-            raise ValueError(
-                f"{self.who}: an input of shape {tuple(x.shape)} and a weight of shape "
-                f"{tuple(w.shape)} do not fit together"
-            )
-        window, out = self._window(tuple(x.shape[2:]), tuple(w.shape[2:]))
-        y, saved = CONV_TRANSPOSE(x, w, b, window, out, self.groups, who=self.who)
-        return (y,), saved
-
-    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
-        return saved(dys[0], need[0])
+    _geometry = _window
 
 
 class _Pooling(_Windowed):
+    """What all pooling has in common.
+
+    A subclass names the operation, and returns in `_options` what it takes behind the input.
+    """
+
+    op: ClassVar[str]
+
     def __init__(
         self,
         kernel_size: Sequence[int],
@@ -183,6 +195,13 @@ class _Pooling(_Windowed):
         asked = self._resolve(spatial, self.kernel_size, self.stride, self.dilation)
         return (asked.with_ceil(spatial) if self.ceil_mode else asked), asked
 
+    def _options(self, x: Array) -> tuple[Any, ...]:
+        return (self._windows(tuple(x.shape))[0],)
+
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
+        y, saved = OPS[self.op](inputs[0], *self._options(inputs[0]), who=self.who)
+        return (y,), saved
+
     def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
         return (saved(dys[0]),)
 
@@ -200,11 +219,7 @@ class MaxPooling(_Pooling):
         Round the output size up.
     """
 
-    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
-        (x,) = inputs
-        window, _ = self._windows(tuple(x.shape))
-        y, saved = MAX_POOL(x, window, who=self.who)
-        return (y,), saved
+    op = "max_pool"
 
 
 class AveragePooling(_Pooling):
@@ -220,6 +235,8 @@ class AveragePooling(_Pooling):
         Divide by this instead of the number of elements; 1 gives sums.
     """
 
+    op = "avg_pool"
+
     def __init__(
         self,
         kernel_size: Sequence[int],
@@ -234,18 +251,10 @@ class AveragePooling(_Pooling):
         self.count_include_pad = bool(count_include_pad)
         self.divisor_override = divisor_override
 
-    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
-        (x,) = inputs
+    def _options(self, x: Array) -> tuple[Any, ...]:
         window, asked = self._windows(tuple(x.shape))
-        divisor = avg_pool_divisor(
-            window,
-            tuple(x.shape[2:]),
-            asked.padding,
-            self.count_include_pad,
-            self.divisor_override,
-        )
-        y, saved = AVG_POOL(x, window, divisor, who=self.who)
-        return (y,), saved
+        counts = self.count_include_pad, self.divisor_override
+        return window, avg_pool_divisor(window, tuple(x.shape[2:]), asked.padding, *counts)
 
 
 class MaxPositions(NoGradient, _Pooling):
