@@ -15,11 +15,12 @@ from xpcnn.errors import choice_error
 from xpcnn.layers.conv import _ConvBase
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.parameter import Parameter
+from xpcnn.layers.weighted import Weighted
 from xpcnn.ops.conv_transpose import CONV_TRANSPOSE, transposed_window
 from xpcnn.window import Window, as_ints
 
 
-class ConvTranspose(_ConvBase):
+class ConvTranspose(Weighted, _ConvBase):
     """Transposed convolution over any number of dimensions, with PyTorch's arguments.
 
     A convolution run backwards: what :class:`~xpcnn.layers.conv.Conv` does to gradients. With a
@@ -121,15 +122,7 @@ class ConvTranspose(_ConvBase):
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
         self._check_shape(tuple(x.shape))
         window, out = self.transposed_window(tuple(x.shape[2:]))
-        bias = None if self.bias is None else self.bias.operand
-        return CONV_TRANSPOSE.run(xp, x, self.weight.operand, bias, window, out, self.groups)
-
-    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        dx, dw, db = saved(dy, need_dx)
-        self.weight.accumulate(dw)
-        if self.bias is not None:
-            self.bias.accumulate(db)
-        return dx
+        return CONV_TRANSPOSE.run(xp, x, *self._operands(), window, out, self.groups)
 
     def _after_load(self) -> None:
         if self.in_channels is None and self.weight.shape is not None:

@@ -13,18 +13,16 @@ from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.initializers import ones, zeros
 from xpcnn.kernels import Op
-from xpcnn.layers.layer import Layer, Shape, check_inferred
+from xpcnn.layers.layer import Shape, check_inferred
 from xpcnn.layers.parameter import Buffer, Parameter
+from xpcnn.layers.weighted import Weighted
 from xpcnn.ops.checks import LAYOUTS
 from xpcnn.ops.norm import BATCH_NORM
 from xpcnn.window import as_int, as_number
 
 
-class ScaleAndShift(Layer):
-    """What layers that normalise have in common: a `weight` and a `bias`; each may be absent."""
-
-    weight: Parameter | None
-    bias: Parameter | None
+class ScaleAndShift(Weighted):
+    """What layers that normalise have in common: the weight scales, the bias shifts."""
 
     def _declare(self, shape: Shape | None, weight: bool, bias: bool) -> None:
         """Declare both for arrays of that shape; ``None`` is that of channels to be inferred."""
@@ -34,27 +32,8 @@ class ScaleAndShift(Layer):
             if tensor is not None and shape is None:
                 tensor.pattern = (None,)
 
-    def arguments(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        found = super().arguments()
-        if "bias" in found:
-            found["bias"] = self.bias is not None or self.weight is None
-        return found
-
     def _values(self) -> list[Array | None]:
         return [None if p is None else p.value for p in (self.weight, self.bias)]
-
-    def accumulate(self, dgamma: Array | None, dbeta: Array | None = None) -> None:
-        """Add gradients to those of weight and bias, if there are any."""
-        if self.weight is not None:
-            self.weight.accumulate(dgamma)
-        if self.bias is not None:
-            self.bias.accumulate(dbeta)
-
-    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        dx, *gradients = saved(dy, need_dx)
-        self.accumulate(*gradients)
-        return dx
 
 
 class PerChannelNorm(ScaleAndShift):

@@ -9,13 +9,14 @@ from typing import Any
 from xpcnn._xp import Array
 from xpcnn.initializers import constant
 from xpcnn.layers.activation import Activation, InPlace
-from xpcnn.layers.layer import Layer, Shape
+from xpcnn.layers.layer import Shape
 from xpcnn.layers.parameter import Parameter
+from xpcnn.layers.weighted import Weighted
 from xpcnn.ops.piecewise import PRELU
 from xpcnn.window import as_int, as_number
 
 
-class PReLU(Layer):
+class PReLU(Weighted):
     """x where positive, ``weight * x`` elsewhere, with a learned weight (He et al., 2015).
 
     Parameters
@@ -41,6 +42,8 @@ class PReLU(Layer):
     array([[ 2. , -0.5]])
     """
 
+    weight: Parameter
+
     def __init__(self, num_parameters: int = 1, init: float = 0.25) -> None:
         self.num_parameters = as_int(num_parameters, "PReLU", "num_parameters", 1)
         self.init = as_number(init, type(self).__name__, "init")
@@ -61,11 +64,6 @@ class PReLU(Layer):
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
         self.output_shape(x.shape)
         return PRELU.run(xp, x, self.weight.value)
-
-    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        dx, dw = saved(dy, need_dx)
-        self.weight.accumulate(dw)
-        return dx
 
 
 class Hardtanh(Activation):

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from xpcnn.operations.arithmetic import Add as Add
-from xpcnn.operations.arithmetic import Affine as Affine
 from xpcnn.operations.arithmetic import Divide as Divide
 from xpcnn.operations.arithmetic import Maximum as Maximum
 from xpcnn.operations.arithmetic import Minimum as Minimum
@@ -16,6 +15,7 @@ from xpcnn.operations.blocks import DepthToSpace as DepthToSpace
 from xpcnn.operations.blocks import SpaceToDepth as SpaceToDepth
 from xpcnn.operations.dropout import MaskedDropout as MaskedDropout
 from xpcnn.operations.elementwise import Absolute as Absolute
+from xpcnn.operations.elementwise import Affine as Affine
 from xpcnn.operations.elementwise import Cast as Cast
 from xpcnn.operations.elementwise import Ceil as Ceil
 from xpcnn.operations.elementwise import Clip as Clip

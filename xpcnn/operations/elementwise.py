@@ -105,6 +105,26 @@ class Cos(Unary, value=lambda xp, x: xp.cos(x), slope=lambda xp, x, y: -xp.sin(x
     """The cosine."""
 
 
+class Affine(Unary):
+    """``scale * x + shift`` with two fixed numbers.
+
+    Parameters
+    ----------
+    scale, shift : float
+    """
+
+    def __init__(self, scale: float = 1.0, shift: float = 0.0) -> None:
+        self.scale = float(scale)
+        self.shift = float(shift)
+
+    def _value(self, xp: ModuleType, x: Array) -> Array:
+        y = x * self.scale
+        return y + self.shift if self.shift else y
+
+    def _slope(self, xp: ModuleType, x: Array, y: Array) -> float:
+        return self.scale
+
+
 class Shrink(Unary):
     """x moved towards zero by `bias` where ``|x| > lambd``, and zero elsewhere.
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
+from math import inf, prod
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 from xpcnn import _xp
 from xpcnn._xp import Array
@@ -112,12 +112,16 @@ class ReduceMax(Reduction):
     Equal ones share the gradient.
     """
 
+    function: ClassVar[str] = "max"
+    of_bools: ClassVar[str] = "any"
+    of_nothing: ClassVar[float] = -inf
+
     def _value(self, xp: ModuleType, x: Array, axes: Ints) -> Array:
-        if _xp.dtype_name(x) == "bool":
-            return xp.any(x, axis=axes, keepdims=True) if axes else x
-        if 0 in x.shape:
-            return _of_nothing(xp, x, axes, -float("inf"))
-        return xp.max(x, axis=axes, keepdims=True) if axes else x
+        is_bool = _xp.dtype_name(x) == "bool"
+        if 0 in x.shape and not is_bool:
+            return _of_nothing(xp, x, axes, self.of_nothing)
+        function = getattr(xp, self.of_bools if is_bool else self.function)
+        return function(x, axis=axes, keepdims=True) if axes else x
 
     def _gradient(self, xp: ModuleType, dy: Array, x: Array, y: Array, axes: Ints) -> Array:
         won = xp.astype(x == y, dy.dtype)
@@ -131,12 +135,9 @@ class ReduceMin(ReduceMax):
     Equal ones share the gradient.
     """
 
-    def _value(self, xp: ModuleType, x: Array, axes: Ints) -> Array:
-        if _xp.dtype_name(x) == "bool":
-            return xp.all(x, axis=axes, keepdims=True) if axes else x
-        if 0 in x.shape:
-            return _of_nothing(xp, x, axes, float("inf"))
-        return xp.min(x, axis=axes, keepdims=True) if axes else x
+    function = "min"
+    of_bools = "all"
+    of_nothing = inf
 
 
 def _of_nothing(xp: ModuleType, x: Array, axes: Ints, value: float) -> Array:
@@ -214,7 +215,7 @@ class ReduceLogSumExp(Reduction):
         if not axes:
             return x
         if 0 in x.shape:
-            return _of_nothing(xp, x, axes, -float("inf"))
+            return _of_nothing(xp, x, axes, -inf)
         top = xp.max(x, axis=axes, keepdims=True)
         top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
         return xp.log(_sum(xp, xp.exp(x - top), axes)) + top
@@ -225,6 +226,8 @@ class ReduceLogSumExp(Reduction):
 
 class _ArgExtremum(NoGradient):
     """The position of an extremum along an axis; there is no gradient."""
+
+    function: ClassVar[str]
 
     def __init__(self, dim: int = 0, keepdim: bool = True, last: bool = False) -> None:
         self.dim = int(dim)
@@ -242,13 +245,10 @@ class _ArgExtremum(NoGradient):
         (axis,) = normal_dims((self.dim,), x.ndim, self.who)
         if self.last:
             x = xp.flip(x, axis=axis)
-        best = self._best(xp, x, axis)
+        best = getattr(xp, self.function)(x, axis=axis, keepdims=self.keepdim)
         if self.last:
             best = x.shape[axis] - 1 - best
         return (best,), None
-
-    def _best(self, xp: ModuleType, x: Array, axis: int) -> Array:
-        raise NotImplementedError
 
 
 class ArgMax(_ArgExtremum):
@@ -262,15 +262,13 @@ class ArgMax(_ArgExtremum):
         Of equal elements take the last in place of the first.
     """
 
-    def _best(self, xp: ModuleType, x: Array, axis: int) -> Array:
-        return xp.argmax(x, axis=axis, keepdims=self.keepdim)
+    function = "argmax"
 
 
 class ArgMin(_ArgExtremum):
     """The position of the smallest element along an axis; see :class:`ArgMax`."""
 
-    def _best(self, xp: ModuleType, x: Array, axis: int) -> Array:
-        return xp.argmin(x, axis=axis, keepdims=self.keepdim)
+    function = "argmin"
 
 
 class Hardmax(NoGradient, SameShape):

@@ -13,12 +13,26 @@ from xpcnn.device import Device
 from xpcnn.initializers import zeros
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.operation import Arrays, Needs, NoGradient, Operation
-from xpcnn.layers.parameter import Buffer, Initializer, Parameter
+from xpcnn.layers.parameter import Buffer, Initializer, Parameter, Tensor
 from xpcnn.operations.dtypes import OfDtype
 from xpcnn.operations.numbers import as_ints, chosen
 
 
-class Weight(Operation):
+class Held(Operation):
+    """A node without inputs, which gives the array that it holds."""
+
+    shape: Shape
+    value: Tensor
+
+    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
+        """Return the shape of the array."""
+        return (self.shape,)
+
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
+        return (self.value.value,), None
+
+
+class Weight(Held):
     """A parameter, as a value that other operations take: a node without inputs.
 
     Parameters
@@ -33,14 +47,7 @@ class Weight(Operation):
 
     def __init__(self, shape: Sequence[int]) -> None:
         self.shape = as_ints(shape) or ()
-        self.value = Parameter(self.shape, zeros())
-
-    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
-        """Return the shape of the parameter."""
-        return (self.shape,)
-
-    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
-        return (self.value.value,), None
+        self.value: Parameter = Parameter(self.shape, zeros())
 
     def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
         self.value.accumulate(dys[0])
@@ -59,7 +66,7 @@ class _Fixed(Buffer):
         super().move(device, dtype if self.follows else self.dtype)
 
 
-class Constant(NoGradient):
+class Constant(NoGradient, Held):
     """A fixed array, as a value that other operations take: a node without inputs.
 
     Parameters
@@ -92,13 +99,6 @@ class Constant(NoGradient):
         constant = cls(host.shape, host.dtype.name, follows)
         constant.value.load(host)
         return constant
-
-    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
-        """Return the shape of the array."""
-        return (self.shape,)
-
-    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
-        return (self.value.value,), None
 
 
 class Filled(OfDtype, NoGradient):
