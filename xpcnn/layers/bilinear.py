@@ -8,16 +8,15 @@ from typing import Any
 
 from xpcnn.errors import rank_error
 from xpcnn.initializers import fan_in_uniform
-from xpcnn.layers.layer import Shape
+from xpcnn.layers.layer import Shape, WeightedLayer
 from xpcnn.layers.operation import Arrays, Needs, Operation
 from xpcnn.layers.parameter import Parameter
-from xpcnn.layers.weighted import Weighted
 from xpcnn.ops.bilinear import BILINEAR
 from xpcnn.ops.checks import check_float
 from xpcnn.window import as_int
 
 
-class Bilinear(Weighted, Operation):
+class Bilinear(WeightedLayer, Operation):
     """Combine two inputs: ``y[o] = x1 @ weight[o] @ x2 + bias[o]``.
 
     Parameters

@@ -15,12 +15,11 @@ from xpcnn.errors import choice_error
 from xpcnn.layers.conv import _ConvBase
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.parameter import Parameter
-from xpcnn.layers.weighted import Weighted
 from xpcnn.ops.conv_transpose import CONV_TRANSPOSE, transposed_window
 from xpcnn.window import Window, as_ints
 
 
-class ConvTranspose(Weighted, _ConvBase):
+class ConvTranspose(_ConvBase):
     """Transposed convolution over any number of dimensions, with PyTorch's arguments.
 
     A convolution run backwards: what :class:`~xpcnn.layers.conv.Conv` does to gradients. With a

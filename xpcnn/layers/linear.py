@@ -10,14 +10,13 @@ from typing import Any
 from xpcnn._xp import Array
 from xpcnn.errors import rank_error
 from xpcnn.initializers import fan_in_uniform
-from xpcnn.layers.layer import Shape
+from xpcnn.layers.layer import Shape, WeightedLayer
 from xpcnn.layers.parameter import Parameter
-from xpcnn.layers.weighted import Weighted
 from xpcnn.ops.linear import LINEAR
 from xpcnn.window import as_int
 
 
-class Linear(Weighted):
+class Linear(WeightedLayer):
     """Fully connected layer: ``y = x @ weight.T + bias``.
 
     Parameters

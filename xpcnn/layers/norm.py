@@ -13,15 +13,14 @@ from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.initializers import ones, zeros
 from xpcnn.kernels import Op
-from xpcnn.layers.layer import Shape, check_inferred
+from xpcnn.layers.layer import Shape, WeightedLayer, check_inferred
 from xpcnn.layers.parameter import Buffer, Parameter
-from xpcnn.layers.weighted import Weighted
 from xpcnn.ops.checks import LAYOUTS
 from xpcnn.ops.norm import BATCH_NORM
 from xpcnn.window import as_int, as_number
 
 
-class ScaleAndShift(Weighted):
+class ScaleAndShift(WeightedLayer):
     """What layers that normalise have in common: the weight scales, the bias shifts."""
 
     def _declare(self, shape: Shape | None, weight: bool, bias: bool) -> None:
@@ -31,6 +30,13 @@ class ScaleAndShift(Weighted):
         for tensor in (self.weight, self.bias):
             if tensor is not None and shape is None:
                 tensor.pattern = (None,)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        found = super().arguments()
+        if "bias" in found and self.weight is None:
+            found["bias"] = True  # it says nothing where there is no weight
+        return found
 
     def _values(self) -> list[Array | None]:
         return [None if p is None else p.value for p in (self.weight, self.bias)]
@@ -162,7 +168,7 @@ class BatchNorm(ChannelNorm):
     computes_with_operands = True  # its kernels take half precision with parameters of float32
 
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
-        return self.normalise(BATCH_NORM, (x,), training)
+        return self.normalise(xp, BATCH_NORM, x, training=training)
 
     def _forward_nothing(self, x: Array, training: bool) -> Array:
         y = super()._forward_nothing(x, training)
@@ -170,17 +176,19 @@ class BatchNorm(ChannelNorm):
             self.num_batches_tracked.renew(self.num_batches_tracked.value + np.int64(1))
         return y
 
-    def normalise(self, op: Op, arrays: tuple[Array, ...], training: bool) -> tuple[Array, Any]:
+    def normalise(
+        self, xp: ModuleType, op: Op, x: Array, *more: Array, training: bool
+    ) -> tuple[Array, Any]:
         """Normalise by an operation that may do more, and track the statistics.
 
         Parameters
         ----------
         op : Op
-            Takes the arrays, gamma, beta, eps and statistics.
-        arrays : tuple of array
-            The input, and what else the operation takes.
+            Takes x, gamma, beta, eps and statistics, and perhaps more.
+        x : array
+        *more : array
+            What else the operation takes.
         """
-        x = arrays[0]
         self.output_shape(x.shape)
         count = prod(x.shape) // x.shape[1]
         own_statistics = training or not self.track_running_stats
@@ -190,8 +198,8 @@ class BatchNorm(ChannelNorm):
                 f"shape {tuple(x.shape)}; use a larger batch"
             )
         statistics = None if own_statistics else (self.running_mean.value, self.running_var.value)
-        xp = _xp.namespace(x)
-        (y, mean, variance), saved = op.run(xp, *arrays, *self._values(), self.eps, statistics)
+        operands = (x, *self._values(), self.eps, statistics)
+        (y, mean, variance), saved = op.run(xp, *operands, *more)
         if training and self.track_running_stats:
             self._track(mean, variance * (count / (count - 1)))
         return y, saved

@@ -10,6 +10,7 @@ import numpy as np
 
 from xpcnn import _xp
 from xpcnn.device import Device, resolve
+from xpcnn.errors import no_forward_error
 from xpcnn.layers.layer import Layer, Shape, output_of, seed_from
 
 Arrays = tuple[Any, ...]
@@ -122,10 +123,7 @@ class Operation(Layer):
             If a gradient is not like its output.
         """
         if self._saved is None:
-            raise RuntimeError(
-                f"{self.who}: backward needs a forward(x, training=True) before it, and each "
-                "forward serves one backward"
-            )
+            raise no_forward_error(self.who)
         outputs, floats, saved = self._saved
         if len(dys) != len(outputs):
             raise ValueError(

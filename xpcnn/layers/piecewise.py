@@ -9,14 +9,13 @@ from typing import Any
 from xpcnn._xp import Array
 from xpcnn.initializers import constant
 from xpcnn.layers.activation import Activation, InPlace
-from xpcnn.layers.layer import Shape
+from xpcnn.layers.layer import Shape, WeightedLayer
 from xpcnn.layers.parameter import Parameter
-from xpcnn.layers.weighted import Weighted
 from xpcnn.ops.piecewise import PRELU
 from xpcnn.window import as_int, as_number
 
 
-class PReLU(Weighted):
+class PReLU(WeightedLayer):
     """x where positive, ``weight * x`` elsewhere, with a learned weight (He et al., 2015).
 
     Parameters

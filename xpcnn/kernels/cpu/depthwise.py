@@ -204,9 +204,7 @@ def conv_forward(
     return y, (images, x, w, b is not None, y if relu else None)
 
 
-def conv_relu_forward(
-    xp: Any, x: Any, w: Any, b: Any, window: Window, groups: int, *, training: bool = True
-) -> Any:
+def conv_relu_forward(xp: Any, x: Any, w: Any, b: Any, window: Window, groups: int) -> Any:
     """Convolve and drop negative results in the same pass."""
     return conv_forward(xp, x, w, b, window, groups, relu=True)
 

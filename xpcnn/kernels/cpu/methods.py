@@ -54,9 +54,7 @@ def convolve(
     return conv.forward(x, w, b, g, groups, relu)
 
 
-def conv_relu_forward(
-    xp: Any, x: Any, w: Any, b: Any, window: Window, groups: int, *, training: bool = True
-) -> Any:
+def conv_relu_forward(xp: Any, x: Any, w: Any, b: Any, window: Window, groups: int) -> Any:
     """Convolve and drop negative results in the same pass."""
     return conv_forward(xp, x, w, b, window, groups, relu=True)
 

@@ -80,11 +80,11 @@ def batch_norm_relu_forward(
 def batch_norm_add_relu_forward(
     xp: ModuleType,
     x: Array,
-    other: Array,
     gamma: Array | None,
     beta: Array | None,
     eps: float,
     statistics: Any,
+    other: Array,
 ) -> Any:
     """Normalise x, add `other` (of its shape), then ReLU."""
     if other.shape != x.shape:
