@@ -123,7 +123,7 @@ __all__ = [
     "set_precision",
     "set_workspace_limit",
     "zoo",
-    *layers.__all__,
+    *vars(layers)["__all__"],
 ]
 
 

@@ -93,10 +93,6 @@ class _ConvBase(WeightedLayer):
         weight = getattr(self, list(self._weight_shapes(None))[-1])
         return fan_in_uniform(prod(weight.shape[1:]))(shape, rng)
 
-    def arguments(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return super().arguments() | {"bias": self.bias is not None}
-
     def window(self, spatial: Shape) -> Window:
         """Return the window for inputs of this size."""
         return Window.resolve(spatial, self.kernel_size, self.stride, self.padding, self.dilation)

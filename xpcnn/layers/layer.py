@@ -736,14 +736,26 @@ class WeightedLayer(Layer):
     """
 
     weight: Any
-    bias: Parameter | None
+    bias: Parameter | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the constructor's arguments, of which `bias` says whether there is one."""
+        found = super().arguments()
+        if "bias" in found:
+            found["bias"] = self.bias is not None
+        return found
+
+    def _operands(self) -> tuple[Array | None, Array | None]:
+        """Return weight and bias as arrays to compute with."""
+        weight = None if self.weight is None else self.weight.operand
+        return weight, None if self.bias is None else self.bias.operand
 
     def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        dx, dw, db = saved(dy, need_dx)
-        self.accumulate(dw, db)
+        dx, *gradients = saved(dy, need_dx)
+        self.accumulate(*gradients)
         return dx
 
-    def accumulate(self, dw: Array | None, db: Array | None) -> None:
+    def accumulate(self, dw: Array | None, db: Array | None = None) -> None:
         """Add to the gradients of weight and bias, as far as there are such parameters."""
         if self.weight is not None:
             self.weight.accumulate(dw)

@@ -51,6 +51,7 @@ class Linear(WeightedLayer):
     """
 
     computes_with_operands = True
+    weight: Parameter
 
     def __init__(
         self, in_features: int | None = None, out_features: int | None = None, bias: bool = True
@@ -71,10 +72,6 @@ class Linear(WeightedLayer):
 
     sample_ndim = 1
 
-    def arguments(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return super().arguments() | {"bias": self.bias is not None}
-
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
         """Return (N, ..., out_features) for an input (N, ..., in_features)."""
         shape = tuple(input_shape)
@@ -94,8 +91,7 @@ class Linear(WeightedLayer):
 
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
         self.output_shape(x.shape)
-        bias = None if self.bias is None else self.bias.operand
-        return LINEAR.run(xp, x, self.weight.operand, bias)
+        return LINEAR.run(xp, x, *self._operands())
 
     def _infer(self, input_shape: Shape) -> None:
         if self.in_features is None and len(input_shape) >= 2:
