@@ -10,7 +10,7 @@ import numpy as np
 
 from xpcnn import _xp
 from xpcnn.interop.onnx import proto
-from xpcnn.interop.onnx.builder import UnsupportedError
+from xpcnn.interop.onnx.node import UnsupportedError
 from xpcnn.interop.onnx.tensors import from_numpy
 from xpcnn.layers.layer import Layer, Shape
 

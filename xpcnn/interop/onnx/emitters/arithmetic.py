@@ -6,9 +6,9 @@ from functools import partial
 
 from xpcnn import layers
 from xpcnn import operations as op
-from xpcnn.interop.onnx.builder import UnsupportedError
 from xpcnn.interop.onnx.emitters.activations import shrink, softmax_along
 from xpcnn.interop.onnx.emitters.shapes import steered
+from xpcnn.interop.onnx.node import UnsupportedError
 from xpcnn.interop.onnx.tensors import number_of
 from xpcnn.interop.onnx.writer import Call, Emitter, Writer
 

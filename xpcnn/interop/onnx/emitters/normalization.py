@@ -9,7 +9,7 @@ import numpy as np
 
 from xpcnn import layers
 from xpcnn import operations as op
-from xpcnn.interop.onnx.builder import UnsupportedError
+from xpcnn.interop.onnx.node import UnsupportedError
 from xpcnn.interop.onnx.writer import Call, Emitter, Name, Value, Writer, fixed
 
 

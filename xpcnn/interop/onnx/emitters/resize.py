@@ -11,7 +11,7 @@ import numpy as np
 from xpcnn import functional as F
 from xpcnn import layers
 from xpcnn import operations as op
-from xpcnn.interop.onnx.builder import UnsupportedError
+from xpcnn.interop.onnx.node import UnsupportedError
 from xpcnn.interop.onnx.writer import Call, Emitter, Name, Writer
 from xpcnn.ops.resize import Taps
 

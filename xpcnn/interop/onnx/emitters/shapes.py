@@ -8,7 +8,7 @@ import numpy as np
 
 from xpcnn import layers
 from xpcnn import operations as op
-from xpcnn.interop.onnx.builder import UnsupportedError
+from xpcnn.interop.onnx.node import UnsupportedError
 from xpcnn.interop.onnx.writer import TO_THE_END, Call, Emitter, Name, Writer, fixed
 
 

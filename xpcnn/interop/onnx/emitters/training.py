@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from xpcnn import operations as op
-from xpcnn.interop.onnx.builder import UnsupportedError
+from xpcnn.interop.onnx.node import UnsupportedError
 from xpcnn.interop.onnx.writer import Call, Emitter, Writer
 
 

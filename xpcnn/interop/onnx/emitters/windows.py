@@ -10,8 +10,8 @@ from typing import Any
 from xpcnn import functional as F
 from xpcnn import layers
 from xpcnn import operations as op
-from xpcnn.interop.onnx.builder import UnsupportedError
 from xpcnn.interop.onnx.emitters.pads import pad
+from xpcnn.interop.onnx.node import UnsupportedError
 from xpcnn.interop.onnx.writer import Call, Emitter, Name, Value, Writer, fixed
 from xpcnn.layers.layer import Shape
 from xpcnn.window import Pairs, Window, as_ints, as_padding

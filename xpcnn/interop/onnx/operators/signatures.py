@@ -6,7 +6,7 @@ from math import inf
 from typing import NamedTuple
 
 from xpcnn.errors import ModelFileError
-from xpcnn.interop.onnx.builder import Call
+from xpcnn.interop.onnx.node import OnnxNode
 
 
 class _Signature(NamedTuple):
@@ -75,32 +75,32 @@ _OUTPUTS = {
 }
 
 
-def check(call: Call) -> None:
+def check(node: OnnxNode) -> None:
     """Refuse a node that lacks what its operator needs, or has more than that takes.
 
     Raises
     ------
     ModelFileError
     """
-    if call.op in _CHANGED:
-        since, before, after = _CHANGED[call.op]
-        expected = after if call.version >= since else before
+    if node.op in _CHANGED:
+        since, before, after = _CHANGED[node.op]
+        expected = after if node.version >= since else before
     else:
-        expected = _SIGNATURES.get(call.op, _ONE)
-    count = len(call.inputs)
+        expected = _SIGNATURES.get(node.op, _ONE)
+    count = len(node.inputs)
     if not expected.fewest <= count <= expected.most:
         fewest, most = expected[:2]
         right = f"{fewest}" if fewest == most else f"at least {fewest}"
         right = f"{fewest} to {most}" if fewest < most < inf else right
-        raise ModelFileError(f"{call.who}: expected {right} inputs, got {count}")
-    if not all(call.inputs if expected.most == inf else call.inputs[: expected.fewest]):
-        missing = call.inputs.index("")
-        raise ModelFileError(f"{call.who}: input {missing} is left out, and it is needed")
+        raise ModelFileError(f"{node.who}: expected {right} inputs, got {count}")
+    if not all(node.inputs if expected.most == inf else node.inputs[: expected.fewest]):
+        missing = node.inputs.index("")
+        raise ModelFileError(f"{node.who}: input {missing} is left out, and it is needed")
     for name in expected.needed:
-        if not call.has(name):
-            raise ModelFileError(f"{call.who}: the attribute {name!r} is missing")
-    outputs = sum(map(bool, call.outputs))
-    if outputs > _OUTPUTS.get(call.op, 1):
+        if not node.has(name):
+            raise ModelFileError(f"{node.who}: the attribute {name!r} is missing")
+    outputs = sum(map(bool, node.outputs))
+    if outputs > _OUTPUTS.get(node.op, 1):
         raise ModelFileError(
-            f"{call.who}: has {outputs} outputs, and the operator gives {_OUTPUTS.get(call.op, 1)}"
+            f"{node.who}: has {outputs} outputs, and the operator gives {_OUTPUTS.get(node.op, 1)}"
         )

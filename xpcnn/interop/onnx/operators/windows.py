@@ -8,7 +8,8 @@ from typing import Any
 from xpcnn import layers
 from xpcnn import operations as op
 from xpcnn.errors import ModelFileError
-from xpcnn.interop.onnx.builder import Builder, Call, Handler, UnsupportedError
+from xpcnn.interop.onnx.builder import Builder, Handler
+from xpcnn.interop.onnx.node import OnnxNode, UnsupportedError
 
 Padding = Any
 
@@ -26,42 +27,42 @@ _GLOBAL_POOLS = {
 }
 
 
-def padding_of(call: Call, ndim: int) -> Padding:
+def padding_of(node: OnnxNode, ndim: int) -> Padding:
     """Return "same", "same_lower", "valid", a number for each axis, or pairs."""
-    automatic = call.text("auto_pad", "NOTSET")
+    automatic = node.text("auto_pad", "NOTSET")
     if automatic in ("SAME_UPPER", "SAME_LOWER", "VALID"):
         return {"SAME_UPPER": "same", "SAME_LOWER": "same_lower", "VALID": "valid"}[automatic]
     if automatic != "NOTSET":
         raise UnsupportedError(f"auto_pad {automatic!r} is not known")
-    pads = call.ints("pads", (0,) * (2 * ndim))
+    pads = node.ints("pads", (0,) * (2 * ndim))
     if len(pads) != 2 * ndim:
-        raise ModelFileError(f"{call.who}: pads {pads} do not fit {ndim} axes")
+        raise ModelFileError(f"{node.who}: pads {pads} do not fit {ndim} axes")
     pairs = tuple(zip(pads[:ndim], pads[ndim:], strict=True))
     if any(n < 0 for n in pads):
         raise UnsupportedError("negative padding is not known here")
     return pads[:ndim] if all(before == after for before, after in pairs) else pairs
 
 
-def _conv(b: Builder, call: Call) -> None:
-    weight = b.weight(call.input(1))
-    bias = b.weight(call.input(2), shared=True) if call.input(2) else None
-    ndim = b.rank(call.input(1)) or b.rank(call.input(0))
-    kernel = call.ints("kernel_shape") or (weight.shape[2:] if weight is not None else None)
+def _conv(b: Builder, node: OnnxNode) -> None:
+    weight = b.weight(node.input(1))
+    bias = b.weight(node.input(2), shared=True) if node.input(2) else None
+    ndim = b.rank(node.input(1)) or b.rank(node.input(0))
+    kernel = node.ints("kernel_shape") or (weight.shape[2:] if weight is not None else None)
     if kernel is None and ndim is None:
         raise UnsupportedError("the number of spatial axes is not given by the file")
     ndim = len(kernel) if kernel is not None else (ndim or 2) - 2
-    padding = padding_of(call, ndim)
-    stride = call.ints("strides", (1,) * ndim)
-    dilation = call.ints("dilations", (1,) * ndim)
-    groups = call.int("group", 1)
-    b.ranks[call.outputs[0]] = ndim + 2
-    known = weight is not None and (bias is not None or not call.input(2))
+    padding = padding_of(node, ndim)
+    stride = node.ints("strides", (1,) * ndim)
+    dilation = node.ints("dilations", (1,) * ndim)
+    groups = node.int("group", 1)
+    b.ranks[node.outputs[0]] = ndim + 2
+    known = weight is not None and (bias is not None or not node.input(2))
     if not known or weight is None or padding == "same_lower" or ndim not in _CONVOLUTIONS:
         layer = op.Convolution(stride, padding, dilation, groups)
-        b.emit(layer, call.inputs, call.outputs)
+        b.emit(layer, node.inputs, node.outputs)
         return
     if weight.ndim != ndim + 2 or weight.shape[2:] != tuple(kernel or ()):
-        raise ModelFileError(f"{call.who}: a weight {weight.shape} has no kernel {kernel}")
+        raise ModelFileError(f"{node.who}: a weight {weight.shape} has no kernel {kernel}")
     out_channels, per_group = weight.shape[:2]
     made = _CONVOLUTIONS[ndim](
         per_group * groups,
@@ -74,30 +75,30 @@ def _conv(b: Builder, call: Call) -> None:
         bias=bias is not None,
     )
     state = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
-    b.layer(call, made, state, {"weight": call.input(1), "bias": call.input(2)})
+    b.layer(node, made, state, {"weight": node.input(1), "bias": node.input(2)})
 
 
-def _conv_transpose(b: Builder, call: Call) -> None:
-    weight = b.weight(call.input(1))
-    bias = b.weight(call.input(2), shared=True) if call.input(2) else None
-    kernel = call.ints("kernel_shape") or (weight.shape[2:] if weight is not None else None)
-    rank = b.rank(call.input(1)) or b.rank(call.input(0))
+def _conv_transpose(b: Builder, node: OnnxNode) -> None:
+    weight = b.weight(node.input(1))
+    bias = b.weight(node.input(2), shared=True) if node.input(2) else None
+    kernel = node.ints("kernel_shape") or (weight.shape[2:] if weight is not None else None)
+    rank = b.rank(node.input(1)) or b.rank(node.input(0))
     if kernel is None and rank is None:
         raise UnsupportedError("the number of spatial axes is not given by the file")
     ndim = len(kernel) if kernel is not None else (rank or 2) - 2
-    stride = call.ints("strides", (1,) * ndim)
-    dilation = call.ints("dilations", (1,) * ndim)
-    extra = call.ints("output_padding", (0,) * ndim)
-    groups = call.int("group", 1)
-    b.ranks[call.outputs[0]] = ndim + 2
-    padding, extra = _transposed_padding(b, call, ndim, kernel, stride, dilation, extra)
-    known = weight is not None and (bias is not None or not call.input(2))
+    stride = node.ints("strides", (1,) * ndim)
+    dilation = node.ints("dilations", (1,) * ndim)
+    extra = node.ints("output_padding", (0,) * ndim)
+    groups = node.int("group", 1)
+    b.ranks[node.outputs[0]] = ndim + 2
+    padding, extra = _transposed_padding(b, node, ndim, kernel, stride, dilation, extra)
+    known = weight is not None and (bias is not None or not node.input(2))
     symmetric = all(isinstance(n, int) for n in padding)
     # PyTorch's limit on what is added to the output
     small = all(e < max(s, d) for e, s, d in zip(extra, stride, dilation, strict=True))
     if not known or weight is None or not symmetric or not small or ndim > 3:
         layer = op.TransposedConvolution(stride, padding, extra, groups, dilation)
-        b.emit(layer, call.inputs, call.outputs)
+        b.emit(layer, node.inputs, node.outputs)
         return
     made = _TRANSPOSED[ndim](
         weight.shape[0],
@@ -111,12 +112,12 @@ def _conv_transpose(b: Builder, call: Call) -> None:
         dilation,
     )
     state = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
-    b.layer(call, made, state, {"weight": call.input(1), "bias": call.input(2)})
+    b.layer(node, made, state, {"weight": node.input(1), "bias": node.input(2)})
 
 
 def _transposed_padding(
     b: Builder,
-    call: Call,
+    node: OnnxNode,
     ndim: int,
     kernel: tuple[int, ...] | None,
     stride: tuple[int, ...],
@@ -124,17 +125,17 @@ def _transposed_padding(
     extra: tuple[int, ...],
 ) -> tuple[Padding, tuple[int, ...]]:
     """Return what is cut off the output, and what is added, so that it has the wanted size."""
-    wanted = call.ints("output_shape")
-    automatic = call.text("auto_pad", "NOTSET")
+    wanted = node.ints("output_shape")
+    automatic = node.text("auto_pad", "NOTSET")
     if wanted is None and automatic not in ("SAME_UPPER", "SAME_LOWER"):
-        padding = padding_of(call, ndim)
+        padding = padding_of(node, ndim)
         return (0,) * ndim if padding == "valid" else padding, extra
-    taps: tuple[int | None, ...] = kernel or b.shapes.get(b.resolve(call.input(1)), ())[2:]
+    taps: tuple[int | None, ...] = kernel or b.shapes.get(b.resolve(node.input(1)), ())[2:]
     if len(taps) != ndim or None in taps:
         raise UnsupportedError("the size of the kernel is not given by the file")
     spatial: tuple[int | None, ...] = (None,) * ndim
     if wanted is not None:
-        spatial = b.shapes.get(b.resolve(call.input(0)), ())[2:]
+        spatial = b.shapes.get(b.resolve(node.input(0)), ())[2:]
         wanted = wanted[-ndim:]
         if len(spatial) != ndim or None in spatial:
             raise UnsupportedError("output_shape needs an input whose size the file gives")
@@ -169,15 +170,15 @@ def _fits_layer(padding: Padding, kernel: tuple[int, ...], dilation: tuple[int, 
 class _Window:
     """The attributes that all poolings share."""
 
-    def __init__(self, call: Call) -> None:
-        self.kernel = call.ints("kernel_shape")
+    def __init__(self, node: OnnxNode) -> None:
+        self.kernel = node.ints("kernel_shape")
         if not self.kernel:
-            raise ModelFileError(f"{call.who}: has no kernel_shape")
+            raise ModelFileError(f"{node.who}: has no kernel_shape")
         ndim = len(self.kernel)
-        self.stride = call.ints("strides", (1,) * ndim)
-        self.dilation = call.ints("dilations", (1,) * ndim)
-        self.padding = padding_of(call, ndim)
-        self.ceil_mode = bool(call.int("ceil_mode", 0))
+        self.stride = node.ints("strides", (1,) * ndim)
+        self.dilation = node.ints("dilations", (1,) * ndim)
+        self.padding = padding_of(node, ndim)
+        self.ceil_mode = bool(node.int("ceil_mode", 0))
         self.fits = ndim <= 3 and _fits_layer(self.padding, self.kernel, self.dilation)
 
     @property
@@ -192,13 +193,13 @@ class _Window:
         }
 
 
-def _max_pool(b: Builder, call: Call) -> None:
-    window = _Window(call)
-    x, dtype = call.input(0), b.dtype_of(call.input(0))
+def _max_pool(b: Builder, node: OnnxNode) -> None:
+    window = _Window(node)
+    x, dtype = node.input(0), b.dtype_of(node.input(0))
     if dtype is not None and "float" not in dtype:
         x = b.apply(op.Cast(b.dtype, follows=True), x)
-    cast_back = x != call.input(0)
-    output = b.fresh("pooled") if cast_back else call.outputs[0]
+    cast_back = x != node.input(0)
+    output = b.fresh("pooled") if cast_back else node.outputs[0]
     if window.fits:
         layer: Any = _MAX_POOLS[len(window.kernel)](
             window.kernel, window.stride, window.padding, window.dilation, False, window.ceil_mode
@@ -207,15 +208,15 @@ def _max_pool(b: Builder, call: Call) -> None:
         layer = op.MaxPooling(**window.all)
     b.emit(layer, [x], [output])
     if cast_back:
-        b.emit(op.Cast(dtype), [output], call.outputs[:1])
-    if call.has_output(1):
-        positions = op.MaxPositions(**window.all, column_major=bool(call.int("storage_order", 0)))
-        b.emit(positions, [x], call.outputs[1:])
+        b.emit(op.Cast(dtype), [output], node.outputs[:1])
+    if node.has_output(1):
+        positions = op.MaxPositions(**window.all, column_major=bool(node.int("storage_order", 0)))
+        b.emit(positions, [x], node.outputs[1:])
 
 
-def _average_pool(b: Builder, call: Call) -> None:
-    window = _Window(call)
-    include = bool(call.int("count_include_pad", 0))
+def _average_pool(b: Builder, node: OnnxNode) -> None:
+    window = _Window(node)
+    include = bool(node.int("count_include_pad", 0))
     if window.fits:
         layer: Any = _AVG_POOLS[len(window.kernel)](
             window.kernel,
@@ -228,40 +229,40 @@ def _average_pool(b: Builder, call: Call) -> None:
         )
     else:
         layer = op.AveragePooling(**window.all, count_include_pad=include)
-    b.emit(layer, call.inputs, call.outputs)
+    b.emit(layer, node.inputs, node.outputs)
 
 
-def _lp_pool(b: Builder, call: Call) -> None:
+def _lp_pool(b: Builder, node: OnnxNode) -> None:
     """The p-th root of the sum of p-th powers, made of a sum and two powers."""
-    window = _Window(call)
-    p = call.int("p", 2)
+    window = _Window(node)
+    p = node.int("p", 2)
     if p < 1:
         raise UnsupportedError(f"p={p} is no norm")
-    size = b.apply(op.Absolute(), call.input(0))
+    size = b.apply(op.Absolute(), node.input(0))
     size = b.apply(op.Power(), size, b.number(p))
     size = b.apply(op.AveragePooling(**window.all, divisor_override=1), size)
-    b.emit(op.Power(), [size, b.number(1.0 / p)], call.outputs)
+    b.emit(op.Power(), [size, b.number(1.0 / p)], node.outputs)
 
 
-def _global_pool(kind: str, b: Builder, call: Call) -> None:
-    rank = b.rank(call.input(0))
+def _global_pool(kind: str, b: Builder, node: OnnxNode) -> None:
+    rank = b.rank(node.input(0))
     known = None if rank is None else _GLOBAL_POOLS[kind].get(rank - 2)
     layer = op.GlobalPooling(kind) if known is None else known(keepdims=True)
-    b.emit(layer, call.inputs, call.outputs)
+    b.emit(layer, node.inputs, node.outputs)
 
 
-def _col2im(b: Builder, call: Call) -> None:
+def _col2im(b: Builder, node: OnnxNode) -> None:
     ndim = (
-        len(call.ints("pads", ())) // 2
-        or len(call.ints("strides", ()))
-        or len(call.ints("dilations", ()))
+        len(node.ints("pads", ())) // 2
+        or len(node.ints("strides", ()))
+        or len(node.ints("dilations", ()))
     )
     layer = op.Col2Im(
-        call.ints("strides", 1) if call.has("strides") else 1,
-        padding_of(call, ndim) if call.has("pads") else 0,
-        call.ints("dilations") if call.has("dilations") else 1,
+        node.ints("strides", 1) if node.has("strides") else 1,
+        padding_of(node, ndim) if node.has("pads") else 0,
+        node.ints("dilations") if node.has("dilations") else 1,
     )
-    b.emit(layer, call.inputs, call.outputs)
+    b.emit(layer, node.inputs, node.outputs)
 
 
 HANDLERS: dict[str, Handler] = {
