@@ -85,6 +85,13 @@ class OnnxNode:
         value = self._get(name, proto.STRING, "s", default)
         return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
+    def get(self, name: str, kind: type, default: Any) -> Any:
+        """Return an attribute as a value of a Python type; a tuple is one of whole numbers."""
+        if kind is bool:
+            return bool(self.int(name, default))
+        read = {int: self.int, float: self.float, str: self.text, tuple: self.ints}[kind]
+        return read(name, default)
+
     def tensor(self, name: str) -> np.ndarray | None:
         """Return an attribute that is an array."""
         value = self._get(name, proto.TENSOR, "t", None)

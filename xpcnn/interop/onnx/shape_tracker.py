@@ -18,14 +18,13 @@ Length = int | tuple[str, int]
 """A known number, or (name of a value, axis)."""
 
 # Operators whose output has as many samples as the first input, whatever their attributes.
-_KEEP_SAMPLES = {
+KEEP_SAMPLES = {
     "AveragePool", "BatchNormalization", "Cast", "Celu", "Clip", "Conv", "ConvTranspose",
     "DepthToSpace", "Dropout", "Elu", "Erf", "Exp", "Gelu", "GlobalAveragePool", "GlobalMaxPool",
     "GroupNormalization", "HardSigmoid", "HardSwish", "InstanceNormalization", "LRN",
     "LayerNormalization", "LeakyRelu", "LogSoftmax", "LpPool", "MaxPool", "Mish", "Neg", "PRelu",
     "Relu", "Selu", "Sigmoid", "Softmax", "Softplus", "Softsign", "SpaceToDepth", "Sqrt", "Tanh",
 }  # fmt: skip
-_BROADCAST = {"Add", "Div", "Mul", "Sub"}
 
 
 class ShapeTracker:
@@ -46,15 +45,21 @@ class ShapeTracker:
         self.contents: dict[str, list[Length]] = {}
         self._samples: dict[str, str] = {}
 
-    def note(self, node: OnnxNode) -> np.ndarray | None:
+    def note(self, node: OnnxNode, keeps: str) -> np.ndarray | None:
         """Work out what a node's output holds, if it is lengths, and its number of samples.
+
+        Parameters
+        ----------
+        node : OnnxNode
+        keeps : str
+            What its operator keeps; see ``Operator.keeps`` in table.py.
 
         Returns
         -------
         array or None
             The output, if all of the lengths are known.
         """
-        self._note_samples(node)
+        self._note_samples(node, keeps)
         found = self._of(node)
         if found is None:
             return None
@@ -109,12 +114,12 @@ class ShapeTracker:
             return None
         return [int(n) for n in array.reshape(-1)]
 
-    def _note_samples(self, node: OnnxNode) -> None:
-        if node.op in _KEEP_SAMPLES:
+    def _note_samples(self, node: OnnxNode, keeps: str) -> None:
+        if keeps == "samples":
             source: str | None = self._values.resolve(node.input(0))
         elif node.op == "Flatten" and node.int("axis", 1) == 1:
             source = self._values.resolve(node.input(0))
-        elif node.op in _BROADCAST:
+        elif keeps == "broadcast":
             source = self._one_source(node)
         else:
             return

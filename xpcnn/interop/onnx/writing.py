@@ -11,7 +11,7 @@ from xpcnn.errors import UnsupportedModelError
 from xpcnn.interop.onnx import proto
 from xpcnn.interop.onnx.emitters import EMITTERS
 from xpcnn.interop.onnx.tensors import number_of
-from xpcnn.interop.onnx.writer import Call, Value, Writer
+from xpcnn.interop.onnx.writer import LayerCall, Value, Writer
 from xpcnn.layers.graph import Graph
 from xpcnn.layers.layer import Shape
 from xpcnn.training import Model
@@ -158,7 +158,9 @@ def _write(model: Model, opset: int, shapes: Sequence[tuple[Shape, Shape]]) -> p
     ]
     found = [_output_shapes(model, [pair[which] for pair in shapes]) for which in (0, 1)]
     pairs = list(zip(*found, strict=True))
-    call = Call(network, "", list(inputs), pairs, list(model.outputs), [model.dtype] * len(pairs))
+    call = LayerCall(
+        network, "", list(inputs), pairs, list(model.outputs), [model.dtype] * len(pairs)
+    )
     made = w.emit(call)
     if w.problems:
         raise _unsupported(w.problems, opset)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from xpcnn.interop.onnx.emitters import (
-    activations,
     arithmetic,
     containers,
     indexing,
@@ -14,10 +13,11 @@ from xpcnn.interop.onnx.emitters import (
     training,
     windows,
 )
-from xpcnn.interop.onnx.writer import Emitter
+from xpcnn.interop.onnx.ops import WRITES
+from xpcnn.interop.onnx.writer import Write
 
-EMITTERS: dict[type, Emitter] = {
-    **activations.EMITTERS,
+EMITTERS: dict[type, Write] = {
+    **WRITES,
     **arithmetic.EMITTERS,
     **containers.EMITTERS,
     **indexing.EMITTERS,

@@ -6,30 +6,29 @@ from functools import partial
 
 from xpcnn import layers
 from xpcnn import operations as op
-from xpcnn.interop.onnx.emitters.activations import shrink, softmax_along
 from xpcnn.interop.onnx.emitters.shapes import steered
 from xpcnn.interop.onnx.node import UnsupportedError
 from xpcnn.interop.onnx.tensors import number_of
-from xpcnn.interop.onnx.writer import Call, Emitter, Writer
+from xpcnn.interop.onnx.writer import LayerCall, Write, Writer
 
 
-def _plain(name: str, w: Writer, call: Call) -> str:
+def _plain(name: str, w: Writer, call: LayerCall) -> str:
     return w.node(name, *call.inputs)
 
 
-def _test(name: str, w: Writer, call: Call) -> str:
+def _test(name: str, w: Writer, call: LayerCall) -> str:
     call.dtypes = ["bool"]
     return w.node(name, *call.inputs)
 
 
-def _or_equal(name: str, w: Writer, call: Call) -> str:
+def _or_equal(name: str, w: Writer, call: LayerCall) -> str:
     call.dtypes = ["bool"]
     if w.opset >= 12:
         return w.node(f"{name}OrEqual", *call.inputs)
     return w.node("Or", w.node(name, *call.inputs), w.node("Equal", *call.inputs))
 
 
-def _add(w: Writer, call: Call) -> str:
+def _add(w: Writer, call: LayerCall) -> str:
     if len(call.inputs) > 2 and "float" in call.x.dtype:
         return w.node("Sum", *call.inputs)
     total = call.x.name
@@ -38,17 +37,17 @@ def _add(w: Writer, call: Call) -> str:
     return total
 
 
-def _floats_at_first(w: Writer, call: Call) -> None:
+def _floats_at_first(w: Writer, call: LayerCall) -> None:
     if w.opset < 12 and "float" not in call.x.dtype:
         raise UnsupportedError("of whole numbers it needs version 12 of ONNX's operators")
 
 
-def _extremum(name: str, w: Writer, call: Call) -> str:
+def _extremum(name: str, w: Writer, call: LayerCall) -> str:
     _floats_at_first(w, call)
     return w.node(name, *call.inputs)
 
 
-def _power(w: Writer, call: Call) -> str:
+def _power(w: Writer, call: LayerCall) -> str:
     """The operator takes exponents of another dtype from version 12 on."""
     base, exponent = call.x, call.inputs[1]
     assert exponent is not None, "a power has an exponent"
@@ -57,7 +56,7 @@ def _power(w: Writer, call: Call) -> str:
     return w.node("Pow", base, w.node("Cast", exponent, to=number_of(base.dtype)))
 
 
-def _modulo(w: Writer, call: Call) -> str:
+def _modulo(w: Writer, call: LayerCall) -> str:
     """Of floats the operator takes the sign of the dividend only."""
     x, y = call.inputs
     is_float = "float" in call.x.dtype
@@ -71,7 +70,7 @@ def _modulo(w: Writer, call: Call) -> str:
     return w.node("Where", differ, w.node("Add", rest, y), rest)
 
 
-def _affine(w: Writer, call: Call) -> str:
+def _affine(w: Writer, call: LayerCall) -> str:
     scale, shift = call.layer.scale, call.layer.shift
     y = call.x.name
     if scale != 1.0:
@@ -79,11 +78,7 @@ def _affine(w: Writer, call: Call) -> str:
     return w.node("Add", y, w.number(shift, call.x)) if shift else y
 
 
-def _shrink(w: Writer, call: Call) -> str:
-    return shrink(w, call.x, call.layer.lambd, call.layer.bias)
-
-
-def _cast(w: Writer, call: Call) -> str:
+def _cast(w: Writer, call: LayerCall) -> str:
     dtype = call.layer.dtype
     if dtype is None:
         like = call.inputs[1]
@@ -93,7 +88,7 @@ def _cast(w: Writer, call: Call) -> str:
     return w.node("Cast", call.x, to=number_of(dtype))
 
 
-def _clip(w: Writer, call: Call) -> str:
+def _clip(w: Writer, call: LayerCall) -> str:
     _floats_at_first(w, call)
     limits = [
         w.number(own, call.x) if own is not None else call.input_at(position)
@@ -104,7 +99,7 @@ def _clip(w: Writer, call: Call) -> str:
     return w.node("Clip", call.x, *limits)
 
 
-def _reduce(name: str, w: Writer, call: Call) -> str:
+def _reduce(name: str, w: Writer, call: LayerCall) -> str:
     layer, x = call.layer, call.x
     given = call.input_at(1)
     since = 13 if name == "ReduceSum" else 18
@@ -123,7 +118,7 @@ def _reduce(name: str, w: Writer, call: Call) -> str:
     )
 
 
-def _arg(name: str, w: Writer, call: Call) -> str:
+def _arg(name: str, w: Writer, call: LayerCall) -> str:
     layer = call.layer
     call.dtypes = ["int64"]
     if layer.last and w.opset < 12:
@@ -132,18 +127,14 @@ def _arg(name: str, w: Writer, call: Call) -> str:
     return w.node(name, call.x, axis=layer.dim, keepdims=int(layer.keepdim), select_last_index=last)
 
 
-def _hardmax(w: Writer, call: Call) -> str:
-    return softmax_along(w, "Hardmax", call.x.name, call.layer.dim, call.x.rank)
-
-
-def _where(w: Writer, call: Call) -> str:
+def _where(w: Writer, call: LayerCall) -> str:
     other = call.inputs[1]
     assert other is not None, "there is something to choose"
     call.dtypes = [other.dtype]
     return w.node("Where", *call.inputs)
 
 
-def _linear(w: Writer, call: Call) -> str:
+def _linear(w: Writer, call: LayerCall) -> str:
     """Rows through Gemm, so that the weight is in the file as it is."""
     layer, x = call.layer, call.x
     weights = [w.state(call, "weight")] + ([w.state(call, "bias")] if layer.bias else [])
@@ -156,7 +147,7 @@ def _linear(w: Writer, call: Call) -> str:
     return w.reshape(rows, [-1 if n is None else n for n in call.output().shape])
 
 
-def _bilinear(w: Writer, call: Call) -> str:
+def _bilinear(w: Writer, call: LayerCall) -> str:
     """x1 W x2 for each matrix W of the weight, as products with rows and columns."""
     first, second = call.inputs
     rank = call.x.rank
@@ -209,7 +200,7 @@ _REDUCTIONS = (
     op.ReduceSumSquare,
 )
 
-EMITTERS: dict[type, Emitter] = {
+EMITTERS: dict[type, Write] = {
     **{cls: partial(_plain, name) for cls, name in _PLAIN.items()},
     **{cls: partial(_test, name) for cls, name in _TESTS.items()},
     **{cls: partial(_reduce, cls.__name__) for cls in _REDUCTIONS},
@@ -221,12 +212,10 @@ EMITTERS: dict[type, Emitter] = {
     op.Clip: _clip,
     op.GreaterEqual: partial(_or_equal, "Greater"),
     op.LessEqual: partial(_or_equal, "Less"),
-    op.Hardmax: _hardmax,
     op.Maximum: partial(_extremum, "Max"),
     op.Minimum: partial(_extremum, "Min"),
     op.Modulo: _modulo,
     op.Power: _power,
-    op.Shrink: _shrink,
     op.Where: _where,
     layers.Linear: _linear,
     layers.Bilinear: _bilinear,

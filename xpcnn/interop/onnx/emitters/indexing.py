@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from xpcnn import layers
 from xpcnn import operations as op
-from xpcnn.interop.onnx.writer import Call, Emitter, Name, Writer
+from xpcnn.interop.onnx.writer import LayerCall, Name, Write, Writer
 
 
-def _slice(w: Writer, call: Call) -> str:
+def _slice(w: Writer, call: LayerCall) -> str:
     layer = call.layer
     given: list[Name] = [
         call.input_at(position) if own is None else w.ints(own)
@@ -16,16 +16,16 @@ def _slice(w: Writer, call: Call) -> str:
     return w.node("Slice", call.x, *given)
 
 
-def _gather(w: Writer, call: Call) -> str:
+def _gather(w: Writer, call: LayerCall) -> str:
     return w.node("Gather", *call.inputs, axis=call.layer.dim)
 
 
-def _embedding(w: Writer, call: Call) -> str:
+def _embedding(w: Writer, call: LayerCall) -> str:
     call.dtypes = [w.dtype]
     return w.node("Gather", w.state(call, "weight"), call.x, axis=0)
 
 
-def _split(w: Writer, call: Call) -> tuple[str, ...]:
+def _split(w: Writer, call: LayerCall) -> tuple[str, ...]:
     layer, x = call.layer, call.x
     if layer.sizes is None and layer.pieces is None:
         count = len(call.shapes)
@@ -34,7 +34,7 @@ def _split(w: Writer, call: Call) -> tuple[str, ...]:
     return w.split(x, axis, [shapes[0][axis] for shapes in call.shapes])
 
 
-EMITTERS: dict[type, Emitter] = {
+EMITTERS: dict[type, Write] = {
     op.Slice: _slice,
     op.Gather: _gather,
     op.Split: _split,

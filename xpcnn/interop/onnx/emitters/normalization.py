@@ -10,10 +10,10 @@ import numpy as np
 from xpcnn import layers
 from xpcnn import operations as op
 from xpcnn.interop.onnx.node import UnsupportedError
-from xpcnn.interop.onnx.writer import Call, Emitter, Name, Value, Writer, fixed
+from xpcnn.interop.onnx.writer import LayerCall, Name, Value, Write, Writer, fixed
 
 
-def _scale_and_shift(w: Writer, call: Call, count: int) -> tuple[str, str]:
+def _scale_and_shift(w: Writer, call: LayerCall, count: int) -> tuple[str, str]:
     """Name weight and bias; ones and zeros where the layer has none."""
     layer = call.layer
     scale = w.state(call, "weight") if layer.weight else w.constant(np.ones(count))
@@ -21,7 +21,7 @@ def _scale_and_shift(w: Writer, call: Call, count: int) -> tuple[str, str]:
     return scale, shift
 
 
-def _batch_norm(w: Writer, call: Call) -> str:
+def _batch_norm(w: Writer, call: LayerCall) -> str:
     layer = call.layer
     if not layer.track_running_stats:
         raise UnsupportedError(
@@ -34,14 +34,14 @@ def _batch_norm(w: Writer, call: Call) -> str:
     return w.node("BatchNormalization", call.x, *given, epsilon=layer.eps, momentum=momentum)
 
 
-def _instance_norm(w: Writer, call: Call) -> str:
+def _instance_norm(w: Writer, call: LayerCall) -> str:
     if call.layer.track_running_stats:
         return _batch_norm(w, call)
     given = _scale_and_shift(w, call, call.layer.num_features)
     return w.node("InstanceNormalization", call.x, *given, epsilon=call.layer.eps)
 
 
-def _group_norm(w: Writer, call: Call) -> str:
+def _group_norm(w: Writer, call: LayerCall) -> str:
     """Before version 21 the operator has one scale for each group, not for each channel."""
     layer, channels = call.layer, call.layer.num_channels
     if w.opset >= 21 and call.x.rank > 2:
@@ -78,7 +78,7 @@ def standardize(w: Writer, x: Name, axes: Sequence[int], eps: float) -> tuple[st
     return w.node("Mul", centered, inverse), mean, inverse
 
 
-def _layer_norm(w: Writer, call: Call) -> str:
+def _layer_norm(w: Writer, call: LayerCall) -> str:
     layer, count = call.layer, len(call.layer.normalized_shape)
     if w.opset >= 17:
         scale = (
@@ -92,7 +92,7 @@ def _layer_norm(w: Writer, call: Call) -> str:
     return w.node("Add", y, w.state(call, "bias")) if layer.bias else y
 
 
-def _rms_norm(w: Writer, call: Call) -> str:
+def _rms_norm(w: Writer, call: LayerCall) -> str:
     """RMSNormalization exists from version 23 on, and few programs know it."""
     layer = call.layer
     eps = layer.eps
@@ -105,7 +105,7 @@ def _rms_norm(w: Writer, call: Call) -> str:
     return w.node("Mul", y, w.state(call, "weight")) if layer.weight else y
 
 
-def _local_response_norm(w: Writer, call: Call) -> str:
+def _local_response_norm(w: Writer, call: LayerCall) -> str:
     """Of an even number of channels PyTorch has one more in front, and ONNX one more behind."""
     layer, x = call.layer, call.x
     if layer.size % 2 and x.rank == 4:
@@ -128,16 +128,16 @@ def _local_response_norm(w: Writer, call: Call) -> str:
 # -- Operations ------------------------------------------------------------------------------------
 
 
-def _standardize(w: Writer, call: Call) -> tuple[str, str, str]:
+def _standardize(w: Writer, call: LayerCall) -> tuple[str, str, str]:
     return standardize(w, call.x, call.layer._axes(call.x.rank), call.layer.eps)
 
 
-def _group_standardize(w: Writer, call: Call) -> str:
+def _group_standardize(w: Writer, call: LayerCall) -> str:
     channels = fixed(call.x.shape[1:2], "the number of channels")[0]
     return _in_groups(w, call.x, call.layer.num_groups or channels, call.layer.eps)
 
 
-def _per_channel(w: Writer, call: Call) -> str:
+def _per_channel(w: Writer, call: LayerCall) -> str:
     x = call.x
     channels = fixed(x.shape[1:2], "the number of channels")[0]
     spread = []
@@ -151,7 +151,7 @@ def _per_channel(w: Writer, call: Call) -> str:
     return w.node("Add", w.node("Mul", x, spread[0]), spread[1])
 
 
-def _batch_normalization(w: Writer, call: Call) -> str | tuple[str, ...]:
+def _batch_normalization(w: Writer, call: LayerCall) -> str | tuple[str, ...]:
     layer = call.layer
     if layer.momentum is None:
         return w.node("BatchNormalization", *call.inputs, epsilon=layer.eps)
@@ -161,7 +161,7 @@ def _batch_normalization(w: Writer, call: Call) -> str | tuple[str, ...]:
     return w.node_of("BatchNormalization", call.inputs, 3, **options)
 
 
-EMITTERS: dict[type, Emitter] = {
+EMITTERS: dict[type, Write] = {
     **dict.fromkeys((layers.BatchNorm1d, layers.BatchNorm2d, layers.BatchNorm3d), _batch_norm),
     **dict.fromkeys(
         (layers.InstanceNorm1d, layers.InstanceNorm2d, layers.InstanceNorm3d), _instance_norm

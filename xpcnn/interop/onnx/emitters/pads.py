@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from xpcnn import layers
 from xpcnn import operations as op
 from xpcnn.interop.onnx.node import UnsupportedError
-from xpcnn.interop.onnx.writer import TO_THE_END, Call, Emitter, Name, Writer, fixed
+from xpcnn.interop.onnx.writer import TO_THE_END, LayerCall, Name, Write, Writer, fixed
 from xpcnn.window import Pairs
 
 MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
@@ -69,12 +69,12 @@ def _circular(
     return x
 
 
-def _pad_layer(w: Writer, call: Call) -> str:
+def _pad_layer(w: Writer, call: LayerCall) -> str:
     layer = call.layer
     return pad(w, call.x, call.x.shape, layer.pairs, layer.mode, layer.value)
 
 
-def _pad_operation(w: Writer, call: Call) -> str:
+def _pad_operation(w: Writer, call: LayerCall) -> str:
     layer, x = call.layer, call.x
     if layer.padding is None or len(call.inputs) > 1:
         return _steered_by_inputs(w, call)
@@ -94,7 +94,7 @@ def _pad_operation(w: Writer, call: Call) -> str:
     return found
 
 
-def _steered_by_inputs(w: Writer, call: Call) -> str:
+def _steered_by_inputs(w: Writer, call: LayerCall) -> str:
     layer = call.layer
     if layer.mode == "circular" and w.opset < 19:
         raise UnsupportedError("padding that wraps round needs version 19 of ONNX's operators")
@@ -111,7 +111,7 @@ def _steered_by_inputs(w: Writer, call: Call) -> str:
     return w.node("Pad", call.x, *inputs, mode=MODES[layer.mode])
 
 
-EMITTERS: dict[type, Emitter] = {
+EMITTERS: dict[type, Write] = {
     **{
         getattr(layers, f"{kind}Pad{ndim}d"): _pad_layer
         for kind in ("Constant", "Zero", "Reflection", "Replication", "Circular")

@@ -12,7 +12,7 @@ from xpcnn import functional as F
 from xpcnn import layers
 from xpcnn import operations as op
 from xpcnn.interop.onnx.node import UnsupportedError
-from xpcnn.interop.onnx.writer import Call, Emitter, Name, Writer
+from xpcnn.interop.onnx.writer import LayerCall, Name, Write, Writer
 from xpcnn.ops.resize import Taps
 
 # What PyTorch's modes are called in ONNX: mode, places, rounding.
@@ -35,7 +35,7 @@ class _Axis(NamedTuple):
     taps: Taps
 
 
-def _upsample(w: Writer, call: Call) -> str:
+def _upsample(w: Writer, call: LayerCall) -> str:
     layer, out = call.layer, call.output().shapes[0][2:]
     factors: tuple[Any, ...] = (None,) * len(out)
     if layer.scale_factor is not None and not layer.recompute_scale_factor:
@@ -131,7 +131,7 @@ def _is_known(layer: Any, opset: int) -> bool:
     return opset >= 18 or not new
 
 
-def _resize(w: Writer, call: Call) -> str:
+def _resize(w: Writer, call: LayerCall) -> str:
     layer = call.layer
     if _is_known(layer, w.opset):
         return _resize_as_it_is(w, call)
@@ -144,7 +144,7 @@ def _resize(w: Writer, call: Call) -> str:
     return _by_tables(w, call.x.name, call.x.rank, tables)
 
 
-def _resize_as_it_is(w: Writer, call: Call) -> str:
+def _resize_as_it_is(w: Writer, call: LayerCall) -> str:
     layer, given = call.layer, [*call.inputs[1:], None, None, None][:3]
     steering: list[Name] = [given[0] or _nothing(w), given[1], given[2]]
     if layer.scales is not None:
@@ -167,7 +167,7 @@ def _resize_as_it_is(w: Writer, call: Call) -> str:
     )
 
 
-EMITTERS: dict[type, Emitter] = {
+EMITTERS: dict[type, Write] = {
     layers.Upsample: _upsample,
     layers.UpsamplingNearest2d: _upsample,
     layers.UpsamplingBilinear2d: _upsample,

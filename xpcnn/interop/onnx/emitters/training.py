@@ -6,10 +6,10 @@ from typing import Any
 
 from xpcnn import operations as op
 from xpcnn.interop.onnx.node import UnsupportedError
-from xpcnn.interop.onnx.writer import Call, Emitter, Writer
+from xpcnn.interop.onnx.writer import LayerCall, Write, Writer
 
 
-def _masked_dropout(w: Writer, call: Call) -> tuple[str, ...]:
+def _masked_dropout(w: Writer, call: LayerCall) -> tuple[str, ...]:
     x, p, switch = call.x, call.input_at(1), call.input_at(2)
     call.dtypes = [x.dtype, "bool"][: len(call.shapes)]
     if w.opset < 12:
@@ -22,7 +22,7 @@ def _masked_dropout(w: Writer, call: Call) -> tuple[str, ...]:
     return w.node_of("Dropout", [x, share, given], len(call.shapes))
 
 
-def _negative_log_likelihood(w: Writer, call: Call) -> str:
+def _negative_log_likelihood(w: Writer, call: LayerCall) -> str:
     if w.opset < 12:
         raise UnsupportedError("ONNX has losses from version 12 of its operators on")
     return w.node(
@@ -33,7 +33,7 @@ def _negative_log_likelihood(w: Writer, call: Call) -> str:
     )
 
 
-def _update(w: Writer, call: Call) -> tuple[str, ...]:
+def _update(w: Writer, call: LayerCall) -> tuple[str, ...]:
     """Optimizers are in a set of operators of their own, which is still a preview."""
     domain = "ai.onnx.preview.training"
     w.domains[domain] = 1
@@ -45,7 +45,7 @@ def _update(w: Writer, call: Call) -> tuple[str, ...]:
     return w.node_of(name, call.inputs, len(call.shapes), domain=domain, **attributes)
 
 
-EMITTERS: dict[type, Emitter] = {
+EMITTERS: dict[type, Write] = {
     op.MaskedDropout: _masked_dropout,
     op.NegativeLogLikelihood: _negative_log_likelihood,
     op.AdagradUpdate: _update,

@@ -12,7 +12,7 @@ from xpcnn import layers
 from xpcnn import operations as op
 from xpcnn.interop.onnx.emitters.pads import pad
 from xpcnn.interop.onnx.node import UnsupportedError
-from xpcnn.interop.onnx.writer import Call, Emitter, Name, Value, Writer, fixed
+from xpcnn.interop.onnx.writer import LayerCall, Name, Value, Write, Writer, fixed
 from xpcnn.layers.layer import Shape
 from xpcnn.window import Pairs, Window, as_ints, as_padding
 
@@ -34,7 +34,7 @@ def _geometry(window: Window) -> dict[str, Any]:
 # -- Convolution -----------------------------------------------------------------------------------
 
 
-def _conv(w: Writer, call: Call) -> str:
+def _conv(w: Writer, call: LayerCall) -> str:
     layer, x = call.layer, call.x.name
     window = layer.window(call.spatial)
     if layer.padding_mode != "zeros" and window.is_padded:
@@ -44,7 +44,7 @@ def _conv(w: Writer, call: Call) -> str:
     return w.node("Conv", x, *weights, **_geometry(window), group=layer.groups)
 
 
-def _separable_conv(w: Writer, call: Call) -> str:
+def _separable_conv(w: Writer, call: LayerCall) -> str:
     layer, window = call.layer, call.layer.window(call.spatial)
     deep = w.state(call, "depthwise_weight")
     between = w.node(
@@ -80,26 +80,26 @@ def _transposed(
     return w.node("Add", y, w.reshape(inputs[2], (-1,) + (1,) * len(sides)))
 
 
-def _conv_transpose(w: Writer, call: Call) -> str:
+def _conv_transpose(w: Writer, call: LayerCall) -> str:
     layer = call.layer
     window, out = layer.transposed_window(call.spatial)
     weights = [w.state(call, "weight")] + ([w.state(call, "bias")] if layer.bias else [])
     return _transposed(w, [call.x, *weights], call.spatial, window, out, layer.groups)
 
 
-def _kernel(call: Call) -> Shape:
+def _kernel(call: LayerCall) -> Shape:
     weight = call.inputs[1]
     assert weight is not None, "a convolution has a weight"
     return fixed(weight.shape[2:], "the size of its kernel")
 
 
-def _convolution(w: Writer, call: Call) -> str:
+def _convolution(w: Writer, call: LayerCall) -> str:
     layer = call.layer
     window = layer._resolve(call.spatial, _kernel(call), layer.stride, layer.dilation)
     return w.node("Conv", *call.inputs, **_geometry(window), group=layer.groups)
 
 
-def _transposed_convolution(w: Writer, call: Call) -> str:
+def _transposed_convolution(w: Writer, call: LayerCall) -> str:
     window, out = call.layer._window(call.spatial, _kernel(call))
     return _transposed(w, call.inputs, call.spatial, window, out, call.layer.groups)
 
@@ -173,25 +173,25 @@ def _average_of_slices(
     return w.node("Div", total, w.constant(divisor))
 
 
-def _max_pool(w: Writer, call: Call) -> str:
+def _max_pool(w: Writer, call: LayerCall) -> str:
     return _max(w, call.x, call.x.shape, call.layer.window(call.spatial))
 
 
-def _asked(call: Call) -> Pairs:
+def _asked(call: LayerCall) -> Pairs:
     layer = call.layer
     return Window.resolve(
         call.spatial, layer.kernel_size, layer.stride, layer.padding, layer.dilation
     ).padding
 
 
-def _avg_pool(w: Writer, call: Call) -> str:
+def _avg_pool(w: Writer, call: LayerCall) -> str:
     layer = call.layer
     window = layer.window(call.spatial)
     include, override = layer.count_include_pad, layer.divisor_override
     return _average(w, call.x, call.x, window, _asked(call), include, override)
 
 
-def _lp_pool(w: Writer, call: Call) -> str:
+def _lp_pool(w: Writer, call: LayerCall) -> str:
     """PyTorch's power mean keeps signs, which ONNX's LpPool takes away; so it is made of powers."""
     layer, p = call.layer, call.layer.norm_type
     window = layer.window(call.spatial)
@@ -206,14 +206,14 @@ def _lp_pool(w: Writer, call: Call) -> str:
     return total if p == 1.0 else w.node("Pow", total, w.number(1.0 / p))
 
 
-def _global_pool(name: str, w: Writer, call: Call) -> str:
+def _global_pool(name: str, w: Writer, call: LayerCall) -> str:
     pooled = w.node(name, call.x)
     if call.layer.keepdims:
         return pooled
     return w.node("Flatten", pooled, axis=1)
 
 
-def _adaptive_pool(w: Writer, call: Call) -> str:
+def _adaptive_pool(w: Writer, call: LayerCall) -> str:
     spatial, is_max = call.spatial, call.layer.kind == "max"
     size = F.adaptive_size(spatial, call.layer.output_size)
     if all(m == 1 for m in size):
@@ -236,18 +236,18 @@ def _adaptive_pool(w: Writer, call: Call) -> str:
 # -- Operations ------------------------------------------------------------------------------------
 
 
-def _max_pooling(w: Writer, call: Call) -> str:
+def _max_pooling(w: Writer, call: LayerCall) -> str:
     shape = (1, 1, *call.spatial)
     return _max(w, call.x, call.x.shape, call.layer._windows(shape)[0])
 
 
-def _average_pooling(w: Writer, call: Call) -> str:
+def _average_pooling(w: Writer, call: LayerCall) -> str:
     window, asked = call.layer._windows((1, 1, *call.spatial))
     include, override = call.layer.count_include_pad, call.layer.divisor_override
     return _average(w, call.x, call.x, window, asked.padding, include, override)
 
 
-def _max_positions(w: Writer, call: Call) -> str:
+def _max_positions(w: Writer, call: LayerCall) -> str:
     window = call.layer._windows((1, 1, *call.spatial))[0]
     if not _fits(window):
         raise UnsupportedError("its padding is as large as the window, and would be counted")
@@ -256,12 +256,12 @@ def _max_positions(w: Writer, call: Call) -> str:
     return w.node_of("MaxPool", [call.x], 2, **_geometry(window), storage_order=order)[1]
 
 
-def _global_pooling(w: Writer, call: Call) -> str:
+def _global_pooling(w: Writer, call: LayerCall) -> str:
     kind = call.layer.kind
     return w.node("GlobalAveragePool" if kind == "mean" else "GlobalMaxPool", call.x)
 
 
-def _col2im(w: Writer, call: Call) -> str:
+def _col2im(w: Writer, call: LayerCall) -> str:
     if w.opset < 18:
         raise UnsupportedError("ONNX has Col2Im from version 18 of its operators on")
     if call.layer.padding == "same":
@@ -284,7 +284,7 @@ def _col2im(w: Writer, call: Call) -> str:
     )
 
 
-EMITTERS: dict[type, Emitter] = {
+EMITTERS: dict[type, Write] = {
     **dict.fromkeys((layers.Conv1d, layers.Conv2d, layers.Conv3d), _conv),
     **dict.fromkeys((layers.SeparableConv1d, layers.SeparableConv2d), _separable_conv),
     **dict.fromkeys(

@@ -9,7 +9,7 @@ import numpy as np
 
 from xpcnn import operations as op
 from xpcnn.interop.onnx.builder import Builder, Handler
-from xpcnn.interop.onnx.node import OnnxNode, UnsupportedError
+from xpcnn.interop.onnx.node import OnnxNode
 from xpcnn.layers import GlobalAvgPool1d, GlobalAvgPool2d, GlobalAvgPool3d, Linear, ReLU6
 from xpcnn.layers.layer import Layer
 
@@ -157,12 +157,6 @@ def _arg(kind: type, b: Builder, node: OnnxNode) -> None:
     b.emit(layer, node.inputs, node.outputs)
 
 
-def _hardmax(b: Builder, node: OnnxNode) -> None:
-    if node.version < 13 and node.int("axis", 1) != -1:
-        raise UnsupportedError("before version 13 of the operators, Hardmax works on merged axes")
-    b.emit(op.Hardmax(node.int("axis", -1)), node.inputs, node.outputs)
-
-
 _REDUCTIONS = {
     "ReduceL1": op.ReduceL1,
     "ReduceL2": op.ReduceL2,
@@ -184,7 +178,6 @@ HANDLERS: dict[str, Handler] = {
     "CastLike": _cast_like,
     "Clip": _clip,
     "Gemm": _gemm,
-    "Hardmax": _hardmax,
 }
 REDUCTIONS: dict[str, Handler] = {
     **{name: partial(_reduce, kind) for name, kind in _REDUCTIONS.items()},
