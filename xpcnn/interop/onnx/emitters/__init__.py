@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from xpcnn.interop.onnx.emitters import (
-    arithmetic,
     containers,
     indexing,
     normalization,
     pads,
     resize,
-    shapes,
     training,
     windows,
 )
@@ -18,13 +16,11 @@ from xpcnn.interop.onnx.writer import Write
 
 EMITTERS: dict[type, Write] = {
     **WRITES,
-    **arithmetic.EMITTERS,
     **containers.EMITTERS,
     **indexing.EMITTERS,
     **normalization.EMITTERS,
     **pads.EMITTERS,
     **resize.EMITTERS,
-    **shapes.EMITTERS,
     **training.EMITTERS,
     **windows.EMITTERS,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from xpcnn import layers
 from xpcnn import operations as op
 from xpcnn.interop.onnx.node import UnsupportedError
 from xpcnn.interop.onnx.writer import LayerCall, Write, Writer
@@ -45,7 +46,23 @@ def _update(w: Writer, call: LayerCall) -> tuple[str, ...]:
     return w.node_of(name, call.inputs, len(call.shapes), domain=domain, **attributes)
 
 
+def _same(w: Writer, call: LayerCall) -> str:
+    """Return the input itself: nothing happens in inference."""
+    return call.x.name
+
+
 EMITTERS: dict[type, Write] = {
+    **dict.fromkeys(
+        (
+            layers.Dropout,
+            layers.Dropout1d,
+            layers.Dropout2d,
+            layers.Dropout3d,
+            layers.AlphaDropout,
+            layers.StochasticDepth,
+        ),
+        _same,
+    ),
     op.MaskedDropout: _masked_dropout,
     op.NegativeLogLikelihood: _negative_log_likelihood,
     op.AdagradUpdate: _update,

@@ -5,10 +5,8 @@ from __future__ import annotations
 from xpcnn.interop.onnx import shape_tracker
 from xpcnn.interop.onnx.builder import Handler
 from xpcnn.interop.onnx.operators import (
-    arithmetic,
     indexing,
     normalization,
-    shapes,
     signatures,
     training,
     windows,
@@ -17,10 +15,8 @@ from xpcnn.interop.onnx.ops import OPERATORS
 from xpcnn.interop.onnx.table import Earlier, operator
 
 HANDLERS: dict[str, Handler] = {
-    **arithmetic.HANDLERS,
     **indexing.HANDLERS,
     **normalization.HANDLERS,
-    **shapes.HANDLERS,
     **training.HANDLERS,
     **windows.HANDLERS,
 }
@@ -31,7 +27,6 @@ TRAINING_HANDLERS: dict[str, Handler] = training.PREVIEW
 
 # The output has as many axes as the first input, or as the input with most of them.
 KEEP_RANK = {
-    *arithmetic.HANDLERS,
     *[
         "AveragePool",
         "BatchNormalization",

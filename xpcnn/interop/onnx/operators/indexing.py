@@ -7,7 +7,6 @@ import numpy as np
 from xpcnn import operations as op
 from xpcnn.interop.onnx.builder import Builder, Handler
 from xpcnn.interop.onnx.node import OnnxNode, UnsupportedError
-from xpcnn.interop.onnx.operators.arithmetic import REDUCTIONS
 
 
 def _slice(b: Builder, node: OnnxNode) -> None:
@@ -120,7 +119,6 @@ def _resize(b: Builder, node: OnnxNode) -> None:
 
 
 HANDLERS: dict[str, Handler] = {
-    **REDUCTIONS,
     "Slice": _slice,
     "Gather": _gather,
     "Split": _split,

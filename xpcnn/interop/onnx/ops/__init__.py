@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from xpcnn.interop.onnx.ops import activation
+from xpcnn.interop.onnx.ops import activation, arithmetic, linear, reduce, shape, sources
 from xpcnn.interop.onnx.table import OPERATORS, WRITES, Operator
 
-__all__ = ["OPERATORS", "WRITES", "Operator", "activation"]
+__all__ = [
+    "OPERATORS",
+    "WRITES",
+    "Operator",
+    "activation",
+    "arithmetic",
+    "linear",
+    "reduce",
+    "shape",
+    "sources",
+]

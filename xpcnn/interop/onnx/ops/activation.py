@@ -304,13 +304,3 @@ def _write_glu(w: Writer, call: LayerCall) -> str:
     half = call.output().shapes[0][axis]
     first, second = w.split(call.x, axis, (half, half))
     return w.node("Mul", first, w.node("Sigmoid", second))
-
-
-@writes(layers.ReLU6)
-def _write_relu6(w: Writer, call: LayerCall) -> str:
-    return w.node("Clip", call.x, w.number(0.0), w.number(6.0))
-
-
-@writes(layers.Hardtanh)
-def _write_hardtanh(w: Writer, call: LayerCall) -> str:
-    return w.node("Clip", call.x, w.number(call.layer.min_val), w.number(call.layer.max_val))
