@@ -71,14 +71,16 @@ class Builder(KnownValues):
         node: OnnxNode,
         layer: Layer,
         state: Mapping[str, np.ndarray],
-        names: Mapping[str, str],
+        names: Mapping[str, str] | None = None,
         outputs: Sequence[str] | None = None,
     ) -> None:
         """Append a layer of one input that takes over arrays of the file.
 
         `names` says what the file calls them: where these are ``"conv1.weight"`` and
-        ``"conv1.bias"``, the node is called "conv1", so that parameters keep their names.
+        ``"conv1.bias"``, the node is called "conv1", so that parameters keep their names. If left
+        out, weight and bias are the second and the third input.
         """
+        names = names or {"weight": node.input(1), "bias": node.input(2)}
         layer.load_state_dict(state)
         for own, name in names.items():
             # what the file computes, or holds in a node, is fixed

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from xpcnn.interop.onnx.node import numpy_dtype
+from xpcnn.interop.onnx.node import OnnxNode, numpy_dtype
 
 
 class KnownValues:
@@ -99,6 +99,19 @@ class KnownValues:
         if original in self.initializers and self._uses[name] > 1 and not shared:
             return None
         return self.array(original)
+
+    def weight_and_bias(
+        self, node: OnnxNode, *, shared: bool = False
+    ) -> dict[str, np.ndarray] | None:
+        """Return the second and third input of a node as the state of a layer, if they are known.
+
+        A bias may belong to several nodes: files have equal ones once.
+        """
+        weight = self.weight(node.input(1), shared=shared)
+        if weight is None or not node.input(2):
+            return None if weight is None else {"weight": weight}
+        bias = self.weight(node.input(2), shared=True)
+        return None if bias is None else {"weight": weight, "bias": bias}
 
     def changes_nothing(self, scale: str, shift: str) -> bool:
         """Whether a file scales by ones and shifts by zeros that are constants, not weights."""

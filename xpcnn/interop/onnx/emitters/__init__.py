@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from xpcnn.interop.onnx.emitters import (
     containers,
-    indexing,
     normalization,
-    pads,
-    resize,
     training,
-    windows,
 )
 from xpcnn.interop.onnx.ops import WRITES
 from xpcnn.interop.onnx.writer import Write
@@ -17,10 +13,6 @@ from xpcnn.interop.onnx.writer import Write
 EMITTERS: dict[type, Write] = {
     **WRITES,
     **containers.EMITTERS,
-    **indexing.EMITTERS,
     **normalization.EMITTERS,
-    **pads.EMITTERS,
-    **resize.EMITTERS,
     **training.EMITTERS,
-    **windows.EMITTERS,
 }

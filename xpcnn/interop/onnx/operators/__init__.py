@@ -5,20 +5,16 @@ from __future__ import annotations
 from xpcnn.interop.onnx import shape_tracker
 from xpcnn.interop.onnx.builder import Handler
 from xpcnn.interop.onnx.operators import (
-    indexing,
     normalization,
     signatures,
     training,
-    windows,
 )
 from xpcnn.interop.onnx.ops import OPERATORS
 from xpcnn.interop.onnx.table import Earlier, operator
 
 HANDLERS: dict[str, Handler] = {
-    **indexing.HANDLERS,
     **normalization.HANDLERS,
     **training.HANDLERS,
-    **windows.HANDLERS,
 }
 """By operator; a handler asks the version of the operator set where that matters."""
 

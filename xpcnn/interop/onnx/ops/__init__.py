@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from xpcnn.interop.onnx.ops import activation, arithmetic, linear, reduce, shape, sources
+from xpcnn.interop.onnx.ops import (
+    activation,
+    arithmetic,
+    conv,
+    indexing,
+    linear,
+    pad,
+    pool,
+    reduce,
+    resize,
+    shape,
+    sources,
+)
 from xpcnn.interop.onnx.table import OPERATORS, WRITES, Operator
 
 __all__ = [
@@ -11,8 +23,13 @@ __all__ = [
     "Operator",
     "activation",
     "arithmetic",
+    "conv",
+    "indexing",
     "linear",
+    "pad",
+    "pool",
     "reduce",
+    "resize",
     "shape",
     "sources",
 ]

@@ -21,11 +21,11 @@ GEMM = operator("Gemm", inputs=(2, 3), weights=(0, 1, 2), names_layer=True)
 def _read_gemm(b: Builder, node: OnnxNode) -> None:
     """Alpha A B + beta C: a linear layer, if B and C come with the file."""
     alpha, beta = node.float("alpha", 1.0), node.float("beta", 1.0)
-    weight = b.weight(node.input(1))
-    bias = b.weight(node.input(2), shared=True) if node.input(2) else None
-    plain = alpha == 1.0 and not node.int("transA", 0) and weight is not None and weight.ndim == 2
-    if plain and weight is not None and (not node.input(2) or (bias is not None and beta == 1.0)):
-        weight = weight if node.int("transB", 0) else weight.T
+    state = b.weight_and_bias(node)
+    plain = alpha == 1.0 and not node.int("transA", 0) and (not node.input(2) or beta == 1.0)
+    if plain and state is not None and state["weight"].ndim == 2:
+        weight = state["weight"] if node.int("transB", 0) else state["weight"].T
+        bias = state.get("bias")
         if bias is None or bias.reshape(-1).shape == weight.shape[:1]:
             _read_linear(b, node, weight, bias)
             return
@@ -48,7 +48,7 @@ def _read_linear(b: Builder, node: OnnxNode, weight: np.ndarray, bias: np.ndarra
     state = {"weight": np.ascontiguousarray(weight)}
     if bias is not None:
         state["bias"] = bias.reshape(-1)
-    b.layer(node, layer, state, {"weight": node.input(1), "bias": node.input(2)})
+    b.layer(node, layer, state)
     b.ranks[node.outputs[0]] = 2
 
 
