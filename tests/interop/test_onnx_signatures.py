@@ -10,7 +10,7 @@ import pytest
 from tests.interop.onnx_models import model, node, value
 from xpcnn.errors import ModelFileError, UnsupportedModelError
 from xpcnn.interop import onnx
-from xpcnn.interop.onnx.operators import OPERATORS
+from xpcnn.interop.onnx.ops import OPERATORS
 
 X = value("x", [1, 3, 8, 8])
 ARRAYS = {"w": np.ones((3, 3, 1, 1), "f4"), "n": np.array([1])}

@@ -14,8 +14,7 @@ from xpcnn.errors import ModelFileError, UnsupportedModelError
 from xpcnn.interop.onnx import proto
 from xpcnn.interop.onnx.builder import Builder, Node, named_weights, run_nodes
 from xpcnn.interop.onnx.node import OnnxNode, UnsupportedError, numpy_dtype
-from xpcnn.interop.onnx.operators import OPERATORS
-from xpcnn.interop.onnx.table import Operator
+from xpcnn.interop.onnx.ops import OPERATORS, Operator
 from xpcnn.interop.onnx.tensors import to_numpy
 from xpcnn.interop.onnx.weights import weights_in_nodes
 from xpcnn.layers import Graph

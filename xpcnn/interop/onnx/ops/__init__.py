@@ -5,15 +5,18 @@ from __future__ import annotations
 from xpcnn.interop.onnx.ops import (
     activation,
     arithmetic,
+    containers,
     conv,
     indexing,
     linear,
+    norm,
     pad,
     pool,
     reduce,
     resize,
     shape,
     sources,
+    training,
 )
 from xpcnn.interop.onnx.table import OPERATORS, WRITES, Operator
 
@@ -23,13 +26,16 @@ __all__ = [
     "Operator",
     "activation",
     "arithmetic",
+    "containers",
     "conv",
     "indexing",
     "linear",
+    "norm",
     "pad",
     "pool",
     "reduce",
     "resize",
     "shape",
     "sources",
+    "training",
 ]

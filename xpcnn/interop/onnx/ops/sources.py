@@ -21,7 +21,15 @@ def _read_identity(b: Builder, node: OnnxNode) -> None:
     b.alias(node.outputs[0], node.input(0))
 
 
-@writes(layers.Identity)
+@writes(
+    layers.Identity,
+    layers.Dropout,
+    layers.Dropout1d,
+    layers.Dropout2d,
+    layers.Dropout3d,
+    layers.AlphaDropout,
+    layers.StochasticDepth,
+)
 def _write_identity(w: Writer, call: LayerCall) -> str:
     """Return the input itself: nothing happens in inference."""
     return call.x.name

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from xpcnn import layers
-from xpcnn.interop.onnx.writer import LayerCall, Value, Write, Writer
+from xpcnn.interop.onnx.table import writes
+from xpcnn.interop.onnx.writer import LayerCall, Value, Writer
 from xpcnn.layers.layer import Layer
 
 
@@ -17,7 +18,8 @@ def inside(w: Writer, call: LayerCall, name: str, layer: Layer, x: Value) -> Val
     return w.emit(LayerCall(layer, path, [x], [(first, second)], [path], [x.dtype]))[0]
 
 
-def _sequential(w: Writer, call: LayerCall) -> str:
+@writes(layers.Sequential)
+def _write_sequential(w: Writer, call: LayerCall) -> str:
     x = call.x
     for name, layer in call.layer.children().items():
         x = inside(w, call, name, layer, x)
@@ -25,7 +27,8 @@ def _sequential(w: Writer, call: LayerCall) -> str:
     return x.name
 
 
-def _residual(w: Writer, call: LayerCall) -> str:
+@writes(layers.Residual)
+def _write_residual(w: Writer, call: LayerCall) -> str:
     layer = call.layer
     through = inside(w, call, "body", layer.body, call.x)
     past = call.x
@@ -35,7 +38,8 @@ def _residual(w: Writer, call: LayerCall) -> str:
     return w.node("Add", through, past)
 
 
-def _parallel(w: Writer, call: LayerCall) -> str:
+@writes(layers.Parallel)
+def _write_parallel(w: Writer, call: LayerCall) -> str:
     outputs = [inside(w, call, n, layer, call.x) for n, layer in call.layer.children().items()]
     call.dtypes = [outputs[0].dtype]
     if call.layer.join == "concat":
@@ -43,7 +47,8 @@ def _parallel(w: Writer, call: LayerCall) -> str:
     return w.node("Sum", *outputs)
 
 
-def _graph(w: Writer, call: LayerCall) -> tuple[str, ...]:
+@writes(layers.Graph)
+def _write_graph(w: Writer, call: LayerCall) -> tuple[str, ...]:
     graph = call.layer
     samples = [
         graph.shapes(*(None if x is None else x.shapes[which] for x in call.inputs))
@@ -72,11 +77,3 @@ def _graph(w: Writer, call: LayerCall) -> tuple[str, ...]:
 
 def _names(call: LayerCall, names: Sequence[str]) -> list[str]:
     return [f"{call.path}.{name}" if call.path else name for name in names]
-
-
-EMITTERS: dict[type, Write] = {
-    layers.Sequential: _sequential,
-    layers.Residual: _residual,
-    layers.Parallel: _parallel,
-    layers.Graph: _graph,
-}
