@@ -272,4 +272,12 @@ CASES: dict[str, Case] = {
     "Parallel-sum": Case(
         lambda: xc.Parallel([xc.Linear(4, 3), xc.Linear(4, 3)], join="sum"), ROW, (4,), WIDE_ROW
     ),
+    "Unfold": Case(
+        lambda: xc.Unfold((1, 2)),
+        IMAGE,
+        LINE,
+        by_hand=([[[[1, 2, 3]]]], [[[1, 2], [2, 3]]], [[[[1, 5, 4]]]]),
+        in_onnx=False,
+    ),
+    "Unfold-all": Case(lambda: xc.Unfold(2, 2, 1, 3), IMAGE, LINE, in_onnx=False),
 }

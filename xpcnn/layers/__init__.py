@@ -113,6 +113,7 @@ from xpcnn.layers.shape import Identity as Identity
 from xpcnn.layers.shape import PixelShuffle as PixelShuffle
 from xpcnn.layers.shape import PixelUnshuffle as PixelUnshuffle
 from xpcnn.layers.shape import Unflatten as Unflatten
+from xpcnn.layers.unfold import Unfold as Unfold
 
 if not TYPE_CHECKING:  # type checkers go by the imports: "as" makes a name public
     __all__ = [name for name, item in globals().items() if isinstance(item, type)]
