@@ -182,6 +182,7 @@ EMITTERS: dict[type, Emitter] = {
             layers.Dropout2d,
             layers.Dropout3d,
             layers.AlphaDropout,
+            layers.FeatureAlphaDropout,
             layers.StochasticDepth,
         ),
         _same,
