@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 import xpcnn
-from xpcnn import _xp, cuda_search
+from xpcnn import _xp
+from xpcnn.backends import cuda_search
 from xpcnn.device import Device, resolve
 from xpcnn.errors import is_out_of_memory
 from xpcnn.training import data_adapter
@@ -282,7 +283,8 @@ warnings.warn("CuPy may not function correctly because multiple CuPy packages ar
 
 ASK = """
 import sys, traceback, xpcnn
-from xpcnn import cuda_search, device
+from xpcnn import device
+from xpcnn.backends import cuda_search
 spelling, driver, packages = sys.argv[1], eval(sys.argv[2]), eval(sys.argv[3])
 cuda_search.cuda_of_driver = lambda: driver
 cuda_search.cupy_packages = lambda: dict.fromkeys(packages, "14.2.0")

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import xpcnn
-from xpcnn.cuda_search import cuda_of_driver, cupy_packages
+from xpcnn.backends.cuda_search import cuda_of_driver, cupy_packages
 from xpcnn.data import write_idx
 from xpcnn.device import resolve
 from xpcnn.errors import OutOfMemoryError

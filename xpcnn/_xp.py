@@ -1,44 +1,25 @@
-"""The door to array libraries: the only importer of array-api-compat and array-api-extra.
+"""What array code needs beside the Array API standard, through array-api-compat and -extra.
 
-Everything above works on "some array library `xp`". What differs between the libraries and is not
-in the Array API standard (finding the namespace, indexed updates, copies to the host) is here.
+Everything above works on "some array library `xp`": here are the namespace of an array, indexed
+updates, copies to the host. What differs from library to library is in :mod:`xpcnn.backends`.
 """
 
 from __future__ import annotations
 
-import importlib
-import sys
-import warnings
 from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from xpcnn.backends import Backend, backend_of, library_of
+from xpcnn.backends.numpy import numpy_namespace as numpy_namespace
+
 Array = Any
 """An array of any library that follows the Array API standard."""
 
 _NUMPY_TYPES = (np.ndarray, np.generic)
 _NAMESPACES: dict[type, ModuleType] = {}
-
-
-def numpy_namespace() -> ModuleType:
-    """Return NumPy's namespace as the Array API standard has it: since 2.1, NumPy itself.
-
-    The compatible one takes a tenth of a second and 8 MiB to import.
-    """
-    if hasattr(np, "unstack"):
-        return np
-    import array_api_compat.numpy as xp
-
-    return xp
-
-
-def import_quietly(module: str) -> ModuleType:
-    """Import a library; what it warns of then is not about the user's program."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return importlib.import_module(module)
 
 
 def is_array(x: object) -> bool:
@@ -131,8 +112,7 @@ def is_numpy(xp: ModuleType) -> bool:
 
 def library(xp: ModuleType) -> str:
     """Return the plain name of the library behind a namespace, for messages."""
-    name = xp.__name__.removeprefix("array_api_compat.")
-    return "jax" if name.startswith("jax") else name
+    return library_of(xp)
 
 
 def dtype_name(x: Array) -> str:
@@ -221,13 +201,7 @@ def sum_dtype(xp: ModuleType, x: Array) -> Any:
     That is float64, or float32 where there is no float64: JAX has it only where it was told to,
     and Apple's GPUs never.
     """
-    if not isinstance(x, np.ndarray):
-        jax = sys.modules.get("jax")
-        if jax is not None and library(xp) == "jax" and not jax.config.jax_enable_x64:
-            return xp.float32
-        if str(device_of(x)).startswith("mps"):
-            return xp.float32
-    return xp.float64
+    return xp.float64 if isinstance(x, np.ndarray) else backend_of(xp).sum_dtype(xp, x)
 
 
 def to_numpy(x: Any) -> np.ndarray:
@@ -237,17 +211,5 @@ def to_numpy(x: Any) -> np.ndarray:
     """
     if isinstance(x, np.ndarray):
         return x
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(x, torch.Tensor):
-        host = x.detach().cpu()
-        # NumPy has no bfloat16; float32 holds each of its numbers.
-        return np.asarray(host.float() if host.dtype == torch.bfloat16 else host)
-    cupy = sys.modules.get("cupy")
-    if cupy is not None and isinstance(x, cupy.ndarray):
-        return np.asarray(x.get())
-    strict = sys.modules.get("array_api_strict")
-    if strict is not None and isinstance(x, strict._array_object.Array):
-        return np.asarray(np.from_dlpack(x))
-    if hasattr(x, "__array__") or not hasattr(x, "__dlpack__"):
-        return np.asarray(x)
-    return np.asarray(np.from_dlpack(x))
+    backend = backend_of(namespace(x)) if is_array(x) else Backend("unknown")
+    return backend.to_numpy(x)

@@ -81,7 +81,8 @@ def test_convolution(seed):
 def test_convolution_relu(seed):
     rng, x, w, b, dy, window = draw(seed)
     groups = x.shape[1]
-    y, saved = depthwise.conv_relu_forward(XP, lay(x, int(rng.integers(6))), w, b, window, groups)
+    x_laid = lay(x, int(rng.integers(6)))
+    y, saved = depthwise.conv_forward(XP, x_laid, w, b, window, groups, relu=True)
     got = depthwise.conv_backward(XP, dy, saved, window, groups, True)
     plain = expected(x, w, b, dy, window)[0]
     assert error32(y, np.maximum(plain, 0)) < 1e-5
@@ -169,7 +170,7 @@ def test_nothing_is_written_outside(seed, monkeypatch):
     monkeypatch.setattr(buffers, "empty", guards)
     _, x, w, b, dy, window = draw(seed)
     for how in range(6):
-        y, saved = depthwise.conv_relu_forward(XP, lay(x, how), w, b, window, x.shape[1])
+        y, saved = depthwise.conv_forward(XP, lay(x, how), w, b, window, x.shape[1], relu=True)
         got = depthwise.conv_backward(XP, lay(dy, how), saved, window, x.shape[1], True)
         # Memory that nobody wrote holds 0xA5A5A5A5, which is -2.9e-16.
         assert not any(

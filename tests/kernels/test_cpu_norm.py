@@ -75,7 +75,7 @@ def test_agrees_with_the_definition(op, seed):
         (y, *seen), saved = norm.batch_norm_forward(XP, x_laid, *arguments)
         got = norm.batch_norm_backward(XP, dy_laid, saved, True)
     elif op == "relu":
-        (y, *seen), saved = norm.batch_norm_relu_forward(XP, x_laid, *arguments)
+        (y, *seen), saved = norm.batch_norm_forward(XP, x_laid, *arguments, relu=True)
         got = norm.batch_norm_backward(XP, dy_laid, saved, True)
     else:
         (y, *seen), saved = norm.batch_norm_add_relu_forward(XP, x_laid, *arguments, other_laid)
@@ -136,7 +136,7 @@ def test_nan_and_infinity_spoil_their_channel_only(value):
 
 def test_relu_passes_nan_on():
     x = np.full((2, 8, 2, 2), np.nan, np.float32)
-    (y, _, _), _ = norm.batch_norm_relu_forward(XP, x, None, None, EPS, None)
+    (y, _, _), _ = norm.batch_norm_forward(XP, x, None, None, EPS, None, relu=True)
     assert np.isnan(y).all()
 
 

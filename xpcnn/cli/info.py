@@ -7,11 +7,11 @@ import platform
 import sys
 
 import xpcnn
+from xpcnn.backends.cuda_search import cuda_of_driver, cupy_packages
 from xpcnn.bench.environment import cores, version
 from xpcnn.cli import kernels
 from xpcnn.cli.common import describe_device
 from xpcnn.cli.train import DEFAULTS
-from xpcnn.cuda_search import cuda_of_driver, cupy_packages
 from xpcnn.data.download import cache_folder
 from xpcnn.device import devices, resolve
 from xpcnn.kernels.threads import get_num_threads

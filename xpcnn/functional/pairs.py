@@ -139,7 +139,7 @@ def conv_block_forward(
     xp = _xp.namespace(x, w, b)
     found: tuple[Array, Saved]
     if pool is None:
-        found = CONV_RELU.run(xp, x, w, b, window, groups, training=training)
+        found = CONV_RELU.run(xp, x, w, b, window, groups)
     else:
         settings = {"training": training, "flat": flat}
         found = CONV_RELU_MAX_POOL.run(xp, x, w, b, window, groups, pool, **settings)

@@ -16,7 +16,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from xpcnn._xp import Array, library
+from xpcnn._xp import Array
+from xpcnn.backends import backend_of
 from xpcnn.interrupts import deferred
 from xpcnn.kernels.dispatch import Op, OpPair, Saved, force, forced, run, select, why_not_compiled
 from xpcnn.kernels.trace import Decision, Declined, note, trace
@@ -112,7 +113,7 @@ def record() -> Recording:
 
 def open_transfer(xp: ModuleType, physical: Any, sources: Sequence[np.ndarray]) -> Transfer | None:
     """Return what brings rows of `sources` to a device; ``None`` where that gains nothing."""
-    if library(xp) != "cupy":
+    if backend_of(xp).kernel_set != "cuda":
         return None
     transfer: Transfer = importlib.import_module("xpcnn.kernels.cuda.transfer").Transfer(
         sources, physical
@@ -122,7 +123,7 @@ def open_transfer(xp: ModuleType, physical: Any, sources: Sequence[np.ndarray]) 
 
 def open_capture(xp: ModuleType, physical: Any) -> Capture | None:
     """Return what captures functions on a device; ``None`` where there is nothing of the kind."""
-    if library(xp) != "cupy":
+    if backend_of(xp).kernel_set != "cuda":
         return None
     capture: Capture = importlib.import_module("xpcnn.kernels.cuda.graph").Capture(physical)
     return capture

@@ -10,6 +10,7 @@ import numpy as np
 
 from xpcnn import _xp
 from xpcnn._xp import Array
+from xpcnn.backends import backend_of
 
 Ints = tuple[int, ...]
 
@@ -45,9 +46,7 @@ def normal_dims(dims: Sequence[int], ndim: int, who: str) -> Ints:
 
 def whole_numbers(xp: ModuleType, values: Any, like: Array) -> Array:
     """Make an array of whole numbers beside another array, of the library's widest usual type."""
-    dtype = xp.int64
-    if _xp.library(xp) == "jax":
-        dtype = xp.asarray(0).dtype  # int32 unless 64 bits were switched on
+    dtype = backend_of(xp).integer_dtype(xp)
     host = np.asarray(values, dtype=np.int64)
     return xp.asarray(
         host.tolist() if host.ndim else int(host), dtype=dtype, device=_xp.device_of(like)

@@ -6,6 +6,8 @@ the generic kernels run.
 
 from __future__ import annotations
 
+from functools import partial
+
 from xpcnn.kernels.cpu import (
     conv_transpose,
     elementwise,
@@ -24,12 +26,14 @@ from xpcnn.ops.update import no_backward
 PAIRS: dict[str, OpPair] = {
     "conv": OpPair(methods.conv_forward, methods.conv_backward),
     "conv_relu_max_pool": OpPair(fused.forward, fused.backward),
-    "conv_relu": OpPair(methods.conv_relu_forward, methods.conv_backward),
+    "conv_relu": OpPair(partial(methods.conv_forward, relu=True), methods.conv_backward),
     "conv_transpose": OpPair(conv_transpose.forward, conv_transpose.backward),
     "linear": OpPair(linear.linear_forward, linear.linear_backward),
-    "linear_relu": OpPair(linear.linear_relu_forward, linear.linear_backward),
+    "linear_relu": OpPair(partial(linear.linear_forward, relu=True), linear.linear_backward),
     "batch_norm": OpPair(norm.batch_norm_forward, norm.batch_norm_backward),
-    "batch_norm_relu": OpPair(norm.batch_norm_relu_forward, norm.batch_norm_backward),
+    "batch_norm_relu": OpPair(
+        partial(norm.batch_norm_forward, relu=True), norm.batch_norm_backward
+    ),
     "batch_norm_add_relu": OpPair(
         norm.batch_norm_add_relu_forward, norm.batch_norm_add_relu_backward
     ),

@@ -204,11 +204,6 @@ def conv_forward(
     return y, (images, x, w, b is not None, y if relu else None)
 
 
-def conv_relu_forward(xp: Any, x: Any, w: Any, b: Any, window: Window, groups: int) -> Any:
-    """Convolve and drop negative results in the same pass."""
-    return conv_forward(xp, x, w, b, window, groups, relu=True)
-
-
 def conv_backward(
     xp: Any, dy: Any, saved: Any, window: Window, groups: int, need_dx: bool
 ) -> tuple[Any, Any, Any]:

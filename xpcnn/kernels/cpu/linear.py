@@ -270,11 +270,6 @@ def linear_forward(xp: Any, x: Any, w: Any, b: Any, *, relu: bool = False) -> An
     return y, (flat, row, w, b is not None, y if relu else None)
 
 
-def linear_relu_forward(xp: Any, x: Any, w: Any, b: Any) -> Any:
-    """Multiply, add b and drop negative results."""
-    return linear_forward(xp, x, w, b, relu=True)
-
-
 def linear_backward(xp: Any, dy: Any, saved: Any, need_dx: bool) -> tuple[Any, Any, Any]:
     """Return the gradients (dx, dw, db)."""
     x, x_row, w, has_bias, gate = saved

@@ -35,8 +35,7 @@ def conv_forward(
         if depthwise.takes(x, w, groups) is not None:
             return declined
         note("depthwise")
-        run = depthwise.conv_relu_forward if relu else depthwise.conv_forward
-        y, saved = run(xp, x, w, b, window, groups)
+        y, saved = depthwise.conv_forward(xp, x, w, b, window, groups, relu=relu)
         return y, (True, saved)
     g, image = geometry(window), lift(x)
     if winograd_pays(image.shape, w, g, groups):
@@ -52,11 +51,6 @@ def convolve(
     if winograd_pays(x.shape, w, g, groups):
         return _winograd_forward(x, w, b, g, relu)
     return conv.forward(x, w, b, g, groups, relu)
-
-
-def conv_relu_forward(xp: Any, x: Any, w: Any, b: Any, window: Window, groups: int) -> Any:
-    """Convolve and drop negative results in the same pass."""
-    return conv_forward(xp, x, w, b, window, groups, relu=True)
 
 
 def conv_backward(

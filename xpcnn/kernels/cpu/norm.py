@@ -64,16 +64,11 @@ class State(NamedTuple):
     own_statistics: bool
 
 
-def batch_norm_forward(xp: Any, x: Any, gamma: Any, beta: Any, eps: float, statistics: Any) -> Any:
-    """Normalise the channels of x (N, C, ...); see the generic kernel."""
-    return _forward(x, None, gamma, beta, eps, statistics, False)
-
-
-def batch_norm_relu_forward(
-    xp: Any, x: Any, gamma: Any, beta: Any, eps: float, statistics: Any
+def batch_norm_forward(
+    xp: Any, x: Any, gamma: Any, beta: Any, eps: float, statistics: Any, *, relu: bool = False
 ) -> Any:
-    """Normalise, then ReLU."""
-    return _forward(x, None, gamma, beta, eps, statistics, True)
+    """Normalise the channels of x (N, C, ...), then perhaps ReLU; see the generic kernel."""
+    return _forward(x, None, gamma, beta, eps, statistics, relu)
 
 
 def batch_norm_add_relu_forward(

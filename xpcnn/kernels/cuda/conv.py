@@ -7,6 +7,7 @@ has length 1.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from functools import partial
 from math import prod
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -34,29 +35,36 @@ class ConvState(NamedTuple):
 Result = tuple[Array, ConvState] | Declined
 
 
-def conv_forward(
-    xp: ModuleType, x: Array, w: Array, b: Array | None, window: Window, groups: int
+def _forward(
+    relu: bool, xp: ModuleType, x: Array, w: Array, b: Array | None, window: Window, groups: int
 ) -> Result:
-    """Convolve; see :func:`xpcnn.ops.conv.forward`."""
-    return _forward(xp, x, w, b, window, groups, relu=False)
+    """Convolve; with `relu`, replace negative results by zero. See :mod:`xpcnn.ops.conv`."""
+    declined = _refusal(window, x, w, b)
+    if declined is not None:
+        return declined
+    is_line, window = x.ndim == 3, lift_window(window)
+    with _on_device_of(x):
+        image, filters = cudnn.channels_last(xp, lift(x)), cudnn.channels_last(xp, lift(w))
+        bias = None if b is None else cudnn.aligned(xp, b)
+        result = _convolve(xp, image, filters, bias, window, groups, relu)
+    if isinstance(result, Declined):
+        return result
+    state = ConvState(image, filters, b is not None, result if relu else None)
+    return _lower(result, is_line), state
 
 
-def conv_relu_forward(
-    xp: ModuleType,
-    x: Array,
-    w: Array,
-    b: Array | None,
-    window: Window,
-    groups: int,
-) -> Result:
-    """Convolve and replace negative results by zero."""
-    return _forward(xp, x, w, b, window, groups, relu=True)
+conv_forward, conv_relu_forward = partial(_forward, False), partial(_forward, True)
 
 
-def conv_backward(
-    xp: ModuleType, dy: Array, saved: ConvState, window: Window, groups: int, need_dx: bool
-) -> tuple[Array | None, Array, Array | None]:
-    """Return the gradients (dx, dw, db), of a convolution with or without ReLU behind it."""
+def _backward(
+    transposed: bool, xp: ModuleType, dy: Array, saved: ConvState, window: Window, groups: int,
+    need_dx: bool,
+) -> tuple[Array | None, Array, Array | None]:  # fmt: skip
+    """Return the gradients (dx, dw, db), of a convolution with or without ReLU behind it.
+
+    For a transposed one the products are those of the convolution that it undoes: there `x` is
+    the result, and its gradient a forward.
+    """
     x, w, has_bias, gate = saved
     is_line, window = dy.ndim == 3, lift_window(window)
     with _on_device_of(x):
@@ -65,15 +73,23 @@ def conv_backward(
             d = elementwise.apply(xp, "gate", d, gate)
         dw = source.empty(xp, w.shape, w, last=True)
         dx = source.empty(xp, x.shape, x, last=True) if need_dx else None
-        done = _by_cudnn("dw", {X: x, W: dw, Y: d}, window)
-        if done and dx is not None:
+        image, result = (d, x) if transposed else (x, d)
+        done = _by_cudnn("dw", {X: image, W: dw, Y: result}, window)
+        if done and dx is not None and transposed:
+            done = _by_cudnn("y", {X: d, W: w, Y: dx}, window)
+        elif done and dx is not None:
             done = _by_cudnn("dx", {X: dx, W: w, Y: d}, window)
-        if not done:
+        if not done and transposed:
+            dx, dw, _ = conv_transpose.backward(xp, d, (x, w, False), window, groups, need_dx)
+        elif not done:
             dx, dw = _gradients_by_columns(xp, d, x, w, window, groups, need_dx)
         db = _sum_pixels(xp, d) if has_bias else None
         # Parameters, and what optimizers keep, are in the order of their axes.
         dw = xp.ascontiguousarray(_lower(dw, is_line))
         return (None if dx is None else _lower(dx, is_line)), dw, db
+
+
+conv_backward, conv_transpose_backward = partial(_backward, False), partial(_backward, True)
 
 
 def conv_transpose_forward(
@@ -83,11 +99,9 @@ def conv_transpose_forward(
 
     The gradient of the input, by cuDNN alone.
     """
-    if window.ndim > 3:
-        return Declined(f"{window.ndim} spatial dimensions")
-    if window.output_shape(out) != tuple(x.shape[2:]):
-        return Declined("output_padding that leaves room for another window")
-    declined = source.refusal(x, w, b)
+    declined = _refusal(window, x, w, b)
+    if declined is None and window.output_shape(out) != tuple(x.shape[2:]):
+        declined = Declined("output_padding that leaves room for another window")
     if declined is not None:
         return declined
     is_line, window = x.ndim == 3, lift_window(window)
@@ -102,27 +116,6 @@ def conv_transpose_forward(
             rows = _pixels(xp, y)
             rows += b
     return _lower(y, is_line), ConvState(image, filters, b is not None, None)
-
-
-def conv_transpose_backward(
-    xp: ModuleType, dy: Array, saved: ConvState, window: Window, groups: int, need_dx: bool
-) -> tuple[Array | None, Array, Array | None]:
-    """Return the gradients (dx, dw, db)."""
-    x, w, has_bias, _ = saved
-    is_line, window = dy.ndim == 3, lift_window(window)
-    with _on_device_of(x):
-        d = cudnn.channels_last(xp, lift(dy))
-        dw = source.empty(xp, w.shape, w, last=True)
-        dx = source.empty(xp, x.shape, x, last=True) if need_dx else None
-        done = _by_cudnn("dw", {X: d, W: dw, Y: x}, window)
-        if done and dx is not None:
-            done = _by_cudnn("y", {X: d, W: w, Y: dx}, window)
-        if not done:
-            state = (x, w, False)
-            dx, dw, _ = conv_transpose.backward(xp, d, state, window, groups, need_dx)
-        db = _sum_pixels(xp, d) if has_bias else None
-        dw = xp.ascontiguousarray(_lower(dw, is_line))
-        return (None if dx is None else _lower(dx, is_line)), dw, db
 
 
 # -- One dimension as two ------------------------------------------------------------------------
@@ -155,40 +148,14 @@ def _on_device_of(x: Array) -> AbstractContextManager[Any]:
     return device
 
 
-def _forward(
-    xp: ModuleType,
-    x: Array,
-    w: Array,
-    b: Array | None,
-    window: Window,
-    groups: int,
-    *,
-    relu: bool,
-) -> Result:
+def _refusal(window: Window, *arrays: Array | None) -> Declined | None:
     if window.ndim > 3:
         return Declined(f"{window.ndim} spatial dimensions")
-    declined = source.refusal(x, w, b)
-    if declined is not None:
-        return declined
-    is_line, window = x.ndim == 3, lift_window(window)
-    with _on_device_of(x):
-        image, filters = cudnn.channels_last(xp, lift(x)), cudnn.channels_last(xp, lift(w))
-        bias = None if b is None else cudnn.aligned(xp, b)
-        result = _convolve(xp, image, filters, bias, window, groups, relu)
-    if isinstance(result, Declined):
-        return result
-    state = ConvState(image, filters, b is not None, result if relu else None)
-    return _lower(result, is_line), state
+    return source.refusal(*arrays)
 
 
 def _convolve(
-    xp: ModuleType,
-    x: Array,
-    w: Array,
-    b: Array | None,
-    window: Window,
-    groups: int,
-    relu: bool,
+    xp: ModuleType, x: Array, w: Array, b: Array | None, window: Window, groups: int, relu: bool
 ) -> Array | Declined:
     """Return the result; cuDNN does all of it at once, or the products alone, or nothing."""
     shape = (x.shape[0], w.shape[0], *window.output_shape(x.shape[2:]))

@@ -5,6 +5,7 @@ No normalised copy of x is kept: backward works it out.
 
 from __future__ import annotations
 
+from functools import partial
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -63,29 +64,22 @@ class _Cut(NamedTuple):
     blocks: int
 
 
-def batch_norm_forward(
-    xp: ModuleType, x: Array, gamma: Array | None, beta: Array | None, eps: float, statistics: Any
-) -> Any:
-    """Normalise the channels of x (N, C, ...); see the generic kernel."""
-    return _forward(xp, x, None, gamma, beta, eps, statistics, False)
+def _plain_forward(
+    relu: bool, xp: ModuleType, x: Array, gamma: Array | None, beta: Array | None, eps: float,
+    statistics: Any,
+) -> Any:  # fmt: skip
+    """Normalise the channels of x (N, C, ...), then perhaps ReLU; see the generic kernel."""
+    return _forward(xp, x, None, gamma, beta, eps, statistics, relu)
 
 
-def batch_norm_relu_forward(
-    xp: ModuleType, x: Array, gamma: Array | None, beta: Array | None, eps: float, statistics: Any
-) -> Any:
-    """Normalise, then ReLU."""
-    return _forward(xp, x, None, gamma, beta, eps, statistics, True)
+batch_norm_forward = partial(_plain_forward, False)
+batch_norm_relu_forward = partial(_plain_forward, True)
 
 
 def batch_norm_add_relu_forward(
-    xp: ModuleType,
-    x: Array,
-    gamma: Array | None,
-    beta: Array | None,
-    eps: float,
-    statistics: Any,
-    other: Array,
-) -> Any:
+    xp: ModuleType, x: Array, gamma: Array | None, beta: Array | None, eps: float,
+    statistics: Any, other: Array,
+) -> Any:  # fmt: skip
     """Normalise x, add `other` (of its shape), then ReLU."""
     if other.shape != x.shape:
         return Declined(f"adding shape {tuple(other.shape)} to {tuple(x.shape)}")

@@ -11,7 +11,7 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
-from xpcnn._xp import import_quietly
+from xpcnn.backends.base import import_quietly
 from xpcnn.errors import DeviceError, is_out_of_memory, one_line
 
 OLDEST_CUPY = 14
