@@ -129,10 +129,8 @@ class ChannelDropout(Dropout):
         return (*shape[:2], *(1,) * (len(shape) - 2))
 
 
-class Dropout1d(ChannelDropout):
+class Dropout1d(ChannelDropout, ndim=1):
     """Drop whole channels of (N, C, L); see :class:`ChannelDropout`."""
-
-    ndim = 1
 
 
 class Dropout2d(ChannelDropout):
@@ -151,10 +149,8 @@ class Dropout2d(ChannelDropout):
         return tuple(input_shape)
 
 
-class Dropout3d(ChannelDropout):
+class Dropout3d(ChannelDropout, ndim=3):
     """Drop whole channels of (N, C, D, H, W); see :class:`ChannelDropout`."""
-
-    ndim = 3
 
 
 class StochasticDepth(Dropout):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any
 
 from xpcnn._xp import Array
 from xpcnn.layers.layer import Shape
@@ -85,22 +85,13 @@ class InstanceNorm(ChannelNorm):
             )
 
 
-class InstanceNorm1d(InstanceNorm):
+class InstanceNorm1d(InstanceNorm, sample_ndim=2, layouts={3: LAYOUTS[1]}):
     """Instance normalisation of (N, C, L); for the arguments see :class:`InstanceNorm`."""
 
-    sample_ndim = 2
-    layouts: ClassVar[dict[int, str]] = {3: LAYOUTS[1]}
 
-
-class InstanceNorm2d(InstanceNorm):
+class InstanceNorm2d(InstanceNorm, sample_ndim=3, layouts={4: LAYOUTS[2]}):
     """Instance normalisation of (N, C, H, W); for the arguments see :class:`InstanceNorm`."""
 
-    sample_ndim = 3
-    layouts: ClassVar[dict[int, str]] = {4: LAYOUTS[2]}
 
-
-class InstanceNorm3d(InstanceNorm):
+class InstanceNorm3d(InstanceNorm, sample_ndim=4, layouts={5: LAYOUTS[3]}):
     """Instance normalisation of (N, C, D, H, W); for the arguments see :class:`InstanceNorm`."""
-
-    sample_ndim = 4
-    layouts: ClassVar[dict[int, str]] = {5: LAYOUTS[3]}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from functools import wraps
 from itertools import islice
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -178,6 +178,9 @@ class Layer(Checked):
     - ``_backward(xp, dy, saved, need_dx) -> dx``, which also calls ``Parameter.accumulate``,
     - ``_infer(input_shape)``, if some arguments may be left out and follow from the input.
 
+    What a class has in common with all its objects may stand behind its bases, as in
+    ``class Conv2d(Conv, ndim=2)``; a function there does not take the object.
+
     All shapes include the batch axis. Layers of which PyTorch's take a sample without that axis
     have a `sample_ndim`; the axis is added before `_forward` and taken away behind it. Batches of
     no samples do not come to `_forward` either.
@@ -186,8 +189,10 @@ class Layer(Checked):
     sample_ndim: int | None = None
     """Number of axes of a sample without a batch axis, where the layer takes such an input."""
 
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
+    def __init_subclass__(cls, **attributes: Any) -> None:
+        for name, value in attributes.items():
+            setattr(cls, name, staticmethod(value) if isinstance(value, FunctionType) else value)
+        super().__init_subclass__()
         if isinstance(vars(cls).get("ndim"), int) and "sample_ndim" not in vars(cls):
             cls.sample_ndim = vars(cls)["ndim"] + 1
         for name, with_batch in (("output_shape", True), ("multiply_adds", False)):

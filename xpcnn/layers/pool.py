@@ -275,91 +275,61 @@ class GlobalPool(OpLayer):
         return super()._backward(xp, xp.reshape(dy, dy.shape[:2]), saved, need_dx)
 
 
-class MaxPool1d(MaxPool):
+class MaxPool1d(MaxPool, ndim=1):
     """Max pooling of (N, C, L); for the arguments see :class:`MaxPool`."""
 
-    ndim = 1
 
-
-class MaxPool2d(MaxPool):
+class MaxPool2d(MaxPool, ndim=2):
     """Max pooling of (N, C, H, W); for the arguments see :class:`MaxPool`."""
 
-    ndim = 2
 
-
-class MaxPool3d(MaxPool):
+class MaxPool3d(MaxPool, ndim=3):
     """Max pooling of (N, C, D, H, W); for the arguments see :class:`MaxPool`."""
 
-    ndim = 3
 
-
-class AvgPool1d(AvgPool):
+class AvgPool1d(AvgPool, ndim=1):
     """Average pooling of (N, C, L); for the arguments see :class:`AvgPool`."""
 
-    ndim = 1
 
-
-class AvgPool2d(AvgPool):
+class AvgPool2d(AvgPool, ndim=2):
     """Average pooling of (N, C, H, W); for the arguments see :class:`AvgPool`."""
 
-    ndim = 2
 
-
-class AvgPool3d(AvgPool):
+class AvgPool3d(AvgPool, ndim=3):
     """Average pooling of (N, C, D, H, W); for the arguments see :class:`AvgPool`."""
 
-    ndim = 3
 
-
-class LPPool1d(LPPool):
+class LPPool1d(LPPool, ndim=1):
     """Power mean pooling of (N, C, L); for the arguments see :class:`LPPool`."""
 
-    ndim = 1
 
-
-class LPPool2d(LPPool):
+class LPPool2d(LPPool, ndim=2):
     """Power mean pooling of (N, C, H, W); for the arguments see :class:`LPPool`."""
 
-    ndim = 2
 
-
-class LPPool3d(LPPool):
+class LPPool3d(LPPool, ndim=3):
     """Power mean pooling of (N, C, D, H, W); for the arguments see :class:`LPPool`."""
 
-    ndim = 3
 
-
-class GlobalAvgPool1d(GlobalPool):
+class GlobalAvgPool1d(GlobalPool, ndim=1, op="global_avg_pool"):
     """Mean of all positions of a channel of (N, C, L); see :class:`GlobalPool`."""
 
-    ndim, op = 1, "global_avg_pool"
 
-
-class GlobalAvgPool2d(GlobalPool):
+class GlobalAvgPool2d(GlobalPool, ndim=2, op="global_avg_pool"):
     """Mean of all positions of a channel of (N, C, H, W); see :class:`GlobalPool`."""
 
-    ndim, op = 2, "global_avg_pool"
 
-
-class GlobalAvgPool3d(GlobalPool):
+class GlobalAvgPool3d(GlobalPool, ndim=3, op="global_avg_pool"):
     """Mean of all positions of a channel of (N, C, D, H, W); see :class:`GlobalPool`."""
 
-    ndim, op = 3, "global_avg_pool"
 
-
-class GlobalMaxPool1d(GlobalPool):
+class GlobalMaxPool1d(GlobalPool, ndim=1, op="global_max_pool"):
     """Largest of all positions of a channel of (N, C, L); see :class:`GlobalPool`."""
 
-    ndim, op = 1, "global_max_pool"
 
-
-class GlobalMaxPool2d(GlobalPool):
+class GlobalMaxPool2d(GlobalPool, ndim=2, op="global_max_pool"):
     """Largest of all positions of a channel of (N, C, H, W); see :class:`GlobalPool`."""
 
-    ndim, op = 2, "global_max_pool"
 
-
-class GlobalMaxPool3d(GlobalPool):
+class GlobalMaxPool3d(GlobalPool, ndim=3, op="global_max_pool"):
     """Largest of all positions of a channel of (N, C, D, H, W); see :class:`GlobalPool`."""
-
-    ndim, op = 3, "global_max_pool"
