@@ -125,16 +125,13 @@ class Tensor(Closed):
 
     def load(self, values: Any) -> None:
         """Take values from an array of any library; device and dtype stay as they are."""
+        host = np.array(_xp.to_numpy(values))
         if self._data is None:
-            self._data = np.array(_xp.to_numpy(values))
-            self.shape = tuple(self._data.shape)
-            promise(self._data)
-            self._is_lent = False
+            self._data, self.shape = host, tuple(host.shape)
         else:
-            values = np.array(_xp.to_numpy(values))
-            self._data = Device.of(self._data).asarray(values, _xp.dtype_name(self._data))
-            promise(self._data)
-            self._is_lent = False
+            self._data = Device.of(self._data).asarray(host, _xp.dtype_name(self._data))
+        promise(self._data)
+        self._is_lent = False
 
     def move(self, device: Device, dtype: str) -> None:
         """Bring the values, if there are any, to another device or dtype."""

@@ -47,22 +47,17 @@ class _Pool(OpLayer):
 
     def window(self, spatial: Shape) -> Window:
         """Return the window for inputs of this size."""
-        return pool_window(
-            spatial,
-            self.kernel_size,
-            self.stride,
-            self.padding,
-            self.dilation,
-            self.ceil_mode,
-            self.who,
-        )
+        return pool_window(spatial, *self._steps(), self.ceil_mode, self.who)
+
+    def _steps(self) -> tuple[Ints, Ints, Any, Ints]:
+        return self.kernel_size, self.stride, self.padding, self.dilation
 
     def _divisor(
         self, window: Window, spatial: Shape, count_include_pad: bool, override: int | None
     ) -> np.ndarray | float:
         """Say by what each window's sum is divided."""
-        asked = Window.resolve(spatial, self.kernel_size, self.stride, self.padding, self.dilation)
-        return avg_pool_divisor(window, spatial, asked.padding, count_include_pad, override)
+        asked = Window.resolve(spatial, *self._steps()).padding
+        return avg_pool_divisor(window, spatial, asked, count_include_pad, override)
 
 
 def no_indices(return_indices: bool, who: str) -> bool:
