@@ -387,10 +387,10 @@ class Layer(Checked):
                 dtype="float32" if self.takes_integers else _xp.dtype_name(x),
             )
         )
-        own = [t.value for _, t in self._own_tensors() if not (isinstance(t, Buffer) and t.on_host)]
-        for value in own:
-            self._check_match(x, value)
-        like = own[0] if own and self.takes_integers else x
+        own = self._computing_tensors()
+        for tensor in own:
+            self._check_match(x, tensor.value)
+        like = own[0].value if own and self.takes_integers else x
         y = xp.zeros(output_shape, dtype=like.dtype, device=_xp.device_of(x))
         if training:
             self._saved = (output_of(y), _Nothing(shape))
@@ -429,7 +429,7 @@ class Layer(Checked):
         dtype : str or None
             Such as "bfloat16"; ``None`` is the dtype of the parameters again.
         """
-        own = [t for _, t in self._own_tensors() if not (isinstance(t, Buffer) and t.on_host)]
+        own = self._computing_tensors()
         for name in ("_input_dtype", "_widens"):
             vars(self).pop(name, None)  # what the class says holds again
         if dtype is not None and own:
@@ -463,8 +463,7 @@ class Layer(Checked):
 
     def _own_dtype(self) -> Any:
         """Return the dtype of the parameters and buffers that take part in computing."""
-        own = (t for _, t in self._own_tensors() if not (isinstance(t, Buffer) and t.on_host))
-        return next(own).value.dtype
+        return self._computing_tensors()[0].value.dtype
 
     def build(
         self,
@@ -534,7 +533,7 @@ class Layer(Checked):
             return False
         for value in vars(self).values():
             if isinstance(value, Tensor):
-                if isinstance(value, Buffer) and value.on_host:
+                if value.on_host:
                     continue
                 own: Any = value.value if value.is_built else None
                 if type(own) is not type(x) or own.dtype != x.dtype:
@@ -556,9 +555,7 @@ class Layer(Checked):
         if not self.is_built:
             dtype = "float32" if self.takes_integers else _xp.dtype_name(x)
             self.build(tuple(x.shape), device=Device.of(x), dtype=dtype)
-        for _, tensor in self._own_tensors():
-            if isinstance(tensor, Buffer) and tensor.on_host:
-                continue
+        for tensor in self._computing_tensors():
             self._check_match(x, tensor.value)
         return xp
 
@@ -627,6 +624,10 @@ class Layer(Checked):
         for name, value in self._owned():
             if isinstance(value, Tensor):
                 yield name, value
+
+    def _computing_tensors(self) -> list[Tensor]:
+        """List the arrays of this layer that take part in computing."""
+        return [tensor for _, tensor in self._own_tensors() if not tensor.on_host]
 
     def _tensors(self) -> dict[str, Tensor]:
         return {

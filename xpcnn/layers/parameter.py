@@ -32,6 +32,8 @@ class Tensor(Closed):
         What is known of the shape before all of it is, with ``None`` for an open length.
     """
 
+    on_host = False
+    """Whether it is a NumPy array wherever the layer computes, and takes no part in computing."""
     spellings: ClassVar[Mapping[str, str]] = {"trainable": "requires_grad", "gradient": "grad"}
     read_only: ClassVar[Mapping[str, str]] = {
         "value": "set data, the same array to be written to",
