@@ -191,6 +191,9 @@ class Layer(Checked):
 
     def __init_subclass__(cls, **attributes: Any) -> None:
         for name, value in attributes.items():
+            noted = any(name in vars(base).get("__annotations__", ()) for base in cls.__mro__)
+            if not noted and not hasattr(cls, name):
+                raise TypeError(f"{cls.__name__}: its base classes have no attribute {name!r}")
             setattr(cls, name, staticmethod(value) if isinstance(value, FunctionType) else value)
         super().__init_subclass__()
         if isinstance(vars(cls).get("ndim"), int) and "sample_ndim" not in vars(cls):
