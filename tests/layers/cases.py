@@ -6,7 +6,7 @@ A layer that is added to the package is added here too; a test says so if it is 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import xpcnn as xc
 from xpcnn.operations import Add, Concat
@@ -17,12 +17,17 @@ class Case(NamedTuple):
 
     wrong_rank : a shape that the layer must refuse, if there is one
     wrong_channels : one that it must refuse once it has seen `shape`, if there is one
+    by_hand : an input, its output, and the gradient of the input where that of the output is
+        1, 2, 3, ...; for layers without a file of tests of their own
+    in_onnx : whether ONNX has something like it
     """
 
     make: Callable[[], xc.Layer]
     shape: tuple[int, ...]
     wrong_rank: tuple[int, ...] | None = None
     wrong_channels: tuple[int, ...] | None = None
+    by_hand: tuple[Any, Any, Any] | None = None
+    in_onnx: bool = True
 
 
 def _seeded(layer: xc.Dropout) -> xc.Dropout:

@@ -10,6 +10,7 @@ import pytest
 
 import xpcnn
 from tests.layers import (
+    by_hand,
     test_activations,
     test_conv,
     test_conv_transpose,
@@ -79,6 +80,14 @@ def test_every_public_layer_is_among_the_cases():
     }
     assert public - OTHER_INPUTS == {type(case.make()).__name__ for case in CASES.values()}
     assert all(hasattr(xpcnn, name) for name in public)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if CASES[name].by_hand is not None])
+def test_values_by_hand(name, device):
+    x, *expected = CASES[name].by_hand
+    found = by_hand.run(CASES[name].make(), x, device)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 # -- On every array library ------------------------------------------------------------------------
