@@ -143,6 +143,7 @@ CASES: dict[str, Case] = {
     "Dropout3d": Case(lambda: _seeded(xc.Dropout3d(0.4)), VOLUME, IMAGE),
     "StochasticDepth": Case(lambda: _seeded(xc.StochasticDepth(0.4)), IMAGE),
     "AlphaDropout": Case(lambda: _seeded(xc.AlphaDropout(0.4)), IMAGE),
+    "FeatureAlphaDropout": Case(lambda: _seeded(xc.FeatureAlphaDropout(0.4)), IMAGE, (3,)),
     "GroupNorm": Case(lambda: xc.GroupNorm(2, 4), (3, 4), (4,), (3, 6)),
     "GroupNorm-image": Case(lambda: xc.GroupNorm(3, eps=1e-3), IMAGE, (3,), WIDE_IMAGE),
     "GroupNorm-plain": Case(lambda: xc.GroupNorm(1, affine=False), VOLUME, (3,), WIDE_VOLUME),

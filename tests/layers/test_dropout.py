@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import xpcnn
+from tests.pytorch import nn, torch
 from xpcnn import _xp
 
 
@@ -125,6 +126,38 @@ def test_alpha_dropout_keeps_mean_and_variance(p, rng):
     assert abs(y.var() - 1) < 5 * math.sqrt(3 / n)
     dy = rng.normal(size=y.shape)
     np.testing.assert_allclose(layer.backward(dy), dy * a * ~is_dropped, rtol=1e-12, atol=1e-12)
+
+
+# For half of the channels dropped, and ones, as published: with left = -1.75810 and so left^2 =
+# 3.09091, a = (1/2 + 0.77273)^(-1/2) = 0.88640 and b = -a left / 2 = 0.77919. A kept channel
+# becomes a + b, a dropped one a left + b = -b.
+HALF_DROPPED = [-0.77919, 1.66560]
+
+
+def feature_alpha_dropout(run):
+    """Return the values that a training forward makes of ones, with all of a channel alike."""
+    y = np.asarray(run(np.ones((20, 30, 3, 4)))).reshape(600, 12)
+    assert (y == y[:, :1]).all()
+    return np.unique(y.round(12))
+
+
+def test_feature_alpha_dropout_by_hand():
+    layer = xpcnn.FeatureAlphaDropout(0.5)
+    layer.seed = 3
+    values = feature_alpha_dropout(lambda x: layer.forward(x, training=True))
+    np.testing.assert_allclose(values, HALF_DROPPED, atol=1e-5)
+    with pytest.raises(ValueError, match="FeatureAlphaDropout: expected 4 dimensions"):
+        layer(np.ones(3))
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.8])
+def test_feature_alpha_dropout_has_the_values_of_torch(p):
+    theirs = nn.FeatureAlphaDropout(p)
+    expected = feature_alpha_dropout(lambda x: theirs(torch.from_numpy(x)))
+    layer = xpcnn.FeatureAlphaDropout(p)
+    layer.seed = 3
+    values = feature_alpha_dropout(lambda x: layer.forward(x, training=True))
+    np.testing.assert_allclose(values, expected, rtol=1e-6)
 
 
 def test_errors():

@@ -225,3 +225,15 @@ def test_loading_nothing_at_all_is_an_error(state):
     with pytest.raises(ValueError, match="nothing would be loaded, since not one of the names"):
         layer.load_state_dict(state, strict=False)
     assert xpcnn.ReLU().load_state_dict({}) == ([], [])
+
+
+def test_what_stands_behind_the_bases_of_a_class():
+    class Wide(xpcnn.MaxPool2d, ndim=1):
+        pass
+
+    assert Wide(2)(np.arange(4.0).reshape(1, 1, 4)).tolist() == [[[1.0, 3.0]]]
+    assert Wide.sample_ndim == 2
+    with pytest.raises(TypeError, match="Odd: its base classes have no attribute 'dims'"):
+
+        class Odd(xpcnn.MaxPool2d, dims=1):
+            pass

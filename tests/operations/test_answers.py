@@ -7,6 +7,8 @@ import pytest
 
 from xpcnn import _xp
 from xpcnn import operations as op
+from xpcnn._registry import from_config, to_config
+from xpcnn.training.saving import known_layers
 
 A, B = np.array([1.0, 2.0, np.nan]), np.array([2.0, 2.0, 2.0])
 YES, NO = np.array([True, True, False, False]), np.array([True, False, True, False])
@@ -96,3 +98,14 @@ def test_what_is_refused(name):
     call, message = REFUSED[name]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("name", "cls"), [("Abs", op.Absolute), ("Neg", op.Negative), ("Sqrt", op.SquareRoot)]
+)
+def test_names_that_onnx_has_are_other_names(name, cls):
+    """Files may have either, and are written with the older one."""
+    assert getattr(op, name) is cls
+    for known in (name, cls.__name__):
+        made = from_config({"class": known, "config": {}}, known_layers(), "layer")
+        assert to_config(made) == {"class": cls.__name__, "config": {}}

@@ -46,6 +46,7 @@ from xpcnn.layers.dropout import Dropout as Dropout
 from xpcnn.layers.dropout import Dropout1d as Dropout1d
 from xpcnn.layers.dropout import Dropout2d as Dropout2d
 from xpcnn.layers.dropout import Dropout3d as Dropout3d
+from xpcnn.layers.dropout import FeatureAlphaDropout as FeatureAlphaDropout
 from xpcnn.layers.dropout import StochasticDepth as StochasticDepth
 from xpcnn.layers.embedding import Embedding as Embedding
 from xpcnn.layers.graph import Graph as Graph

@@ -28,7 +28,7 @@ class InPlace(Activation):
         self.inplace = bool(inplace)
 
 
-class ReLU(InPlace):
+class ReLU(InPlace, op="relu"):
     """max(x, 0).
 
     Parameters
@@ -36,8 +36,6 @@ class ReLU(InPlace):
     inplace : bool
         Taken so that PyTorch's calls work; a layer never changes its input.
     """
-
-    op = "relu"
 
 
 class LeakyReLU(Activation):
@@ -58,34 +56,24 @@ class LeakyReLU(Activation):
         self.inplace = bool(inplace)
 
 
-class Sigmoid(Activation):
+class Sigmoid(Activation, op="sigmoid"):
     """1 / (1 + exp(-x))."""
 
-    op = "sigmoid"
 
-
-class LogSigmoid(Activation):
+class LogSigmoid(Activation, op="log_sigmoid"):
     """Logarithm of the sigmoid, -log(1 + exp(-x)), without taking that of a rounded zero."""
 
-    op = "log_sigmoid"
 
-
-class Tanh(Activation):
+class Tanh(Activation, op="tanh"):
     """Hyperbolic tangent."""
 
-    op = "tanh"
 
-
-class Tanhshrink(Activation):
+class Tanhshrink(Activation, op="tanhshrink"):
     """x - tanh(x)."""
 
-    op = "tanhshrink"
 
-
-class Softsign(Activation):
+class Softsign(Activation, op="softsign"):
     """x / (1 + |x|)."""
-
-    op = "softsign"
 
 
 class AlongAxis(Activation):
@@ -113,7 +101,7 @@ class AlongAxis(Activation):
         return shape
 
 
-class Softmax(AlongAxis):
+class Softmax(AlongAxis, op="softmax"):
     """exp(x) normalised to sum to one.
 
     For training a classifier leave it out: :class:`xpcnn.CrossEntropyLoss` takes the scores.
@@ -124,10 +112,8 @@ class Softmax(AlongAxis):
         Axis along which the outputs sum to one.
     """
 
-    op = "softmax"
 
-
-class Softmin(AlongAxis):
+class Softmin(AlongAxis, op="softmin"):
     """exp(-x) normalised to sum to one: the smallest input gets the largest share.
 
     Parameters
@@ -135,8 +121,6 @@ class Softmin(AlongAxis):
     dim : int
         Axis along which the outputs sum to one.
     """
-
-    op = "softmin"
 
 
 class Softmax2d(AlongAxis):
@@ -164,7 +148,7 @@ class Softmax2d(AlongAxis):
         return tuple(input_shape)
 
 
-class LogSoftmax(AlongAxis):
+class LogSoftmax(AlongAxis, op="log_softmax"):
     """Logarithm of the softmax, for :class:`xpcnn.NLLLoss`.
 
     Parameters
@@ -172,8 +156,6 @@ class LogSoftmax(AlongAxis):
     dim : int
         Axis along which the exponentials of the outputs sum to one.
     """
-
-    op = "log_softmax"
 
 
 class GLU(AlongAxis):
@@ -297,7 +279,7 @@ class GELU(Activation):
         self.approximate = approximate
 
 
-class SiLU(InPlace):
+class SiLU(InPlace, op="silu"):
     """x * sigmoid(x), also called swish.
 
     Parameters
@@ -306,10 +288,8 @@ class SiLU(InPlace):
         Taken so that PyTorch's calls work; a layer never changes its input.
     """
 
-    op = "silu"
 
-
-class Mish(InPlace):
+class Mish(InPlace, op="mish"):
     """x * tanh(log(1 + exp(x))) (Misra, 2019).
 
     Parameters
@@ -317,8 +297,6 @@ class Mish(InPlace):
     inplace : bool
         Taken so that PyTorch's calls work; a layer never changes its input.
     """
-
-    op = "mish"
 
 
 class Softplus(Activation):

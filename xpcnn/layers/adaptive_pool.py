@@ -80,7 +80,7 @@ class AdaptiveMaxPool(AdaptivePool):
         super().__init__(output_size)
 
 
-class AdaptiveAvgPool1d(AdaptivePool):
+class AdaptiveAvgPool1d(AdaptivePool, ndim=1, kind="avg"):
     """Average pooling of (N, C, L) to a given size; see :class:`AdaptivePool`.
 
     Examples
@@ -92,10 +92,8 @@ class AdaptiveAvgPool1d(AdaptivePool):
     (2, 4, 3)
     """
 
-    ndim, kind = 1, "avg"
 
-
-class AdaptiveAvgPool2d(AdaptivePool):
+class AdaptiveAvgPool2d(AdaptivePool, ndim=2, kind="avg"):
     """Average pooling of (N, C, H, W) to a given size; see :class:`AdaptivePool`.
 
     Examples
@@ -107,10 +105,8 @@ class AdaptiveAvgPool2d(AdaptivePool):
     (2, 4, 3, 3)
     """
 
-    ndim, kind = 2, "avg"
 
-
-class AdaptiveAvgPool3d(AdaptivePool):
+class AdaptiveAvgPool3d(AdaptivePool, ndim=3, kind="avg"):
     """Average pooling of (N, C, D, H, W) to a given size; see :class:`AdaptivePool`.
 
     Examples
@@ -122,10 +118,8 @@ class AdaptiveAvgPool3d(AdaptivePool):
     (2, 4, 3, 3, 3)
     """
 
-    ndim, kind = 3, "avg"
 
-
-class AdaptiveMaxPool1d(AdaptiveMaxPool):
+class AdaptiveMaxPool1d(AdaptiveMaxPool, ndim=1):
     """Max pooling of (N, C, L) to a given size; see :class:`AdaptiveMaxPool`.
 
     Examples
@@ -137,10 +131,8 @@ class AdaptiveMaxPool1d(AdaptiveMaxPool):
     (2, 4, 3)
     """
 
-    ndim = 1
 
-
-class AdaptiveMaxPool2d(AdaptiveMaxPool):
+class AdaptiveMaxPool2d(AdaptiveMaxPool, ndim=2):
     """Max pooling of (N, C, H, W) to a given size; see :class:`AdaptiveMaxPool`.
 
     Examples
@@ -152,10 +144,8 @@ class AdaptiveMaxPool2d(AdaptiveMaxPool):
     (2, 4, 3, 3)
     """
 
-    ndim = 2
 
-
-class AdaptiveMaxPool3d(AdaptiveMaxPool):
+class AdaptiveMaxPool3d(AdaptiveMaxPool, ndim=3):
     """Max pooling of (N, C, D, H, W) to a given size; see :class:`AdaptiveMaxPool`.
 
     Examples
@@ -166,5 +156,3 @@ class AdaptiveMaxPool3d(AdaptiveMaxPool):
     >>> layer(np.zeros((2, 4, 8, 8, 8), dtype="float32")).shape
     (2, 4, 3, 3, 3)
     """
-
-    ndim = 3

@@ -242,7 +242,7 @@ class Conv(_ConvBase):
         return {"weight": (self.out_channels, per_group, *self.kernel_size)}
 
 
-class Conv1d(Conv):
+class Conv1d(Conv, ndim=1):
     """One-dimensional convolution of (N, C, L); for the arguments see :class:`Conv`.
 
     Examples
@@ -254,10 +254,8 @@ class Conv1d(Conv):
     (2, 8, 9)
     """
 
-    ndim = 1
 
-
-class Conv2d(Conv):
+class Conv2d(Conv, ndim=2):
     """Two-dimensional convolution of (N, C, H, W); for the arguments see :class:`Conv`.
 
     Examples
@@ -269,10 +267,8 @@ class Conv2d(Conv):
     (2, 8, 9, 9)
     """
 
-    ndim = 2
 
-
-class Conv3d(Conv):
+class Conv3d(Conv, ndim=3):
     """Three-dimensional convolution of (N, C, D, H, W); for the arguments see :class:`Conv`.
 
     Examples
@@ -283,5 +279,3 @@ class Conv3d(Conv):
     >>> layer(np.zeros((2, 3, 5, 5, 5), dtype="float32")).shape
     (2, 8, 5, 5, 5)
     """
-
-    ndim = 3

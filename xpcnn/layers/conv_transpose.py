@@ -131,7 +131,7 @@ class ConvTranspose(_ConvBase):
         return {"weight": (in_channels, self.out_channels // self.groups, *self.kernel_size)}
 
 
-class ConvTranspose1d(ConvTranspose):
+class ConvTranspose1d(ConvTranspose, ndim=1):
     """One-dimensional :class:`ConvTranspose` of (N, C, L); for the arguments see there.
 
     Examples
@@ -143,10 +143,8 @@ class ConvTranspose1d(ConvTranspose):
     (2, 8, 8)
     """
 
-    ndim = 1
 
-
-class ConvTranspose2d(ConvTranspose):
+class ConvTranspose2d(ConvTranspose, ndim=2):
     """Two-dimensional :class:`ConvTranspose` of (N, C, H, W); for the arguments see there.
 
     Examples
@@ -158,10 +156,8 @@ class ConvTranspose2d(ConvTranspose):
     (2, 8, 8, 8)
     """
 
-    ndim = 2
 
-
-class ConvTranspose3d(ConvTranspose):
+class ConvTranspose3d(ConvTranspose, ndim=3):
     """Three-dimensional :class:`ConvTranspose` of (N, C, D, H, W); for the arguments see there.
 
     Examples
@@ -172,5 +168,3 @@ class ConvTranspose3d(ConvTranspose):
     >>> layer(np.zeros((2, 3, 4, 4, 4), dtype="float32")).shape
     (2, 8, 8, 8, 8)
     """
-
-    ndim = 3

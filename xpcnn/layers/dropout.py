@@ -129,10 +129,8 @@ class ChannelDropout(Dropout):
         return (*shape[:2], *(1,) * (len(shape) - 2))
 
 
-class Dropout1d(ChannelDropout):
+class Dropout1d(ChannelDropout, ndim=1):
     """Drop whole channels of (N, C, L); see :class:`ChannelDropout`."""
-
-    ndim = 1
 
 
 class Dropout2d(ChannelDropout):
@@ -151,10 +149,8 @@ class Dropout2d(ChannelDropout):
         return tuple(input_shape)
 
 
-class Dropout3d(ChannelDropout):
+class Dropout3d(ChannelDropout, ndim=3):
     """Drop whole channels of (N, C, D, H, W); see :class:`ChannelDropout`."""
-
-    ndim = 3
 
 
 class StochasticDepth(Dropout):
@@ -206,6 +202,7 @@ class AlphaDropout(Dropout):
     """
 
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
+        self.output_shape(x.shape)
         if not training or self.p in (0.0, 1.0):
             return super()._forward(xp, x, training)
         self._prepare(tuple(x.shape))
@@ -218,6 +215,31 @@ class AlphaDropout(Dropout):
         device, dtype = Device.of(x), dtype_name(x)
         mask = device.asarray(kept * scale, dtype)
         return x * mask + device.asarray(shift * scale, dtype), (mask, None)
+
+
+class FeatureAlphaDropout(AlphaDropout):
+    """:class:`AlphaDropout` of whole channels, with one mask for all positions.
+
+    Parameters
+    ----------
+    p : float
+        Probability of a channel to be dropped, from 0 to 1; 1 gives zeros.
+    inplace : bool
+        Taken so that PyTorch's calls work; a layer never changes its input.
+
+    Raises
+    ------
+    ValueError
+        If `p` is not between 0 and 1, or an input has fewer than two dimensions.
+    """
+
+    _mask_shape = ChannelDropout._mask_shape
+
+    def output_shape(self, input_shape: Sequence[int]) -> Shape:
+        """Return the input's shape."""
+        if len(input_shape) < 2:
+            raise rank_error(self.who, 4, LAYOUTS[2], input_shape)
+        return tuple(input_shape)
 
 
 _SELU_LIMIT = 1.7580993408473766

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from math import prod
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any
 
 from xpcnn._xp import Array
-from xpcnn.layers.layer import Shape
 from xpcnn.layers.norm import ChannelNorm
 from xpcnn.ops.checks import LAYOUTS
 from xpcnn.ops.group_norm import GROUP_NORM
@@ -69,7 +68,11 @@ class InstanceNorm(ChannelNorm):
             result = BATCH_NORM.run(xp, x, gamma, beta, self.eps, statistics)
             return result[0][0], result[1]
         count = prod(x.shape[2:])
-        self._check_count(count, tuple(x.shape))
+        if count < 2:
+            raise ValueError(
+                f"{self.who}: expected more than one position per channel, got an input of shape "
+                f"{tuple(x.shape)}; there is nothing to normalise over"
+            )
         # every channel is a group of its own
         (y, mean, variance), saved = GROUP_NORM.run(xp, x, gamma, beta, x.shape[1], self.eps)
         if self.track_running_stats and self.momentum is not None:
@@ -77,30 +80,14 @@ class InstanceNorm(ChannelNorm):
             self._move_statistics(xp.mean(mean, axis=0), xp.mean(unbiased, axis=0), self.momentum)
         return y, saved
 
-    def _check_count(self, count: int, shape: Shape) -> None:
-        if count < 2:
-            raise ValueError(
-                f"{self.who}: expected more than one position per channel, got an input of shape "
-                f"{shape}; there is nothing to normalise over"
-            )
 
-
-class InstanceNorm1d(InstanceNorm):
+class InstanceNorm1d(InstanceNorm, sample_ndim=2, layouts={3: LAYOUTS[1]}):
     """Instance normalisation of (N, C, L); for the arguments see :class:`InstanceNorm`."""
 
-    sample_ndim = 2
-    layouts: ClassVar[dict[int, str]] = {3: LAYOUTS[1]}
 
-
-class InstanceNorm2d(InstanceNorm):
+class InstanceNorm2d(InstanceNorm, sample_ndim=3, layouts={4: LAYOUTS[2]}):
     """Instance normalisation of (N, C, H, W); for the arguments see :class:`InstanceNorm`."""
 
-    sample_ndim = 3
-    layouts: ClassVar[dict[int, str]] = {4: LAYOUTS[2]}
 
-
-class InstanceNorm3d(InstanceNorm):
+class InstanceNorm3d(InstanceNorm, sample_ndim=4, layouts={5: LAYOUTS[3]}):
     """Instance normalisation of (N, C, D, H, W); for the arguments see :class:`InstanceNorm`."""
-
-    sample_ndim = 4
-    layouts: ClassVar[dict[int, str]] = {5: LAYOUTS[3]}

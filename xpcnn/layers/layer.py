@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from functools import wraps
 from itertools import islice
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -178,6 +178,9 @@ class Layer(Checked):
     - ``_backward(xp, dy, saved, need_dx) -> dx``, which also calls ``Parameter.accumulate``,
     - ``_infer(input_shape)``, if some arguments may be left out and follow from the input.
 
+    What a class has in common with all its objects may stand behind its bases, as in
+    ``class Conv2d(Conv, ndim=2)``; a function there does not take the object.
+
     All shapes include the batch axis. Layers of which PyTorch's take a sample without that axis
     have a `sample_ndim`; the axis is added before `_forward` and taken away behind it. Batches of
     no samples do not come to `_forward` either.
@@ -186,8 +189,13 @@ class Layer(Checked):
     sample_ndim: int | None = None
     """Number of axes of a sample without a batch axis, where the layer takes such an input."""
 
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
+    def __init_subclass__(cls, **attributes: Any) -> None:
+        for name, value in attributes.items():
+            noted = any(name in vars(base).get("__annotations__", ()) for base in cls.__mro__)
+            if not noted and not hasattr(cls, name):
+                raise TypeError(f"{cls.__name__}: its base classes have no attribute {name!r}")
+            setattr(cls, name, staticmethod(value) if isinstance(value, FunctionType) else value)
+        super().__init_subclass__()
         if isinstance(vars(cls).get("ndim"), int) and "sample_ndim" not in vars(cls):
             cls.sample_ndim = vars(cls)["ndim"] + 1
         for name, with_batch in (("output_shape", True), ("multiply_adds", False)):
@@ -382,10 +390,10 @@ class Layer(Checked):
                 dtype="float32" if self.takes_integers else _xp.dtype_name(x),
             )
         )
-        own = [t.value for _, t in self._own_tensors() if not (isinstance(t, Buffer) and t.on_host)]
-        for value in own:
-            self._check_match(x, value)
-        like = own[0] if own and self.takes_integers else x
+        own = self._computing_tensors()
+        for tensor in own:
+            self._check_match(x, tensor.value)
+        like = own[0].value if own and self.takes_integers else x
         y = xp.zeros(output_shape, dtype=like.dtype, device=_xp.device_of(x))
         if training:
             self._saved = (output_of(y), _Nothing(shape))
@@ -424,7 +432,7 @@ class Layer(Checked):
         dtype : str or None
             Such as "bfloat16"; ``None`` is the dtype of the parameters again.
         """
-        own = [t for _, t in self._own_tensors() if not (isinstance(t, Buffer) and t.on_host)]
+        own = self._computing_tensors()
         for name in ("_input_dtype", "_widens"):
             vars(self).pop(name, None)  # what the class says holds again
         if dtype is not None and own:
@@ -458,8 +466,7 @@ class Layer(Checked):
 
     def _own_dtype(self) -> Any:
         """Return the dtype of the parameters and buffers that take part in computing."""
-        own = (t for _, t in self._own_tensors() if not (isinstance(t, Buffer) and t.on_host))
-        return next(own).value.dtype
+        return self._computing_tensors()[0].value.dtype
 
     def build(
         self,
@@ -529,7 +536,7 @@ class Layer(Checked):
             return False
         for value in vars(self).values():
             if isinstance(value, Tensor):
-                if isinstance(value, Buffer) and value.on_host:
+                if value.on_host:
                     continue
                 own: Any = value.value if value.is_built else None
                 if type(own) is not type(x) or own.dtype != x.dtype:
@@ -551,9 +558,7 @@ class Layer(Checked):
         if not self.is_built:
             dtype = "float32" if self.takes_integers else _xp.dtype_name(x)
             self.build(tuple(x.shape), device=Device.of(x), dtype=dtype)
-        for _, tensor in self._own_tensors():
-            if isinstance(tensor, Buffer) and tensor.on_host:
-                continue
+        for tensor in self._computing_tensors():
             self._check_match(x, tensor.value)
         return xp
 
@@ -622,6 +627,10 @@ class Layer(Checked):
         for name, value in self._owned():
             if isinstance(value, Tensor):
                 yield name, value
+
+    def _computing_tensors(self) -> list[Tensor]:
+        """List the arrays of this layer that take part in computing."""
+        return [tensor for _, tensor in self._own_tensors() if not tensor.on_host]
 
     def _tensors(self) -> dict[str, Tensor]:
         return {

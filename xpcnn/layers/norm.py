@@ -217,19 +217,13 @@ def _zero_count(shape: Shape, rng: Any) -> np.ndarray:
     return np.zeros(shape, dtype=np.int64)
 
 
-class BatchNorm1d(BatchNorm):
+class BatchNorm1d(BatchNorm, layouts={2: "(N, C)", 3: LAYOUTS[1]}):
     """Batch normalisation of (N, C) or (N, C, L); for the arguments see :class:`BatchNorm`."""
 
-    layouts: ClassVar[dict[int, str]] = {2: "(N, C)", 3: LAYOUTS[1]}
 
-
-class BatchNorm2d(BatchNorm):
+class BatchNorm2d(BatchNorm, layouts={4: LAYOUTS[2]}):
     """Batch normalisation of (N, C, H, W); for the arguments see :class:`BatchNorm`."""
 
-    layouts: ClassVar[dict[int, str]] = {4: LAYOUTS[2]}
 
-
-class BatchNorm3d(BatchNorm):
+class BatchNorm3d(BatchNorm, layouts={5: LAYOUTS[3]}):
     """Batch normalisation of (N, C, D, H, W); for the arguments see :class:`BatchNorm`."""
-
-    layouts: ClassVar[dict[int, str]] = {5: LAYOUTS[3]}

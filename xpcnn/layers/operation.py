@@ -208,13 +208,24 @@ class Operation(Layer):
         """
         shapes = [None if shape is None else tuple(shape) for shape in input_shapes]
         rng = rng if rng is not None else np.random.default_rng(seed_from(None))
-        with self._completing():
-            self._infer_from(*shapes)
         self._allocate((), resolve(device), dtype, rng)
         return self.output_shapes(*shapes)
 
-    def _infer_from(self, *input_shapes: Shape | None) -> None:
-        """Fill in the arguments that were left out, from the shapes of the inputs."""
+
+class Steered(Operation):
+    """The base of operations whose inputs behind the first only say what is to be done with it.
+
+    A subclass implements `_new`, which returns the shape of the output.
+    """
+
+    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
+        """Return the new shape, if it does not depend on what an input holds."""
+        if len(input_shapes) > 1:
+            return super().output_shapes(*input_shapes)
+        return (self._new(tuple(input_shapes[0] or ()), ()),)
+
+    def _new(self, shape: Shape, inputs: Arrays) -> Shape:
+        raise NotImplementedError(f"{type(self).__name__} does not implement _new")
 
 
 class SameShape(Operation):

@@ -186,91 +186,61 @@ class CircularPad(_Pad):
     mode = "circular"
 
 
-class ConstantPad1d(ConstantPad):
+class ConstantPad1d(ConstantPad, ndim=1):
     """Constant padding of (N, C, L); for the arguments see :class:`ConstantPad`."""
 
-    ndim = 1
 
-
-class ConstantPad2d(ConstantPad):
+class ConstantPad2d(ConstantPad, ndim=2):
     """Constant padding of (N, C, H, W); for the arguments see :class:`ConstantPad`."""
 
-    ndim = 2
 
-
-class ConstantPad3d(ConstantPad):
+class ConstantPad3d(ConstantPad, ndim=3):
     """Constant padding of (N, C, D, H, W); for the arguments see :class:`ConstantPad`."""
 
-    ndim = 3
 
-
-class ZeroPad1d(ZeroPad):
+class ZeroPad1d(ZeroPad, ndim=1):
     """Zero padding of (N, C, L); for the arguments see :class:`ZeroPad`."""
 
-    ndim = 1
 
-
-class ZeroPad2d(ZeroPad):
+class ZeroPad2d(ZeroPad, ndim=2):
     """Zero padding of (N, C, H, W); for the arguments see :class:`ZeroPad`."""
 
-    ndim = 2
 
-
-class ZeroPad3d(ZeroPad):
+class ZeroPad3d(ZeroPad, ndim=3):
     """Zero padding of (N, C, D, H, W); for the arguments see :class:`ZeroPad`."""
 
-    ndim = 3
 
-
-class ReflectionPad1d(ReflectionPad):
+class ReflectionPad1d(ReflectionPad, ndim=1):
     """Reflection padding of (N, C, L); for the arguments see :class:`ReflectionPad`."""
 
-    ndim = 1
 
-
-class ReflectionPad2d(ReflectionPad):
+class ReflectionPad2d(ReflectionPad, ndim=2):
     """Reflection padding of (N, C, H, W); for the arguments see :class:`ReflectionPad`."""
 
-    ndim = 2
 
-
-class ReflectionPad3d(ReflectionPad):
+class ReflectionPad3d(ReflectionPad, ndim=3):
     """Reflection padding of (N, C, D, H, W); for the arguments see :class:`ReflectionPad`."""
 
-    ndim = 3
 
-
-class ReplicationPad1d(ReplicationPad):
+class ReplicationPad1d(ReplicationPad, ndim=1):
     """Replication padding of (N, C, L); for the arguments see :class:`ReplicationPad`."""
 
-    ndim = 1
 
-
-class ReplicationPad2d(ReplicationPad):
+class ReplicationPad2d(ReplicationPad, ndim=2):
     """Replication padding of (N, C, H, W); for the arguments see :class:`ReplicationPad`."""
 
-    ndim = 2
 
-
-class ReplicationPad3d(ReplicationPad):
+class ReplicationPad3d(ReplicationPad, ndim=3):
     """Replication padding of (N, C, D, H, W); for the arguments see :class:`ReplicationPad`."""
 
-    ndim = 3
 
-
-class CircularPad1d(CircularPad):
+class CircularPad1d(CircularPad, ndim=1):
     """Circular padding of (N, C, L); for the arguments see :class:`CircularPad`."""
 
-    ndim = 1
 
-
-class CircularPad2d(CircularPad):
+class CircularPad2d(CircularPad, ndim=2):
     """Circular padding of (N, C, H, W); for the arguments see :class:`CircularPad`."""
 
-    ndim = 2
 
-
-class CircularPad3d(CircularPad):
+class CircularPad3d(CircularPad, ndim=3):
     """Circular padding of (N, C, D, H, W); for the arguments see :class:`CircularPad`."""
-
-    ndim = 3

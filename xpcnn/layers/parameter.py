@@ -32,6 +32,8 @@ class Tensor(Closed):
         What is known of the shape before all of it is, with ``None`` for an open length.
     """
 
+    on_host = False
+    """Whether it is a NumPy array wherever the layer computes, and takes no part in computing."""
     spellings: ClassVar[Mapping[str, str]] = {"trainable": "requires_grad", "gradient": "grad"}
     read_only: ClassVar[Mapping[str, str]] = {
         "value": "set data, the same array to be written to",
@@ -125,16 +127,13 @@ class Tensor(Closed):
 
     def load(self, values: Any) -> None:
         """Take values from an array of any library; device and dtype stay as they are."""
+        host = np.array(_xp.to_numpy(values))
         if self._data is None:
-            self._data = np.array(_xp.to_numpy(values))
-            self.shape = tuple(self._data.shape)
-            promise(self._data)
-            self._is_lent = False
+            self._data, self.shape = host, tuple(host.shape)
         else:
-            values = np.array(_xp.to_numpy(values))
-            self._data = Device.of(self._data).asarray(values, _xp.dtype_name(self._data))
-            promise(self._data)
-            self._is_lent = False
+            self._data = Device.of(self._data).asarray(host, _xp.dtype_name(self._data))
+        promise(self._data)
+        self._is_lent = False
 
     def move(self, device: Device, dtype: str) -> None:
         """Bring the values, if there are any, to another device or dtype."""

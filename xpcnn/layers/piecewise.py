@@ -112,7 +112,7 @@ class ReLU6(InPlace):
         return 0.0, 6.0
 
 
-class Hardsigmoid(InPlace):
+class Hardsigmoid(InPlace, op="hardsigmoid"):
     """min(max(x + 3, 0), 6) / 6: three straight lines near the sigmoid.
 
     Parameters
@@ -125,10 +125,8 @@ class Hardsigmoid(InPlace):
     The derivative between the kinks is PyTorch's: 1/6 rounded to float32, in float64 too.
     """
 
-    op = "hardsigmoid"
 
-
-class Hardswish(InPlace):
+class Hardswish(InPlace, op="hardswish"):
     """x * min(max(x + 3, 0), 6) / 6, close to :class:`SiLU` (Howard et al., 2019).
 
     Parameters
@@ -136,8 +134,6 @@ class Hardswish(InPlace):
     inplace : bool
         Taken so that PyTorch's calls work; a layer never changes its input.
     """
-
-    op = "hardswish"
 
 
 class Softshrink(Activation):

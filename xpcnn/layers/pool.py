@@ -47,22 +47,17 @@ class _Pool(OpLayer):
 
     def window(self, spatial: Shape) -> Window:
         """Return the window for inputs of this size."""
-        return pool_window(
-            spatial,
-            self.kernel_size,
-            self.stride,
-            self.padding,
-            self.dilation,
-            self.ceil_mode,
-            self.who,
-        )
+        return pool_window(spatial, *self._steps(), self.ceil_mode, self.who)
+
+    def _steps(self) -> tuple[Ints, Ints, Any, Ints]:
+        return self.kernel_size, self.stride, self.padding, self.dilation
 
     def _divisor(
         self, window: Window, spatial: Shape, count_include_pad: bool, override: int | None
     ) -> np.ndarray | float:
         """Say by what each window's sum is divided."""
-        asked = Window.resolve(spatial, self.kernel_size, self.stride, self.padding, self.dilation)
-        return avg_pool_divisor(window, spatial, asked.padding, count_include_pad, override)
+        asked = Window.resolve(spatial, *self._steps()).padding
+        return avg_pool_divisor(window, spatial, asked, count_include_pad, override)
 
 
 def no_indices(return_indices: bool, who: str) -> bool:
@@ -275,91 +270,61 @@ class GlobalPool(OpLayer):
         return super()._backward(xp, xp.reshape(dy, dy.shape[:2]), saved, need_dx)
 
 
-class MaxPool1d(MaxPool):
+class MaxPool1d(MaxPool, ndim=1):
     """Max pooling of (N, C, L); for the arguments see :class:`MaxPool`."""
 
-    ndim = 1
 
-
-class MaxPool2d(MaxPool):
+class MaxPool2d(MaxPool, ndim=2):
     """Max pooling of (N, C, H, W); for the arguments see :class:`MaxPool`."""
 
-    ndim = 2
 
-
-class MaxPool3d(MaxPool):
+class MaxPool3d(MaxPool, ndim=3):
     """Max pooling of (N, C, D, H, W); for the arguments see :class:`MaxPool`."""
 
-    ndim = 3
 
-
-class AvgPool1d(AvgPool):
+class AvgPool1d(AvgPool, ndim=1):
     """Average pooling of (N, C, L); for the arguments see :class:`AvgPool`."""
 
-    ndim = 1
 
-
-class AvgPool2d(AvgPool):
+class AvgPool2d(AvgPool, ndim=2):
     """Average pooling of (N, C, H, W); for the arguments see :class:`AvgPool`."""
 
-    ndim = 2
 
-
-class AvgPool3d(AvgPool):
+class AvgPool3d(AvgPool, ndim=3):
     """Average pooling of (N, C, D, H, W); for the arguments see :class:`AvgPool`."""
 
-    ndim = 3
 
-
-class LPPool1d(LPPool):
+class LPPool1d(LPPool, ndim=1):
     """Power mean pooling of (N, C, L); for the arguments see :class:`LPPool`."""
 
-    ndim = 1
 
-
-class LPPool2d(LPPool):
+class LPPool2d(LPPool, ndim=2):
     """Power mean pooling of (N, C, H, W); for the arguments see :class:`LPPool`."""
 
-    ndim = 2
 
-
-class LPPool3d(LPPool):
+class LPPool3d(LPPool, ndim=3):
     """Power mean pooling of (N, C, D, H, W); for the arguments see :class:`LPPool`."""
 
-    ndim = 3
 
-
-class GlobalAvgPool1d(GlobalPool):
+class GlobalAvgPool1d(GlobalPool, ndim=1, op="global_avg_pool"):
     """Mean of all positions of a channel of (N, C, L); see :class:`GlobalPool`."""
 
-    ndim, op = 1, "global_avg_pool"
 
-
-class GlobalAvgPool2d(GlobalPool):
+class GlobalAvgPool2d(GlobalPool, ndim=2, op="global_avg_pool"):
     """Mean of all positions of a channel of (N, C, H, W); see :class:`GlobalPool`."""
 
-    ndim, op = 2, "global_avg_pool"
 
-
-class GlobalAvgPool3d(GlobalPool):
+class GlobalAvgPool3d(GlobalPool, ndim=3, op="global_avg_pool"):
     """Mean of all positions of a channel of (N, C, D, H, W); see :class:`GlobalPool`."""
 
-    ndim, op = 3, "global_avg_pool"
 
-
-class GlobalMaxPool1d(GlobalPool):
+class GlobalMaxPool1d(GlobalPool, ndim=1, op="global_max_pool"):
     """Largest of all positions of a channel of (N, C, L); see :class:`GlobalPool`."""
 
-    ndim, op = 1, "global_max_pool"
 
-
-class GlobalMaxPool2d(GlobalPool):
+class GlobalMaxPool2d(GlobalPool, ndim=2, op="global_max_pool"):
     """Largest of all positions of a channel of (N, C, H, W); see :class:`GlobalPool`."""
 
-    ndim, op = 2, "global_max_pool"
 
-
-class GlobalMaxPool3d(GlobalPool):
+class GlobalMaxPool3d(GlobalPool, ndim=3, op="global_max_pool"):
     """Largest of all positions of a channel of (N, C, D, H, W); see :class:`GlobalPool`."""
-
-    ndim, op = 3, "global_max_pool"

@@ -139,7 +139,7 @@ class SeparableConv(_ConvBase):
         }
 
 
-class SeparableConv1d(SeparableConv):
+class SeparableConv1d(SeparableConv, ndim=1):
     """One-dimensional :class:`SeparableConv` of (N, C, L); for the arguments see there.
 
     Examples
@@ -151,10 +151,8 @@ class SeparableConv1d(SeparableConv):
     (2, 8, 9)
     """
 
-    ndim = 1
 
-
-class SeparableConv2d(SeparableConv):
+class SeparableConv2d(SeparableConv, ndim=2):
     """Two-dimensional :class:`SeparableConv` of (N, C, H, W); for the arguments see there.
 
     Examples
@@ -165,5 +163,3 @@ class SeparableConv2d(SeparableConv):
     >>> layer(np.zeros((2, 3, 9, 9), dtype="float32")).shape
     (2, 8, 9, 9)
     """
-
-    ndim = 2

@@ -1,4 +1,7 @@
-"""Steps of a :class:`xpcnn.Graph` that are no layers of their own: arithmetic, shapes, indexing."""
+"""Steps of a :class:`xpcnn.Graph` that are no layers of their own: arithmetic, shapes, indexing.
+
+Abs, Neg and Sqrt are ONNX's names of Absolute, Negative and SquareRoot.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -92,5 +95,9 @@ from xpcnn.operations.windows import MaxPooling as MaxPooling
 from xpcnn.operations.windows import MaxPositions as MaxPositions
 from xpcnn.operations.windows import TransposedConvolution as TransposedConvolution
 
+Abs = Absolute
+Neg = Negative
+Sqrt = SquareRoot
+
 if not TYPE_CHECKING:  # type checkers go by the imports: "as" makes a name public
-    __all__ = [name for name, item in globals().items() if isinstance(item, type)]
+    __all__ = [name for name, item in globals().items() if name == getattr(item, "__name__", "")]

@@ -208,13 +208,9 @@ class _Extremum(Elementwise):
         )
 
 
-class Maximum(_Extremum):
+class Maximum(_Extremum, function="maximum"):
     """The largest of all operands, which are broadcast; NaN wins."""
 
-    function = "maximum"
 
-
-class Minimum(_Extremum):
+class Minimum(_Extremum, function="minimum"):
     """The smallest of all operands, which are broadcast; NaN wins."""
-
-    function = "minimum"

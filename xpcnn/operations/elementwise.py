@@ -17,10 +17,9 @@ from xpcnn.ops import special
 class Unary(SameShape):
     """A function of each element by itself.
 
-    A subclass is given by its function and its derivative, as ``class Exp(Unary, value=...,
-    slope=...)``, or it implements the methods `_value` and `_slope`.
+    A subclass has the function and its derivative behind its bases, or as methods.
 
-    Parameters
+    Attributes
     ----------
     value : callable
         ``value(xp, x) -> y``.
@@ -29,28 +28,16 @@ class Unary(SameShape):
         wherever there is one.
     """
 
-    _value: Callable[..., Array]
-    _slope: Callable[..., Array | float] | None = None
-
-    def __init_subclass__(
-        cls,
-        value: Callable[[ModuleType, Array], Array] | None = None,
-        slope: Callable[[ModuleType, Array, Array], Array | float] | None = None,
-        **options: Any,
-    ) -> None:
-        super().__init_subclass__(**options)
-        if value is not None:
-            cls._value = staticmethod(value)
-        if slope is not None:
-            cls._slope = staticmethod(slope)
+    value: Callable[..., Array]
+    slope: Callable[..., Array | float] | None = None
 
     def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         (x,) = inputs
-        y = self._value(xp, x)
+        y = self.value(xp, x)
         return (y,), (x, y)
 
     def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
-        return (None if self._slope is None else dys[0] * self._slope(xp, *saved),)
+        return (None if self.slope is None else dys[0] * self.slope(xp, *saved),)
 
 
 class Negative(Unary, value=lambda xp, x: -x, slope=lambda xp, x, y: -1.0):
@@ -117,11 +104,11 @@ class Affine(Unary):
         self.scale = float(scale)
         self.shift = float(shift)
 
-    def _value(self, xp: ModuleType, x: Array) -> Array:
+    def value(self, xp: ModuleType, x: Array) -> Array:
         y = x * self.scale
         return y + self.shift if self.shift else y
 
-    def _slope(self, xp: ModuleType, x: Array, y: Array) -> float:
+    def slope(self, xp: ModuleType, x: Array, y: Array) -> float:
         return self.scale
 
 
@@ -137,15 +124,15 @@ class Shrink(Unary):
         self.lambd = float(lambd)
         self.bias = float(bias)
 
-    def _value(self, xp: ModuleType, x: Array) -> Array:
+    def value(self, xp: ModuleType, x: Array) -> Array:
         if not _xp.is_floating(x):
             as_floats = xp.astype(x, xp.float32)
-            return xp.astype(self._value(xp, as_floats), x.dtype)
+            return xp.astype(self.value(xp, as_floats), x.dtype)
         zero = xp.zeros_like(x)
         low = xp.where(x < -self.lambd, x + self.bias, zero)
         return xp.where(x > self.lambd, x - self.bias, low)
 
-    def _slope(self, xp: ModuleType, x: Array, y: Array) -> Array:
+    def slope(self, xp: ModuleType, x: Array, y: Array) -> Array:
         return xp.astype(xp.abs(x) > self.lambd, x.dtype)
 
 

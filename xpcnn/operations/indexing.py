@@ -10,7 +10,7 @@ import numpy as np
 
 from xpcnn import _xp
 from xpcnn.layers.layer import Shape
-from xpcnn.layers.operation import Arrays, Needs, Operation
+from xpcnn.layers.operation import Arrays, Needs, Operation, Steered
 from xpcnn.operations.numbers import Ints, as_ints, chosen, normal_dims
 from xpcnn.operations.tables import add_back
 
@@ -22,7 +22,7 @@ class _Cut(NamedTuple):
     flipped: Ints
 
 
-class Slice(Operation):
+class Slice(Steered):
     """Every `step`-th element from `start` to before `end`, along some axes.
 
     Parameters
@@ -48,13 +48,9 @@ class Slice(Operation):
         self.dims = as_ints(dims)
         self.steps = as_ints(steps)
 
-    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
-        """Return the shape of the part, if it does not depend on what inputs hold."""
-        if len(input_shapes) > 1:
-            return super().output_shapes(*input_shapes)
-        shape = tuple(input_shapes[0] or ())
-        parts = self._cut(shape, ()).parts
-        return (tuple(len(range(*p.indices(n))) for p, n in zip(parts, shape, strict=True)),)
+    def _new(self, shape: Shape, inputs: Arrays) -> Shape:
+        parts = self._cut(shape, inputs).parts
+        return tuple(len(range(*p.indices(n))) for p, n in zip(parts, shape, strict=True))
 
     def _cut(self, shape: Shape, inputs: tuple[Any, ...]) -> _Cut:
         starts, ends = chosen(self.starts, inputs, 1), chosen(self.ends, inputs, 2)

@@ -14,22 +14,17 @@ from xpcnn.operations.arithmetic import Elementwise, unbroadcast
 class Question(Elementwise, NoGradient):
     """A question about the elements of one or two operands.
 
-    Parameters
+    Attributes
     ----------
     answer : callable
-        ``answer(xp, *operands)`` returns an array of truth values; see the classes below.
+        ``answer(xp, *operands)`` returns an array of truth values.
     """
 
-    _answer: Callable[..., Array]
-
-    def __init_subclass__(cls, answer: Callable[..., Array] | None = None, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        if answer is not None:
-            cls._answer = staticmethod(answer)
+    answer: Callable[..., Array]
 
     def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         self.output_shapes(*(tuple(x.shape) for x in inputs))
-        return (self._answer(xp, *inputs),), None
+        return (self.answer(xp, *inputs),), None
 
 
 class Equal(Question, answer=lambda xp, a, b: a == b):

@@ -32,6 +32,14 @@ def chosen(own: Ints | None, inputs: Sequence[Any], position: int) -> Ints | Non
     return read(inputs[position])
 
 
+def needed(own: Ints | None, inputs: Sequence[Any], who: str, what: str) -> Ints:
+    """Return an argument of the operation or what the second input holds; one must be there."""
+    found = chosen(own, inputs, 1)
+    if found is None:
+        raise ValueError(f"{who}: needs {what}, as argument or as second input")
+    return found
+
+
 def normal_dims(dims: Sequence[int], ndim: int, who: str) -> Ints:
     """Count axes from the front, and refuse those that are not there or come twice."""
     if any(not -ndim <= dim < ndim for dim in dims):

@@ -12,14 +12,14 @@ from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.errors import choice_error
 from xpcnn.layers.layer import Shape
-from xpcnn.layers.operation import Arrays, Needs, Operation
-from xpcnn.operations.numbers import as_ints, chosen, normal_dims
+from xpcnn.layers.operation import Arrays, Needs, Steered
+from xpcnn.operations.numbers import as_ints, chosen, needed, normal_dims
 from xpcnn.operations.tables import add_back, pick
 
 MODES = ("constant", "reflect", "replicate", "circular")
 
 
-class Pad(Operation):
+class Pad(Steered):
     """An array extended along its axes; negative amounts cut off.
 
     Parameters
@@ -49,20 +49,15 @@ class Pad(Operation):
         self.value = value
         self.dims = as_ints(dims)
 
-    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
-        """Return the new lengths, if they do not depend on what inputs hold."""
-        if len(input_shapes) > 1:
-            return super().output_shapes(*input_shapes)
-        shape = list(input_shapes[0] or ())
-        for dim, before, after in self._amounts(tuple(shape), ()):
-            shape[dim] += before + after
-        return (tuple(shape),)
+    def _new(self, shape: Shape, inputs: Arrays) -> Shape:
+        new = list(shape)
+        for dim, before, after in self._amounts(shape, inputs):
+            new[dim] += before + after
+        return tuple(new)
 
     def _amounts(self, shape: Shape, inputs: tuple[Any, ...]) -> list[tuple[int, int, int]]:
         """List (axis, before, after)."""
-        padding = chosen(self.padding, inputs, 1)
-        if padding is None:
-            raise ValueError(f"{self.who}: needs padding, as argument or as second input")
+        padding = needed(self.padding, inputs, self.who, "padding")
         given = chosen(self.dims, inputs, 3)
         dims = normal_dims(range(len(shape)) if given is None else given, len(shape), self.who)
         if len(padding) != 2 * len(dims):

@@ -129,15 +129,11 @@ class ReduceMax(Reduction):
         return won * (dy / xp.maximum(count, xp.ones_like(count)))
 
 
-class ReduceMin(ReduceMax):
+class ReduceMin(ReduceMax, function="min", of_bools="all", of_nothing=inf):
     """The smallest element along axes; see :class:`Reduction`.
 
     Equal ones share the gradient.
     """
-
-    function = "min"
-    of_bools = "all"
-    of_nothing = inf
 
 
 def _of_nothing(xp: ModuleType, x: Array, axes: Ints, value: float) -> Array:
@@ -251,7 +247,7 @@ class _ArgExtremum(NoGradient):
         return (best,), None
 
 
-class ArgMax(_ArgExtremum):
+class ArgMax(_ArgExtremum, function="argmax"):
     """The position of the largest element along an axis.
 
     Parameters
@@ -262,13 +258,9 @@ class ArgMax(_ArgExtremum):
         Of equal elements take the last in place of the first.
     """
 
-    function = "argmax"
 
-
-class ArgMin(_ArgExtremum):
+class ArgMin(_ArgExtremum, function="argmin"):
     """The position of the smallest element along an axis; see :class:`ArgMax`."""
-
-    function = "argmin"
 
 
 class Hardmax(NoGradient, SameShape):

@@ -12,7 +12,7 @@ from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.errors import choice_error
 from xpcnn.layers.layer import Shape
-from xpcnn.layers.operation import Arrays, Needs, Operation
+from xpcnn.layers.operation import Arrays, Needs, Steered
 from xpcnn.operations.numbers import as_ints, chosen, normal_dims
 from xpcnn.operations.tables import pick
 from xpcnn.ops.resize import RESIZE, Taps
@@ -39,7 +39,7 @@ class _Axis(NamedTuple):
     region: tuple[float, float]
 
 
-class Resize(Operation):
+class Resize(Steered):
     """An array made larger or smaller along its axes, by interpolation.
 
     Parameters
@@ -106,14 +106,11 @@ class Resize(Operation):
 
     # -- Geometry ------------------------------------------------------------------------------
 
-    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
-        """Return the new lengths, if they do not depend on what inputs hold."""
-        if len(input_shapes) > 1:
-            return super().output_shapes(*input_shapes)
-        shape = list(input_shapes[0] or ())
-        for axis in self._axes(tuple(shape), ()):
-            shape[axis.dim] = axis.size
-        return (tuple(shape),)
+    def _new(self, shape: Shape, inputs: Arrays) -> Shape:
+        new = list(shape)
+        for axis in self._axes(shape, inputs):
+            new[axis.dim] = axis.size
+        return tuple(new)
 
     def _axes(self, shape: Shape, inputs: tuple[Any, ...]) -> list[_Axis]:
         given = range(len(shape)) if self.dims is None else self.dims

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from xpcnn.layers.layer import Shape
-from xpcnn.layers.operation import Arrays, Needs, NoGradient, Operation
+from xpcnn.layers.operation import Arrays, Needs, NoGradient, Operation, Steered
 from xpcnn.operations.arithmetic import unbroadcast
-from xpcnn.operations.numbers import as_ints, chosen, normal_dims, whole_numbers
+from xpcnn.operations.numbers import as_ints, chosen, needed, normal_dims, whole_numbers
 from xpcnn.ops.sums import total
 
 
-class _Reshaping(Operation):
+class _Reshaping(Steered):
     """The first input in another shape; the others only say which."""
 
     def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
@@ -25,15 +25,6 @@ class _Reshaping(Operation):
 
     def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
         return (xp.reshape(dys[0], saved),)
-
-    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
-        """Return the new shape, if it does not depend on what an input holds."""
-        if len(input_shapes) > 1:
-            return super().output_shapes(*input_shapes)
-        return (self._new(tuple(input_shapes[0] or ()), ()),)
-
-    def _new(self, shape: Shape, inputs: tuple[Any, ...]) -> Shape:
-        raise NotImplementedError
 
 
 class Reshape(_Reshaping):
@@ -59,10 +50,8 @@ class Reshape(_Reshaping):
         self.shape = as_ints(shape)
         self.allow_zero = bool(allow_zero)
 
-    def _new(self, shape: Shape, inputs: tuple[Any, ...]) -> Shape:
-        asked = chosen(self.shape, inputs, 1)
-        if asked is None:
-            raise ValueError(f"{self.who}: needs a shape, as argument or as second input")
+    def _new(self, shape: Shape, inputs: Arrays) -> Shape:
+        asked = needed(self.shape, inputs, self.who, "a shape")
         new = list(asked)
         if not self.allow_zero:
             if any(n == 0 and axis >= len(shape) for axis, n in enumerate(new)):
@@ -88,7 +77,7 @@ class Squeeze(_Reshaping):
     def __init__(self, dims: Sequence[int] | None = None) -> None:
         self.dims = as_ints(dims)
 
-    def _new(self, shape: Shape, inputs: tuple[Any, ...]) -> Shape:
+    def _new(self, shape: Shape, inputs: Arrays) -> Shape:
         asked = chosen(self.dims, inputs, 1)
         if asked is None:
             return tuple(n for n in shape if n != 1)
@@ -110,10 +99,8 @@ class Unsqueeze(_Reshaping):
     def __init__(self, dims: Sequence[int] | None = None) -> None:
         self.dims = as_ints(dims)
 
-    def _new(self, shape: Shape, inputs: tuple[Any, ...]) -> Shape:
-        asked = chosen(self.dims, inputs, 1)
-        if asked is None:
-            raise ValueError(f"{self.who}: needs axes, as argument or as second input")
+    def _new(self, shape: Shape, inputs: Arrays) -> Shape:
+        asked = needed(self.dims, inputs, self.who, "axes")
         ndim = len(shape) + len(asked)
         dims = normal_dims(asked, ndim, self.who)
         lengths = iter(shape)
@@ -132,7 +119,7 @@ class MergeDims(_Reshaping):
     def __init__(self, dim: int = 1) -> None:
         self.dim = int(dim)
 
-    def _new(self, shape: Shape, inputs: tuple[Any, ...]) -> Shape:
+    def _new(self, shape: Shape, inputs: Arrays) -> Shape:
         if not -len(shape) <= self.dim <= len(shape):
             raise ValueError(
                 f"{self.who}: dim={self.dim} is out of range for an input of shape {shape}"

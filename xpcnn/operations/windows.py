@@ -206,7 +206,7 @@ class _Pooling(_Windowed):
         return (saved(dys[0]),)
 
 
-class MaxPooling(_Pooling):
+class MaxPooling(_Pooling, op="max_pool"):
     """Largest element under a sliding window of any rank, with padding of any size.
 
     Parameters
@@ -218,8 +218,6 @@ class MaxPooling(_Pooling):
     ceil_mode : bool
         Round the output size up.
     """
-
-    op = "max_pool"
 
 
 class AveragePooling(_Pooling):

@@ -28,6 +28,7 @@ def _read_identity(b: Builder, node: OnnxNode) -> None:
     layers.Dropout2d,
     layers.Dropout3d,
     layers.AlphaDropout,
+    layers.FeatureAlphaDropout,
     layers.StochasticDepth,
 )
 def _write_identity(w: Writer, call: LayerCall) -> str:
