@@ -64,6 +64,8 @@ class Operator:
         must not be much larger than the inputs.
     weights : tuple of int
         Inputs that are weights where they are constants.
+    neutral : tuple of float
+        The numbers that such weights hold where there are none to train.
     names_layer : bool
         Whether a node that is written is called as the layer, so that an import calls it so.
     domain : str
@@ -86,6 +88,7 @@ class Operator:
     keeps: str = ""
     folds: bool = False
     weights: tuple[int, ...] = ()
+    neutral: tuple[float, ...] = ()
     names_layer: bool = False
     domain: str = ""
     reading: Read | None = None
@@ -107,21 +110,26 @@ class Operator:
             self.reading(b, node)
             return
         assert self.layer is not None, f"{self.name} has neither a layer nor a function"
-        given = {
+        b.emit(self.layer(**self.arguments(node)), node.inputs, node.outputs)
+
+    def arguments(self, node: OnnxNode) -> dict[str, Any]:
+        """Return the arguments of the layer that the attributes of a node are."""
+        return {
             attribute.argument: node.get(name, attribute.kind, attribute.default)
             for name, attribute in self.attributes.items()
         }
-        b.emit(self.layer(**given), node.inputs, node.outputs)
 
     def write(self, w: Writer, call: LayerCall) -> str:
         """Append the node that the layer is."""
         if self.dtype:
             call.dtypes = [self.dtype]
-        given = {
-            name: getattr(call.layer, attribute.argument)
-            for name, attribute in self.attributes.items()
+        return w.node(self.name, *call.inputs, **self.values(call.layer))
+
+    def values(self, layer: Any) -> dict[str, Any]:
+        """Return the attributes that the arguments of a layer are."""
+        return {
+            name: getattr(layer, attribute.argument) for name, attribute in self.attributes.items()
         }
-        return w.node(self.name, *call.inputs, **given)
 
     def check(self, node: OnnxNode) -> None:
         """Refuse a node that lacks what the operator needs, or has more than it takes.

@@ -8,6 +8,7 @@ from xpcnn import layers
 from xpcnn import operations as op
 from xpcnn.interop.onnx.builder import Builder
 from xpcnn.interop.onnx.node import OnnxNode, UnsupportedError
+from xpcnn.interop.onnx.ops.indexing import split
 from xpcnn.interop.onnx.table import Attribute, operator, writes
 from xpcnn.interop.onnx.writer import LayerCall, Value, Writer
 
@@ -302,5 +303,5 @@ def _write_tanhshrink(w: Writer, call: LayerCall) -> str:
 def _write_glu(w: Writer, call: LayerCall) -> str:
     axis = call.layer.dim % call.x.rank
     half = call.output().shapes[0][axis]
-    first, second = w.split(call.x, axis, (half, half))
+    first, second = split(w, call.x, axis, (half, half))
     return w.node("Mul", first, w.node("Sigmoid", second))

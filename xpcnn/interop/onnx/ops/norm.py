@@ -26,6 +26,7 @@ NORM: dict[str, Any] = {
     "inputs": (3, 3),
     "keeps": "samples",
     "weights": (1, 2),
+    "neutral": (1.0, 0.0),
     "names_layer": True,
 }
 
@@ -157,9 +158,7 @@ def _write_group_norm(w: Writer, call: LayerCall) -> str:
         return w.node("GroupNormalization", call.x, *given, epsilon=layer.eps, num_groups=groups)
     y = _in_groups(w, call.x, layer.num_groups, layer.eps)
     shape = (channels,) + (1,) * (call.x.rank - 2)
-    if layer.weight:
-        y = w.node("Mul", y, w.state(call, "weight", shape))
-    return w.node("Add", y, w.state(call, "bias", shape)) if layer.bias else y
+    return w.scale_and_shift(y, call, shape)
 
 
 @writes(op.GroupStandardize)
@@ -186,8 +185,7 @@ def _write_per_channel(w: Writer, call: LayerCall) -> str:
     x = call.x
     channels = fixed(x.shape[1:2], "the number of channels")[0]
     spread = []
-    for values in call.inputs[1:]:
-        assert values is not None, "scale and shift are never left out"
+    for values in (call.needed(1), call.needed(2)):
         (count,) = fixed(values.shape, "the number of scales")
         name = values.name
         if count != channels:
@@ -234,9 +232,7 @@ def _write_layer_norm(w: Writer, call: LayerCall) -> str:
         shift = w.state(call, "bias") if layer.bias else None
         return w.node("LayerNormalization", call.x, scale, shift, axis=-count, epsilon=layer.eps)
     y, _, _ = _standardize(w, call.x, range(-count, 0), layer.eps)
-    if layer.weight:
-        y = w.node("Mul", y, w.state(call, "weight"))
-    return w.node("Add", y, w.state(call, "bias")) if layer.bias else y
+    return w.scale_and_shift(y, call)
 
 
 @writes(op.Standardize)
