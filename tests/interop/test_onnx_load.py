@@ -368,6 +368,20 @@ def test_means_over_all_positions_are_poolings(keep):
         np.testing.assert_allclose(loaded.predict(x), expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("axes", [None, [1], [-2, -1]])
+def test_mean_variance_normalization(axes):
+    ort = pytest.importorskip("onnxruntime")
+    x = (3.0 + 2.0 * np.random.normal(size=(2, 3, 4, 5))).astype(np.float32)
+    attributes = {} if axes is None else {"axes": axes}
+    nodes = [node("MeanVarianceNormalization", "x", "y", **attributes)]
+    described = model(nodes, [value("x", [2, 3, 4, 5])], [value("y", [2, 3, 4, 5])])
+    over = (0, 2, 3) if axes is None else tuple(axes)
+    expected = (x - x.mean(over, keepdims=True)) / x.std(over, keepdims=True)
+    session = ort.InferenceSession(described.serialize(), providers=["CPUExecutionProvider"])
+    for found in (run(described, x), *session.run(None, {"x": x})):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_a_scale_of_ones_beside_an_initializer_is_not_trained():
     nodes = [
         node("Constant", "", "ones", value=np.ones(3, "f4")),

@@ -264,6 +264,22 @@ def _write_rms_norm(w: Writer, call: LayerCall) -> str:
     return w.node("Mul", y, w.state(call, "weight")) if layer.weight else y
 
 
+# -- Any axes --------------------------------------------------------------------------------------
+
+MEAN_VARIANCE_NORM = operator("MeanVarianceNormalization", since=9, keeps="samples")
+
+
+@MEAN_VARIANCE_NORM.reads
+def _read_mean_variance_norm(b: Builder, node: OnnxNode) -> None:
+    """The formula of the standard: its epsilon is added to the deviation, not to the variance."""
+    axes = node.ints("axes", (0, 2, 3))
+    mean = b.apply(op.ReduceMean(axes), node.input(0))
+    centered = b.apply(op.Subtract(), node.input(0), mean)
+    square = b.apply(op.Multiply(), centered, centered)
+    deviation = b.apply(op.SquareRoot(), b.apply(op.ReduceMean(axes), square))
+    b.emit(op.Divide(), [centered, b.apply(op.Affine(1.0, 1e-9), deviation)], node.outputs)
+
+
 # -- Neighbouring channels -------------------------------------------------------------------------
 
 LRN = operator("LRN", required=("size",), keeps="samples")
