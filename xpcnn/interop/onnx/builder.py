@@ -10,7 +10,7 @@ import numpy as np
 
 from xpcnn.device import resolve
 from xpcnn.interop.onnx.known import KnownValues
-from xpcnn.interop.onnx.node import OnnxNode
+from xpcnn.interop.onnx.node import OnnxNode, free_name
 from xpcnn.interop.onnx.shape_tracker import ShapeTracker
 from xpcnn.layers.layer import Layer
 from xpcnn.layers.operation import Operation
@@ -44,10 +44,7 @@ class Builder(KnownValues):
         self._fresh = 0
 
     def _unique(self, wanted: str) -> str:
-        name, number = wanted, 1
-        while name in self._node_names:
-            number += 1
-            name = f"{wanted}_{number}"
+        name = free_name(wanted, self._node_names)
         self._node_names.add(name)
         return name
 

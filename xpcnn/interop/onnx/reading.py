@@ -242,7 +242,7 @@ class Reader:
         made = {name for node in kept for name in node[3]}
         for name in outputs:
             if name not in made and name not in inputs:
-                raise ModelFileError(f"the output {name!r} of the model is made by no node")
+                raise ModelFileError(f"no node produces the output {name!r} of the model")
         if not inputs:
             raise UnsupportedModelError(
                 "the model has no inputs: it always gives the same arrays, and xpcnn's networks "

@@ -25,6 +25,11 @@ class Attribute(NamedTuple):
     default: Any = None
 
 
+def same_names(**defaults: Any) -> dict[str, Attribute]:
+    """Return attributes that are called as the arguments of the layer, by their defaults."""
+    return {name: Attribute(name, type(default), default) for name, default in defaults.items()}
+
+
 class Earlier(NamedTuple):
     """What an operator took before a version: the numbers of inputs, and what had no default."""
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from xpcnn import _xp
 from xpcnn.interop.onnx import proto
-from xpcnn.interop.onnx.node import UnsupportedError
+from xpcnn.interop.onnx.node import UnsupportedError, free_name
 from xpcnn.interop.onnx.tensors import from_numpy
 from xpcnn.layers.layer import Layer, Shape
 
@@ -196,10 +196,7 @@ class Writer:
         """Return a name like the wanted one that no other value has."""
         # a blank in front is how the importer marks names of its own; a lone surrogate is no text
         wanted = wanted.encode("utf-8", "backslashreplace").decode().strip() or "value"
-        name, number = wanted, 1
-        while name in self._names:
-            number += 1
-            name = f"{wanted}_{number}"
+        name = free_name(wanted, self._names)
         self._names.add(name)
         return name
 
@@ -266,12 +263,10 @@ class Writer:
     def _node_name(self, path: str, op: str) -> str:
         """Name a node: as the layer, or with the operator behind it."""
         path = path.encode("utf-8", "backslashreplace").decode()
-        name, number = path, 1
-        if op not in self._names_layers or path in self._node_names:
-            name = f"{path}/{op}"
-        while name in self._node_names:
-            number += 1
-            name = f"{path}/{op}_{number}"
+        wanted = path if op in self._names_layers else f"{path}/{op}"
+        if wanted in self._node_names:
+            wanted = f"{path}/{op}"
+        name = free_name(wanted, self._node_names)
         self._node_names.add(name)
         return name
 

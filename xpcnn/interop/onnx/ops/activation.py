@@ -9,23 +9,21 @@ from xpcnn import operations as op
 from xpcnn.interop.onnx.builder import Builder
 from xpcnn.interop.onnx.node import OnnxNode, UnsupportedError
 from xpcnn.interop.onnx.ops.indexing import split
-from xpcnn.interop.onnx.table import Attribute, operator, writes
+from xpcnn.interop.onnx.table import Attribute, operator, same_names, writes
 from xpcnn.interop.onnx.writer import LayerCall, Value, Writer
-
-ALPHA = {"alpha": Attribute("alpha", float, 1.0)}
-SLOPE = {"alpha": Attribute("negative_slope", float, 0.01)}
 
 operator("Relu", layers.ReLU, keeps="samples")
 operator("Sigmoid", layers.Sigmoid, keeps="samples")
 operator("Tanh", layers.Tanh, keeps="samples")
 operator("Softsign", layers.Softsign, keeps="samples")
-operator("Elu", layers.ELU, ALPHA, keeps="samples")
+operator("Elu", layers.ELU, same_names(alpha=1.0), keeps="samples")
+SLOPE = {"alpha": Attribute("negative_slope", float, 0.01)}
 operator("LeakyRelu", layers.LeakyReLU, SLOPE, keeps="samples")
 
 
 # -- Operators that came later, and what is written before -----------------------------------------
 
-CELU = operator("Celu", layers.CELU, ALPHA, since=12, keeps="samples")
+CELU = operator("Celu", layers.CELU, same_names(alpha=1.0), since=12, keeps="samples")
 
 
 @CELU.writes(layers.CELU)
@@ -40,8 +38,7 @@ def _write_celu(w: Writer, call: LayerCall) -> str:
     return w.node("Where", positive, call.x, w.node("Mul", rising, w.number(alpha)))
 
 
-APPROXIMATE = {"approximate": Attribute("approximate", str, "none")}
-GELU = operator("Gelu", layers.GELU, APPROXIMATE, since=20, keeps="samples")
+GELU = operator("Gelu", layers.GELU, same_names(approximate="none"), since=20, keeps="samples")
 
 
 @GELU.writes(layers.GELU)
@@ -147,13 +144,7 @@ def _write_softplus(w: Writer, call: LayerCall) -> str:
     return w.node("Where", w.node("Greater", scaled, w.number(threshold)), call.x, curve)
 
 
-SHRINK = operator(
-    "Shrink",
-    op.Shrink,
-    {"lambd": Attribute("lambd", float, 0.5), "bias": Attribute("bias", float, 0.0)},
-    since=9,
-    keeps="samples",
-)
+SHRINK = operator("Shrink", op.Shrink, same_names(lambd=0.5, bias=0.0), since=9, keeps="samples")
 
 
 @SHRINK.writes(op.Shrink)
