@@ -73,7 +73,7 @@ class Reader:
 
     def _initializers(self) -> dict[str, np.ndarray]:
         if self.graph.sparse_initializer:
-            raise ModelFileError("the model holds sparse arrays, which are not known here")
+            raise ModelFileError("the model holds sparse arrays, which are not supported")
         arrays: dict[str, np.ndarray] = {}
         for tensor in self.graph.initializer:
             if not tensor.name or tensor.name in arrays:
@@ -165,7 +165,7 @@ class Reader:
             if domain == "":
                 operator.check(node)
             if not node.has_output(0) or not (node.inputs or node.op == "Constant"):
-                raise ModelFileError(f"{node.who}: has no output, or nothing to work on")
+                raise ModelFileError(f"{node.who}: has no input, or no output")
             operator.read(b, node)
             if operator.folds:
                 self._fold(b, node, before)
@@ -190,7 +190,7 @@ class Reader:
             )
         found = OPERATORS.get(node.op)
         if found is None or found.domain != domain:
-            raise UnsupportedError("the operator is not known here")
+            raise UnsupportedError("the operator is not supported")
         if domain == "" and "" not in self.versions:
             raise ModelFileError("the model does not say which version of ONNX's operators it uses")
         return found
@@ -204,7 +204,7 @@ class Reader:
         if not known:
             return
         nodes = b.take_back(before)
-        needed = {name for node in nodes for name in node[2]}
+        needed = {name for made in nodes for name in made.inputs}
         sources = [b.sources[name] for name in sorted(needed & b.sources.keys())]
         try:
             with np.errstate(all="ignore"):
@@ -236,10 +236,10 @@ class Reader:
         needed = set(outputs)
         kept: list[Node] = []
         for node in reversed(b.nodes):
-            if needed.intersection(node[3]):
+            if needed.intersection(node.outputs):
                 kept.append(node)
-                needed.update(node[2])
-        made = {name for node in kept for name in node[3]}
+                needed.update(node.inputs)
+        made = {name for node in kept for name in node.outputs}
         for name in outputs:
             if name not in made and name not in inputs:
                 raise ModelFileError(f"no node produces the output {name!r} of the model")

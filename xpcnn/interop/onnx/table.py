@@ -153,7 +153,7 @@ class Operator:
             raise ModelFileError(f"{node.who}: expected {right} inputs, got {count}")
         if not all(node.inputs if most == inf else node.inputs[:fewest]):
             missing = node.inputs.index("")
-            raise ModelFileError(f"{node.who}: input {missing} is left out, and it is needed")
+            raise ModelFileError(f"{node.who}: input {missing} is left out, and it is required")
         for name in required:
             if not node.has(name):
                 raise ModelFileError(f"{node.who}: the attribute {name!r} is missing")

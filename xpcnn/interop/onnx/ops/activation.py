@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import pi, sqrt
 
 from xpcnn import layers
@@ -247,26 +248,6 @@ def _read_hardmax(b: Builder, node: OnnxNode) -> None:
     b.emit(op.Hardmax(node.int("axis", -1)), node.inputs, node.outputs)
 
 
-@SOFTMAX.writes(layers.Softmax, layers.Softmax2d)
-def _write_softmax(w: Writer, call: LayerCall) -> str:
-    return _along(w, "Softmax", call.x.name, call.layer.dim, call.x.rank)
-
-
-@SOFTMAX.writes(layers.Softmin)
-def _write_softmin(w: Writer, call: LayerCall) -> str:
-    return _along(w, "Softmax", w.node("Neg", call.x), call.layer.dim, call.x.rank)
-
-
-@LOG_SOFTMAX.writes(layers.LogSoftmax)
-def _write_log_softmax(w: Writer, call: LayerCall) -> str:
-    return _along(w, "LogSoftmax", call.x.name, call.layer.dim, call.x.rank)
-
-
-@HARDMAX.writes(op.Hardmax)
-def _write_hardmax(w: Writer, call: LayerCall) -> str:
-    return _along(w, "Hardmax", call.x.name, call.layer.dim, call.x.rank)
-
-
 def _along(w: Writer, name: str, x: str, axis: int, rank: int) -> str:
     """Append an operator on one axis; before version 13 that has to be the last one."""
     axis %= rank
@@ -275,6 +256,20 @@ def _along(w: Writer, name: str, x: str, axis: int, rank: int) -> str:
     order = [a for a in range(rank) if a != axis] + [axis]
     turned = w.node(name, w.transpose(x, order), axis=rank - 1)
     return w.transpose(turned, [order.index(a) for a in range(rank)])
+
+
+def _write_along(name: str, w: Writer, call: LayerCall) -> str:
+    return _along(w, name, call.x.name, call.layer.dim, call.x.rank)
+
+
+SOFTMAX.writes(layers.Softmax, layers.Softmax2d)(partial(_write_along, "Softmax"))
+LOG_SOFTMAX.writes(layers.LogSoftmax)(partial(_write_along, "LogSoftmax"))
+HARDMAX.writes(op.Hardmax)(partial(_write_along, "Hardmax"))
+
+
+@SOFTMAX.writes(layers.Softmin)
+def _write_softmin(w: Writer, call: LayerCall) -> str:
+    return _along(w, "Softmax", w.node("Neg", call.x), call.layer.dim, call.x.rank)
 
 
 # -- Layers for which ONNX has no operator of their own --------------------------------------------

@@ -36,7 +36,7 @@ def padding_of(node: OnnxNode, ndim: int) -> Padding:
         raise ModelFileError(f"{node.who}: pads {pads} do not fit {ndim} axes")
     pairs = tuple(zip(pads[:ndim], pads[ndim:], strict=True))
     if any(n < 0 for n in pads):
-        raise UnsupportedError("negative padding is not known here")
+        raise UnsupportedError("negative padding is not supported")
     return pads[:ndim] if all(before == after for before, after in pairs) else pairs
 
 
