@@ -337,6 +337,14 @@ def test_lengths_of_other_values_than_the_one_that_is_reshaped():
         assert ("ShapeOf" not in kinds(loaded)) == known
 
 
+def test_a_vector_that_is_broadcast_has_no_samples():
+    """The sum has the shape (1, 5): its first length is not that of the vector."""
+    nodes = [node("Add", "x c", "a"), node("Shape", "a", "s"), node("Reshape", "x s", "y")]
+    arrays = {"c": np.zeros((1, 5), np.float32)}
+    x = floats(5)
+    assert run(model(nodes, [value("x", ["n"])], "y", arrays), x).shape == (1, 5)
+
+
 def test_lengths_that_the_file_gives_are_computed_with():
     nodes = [
         node("Shape", "x", "s"),
