@@ -337,6 +337,14 @@ def test_lengths_of_other_values_than_the_one_that_is_reshaped():
         assert ("ShapeOf" not in kinds(loaded)) == known
 
 
+def test_a_vector_that_is_broadcast_has_no_samples():
+    """The sum has the shape (1, 5): its first length is not that of the vector."""
+    nodes = [node("Add", "x c", "a"), node("Shape", "a", "s"), node("Reshape", "x s", "y")]
+    arrays = {"c": np.zeros((1, 5), np.float32)}
+    x = floats(5)
+    assert run(model(nodes, [value("x", ["n"])], "y", arrays), x).shape == (1, 5)
+
+
 def test_lengths_that_the_file_gives_are_computed_with():
     nodes = [
         node("Shape", "x", "s"),
@@ -366,6 +374,20 @@ def test_means_over_all_positions_are_poolings(keep):
         assert kinds(loaded) == [kind]
         expected = x.mean(axis=tuple(axes), keepdims=bool(keep))
         np.testing.assert_allclose(loaded.predict(x), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("axes", [None, [1], [-2, -1]])
+def test_mean_variance_normalization(axes):
+    ort = pytest.importorskip("onnxruntime")
+    x = (3.0 + 2.0 * np.random.normal(size=(2, 3, 4, 5))).astype(np.float32)
+    attributes = {} if axes is None else {"axes": axes}
+    nodes = [node("MeanVarianceNormalization", "x", "y", **attributes)]
+    described = model(nodes, [value("x", [2, 3, 4, 5])], [value("y", [2, 3, 4, 5])])
+    over = (0, 2, 3) if axes is None else tuple(axes)
+    expected = (x - x.mean(over, keepdims=True)) / x.std(over, keepdims=True)
+    session = ort.InferenceSession(described.serialize(), providers=["CPUExecutionProvider"])
+    for found in (run(described, x), *session.run(None, {"x": x})):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_scale_of_ones_beside_an_initializer_is_not_trained():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -350,30 +350,52 @@ def _sorted(
 ) -> tuple[Node, ...]:
     """Return the nodes so that each comes behind those it needs, else in the order given."""
     makers = _makers(inputs, nodes)
-    users: list[list[int]] = [[] for _ in nodes]
-    missing = [0] * len(nodes)
-    for number, node in enumerate(nodes):
+    needs: list[set[int]] = [set() for _ in nodes]
+    for node, needed in zip(nodes, needs, strict=True):
         for name in node.inputs:
             if name or not isinstance(node.layer, Operation):
                 maker = _maker(name, makers, f"node {node.name!r}")
                 if maker is not None:
-                    users[maker].append(number)
-                    missing[number] += 1
+                    needed.add(maker)
     for name in outputs:
         _maker(name, makers, "the graph")
+    order, on_cycle = sort_by_needs(needs)
+    if on_cycle is not None:
+        name = nodes[on_cycle].name
+        raise ValueError(f"Graph: cycle through node {name!r}: its input depends on its output")
+    return tuple(nodes[number] for number in order)
+
+
+def sort_by_needs(needs: Sequence[Set[int]]) -> tuple[list[int], int | None]:
+    """Order things so that each comes behind those it needs, else in the order given.
+
+    Parameters
+    ----------
+    needs : sequence of set of int
+        For each thing, the positions of those it needs.
+
+    Returns
+    -------
+    order : list of int
+    on_cycle : int or None
+        The first that has no place in the order, as it needs what needs it.
+    """
+    users: list[list[int]] = [[] for _ in needs]
+    for number, needed in enumerate(needs):
+        for maker in needed:
+            users[maker].append(number)
+    missing = [len(needed) for needed in needs]
+    # the first of those that can come next does, so that an order that is right stays
     ready = [number for number, count in enumerate(missing) if count == 0]
     order = []
     while ready:
         number = heapq.heappop(ready)
-        order.append(nodes[number])
+        order.append(number)
         for user in users[number]:
             missing[user] -= 1
             if missing[user] == 0:
                 heapq.heappush(ready, user)
-    if len(order) < len(nodes):
-        name = next(node.name for node, count in zip(nodes, missing, strict=True) if count)
-        raise ValueError(f"Graph: cycle through node {name!r}: its input depends on its output")
-    return tuple(order)
+    return order, next((number for number, count in enumerate(missing) if count), None)
 
 
 def _makers(inputs: Sequence[str], nodes: Sequence[Node]) -> dict[str, int | None]:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from xpcnn.device import resolve
 from xpcnn.interop.onnx.known import KnownValues
-from xpcnn.interop.onnx.node import OnnxNode
+from xpcnn.interop.onnx.node import OnnxNode, free_name
 from xpcnn.interop.onnx.shape_tracker import ShapeTracker
 from xpcnn.layers.layer import Layer
 from xpcnn.layers.operation import Operation
 from xpcnn.operations import Constant, Weight, Weights
 
-Node = tuple[str, Layer, list[str], list[str]]
+
+class Node(NamedTuple):
+    """A node of a network: a layer, and the names of what it takes and gives."""
+
+    name: str
+    layer: Layer
+    inputs: list[str]
+    outputs: list[str]
 
 
 class Builder(KnownValues):
@@ -44,10 +51,7 @@ class Builder(KnownValues):
         self._fresh = 0
 
     def _unique(self, wanted: str) -> str:
-        name, number = wanted, 1
-        while name in self._node_names:
-            number += 1
-            name = f"{wanted}_{number}"
+        name = free_name(wanted, self._node_names)
         self._node_names.add(name)
         return name
 
@@ -64,7 +68,7 @@ class Builder(KnownValues):
             self._bring(value)
         given = [output or self.fresh("unused") for output in outputs]
         self._made.update(given)
-        self.nodes.append((self._unique(name or given[0]), layer, taken, given))
+        self.nodes.append(Node(self._unique(name or given[0]), layer, taken, given))
 
     def layer(
         self,
@@ -104,7 +108,10 @@ class Builder(KnownValues):
         def new(side: list[str]) -> list[str]:
             return [names.get(name, name) for name in side]
 
-        self.nodes = [(node, layer, new(a), new(b)) for node, layer, a, b in self.nodes]
+        self.nodes = [
+            Node(name, layer, new(inputs), new(outputs))
+            for name, layer, inputs, outputs in self.nodes
+        ]
 
     def take_back(self, count: int) -> list[Node]:
         """Remove all nodes but the first ones, and return them."""
@@ -156,7 +163,7 @@ class Builder(KnownValues):
         else:
             layer = Constant.of(array, follows=array.dtype.name == self.dtype)
         self._made.add(name)
-        self.sources[name] = (self._unique(name.strip()), layer, [], [name])
+        self.sources[name] = Node(self._unique(name.strip()), layer, [], [name])
         self.nodes.append(self.sources[name])
 
     def fix(self, name: str) -> str:
@@ -170,11 +177,11 @@ def named_weights(nodes: Sequence[Node]) -> list[Node]:
 
     So their names in the state of the network are those of the file.
     """
-    taken = {name for name, _, _, _ in nodes}
+    taken = {node.name for node in nodes}
     groups: dict[str, dict[str, tuple[Weight, str]]] = {}
     others: list[Node] = []
     for node in nodes:
-        layer, value = node[1], node[3][0]
+        layer, value = node.layer, node.outputs[0]
         prefix, _, last = value.rpartition(".")
         free = prefix and prefix not in taken and last.isidentifier() and last[0] != "_"
         if isinstance(layer, Weight) and free and not hasattr(Weights, last):
@@ -186,12 +193,8 @@ def named_weights(nodes: Sequence[Node]) -> list[Node]:
         together = Weights([(last, weight.shape) for last, (weight, _) in members.items()])
         state = {last: weight.value.value for last, (weight, _) in members.items()}
         together.load_state_dict(state)
-        made.append((prefix, together, [], [value for _, value in members.values()]))
+        made.append(Node(prefix, together, [], [value for _, value in members.values()]))
     return [*made, *others]
-
-
-Handler = Callable[[Builder, OnnxNode], None]
-"""Appends to a builder what a node of an ONNX graph becomes."""
 
 
 def run_nodes(nodes: Sequence[Node], wanted: Sequence[str], dtype: str) -> list[np.ndarray]:

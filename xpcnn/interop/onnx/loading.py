@@ -73,9 +73,7 @@ def _has_known_shapes(network: Graph, shapes: Sequence[tuple[int | None, ...] | 
             return False
         known[name] = (1 if shape[0] is None else shape[0], *shape[1:])
     try:
-        for node in network.in_order:
-            found = node.output_shapes([known.get(name) for name in node.inputs])
-            known |= zip(node.outputs, found, strict=True)
+        _all_shapes(network, known)
     except NotImplementedError:
         return False
     except (ValueError, TypeError, IndexError) as error:
@@ -98,17 +96,14 @@ def _fixed_batch(network: Graph, shapes: Sequence[tuple[int | None, ...] | None]
         return None
     if not all(shape and all(shape[1:]) for shape in shapes):
         return batch
-    once: dict[str, Any] = {}
-    twice: dict[str, Any] = {}
-    for name, shape in zip(network.inputs, shapes, strict=True):
-        rest = (shape or ())[1:]
-        once[name], twice[name] = (batch, *rest), (2 * batch, *rest)
-    depends = set(network.inputs)
+    rests = {name: (shape or ())[1:] for name, shape in zip(network.inputs, shapes, strict=True)}
     try:
+        once, twice = (
+            _all_shapes(network, {name: (count, *rest) for name, rest in rests.items()})
+            for count in (batch, 2 * batch)
+        )
+        depends = set(network.inputs)
         for node in network.in_order:
-            for values in (once, twice):
-                found = node.output_shapes([values.get(name) for name in node.inputs])
-                values |= zip(node.outputs, found, strict=True)
             if not depends.intersection(node.inputs):
                 continue
             depends.update(node.outputs)
@@ -120,6 +115,14 @@ def _fixed_batch(network: Graph, shapes: Sequence[tuple[int | None, ...] | None]
     except (NotImplementedError, ValueError, TypeError, IndexError):
         return batch
     return None
+
+
+def _all_shapes(network: Graph, known: dict[str, Any]) -> dict[str, Any]:
+    """Return the shapes of all values, given those of the inputs; nothing is run for it."""
+    for node in network.in_order:
+        found = node.output_shapes([known.get(name) for name in node.inputs])
+        known |= zip(node.outputs, found, strict=True)
+    return known
 
 
 def read(source: Any) -> tuple[Any, str, list[tuple[int | None, ...] | None]]:
@@ -152,5 +155,5 @@ def parse(source: Any) -> tuple[proto.ModelProto, Path | None]:
         where = f"{str(source)!r}" if folder is not None else "the data"
         raise ModelFileError(f"{where} cannot be read as an ONNX model: {error}") from error
     if model.graph is None:
-        raise ModelFileError("this is no ONNX model: it holds no graph")
+        raise ModelFileError("this is not an ONNX model: it has no graph")
     return model, folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,15 @@ from xpcnn.interop.onnx.tensors import DTYPES, to_numpy
 
 class UnsupportedError(Exception):
     """A node cannot be expressed; the message is the reason, half a sentence."""
+
+
+def free_name(wanted: str, taken: Set[str]) -> str:
+    """Return a name that is not taken: the wanted one, or another one with a number behind it."""
+    name, number = wanted, 1
+    while name in taken:
+        number += 1
+        name = f"{wanted}_{number}"
+    return name
 
 
 class OnnxNode:

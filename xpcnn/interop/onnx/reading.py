@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from xpcnn.interop.onnx.node import OnnxNode, UnsupportedError, numpy_dtype
 from xpcnn.interop.onnx.ops import OPERATORS, Operator
 from xpcnn.interop.onnx.tensors import to_numpy
 from xpcnn.interop.onnx.weights import weights_in_nodes
-from xpcnn.layers import Graph
+from xpcnn.layers.graph import Graph, sort_by_needs
 
 OLDEST = 7
 DOMAINS = ("", "ai.onnx.preview.training")
@@ -74,7 +73,7 @@ class Reader:
 
     def _initializers(self) -> dict[str, np.ndarray]:
         if self.graph.sparse_initializer:
-            raise ModelFileError("the model holds sparse arrays, which are not known here")
+            raise ModelFileError("the model holds sparse arrays, which are not supported")
         arrays: dict[str, np.ndarray] = {}
         for tensor in self.graph.initializer:
             if not tensor.name or tensor.name in arrays:
@@ -108,40 +107,25 @@ class Reader:
             If a node needs its own output, or a value that no node produces.
         """
         known = {"", *inputs, *arrays}
-        waiting = list(enumerate(self.graph.node))
-        makers = {name for node in self.graph.node for name in node.output}
-        for _, node in waiting:
-            for name in node.input:
-                if name not in known and name not in makers:
+        nodes = self.graph.node
+        makers = {name: number for number, node in enumerate(nodes) for name in node.output}
+        needs: list[set[int]] = []
+        for node in nodes:
+            missing = [name for name in node.input if name not in known]
+            for name in missing:
+                if name not in makers:
                     raise ModelFileError(
                         f"node {node.name!r} ({node.op_type}) uses {name!r}, which no node produces"
                     )
-        users: dict[str, list[int]] = {}
-        missing = []
-        for number, node in waiting:
-            needs = {name for name in node.input if name not in known}
-            missing.append(len(needs))
-            for name in needs:
-                users.setdefault(name, []).append(number)
-        # the first of those that can run comes next, so that an order that is right stays
-        ready = [number for number, count in enumerate(missing) if not count]
-        order = []
-        while ready:
-            number = heapq.heappop(ready)
-            order.append((number, self.graph.node[number]))
-            for name in self.graph.node[number].output:
-                for user in users.get(name, ()):
-                    missing[user] -= 1
-                    if not missing[user]:
-                        heapq.heappush(ready, user)
-        if len(order) < len(waiting):
-            left = next(n for n, count in enumerate(missing) if count)
-            node = self.graph.node[left]
+            needs.append({makers[name] for name in missing})
+        order, on_cycle = sort_by_needs(needs)
+        if on_cycle is not None:
+            node = nodes[on_cycle]
             raise ModelFileError(
                 f"the model has a cycle through node {node.name!r} ({node.op_type}): its input "
                 "depends on its output"
             )
-        return order
+        return [(number, nodes[number]) for number in order]
 
     # -- Types ---------------------------------------------------------------------------------
 
@@ -181,7 +165,7 @@ class Reader:
             if domain == "":
                 operator.check(node)
             if not node.has_output(0) or not (node.inputs or node.op == "Constant"):
-                raise ModelFileError(f"{node.who}: has no output, or nothing to work on")
+                raise ModelFileError(f"{node.who}: has no input, or no output")
             operator.read(b, node)
             if operator.folds:
                 self._fold(b, node, before)
@@ -206,7 +190,7 @@ class Reader:
             )
         found = OPERATORS.get(node.op)
         if found is None or found.domain != domain:
-            raise UnsupportedError("the operator is not known here")
+            raise UnsupportedError("the operator is not supported")
         if domain == "" and "" not in self.versions:
             raise ModelFileError("the model does not say which version of ONNX's operators it uses")
         return found
@@ -220,7 +204,7 @@ class Reader:
         if not known:
             return
         nodes = b.take_back(before)
-        needed = {name for node in nodes for name in node[2]}
+        needed = {name for made in nodes for name in made.inputs}
         sources = [b.sources[name] for name in sorted(needed & b.sources.keys())]
         try:
             with np.errstate(all="ignore"):
@@ -252,13 +236,13 @@ class Reader:
         needed = set(outputs)
         kept: list[Node] = []
         for node in reversed(b.nodes):
-            if needed.intersection(node[3]):
+            if needed.intersection(node.outputs):
                 kept.append(node)
-                needed.update(node[2])
-        made = {name for node in kept for name in node[3]}
+                needed.update(node.inputs)
+        made = {name for node in kept for name in node.outputs}
         for name in outputs:
             if name not in made and name not in inputs:
-                raise ModelFileError(f"the output {name!r} of the model is made by no node")
+                raise ModelFileError(f"no node produces the output {name!r} of the model")
         if not inputs:
             raise UnsupportedModelError(
                 "the model has no inputs: it always gives the same arrays, and xpcnn's networks "

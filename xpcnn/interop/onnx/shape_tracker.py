@@ -127,14 +127,19 @@ class ShapeTracker:
             self._samples[node.outputs[0]] = self._samples.get(source, source)
 
     def _one_source(self, node: OnnxNode) -> str | None:
-        """Return the value whose samples a sum of two has, if both or only one has any."""
+        """Return the value whose samples a sum of two has, if both or only one has any.
+
+        One of fewer axes than the sum is broadcast: its first axis is not the first of the sum.
+        """
         sources = set()
-        rank = self._values.rank(node.outputs[0]) or 1
+        rank = self._values.rank(node.outputs[0])
         for name in map(self._values.resolve, node.inputs):
             array = self._values.array(name)
             if array is None:
+                if rank is None or self._values.rank(name) != rank:
+                    return None
                 sources.add(self._samples.get(name, name))
-            elif array.ndim >= rank and array.shape[0] != 1:
+            elif array.ndim >= (rank or 1) and array.shape[0] != 1:
                 return None
         return sources.pop() if len(sources) == 1 else None
 

@@ -25,6 +25,11 @@ class Attribute(NamedTuple):
     default: Any = None
 
 
+def same_names(**defaults: Any) -> dict[str, Attribute]:
+    """Return attributes that are called as the arguments of the layer, by their defaults."""
+    return {name: Attribute(name, type(default), default) for name, default in defaults.items()}
+
+
 class Earlier(NamedTuple):
     """What an operator took before a version: the numbers of inputs, and what had no default."""
 
@@ -64,6 +69,8 @@ class Operator:
         must not be much larger than the inputs.
     weights : tuple of int
         Inputs that are weights where they are constants.
+    neutral : tuple of float
+        The numbers that such weights hold where there are none to train.
     names_layer : bool
         Whether a node that is written is called as the layer, so that an import calls it so.
     domain : str
@@ -86,6 +93,7 @@ class Operator:
     keeps: str = ""
     folds: bool = False
     weights: tuple[int, ...] = ()
+    neutral: tuple[float, ...] = ()
     names_layer: bool = False
     domain: str = ""
     reading: Read | None = None
@@ -107,21 +115,26 @@ class Operator:
             self.reading(b, node)
             return
         assert self.layer is not None, f"{self.name} has neither a layer nor a function"
-        given = {
+        b.emit(self.layer(**self.arguments(node)), node.inputs, node.outputs)
+
+    def arguments(self, node: OnnxNode) -> dict[str, Any]:
+        """Return the arguments of the layer that the attributes of a node are."""
+        return {
             attribute.argument: node.get(name, attribute.kind, attribute.default)
             for name, attribute in self.attributes.items()
         }
-        b.emit(self.layer(**given), node.inputs, node.outputs)
 
     def write(self, w: Writer, call: LayerCall) -> str:
         """Append the node that the layer is."""
         if self.dtype:
             call.dtypes = [self.dtype]
-        given = {
-            name: getattr(call.layer, attribute.argument)
-            for name, attribute in self.attributes.items()
+        return w.node(self.name, *call.inputs, **self.values(call.layer))
+
+    def values(self, layer: Any) -> dict[str, Any]:
+        """Return the attributes that the arguments of a layer are."""
+        return {
+            name: getattr(layer, attribute.argument) for name, attribute in self.attributes.items()
         }
-        return w.node(self.name, *call.inputs, **given)
 
     def check(self, node: OnnxNode) -> None:
         """Refuse a node that lacks what the operator needs, or has more than it takes.
@@ -140,7 +153,7 @@ class Operator:
             raise ModelFileError(f"{node.who}: expected {right} inputs, got {count}")
         if not all(node.inputs if most == inf else node.inputs[:fewest]):
             missing = node.inputs.index("")
-            raise ModelFileError(f"{node.who}: input {missing} is left out, and it is needed")
+            raise ModelFileError(f"{node.who}: input {missing} is left out, and it is required")
         for name in required:
             if not node.has(name):
                 raise ModelFileError(f"{node.who}: the attribute {name!r} is missing")

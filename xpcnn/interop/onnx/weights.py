@@ -13,23 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from xpcnn.interop.onnx import proto
+from xpcnn.interop.onnx.ops import OPERATORS
 from xpcnn.interop.onnx.tensors import to_numpy
 
-# The inputs of operators that are weights.
-_WEIGHTS = {
-    "Conv": (1, 2),
-    "ConvTranspose": (1, 2),
-    "Gather": (0,),  # the table of an embedding
-    "Gemm": (0, 1, 2),
-    "MatMul": (0, 1),
-    "PRelu": (1,),
-}
-_NORMALISATIONS = (
-    "BatchNormalization",
-    "GroupNormalization",
-    "InstanceNormalization",
-    "LayerNormalization",
-)
 # What may lie between a constant and the operator whose weight it is, and how much of it.
 _REARRANGED = ("Cast", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 _FAR = 8
@@ -49,10 +35,14 @@ def weights_in_nodes(graph: proto.GraphProto, folder: Path | None = None) -> set
         names = {i: _source(node.input[i], makers) for i in positions if i < len(node.input)}
         return {i: name for i, name in names.items() if name}
 
+    rows = [(node, OPERATORS.get(node.op_type or "")) for node in graph.node]
+    layers = [(node, row) for node, row in rows if row is not None and row.weights]
     found: set[str] = set()
-    for node in graph.node:
-        names = constants(node, _WEIGHTS.get(node.op_type or "", ())).values()
-        found.update(n for n in names if node.op_type != "Gather" or _rank(makers[n]) == 2)
+    for node, row in layers:
+        if not row.neutral:
+            names = constants(node, row.weights).values()
+            # the table of an embedding has two axes
+            found.update(n for n in names if row.name != "Gather" or _rank(makers[n]) == 2)
     # a matrix product has no bias of its own
     products = {
         name
@@ -65,10 +55,11 @@ def weights_in_nodes(graph: proto.GraphProto, folder: Path | None = None) -> set
             found.update(constants(node, (0, 1)).values())
     in_initializers = any(t.data_type in _FLOATS and t.dims for t in graph.initializer)
     only_nodes = bool(found) and not in_initializers
-    for node in graph.node:
-        if node.op_type in _NORMALISATIONS:
-            given = constants(node, (1, 2))
-            neutral = all(_is_all(makers[name], 2 - i, folder) for i, name in given.items())
+    for node, row in layers:
+        if row.neutral:
+            given = constants(node, row.weights)
+            numbers = dict(zip(row.weights, row.neutral, strict=True))
+            neutral = all(_is_all(makers[n], numbers[i], folder) for i, n in given.items())
             if only_nodes or not neutral:
                 found.update(given.values())
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,24 +10,13 @@ import numpy as np
 
 from xpcnn import _xp
 from xpcnn.interop.onnx import proto
-from xpcnn.interop.onnx.node import UnsupportedError
+from xpcnn.interop.onnx.node import UnsupportedError, free_name
 from xpcnn.interop.onnx.tensors import from_numpy
 from xpcnn.layers.layer import Layer, Shape
 
 Dims = tuple[int | None, ...]
 TO_THE_END = 2**63 - 1
 """The end of a slice that takes all there is."""
-
-_WITH_PARAMETERS = {
-    "BatchNormalization",
-    "Conv",
-    "ConvTranspose",
-    "Gemm",
-    "GroupNormalization",
-    "InstanceNormalization",
-    "LayerNormalization",
-    "PRelu",
-}
 
 
 @dataclass(frozen=True)
@@ -86,8 +75,12 @@ class LayerCall:
     @property
     def x(self) -> Value:
         """The first input."""
-        value = self.inputs[0]
-        assert value is not None, "the first input is never left out"
+        return self.needed(0)
+
+    def needed(self, position: int) -> Value:
+        """Return an input that is never left out."""
+        value = self.inputs[position]
+        assert value is not None, f"input {position} of {self.path} is left out"
         return value
 
     @property
@@ -127,8 +120,10 @@ class Writer:
 
     Parameters
     ----------
-    emitters : mapping of class to Emitter
+    writes : mapping of class to function
         What each kind of layer becomes.
+    names_layers : set of str
+        Operators of which a node is called as its layer, so that an import calls it so.
     opset : int
         Version of ONNX's operators.
     dtype : str
@@ -138,7 +133,12 @@ class Writer:
     """
 
     def __init__(
-        self, emitters: Mapping[type, Write], opset: int, dtype: str, names: Sequence[str]
+        self,
+        writes: Mapping[type, Write],
+        names_layers: Set[str],
+        opset: int,
+        dtype: str,
+        names: Sequence[str],
     ) -> None:
         self.opset = opset
         self.dtype = dtype
@@ -146,7 +146,8 @@ class Writer:
         self.initializers: list[proto.TensorProto] = []
         self.problems: list[tuple[str, str, str]] = []
         self.domains: dict[str, int] = {"": opset}
-        self._emitters = emitters
+        self._writes = writes
+        self._names_layers = names_layers
         self._names = set(names)
         self._node_names: set[str] = set()
         self._paths: list[str] = []
@@ -158,7 +159,7 @@ class Writer:
         start = len(self.nodes)
         self._paths.append(call.path)
         try:
-            found = self._emitter(call.layer)(self, call)
+            found = self._write(call.layer)(self, call)
         except UnsupportedError as problem:
             self.problems.append((call.path, type(call.layer).__name__, str(problem)))
             found = tuple(call.wanted)
@@ -178,14 +179,14 @@ class Writer:
             for name, dtype, shapes in zip(names, call.dtypes, call.shapes, strict=True)
         ]
 
-    def _emitter(self, layer: Layer) -> Write:
+    def _write(self, layer: Layer) -> Write:
         """Find what a layer becomes: as its class, or as one from which it inherits how to run."""
         cls = type(layer)
         for base in cls.__mro__:
-            if base in self._emitters:
+            if base in self._writes:
                 runs = ("forward", "_forward", "_run")
                 if all(getattr(cls, n, None) is getattr(base, n, None) for n in runs):
-                    return self._emitters[base]
+                    return self._writes[base]
                 raise UnsupportedError("it is a class of your own that runs in its own way")
         raise UnsupportedError("no ONNX operator is known for it")
 
@@ -195,10 +196,7 @@ class Writer:
         """Return a name like the wanted one that no other value has."""
         # a blank in front is how the importer marks names of its own; a lone surrogate is no text
         wanted = wanted.encode("utf-8", "backslashreplace").decode().strip() or "value"
-        name, number = wanted, 1
-        while name in self._names:
-            number += 1
-            name = f"{wanted}_{number}"
+        name = free_name(wanted, self._names)
         self._names.add(name)
         return name
 
@@ -263,14 +261,12 @@ class Writer:
         return made
 
     def _node_name(self, path: str, op: str) -> str:
-        """Name a node; one with parameters is called as the layer, so that an import does so."""
+        """Name a node: as the layer, or with the operator behind it."""
         path = path.encode("utf-8", "backslashreplace").decode()
-        name, number = path, 1
-        if op not in _WITH_PARAMETERS or path in self._node_names:
-            name = f"{path}/{op}"
-        while name in self._node_names:
-            number += 1
-            name = f"{path}/{op}_{number}"
+        wanted = path if op in self._names_layers else f"{path}/{op}"
+        if wanted in self._node_names:
+            wanted = f"{path}/{op}"
+        name = free_name(wanted, self._node_names)
         self._node_names.add(name)
         return name
 
@@ -280,6 +276,17 @@ class Writer:
         """Append a parameter or buffer of a layer as an initializer, perhaps in another shape."""
         path = f"{call.path}.{name}" if call.path else name
         return self.initializer(path, getattr(call.layer, name), shape)
+
+    def weight_and_bias(self, call: LayerCall) -> list[str]:
+        """Append the weight of a layer, and its bias if it has one."""
+        names = ["weight", "bias"] if call.layer.bias else ["weight"]
+        return [self.state(call, name) for name in names]
+
+    def scale_and_shift(self, x: str, call: LayerCall, shape: Sequence[int] | None = None) -> str:
+        """Multiply by the weight of a layer and add its bias, as far as it has them."""
+        if call.layer.weight:
+            x = self.node("Mul", x, self.state(call, "weight", shape))
+        return self.node("Add", x, self.state(call, "bias", shape)) if call.layer.bias else x
 
     def initializer(self, path: str, tensor: Any, shape: Sequence[int] | None = None) -> str:
         """Append an array under a name."""
@@ -305,30 +312,7 @@ class Writer:
         """Append whole numbers that steer an operator."""
         return self.constant(np.asarray(values, np.int64), "int64")
 
-    # -- Operators whose form depends on the version ---------------------------------------------
-
-    def with_axes(
-        self, op: str, x: Name, axes: Sequence[int] | None, since: int, **attributes: Any
-    ) -> str:
-        """Append an operator whose axes are an attribute before a version and an input from it."""
-        if axes is None:
-            return self.node(op, x, **attributes)
-        if self.opset < since:
-            return self.node(op, x, axes=list(axes), **attributes)
-        return self.node(op, x, self.ints(axes), **attributes)
-
-    def reduce(self, op: str, x: Name, axes: Sequence[int] | None, keepdims: bool = True) -> str:
-        """Append a sum, a mean, ..."""
-        since = 13 if op == "ReduceSum" else 18
-        return self.with_axes(op, x, axes, since, keepdims=int(keepdims))
-
-    def squeeze(self, x: Name, axes: Sequence[int] | None) -> str:
-        """Remove axes of length 1."""
-        return self.with_axes("Squeeze", x, axes, 13)
-
-    def unsqueeze(self, x: Name, axes: Sequence[int]) -> str:
-        """Add axes of length 1."""
-        return self.with_axes("Unsqueeze", x, axes, 13)
+    # -- Operators that many layers need ---------------------------------------------------------
 
     def slice(
         self,
@@ -343,12 +327,6 @@ class Writer:
         if steps is not None and any(step != 1 for step in steps):
             steering.append(self.ints(steps))
         return self.node("Slice", x, *steering)
-
-    def split(self, x: Name, axis: int, sizes: Sequence[int]) -> tuple[str, ...]:
-        """Cut an axis into pieces."""
-        if self.opset < 13:
-            return self.node_of("Split", [x], len(sizes), axis=axis, split=list(sizes))
-        return self.node_of("Split", [x, self.ints(sizes)], len(sizes), axis=axis)
 
     def reshape(self, x: Name, shape: Sequence[int]) -> str:
         """Reshape; 0 keeps the length of an axis, and -1 follows from the others."""

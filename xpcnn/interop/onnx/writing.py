@@ -9,7 +9,7 @@ from typing import Any
 from xpcnn._files import replace_file
 from xpcnn.errors import UnsupportedModelError
 from xpcnn.interop.onnx import proto
-from xpcnn.interop.onnx.ops import WRITES
+from xpcnn.interop.onnx.ops import OPERATORS, WRITES
 from xpcnn.interop.onnx.tensors import number_of
 from xpcnn.interop.onnx.writer import LayerCall, Value, Writer
 from xpcnn.layers.graph import Graph
@@ -150,7 +150,8 @@ def _for_samples(shape: tuple[int | None, ...], counts: tuple[int, int]) -> tupl
 def _write(model: Model, opset: int, shapes: Sequence[tuple[Shape, Shape]]) -> proto.ModelProto:
     """Write all layers, for inputs of these shapes."""
     network = model._network
-    w = Writer(WRITES, opset, model.dtype, [*model.inputs, *model.outputs])
+    names_layers = {name for name, row in OPERATORS.items() if row.names_layer}
+    w = Writer(WRITES, names_layers, opset, model.dtype, [*model.inputs, *model.outputs])
     dtypes = network.input_dtypes(model.dtype)
     inputs = [
         Value(name, dtype, pair)

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import pi, sqrt
 
 from xpcnn import layers
 from xpcnn import operations as op
 from xpcnn.interop.onnx.builder import Builder
 from xpcnn.interop.onnx.node import OnnxNode, UnsupportedError
-from xpcnn.interop.onnx.table import Attribute, operator, writes
+from xpcnn.interop.onnx.ops.indexing import split
+from xpcnn.interop.onnx.table import Attribute, operator, same_names, writes
 from xpcnn.interop.onnx.writer import LayerCall, Value, Writer
-
-ALPHA = {"alpha": Attribute("alpha", float, 1.0)}
-SLOPE = {"alpha": Attribute("negative_slope", float, 0.01)}
 
 operator("Relu", layers.ReLU, keeps="samples")
 operator("Sigmoid", layers.Sigmoid, keeps="samples")
 operator("Tanh", layers.Tanh, keeps="samples")
 operator("Softsign", layers.Softsign, keeps="samples")
-operator("Elu", layers.ELU, ALPHA, keeps="samples")
+operator("Elu", layers.ELU, same_names(alpha=1.0), keeps="samples")
+SLOPE = {"alpha": Attribute("negative_slope", float, 0.01)}
 operator("LeakyRelu", layers.LeakyReLU, SLOPE, keeps="samples")
 
 
 # -- Operators that came later, and what is written before -----------------------------------------
 
-CELU = operator("Celu", layers.CELU, ALPHA, since=12, keeps="samples")
+CELU = operator("Celu", layers.CELU, same_names(alpha=1.0), since=12, keeps="samples")
 
 
 @CELU.writes(layers.CELU)
@@ -39,8 +39,7 @@ def _write_celu(w: Writer, call: LayerCall) -> str:
     return w.node("Where", positive, call.x, w.node("Mul", rising, w.number(alpha)))
 
 
-APPROXIMATE = {"approximate": Attribute("approximate", str, "none")}
-GELU = operator("Gelu", layers.GELU, APPROXIMATE, since=20, keeps="samples")
+GELU = operator("Gelu", layers.GELU, same_names(approximate="none"), since=20, keeps="samples")
 
 
 @GELU.writes(layers.GELU)
@@ -146,13 +145,7 @@ def _write_softplus(w: Writer, call: LayerCall) -> str:
     return w.node("Where", w.node("Greater", scaled, w.number(threshold)), call.x, curve)
 
 
-SHRINK = operator(
-    "Shrink",
-    op.Shrink,
-    {"lambd": Attribute("lambd", float, 0.5), "bias": Attribute("bias", float, 0.0)},
-    since=9,
-    keeps="samples",
-)
+SHRINK = operator("Shrink", op.Shrink, same_names(lambd=0.5, bias=0.0), since=9, keeps="samples")
 
 
 @SHRINK.writes(op.Shrink)
@@ -255,26 +248,6 @@ def _read_hardmax(b: Builder, node: OnnxNode) -> None:
     b.emit(op.Hardmax(node.int("axis", -1)), node.inputs, node.outputs)
 
 
-@SOFTMAX.writes(layers.Softmax, layers.Softmax2d)
-def _write_softmax(w: Writer, call: LayerCall) -> str:
-    return _along(w, "Softmax", call.x.name, call.layer.dim, call.x.rank)
-
-
-@SOFTMAX.writes(layers.Softmin)
-def _write_softmin(w: Writer, call: LayerCall) -> str:
-    return _along(w, "Softmax", w.node("Neg", call.x), call.layer.dim, call.x.rank)
-
-
-@LOG_SOFTMAX.writes(layers.LogSoftmax)
-def _write_log_softmax(w: Writer, call: LayerCall) -> str:
-    return _along(w, "LogSoftmax", call.x.name, call.layer.dim, call.x.rank)
-
-
-@HARDMAX.writes(op.Hardmax)
-def _write_hardmax(w: Writer, call: LayerCall) -> str:
-    return _along(w, "Hardmax", call.x.name, call.layer.dim, call.x.rank)
-
-
 def _along(w: Writer, name: str, x: str, axis: int, rank: int) -> str:
     """Append an operator on one axis; before version 13 that has to be the last one."""
     axis %= rank
@@ -283,6 +256,20 @@ def _along(w: Writer, name: str, x: str, axis: int, rank: int) -> str:
     order = [a for a in range(rank) if a != axis] + [axis]
     turned = w.node(name, w.transpose(x, order), axis=rank - 1)
     return w.transpose(turned, [order.index(a) for a in range(rank)])
+
+
+def _write_along(name: str, w: Writer, call: LayerCall) -> str:
+    return _along(w, name, call.x.name, call.layer.dim, call.x.rank)
+
+
+SOFTMAX.writes(layers.Softmax, layers.Softmax2d)(partial(_write_along, "Softmax"))
+LOG_SOFTMAX.writes(layers.LogSoftmax)(partial(_write_along, "LogSoftmax"))
+HARDMAX.writes(op.Hardmax)(partial(_write_along, "Hardmax"))
+
+
+@SOFTMAX.writes(layers.Softmin)
+def _write_softmin(w: Writer, call: LayerCall) -> str:
+    return _along(w, "Softmax", w.node("Neg", call.x), call.layer.dim, call.x.rank)
 
 
 # -- Layers for which ONNX has no operator of their own --------------------------------------------
@@ -302,5 +289,5 @@ def _write_tanhshrink(w: Writer, call: LayerCall) -> str:
 def _write_glu(w: Writer, call: LayerCall) -> str:
     axis = call.layer.dim % call.x.rank
     half = call.output().shapes[0][axis]
-    first, second = w.split(call.x, axis, (half, half))
+    first, second = split(w, call.x, axis, (half, half))
     return w.node("Mul", first, w.node("Sigmoid", second))

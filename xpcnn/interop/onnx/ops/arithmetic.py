@@ -86,8 +86,7 @@ POW = operator("Pow", op.Power, **BINARY)
 @POW.writes(op.Power)
 def _write_power(w: Writer, call: LayerCall) -> str:
     """The operator takes exponents of another dtype from version 12 on."""
-    base, exponent = call.x, call.inputs[1]
-    assert exponent is not None, "a power has an exponent"
+    base, exponent = call.x, call.needed(1)
     if w.opset >= 12 or base.dtype == exponent.dtype:
         return w.node("Pow", base, exponent)
     return w.node("Pow", base, w.node("Cast", exponent, to=number_of(base.dtype)))
@@ -215,11 +214,7 @@ def _read_cast_like(b: Builder, node: OnnxNode) -> None:
 
 @CAST.writes(op.Cast)
 def _write_cast(w: Writer, call: LayerCall) -> str:
-    dtype = call.layer.dtype
-    if dtype is None:
-        like = call.inputs[1]
-        assert like is not None, "without a dtype there is an input that has it"
-        dtype = like.dtype
+    dtype = call.layer.dtype or call.needed(1).dtype
     call.dtypes = [dtype]
     return w.node("Cast", call.x, to=number_of(dtype))
 
@@ -229,7 +224,5 @@ WHERE = operator("Where", op.Where, since=9, **BINARY | {"inputs": (3, 3)})
 
 @WHERE.writes(op.Where)
 def _write_where(w: Writer, call: LayerCall) -> str:
-    other = call.inputs[1]
-    assert other is not None, "there is something to choose"
-    call.dtypes = [other.dtype]
+    call.dtypes = [call.needed(1).dtype]
     return w.node("Where", *call.inputs)

@@ -36,7 +36,7 @@ def padding_of(node: OnnxNode, ndim: int) -> Padding:
         raise ModelFileError(f"{node.who}: pads {pads} do not fit {ndim} axes")
     pairs = tuple(zip(pads[:ndim], pads[ndim:], strict=True))
     if any(n < 0 for n in pads):
-        raise UnsupportedError("negative padding is not known here")
+        raise UnsupportedError("negative padding is not supported")
     return pads[:ndim] if all(before == after for before, after in pairs) else pairs
 
 
@@ -109,8 +109,7 @@ def _write_conv(w: Writer, call: LayerCall) -> str:
     if layer.padding_mode != "zeros" and window.is_padded:
         x = pad(w, x, call.x.shape, window.padding, layer.padding_mode)
         window = window.without_padding()
-    weights = [w.state(call, "weight")] + ([w.state(call, "bias")] if layer.bias else [])
-    return w.node("Conv", x, *weights, **geometry(window), group=layer.groups)
+    return w.node("Conv", x, *w.weight_and_bias(call), **geometry(window), group=layer.groups)
 
 
 @CONV.writes(layers.SeparableConv1d, layers.SeparableConv2d)
@@ -132,9 +131,7 @@ def _write_convolution(w: Writer, call: LayerCall) -> str:
 
 
 def _kernel(call: LayerCall) -> Shape:
-    weight = call.inputs[1]
-    assert weight is not None, "a convolution has a weight"
-    return fixed(weight.shape[2:], "the size of its kernel")
+    return fixed(call.needed(1).shape[2:], "the size of its kernel")
 
 
 # -- Transposed convolution ------------------------------------------------------------------------
@@ -209,8 +206,8 @@ def _transposed_padding(b: Builder, node: OnnxNode, f: _Filter) -> tuple[Padding
 def _write_conv_transpose(w: Writer, call: LayerCall) -> str:
     layer = call.layer
     window, out = layer.transposed_window(call.spatial)
-    weights = [w.state(call, "weight")] + ([w.state(call, "bias")] if layer.bias else [])
-    return _write_transposed(w, [call.x, *weights], call.spatial, window, out, layer.groups)
+    inputs: list[Name] = [call.x, *w.weight_and_bias(call)]
+    return _write_transposed(w, inputs, call.spatial, window, out, layer.groups)
 
 
 @CONV_TRANSPOSE.writes(op.TransposedConvolution)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf
 
 from xpcnn import layers
 from xpcnn import operations as op
 from xpcnn.interop.onnx.builder import Builder
 from xpcnn.interop.onnx.node import OnnxNode, UnsupportedError
+from xpcnn.interop.onnx.ops.steering import read_steering
 from xpcnn.interop.onnx.table import Attribute, Earlier, operator
 from xpcnn.interop.onnx.writer import LayerCall, Name, Writer
 
@@ -60,15 +62,11 @@ SPLIT = operator("Split", inputs=(1, 2), earlier=Earlier(13, (1, 1)), outputs=in
 @SPLIT.reads
 def _read_split(b: Builder, node: OnnxNode) -> None:
     axis, count = node.int("axis", 0), len(node.outputs)
-    sizes = node.ints("split") if node.version < 13 else b.ints(node.input(1))
-    if sizes is not None:
-        b.emit(op.Split(axis, sizes), node.inputs[:1], node.outputs)
-    elif node.input(1):
-        b.emit(op.Split(axis), node.inputs, node.outputs)
-    else:
-        if node.int("num_outputs", count) != count:
-            raise UnsupportedError("num_outputs is not the number of outputs")
-        b.emit(op.Split(axis, pieces=count), node.inputs[:1], node.outputs)
+    sizes, inputs = read_steering(b, node, "split", 13)
+    pieces = count if sizes is None and len(inputs) == 1 else None
+    if pieces is not None and node.int("num_outputs", count) != count:
+        raise UnsupportedError("num_outputs is not the number of outputs")
+    b.emit(op.Split(axis, sizes, pieces), inputs, node.outputs)
 
 
 @SPLIT.writes(op.Split)
@@ -78,4 +76,11 @@ def _write_split(w: Writer, call: LayerCall) -> tuple[str, ...]:
         count = len(call.shapes)
         return w.node_of("Split", [x, call.input_at(1)], count, axis=layer.dim)
     axis = layer.dim % x.rank
-    return w.split(x, axis, [shapes[0][axis] for shapes in call.shapes])
+    return split(w, x, axis, [shapes[0][axis] for shapes in call.shapes])
+
+
+def split(w: Writer, x: Name, axis: int, sizes: Sequence[int]) -> tuple[str, ...]:
+    """Cut an axis into pieces."""
+    if w.opset < 13:
+        return w.node_of("Split", [x], len(sizes), axis=axis, split=list(sizes))
+    return w.node_of("Split", [x, w.ints(sizes)], len(sizes), axis=axis)

@@ -56,7 +56,7 @@ def _read_linear(b: Builder, node: OnnxNode, weight: np.ndarray, bias: np.ndarra
 def _write_linear(w: Writer, call: LayerCall) -> str:
     """Rows through Gemm, so that the weight is in the file as it is."""
     layer, x = call.layer, call.x
-    weights = [w.state(call, "weight")] + ([w.state(call, "bias")] if layer.bias else [])
+    weights = w.weight_and_bias(call)
     if x.rank == 2:
         return w.node("Gemm", x, *weights, transB=1)
     if call.output().shape[:-1].count(None) > 1:

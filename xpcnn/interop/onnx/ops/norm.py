@@ -26,6 +26,7 @@ NORM: dict[str, Any] = {
     "inputs": (3, 3),
     "keeps": "samples",
     "weights": (1, 2),
+    "neutral": (1.0, 0.0),
     "names_layer": True,
 }
 
@@ -157,9 +158,7 @@ def _write_group_norm(w: Writer, call: LayerCall) -> str:
         return w.node("GroupNormalization", call.x, *given, epsilon=layer.eps, num_groups=groups)
     y = _in_groups(w, call.x, layer.num_groups, layer.eps)
     shape = (channels,) + (1,) * (call.x.rank - 2)
-    if layer.weight:
-        y = w.node("Mul", y, w.state(call, "weight", shape))
-    return w.node("Add", y, w.state(call, "bias", shape)) if layer.bias else y
+    return w.scale_and_shift(y, call, shape)
 
 
 @writes(op.GroupStandardize)
@@ -186,8 +185,7 @@ def _write_per_channel(w: Writer, call: LayerCall) -> str:
     x = call.x
     channels = fixed(x.shape[1:2], "the number of channels")[0]
     spread = []
-    for values in call.inputs[1:]:
-        assert values is not None, "scale and shift are never left out"
+    for values in (call.needed(1), call.needed(2)):
         (count,) = fixed(values.shape, "the number of scales")
         name = values.name
         if count != channels:
@@ -234,9 +232,7 @@ def _write_layer_norm(w: Writer, call: LayerCall) -> str:
         shift = w.state(call, "bias") if layer.bias else None
         return w.node("LayerNormalization", call.x, scale, shift, axis=-count, epsilon=layer.eps)
     y, _, _ = _standardize(w, call.x, range(-count, 0), layer.eps)
-    if layer.weight:
-        y = w.node("Mul", y, w.state(call, "weight"))
-    return w.node("Add", y, w.state(call, "bias")) if layer.bias else y
+    return w.scale_and_shift(y, call)
 
 
 @writes(op.Standardize)
@@ -266,6 +262,22 @@ def _write_rms_norm(w: Writer, call: LayerCall) -> str:
     root = w.node("Sqrt", w.node("Add", square, w.number(eps)))
     y = w.node("Div", call.x, root)
     return w.node("Mul", y, w.state(call, "weight")) if layer.weight else y
+
+
+# -- Any axes --------------------------------------------------------------------------------------
+
+MEAN_VARIANCE_NORM = operator("MeanVarianceNormalization", since=9, keeps="samples")
+
+
+@MEAN_VARIANCE_NORM.reads
+def _read_mean_variance_norm(b: Builder, node: OnnxNode) -> None:
+    """The formula of the standard: its epsilon is added to the deviation, not to the variance."""
+    axes = node.ints("axes", (0, 2, 3))
+    mean = b.apply(op.ReduceMean(axes), node.input(0))
+    centered = b.apply(op.Subtract(), node.input(0), mean)
+    square = b.apply(op.Multiply(), centered, centered)
+    deviation = b.apply(op.SquareRoot(), b.apply(op.ReduceMean(axes), square))
+    b.emit(op.Divide(), [centered, b.apply(op.Affine(1.0, 1e-9), deviation)], node.outputs)
 
 
 # -- Neighbouring channels -------------------------------------------------------------------------

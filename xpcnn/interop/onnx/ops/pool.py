@@ -215,7 +215,7 @@ def _read_lp_pool(b: Builder, node: OnnxNode) -> None:
     window = _Window(node)
     p = node.int("p", 2)
     if p < 1:
-        raise UnsupportedError(f"p={p} is no norm")
+        raise UnsupportedError(f"p={p} is not a norm")
     size = b.apply(op.Absolute(), node.input(0))
     size = b.apply(op.Power(), size, b.number(p))
     size = b.apply(op.AveragePooling(**window.arguments, divisor_override=1), size)

@@ -13,14 +13,34 @@ from xpcnn import layers
 from xpcnn import operations as op
 from xpcnn.interop.onnx.builder import Builder
 from xpcnn.interop.onnx.node import OnnxNode, UnsupportedError
-from xpcnn.interop.onnx.table import Earlier, operator
+from xpcnn.interop.onnx.table import Attribute, Earlier, operator
 from xpcnn.interop.onnx.writer import LayerCall, Name, Writer
 from xpcnn.ops.resize import Taps
 
 UPSAMPLE = operator(
     "Upsample", inputs=(2, 2), earlier=Earlier(9, (1, 1), ("scales",)), keeps="rank"
 )
-RESIZE = operator("Resize", since=10, inputs=(1, 4), earlier=Earlier(11, (2, 2)), keeps="rank")
+RESIZE = operator(
+    "Resize",
+    None,
+    {
+        "mode": Attribute("mode", str, "nearest"),
+        "coordinate_transformation_mode": Attribute("coordinates", str, "half_pixel"),
+        "nearest_mode": Attribute("nearest", str, "round_prefer_floor"),
+        "cubic_coeff_a": Attribute("cubic_coeff", float, -0.75),
+        "exclude_outside": Attribute("exclude_outside", bool, False),
+        "extrapolation_value": Attribute("extrapolation_value", float, 0.0),
+        "antialias": Attribute("antialias", bool, False),
+        "keep_aspect_ratio_policy": Attribute("policy", str, "stretch"),
+        "axes": Attribute("dims", tuple),
+    },
+    since=10,
+    inputs=(1, 4),
+    earlier=Earlier(11, (2, 2)),
+    keeps="rank",
+)
+ALWAYS = ("mode", "coordinate_transformation_mode", "nearest_mode", "cubic_coeff_a")
+"""Attributes of Resize that are written even where they have their default."""
 
 
 @UPSAMPLE.reads
@@ -54,17 +74,7 @@ def _read_resize(b: Builder, node: OnnxNode) -> None:
     if node.version < 11:
         _read_upsample(b, node)
         return
-    options = {
-        "mode": node.text("mode", "nearest"),
-        "coordinates": node.text("coordinate_transformation_mode", "half_pixel"),
-        "nearest": node.text("nearest_mode", "round_prefer_floor"),
-        "cubic_coeff": node.float("cubic_coeff_a", -0.75),
-        "exclude_outside": bool(node.int("exclude_outside", 0)),
-        "extrapolation_value": node.float("extrapolation_value", 0.0),
-        "antialias": bool(node.int("antialias", 0)),
-        "policy": node.text("keep_aspect_ratio_policy", "stretch"),
-        "dims": node.ints("axes"),
-    }
+    options = RESIZE.arguments(node)
     scales = b.array(node.input(2)) if node.input(2) else np.zeros(0)
     sizes = b.ints(node.input(3)) if node.input(3) else ()
     region_matters = options["coordinates"] == "tf_crop_and_resize"
@@ -112,20 +122,17 @@ def _resize_as_it_is(w: Writer, call: LayerCall) -> str:
         steering[1:] = [w.constant(np.asarray(layer.scales), "float32")]
     elif layer.sizes is not None:
         steering[1:] = [_nothing(w), w.ints(layer.sizes)]
-    return w.node(
-        "Resize",
-        call.x,
-        *steering,
-        mode=layer.mode,
-        coordinate_transformation_mode=layer.coordinates,
-        nearest_mode=layer.nearest if layer.mode == "nearest" else None,
-        cubic_coeff_a=layer.cubic_coeff if layer.mode == "cubic" else None,
-        exclude_outside=1 if layer.exclude_outside else None,
-        extrapolation_value=layer.extrapolation_value or None,
-        antialias=1 if layer.antialias else None,
-        keep_aspect_ratio_policy=layer.policy if layer.policy != "stretch" else None,
-        axes=layer.dims,
-    )
+    attributes = {
+        name: value
+        for name, value in RESIZE.values(layer).items()
+        if name in ALWAYS or value != RESIZE.attributes[name].default
+    }
+    # these count in one mode only, and are always written there
+    attributes |= {
+        "nearest_mode": layer.nearest if layer.mode == "nearest" else None,
+        "cubic_coeff_a": layer.cubic_coeff if layer.mode == "cubic" else None,
+    }
+    return w.node("Resize", call.x, *steering, **attributes)
 
 
 def _nothing(w: Writer) -> Name:

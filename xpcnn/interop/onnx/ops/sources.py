@@ -52,7 +52,7 @@ def _read_constant(b: Builder, node: OnnxNode) -> None:
     elif node.has("value_ints"):
         value = np.asarray(node.ints("value_ints"), np.int64)
     else:
-        raise UnsupportedError("a constant that is text, or mostly zeros, is not known here")
+        raise UnsupportedError("a constant of text, or a sparse one, is not supported")
     name, array = node.outputs[0], b.widen(np.asarray(value))
     if name in b.weights_in_nodes:
         b.initializers[name], b.shapes[name] = array, array.shape

@@ -11,7 +11,7 @@ from xpcnn import layers
 from xpcnn import operations as op
 from xpcnn.interop.onnx.builder import Builder
 from xpcnn.interop.onnx.node import OnnxNode, UnsupportedError
-from xpcnn.interop.onnx.table import Attribute, operator
+from xpcnn.interop.onnx.table import Attribute, operator, same_names
 from xpcnn.interop.onnx.writer import LayerCall, Writer
 
 # -- Dropout ---------------------------------------------------------------------------------------
@@ -52,10 +52,7 @@ def _write_masked_dropout(w: Writer, call: LayerCall) -> tuple[str, ...]:
 
 # -- Losses ----------------------------------------------------------------------------------------
 
-LOSS = {
-    "reduction": Attribute("reduction", str, "mean"),
-    "ignore_index": Attribute("ignore_index", int),
-}
+LOSS = same_names(reduction="mean") | {"ignore_index": Attribute("ignore_index", int)}
 NLL_LOSS = operator(
     "NegativeLogLikelihoodLoss", op.NegativeLogLikelihood, LOSS, since=12, inputs=(2, 3)
 )
@@ -81,31 +78,22 @@ def _read_softmax_cross_entropy(b: Builder, node: OnnxNode) -> None:
 
 PREVIEW = "ai.onnx.preview.training"
 UPDATE: dict[str, Any] = {"since": 1, "inputs": (1, inf), "outputs": inf, "domain": PREVIEW}
-EPSILON = {"epsilon": Attribute("epsilon", float, 1e-6)}
-PENALTY = {"norm_coefficient": Attribute("norm_coefficient", float, 0.0)}
-MOMENTS = {"alpha": Attribute("alpha", float, 0.9), "beta": Attribute("beta", float, 0.999)}
 
 ADAGRAD = operator(
     "Adagrad",
     op.AdagradUpdate,
-    {"decay_factor": Attribute("decay_factor", float, 0.0)} | EPSILON | PENALTY,
+    same_names(decay_factor=0.0, epsilon=1e-6, norm_coefficient=0.0),
     **UPDATE,
 )
-ADAM = operator(
-    "Adam",
-    op.AdamUpdate,
-    MOMENTS
-    | EPSILON
-    | PENALTY
-    | {"norm_coefficient_post": Attribute("norm_coefficient_post", float, 0.0)},
-    **UPDATE,
+ADAM_ATTRIBUTES = same_names(
+    alpha=0.9, beta=0.999, epsilon=1e-6, norm_coefficient=0.0, norm_coefficient_post=0.0
 )
+ADAM = operator("Adam", op.AdamUpdate, ADAM_ATTRIBUTES, **UPDATE)
 MOMENTUM = operator(
     "Momentum",
     op.MomentumUpdate,
     {"alpha": Attribute("alpha", float), "beta": Attribute("beta", float)}
-    | PENALTY
-    | {"mode": Attribute("mode", str, "standard")},
+    | same_names(norm_coefficient=0.0, mode="standard"),
     **UPDATE,
 )
 
