@@ -15,13 +15,10 @@ from numba import carray, get_thread_id
 
 from xpcnn.kernels.cpu import buffers, conv, threads
 from xpcnn.kernels.cpu.conv import (
-    Geometry,
     Pair,
     Recipe,
     forward_axes,
-    geometry,
     make_recipe,
-    output_size,
     pack,
     run_table,
     scratch,
@@ -32,11 +29,8 @@ from xpcnn.kernels.cpu.layout import (
     Strides,
     in_place,
     int64,
-    lift,
-    lift_pair,
     padded_bias,
     source,
-    unlift,
 )
 from xpcnn.kernels.cpu.methods import conv_backward, conv_forward, gradients, winograd_pays
 from xpcnn.kernels.cpu.pool import max_pool_backward, max_pool_forward
@@ -54,6 +48,7 @@ from xpcnn.kernels.cpu.vector import (
     where_open,
     zero,
 )
+from xpcnn.kernels.lifting import lift, lift_window, lower
 from xpcnn.kernels.trace import Declined
 from xpcnn.window import Window
 
@@ -167,12 +162,12 @@ def forward(
     declined = conv.takes(x, w, groups)
     if declined is not None:
         return declined
-    g, image = geometry(window), lift(x)
+    g, image = lift_window(window), lift(x)
     few = min(w.shape[:2]) < APART_FROM
     if not few and winograd_pays(image.shape, w, g, groups):
         return _apart(xp, x, w, b, window, groups, pool)
     n, what, blocks = len(x), source(image), -(-w.shape[0] // COLUMNS)
-    row, size = blocks * COLUMNS, lift_pair(pool.kernel, 1)
+    row, size = blocks * COLUMNS, lift_window(pool).kernel
     shape, windows, phases, (runs, length), plain = _layout(
         g, size, image.shape, blocks, in_place(what)
     )
@@ -187,13 +182,13 @@ def forward(
         int64(numbers), y.reshape(-1), winner,
         scratch(int(strip[-1]) + phases.size * WINDOWS * row),
     )  # fmt: skip
-    y = unlift(y if flat else y.transpose(0, 3, 1, 2), x.ndim)
+    y = lower(y if flat else y.transpose(0, 3, 1, 2), x.ndim)
     return y, (x, w, b is not None, winner, size, row)
 
 
 @lru_cache(maxsize=512)
 def _layout(
-    g: Geometry, size: Pair, shape: tuple[int, ...], blocks: int, strides: Strides | None
+    g: Window, size: Pair, shape: tuple[int, ...], blocks: int, strides: Strides | None
 ) -> tuple[Pair, Recipe, np.ndarray, tuple[np.ndarray, int], Recipe]:
     """Return all that follows from shapes.
 
@@ -201,7 +196,7 @@ def _layout(
     the runs under a filter, and the recipe by which filters are packed.
     """
     n, channels, height, width = shape
-    out = output_size(g, (height, width))
+    out = g.output_shape((height, width))
     pooled = (out[0] // size[0], out[1] // size[1])
     lines, columns = window_axes(g, pooled, size)
     windows = make_recipe(lines, columns, n, channels, 1, 1, (height, width), strides, 1, 0, 0)
@@ -238,6 +233,6 @@ def backward(
         copy = buffers.empty(d.shape)
         copy[...] = d
         d = copy
-    out = lift_pair(window.output_shape(x.shape[2:]), 1)
+    out = lift_window(window).output_shape(lift(x).shape[2:])
     what = source(d, UNPOOL, None, winner, out, size, row)
     return gradients(what, out, x, w, has_bias, window, groups, need_dx)

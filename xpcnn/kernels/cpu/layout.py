@@ -17,6 +17,7 @@ from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.jobs import Floats, Job
 from xpcnn.kernels.cpu.product import COLUMNS
 from xpcnn.kernels.cpu.strips import COPY, Source, fill_images
+from xpcnn.kernels.lifting import lift
 from xpcnn.kernels.trace import Declined
 from xpcnn.window import Ints
 
@@ -49,21 +50,6 @@ def spread(channels: int) -> int:
     return channels + COLUMNS if channels % 64 == 0 else channels
 
 
-def lift(x: np.ndarray) -> np.ndarray:
-    """Return (N, C, L) as (N, C, 1, L); images stay as they are."""
-    return x[:, :, None, :] if x.ndim == 3 else x
-
-
-def unlift(x: np.ndarray, ndim: int) -> np.ndarray:
-    """Undo :func:`lift`."""
-    return x if ndim == 4 else x[:, :, 0, :]
-
-
-def lift_pair(values: Any, filler: Any) -> tuple[Any, Any]:
-    """Put `filler` in front where there is one spatial dimension."""
-    return (filler, values[0]) if len(values) == 1 else (values[0], values[1])
-
-
 def flat_view(x: np.ndarray) -> tuple[np.ndarray, Strides]:
     """Return the memory of x (four axes) as one axis, and the strides; copies if it must.
 
@@ -86,7 +72,7 @@ def flat_view(x: np.ndarray) -> tuple[np.ndarray, Strides]:
 
 def source(
     x: np.ndarray, kind: int = COPY, gate: np.ndarray | None = None, winner: Any = NO_BYTES,
-    size: tuple[int, int] | None = None, pool: tuple[int, int] = (1, 1), lanes: int = 0,
+    size: Ints | None = None, pool: Ints = (1, 1), lanes: int = 0,
 ) -> Source:  # fmt: skip
     """Describe what strips are filled from; `x` is (N, C, H, W), `size` that of the strips."""
     flat, strides = flat_view(x)
@@ -176,7 +162,7 @@ def _pack(
 
 def pack_weights(
     w: np.ndarray, base: int, groups: int, group: int, lanes: int, lane: int,
-    taps: tuple[int, int], steps: tuple[int, int], inner: int, step: int, out: np.ndarray,
+    taps: Ints, steps: Ints, inner: int, step: int, out: np.ndarray,
 ) -> None:  # fmt: skip
     """Arrange weights as [group][block of 16 lanes][tap row][tap column][inner][16 lanes].
 

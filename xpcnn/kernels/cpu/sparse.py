@@ -13,7 +13,7 @@ import numpy as np
 from numba import get_thread_id
 
 from xpcnn.kernels.cpu import buffers, threads
-from xpcnn.kernels.cpu.conv import Geometry, Pair, make_recipe, run_table, scratch, window_axes
+from xpcnn.kernels.cpu.conv import Pair, make_recipe, run_table, scratch, window_axes
 from xpcnn.kernels.cpu.jobs import Bytes, Doubles, Floats, Ints, Job, inner
 from xpcnn.kernels.cpu.layout import in_place, int64, source
 from xpcnn.kernels.cpu.product import COLUMNS, ROWS
@@ -37,6 +37,7 @@ from xpcnn.kernels.cpu.vector import (
     widen,
     zero,
 )
+from xpcnn.window import Window
 
 STRIP = 6500
 """Numbers of the image in a piece: they stay in the first-level cache."""
@@ -171,7 +172,7 @@ def _collect(
             dw[(o * channels + k - t * channels) * taps + t] = total[lane]
 
 
-def pays(g: Geometry, channels: int, pool: Pair) -> bool:
+def pays(g: Window, channels: int, pool: Pair) -> bool:
     """Whether this is faster than direct sums at all positions; by the instructions of both."""
     vectors = g.kernel[0] * -(-g.kernel[1] * channels // WIDTH)
     taps = -(-g.kernel[0] * g.kernel[1] * channels // ROWS) * ROWS
@@ -179,7 +180,7 @@ def pays(g: Geometry, channels: int, pool: Pair) -> bool:
 
 
 def weight_gradient(
-    x: np.ndarray, d: Source, w: np.ndarray, g: Geometry
+    x: np.ndarray, d: Source, w: np.ndarray, g: Window
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the gradients of the weights and of the bias; `d` is to be UNPOOLed."""
     n, channels, *spatial = x.shape

@@ -16,6 +16,7 @@ would be infinite is mostly NaN. Numbers beyond 1e36 may overflow.
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numba import config
@@ -33,10 +34,11 @@ from xpcnn.kernels.cpu.winograd_products import (
     sum_gradients,
 )
 from xpcnn.kernels.cpu.winograd_tiles import PLACES, transform_filters, transform_tiles
+from xpcnn.window import Ints
 
-Pair = tuple[int, int]
+Pair = Ints
 Triple = tuple[int, int, int]
-Source = tuple[Image, int, int, int, int, int]
+Source = tuple[Any, ...]
 """An image, how many, their height and width, and the rows and columns missing in front."""
 
 GROUP = 10 << 20
