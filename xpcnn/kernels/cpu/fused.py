@@ -34,7 +34,7 @@ from xpcnn.kernels.cpu.layout import (
 )
 from xpcnn.kernels.cpu.methods import conv_backward, conv_forward, gradients, winograd_pays
 from xpcnn.kernels.cpu.pool import max_pool_backward, max_pool_forward
-from xpcnn.kernels.cpu.product import COLUMNS, ROWS, _times_tile
+from xpcnn.kernels.cpu.product import COLUMNS, ROWS, _times_tile, five_more
 from xpcnn.kernels.cpu.strips import CLOSED, UNPOOL, fill_copied
 from xpcnn.kernels.cpu.vector import (
     add,
@@ -133,9 +133,7 @@ def _forward(
             for f in range(count_phases):
                 at, to = base + phases[f], mine + f * step + b * COLUMNS
                 for j in range(0, count, ROWS):
-                    end = count - 1
-                    j1, j2, j3 = min(j + 1, end), min(j + 2, end), min(j + 3, end)
-                    j4, j5 = min(j + 4, end), min(j + 5, end)
+                    j1, j2, j3, j4, j5 = five_more(j, count)
                     _times_tile(
                         src, at + windows[first + j], at + windows[first + j1],
                         at + windows[first + j2], at + windows[first + j3],

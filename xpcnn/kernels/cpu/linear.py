@@ -18,7 +18,7 @@ from numba import carray, config, get_thread_id
 from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.jobs import Floats, Ints, Job, inner
 from xpcnn.kernels.cpu.layout import padded_bias
-from xpcnn.kernels.cpu.product import COLUMNS, ROWS, _outer_tile, _times_tile
+from xpcnn.kernels.cpu.product import COLUMNS, ROWS, _outer_tile, _times_tile, five_more
 from xpcnn.kernels.cpu.sums import gated_rows, sum_rows
 from xpcnn.kernels.cpu.vector import fma, load, store, store_half, sums, zero
 from xpcnn.kernels.trace import Declined
@@ -142,8 +142,7 @@ def _input_gradient(
     for b in range(parts):
         to = column + b * 16
         for p in range(first, last, ROWS):
-            p1, p2, p3 = min(p + 1, last - 1), min(p + 2, last - 1), min(p + 3, last - 1)
-            p4, p5 = min(p + 4, last - 1), min(p + 5, last - 1)
+            p1, p2, p3, p4, p5 = five_more(p, last)
             _times_tile(
                 d, p * d_row, p1 * d_row, p2 * d_row, p3 * d_row, p4 * d_row, p5 * d_row,
                 runs, outputs, scratch, mine + b * outputs * 16, COLUMNS, nothing, 0, 1,
@@ -171,9 +170,7 @@ def _weight_gradient(
                 (dw, column + b * 16, width) if direct else (scratch, total + b * outputs * 16, 16)
             )
             for o in range(0, outputs, ROWS):
-                end = outputs - 1
-                o1, o2, o3 = min(o + 1, end), min(o + 2, end), min(o + 3, end)
-                o4, o5 = min(o + 4, end), min(o + 5, end)
+                o1, o2, o3, o4, o5 = five_more(o, outputs)
                 _outer_tile(
                     d, rows, first * d_row, o, o1, o2, o3, o4, o5,
                     scratch, cells, mine + b * count * 16, np.int64(0), count, int(first == 0),

@@ -16,7 +16,7 @@ from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.conv import Pair, make_recipe, run_table, scratch, window_axes
 from xpcnn.kernels.cpu.jobs import Bytes, Doubles, Floats, Ints, Job, inner
 from xpcnn.kernels.cpu.layout import in_place, int64, source
-from xpcnn.kernels.cpu.product import COLUMNS, ROWS
+from xpcnn.kernels.cpu.product import COLUMNS, ROWS, five_more
 from xpcnn.kernels.cpu.strips import CLOSED, Source, fill_copied, transpose
 from xpcnn.kernels.cpu.sums import add_rows
 from xpcnn.kernels.cpu.vector import (
@@ -138,9 +138,7 @@ def _sum(
         for o in range(filters):
             base = (s * filters + o) * count_all * WIDTH
             for t in range(0, count_all, ROWS):
-                end = count_all - 1
-                t1, t2, t3 = min(t + 1, end), min(t + 2, end), min(t + 3, end)
-                t4, t5 = min(t + 4, end), min(t + 5, end)
+                t1, t2, t3, t4, t5 = five_more(t, count_all)
                 _tile(
                     src, at, places, scratch, values, o, row, count, vectors[t], vectors[t1],
                     vectors[t2], vectors[t3], vectors[t4], vectors[t5],

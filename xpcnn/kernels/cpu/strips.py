@@ -14,7 +14,7 @@ import numpy as np
 from numba import carray, get_thread_id
 
 from xpcnn.kernels.cpu.jobs import Bytes, Doubles, Floats, Ints, Job, inner
-from xpcnn.kernels.cpu.product import BLOCK, COLUMNS, ROWS, _outer_block, _times_tile
+from xpcnn.kernels.cpu.product import BLOCK, COLUMNS, ROWS, _outer_block, _times_tile, five_more
 from xpcnn.kernels.cpu.sums import add_rows
 from xpcnn.kernels.cpu.vector import (
     behind,
@@ -303,9 +303,7 @@ def times_strips(
                     column = g * width + b * COLUMNS
                     weights = phases[f + 4] + (g * blocks + b) * block
                     for p in range(table + first, table + last, ROWS):
-                        end = table + last - 1
-                        p1, p2, p3 = min(p + 1, end), min(p + 2, end), min(p + 3, end)
-                        p4, p5 = min(p + 4, end), min(p + 5, end)
+                        p1, p2, p3, p4, p5 = five_more(p, table + last)
                         to = out + column
                         _times_tile(
                             src, base + rows[p], base + rows[p1], base + rows[p2],

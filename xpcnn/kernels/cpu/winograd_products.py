@@ -11,8 +11,8 @@ import numpy as np
 from numba import get_thread_id
 
 from xpcnn.kernels.cpu.jobs import Floats, Ints, Job, inner
-from xpcnn.kernels.cpu.product import COLUMNS, ROWS
-from xpcnn.kernels.cpu.vector import add, fma, load, load_splat, relu, store, store_first, zero
+from xpcnn.kernels.cpu.product import COLUMNS, ROWS, add_products, five_more, store_row
+from xpcnn.kernels.cpu.vector import add, load, relu, store, store_first, zero
 from xpcnn.kernels.cpu.winograd_tiles import PLACES, outputs, transform_some
 
 TILES = 48
@@ -34,32 +34,20 @@ def _tile(
     q = 0
     for _ in range(length):
         w0, w1 = load(w, k), load(w, k + 8)
-        v = load_splat(x, p0 + q)
-        a00, a01 = fma(v, w0, a00), fma(v, w1, a01)
-        v = load_splat(x, p1 + q)
-        a10, a11 = fma(v, w0, a10), fma(v, w1, a11)
-        v = load_splat(x, p2 + q)
-        a20, a21 = fma(v, w0, a20), fma(v, w1, a21)
-        v = load_splat(x, p3 + q)
-        a30, a31 = fma(v, w0, a30), fma(v, w1, a31)
-        v = load_splat(x, p4 + q)
-        a40, a41 = fma(v, w0, a40), fma(v, w1, a41)
-        v = load_splat(x, p5 + q)
-        a50, a51 = fma(v, w0, a50), fma(v, w1, a51)
+        a00, a01 = add_products(x, p0 + q, w0, w1, a00, a01)
+        a10, a11 = add_products(x, p1 + q, w0, w1, a10, a11)
+        a20, a21 = add_products(x, p2 + q, w0, w1, a20, a21)
+        a30, a31 = add_products(x, p3 + q, w0, w1, a30, a31)
+        a40, a41 = add_products(x, p4 + q, w0, w1, a40, a41)
+        a50, a51 = add_products(x, p5 + q, w0, w1, a50, a51)
         k += COLUMNS
         q += across
-    store(y, to, a00)
-    store(y, to + 8, a01)
-    store(y, to + 16, a10)
-    store(y, to + 24, a11)
-    store(y, to + 32, a20)
-    store(y, to + 40, a21)
-    store(y, to + 48, a30)
-    store(y, to + 56, a31)
-    store(y, to + 64, a40)
-    store(y, to + 72, a41)
-    store(y, to + 80, a50)
-    store(y, to + 88, a51)
+    store_row(y, to, a00, a01)
+    store_row(y, to + 16, a10, a11)
+    store_row(y, to + 32, a20, a21)
+    store_row(y, to + 48, a30, a31)
+    store_row(y, to + 64, a40, a41)
+    store_row(y, to + 80, a50, a51)
 
 
 @inner
@@ -202,12 +190,7 @@ def _sum_tiles(
             k = d_start + place * d_step + b * block
             to = g + place * g_step + b * PART * COLUMNS
             for c in range(0, channels, ROWS):
-                c1, c2, c3 = (
-                    min(c + 1, channels - 1),
-                    min(c + 2, channels - 1),
-                    min(c + 3, channels - 1),
-                )
-                c4, c5 = min(c + 4, channels - 1), min(c + 5, channels - 1)
+                c1, c2, c3, c4, c5 = five_more(c, channels)
                 p = v_start + place * v_step
                 _tile(
                     v, p + (c >> 4) * block + (c & 15), p + (c1 >> 4) * block + (c1 & 15),
