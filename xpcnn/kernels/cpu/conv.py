@@ -25,6 +25,7 @@ from xpcnn.kernels.cpu.layout import (
     padded_bias,
     source,
     spread,
+    takes_images,
 )
 from xpcnn.kernels.cpu.product import COLUMNS
 from xpcnn.kernels.cpu.strips import Source, collect, outer_strips, times_strips
@@ -84,13 +85,10 @@ def takes(x: Any, w: Any, groups: int) -> Declined | None:
 
     A few filters (in a group) would leave most of a vector, and of the output's memory, empty.
     """
-    if x.dtype != np.float32 or w.dtype != np.float32:
-        return Declined("float32 only")
-    if x.ndim not in (3, 4):
-        return Declined("one or two spatial dimensions only")
-    if w.shape[0] // groups < 8:
-        return Declined("fewer than 8 filters in a group")
-    return None
+    refusal = takes_images(x, w)
+    if refusal is None and w.shape[0] // groups < 8:
+        refusal = Declined("fewer than 8 filters in a group")
+    return refusal
 
 
 @lru_cache(maxsize=512)

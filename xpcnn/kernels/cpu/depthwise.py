@@ -15,6 +15,7 @@ import numpy as np
 from xpcnn.kernels.cpu import buffers, elementwise, threads
 from xpcnn.kernels.cpu.elementwise import new_rows
 from xpcnn.kernels.cpu.jobs import Doubles, Floats, Ints, Job, inner
+from xpcnn.kernels.cpu.layout import padded_bias, takes_images
 from xpcnn.kernels.cpu.pool import Images, as_images
 from xpcnn.kernels.cpu.vector import (
     RUN,
@@ -77,10 +78,9 @@ class Tables(NamedTuple):
 
 def takes(x: Any, w: Any, groups: int) -> Declined | None:
     """Say why this is not a depthwise convolution of float32 arrays; ``None`` if it is."""
-    if x.dtype != np.float32 or w.dtype != np.float32:
-        return Declined("float32 only")
-    if x.ndim not in (3, 4):
-        return Declined("one or two spatial dimensions only")
+    refusal = takes_images(x, w)
+    if refusal is not None:
+        return refusal
     if groups == 1 or groups != x.shape[1]:
         return Declined(f"{groups} groups of {x.shape[1]} channels: not depthwise")
     return Declined("an empty batch") if x.size == 0 else None
@@ -189,9 +189,7 @@ def conv_forward(
     if refusal is not None:
         return refusal
     images = as_images(_repeat(x, w.shape[0] // groups))
-    bias = np.zeros(images.lanes, np.float32)
-    if b is not None:
-        bias[: w.shape[0]] = b
+    bias = padded_bias(b, images.lanes)
     spatial, window = lift(x).shape[2:], lift_window(window)
     shape = (x.shape[0], w.shape[0], *window.output_shape(spatial))
     tables = _forward_tables(window, spatial, images.line, images.pixel)
@@ -218,7 +216,7 @@ def conv_backward(
         times = w.shape[0] // groups
         tables = _backward_tables(plane, shape[2:], d.line, d.pixel)
         wide = (shape[0], w.shape[0], *shape[2:])
-        nothing = np.zeros(images.lanes, np.float32)
+        nothing = padded_bias(None, images.lanes)
         dx = _run(d, tables, wide, plane, _pack(w, images.lanes), nothing, False)
         if times > 1:
             apart = np.moveaxis(dx, 1, -1).reshape(shape[0], *shape[2:], groups, times)

@@ -114,22 +114,33 @@ def dense_image(what: Source, n: int) -> Image:
     return Image(flat, height * width * channels, width * channels, channels)
 
 
+def takes_images(x: Any, w: Any) -> Declined | None:
+    """Say why images are not convolved with such filters here; ``None`` if they are."""
+    if x.dtype != np.float32 or w.dtype != np.float32:
+        return Declined("float32 only")
+    if x.ndim not in (3, 4):
+        return Declined("one or two spatial dimensions only")
+    return None
+
+
 def padded_bias(b: np.ndarray | None, size: int) -> np.ndarray:
     """Return the bias with zeros behind it, for whole vectors."""
     if b is None:
         return _zeros(size)
-    out: np.ndarray = derive(b, ("bias", size), lambda: _fill_up(b, size))
+    out: np.ndarray = derive(b, ("bias", size), lambda: fill_up(b, size))
     return out
 
 
 @lru_cache(maxsize=64)
 def _zeros(size: int) -> np.ndarray:
-    return np.zeros(size, np.float32)
+    return fill_up(None, size)
 
 
-def _fill_up(b: np.ndarray, size: int) -> np.ndarray:
+def fill_up(values: np.ndarray | None, size: int) -> np.ndarray:
+    """Return a new array of the values, or none, with zeros behind them."""
     out = np.zeros(size, np.float32)
-    out[: b.shape[0]] = b
+    if values is not None:
+        out[: values.shape[0]] = values
     return out
 
 

@@ -19,7 +19,7 @@ from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.jobs import Floats, Ints, Job, inner
 from xpcnn.kernels.cpu.layout import padded_bias
 from xpcnn.kernels.cpu.product import COLUMNS, ROWS, _outer_tile, _times_tile, five_more
-from xpcnn.kernels.cpu.sums import gated_rows, sum_rows
+from xpcnn.kernels.cpu.sums import gated_rows, rows_of, sum_rows
 from xpcnn.kernels.cpu.vector import fma, load, store, store_half, sums, zero
 from xpcnn.kernels.trace import Declined
 
@@ -184,19 +184,6 @@ def _weight_gradient(
                 dw[o * width + column + b * 16 + t] = scratch[total + (b * outputs + o) * 16 + t]
 
 
-def _rows(x: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return a matrix as flat memory and the distance of its rows; copies if it must."""
-    n, width = x.shape
-    if x.flags.c_contiguous and x.flags.writeable:
-        return x.reshape(-1), width
-    if n > 0 and x.strides[1] == 4 and x.strides[0] >= 4 * width and x.flags.writeable:
-        flat = np.lib.stride_tricks.as_strided(x, ((n - 1) * (x.strides[0] // 4) + width,), (4,))
-        return flat, x.strides[0] // 4
-    out = buffers.empty(x.shape)
-    out[...] = x
-    return out.reshape(-1), width
-
-
 def _sum_of_products(
     d: np.ndarray, d_row: int, x: np.ndarray, x_row: int, n: int, outputs: int, width: int,
     block: int,
@@ -252,8 +239,8 @@ def linear_forward(xp: Any, x: Any, w: Any, b: Any, *, relu: bool = False) -> An
     if x.dtype != np.float32 or w.dtype != np.float32:
         return Declined("float32 only")
     (outputs, width), n = w.shape, x.size // x.shape[-1]
-    flat, row = _rows(x.reshape(n, width))
-    weights, w_row = _rows(w)
+    flat, row = rows_of(x.reshape(n, width))
+    weights, w_row = rows_of(w)
     # Four numbers are read where fewer may be left.
     y = buffers.empty(n * outputs + 4)
     bias = padded_bias(b, outputs + 4)
@@ -277,7 +264,7 @@ def linear_backward(xp: Any, dy: Any, saved: Any, need_dx: bool) -> tuple[Any, A
         db = sum_rows(rows) if has_bias else None
     else:
         rows, db = gated_rows(rows, gate.reshape(n, outputs))
-    d, d_row = _rows(rows)
+    d, d_row = rows_of(rows)
     block = 2 if width < 2048 else 4 if n < 256 else 16
     jobs = -(-width // (block * COLUMNS))
     dw = _sum_of_products(d, d_row, x, x_row, n, outputs, width, block)
@@ -289,7 +276,7 @@ def linear_backward(xp: Any, dy: Any, saved: Any, need_dx: bool) -> tuple[Any, A
     size = block * COLUMNS * outputs
     threads.launch(
         n * outputs * width // 8, _input_gradient, jobs * -(-n // SAMPLES),
-        d, n, d_row, _rows(w)[0], outputs, width, _NOTHING, _NO_RUNS, dx.reshape(-1), dx_row,
+        d, n, d_row, rows_of(w)[0], outputs, width, _NOTHING, _NO_RUNS, dx.reshape(-1), dx_row,
         block, _scratch(size), size,
     )  # fmt: skip
     return dx[:, :width].reshape(*dy.shape[:-1], width), dw, db

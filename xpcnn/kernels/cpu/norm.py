@@ -16,6 +16,7 @@ import numpy as np
 from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.elementwise import PIECE, Rows, as_rows, declined, new_rows
 from xpcnn.kernels.cpu.jobs import Doubles, Floats, Job, inner
+from xpcnn.kernels.cpu.layout import fill_up
 from xpcnn.kernels.cpu.vector import (
     RUN,
     WIDTH,
@@ -103,10 +104,10 @@ def _forward(
     if statistics is None:
         mean, variance = _statistics(rows, positions)
     else:
-        mean, variance = (_lanes(a, rows.lanes, 0.0) for a in statistics)
+        mean, variance = (fill_up(a, rows.lanes) for a in statistics)
     inv_std = (1.0 / np.sqrt(variance + np.float32(eps))).astype(np.float32)
-    scale = inv_std if gamma is None else inv_std * _lanes(gamma, rows.lanes, 0.0)
-    shift = _lanes(beta, rows.lanes, 0.0)
+    scale = inv_std if gamma is None else inv_std * fill_up(gamma, rows.lanes)
+    shift = fill_up(beta, rows.lanes)
     flat, y = new_rows(x.shape)
     added, per = rows if other is None else as_rows(other), per_piece(rows.lanes)
     threads.launch(
@@ -118,14 +119,6 @@ def _forward(
     kept = y if gate == FROM_OUTPUT else None
     state = State(rows, -mean, inv_std, scale, shift, kept, gate, statistics is None)
     return (y, mean[:channels], variance[:channels]), state
-
-
-def _lanes(values: Any, lanes: int, filler: float) -> np.ndarray:
-    """Return values per channel as a contiguous array of their own, filled up to the lanes."""
-    out = np.full(lanes, filler, np.float32)
-    if values is not None:
-        out[: values.shape[0]] = values
-    return out
 
 
 def per_piece(lanes: int) -> int:

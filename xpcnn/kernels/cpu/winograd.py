@@ -23,7 +23,7 @@ from numba import config
 
 from xpcnn.kernels.constant import derive, is_promised
 from xpcnn.kernels.cpu import buffers, threads
-from xpcnn.kernels.cpu.layout import Image, int64
+from xpcnn.kernels.cpu.layout import Image, int64, padded_bias
 from xpcnn.kernels.cpu.product import COLUMNS, ROWS
 from xpcnn.kernels.cpu.winograd_products import (
     GAP,
@@ -207,9 +207,7 @@ def _run(
         found: np.ndarray = derive(w, taps, make) if small and group == blocks else make()
         return found
 
-    shift = np.zeros(blocks * COLUMNS, np.float32)
-    if bias is not None:
-        shift[:filters] = bias
+    shift = padded_bias(bias, blocks * COLUMNS)
     # What the products take, but for the tiles and filters that they are about.
     sizes, written = (row, v_step, channels, u_step), (filters, not relu, *strides, *out)
     if together:
