@@ -35,7 +35,7 @@ from xpcnn.kernels.cpu.layout import (
 from xpcnn.kernels.cpu.methods import conv_backward, conv_forward, gradients, winograd_pays
 from xpcnn.kernels.cpu.pool import max_pool_backward, max_pool_forward
 from xpcnn.kernels.cpu.product import COLUMNS, ROWS, _times_tile, five_more
-from xpcnn.kernels.cpu.strips import CLOSED, UNPOOL, fill_copied
+from xpcnn.kernels.cpu.strips import CLOSED, UNPOOL, open_strip
 from xpcnn.kernels.cpu.vector import (
     add,
     beats,
@@ -108,9 +108,7 @@ def _forward(
     phases: Ints, count_phases: int, runs: Ints, count_runs: int, length: int, w: Floats,
     bias: Floats, nothing: Floats, numbers: Ints, y: Floats, winner: Bytes, memory: Floats,
 ) -> None:  # fmt: skip
-    span, strips, start, advance = strip[0], strip[1], strip[2], strip[3]
-    lines, left, line, pixel = strip[4], strip[5], strip[6], strip[7]
-    read_in_place, size = strip[8], strip[9]
+    span, strips, size = strip[0], strip[1], strip[9]
     blocks, channels, pooled_h, pooled_w, last = (
         numbers[0], numbers[1], numbers[2], numbers[3], numbers[4],
     )  # fmt: skip
@@ -120,11 +118,7 @@ def _forward(
     n = job // strips
     m = (job - n * strips) * span
     mine = get_thread_id() * (size + count_phases * step)
-    if read_in_place == 1:
-        src, base = x, n * source[1] + (m * advance + start) * line
-    else:
-        src, base = memory, mine
-        fill_copied(x, source, n, m * advance + start, lines, left, line, pixel, memory, mine)
+    src, base = open_strip(x, source, strip, n, m, memory, mine)
     mine += size
     all_windows = min(span, pooled_h - m) * pooled_w
     for first in range(0, all_windows, WINDOWS):

@@ -17,7 +17,7 @@ from xpcnn.kernels.cpu.conv import Pair, make_recipe, run_table, scratch, window
 from xpcnn.kernels.cpu.jobs import Bytes, Doubles, Floats, Ints, Job, inner
 from xpcnn.kernels.cpu.layout import in_place, int64, source
 from xpcnn.kernels.cpu.product import COLUMNS, ROWS, five_more
-from xpcnn.kernels.cpu.strips import CLOSED, Source, fill_copied, transpose
+from xpcnn.kernels.cpu.strips import CLOSED, Source, open_strip, transpose
 from xpcnn.kernels.cpu.sums import add_rows
 from xpcnn.kernels.cpu.vector import (
     WIDTH,
@@ -108,10 +108,7 @@ def _sum(
     g: Floats, db: Doubles, scratch: Floats,
 ) -> None:  # fmt: skip
     """Add up all images, in splits as :func:`strips.outer_strips` does: (O, vectors, 8) each."""
-    span, strips, start, advance = strip[0], strip[1], strip[2], strip[3]
-    lines, left, line, pixel, read_in_place, size = (
-        strip[4], strip[5], strip[6], strip[7], strip[8], strip[9],
-    )  # fmt: skip
+    span, strips, size = strip[0], strip[1], strip[9]
     filters, row, splits = numbers[0], numbers[1], numbers[2]
     phases, count_all, total = numbers[3], numbers[4], images * strips
     pooled_h, width = d_source[14], d_source[15]
@@ -123,13 +120,7 @@ def _sum(
         n = piece // strips
         m = (piece - n * strips) * span
         used = min(span, pooled_h - m)
-        if read_in_place == 1:
-            src, at = x, n * x_source[1] + (m * advance + start) * line
-        else:
-            src, at = scratch, mine
-            fill_copied(
-                x, x_source, n, m * advance + start, lines, left, line, pixel, scratch, mine
-            )
+        src, at = open_strip(x, x_source, strip, n, m, scratch, mine)
         count = used * width
         _look_up(
             d, winner, d_source, n, m, used, windows, steps, phases, row, scratch, values, places

@@ -126,31 +126,43 @@ def _output_tiles(
             )  # fmt: skip
 
 
+@inner
+def _finish_tiles(
+    v: Any, v_at: int, start: int, stop: int, first: int, u: Any, b: int, block: int, k: Any,
+    bias: Any, own: Any, at: int, y: Any,
+) -> None:  # fmt: skip
+    """Multiply some tiles by 16 filters and transform back.
+
+    The filters are at place `b` of u, and the results go to block `block` of the channels. Tiles
+    from `start` on are read at `v_at`; the first of all in v has the number `first`.
+    """
+    row, v_step, channels, u_step = k[0], k[1], k[2], k[3]
+    m, m_step = at + 8 * PLACES, TILES * COLUMNS + GAP
+    _multiply_tiles(
+        v, v_at, start, stop, row, v_step, channels, u, b * PLACES * u_step, u_step, own, m, m_step
+    )
+    _output_tiles(
+        own, at, m, m_step, first + start, first + stop, k[8], k[9], bias, k[10], block * COLUMNS,
+        k[11], y, k[12], k[13], k[14], k[15], k[16],
+    )  # fmt: skip
+
+
 @Job
 def multiply(
     worker: int, workers: int, k: Ints, v: Floats, u: Floats, bias: Floats, own: Floats, room: int,
     y: Floats,
 ) -> None:  # fmt: skip
     """Multiply and transform back a worker's share of the tiles and blocks of 16 filters."""
-    row, v_step, channels, u_step, first, last = k[0], k[1], k[2], k[3], k[4], k[5]
-    b0, b1, across, down, filters, negative = k[6], k[7], k[8], k[9], k[10], k[11]
-    y_image, y_line, y_pixel, out_h, out_w = k[12], k[13], k[14], k[15], k[16]
-    at = worker * room
-    m, m_step = at + 8 * PLACES, TILES * COLUMNS + GAP
+    first, last, b0, b1 = k[4], k[5], k[6], k[7]
     jobs = (last - first + TILES - 1) // TILES * (b1 - b0)
     share = (jobs + workers - 1) // workers
     for job in range(worker * share, min(jobs, (worker + 1) * share)):
         b = job % (b1 - b0)
         start = job // (b1 - b0) * TILES
         stop = min(start + TILES, last - first)
-        _multiply_tiles(
-            v, np.int64(0), start, stop, row, v_step, channels, u, b * PLACES * u_step, u_step, own,
-            m, m_step,
-        )  # fmt: skip
-        _output_tiles(
-            own, at, m, m_step, first + start, first + stop, across, down,
-            bias, filters, (b0 + b) * COLUMNS, negative, y, y_image, y_line, y_pixel, out_h, out_w,
-        )  # fmt: skip
+        _finish_tiles(
+            v, np.int64(0), start, stop, first, u, b, b0 + b, k, bias, own, worker * room, y
+        )
 
 
 @Job
@@ -159,24 +171,13 @@ def convolve_tiles(
     room: int, y: Floats,
 ) -> None:  # fmt: skip
     """Transform some tiles, multiply and transform back, all within the second-level cache."""
-    row, v_step, channels, u_step, last = k[0], k[1], k[2], k[3], k[5]
-    blocks, across, down, filters, negative = k[7], k[8], k[9], k[10], k[11]
-    y_image, y_line, y_pixel, out_h, out_w = k[12], k[13], k[14], k[15], k[16]
     at = get_thread_id() * room
-    m, m_step = at + 8 * PLACES, TILES * COLUMNS + GAP
-    v = m + PLACES * m_step
+    v = at + PLACES * (8 + TILES * COLUMNS + GAP)
     start = job * piece
-    stop = min(last, start + piece)
+    stop = min(k[5], start + piece)
     transform_some(tiles, x, start, stop, own, at, own, v)
-    for b in range(blocks):
-        _multiply_tiles(
-            own, v, np.int64(0), stop - start, row, v_step, channels, u, b * PLACES * u_step,
-            u_step, own, m, m_step,
-        )  # fmt: skip
-        _output_tiles(
-            own, at, m, m_step, start, stop, across, down, bias, filters, b * COLUMNS, negative,
-            y, y_image, y_line, y_pixel, out_h, out_w,
-        )  # fmt: skip
+    for b in range(k[7]):
+        _finish_tiles(own, v, np.int64(0), stop - start, start, u, b, b, k, bias, own, at, y)
 
 
 @inner
