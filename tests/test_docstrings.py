@@ -22,13 +22,13 @@ TREES = {
 }
 
 
-def lists_names(node: ast.stmt) -> bool:
+def lists_names(node: ast.AST) -> bool:
     """Whether a statement is ``__all__ = [...]``."""
     targets = node.targets if isinstance(node, ast.Assign) else []
     return any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets)
 
 
-PUBLIC = [module for module, tree in TREES.items() if any(map(lists_names, tree.body))]
+PUBLIC = [module for module, tree in TREES.items() if any(map(lists_names, ast.walk(tree)))]
 
 
 def is_text(node: ast.stmt | None) -> bool:

@@ -2,132 +2,74 @@
 
 from importlib import import_module as _import_module
 from types import ModuleType as _ModuleType
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
-from xpcnn import (
-    _starting,  # first, since the others take time
-    data,
-    functional,
-    initializers,
-    layers,
-    losses,
-    metrics,
-    networks,
-    operations,
-    optim,
-)
-from xpcnn.device import Device, devices
-from xpcnn.errors import (
-    DeviceError,
-    ModelFileError,
-    NonFiniteError,
-    OutOfMemoryError,
-    UnsupportedModelError,
-)
-from xpcnn.gradcheck import gradcheck
-from xpcnn.kernels.precision import (
-    get_deterministic,
-    get_precision,
-    set_deterministic,
-    set_precision,
-)
-from xpcnn.kernels.threads import get_num_threads, set_num_threads
-from xpcnn.kernels.workspace import get_workspace_limit, set_workspace_limit
+from xpcnn import _starting  # first, since the others take time
+from xpcnn import data as data
+from xpcnn import functional as functional
+from xpcnn import initializers as initializers
+from xpcnn import layers as layers
+from xpcnn import losses as losses
+from xpcnn import metrics as metrics
+from xpcnn import networks as networks
+from xpcnn import operations as operations
+from xpcnn import optim as optim
+from xpcnn.device import Device as Device
+from xpcnn.device import devices as devices
+from xpcnn.errors import DeviceError as DeviceError
+from xpcnn.errors import ModelFileError as ModelFileError
+from xpcnn.errors import NonFiniteError as NonFiniteError
+from xpcnn.errors import OutOfMemoryError as OutOfMemoryError
+from xpcnn.errors import UnsupportedModelError as UnsupportedModelError
+from xpcnn.gradcheck import gradcheck as gradcheck
+from xpcnn.kernels.precision import get_deterministic as get_deterministic
+from xpcnn.kernels.precision import get_precision as get_precision
+from xpcnn.kernels.precision import set_deterministic as set_deterministic
+from xpcnn.kernels.precision import set_precision as set_precision
+from xpcnn.kernels.threads import get_num_threads as get_num_threads
+from xpcnn.kernels.threads import set_num_threads as set_num_threads
+from xpcnn.kernels.workspace import get_workspace_limit as get_workspace_limit
+from xpcnn.kernels.workspace import set_workspace_limit as set_workspace_limit
 from xpcnn.layers import *
-from xpcnn.losses import (
-    BCELoss,
-    BCEWithLogitsLoss,
-    CosineEmbeddingLoss,
-    CrossEntropyLoss,
-    GaussianNLLLoss,
-    HingeEmbeddingLoss,
-    HuberLoss,
-    KLDivLoss,
-    L1Loss,
-    Loss,
-    MarginRankingLoss,
-    MSELoss,
-    MultiLabelMarginLoss,
-    MultiLabelSoftMarginLoss,
-    MultiMarginLoss,
-    NLLLoss,
-    PoissonNLLLoss,
-    SmoothL1Loss,
-    SoftMarginLoss,
-    TripletMarginLoss,
-)
-from xpcnn.training import (
-    Callback,
-    CSVLogger,
-    EarlyStopping,
-    History,
-    Model,
-    ModelCheckpoint,
-    ProgressBar,
-)
+from xpcnn.losses import BCELoss as BCELoss
+from xpcnn.losses import BCEWithLogitsLoss as BCEWithLogitsLoss
+from xpcnn.losses import CosineEmbeddingLoss as CosineEmbeddingLoss
+from xpcnn.losses import CrossEntropyLoss as CrossEntropyLoss
+from xpcnn.losses import GaussianNLLLoss as GaussianNLLLoss
+from xpcnn.losses import HingeEmbeddingLoss as HingeEmbeddingLoss
+from xpcnn.losses import HuberLoss as HuberLoss
+from xpcnn.losses import KLDivLoss as KLDivLoss
+from xpcnn.losses import L1Loss as L1Loss
+from xpcnn.losses import Loss as Loss
+from xpcnn.losses import MarginRankingLoss as MarginRankingLoss
+from xpcnn.losses import MSELoss as MSELoss
+from xpcnn.losses import MultiLabelMarginLoss as MultiLabelMarginLoss
+from xpcnn.losses import MultiLabelSoftMarginLoss as MultiLabelSoftMarginLoss
+from xpcnn.losses import MultiMarginLoss as MultiMarginLoss
+from xpcnn.losses import NLLLoss as NLLLoss
+from xpcnn.losses import PoissonNLLLoss as PoissonNLLLoss
+from xpcnn.losses import SmoothL1Loss as SmoothL1Loss
+from xpcnn.losses import SoftMarginLoss as SoftMarginLoss
+from xpcnn.losses import TripletMarginLoss as TripletMarginLoss
+from xpcnn.training import Callback as Callback
+from xpcnn.training import CSVLogger as CSVLogger
+from xpcnn.training import EarlyStopping as EarlyStopping
+from xpcnn.training import History as History
+from xpcnn.training import Model as Model
+from xpcnn.training import ModelCheckpoint as ModelCheckpoint
+from xpcnn.training import ProgressBar as ProgressBar
 
 __version__ = "0.1.0.dev0"
 
-__all__ = [
-    "BCELoss",
-    "CosineEmbeddingLoss",
-    "GaussianNLLLoss",
-    "HingeEmbeddingLoss",
-    "KLDivLoss",
-    "MarginRankingLoss",
-    "MultiLabelMarginLoss",
-    "MultiLabelSoftMarginLoss",
-    "MultiMarginLoss",
-    "PoissonNLLLoss",
-    "SmoothL1Loss",
-    "SoftMarginLoss",
-    "TripletMarginLoss",
-    "BCEWithLogitsLoss",
-    "CSVLogger",
-    "Callback",
-    "CrossEntropyLoss",
-    "Device",
-    "DeviceError",
-    "EarlyStopping",
-    "History",
-    "HuberLoss",
-    "L1Loss",
-    "Loss",
-    "MSELoss",
-    "Model",
-    "ModelCheckpoint",
-    "ModelFileError",
-    "NLLLoss",
-    "NonFiniteError",
-    "OutOfMemoryError",
-    "ProgressBar",
-    "UnsupportedModelError",
-    "data",
-    "devices",
-    "functional",
-    "get_deterministic",
-    "get_num_threads",
-    "get_precision",
-    "get_workspace_limit",
-    "gradcheck",
-    "initializers",
-    "interop",
-    "layers",
-    "losses",
-    "metrics",
-    "networks",
-    "operations",
+_PARTS = (
+    "data", "functional", "initializers", "layers", "losses", "metrics", "networks", "operations",
     "optim",
-    "scratch",
-    "set_deterministic",
-    "set_num_threads",
-    "set_precision",
-    "set_workspace_limit",
-    "zoo",
-    *layers.__all__,
-]
-
-
+)  # fmt: skip
 _LATER = ("interop", "scratch", "zoo")
+
+if not _TYPE_CHECKING:  # type checkers go by the imports: "as" makes a name public
+    __all__ = [name for name, item in globals().items() if callable(item) and name[0] != "_"]
+    __all__ += [*_PARTS, *_LATER]
 
 
 def __getattr__(name: str) -> _ModuleType:

@@ -124,6 +124,14 @@ def cast_hint(expected: str, got: str) -> str:
     return f"convert it with x.astype('{expected}'), or build the model with dtype='{got}'"
 
 
+def no_forward_error(who: str) -> RuntimeError:
+    """Build the error for a backward pass without the forward pass that belongs to it."""
+    return RuntimeError(
+        f"{who}: backward needs a forward(x, training=True) before it, and each forward serves one "
+        "backward"
+    )
+
+
 def choice_error(who: str, argument: str, value: Any, choices: Sequence[str]) -> ValueError:
     """Build the error for a value that is not one of the allowed names."""
     allowed = ", ".join(repr(choice) for choice in choices)

@@ -110,6 +110,20 @@ def as_padding(value: Any, ndim: int, who: str) -> str | Ints | Pairs:
     return as_ints(value, ndim, who, "padding", 0)
 
 
+def as_window(
+    spatial: Sequence[int], kernel: Any, stride: Any, padding: Any, dilation: Any, who: str
+) -> Window:
+    """Make the window for an input of size `spatial` from a user's arguments."""
+    ndim = len(spatial)
+    return Window.resolve(
+        spatial,
+        as_ints(kernel, ndim, who, "kernel_size"),
+        as_ints(stride, ndim, who, "stride"),
+        as_padding(padding, ndim, who),
+        as_ints(dilation, ndim, who, "dilation"),
+    )
+
+
 class Window(NamedTuple):
     """A window of `kernel` taps per dimension, `dilation` apart, moved by `stride`.
 
@@ -230,7 +244,7 @@ class Window(NamedTuple):
         """Yield the index of every tap, last dimension fastest."""
         return itertools.product(*map(range, self.kernel))
 
-    def views(self, out: Ints, starts: Sequence[Ints]) -> tuple[tuple[Any, ...], ...]:
+    def views(self, out: Ints, starts: Sequence[Ints] = ((),)) -> tuple[tuple[Any, ...], ...]:
         """Index of every tap for every start, the starts of one tap side by side."""
         return _views(self, out, tuple(starts))
 

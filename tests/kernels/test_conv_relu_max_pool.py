@@ -55,7 +55,7 @@ def compare(device, rng, x, w, b, window, pool, need_dx=True, may_decline=False)
     fused, saved = result
     y, dy, *gradients = singly(device.xp, x, w, b, window, pool, dy_of, need_dx)
     np.testing.assert_array_equal(_xp.to_numpy(fused), _xp.to_numpy(y))
-    found = saved.backward(device.xp, dy, saved.state, window, 1, pool, need_dx)
+    found = saved(dy, need_dx)
     for actual, expected in zip(found, gradients, strict=True):
         if expected is None:
             assert actual is None
@@ -149,7 +149,7 @@ def test_against_loops(rng):
     xp, window, pool = _xp.numpy_namespace(), Window((3, 2), *geometry.values()), pool_of(2, 2)
     fused, saved = kernels.run(xp, OP, x, w, b, window, 1, pool)
     np.testing.assert_allclose(fused, y, rtol=1e-12, atol=1e-12)
-    gradients = saved.backward(xp, dy, saved.state, window, 1, pool, True)
+    gradients = saved(dy, True)
     for actual, wanted in zip(gradients, expected, strict=True):
         np.testing.assert_allclose(actual, wanted, rtol=1e-12, atol=1e-12)
 
@@ -199,7 +199,7 @@ def test_the_operands_are_left_alone(device, rng):
     y, saved = kernels.run(device.xp, OP, *moved, window, 1, pool)
     dy = integers(rng, *y.shape)
     moved.append(device.asarray(dy.copy()))
-    saved.backward(device.xp, moved[-1], saved.state, window, 1, pool, True)
+    saved(moved[-1], True)
     for array, before in zip(moved, (x, w, b, dy), strict=True):
         np.testing.assert_array_equal(_xp.to_numpy(array), before)
 

@@ -78,7 +78,7 @@ def test_agrees_with_the_definition(op, seed):
         (y, *seen), saved = norm.batch_norm_forward(XP, x_laid, *arguments, relu=True)
         got = norm.batch_norm_backward(XP, dy_laid, saved, True)
     else:
-        (y, *seen), saved = norm.batch_norm_add_relu_forward(XP, x_laid, other_laid, *arguments)
+        (y, *seen), saved = norm.batch_norm_add_relu_forward(XP, x_laid, *arguments, other_laid)
         got = norm.batch_norm_add_relu_backward(XP, dy_laid, saved, True)
     forward, backward = expected(
         x, other if op == "add_relu" else None, gamma, beta, statistics,
@@ -146,7 +146,7 @@ def test_what_is_declined():
         norm.batch_norm_forward(XP, x.astype("float64"), None, None, EPS, None),
         norm.batch_norm_forward(XP, x, np.ones(8), np.ones(8), EPS, None),
         norm.batch_norm_forward(XP, x[:0], None, None, EPS, None),
-        norm.batch_norm_add_relu_forward(XP, x, x[:1], None, None, EPS, None),
+        norm.batch_norm_add_relu_forward(XP, x, None, None, EPS, None, x[:1]),
     ]
     assert [a.reason for a in declined] == [
         "float64 arrays",
@@ -163,7 +163,7 @@ def test_same_bits_for_any_number_of_threads():
     try:
         for threads in (1, 2, 2):
             xpcnn.set_num_threads(threads)
-            out, saved = norm.batch_norm_add_relu_forward(XP, x, other, None, None, EPS, None)
+            out, saved = norm.batch_norm_add_relu_forward(XP, x, None, None, EPS, None, other)
             gradients = norm.batch_norm_add_relu_backward(XP, dy, saved, True)
             digest = hashlib.sha256()
             for a in (*out, *gradients):
@@ -181,6 +181,6 @@ def test_nothing_is_written_outside(channels, monkeypatch):
     x = np.random.default_rng(0).standard_normal((5, channels, 7, 9)).astype("float32")
     for how in range(7):
         a = lay(x, how)
-        _, saved = norm.batch_norm_add_relu_forward(XP, a, a, None, None, EPS, None)
+        _, saved = norm.batch_norm_add_relu_forward(XP, a, None, None, EPS, None, a)
         norm.batch_norm_add_relu_backward(XP, a, saved, True)
     guards.assert_whole(11)

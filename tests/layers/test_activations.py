@@ -11,7 +11,7 @@ import pytest
 import xpcnn as xc
 from tests.pytorch import Pair, compare_draws, draw, drawn, nn, torch
 from xpcnn import _xp
-from xpcnn.layers.activation import _Activation
+from xpcnn.layers.activation import Activation
 
 # Name, arguments, and inputs at which the derivative jumps.
 PLAIN = [
@@ -281,6 +281,6 @@ def test_every_plain_layer_is_compared():
     found = {
         name
         for name in xc.layers.__all__
-        if isinstance(getattr(xc, name), type) and issubclass(getattr(xc, name), _Activation)
+        if isinstance(getattr(xc, name), type) and issubclass(getattr(xc, name), Activation)
     }
     assert found | {"PReLU"} == known

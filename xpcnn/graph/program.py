@@ -8,7 +8,7 @@ neighbours are one step, and behind which step a value is not needed any more.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import repeat
 from typing import Any, NamedTuple
 
@@ -194,11 +194,8 @@ class _Inference:
     """The forward of a program as a function of the image and of what the layers hold."""
 
     def __init__(self, program: Program) -> None:
-        self._program = program
+        self.run = partial(program.forward, training=False)
         self._layers = program.layers_within()
-
-    def run(self, x: Array) -> Array:
-        return self._program.forward(x, training=False)
 
     def is_pure(self) -> bool:
         """Whether all layers are those of this package, with no method replaced."""

@@ -7,9 +7,11 @@ its backward is its own; that of the layers in it stays empty.
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from typing import Any
 
 from xpcnn._xp import Array, namespace
+from xpcnn.errors import no_forward_error
 from xpcnn.kernels import Op
 from xpcnn.kernels.constant import epoch, is_promised, promise
 from xpcnn.layers.layer import Layer, output_of
@@ -24,6 +26,8 @@ from xpcnn.ops.fused import (
     CONV_RELU,
     LINEAR_RELU,
 )
+
+Call = tuple[Callable[..., tuple[Array, Any]], tuple[Any, ...], dict[str, Any]]
 
 
 class LayerStep:
@@ -48,12 +52,12 @@ class LayerStep:
 class Step:
     """One or more layers of this package, whose input comes from others of them.
 
-    A subclass implements `_run` and `_run_backward`.
+    A subclass implements `_call`.
 
     Parameters
     ----------
     layers : list of Layer
-        They follow one another.
+        They follow one another; the first has the parameters.
     is_first : bool
         Whether the input must be checked, since it may be anything.
     is_last : bool
@@ -64,30 +68,36 @@ class Step:
         self.layers, self._is_first, self._is_last = layers, is_first, is_last
         self._saved: Any = None
 
-    def _run(self, x: Array, training: bool) -> tuple[Array, Any]:
-        raise NotImplementedError
-
-    def _run_backward(self, dy: Array, saved: Any, need_dx: bool) -> Any:
+    def _call(self, x: Array, training: bool) -> Call:
+        """Return what to call, and with what behind the namespace of x."""
         raise NotImplementedError
 
     def forward(self, x: Array, *, training: bool) -> Array:
         """Return the output."""
         if self._is_first:
             self.layers[0]._check_input(x)
-        y, saved = self._run(x, training)
+        run, arguments, options = self._call(x, training)
+        y, saved = run(namespace(x), *arguments, **options)
         if training:
             self._saved = saved, output_of(y) if self._is_last else None
         return y
 
     def backward(self, dy: Array, *, need_dx: Any) -> Any:
         """Run the backward that belongs to the last forward."""
+        layer: Any = self.layers[0]
+        dx, *gradients = self._take_saved(dy)(dy, need_dx)
+        layer.accumulate(*gradients)
+        return dx
+
+    def _take_saved(self, dy: Array) -> Any:
+        """Return what the last forward kept, if the gradient is like its output."""
         if self._saved is None:
-            return self.layers[-1].backward(dy, need_dx=need_dx)  # says what is missing
+            raise no_forward_error(self.layers[-1].who)
         saved, output = self._saved
         if output is not None:
             self.layers[-1]._check_gradient(dy, output)
         self._saved = None
-        return self._run_backward(dy, saved, need_dx)
+        return saved
 
     def forget(self) -> None:
         """Drop what is kept for a backward."""
@@ -101,17 +111,12 @@ class PlainStep(Step):
         super().__init__(layers, **places)
         self._forward, self._backward = layers[0].halves()
 
-    def forward(self, x: Array, *, training: bool) -> Array:
-        """Return the output."""
-        if self._is_first:
-            self.layers[0]._check_input(x)
-        y, saved = self._forward(namespace(x), x, training)
-        if training:
-            self._saved = saved, output_of(y) if self._is_last else None
-        return y
+    def _call(self, x: Array, training: bool) -> Call:
+        return self._forward, (x, training), {}
 
-    def _run_backward(self, dy: Array, saved: Any, need_dx: bool) -> Any:
-        return self._backward(namespace(dy), dy, saved, need_dx)
+    def backward(self, dy: Array, *, need_dx: Any) -> Any:
+        """Run the layer backward."""
+        return self._backward(namespace(dy), dy, self._take_saved(dy), need_dx)
 
 
 class ConvBlockStep(Step):
@@ -123,58 +128,35 @@ class ConvBlockStep(Step):
         self._pool: Any = layers[2] if len(layers) > 2 else None
         self._flat = flat
 
-    def _run(self, x: Array, training: bool) -> tuple[Array, Any]:
-        conv, xp = self._conv, namespace(x)
+    def _call(self, x: Array, training: bool) -> Call:
+        conv = self._conv
         window = conv.geometry(tuple(x.shape))
         bias = None if conv.bias is None else conv.bias.operand
         operands = (x, conv.weight.operand, bias, window, conv.groups)
-        found: tuple[Array, Any]
         if self._pool is None:
-            found = CONV_RELU.run(xp, *operands)
-        else:
-            out = window.output_shape(x.shape[2:])
-            self._pool.output_shape((x.shape[0], conv.out_channels, *out))
-            pool = self._pool.window(out)
-            options = {"training": training, "flat": self._flat}
-            found = CONV_RELU_MAX_POOL.run(xp, *operands, pool, **options)
-        return found
-
-    def _run_backward(self, dy: Array, saved: Any, need_dx: bool) -> Any:
-        dx, dw, db = saved(dy, need_dx)
-        self._conv.accumulate(dw, db)
-        return dx
+            return CONV_RELU.run, operands, {}
+        out = window.output_shape(x.shape[2:])
+        self._pool.output_shape((x.shape[0], conv.out_channels, *out))
+        options = {"training": training, "flat": self._flat}
+        return CONV_RELU_MAX_POOL.run, (*operands, self._pool.window(out)), options
 
 
 class LinearReluStep(Step):
     """A fully connected layer and ReLU."""
 
-    def _run(self, x: Array, training: bool) -> tuple[Array, Any]:
+    def _call(self, x: Array, training: bool) -> Call:
         linear: Any = self.layers[0]
         linear.output_shape(x.shape)
         bias = None if linear.bias is None else linear.bias.operand
-        found: tuple[Array, Any] = LINEAR_RELU.run(namespace(x), x, linear.weight.operand, bias)
-        return found
-
-    def _run_backward(self, dy: Array, saved: Any, need_dx: bool) -> Any:
-        dx, dw, db = saved(dy, need_dx)
-        linear: Any = self.layers[0]
-        linear.accumulate(dw, db)
-        return dx
+        return LINEAR_RELU.run, (x, linear.weight.operand, bias), {}
 
 
 class NormReluStep(Step):
     """Batch normalisation and ReLU."""
 
-    def _run(self, x: Array, training: bool) -> tuple[Array, Any]:
+    def _call(self, x: Array, training: bool) -> Call:
         norm: Any = self.layers[0]
-        found: tuple[Array, Any] = norm.normalise(BATCH_NORM_RELU, (x,), training)
-        return found
-
-    def _run_backward(self, dy: Array, saved: Any, need_dx: bool) -> Any:
-        dx, dgamma, dbeta = saved(dy, need_dx)
-        norm: Any = self.layers[0]
-        norm.accumulate(dgamma, dbeta)
-        return dx
+        return norm.normalise, (BATCH_NORM_RELU, x), {"training": training}
 
 
 class FoldedStep(Step):
@@ -194,17 +176,19 @@ class FoldedStep(Step):
         self._folded: tuple[list[Any], Array, Array] | None = None
         self._epoch = -1
 
-    def _run(self, x: Array, training: bool) -> tuple[Array, Any]:
+    def forward(self, x: Array, *, training: bool) -> Array:
+        """Return the output."""
         folded = self._fold(x) if self._is_old(x) else self._folded
         if folded is None:
             for step in self._apart:
                 x = step.forward(x, training=False)
-            return x, None
-        conv, (_, weight, bias) = self._conv, folded
-        window = conv.geometry(tuple(x.shape))
-        operands = (x, weight, bias, window, conv.groups)
-        found: tuple[Array, Any] = self._op.run(namespace(x), *operands)
-        return found
+            return x
+        _, weight, bias = folded
+        if self._is_first:
+            self.layers[0]._check_input(x)
+        window = self._conv.geometry(tuple(x.shape))
+        y, _ = self._op.run(namespace(x), x, weight, bias, window, self._conv.groups)
+        return y
 
     def _is_old(self, x: Array) -> bool:
         """Whether something may have been changed, or lent to somebody, since it was folded."""
@@ -266,7 +250,9 @@ class SumStep:
             self.norm._check_input(through)
             if self.relu is not None and through.shape == past.shape:
                 way = "normed"
-                y, saved = self.norm.normalise(BATCH_NORM_ADD_RELU, (through, past), training)
+                y, saved = self.norm.normalise(
+                    xp, BATCH_NORM_ADD_RELU, through, past, training=training
+                )
             else:
                 through = self.norm.forward(through, training=training)
         if not way and through.shape == past.shape:
@@ -283,7 +269,7 @@ class SumStep:
     def backward(self, dy: Array, *, need_dx: Any = True) -> Any:
         """Return the gradients of the two arrays."""
         if self._saved is None:
-            return self.layers[-1].backward(dy, need_dx=need_dx)  # says what is missing
+            raise no_forward_error(self.layers[-1].who)
         way, saved, output = self._saved
         self.layers[-1]._check_gradient(dy, output)
         self._saved = None

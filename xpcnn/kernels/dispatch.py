@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache
-from operator import itemgetter
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -78,10 +77,10 @@ class Op:
         on by themselves; what stays is for the caller, such as `need_dx`.
     check : callable, optional
         ``check(who, x, ...)`` raises if the operands do not fit together.
-    parts : OpPair, optional
-        A forward and a backward that run other operations one by one and do the same; for what
-        nobody has in one go.
     """
+
+    parts: tuple[Op, ...] = ()
+    """What a fused operation stands for; see :class:`Fused`."""
 
     def __init__(
         self,
@@ -90,18 +89,19 @@ class Op:
         backward: Function | None = None,
         *,
         check: Function | None = None,
-        parts: OpPair | None = None,
     ) -> None:
-        self.name, self.forward, self.backward = name, forward, backward
-        self.check, self.parts = check, parts
-        self._settings = itemgetter(slice(0))
-        if backward is not None or parts is not None:
-            self._settings = _shared(*(parts or self))
+        self.name, self.forward, self.backward, self.check = name, forward, backward, check
+        self.more = 0  # operands behind the first one
+        self.kept: list[int] = []  # the places of those that the backward takes too
+        if forward is not None and backward is not None:
+            given = _positional(forward)[1:]
+            self.more = len(given) - 1
+            self.kept = [given.index(n) for n in _positional(backward)[3:] if n in given]
             OPS[name] = self
 
     def __iter__(self) -> Iterator[Any]:
         """Yield the two functions, as those of an :class:`OpPair`."""
-        return iter(self.parts or (self.forward, self.backward))
+        return iter((self.forward, self.backward))
 
     def __call__(self, *operands: Any, who: str | None = None) -> tuple[Any, Saved]:
         """Check the operands and run the forward.
@@ -129,7 +129,7 @@ class Op:
         Returns
         -------
         (y, Saved) or None
-            ``None`` if every set declined, and there are no parts to run one by one.
+            ``None`` if every set declined.
         """
         watched = active.get() is not None
         declined: list[tuple[str, Any]] = _absent(xp, self.name) if watched else []
@@ -149,24 +149,83 @@ class Op:
             if watched:
                 log(self.name, name, declined)
             y, state = result
-            return y, Saved(pair.backward, state, name, self._settings(operands))
+            return y, Saved(pair.backward, state, name, tuple([operands[k] for k in self.kept]))
         if watched:
             log(self.name, None, declined)
-        if self.parts is None:
-            return None
-        y, state = self.parts.forward(xp, *operands, **options)
-        return y, Saved(self.parts.backward, state, "parts", self._settings(operands))
+        return None
 
 
-def _shared(forward: Function, backward: Function) -> Any:
-    """Return what picks from a forward's operands those that its backward takes too."""
-    given = list(inspect.signature(forward).parameters)[1:]
-    taken = list(inspect.signature(backward).parameters)[3:]
-    places = [given.index(name) for name in taken if name in given]
-    first = places[0] if places else 0
-    if places == list(range(first, first + len(places))):
-        return itemgetter(slice(first, first + len(places)))
-    return itemgetter(*places)
+def _positional(function: Function) -> list[str]:
+    """Name the parameters of a function that need no name where it is called."""
+    parameters = inspect.signature(function).parameters.values()
+    return [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
+
+
+class SavedParts(NamedTuple):
+    """What the parts of a fused operation leave; calling it with the gradient runs them back."""
+
+    parts: list[Any]
+
+    def __call__(self, dy: Any, *more: Any) -> Any:
+        """Return the gradients of the operands; `more` is for the first part."""
+        gradients: tuple[Any, ...] = ()
+        for saved in reversed(self.parts[1:]):
+            found = saved(dy)
+            dy, *others = found if isinstance(found, tuple) else (found,)
+            gradients = (*others, *gradients)
+        found = self.parts[0](dy, *more)
+        return (*found, *gradients) if gradients else found
+
+
+class Fused(Op):
+    """An operation that stands for several, of which each takes the output of the one before.
+
+    A kernel set may have it in one go; else the parts run one by one.
+
+    Parameters
+    ----------
+    name : str
+    parts : sequence of Op
+        The operands are those of the first part, and behind them what the others take besides the
+        output of the one before. Where a part has several outputs, the first goes on, and the
+        others are returned beside the last output.
+    forward, backward : callable, optional
+        A definition in one go, which is the same to rounding.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        parts: Sequence[Op],
+        forward: Function | None = None,
+        backward: Function | None = None,
+    ) -> None:
+        super().__init__(name, forward, backward)
+        self.parts, self.more, self.kept = tuple(parts), 0, []
+        for part in parts:
+            self.kept += [self.more + place for place in part.kept]
+            self.more += part.more
+        OPS[name] = self
+
+    def run(self, xp: ModuleType, *operands: Any, **options: Any) -> Any:
+        """Run it in one go, or the largest parts of it that somebody has in one go."""
+        y, *more = operands
+        beside: list[Any] = []
+        all_saved = []
+        waiting: list[Op] = [self]
+        while waiting:
+            op = waiting.pop(0)
+            found = Op.run(op, xp, y, *more[: op.more], **(options if op is self else {}))
+            if found is None:
+                waiting = [*op.parts, *waiting]
+                continue
+            y, saved = found
+            if isinstance(y, tuple):
+                y, *beside = y
+            del more[: op.more]
+            all_saved.append(saved)
+        saved = all_saved[0] if len(all_saved) == 1 else SavedParts(all_saved)
+        return ((y, *beside) if beside else y), saved
 
 
 def run(xp: ModuleType, op: str, *operands: Any, **options: Any) -> Any:
@@ -257,7 +316,7 @@ def _candidates(op: str, wanted: str | None, own: str | None) -> tuple[tuple[str
             pairs = importlib.import_module(f"xpcnn.kernels.{own}").PAIRS
         if op in pairs:
             found.insert(0, (own, pairs[op]))
-        elif definition is not None and definition.parts is not None:
+        elif definition is not None and definition.parts:
             return ()  # the parts one by one, by this set, are faster than the definition
     return tuple((name, pair) for name, pair in found if wanted in (None, name))
 

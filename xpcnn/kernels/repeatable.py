@@ -33,7 +33,7 @@ BEFORE = 2
 class Function(Protocol):
     """A function of an array, and of attributes and arrays of its own."""
 
-    def run(self, x: Array) -> Array:
+    def run(self, x: Array, /) -> Array:
         """Return the function's value."""
 
     def is_pure(self) -> bool:
@@ -81,8 +81,8 @@ class Repeatable:
         if x.shape != self._shape:
             self._shape, self._runs, self._recordings = x.shape, 0, []
         self._runs += 1
-        if self._runs == BEFORE + 1:
-            return self._record(x)
+        if self._runs == BEFORE + 1 and (settings := self._settings()) is not None:
+            return self._record(x, settings)
         try:
             recording = self._recordings.pop()
         except IndexError:
@@ -94,17 +94,17 @@ class Repeatable:
         self._recordings = [recording]
         return y
 
-    def _record(self, x: np.ndarray) -> Array:
-        function, settings, epoch = self._function, _settings(), constant.epoch()
-        if settings is None:
+    def _settings(self) -> tuple[Any, ...] | None:
+        """Return what the choice of kernels depends on; ``None`` if this cannot be recorded."""
+        settings = _settings()
+        if settings is None or not all(map(constant.is_promised, self._function.arrays())):
             self._runs = 0
-            return function.run(x)
+            return None
+        return settings if self._function.is_pure() else None
+
+    def _record(self, x: np.ndarray, settings: tuple[Any, ...]) -> Array:
+        function, epoch = self._function, constant.epoch()
         arrays = function.arrays()
-        if not all(map(constant.is_promised, arrays)):
-            self._runs = 0
-            return function.run(x)
-        if not function.is_pure():
-            return function.run(x)
         fixed = np.array(x)
         with trace() as decisions, kernels.record() as launches:
             y = function.run(fixed)

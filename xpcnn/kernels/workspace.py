@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from types import ModuleType
+
 from xpcnn import _xp
 from xpcnn._xp import Array
 
@@ -29,6 +32,11 @@ def set_workspace_limit(n_bytes: int) -> None:
 def get_workspace_limit() -> int:
     """Return the most scratch memory, in bytes, that one operation may use."""
     return _limit
+
+
+def joined(xp: ModuleType, pieces: Sequence[Array], axis: int) -> Array:
+    """Put pieces together along an axis; a single one is not copied."""
+    return pieces[0] if len(pieces) == 1 else xp.concat(pieces, axis=axis)
 
 
 def batch_chunks(x: Array, bytes_per_sample: int) -> list[slice]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any
 
 from xpcnn._xp import Array
-from xpcnn.errors import choice_error, rank_error
-from xpcnn.layers.layer import Layer, Shape
-from xpcnn.ops import OPS
-from xpcnn.ops.checks import LAYOUTS
+from xpcnn.errors import choice_error
+from xpcnn.layers.layer import Shape
+from xpcnn.layers.op_layer import OpLayer
+from xpcnn.ops.checks import check_rank
 from xpcnn.window import as_number
 
 # With these, inputs of mean 0 and variance 1 give outputs of mean 0 and variance 1; from the paper.
@@ -18,22 +17,18 @@ SELU_ALPHA = 1.6732632423543772848170429916717
 SELU_SCALE = 1.0507009873554804934193349852946
 
 
-class _Activation(Layer):
-    """A layer that is one operation with the options that `_options` returns."""
-
-    op: ClassVar[str]
-
-    def _options(self) -> tuple[Any, ...]:
-        return ()
-
-    def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
-        return OPS[self.op].run(xp, x, *self._options())
-
-    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        return saved(dy) if need_dx else None
+class Activation(OpLayer):
+    """A function of every element, or along one axis."""
 
 
-class ReLU(_Activation):
+class InPlace(Activation):
+    """An activation whose only argument is that of PyTorch's that has no meaning here."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        self.inplace = bool(inplace)
+
+
+class ReLU(InPlace):
     """max(x, 0).
 
     Parameters
@@ -44,11 +39,8 @@ class ReLU(_Activation):
 
     op = "relu"
 
-    def __init__(self, inplace: bool = False) -> None:
-        self.inplace = bool(inplace)
 
-
-class LeakyReLU(_Activation):
+class LeakyReLU(Activation):
     """x where positive, ``negative_slope * x`` elsewhere.
 
     Parameters
@@ -59,61 +51,46 @@ class LeakyReLU(_Activation):
     """
 
     op = "leaky_relu"
+    options = ("negative_slope",)
 
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
         self.negative_slope = as_number(negative_slope, type(self).__name__, "negative_slope")
         self.inplace = bool(inplace)
 
-    def _options(self) -> tuple[Any, ...]:
-        return (self.negative_slope,)
 
-
-class Sigmoid(_Activation):
+class Sigmoid(Activation):
     """1 / (1 + exp(-x))."""
 
     op = "sigmoid"
 
-    def __init__(self) -> None:
-        pass
 
-
-class LogSigmoid(_Activation):
+class LogSigmoid(Activation):
     """Logarithm of the sigmoid, -log(1 + exp(-x)), without taking that of a rounded zero."""
 
     op = "log_sigmoid"
 
-    def __init__(self) -> None:
-        pass
 
-
-class Tanh(_Activation):
+class Tanh(Activation):
     """Hyperbolic tangent."""
 
     op = "tanh"
 
-    def __init__(self) -> None:
-        pass
 
-
-class Tanhshrink(_Activation):
+class Tanhshrink(Activation):
     """x - tanh(x)."""
 
     op = "tanhshrink"
 
-    def __init__(self) -> None:
-        pass
 
-
-class Softsign(_Activation):
+class Softsign(Activation):
     """x / (1 + |x|)."""
 
     op = "softsign"
 
-    def __init__(self) -> None:
-        pass
 
+class AlongAxis(Activation):
+    """An activation that looks along one axis."""
 
-class _AlongAxis(_Activation):
     def __init__(self, dim: int = 1) -> None:
         self.dim = int(dim)
 
@@ -122,7 +99,8 @@ class _AlongAxis(_Activation):
         """Number of axes of a sample: a number by itself is its own only neighbour."""
         return 0 if self.dim in (0, -1) else None
 
-    def _options(self) -> tuple[Any, ...]:
+    def _options(self, x: Array) -> tuple[Any, ...]:
+        self.output_shape(x.shape)
         return (self.dim,)
 
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
@@ -134,12 +112,8 @@ class _AlongAxis(_Activation):
             )
         return shape
 
-    def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
-        self.output_shape(x.shape)
-        return super()._forward(xp, x, training)
 
-
-class Softmax(_AlongAxis):
+class Softmax(AlongAxis):
     """exp(x) normalised to sum to one.
 
     For training a classifier leave it out: :class:`xpcnn.CrossEntropyLoss` takes the scores.
@@ -153,7 +127,7 @@ class Softmax(_AlongAxis):
     op = "softmax"
 
 
-class Softmin(_AlongAxis):
+class Softmin(AlongAxis):
     """exp(-x) normalised to sum to one: the smallest input gets the largest share.
 
     Parameters
@@ -165,7 +139,7 @@ class Softmin(_AlongAxis):
     op = "softmin"
 
 
-class Softmax2d(_AlongAxis):
+class Softmax2d(AlongAxis):
     """Softmax over the channels of images, at each place on its own.
 
     Raises
@@ -186,12 +160,11 @@ class Softmax2d(_AlongAxis):
 
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
         """Return the input's shape."""
-        if len(input_shape) != 4:
-            raise rank_error(self.who, 4, LAYOUTS[2], input_shape)
+        check_rank(input_shape, 2, self.who)
         return tuple(input_shape)
 
 
-class LogSoftmax(_AlongAxis):
+class LogSoftmax(AlongAxis):
     """Logarithm of the softmax, for :class:`xpcnn.NLLLoss`.
 
     Parameters
@@ -203,7 +176,7 @@ class LogSoftmax(_AlongAxis):
     op = "log_softmax"
 
 
-class GLU(_AlongAxis):
+class GLU(AlongAxis):
     """Gated linear unit (Dauphin et al., 2017): first half times the sigmoid of the second half.
 
     Parameters
@@ -242,7 +215,7 @@ class GLU(_AlongAxis):
         return tuple(shape)
 
 
-class ELU(_Activation):
+class ELU(Activation):
     """x where positive, ``alpha * (exp(x) - 1)`` elsewhere (Clevert et al., 2015).
 
     Parameters
@@ -253,16 +226,14 @@ class ELU(_Activation):
     """
 
     op = "elu"
+    options = ("alpha",)
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         self.alpha = as_number(alpha, type(self).__name__, "alpha")
         self.inplace = bool(inplace)
 
-    def _options(self) -> tuple[Any, ...]:
-        return (self.alpha,)
 
-
-class SELU(_Activation):
+class SELU(InPlace):
     """ELU with the scale and alpha that keep mean 0 and variance 1 (Klambauer et al., 2017).
 
     Parameters
@@ -273,14 +244,11 @@ class SELU(_Activation):
 
     op = "elu"
 
-    def __init__(self, inplace: bool = False) -> None:
-        self.inplace = bool(inplace)
-
-    def _options(self) -> tuple[Any, ...]:
-        return (SELU_ALPHA, SELU_SCALE)
+    def _options(self, x: Array) -> tuple[Any, ...]:
+        return SELU_ALPHA, SELU_SCALE
 
 
-class CELU(_Activation):
+class CELU(Activation):
     """x where positive, ``alpha * (exp(x / alpha) - 1)`` elsewhere (Barron, 2017).
 
     Unlike that of :class:`ELU` its slope has no jump, whatever alpha is.
@@ -302,6 +270,7 @@ class CELU(_Activation):
     """
 
     op = "celu"
+    options = ("alpha",)
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         self.alpha = as_number(alpha, type(self).__name__, "alpha")
@@ -309,11 +278,8 @@ class CELU(_Activation):
         if not self.alpha:
             raise ValueError("CELU: alpha must not be zero; for max(x, 0) use ReLU")
 
-    def _options(self) -> tuple[Any, ...]:
-        return (self.alpha,)
 
-
-class GELU(_Activation):
+class GELU(Activation):
     """x times the normal distribution function at x (Hendrycks & Gimpel, 2016).
 
     Parameters
@@ -323,17 +289,15 @@ class GELU(_Activation):
     """
 
     op = "gelu"
+    options = ("approximate",)
 
     def __init__(self, approximate: str = "none") -> None:
         if approximate not in ("none", "tanh"):
             raise choice_error("GELU", "approximate", approximate, ("none", "tanh"))
         self.approximate = approximate
 
-    def _options(self) -> tuple[Any, ...]:
-        return (self.approximate,)
 
-
-class SiLU(_Activation):
+class SiLU(InPlace):
     """x * sigmoid(x), also called swish.
 
     Parameters
@@ -344,11 +308,8 @@ class SiLU(_Activation):
 
     op = "silu"
 
-    def __init__(self, inplace: bool = False) -> None:
-        self.inplace = bool(inplace)
 
-
-class Mish(_Activation):
+class Mish(InPlace):
     """x * tanh(log(1 + exp(x))) (Misra, 2019).
 
     Parameters
@@ -359,11 +320,8 @@ class Mish(_Activation):
 
     op = "mish"
 
-    def __init__(self, inplace: bool = False) -> None:
-        self.inplace = bool(inplace)
 
-
-class Softplus(_Activation):
+class Softplus(Activation):
     """log(1 + exp(beta * x)) / beta, a smooth ReLU.
 
     Parameters
@@ -374,12 +332,10 @@ class Softplus(_Activation):
     """
 
     op = "softplus"
+    options = ("beta", "threshold")
 
     def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
         self.beta = as_number(beta, type(self).__name__, "beta")
         self.threshold = as_number(threshold, type(self).__name__, "threshold", finite=False)
         if not self.beta:
             raise ValueError("Softplus: beta must not be zero")
-
-    def _options(self) -> tuple[Any, ...]:
-        return (self.beta, self.threshold)

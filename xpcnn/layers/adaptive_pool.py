@@ -7,15 +7,15 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 from xpcnn._xp import Array
-from xpcnn.errors import rank_error
 from xpcnn.layers.layer import Layer, Shape
+from xpcnn.layers.pool import no_indices
 from xpcnn.ops.adaptive_pool import (
     adaptive_pool_backward,
     adaptive_pool_forward,
     adaptive_size,
     as_output_size,
 )
-from xpcnn.ops.checks import LAYOUTS
+from xpcnn.ops.checks import check_rank
 
 
 class AdaptivePool(Layer):
@@ -48,8 +48,7 @@ class AdaptivePool(Layer):
 
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
         """Return (N, C, *output_size) for an input (N, C, *spatial)."""
-        if len(input_shape) != self.ndim + 2:
-            raise rank_error(self.who, self.ndim + 2, LAYOUTS[self.ndim], input_shape)
+        check_rank(input_shape, self.ndim, self.who)
         return (*input_shape[:2], *adaptive_size(tuple(input_shape[2:]), self.output_size))
 
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
@@ -77,12 +76,7 @@ class AdaptiveMaxPool(AdaptivePool):
     kind = "max"
 
     def __init__(self, output_size: Any, return_indices: bool = False) -> None:
-        if return_indices:
-            raise ValueError(
-                f"{type(self).__name__}: return_indices is not supported, since a layer has one "
-                "output; leave it out"
-            )
-        self.return_indices = False
+        self.return_indices = no_indices(return_indices, type(self).__name__)
         super().__init__(output_size)
 
 

@@ -6,18 +6,17 @@ from math import prod
 from types import ModuleType
 from typing import Any
 
-from xpcnn._xp import Array
 from xpcnn.errors import rank_error
 from xpcnn.initializers import fan_in_uniform
-from xpcnn.layers.layer import Shape
-from xpcnn.layers.operation import Operation
+from xpcnn.layers.layer import Shape, WeightedLayer
+from xpcnn.layers.operation import Arrays, Needs, Operation
 from xpcnn.layers.parameter import Parameter
 from xpcnn.ops.bilinear import BILINEAR
 from xpcnn.ops.checks import check_float
 from xpcnn.window import as_int
 
 
-class Bilinear(Operation):
+class Bilinear(WeightedLayer, Operation):
     """Combine two inputs: ``y[o] = x1 @ weight[o] @ x2 + bias[o]``.
 
     Parameters
@@ -54,6 +53,7 @@ class Bilinear(Operation):
     """
 
     computes_with_operands = True
+    weight: Parameter
 
     def __init__(
         self, in1_features: int, in2_features: int, out_features: int, bias: bool = True
@@ -66,10 +66,6 @@ class Bilinear(Operation):
         shape = (self.out_features, self.in1_features, self.in2_features)
         self.weight = Parameter(shape, init)
         self.bias = Parameter(shape[:1], init) if bias else None
-
-    def arguments(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return super().arguments() | {"bias": self.bias is not None}
 
     def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
         """Return (N, ..., out_features) for the shapes of the two inputs."""
@@ -96,22 +92,15 @@ class Bilinear(Operation):
         """Return rows times in1_features times in2_features times out_features."""
         return prod(input_shapes[0][:-1]) * prod(self.weight.shape or ())
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         self.output_shapes(*(tuple(x.shape) for x in inputs))
         for x in inputs:
             check_float(x, self.who)
             self._check_match(x, self.weight.value)
-        bias = None if self.bias is None else self.bias.operand
-        y, saved = BILINEAR.run(xp, *inputs, self.weight.operand, bias)
+        y, saved = BILINEAR.run(xp, *inputs, *self._operands())
         return (y,), saved
 
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
         dx1, dx2, dw, db = saved(dys[0], any(need))
-        self.weight.accumulate(dw)
-        if self.bias is not None:
-            self.bias.accumulate(db)
+        self.accumulate(dw, db)
         return dx1, dx2

@@ -144,7 +144,21 @@ class Sequential(Layer):
         return f"{type(self).__name__}({', '.join(map(repr, self.layers))})"
 
 
-class Residual(Layer):
+class SideBySide(Layer):
+    """Layers that all take the same input."""
+
+    def multiply_adds(self, input_shape: Sequence[int]) -> int:
+        """Return the sum over the layers."""
+        return sum(layer.multiply_adds(input_shape) for layer in self.children().values())
+
+    def build(self, input_shape: Sequence[int], **options: Any) -> Shape:
+        """Build all layers for the same input."""
+        for layer in self.children().values():
+            layer.build(input_shape, **options)
+        return self.output_shape(input_shape)
+
+
+class Residual(SideBySide):
     """Add a shortcut to what a body computes: ``body(x) + shortcut(x)`` (He et al., 2015).
 
     Parameters
@@ -182,16 +196,6 @@ class Residual(Layer):
                 "the stride of the body"
             )
 
-    def multiply_adds(self, input_shape: Sequence[int]) -> int:
-        """Return the sum of body and shortcut."""
-        return sum(layer.multiply_adds(input_shape) for layer in self.children().values())
-
-    def build(self, input_shape: Sequence[int], **options: Any) -> Shape:
-        """Build body and shortcut."""
-        for layer in self.children().values():
-            layer.build(input_shape, **options)
-        return self.output_shape(input_shape)
-
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
         through = self.body.forward(x, training=training)
         past = x if self.shortcut is None else self.shortcut.forward(x, training=training)
@@ -207,7 +211,7 @@ class Residual(Layer):
         return dx + past if need_dx else None
 
 
-class Parallel(Layer):
+class Parallel(SideBySide):
     """Run several branches on the same input and join what they give.
 
     Parameters
@@ -244,16 +248,6 @@ class Parallel(Layer):
         if self.join == "sum":
             return first
         return (first[0], sum(s[1] for s in shapes), *first[2:])
-
-    def multiply_adds(self, input_shape: Sequence[int]) -> int:
-        """Return the sum over the branches."""
-        return sum(branch.multiply_adds(input_shape) for branch in self.branches)
-
-    def build(self, input_shape: Sequence[int], **options: Any) -> Shape:
-        """Build all branches for the same input."""
-        for branch in self.branches:
-            branch.build(input_shape, **options)
-        return self.output_shape(input_shape)
 
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
         self.output_shape(x.shape)

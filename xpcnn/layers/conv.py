@@ -1,7 +1,18 @@
 """Convolution layers.
 
-What a convolution does is in :mod:`xpcnn.ops.conv`; here are the arguments, the
-parameters and the shapes.
+What a convolution does is in :mod:`xpcnn.ops.conv`; here are the arguments, the parameters and the
+shapes.
+
+The names from other files: a ``Shape`` is a tuple of int, an ``Array`` of any library. A
+``Parameter`` holds an array in `data`, which `operand` is in the dtype to compute in, and its
+gradient, to which `accumulate` adds; ``fan_in_uniform`` draws its first values. ``WeightedLayer``
+is the base of layers with a weight and a bias, which calls `_forward` and `_backward`;
+``self.who`` is the layer's name in messages. A ``Window`` is the geometry (kernel, stride,
+padding, dilation); ``as_int``, ``as_ints`` and ``as_padding`` check arguments, ``check_inferred``
+looks for channels that are last, and ``rank_error`` and ``choice_error`` are errors, the former
+about axes other than ``LAYOUTS`` has. ``CONV.run(xp, ...)`` convolves and returns the output and
+what it keeps: ``saved(dy, need_dx)`` is the backward. ``PAD`` is the same for padding that is not
+zeros; ``pad_pairs`` checks how much, and ``PADDING_MODES`` are the ways.
 """
 
 from __future__ import annotations
@@ -14,7 +25,7 @@ from typing import Any, ClassVar
 from xpcnn._xp import Array
 from xpcnn.errors import choice_error, rank_error
 from xpcnn.initializers import fan_in_uniform
-from xpcnn.layers.layer import Layer, Shape, check_inferred
+from xpcnn.layers.layer import Shape, WeightedLayer, check_inferred
 from xpcnn.layers.parameter import Parameter
 from xpcnn.ops.checks import LAYOUTS
 from xpcnn.ops.conv import CONV
@@ -22,7 +33,7 @@ from xpcnn.ops.pad import PAD, PADDING_MODES, pad_pairs
 from xpcnn.window import Window, as_int, as_ints, as_padding
 
 
-class _ConvBase(Layer):
+class _ConvBase(WeightedLayer):
     """What convolutions, separable and transposed ones have in common: arguments and checks."""
 
     ndim: ClassVar[int]
@@ -82,20 +93,9 @@ class _ConvBase(Layer):
         weight = getattr(self, list(self._weight_shapes(None))[-1])
         return fan_in_uniform(prod(weight.shape[1:]))(shape, rng)
 
-    def arguments(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return super().arguments() | {"bias": self.bias is not None}
-
     def window(self, spatial: Shape) -> Window:
         """Return the window for inputs of this size."""
         return Window.resolve(spatial, self.kernel_size, self.stride, self.padding, self.dilation)
-
-    def geometry(self, shape: Shape) -> Window:
-        """Check the shape of an input, and return the window for it."""
-        self._check_shape(shape)
-        window = self.window(shape[2:])
-        window.output_shape(shape[2:], self.who)
-        return window
 
     def _infer(self, input_shape: Shape) -> None:
         if self.in_channels is None and len(input_shape) == self.ndim + 2:
@@ -197,14 +197,19 @@ class Conv(_ConvBase):
         self.padding_mode = padding_mode
         self._declare(bias)
 
+    def geometry(self, shape: Shape) -> Window:
+        """Check the shape of an input, and return the window for it."""
+        self._check_shape(shape)
+        window = self.window(shape[2:])
+        if self.padding_mode != "zeros":
+            pad_pairs(shape[2:], window.padding, self.padding_mode, self.who)
+        window.output_shape(shape[2:], self.who)
+        return window
+
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
         """Return (N, out_channels, *out) for an input (N, in_channels, *spatial)."""
-        self._check_shape(tuple(input_shape))
-        window = self.window(tuple(input_shape[2:]))
-        if self.padding_mode != "zeros":
-            pad_pairs(tuple(input_shape[2:]), window.padding, self.padding_mode, self.who)
-        out = window.output_shape(input_shape[2:], self.who)
-        return (input_shape[0], self.out_channels, *out)
+        window = self.geometry(tuple(input_shape))
+        return (input_shape[0], self.out_channels, *window.output_shape(input_shape[2:]))
 
     def multiply_adds(self, input_shape: Sequence[int]) -> int:
         """Return out elements times taps times input channels per group."""
@@ -212,14 +217,10 @@ class Conv(_ConvBase):
         return outputs * prod(self.kernel_size) * (input_shape[1] // self.groups)
 
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
-        self._check_shape(tuple(x.shape))
-        window = self.window(tuple(x.shape[2:]))
-        saved_pad = None
+        window, saved_pad = self.geometry(tuple(x.shape)), None
         if self.padding_mode != "zeros" and window.is_padded:
-            pad_pairs(tuple(x.shape[2:]), window.padding, self.padding_mode, self.who)
             x, saved_pad = PAD.run(xp, x, window.padding, self.padding_mode)
             window = window.without_padding()
-        window.output_shape(x.shape[2:], self.who)
         bias = None if self.bias is None else self.bias.operand
         y, saved = CONV.run(xp, x, self.weight.operand, bias, window, self.groups)
         return y, (saved, saved_pad)
@@ -231,12 +232,6 @@ class Conv(_ConvBase):
         if need_dx and saved_pad is not None:
             dx = saved_pad(dx)
         return dx
-
-    def accumulate(self, dw: Array, db: Array | None) -> None:
-        """Add to the gradients of weight and bias."""
-        self.weight.accumulate(dw)
-        if self.bias is not None:
-            self.bias.accumulate(db)
 
     def _after_load(self) -> None:
         if self.in_channels is None and self.weight.shape is not None:

@@ -121,15 +121,7 @@ class ConvTranspose(_ConvBase):
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
         self._check_shape(tuple(x.shape))
         window, out = self.transposed_window(tuple(x.shape[2:]))
-        bias = None if self.bias is None else self.bias.operand
-        return CONV_TRANSPOSE.run(xp, x, self.weight.operand, bias, window, out, self.groups)
-
-    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        dx, dw, db = saved(dy, need_dx)
-        self.weight.accumulate(dw)
-        if self.bias is not None:
-            self.bias.accumulate(db)
-        return dx
+        return CONV_TRANSPOSE.run(xp, x, *self._operands(), window, out, self.groups)
 
     def _after_load(self) -> None:
         if self.in_channels is None and self.weight.shape is not None:

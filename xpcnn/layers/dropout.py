@@ -13,7 +13,7 @@ from xpcnn._xp import Array, dtype_name
 from xpcnn.device import Device
 from xpcnn.errors import choice_error, rank_error
 from xpcnn.layers.layer import Layer, Shape, seed_from
-from xpcnn.ops.checks import LAYOUTS
+from xpcnn.ops.checks import LAYOUTS, check_rank
 from xpcnn.ops.dropout import DROPOUT
 from xpcnn.window import as_number
 
@@ -122,8 +122,7 @@ class ChannelDropout(Dropout):
 
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
         """Return the input's shape."""
-        if len(input_shape) != self.ndim + 2:
-            raise rank_error(self.who, self.ndim + 2, LAYOUTS[self.ndim], input_shape)
+        check_rank(input_shape, self.ndim, self.who)
         return tuple(input_shape)
 
     def _mask_shape(self, shape: Shape) -> Shape:

@@ -16,7 +16,7 @@ from xpcnn._xp import Array
 from xpcnn.device import Device, resolve
 from xpcnn.layers.containers import check_layers
 from xpcnn.layers.layer import Layer, Shape
-from xpcnn.layers.operation import Operation
+from xpcnn.layers.operation import Arrays, Needs, Operation
 from xpcnn.layers.parameter import Tensor
 from xpcnn.window import as_int
 
@@ -250,9 +250,7 @@ class Graph(Operation):
             )
         return found
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         values = self._named(inputs)
         for node, done in zip(self._order, self._last_uses, strict=True):
             outputs = node.forward([values.get(name) for name in node.inputs], training)
@@ -261,9 +259,7 @@ class Graph(Operation):
                 del values[name]
         return tuple(values[name] for name in self.outputs), None
 
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
         gradients = Gradients(zip(self.outputs, dys, strict=True))
         wanted = self._with_gradient(need)
         for node in reversed(self._order):

@@ -9,37 +9,15 @@ from typing import Any
 
 from xpcnn._xp import Array
 from xpcnn.errors import rank_error
-from xpcnn.initializers import ones, zeros
-from xpcnn.layers.layer import Layer, Shape
-from xpcnn.layers.parameter import Parameter
+from xpcnn.layers.layer import Shape
+from xpcnn.layers.norm import PerChannelNorm, ScaleAndShift
+from xpcnn.layers.op_layer import OpLayer
 from xpcnn.ops.checks import LAYOUTS
-from xpcnn.ops.group_norm import GROUP_NORM, LAYER_NORM, LOCAL_RESPONSE_NORM, RMS_NORM
+from xpcnn.ops.group_norm import GROUP_NORM, LAYER_NORM, RMS_NORM
 from xpcnn.window import as_int, as_number
 
 
-class _ScaleAndShift(Layer):
-    """What the layers here share: a weight and a bias, either of which may be absent."""
-
-    weight: Parameter | None
-    bias: Parameter | None
-
-    def _values(self) -> tuple[Array | None, Array | None]:
-        return tuple(None if p is None else p.value for p in (self.weight, self.bias))  # type: ignore[return-value]
-
-    def accumulate(self, dgamma: Array | None, dbeta: Array | None) -> None:
-        """Add gradients to those of weight and bias, if there are any."""
-        if self.weight is not None:
-            self.weight.accumulate(dgamma)
-        if self.bias is not None:
-            self.bias.accumulate(dbeta)
-
-    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        dx, dgamma, dbeta = saved(dy, need_dx)
-        self.accumulate(dgamma, dbeta)
-        return dx
-
-
-class GroupNorm(_ScaleAndShift):
+class GroupNorm(PerChannelNorm):
     """Group normalisation (Wu & He, 2018): groups of channels to mean 0 and variance 1.
 
     Parameters
@@ -77,6 +55,9 @@ class GroupNorm(_ScaleAndShift):
     array([[-1.,  1., -1.,  1.]])
     """
 
+    width = "num_channels"
+    num_channels: int | None
+
     def __init__(
         self,
         num_groups: int,
@@ -87,33 +68,18 @@ class GroupNorm(_ScaleAndShift):
         bias: bool = True,
     ) -> None:
         self.num_groups = as_int(num_groups, "GroupNorm", "num_groups", 1)
-        self.num_channels = (
-            None if num_channels is None else as_int(num_channels, "GroupNorm", "num_channels", 1)
-        )
+        shape = self._set_width(num_channels)
         self.eps = as_number(eps, type(self).__name__, "eps", 0.0)
         self.affine = bool(affine)
         self._check_groups(self.num_channels)
-        shape = None if self.num_channels is None else (self.num_channels,)
-        self.weight = Parameter(shape, ones()) if affine else None
-        self.bias = Parameter(shape, zeros()) if affine and bias else None
-        for _, tensor in self._own_tensors():
-            if tensor.shape is None:
-                tensor.pattern = (None,)
-
-    def arguments(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return super().arguments() | {"bias": self.bias is not None or not self.affine}
+        self._declare(shape, affine, bias)
 
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
         """Return the input's shape."""
         shape = tuple(input_shape)
         if len(shape) < 2:
             raise rank_error(self.who, 2, "(N, C, ...)", shape)
-        if self.num_channels is not None and shape[1] != self.num_channels:
-            raise ValueError(
-                f"{self.who}: expected {self.num_channels} channels (axis 1), got {shape[1]} in "
-                f"an input of shape {shape}"
-            )
+        self._check_channels(shape)
         self._check_groups(shape[1])
         if prod(shape) == self.num_groups:
             raise ValueError(
@@ -131,23 +97,15 @@ class GroupNorm(_ScaleAndShift):
 
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
         self.output_shape(x.shape)
-        options = *self._values(), self.num_groups, self.eps
-        (y, _, _), saved = GROUP_NORM.run(xp, x, *options)
+        (y, _, _), saved = GROUP_NORM.run(xp, x, *self._values(), self.num_groups, self.eps)
         return y, saved
 
-    def _infer(self, input_shape: Shape) -> None:
-        if self.num_channels is None and len(input_shape) >= 2:
-            self.num_channels = input_shape[1]
-            for _, tensor in self._own_tensors():
-                tensor.shape = (self.num_channels,)
-
     def _after_load(self) -> None:
-        if self.num_channels is None and self.weight is not None and self.weight.shape:
-            self._check_groups(self.weight.shape[0])
-            self.num_channels = self.weight.shape[0]
+        super()._after_load()
+        self._check_groups(self.num_channels)
 
 
-class _LastAxesNorm(_ScaleAndShift):
+class _LastAxesNorm(ScaleAndShift):
     """What layer and RMS normalisation share: the shape of the axes they take."""
 
     normalized_shape: Shape
@@ -204,19 +162,11 @@ class LayerNorm(_LastAxesNorm):
         self._set_shape(normalized_shape)
         self.eps = as_number(eps, type(self).__name__, "eps", 0.0)
         self.elementwise_affine = bool(elementwise_affine)
-        shape = self.normalized_shape
-        self.weight = Parameter(shape, ones()) if elementwise_affine else None
-        self.bias = Parameter(shape, zeros()) if elementwise_affine and bias else None
-
-    def arguments(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        bias = self.bias is not None or not self.elementwise_affine
-        return super().arguments() | {"bias": bias}
+        self._declare(self.normalized_shape, elementwise_affine, bias)
 
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
         self.output_shape(x.shape)
-        options = *self._values(), len(self.normalized_shape), self.eps
-        return LAYER_NORM.run(xp, x, *options)
+        return LAYER_NORM.run(xp, x, *self._values(), len(self.normalized_shape), self.eps)
 
 
 class RMSNorm(_LastAxesNorm):
@@ -248,24 +198,17 @@ class RMSNorm(_LastAxesNorm):
         self._set_shape(normalized_shape)
         self.eps = None if eps is None else as_number(eps, type(self).__name__, "eps", 0.0)
         self.elementwise_affine = bool(elementwise_affine)
-        self.weight = Parameter(self.normalized_shape, ones()) if elementwise_affine else None
-        self.bias = None
+        self._declare(self.normalized_shape, elementwise_affine, False)
 
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
         self.output_shape(x.shape)
         eps = self.eps
         if eps is None:
             eps = float(xp.finfo(xp.float64 if x.dtype == xp.float64 else xp.float32).eps)
-        options = self._values()[0], len(self.normalized_shape), eps
-        return RMS_NORM.run(xp, x, *options)
-
-    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        dx, dgamma = saved(dy, need_dx)
-        self.accumulate(dgamma, None)
-        return dx
+        return RMS_NORM.run(xp, x, self._values()[0], len(self.normalized_shape), eps)
 
 
-class LocalResponseNorm(Layer):
+class LocalResponseNorm(OpLayer):
     """Divide by what neighbouring channels have (Krizhevsky et al., 2012).
 
     The divisor is ``(k + alpha * mean of squares)^beta``, the mean taken over `size` channels
@@ -287,6 +230,8 @@ class LocalResponseNorm(Layer):
     Input (N, C, ...), output the same.
     """
 
+    op = "local_response_norm"
+
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
         self.size = as_int(size, "LocalResponseNorm", "size", 1)
         who = "LocalResponseNorm"
@@ -300,11 +245,7 @@ class LocalResponseNorm(Layer):
             raise rank_error(self.who, 4, LAYOUTS[2], input_shape)
         return tuple(input_shape)
 
-    def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
+    def _options(self, x: Array) -> tuple[Any, ...]:
         self.output_shape(x.shape)
         sides = self.size // 2, (self.size - 1) // 2
-        options = sides, self.alpha, self.beta, self.k
-        return LOCAL_RESPONSE_NORM.run(xp, x, *options)
-
-    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        return saved(dy) if need_dx else None
+        return sides, self.alpha, self.beta, self.k

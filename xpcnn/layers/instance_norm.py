@@ -63,8 +63,7 @@ class InstanceNorm(ChannelNorm):
 
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
         self.output_shape(x.shape)
-        gamma = None if self.weight is None else self.weight.value
-        beta = None if self.bias is None else self.bias.value
+        gamma, beta = self._values()
         if self.track_running_stats and not training:
             statistics = self.running_mean.value, self.running_var.value
             result = BATCH_NORM.run(xp, x, gamma, beta, self.eps, statistics)

@@ -17,7 +17,7 @@ from xpcnn import _xp, rng
 from xpcnn._registry import Checked, same
 from xpcnn._xp import Array
 from xpcnn.device import Device, resolve
-from xpcnn.errors import cast_hint, dtype_error
+from xpcnn.errors import cast_hint, dtype_error, no_forward_error
 from xpcnn.interrupts import deferred
 from xpcnn.layers.parameter import Buffer, Parameter, Tensor
 from xpcnn.ops.checks import (
@@ -346,10 +346,7 @@ class Layer(Checked):
             If the shape, or the library, device or dtype of `dy` is not that of the output.
         """
         if self._saved is None:
-            raise RuntimeError(
-                f"{self.who}: backward needs a forward(x, training=True) before it, and each "
-                "forward serves one backward"
-            )
+            raise no_forward_error(self.who)
         output, saved = self._saved
         xp = self._check_gradient(dy, output)
         self._saved = None
@@ -729,6 +726,41 @@ class Layer(Checked):
         Only matrix products are counted, as is usual.
         """
         return 0
+
+
+class WeightedLayer(Layer):
+    """A layer with a weight and a bias, either of which may be absent.
+
+    What its forward keeps is called with the gradient of the output, and returns those of the
+    input, the weight and the bias.
+    """
+
+    weight: Any
+    bias: Parameter | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the constructor's arguments, of which `bias` says whether there is one."""
+        found = super().arguments()
+        if "bias" in found:
+            found["bias"] = self.bias is not None
+        return found
+
+    def _operands(self) -> tuple[Array | None, Array | None]:
+        """Return weight and bias as arrays to compute with."""
+        weight = None if self.weight is None else self.weight.operand
+        return weight, None if self.bias is None else self.bias.operand
+
+    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
+        dx, *gradients = saved(dy, need_dx)
+        self.accumulate(*gradients)
+        return dx
+
+    def accumulate(self, dw: Array | None, db: Array | None = None) -> None:
+        """Add to the gradients of weight and bias, as far as there are such parameters."""
+        if self.weight is not None:
+            self.weight.accumulate(dw)
+        if self.bias is not None:
+            self.bias.accumulate(db)
 
 
 def seed_from(generator: np.random.Generator | None) -> int:

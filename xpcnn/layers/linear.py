@@ -10,13 +10,13 @@ from typing import Any
 from xpcnn._xp import Array
 from xpcnn.errors import rank_error
 from xpcnn.initializers import fan_in_uniform
-from xpcnn.layers.layer import Layer, Shape
+from xpcnn.layers.layer import Shape, WeightedLayer
 from xpcnn.layers.parameter import Parameter
 from xpcnn.ops.linear import LINEAR
 from xpcnn.window import as_int
 
 
-class Linear(Layer):
+class Linear(WeightedLayer):
     """Fully connected layer: ``y = x @ weight.T + bias``.
 
     Parameters
@@ -51,6 +51,7 @@ class Linear(Layer):
     """
 
     computes_with_operands = True
+    weight: Parameter
 
     def __init__(
         self, in_features: int | None = None, out_features: int | None = None, bias: bool = True
@@ -71,10 +72,6 @@ class Linear(Layer):
 
     sample_ndim = 1
 
-    def arguments(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return super().arguments() | {"bias": self.bias is not None}
-
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
         """Return (N, ..., out_features) for an input (N, ..., in_features)."""
         shape = tuple(input_shape)
@@ -94,19 +91,7 @@ class Linear(Layer):
 
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
         self.output_shape(x.shape)
-        bias = None if self.bias is None else self.bias.operand
-        return LINEAR.run(xp, x, self.weight.operand, bias)
-
-    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        dx, dw, db = saved(dy, need_dx)
-        self.accumulate(dw, db)
-        return dx
-
-    def accumulate(self, dw: Array, db: Array | None) -> None:
-        """Add gradients to those of the weight and of the bias, if there is one."""
-        self.weight.accumulate(dw)
-        if self.bias is not None:
-            self.bias.accumulate(db)
+        return LINEAR.run(xp, x, *self._operands())
 
     def _infer(self, input_shape: Shape) -> None:
         if self.in_features is None and len(input_shape) >= 2:

@@ -13,17 +13,77 @@ from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.initializers import ones, zeros
 from xpcnn.kernels import Op
-from xpcnn.layers.layer import Layer, Shape, check_inferred
+from xpcnn.layers.layer import Shape, WeightedLayer, check_inferred
 from xpcnn.layers.parameter import Buffer, Parameter
 from xpcnn.ops.checks import LAYOUTS
 from xpcnn.ops.norm import BATCH_NORM
 from xpcnn.window import as_int, as_number
 
 
-class ChannelNorm(Layer):
-    """What batch and instance normalisation have in common: channels and running statistics."""
+class ScaleAndShift(WeightedLayer):
+    """What layers that normalise have in common: the weight scales, the bias shifts."""
 
+    def _declare(self, shape: Shape | None, weight: bool, bias: bool) -> None:
+        """Declare both for arrays of that shape; ``None`` is that of channels to be inferred."""
+        self.weight = Parameter(shape, ones()) if weight else None
+        self.bias = Parameter(shape, zeros()) if weight and bias else None
+        for tensor in (self.weight, self.bias):
+            if tensor is not None and shape is None:
+                tensor.pattern = (None,)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        found = super().arguments()
+        if "bias" in found and self.weight is None:
+            found["bias"] = True  # it says nothing where there is no weight
+        return found
+
+    def _values(self) -> list[Array | None]:
+        return [None if p is None else p.value for p in (self.weight, self.bias)]
+
+
+class PerChannelNorm(ScaleAndShift):
+    """What normalisation with numbers for each channel has in common: how many channels there are.
+
+    `width` names the attribute that says so. It follows from the first input if it is left out.
+    """
+
+    width: ClassVar[str]
+
+    def _set_width(self, channels: int | None) -> Shape | None:
+        """Check and keep the number of channels; return the shape of what has one for each."""
+        if channels is not None:
+            channels = as_int(channels, type(self).__name__, self.width, 1)
+        setattr(self, self.width, channels)
+        return None if channels is None else (channels,)
+
+    def _check_channels(self, shape: Shape) -> None:
+        channels = getattr(self, self.width)
+        if channels is not None and shape[1] != channels:
+            raise ValueError(
+                f"{self.who}: expected {channels} channels (axis 1), got {shape[1]} in "
+                f"an input of shape {shape}"
+            )
+
+    def _infer(self, input_shape: Shape) -> None:
+        if getattr(self, self.width) is None:
+            shape = self._set_width(input_shape[1])
+            for _, tensor in self._own_tensors():
+                if tensor.shape is None:
+                    tensor.shape = shape
+
+    def _after_load(self) -> None:
+        if getattr(self, self.width) is None:
+            lengths = [tensor.shape[0] for _, tensor in self._own_tensors() if tensor.shape]
+            self._set_width(lengths[0] if lengths else None)
+
+
+class ChannelNorm(PerChannelNorm):
+    """What batch and instance normalisation have in common: running statistics."""
+
+    width = "num_features"
     layouts: ClassVar[dict[int, str]]
+    num_features: int | None
 
     def __init__(
         self,
@@ -36,27 +96,18 @@ class ChannelNorm(Layer):
         bias: bool = True,
     ) -> None:
         who = type(self).__name__
-        self.num_features = (
-            None if num_features is None else as_int(num_features, who, "num_features", 1)
-        )
+        shape = self._set_width(num_features)
         self.eps = as_number(eps, who, "eps", 0.0)
         self.momentum = None if momentum is None else as_number(momentum, who, "momentum", 0.0, 1.0)
         self.affine = bool(affine)
         self.track_running_stats = bool(track_running_stats)
-        shape = None if self.num_features is None else (self.num_features,)
-        self.weight = Parameter(shape, ones()) if affine else None
-        self.bias = Parameter(shape, zeros()) if affine and bias else None
+        self._declare(shape, affine, bias)
         if track_running_stats:
             self.running_mean = Buffer(shape, zeros())
             self.running_var = Buffer(shape, ones())
             self.num_batches_tracked = Buffer((), _zero_count, on_host=True)
-        for _, tensor in self._own_tensors():
-            if tensor.shape is None:
-                tensor.pattern = (None,)
-
-    def arguments(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return super().arguments() | {"bias": self.bias is not None or not self.affine}
+            if shape is None:
+                self.running_mean.pattern = self.running_var.pattern = (None,)
 
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
         """Return the input's shape."""
@@ -69,42 +120,14 @@ class ChannelNorm(Layer):
             )
         if self.num_features is None and len(shape) > 3:
             check_inferred(self.who, shape)
-        if self.num_features is not None and shape[1] != self.num_features:
-            raise ValueError(
-                f"{self.who}: expected {self.num_features} channels (axis 1), got {shape[1]} in "
-                f"an input of shape {shape}"
-            )
+        self._check_channels(shape)
         return shape
-
-    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        dx, dgamma, dbeta = saved(dy, need_dx)
-        self.accumulate(dgamma, dbeta)
-        return dx
-
-    def accumulate(self, dgamma: Array, dbeta: Array) -> None:
-        """Add gradients to those of weight and bias, if there are any."""
-        if self.weight is not None:
-            self.weight.accumulate(dgamma)
-        if self.bias is not None:
-            self.bias.accumulate(dbeta)
 
     def _move_statistics(self, mean: Array, variance: Array, share: float) -> None:
         for running, new in ((self.running_mean, mean), (self.running_var, variance)):
             if new.dtype != running.value.dtype:  # half precision is added up in float32
                 new = _xp.namespace(new).astype(new, running.value.dtype)
             running.renew(running.value * (1.0 - share) + new * share)
-
-    def _infer(self, input_shape: Shape) -> None:
-        if self.num_features is None and len(input_shape) in self.layouts:
-            self.num_features = input_shape[1]
-            for name, tensor in self._own_tensors():
-                if name != "num_batches_tracked":
-                    tensor.shape = (self.num_features,)
-
-    def _after_load(self) -> None:
-        if self.num_features is None:
-            shapes = [t.shape for _, t in self._own_tensors() if t.shape]
-            self.num_features = shapes[0][0] if shapes else None
 
 
 class BatchNorm(ChannelNorm):
@@ -145,7 +168,7 @@ class BatchNorm(ChannelNorm):
     computes_with_operands = True  # its kernels take half precision with parameters of float32
 
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
-        return self.normalise(BATCH_NORM, (x,), training)
+        return self.normalise(xp, BATCH_NORM, x, training=training)
 
     def _forward_nothing(self, x: Array, training: bool) -> Array:
         y = super()._forward_nothing(x, training)
@@ -153,17 +176,19 @@ class BatchNorm(ChannelNorm):
             self.num_batches_tracked.renew(self.num_batches_tracked.value + np.int64(1))
         return y
 
-    def normalise(self, op: Op, arrays: tuple[Array, ...], training: bool) -> tuple[Array, Any]:
+    def normalise(
+        self, xp: ModuleType, op: Op, x: Array, *more: Array, training: bool
+    ) -> tuple[Array, Any]:
         """Normalise by an operation that may do more, and track the statistics.
 
         Parameters
         ----------
         op : Op
-            Takes the arrays, gamma, beta, eps and statistics.
-        arrays : tuple of array
-            The input, and what else the operation takes.
+            Takes x, gamma, beta, eps and statistics, and perhaps more.
+        x : array
+        *more : array
+            What else the operation takes.
         """
-        x = arrays[0]
         self.output_shape(x.shape)
         count = prod(x.shape) // x.shape[1]
         own_statistics = training or not self.track_running_stats
@@ -173,10 +198,8 @@ class BatchNorm(ChannelNorm):
                 f"shape {tuple(x.shape)}; use a larger batch"
             )
         statistics = None if own_statistics else (self.running_mean.value, self.running_var.value)
-        gamma = None if self.weight is None else self.weight.value
-        beta = None if self.bias is None else self.bias.value
-        xp = _xp.namespace(x)
-        (y, mean, variance), saved = op.run(xp, *arrays, gamma, beta, self.eps, statistics)
+        operands = (x, *self._values(), self.eps, statistics)
+        (y, mean, variance), saved = op.run(xp, *operands, *more)
         if training and self.track_running_stats:
             self._track(mean, variance * (count / (count - 1)))
         return y, saved

@@ -9,9 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpcnn import _xp
-from xpcnn._xp import Array
 from xpcnn.device import Device, resolve
+from xpcnn.errors import no_forward_error
 from xpcnn.layers.layer import Layer, Shape, output_of, seed_from
+
+Arrays = tuple[Any, ...]
+"""Inputs, outputs or gradients of an operation; what is left out is ``None``."""
+Needs = tuple[bool, ...]
+"""For each input, whether its gradient is needed."""
 
 
 class _Kept(NamedTuple):
@@ -29,7 +34,8 @@ class Operation(Layer):
 
     - ``output_shapes(*input_shapes)``, one shape for each output,
     - ``_run(xp, inputs, training) -> (outputs, saved)``, with tuples of arrays,
-    - ``_run_backward(xp, dys, saved, need) -> dxs``, one gradient, or ``None``, for each input.
+    - ``_run_backward(xp, dys, saved, need) -> dxs``, one gradient, or ``None``, for each input;
+      the last inputs may be left out, if they have none.
 
     An input that may be left out comes as ``None``, and so does the gradient of an output that
     nobody uses. Inputs may hold integers; they have no gradient.
@@ -51,14 +57,10 @@ class Operation(Layer):
         """
         raise NotImplementedError(f"{self.who}: the shape of the output depends on the numbers")
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         raise NotImplementedError(f"{type(self).__name__} does not implement _run")
 
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
         raise NotImplementedError(f"{type(self).__name__} does not implement _run_backward")
 
     # -- Running -------------------------------------------------------------------------------
@@ -121,10 +123,7 @@ class Operation(Layer):
             If a gradient is not like its output.
         """
         if self._saved is None:
-            raise RuntimeError(
-                f"{self.who}: backward needs a forward(x, training=True) before it, and each "
-                "forward serves one backward"
-            )
+            raise no_forward_error(self.who)
         outputs, floats, saved = self._saved
         if len(dys) != len(outputs):
             raise ValueError(
@@ -148,9 +147,10 @@ class Operation(Layer):
             dxs = _cast(xp, dxs, half)
         else:
             dxs = self._run_backward(xp, dys, saved, need)
+        dxs = (*dxs, *(None,) * len(need))[: len(need)]
         return dxs[0] if len(dxs) == 1 else dxs
 
-    def _check_inputs(self, inputs: tuple[Any, ...]) -> ModuleType:
+    def _check_inputs(self, inputs: Arrays) -> ModuleType:
         """Return the namespace of inputs and parameters; set up the parameters if need be."""
         given = [x for x in inputs if x is not None]
         if given and not self.is_built:
@@ -217,7 +217,22 @@ class Operation(Layer):
         """Fill in the arguments that were left out, from the shapes of the inputs."""
 
 
-def _cast(xp: ModuleType, arrays: tuple[Any, ...], dtype: Any) -> tuple[Any, ...]:
+class SameShape(Operation):
+    """The base of operations whose output has the shape of their first input."""
+
+    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
+        """Return the input's shape."""
+        return (tuple(input_shapes[0] or ()),)
+
+
+class NoGradient(Operation):
+    """The base of operations of which no input has a gradient."""
+
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
+        return ()
+
+
+def _cast(xp: ModuleType, arrays: Arrays, dtype: Any) -> Arrays:
     """Bring those of some arrays that hold floating-point numbers to a dtype."""
     return tuple(
         x if x is None or not _xp.is_floating(x) else xp.astype(x, dtype, copy=False)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any, ClassVar
 
 from xpcnn._xp import Array
-from xpcnn.errors import rank_error
-from xpcnn.layers.layer import Layer, Shape
-from xpcnn.ops.checks import LAYOUTS
-from xpcnn.ops.pad import PAD, pad_pairs
+from xpcnn.layers.layer import Shape
+from xpcnn.layers.op_layer import OpLayer
+from xpcnn.ops.checks import check_rank
+from xpcnn.ops.pad import pad_pairs
 from xpcnn.window import Ints, Pairs, as_int, as_number
 
 
-class _Pad(Layer):
+class _Pad(OpLayer):
     """What the layers that extend the spatial axes have in common."""
 
+    op = "pad"
     ndim: ClassVar[int]
     mode: ClassVar[str]
     value: float = 0.0
@@ -44,19 +44,15 @@ class _Pad(Layer):
 
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
         """Return (N, C, *spatial) with the padding added."""
-        if len(input_shape) != self.ndim + 2:
-            raise rank_error(self.who, self.ndim + 2, LAYOUTS[self.ndim], input_shape)
+        check_rank(input_shape, self.ndim, self.who)
         spatial = tuple(input_shape[2:])
         pad_pairs(spatial, self.pairs, self.mode, self.who)
         padded = (n + sum(sides) for n, sides in zip(spatial, self.pairs, strict=True))
         return (*input_shape[:2], *padded)
 
-    def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
+    def _options(self, x: Array) -> tuple[Any, ...]:
         self.output_shape(x.shape)
-        return PAD.run(xp, x, self.pairs, self.mode, self.value)
-
-    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        return saved(dy) if need_dx else None
+        return self.pairs, self.mode, self.value
 
 
 class ConstantPad(_Pad):

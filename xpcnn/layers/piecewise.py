@@ -8,14 +8,14 @@ from typing import Any
 
 from xpcnn._xp import Array
 from xpcnn.initializers import constant
-from xpcnn.layers.activation import _Activation
-from xpcnn.layers.layer import Layer, Shape
+from xpcnn.layers.activation import Activation, InPlace
+from xpcnn.layers.layer import Shape, WeightedLayer
 from xpcnn.layers.parameter import Parameter
 from xpcnn.ops.piecewise import PRELU
 from xpcnn.window import as_int, as_number
 
 
-class PReLU(Layer):
+class PReLU(WeightedLayer):
     """x where positive, ``weight * x`` elsewhere, with a learned weight (He et al., 2015).
 
     Parameters
@@ -41,6 +41,8 @@ class PReLU(Layer):
     array([[ 2. , -0.5]])
     """
 
+    weight: Parameter
+
     def __init__(self, num_parameters: int = 1, init: float = 0.25) -> None:
         self.num_parameters = as_int(num_parameters, "PReLU", "num_parameters", 1)
         self.init = as_number(init, type(self).__name__, "init")
@@ -62,13 +64,8 @@ class PReLU(Layer):
         self.output_shape(x.shape)
         return PRELU.run(xp, x, self.weight.value)
 
-    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        dx, dw = saved(dy, need_dx)
-        self.weight.accumulate(dw)
-        return dx
 
-
-class Hardtanh(_Activation):
+class Hardtanh(Activation):
     """x, but not below `min_val` and not above `max_val`.
 
     Parameters
@@ -88,6 +85,7 @@ class Hardtanh(_Activation):
     """
 
     op = "hardtanh"
+    options = ("min_val", "max_val")
 
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
         self.min_val = as_number(min_val, type(self).__name__, "min_val", finite=False)
@@ -98,11 +96,8 @@ class Hardtanh(_Activation):
                 f"Hardtanh: min_val must be below max_val, got {min_val!r} and {max_val!r}"
             )
 
-    def _options(self) -> tuple[Any, ...]:
-        return (self.min_val, self.max_val)
 
-
-class ReLU6(_Activation):
+class ReLU6(InPlace):
     """min(max(x, 0), 6), as in networks for mobile devices (Howard et al., 2017).
 
     Parameters
@@ -113,14 +108,11 @@ class ReLU6(_Activation):
 
     op = "hardtanh"
 
-    def __init__(self, inplace: bool = False) -> None:
-        self.inplace = bool(inplace)
-
-    def _options(self) -> tuple[Any, ...]:
-        return (0.0, 6.0)
+    def _options(self, x: Array) -> tuple[Any, ...]:
+        return 0.0, 6.0
 
 
-class Hardsigmoid(_Activation):
+class Hardsigmoid(InPlace):
     """min(max(x + 3, 0), 6) / 6: three straight lines near the sigmoid.
 
     Parameters
@@ -135,11 +127,8 @@ class Hardsigmoid(_Activation):
 
     op = "hardsigmoid"
 
-    def __init__(self, inplace: bool = False) -> None:
-        self.inplace = bool(inplace)
 
-
-class Hardswish(_Activation):
+class Hardswish(InPlace):
     """x * min(max(x + 3, 0), 6) / 6, close to :class:`SiLU` (Howard et al., 2019).
 
     Parameters
@@ -150,11 +139,8 @@ class Hardswish(_Activation):
 
     op = "hardswish"
 
-    def __init__(self, inplace: bool = False) -> None:
-        self.inplace = bool(inplace)
 
-
-class Softshrink(_Activation):
+class Softshrink(Activation):
     """x brought nearer to zero by `lambd`; zero where it is no further away than that.
 
     Parameters
@@ -169,17 +155,15 @@ class Softshrink(_Activation):
     """
 
     op = "softshrink"
+    options = ("lambd",)
 
     def __init__(self, lambd: float = 0.5) -> None:
         self.lambd = as_number(lambd, type(self).__name__, "lambd")
         if not self.lambd >= 0.0:
             raise ValueError(f"Softshrink: lambd must be at least 0, got {lambd!r}")
 
-    def _options(self) -> tuple[Any, ...]:
-        return (self.lambd,)
 
-
-class Hardshrink(_Activation):
+class Hardshrink(Activation):
     """x, and zero where it is no further from zero than `lambd`.
 
     Parameters
@@ -188,15 +172,13 @@ class Hardshrink(_Activation):
     """
 
     op = "hardshrink"
+    options = ("lambd",)
 
     def __init__(self, lambd: float = 0.5) -> None:
         self.lambd = as_number(lambd, type(self).__name__, "lambd")
 
-    def _options(self) -> tuple[Any, ...]:
-        return (self.lambd,)
 
-
-class Threshold(_Activation):
+class Threshold(Activation):
     """x where it is above `threshold`, `value` elsewhere.
 
     Parameters
@@ -207,11 +189,9 @@ class Threshold(_Activation):
     """
 
     op = "threshold"
+    options = ("threshold", "value")
 
     def __init__(self, threshold: float, value: float, inplace: bool = False) -> None:
         self.threshold = as_number(threshold, type(self).__name__, "threshold", finite=False)
         self.value = as_number(value, type(self).__name__, "value", finite=False)
         self.inplace = bool(inplace)
-
-    def _options(self) -> tuple[Any, ...]:
-        return (self.threshold, self.value)

@@ -9,16 +9,15 @@ from typing import Any, ClassVar
 import numpy as np
 
 from xpcnn._xp import Array
-from xpcnn.errors import rank_error
-from xpcnn.layers.layer import Layer, Shape
-from xpcnn.ops import OPS
-from xpcnn.ops.checks import LAYOUTS
-from xpcnn.ops.lp_pool import LP_POOL, as_norm_type
-from xpcnn.ops.pool import AVG_POOL, MAX_POOL, avg_pool_divisor, pool_window
+from xpcnn.layers.layer import Shape
+from xpcnn.layers.op_layer import OpLayer
+from xpcnn.ops.checks import check_rank
+from xpcnn.ops.lp_pool import as_norm_type
+from xpcnn.ops.pool import avg_pool_divisor, pool_window
 from xpcnn.window import Ints, Window, as_int, as_ints, as_padding
 
 
-class _Pool(Layer):
+class _Pool(OpLayer):
     """What max and average pooling of all ranks have in common: the sliding window."""
 
     ndim: ClassVar[int]
@@ -39,10 +38,12 @@ class _Pool(Layer):
 
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
         """Return (N, C, *out) for an input (N, C, *spatial)."""
-        spatial = tuple(input_shape[2:])
-        if len(input_shape) != self.ndim + 2:
-            raise rank_error(self.who, self.ndim + 2, LAYOUTS[self.ndim], input_shape)
-        return (*input_shape[:2], *self.window(spatial).output_shape(spatial))
+        return (*input_shape[:2], *self.geometry(input_shape).output_shape(input_shape[2:]))
+
+    def geometry(self, shape: Sequence[int]) -> Window:
+        """Check the shape of an input, and return the window for it."""
+        check_rank(shape, self.ndim, self.who)
+        return self.window(tuple(shape[2:]))
 
     def window(self, spatial: Shape) -> Window:
         """Return the window for inputs of this size."""
@@ -60,13 +61,17 @@ class _Pool(Layer):
         self, window: Window, spatial: Shape, count_include_pad: bool, override: int | None
     ) -> np.ndarray | float:
         """Say by what each window's sum is divided."""
-        asked = Window.resolve(
-            spatial, self.kernel_size, self.stride, self.padding, self.dilation
-        ).padding
-        return avg_pool_divisor(window, spatial, asked, count_include_pad, override)
+        asked = Window.resolve(spatial, self.kernel_size, self.stride, self.padding, self.dilation)
+        return avg_pool_divisor(window, spatial, asked.padding, count_include_pad, override)
 
-    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        return saved(dy) if need_dx else None
+
+def no_indices(return_indices: bool, who: str) -> bool:
+    """Refuse to return the places of the largest elements, as PyTorch's layers can."""
+    if return_indices:
+        raise ValueError(
+            f"{who}: return_indices is not supported, since a layer has one output; leave it out"
+        )
+    return False
 
 
 class MaxPool(_Pool):
@@ -100,6 +105,8 @@ class MaxPool(_Pool):
     gradient goes to the first of equal elements, as in PyTorch.
     """
 
+    op = "max_pool"
+
     def __init__(
         self,
         kernel_size: Any,
@@ -109,18 +116,11 @@ class MaxPool(_Pool):
         return_indices: bool = False,
         ceil_mode: bool = False,
     ) -> None:
-        if return_indices:
-            raise ValueError(
-                f"{type(self).__name__}: return_indices is not supported, since a layer has one "
-                "output; leave it out"
-            )
-        self.return_indices = False
+        self.return_indices = no_indices(return_indices, type(self).__name__)
         self._set_window(kernel_size, stride, padding, dilation, ceil_mode)
 
-    def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
-        self.output_shape(x.shape)
-        window = self.window(tuple(x.shape[2:]))
-        return MAX_POOL.run(xp, x, window)
+    def _options(self, x: Array) -> tuple[Any, ...]:
+        return (self.geometry(x.shape),)
 
 
 class AvgPool(_Pool):
@@ -155,6 +155,8 @@ class AvgPool(_Pool):
     Input (N, C, *spatial), output the same with fewer positions.
     """
 
+    op = "avg_pool"
+
     def __init__(
         self,
         kernel_size: Any,
@@ -171,12 +173,10 @@ class AvgPool(_Pool):
         if divisor_override is not None:
             as_int(divisor_override, type(self).__name__, "divisor_override", 1)
 
-    def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
-        self.output_shape(x.shape)
-        spatial = tuple(x.shape[2:])
-        window = self.window(spatial)
-        divisor = self._divisor(window, spatial, self.count_include_pad, self.divisor_override)
-        return AVG_POOL.run(xp, x, window, divisor)
+    def _options(self, x: Array) -> tuple[Any, ...]:
+        window = self.geometry(x.shape)
+        counts = self.count_include_pad, self.divisor_override
+        return window, self._divisor(window, tuple(x.shape[2:]), *counts)
 
 
 class LPPool(_Pool):
@@ -216,6 +216,8 @@ class LPPool(_Pool):
     where the sum is.
     """
 
+    op = "lp_pool"
+
     def __init__(
         self,
         norm_type: float,
@@ -228,15 +230,13 @@ class LPPool(_Pool):
         self.norm_type = as_norm_type(norm_type, type(self).__name__)
         self._set_window(kernel_size, stride, padding, dilation, ceil_mode)
 
-    def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
-        self.output_shape(x.shape)
-        spatial = tuple(x.shape[2:])
-        window = self.window(spatial)
-        divisor = self._divisor(window, spatial, True, None)
-        return LP_POOL.run(xp, x, window, divisor / window.taps, self.norm_type)
+    def _options(self, x: Array) -> tuple[Any, ...]:
+        window = self.geometry(x.shape)
+        divisor = self._divisor(window, tuple(x.shape[2:]), True, None)
+        return window, divisor / window.taps, self.norm_type
 
 
-class GlobalPool(Layer):
+class GlobalPool(OpLayer):
     """Mean or largest element of all positions of a channel, over any number of dimensions.
 
     The layers to use are GlobalAvgPool1d, GlobalMaxPool1d, and so on up to three dimensions.
@@ -257,24 +257,22 @@ class GlobalPool(Layer):
     """
 
     ndim: ClassVar[int]
-    op: ClassVar[str]
 
     def __init__(self, keepdims: bool = False) -> None:
         self.keepdims = bool(keepdims)
 
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
         """Return (N, C), or (N, C, 1, ...) with `keepdims`."""
-        if len(input_shape) != self.ndim + 2:
-            raise rank_error(self.who, self.ndim + 2, LAYOUTS[self.ndim], input_shape)
+        check_rank(input_shape, self.ndim, self.who)
         return (*input_shape[:2], *((1,) * self.ndim if self.keepdims else ()))
 
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
         shape = self.output_shape(x.shape)
-        y, saved = OPS[self.op].run(xp, x)
+        y, saved = super()._forward(xp, x, training)
         return xp.reshape(y, shape), saved
 
     def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        return saved(xp.reshape(dy, dy.shape[:2])) if need_dx else None
+        return super()._backward(xp, xp.reshape(dy, dy.shape[:2]), saved, need_dx)
 
 
 class MaxPool1d(MaxPool):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any
 
 from xpcnn._xp import Array, dtype_name
 from xpcnn.errors import choice_error, rank_error
-from xpcnn.layers.layer import Layer, Shape
-from xpcnn.ops.checks import LAYOUTS
-from xpcnn.ops.resize import RESIZE
+from xpcnn.layers.layer import Shape
+from xpcnn.layers.op_layer import OpLayer
+from xpcnn.ops.checks import LAYOUTS, check_rank
 from xpcnn.ops.taps import LARGE_IMAGE, UPSAMPLE_MODES, upsample_taps
 from xpcnn.window import as_int
 
@@ -19,7 +18,7 @@ RANKS = {"linear": 1, "bilinear": 2, "trilinear": 3, "bicubic": 2}
 """Number of spatial axes of the modes that are for one only."""
 
 
-class Upsample(Layer):
+class Upsample(OpLayer):
     """Resize the spatial axes.
 
     Parameters
@@ -62,6 +61,8 @@ class Upsample(Layer):
     array([[[1.  , 1.25, 1.75, 2.  ]]])
     """
 
+    op = "resize"
+
     def __init__(
         self,
         size: Any = None,
@@ -102,8 +103,8 @@ class Upsample(Layer):
         """Return (N, C, *new) for an input (N, C, *spatial)."""
         spatial = tuple(input_shape[2:])
         rank = RANKS.get(self.mode)
-        if rank is not None and len(spatial) != rank:
-            raise rank_error(self.who, rank + 2, LAYOUTS[rank], input_shape)
+        if rank is not None:
+            check_rank(input_shape, rank, self.who)
         if len(spatial) not in LAYOUTS:
             raise rank_error(self.who, 4, LAYOUTS[2], input_shape)
         if self.size is not None:
@@ -125,7 +126,7 @@ class Upsample(Layer):
             )
         return values
 
-    def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
+    def _options(self, x: Array) -> tuple[Any, ...]:
         new = self.output_shape(x.shape)[2:]
         factors: tuple[Any, ...] = (None,) * len(new)
         if self.scale_factor is not None and not self.recompute_scale_factor:
@@ -137,10 +138,7 @@ class Upsample(Layer):
                 zip(x.shape[2:], new, factors, strict=True), start=2
             )
         ]
-        return RESIZE.run(xp, x, tuple(axes))
-
-    def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        return saved(dy) if need_dx else None
+        return (tuple(axes),)
 
 
 class UpsamplingNearest2d(Upsample):

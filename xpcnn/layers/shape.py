@@ -12,7 +12,7 @@ from xpcnn._xp import Array
 from xpcnn.errors import rank_error
 from xpcnn.functional import in_order
 from xpcnn.layers.layer import Layer, Shape
-from xpcnn.ops.checks import LAYOUTS
+from xpcnn.ops.checks import LAYOUTS, check_rank
 from xpcnn.window import as_int
 
 
@@ -128,6 +128,17 @@ class Identity(Layer):
         return dy if need_dx else None
 
 
+def rearrange(xp: ModuleType, x: Array, cut: Shape, order: Shape, merged: Shape) -> Array:
+    """Cut the axes of x, bring the pieces into another order, and merge them again."""
+    return xp.reshape(xp.permute_dims(xp.reshape(x, cut), order), merged)
+
+
+def rearrange_back(xp: ModuleType, dy: Array, cut: Shape, order: Shape, shape: Shape) -> Array:
+    """Undo :func:`rearrange`, for an array that had this shape before."""
+    back = tuple(order.index(axis) for axis in range(len(order)))
+    return rearrange(xp, dy, tuple(cut[axis] for axis in order), back, shape)
+
+
 class _Rearrange(Layer):
     """Cut axes into pieces, exchange pieces, and merge them again.
 
@@ -140,17 +151,11 @@ class _Rearrange(Layer):
 
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
         merged = self.output_shape(x.shape)
-        cut, order = self._plan(tuple(x.shape))
-        pieces = xp.permute_dims(xp.reshape(x, cut), order)
-        return xp.reshape(pieces, merged), (tuple(x.shape), cut, order)
+        plan = self._plan(tuple(x.shape))
+        return rearrange(xp, x, *plan, merged), (*plan, tuple(x.shape))
 
     def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        if not need_dx:
-            return None
-        shape, cut, order = saved
-        back = tuple(order.index(axis) for axis in range(len(order)))
-        pieces = xp.reshape(dy, tuple(cut[axis] for axis in order))
-        return xp.reshape(xp.permute_dims(pieces, back), shape)
+        return rearrange_back(xp, dy, *saved) if need_dx else None
 
 
 class PixelShuffle(_Rearrange):
@@ -175,8 +180,7 @@ class PixelShuffle(_Rearrange):
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
         """Return (N, C, H r, W r) for an input (N, C r^2, H, W)."""
         r = self.upscale_factor
-        if len(input_shape) != 4:
-            raise rank_error(self.who, 4, LAYOUTS[2], input_shape)
+        check_rank(input_shape, 2, self.who)
         n, c, h, w = input_shape
         if c % (r * r):
             raise ValueError(
@@ -213,8 +217,7 @@ class PixelUnshuffle(_Rearrange):
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
         """Return (N, C r^2, H, W) for an input (N, C, H r, W r)."""
         r = self.downscale_factor
-        if len(input_shape) != 4:
-            raise rank_error(self.who, 4, LAYOUTS[2], input_shape)
+        check_rank(input_shape, 2, self.who)
         n, c, h, w = input_shape
         if h % r or w % r:
             raise ValueError(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import add
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -11,7 +13,7 @@ from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.errors import choice_error
 from xpcnn.layers.layer import Shape
-from xpcnn.layers.operation import Operation
+from xpcnn.layers.operation import Arrays, Needs, Operation
 from xpcnn.ops.sums import total as sum_over
 
 
@@ -52,18 +54,11 @@ class Add(Elementwise):
            [211., 212.]])
     """
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         self.output_shapes(*(x.shape for x in inputs))
-        total = inputs[0]
-        for x in inputs[1:]:
-            total = total + x
-        return (total,), [x.shape for x in inputs]
+        return (reduce(add, inputs),), [x.shape for x in inputs]
 
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
         (dy,) = dys
         return tuple(
             unbroadcast(xp, dy, shape) if needed else None
@@ -74,17 +69,13 @@ class Add(Elementwise):
 class _Binary(Elementwise):
     """Two operands."""
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         if len(inputs) != 2:
             raise ValueError(f"{self.who}: expected two operands, got {len(inputs)}")
         self.output_shapes(*(x.shape for x in inputs))
         return (self._compute(xp, *inputs),), inputs
 
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
         gradients = self._gradients(xp, dys[0], *saved)
         return tuple(
             unbroadcast(xp, gradient(), x.shape) if needed else None
@@ -198,27 +189,18 @@ class Modulo(_Binary):
 class _Extremum(Elementwise):
     """The largest or smallest of all operands; equal ones share the gradient."""
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    function: ClassVar[str]
+
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         self.output_shapes(*(tuple(x.shape) for x in inputs))
-        best = inputs[0]
-        for x in inputs[1:]:
-            best = self._better(xp, best, x)
+        best = reduce(getattr(xp, self.function), inputs)
         return (best,), (inputs, best)
 
-    def _better(self, xp: ModuleType, a: Array, b: Array) -> Array:
-        raise NotImplementedError
-
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
         inputs, best = saved
         (dy,) = dys
         won = [xp.astype(x == best, dy.dtype) for x in inputs]
-        count = won[0]
-        for one in won[1:]:
-            count = count + one
+        count = reduce(add, won)
         share = dy / xp.maximum(count, xp.ones_like(count))  # a NaN is nobody's
         return tuple(
             unbroadcast(xp, share * one, tuple(x.shape)) if needed else None
@@ -229,40 +211,10 @@ class _Extremum(Elementwise):
 class Maximum(_Extremum):
     """The largest of all operands, which are broadcast; NaN wins."""
 
-    def _better(self, xp: ModuleType, a: Array, b: Array) -> Array:
-        return xp.maximum(a, b)
+    function = "maximum"
 
 
 class Minimum(_Extremum):
     """The smallest of all operands, which are broadcast; NaN wins."""
 
-    def _better(self, xp: ModuleType, a: Array, b: Array) -> Array:
-        return xp.minimum(a, b)
-
-
-class Affine(Operation):
-    """``scale * x + shift`` with two fixed numbers.
-
-    Parameters
-    ----------
-    scale, shift : float
-    """
-
-    def __init__(self, scale: float = 1.0, shift: float = 0.0) -> None:
-        self.scale = float(scale)
-        self.shift = float(shift)
-
-    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
-        """Return the input's shape."""
-        return (input_shapes[0] or (),)
-
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
-        y = inputs[0] * self.scale
-        return (y + self.shift if self.shift else y,), None
-
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
-        return (dys[0] * self.scale,)
+    function = "minimum"

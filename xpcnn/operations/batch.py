@@ -5,9 +5,8 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from xpcnn._xp import Array
 from xpcnn.layers.layer import Shape
-from xpcnn.layers.operation import Operation
+from xpcnn.layers.operation import Arrays, Needs, Operation
 from xpcnn.ops.sums import total
 
 
@@ -34,14 +33,10 @@ class RepeatForBatch(Operation):
             )
         return ((like[0], *sample[1:]),)
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         shapes = [tuple(x.shape) for x in inputs]
         (shape,) = self.output_shapes(*shapes)
         return (xp.broadcast_to(inputs[0], shape),), None
 
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
-        return total(xp, dys[0], 0, keepdims=True), None
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
+        return (total(xp, dys[0], 0, keepdims=True),)

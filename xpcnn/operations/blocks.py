@@ -5,14 +5,36 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
-from xpcnn._xp import Array
 from xpcnn.layers.layer import Shape
-from xpcnn.layers.operation import Operation
+from xpcnn.layers.operation import Arrays, Needs, Operation
+from xpcnn.layers.shape import rearrange, rearrange_back
 
 
-class DepthToSpace(Operation):
+class Blocks(Operation):
+    """What exchanges channels and pixels, block by block.
+
+    A subclass says how by `output_shapes` and by `_plan`, which returns the shape with the axes
+    cut, and the new order of the pieces.
+    """
+
+    def __init__(self, block_size: int, mode: str = "DCR") -> None:
+        self.block_size = int(block_size)
+        self.mode = mode
+
+    def _plan(self, shape: Shape) -> tuple[Shape, Shape]:
+        raise NotImplementedError
+
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
+        shape = tuple(inputs[0].shape)
+        (merged,) = self.output_shapes(shape)
+        plan = self._plan(shape)
+        return (rearrange(xp, inputs[0], *plan, merged),), (*plan, shape)
+
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
+        return (rearrange_back(xp, dys[0], *saved),)
+
+
+class DepthToSpace(Blocks):
     """Blocks of channels become blocks of pixels.
 
     Parameters
@@ -24,47 +46,25 @@ class DepthToSpace(Operation):
         default) or the last (that of PyTorch's PixelShuffle).
     """
 
-    def __init__(self, block_size: int, mode: str = "DCR") -> None:
-        self.block_size = int(block_size)
-        self.mode = mode
-
     def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
         """Return (N, C / b^2, H b, W b)."""
-        n, c, h, w = self._check(input_shapes[0] or ())
-        b = self.block_size
-        return ((n, c // (b * b), h * b, w * b),)
-
-    def _check(self, shape: Shape) -> Shape:
-        if len(shape) != 4 or shape[1] % self.block_size**2:
+        shape, b = input_shapes[0] or (), self.block_size
+        if len(shape) != 4 or shape[1] % b**2:
             raise ValueError(
-                f"{self.who}: expected an input (N, C, H, W) with channels in blocks of "
-                f"{self.block_size**2}, got shape {shape}"
+                f"{self.who}: expected an input (N, C, H, W) with channels in blocks of {b**2}, "
+                f"got shape {shape}"
             )
-        return shape
+        n, c, h, w = shape
+        return ((n, c // b**2, h * b, w * b),)
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
-        n, c, h, w = self._check(tuple(inputs[0].shape))
-        b = self.block_size
+    def _plan(self, shape: Shape) -> tuple[Shape, Shape]:
+        (n, c, h, w), b = shape, self.block_size
         if self.mode == "DCR":
-            apart, order = (n, b, b, c // (b * b), h, w), (0, 3, 4, 1, 5, 2)
-        else:
-            apart, order = (n, c // (b * b), b, b, h, w), (0, 1, 4, 2, 5, 3)
-        y = xp.permute_dims(xp.reshape(inputs[0], apart), order)
-        y = xp.reshape(y, (n, c // (b * b), h * b, w * b))
-        return (y,), (apart, order, (n, c, h, w))
-
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
-        apart, order, shape = saved
-        dx = xp.reshape(dys[0], tuple(apart[a] for a in order))
-        dx = xp.permute_dims(dx, tuple(int(a) for a in np.argsort(order)))
-        return (xp.reshape(dx, shape),)
+            return (n, b, b, c // b**2, h, w), (0, 3, 4, 1, 5, 2)
+        return (n, c // b**2, b, b, h, w), (0, 1, 4, 2, 5, 3)
 
 
-class SpaceToDepth(Operation):
+class SpaceToDepth(Blocks):
     """Blocks of pixels become blocks of channels; the inverse of :class:`DepthToSpace`.
 
     Parameters
@@ -76,33 +76,18 @@ class SpaceToDepth(Operation):
         last (that of PyTorch's PixelUnshuffle).
     """
 
-    def __init__(self, block_size: int, mode: str = "DCR") -> None:
-        self.block_size = int(block_size)
-        self.mode = mode
-
     def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
         """Return (N, C b^2, H / b, W / b)."""
-        n, c, h, w = self._check(input_shapes[0] or ())
-        b = self.block_size
-        return ((n, c * b * b, h // b, w // b),)
-
-    def _check(self, shape: Shape) -> Shape:
-        if len(shape) != 4 or shape[2] % self.block_size or shape[3] % self.block_size:
+        shape, b = input_shapes[0] or (), self.block_size
+        if len(shape) != 4 or shape[2] % b or shape[3] % b:
             raise ValueError(
                 f"{self.who}: expected an input (N, C, H, W) with height and width in blocks of "
-                f"{self.block_size}, got shape {shape}"
+                f"{b}, got shape {shape}"
             )
-        return shape
+        n, c, h, w = shape
+        return ((n, c * b**2, h // b, w // b),)
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
-        n, c, h, w = self._check(tuple(inputs[0].shape))
-        b = self.block_size
-        apart = (n, c, h // b, b, w // b, b)
+    def _plan(self, shape: Shape) -> tuple[Shape, Shape]:
+        (n, c, h, w), b = shape, self.block_size
         order = (0, 3, 5, 1, 2, 4) if self.mode == "DCR" else (0, 1, 3, 5, 2, 4)
-        y = xp.permute_dims(xp.reshape(inputs[0], apart), order)
-        y = xp.reshape(y, (n, c * b * b, h // b, w // b))
-        return (y,), (apart, order, (n, c, h, w))
-
-    _run_backward = DepthToSpace._run_backward
+        return (n, c, h // b, b, w // b, b), order

@@ -6,10 +6,9 @@ from types import ModuleType
 from typing import Any
 
 from xpcnn import _xp, rng
-from xpcnn._xp import Array
 from xpcnn.device import Device
 from xpcnn.layers.layer import Shape, seed_from
-from xpcnn.layers.operation import Operation
+from xpcnn.layers.operation import Arrays, Needs, Operation
 
 
 class MaskedDropout(Operation):
@@ -41,9 +40,7 @@ class MaskedDropout(Operation):
         shape = tuple(input_shapes[0] or ())
         return shape, shape
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         x, p, switch = (*inputs, None, None)[:3]
         share = self.p if p is None else float(_xp.to_numpy(p).reshape(()))
         if not 0.0 <= share < 1.0:
@@ -52,18 +49,15 @@ class MaskedDropout(Operation):
         shape = tuple(x.shape)
         if not drops or share == 0.0:
             kept = xp.ones(shape, dtype=xp.bool, device=_xp.device_of(x))
-            return (x, kept), (None, len(inputs))
+            return (x, kept), None
         if self.seed is None:
             self.seed = seed_from(None)
         drawn = rng.uniform(rng.key(self.seed, "dropout", self.step), shape)
         self.step += 1
         kept = Device.of(x).asarray(drawn >= share)
         scale = xp.astype(kept, x.dtype) * rng.scale_of_kept(share)
-        return (x * scale, kept), (scale, len(inputs))
+        return (x * scale, kept), scale
 
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
-        scale, count = saved
-        dx = dys[0] if scale is None or dys[0] is None else dys[0] * scale
-        return (dx,) + (None,) * (count - 1)
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
+        (dx, _) = dys
+        return (dx if saved is None or dx is None else dx * saved,)

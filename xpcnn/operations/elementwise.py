@@ -2,166 +2,127 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import pi, sqrt
 from types import ModuleType
 from typing import Any
 
 from xpcnn import _xp
 from xpcnn._xp import Array
-from xpcnn.layers.layer import Shape
-from xpcnn.layers.operation import Operation
+from xpcnn.layers.operation import Arrays, Needs, SameShape
 from xpcnn.operations.dtypes import OfDtype
 from xpcnn.ops import special
 
 
-class Unary(Operation):
+class Unary(SameShape):
     """A function of each element by itself.
 
-    A subclass implements `_value`, and `_slope` unless the derivative is zero wherever there is
-    one.
+    A subclass is given by its function and its derivative, as ``class Exp(Unary, value=...,
+    slope=...)``, or it implements the methods `_value` and `_slope`.
+
+    Parameters
+    ----------
+    value : callable
+        ``value(xp, x) -> y``.
+    slope : callable, optional
+        ``slope(xp, x, y)`` returns the derivative at x, where the value is y. Left out, it is zero
+        wherever there is one.
     """
 
-    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
-        """Return the input's shape."""
-        return (input_shapes[0] or (),)
+    _value: Callable[..., Array]
+    _slope: Callable[..., Array | float] | None = None
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def __init_subclass__(
+        cls,
+        value: Callable[[ModuleType, Array], Array] | None = None,
+        slope: Callable[[ModuleType, Array, Array], Array | float] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init_subclass__(**options)
+        if value is not None:
+            cls._value = staticmethod(value)
+        if slope is not None:
+            cls._slope = staticmethod(slope)
+
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         (x,) = inputs
         y = self._value(xp, x)
         return (y,), (x, y)
 
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
-        slope = self._slope(xp, *saved)
-        return (None if slope is None else dys[0] * slope,)
-
-    def _value(self, xp: ModuleType, x: Array) -> Array:
-        raise NotImplementedError
-
-    def _slope(self, xp: ModuleType, x: Array, y: Array) -> Array | float | None:
-        """Return the derivative at x, where the value is y; ``None`` stands for zero."""
-        return None
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
+        return (None if self._slope is None else dys[0] * self._slope(xp, *saved),)
 
 
-class Negative(Unary):
+class Negative(Unary, value=lambda xp, x: -x, slope=lambda xp, x, y: -1.0):
     """-x."""
 
-    def _value(self, xp: ModuleType, x: Array) -> Array:
-        return -x
 
-    def _slope(self, xp: ModuleType, x: Array, y: Array) -> Array | float | None:
-        return -1.0
-
-
-class Absolute(Unary):
+class Absolute(Unary, value=lambda xp, x: xp.abs(x), slope=lambda xp, x, y: _xp.sign(x)):
     """|x|; the gradient is 0 at 0."""
 
-    def _value(self, xp: ModuleType, x: Array) -> Array:
-        return xp.abs(x)
 
-    def _slope(self, xp: ModuleType, x: Array, y: Array) -> Array | float | None:
-        return _xp.sign(x)
-
-
-class Sign(Unary):
+class Sign(Unary, value=lambda xp, x: _xp.sign(x)):
     """-1, 0 or 1."""
 
-    def _value(self, xp: ModuleType, x: Array) -> Array:
-        return _xp.sign(x)
 
-
-class Floor(Unary):
+class Floor(Unary, value=lambda xp, x: xp.floor(x)):
     """The largest whole number that is not above x."""
 
-    def _value(self, xp: ModuleType, x: Array) -> Array:
-        return xp.floor(x)
 
-
-class Ceil(Unary):
+class Ceil(Unary, value=lambda xp, x: xp.ceil(x)):
     """The smallest whole number that is not below x."""
 
-    def _value(self, xp: ModuleType, x: Array) -> Array:
-        return xp.ceil(x)
 
-
-class Round(Unary):
+class Round(Unary, value=lambda xp, x: xp.round(x)):
     """The nearest whole number, of two the even one."""
 
-    def _value(self, xp: ModuleType, x: Array) -> Array:
-        return xp.round(x)
 
-
-class Reciprocal(Unary):
+class Reciprocal(Unary, value=lambda xp, x: 1.0 / x, slope=lambda xp, x, y: -y * y):
     """1 / x."""
 
-    def _value(self, xp: ModuleType, x: Array) -> Array:
-        return 1.0 / x
 
-    def _slope(self, xp: ModuleType, x: Array, y: Array) -> Array | float | None:
-        return -y * y
-
-
-class SquareRoot(Unary):
+class SquareRoot(Unary, value=lambda xp, x: xp.sqrt(x), slope=lambda xp, x, y: 0.5 / y):
     """The square root."""
 
-    def _value(self, xp: ModuleType, x: Array) -> Array:
-        return xp.sqrt(x)
 
-    def _slope(self, xp: ModuleType, x: Array, y: Array) -> Array | float | None:
-        return 0.5 / y
-
-
-class Exp(Unary):
+class Exp(Unary, value=lambda xp, x: xp.exp(x), slope=lambda xp, x, y: y):
     """e to the power of x."""
 
-    def _value(self, xp: ModuleType, x: Array) -> Array:
-        return xp.exp(x)
 
-    def _slope(self, xp: ModuleType, x: Array, y: Array) -> Array | float | None:
-        return y
-
-
-class Log(Unary):
+class Log(Unary, value=lambda xp, x: xp.log(x), slope=lambda xp, x, y: 1.0 / x):
     """The natural logarithm."""
 
-    def _value(self, xp: ModuleType, x: Array) -> Array:
-        return xp.log(x)
 
-    def _slope(self, xp: ModuleType, x: Array, y: Array) -> Array | float | None:
-        return 1.0 / x
-
-
-class Erf(Unary):
+class Erf(Unary, value=special.erf, slope=lambda xp, x, y: xp.exp(-x * x) * (2.0 / sqrt(pi))):
     """The error function."""
 
-    def _value(self, xp: ModuleType, x: Array) -> Array:
-        return special.erf(xp, x)
 
-    def _slope(self, xp: ModuleType, x: Array, y: Array) -> Array | float | None:
-        return xp.exp(-x * x) * (2.0 / sqrt(pi))
-
-
-class Sin(Unary):
+class Sin(Unary, value=lambda xp, x: xp.sin(x), slope=lambda xp, x, y: xp.cos(x)):
     """The sine."""
 
-    def _value(self, xp: ModuleType, x: Array) -> Array:
-        return xp.sin(x)
 
-    def _slope(self, xp: ModuleType, x: Array, y: Array) -> Array | float | None:
-        return xp.cos(x)
-
-
-class Cos(Unary):
+class Cos(Unary, value=lambda xp, x: xp.cos(x), slope=lambda xp, x, y: -xp.sin(x)):
     """The cosine."""
 
-    def _value(self, xp: ModuleType, x: Array) -> Array:
-        return xp.cos(x)
 
-    def _slope(self, xp: ModuleType, x: Array, y: Array) -> Array | float | None:
-        return -xp.sin(x)
+class Affine(Unary):
+    """``scale * x + shift`` with two fixed numbers.
+
+    Parameters
+    ----------
+    scale, shift : float
+    """
+
+    def __init__(self, scale: float = 1.0, shift: float = 0.0) -> None:
+        self.scale = float(scale)
+        self.shift = float(shift)
+
+    def _value(self, xp: ModuleType, x: Array) -> Array:
+        y = x * self.scale
+        return y + self.shift if self.shift else y
+
+    def _slope(self, xp: ModuleType, x: Array, y: Array) -> float:
+        return self.scale
 
 
 class Shrink(Unary):
@@ -184,11 +145,11 @@ class Shrink(Unary):
         low = xp.where(x < -self.lambd, x + self.bias, zero)
         return xp.where(x > self.lambd, x - self.bias, low)
 
-    def _slope(self, xp: ModuleType, x: Array, y: Array) -> Array | float | None:
+    def _slope(self, xp: ModuleType, x: Array, y: Array) -> Array:
         return xp.astype(xp.abs(x) > self.lambd, x.dtype)
 
 
-class Cast(OfDtype, Unary):
+class Cast(OfDtype, SameShape):
     """The same numbers in another dtype.
 
     Parameters
@@ -208,22 +169,16 @@ class Cast(OfDtype, Unary):
         self.dtype = dtype
         self.follows = bool(follows)
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         x = inputs[0]
         dtype = inputs[1].dtype if self.dtype is None else self._dtype(xp)
-        return (xp.astype(x, dtype, copy=False),), (x.dtype, len(inputs))
+        return (xp.astype(x, dtype, copy=False),), x.dtype
 
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
-        dtype, count = saved
-        dx = xp.astype(dys[0], dtype) if need[0] and _xp.is_floating(dys[0]) else None
-        return (dx,) + (None,) * (count - 1)
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
+        return (xp.astype(dys[0], saved) if need[0] and _xp.is_floating(dys[0]) else None,)
 
 
-class Clip(Unary):
+class Clip(SameShape):
     """Numbers below a smallest and above a largest one are replaced by these.
 
     Parameters
@@ -240,16 +195,14 @@ class Clip(Unary):
         self.min = min
         self.max = max
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         x = inputs[0]
         low, high = self._limits(xp, inputs)
         y = x if low is None else xp.where(x < low, low, x)
         y = y if high is None else xp.where(y > high, high, y)
-        return (y,), (x, low, high, len(inputs))
+        return (y,), (x, low, high)
 
-    def _limits(self, xp: ModuleType, inputs: tuple[Any, ...]) -> tuple[Any, Any]:
+    def _limits(self, xp: ModuleType, inputs: Arrays) -> tuple[Any, Any]:
         x = inputs[0]
         given = (*inputs[1:], None, None)
         limits = []
@@ -261,14 +214,12 @@ class Clip(Unary):
             limits.append(other)
         return limits[0], limits[1]
 
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
-        x, low, high, count = saved
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
+        x, low, high = saved
         dx = dys[0]
         zero = xp.zeros_like(dx)
         if low is not None:
             dx = xp.where(x < low, zero, dx)
         if high is not None:
             dx = xp.where(x > high, zero, dx)
-        return (dx,) + (None,) * (count - 1)
+        return (dx,)

@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpcnn import _xp
-from xpcnn._xp import Array
 from xpcnn.layers.layer import Shape
-from xpcnn.layers.operation import Operation
+from xpcnn.layers.operation import Arrays, Needs, Operation
 from xpcnn.operations.numbers import Ints, as_ints, chosen, normal_dims
 from xpcnn.operations.tables import add_back
 
@@ -84,23 +83,19 @@ class Slice(Operation):
                 index[dim] = slice(taken.start, taken[-1] + 1, taken.step)
         return _Cut(tuple(index), tuple(flipped))
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         x = inputs[0]
         cut = self._cut(tuple(x.shape), inputs)
         y = x[cut.parts]
         if cut.flipped:
             y = xp.flip(y, axis=cut.flipped)
-        return (y,), (cut, tuple(x.shape), len(inputs))
+        return (y,), (cut, tuple(x.shape))
 
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
-        cut, shape, count = saved
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
+        cut, shape = saved
         dy = xp.flip(dys[0], axis=cut.flipped) if cut.flipped else dys[0]
         dx = xp.zeros(shape, dtype=dy.dtype, device=_xp.device_of(dy))
-        return (_xp.set_at(dx, cut.parts, dy),) + (None,) * (count - 1)
+        return (_xp.set_at(dx, cut.parts, dy),)
 
 
 class Gather(Operation):
@@ -125,9 +120,7 @@ class Gather(Operation):
         (axis,) = normal_dims((self.dim,), len(shape), self.who)
         return ((*shape[:axis], *numbers, *shape[axis + 1 :]),)
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         x, numbers = inputs
         (shape,) = self.output_shapes(tuple(x.shape), tuple(numbers.shape))
         axis = self.dim % x.ndim
@@ -142,13 +135,11 @@ class Gather(Operation):
         y = xp.reshape(xp.take(x, flat, axis=axis), shape)
         return (y,), (tuple(x.shape), axis, flat)
 
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
         shape, axis, flat = saved
         dy = xp.reshape(dys[0], (*shape[:axis], flat.shape[0], *shape[axis + 1 :]))
         positions = np.asarray(_xp.to_numpy(flat), dtype=np.int64)
-        return add_back(xp, dy, axis, positions, shape[axis]), None
+        return (add_back(xp, dy, axis, positions, shape[axis]),)
 
 
 class Split(Operation):
@@ -195,24 +186,20 @@ class Split(Operation):
             )
         return axis, sizes
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         x = inputs[0]
         axis, sizes = self._sizes(tuple(x.shape), inputs)
         pieces, start = [], 0
         for size in sizes:
             pieces.append(x[(slice(None),) * axis + (slice(start, start + size), ...)])
             start += size
-        return tuple(pieces), (axis, [tuple(piece.shape) for piece in pieces], len(inputs))
+        return tuple(pieces), (axis, [tuple(piece.shape) for piece in pieces])
 
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
-        axis, shapes, count = saved
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
+        axis, shapes = saved
         like = next(dy for dy in dys if dy is not None)
         parts = [
             xp.zeros(shape, dtype=like.dtype, device=_xp.device_of(like)) if dy is None else dy
             for dy, shape in zip(dys, shapes, strict=True)
         ]
-        return (xp.concat(parts, axis=axis),) + (None,) * (count - 1)
+        return (xp.concat(parts, axis=axis),)

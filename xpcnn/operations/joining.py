@@ -5,9 +5,8 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from xpcnn._xp import Array
 from xpcnn.layers.layer import Shape
-from xpcnn.layers.operation import Operation
+from xpcnn.layers.operation import Arrays, Needs, Operation
 
 
 class Concat(Operation):
@@ -39,16 +38,12 @@ class Concat(Operation):
             )
         return ((*first[:axis], sum(shape[axis] for shape in shapes), *first[axis + 1 :]),)
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         self.output_shapes(*(tuple(x.shape) for x in inputs))
         axis = self.dim % inputs[0].ndim
         return (xp.concat(inputs, axis=axis),), (axis, [x.shape[axis] for x in inputs])
 
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
         axis, lengths = saved
         parts, start = [], 0
         for length in lengths:

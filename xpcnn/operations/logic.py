@@ -2,114 +2,85 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 from xpcnn._xp import Array
+from xpcnn.layers.operation import Arrays, Needs, NoGradient
 from xpcnn.operations.arithmetic import Elementwise, unbroadcast
 
 
-class _Test(Elementwise):
-    """A question about two operands; there is no gradient."""
+class Question(Elementwise, NoGradient):
+    """A question about the elements of one or two operands.
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    Parameters
+    ----------
+    answer : callable
+        ``answer(xp, *operands)`` returns an array of truth values; see the classes below.
+    """
+
+    _answer: Callable[..., Array]
+
+    def __init_subclass__(cls, answer: Callable[..., Array] | None = None, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if answer is not None:
+            cls._answer = staticmethod(answer)
+
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         self.output_shapes(*(tuple(x.shape) for x in inputs))
-        return (self._answer(xp, *inputs),), len(inputs)
-
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
-        return (None,) * saved
-
-    def _answer(self, xp: ModuleType, *operands: Array) -> Array:
-        raise NotImplementedError
+        return (self._answer(xp, *inputs),), None
 
 
-class Equal(_Test):
+class Equal(Question, answer=lambda xp, a, b: a == b):
     """Whether two operands, which are broadcast, are equal."""
 
-    def _answer(self, xp: ModuleType, *operands: Array) -> Array:
-        return operands[0] == operands[1]
 
-
-class Greater(_Test):
+class Greater(Question, answer=lambda xp, a, b: a > b):
     """Whether the first operand is greater than the second; they are broadcast."""
 
-    def _answer(self, xp: ModuleType, *operands: Array) -> Array:
-        return operands[0] > operands[1]
 
-
-class GreaterEqual(_Test):
+class GreaterEqual(Question, answer=lambda xp, a, b: a >= b):
     """Whether the first operand is not less than the second; they are broadcast."""
 
-    def _answer(self, xp: ModuleType, *operands: Array) -> Array:
-        return operands[0] >= operands[1]
 
-
-class Less(_Test):
+class Less(Question, answer=lambda xp, a, b: a < b):
     """Whether the first operand is less than the second; they are broadcast."""
 
-    def _answer(self, xp: ModuleType, *operands: Array) -> Array:
-        return operands[0] < operands[1]
 
-
-class LessEqual(_Test):
+class LessEqual(Question, answer=lambda xp, a, b: a <= b):
     """Whether the first operand is not greater than the second; they are broadcast."""
 
-    def _answer(self, xp: ModuleType, *operands: Array) -> Array:
-        return operands[0] <= operands[1]
 
-
-class And(_Test):
+class And(Question, answer=lambda xp, a, b: xp.logical_and(a, b)):
     """Whether both operands, which are broadcast, are true."""
 
-    def _answer(self, xp: ModuleType, *operands: Array) -> Array:
-        return xp.logical_and(*operands)
 
-
-class Or(_Test):
+class Or(Question, answer=lambda xp, a, b: xp.logical_or(a, b)):
     """Whether at least one of two operands, which are broadcast, is true."""
 
-    def _answer(self, xp: ModuleType, *operands: Array) -> Array:
-        return xp.logical_or(*operands)
 
-
-class Xor(_Test):
+class Xor(Question, answer=lambda xp, a, b: xp.logical_xor(a, b)):
     """Whether exactly one of two operands, which are broadcast, is true."""
 
-    def _answer(self, xp: ModuleType, *operands: Array) -> Array:
-        return xp.logical_xor(*operands)
 
-
-class Not(_Test):
+class Not(Question, answer=lambda xp, a: xp.logical_not(a)):
     """Whether the operand is false."""
 
-    def _answer(self, xp: ModuleType, *operands: Array) -> Array:
-        return xp.logical_not(*operands)
 
-
-class IsNaN(_Test):
+class IsNaN(Question, answer=lambda xp, a: xp.isnan(a)):
     """Whether the operand is not a number."""
-
-    def _answer(self, xp: ModuleType, *operands: Array) -> Array:
-        return xp.isnan(*operands)
 
 
 class Where(Elementwise):
     """The second input where the first is true, else the third; all are broadcast."""
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         condition, x, y = inputs
         self.output_shapes(*(tuple(a.shape) for a in inputs))
         return (xp.where(condition, x, y),), (condition, tuple(x.shape), tuple(y.shape))
 
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
         condition, x_shape, y_shape = saved
         (dy,) = dys
         zero = xp.zeros_like(dy)

@@ -6,10 +6,9 @@ from types import ModuleType
 from typing import Any
 
 from xpcnn import functional as F
-from xpcnn._xp import Array
 from xpcnn.errors import choice_error
 from xpcnn.layers.layer import Shape
-from xpcnn.layers.operation import Operation
+from xpcnn.layers.operation import Arrays, Needs, Operation
 
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -38,9 +37,7 @@ class NegativeLogLikelihood(Operation):
         """Return the targets' shape, or that of a single number."""
         return (tuple(input_shapes[1] or ()) if self.reduction == "none" else (),)
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         x, target = inputs[:2]
         weight = inputs[2] if len(inputs) > 2 else None
         if x.ndim < 2 or tuple(target.shape) != (x.shape[0], *x.shape[2:]):
@@ -62,13 +59,11 @@ class NegativeLogLikelihood(Operation):
             loss = xp.sum(loss, dtype=x.dtype)
         if self.reduction == "mean":
             scale = 1.0 / xp.sum(chosen, dtype=x.dtype)
-        return (loss * scale,), (chosen, scale, len(inputs))
+        return (loss * scale,), (chosen, scale)
 
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
-        chosen, scale, count = saved
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
+        chosen, scale = saved
         dy = dys[0] * scale
         if self.reduction == "none":
             dy = xp.expand_dims(dy, axis=1)
-        return (-chosen * dy,) + (None,) * (count - 1)
+        return (-chosen * dy,)

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from xpcnn._xp import Array
 from xpcnn.layers.layer import Shape
-from xpcnn.layers.operation import Operation
+from xpcnn.layers.operation import Arrays, Needs, Operation
 from xpcnn.operations.arithmetic import unbroadcast
 
 
@@ -33,15 +32,11 @@ class MatMul(Operation):
             raise ValueError(f"{self.who}: cannot multiply the shapes {a} and {b}") from None
         return ((*front, *(a[-2:-1] if len(a) > 1 else ()), *(b[-1:] if len(b) > 1 else ())),)
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         self.output_shapes(*(tuple(x.shape) for x in inputs))
         return (xp.matmul(*inputs),), inputs
 
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
         a, b = saved
         dy = dys[0]
         if b.ndim == 1:

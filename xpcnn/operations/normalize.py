@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from math import prod
 from types import ModuleType
 from typing import Any
 
-from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.layers.layer import Shape
-from xpcnn.layers.operation import Operation
+from xpcnn.layers.operation import Arrays, Needs, Operation, SameShape
 from xpcnn.operations.numbers import Ints, normal_dims
-from xpcnn.ops.sums import mean as average
+from xpcnn.ops.group_norm import GROUP_NORM, standardise, standardise_backward
+from xpcnn.ops.norm import BATCH_NORM
 from xpcnn.ops.sums import total
 from xpcnn.window import as_int, as_number
-
-
-def _mean(xp: ModuleType, x: Array, axes: Ints) -> Array:
-    return average(xp, x, axes, keepdims=True)
 
 
 class Standardize(Operation):
@@ -49,28 +44,17 @@ class Standardize(Operation):
         (first,) = normal_dims((self.dim,), ndim, self.who)
         return tuple(range(first, ndim))
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         (x,) = inputs
         axes = self._axes(x.ndim)
-        mean = _mean(xp, x, axes)
-        centered = x - mean
-        inv_std = 1.0 / xp.sqrt(_mean(xp, centered * centered, axes) + self.eps)
-        y = centered * inv_std
+        y, mean, _, inv_std = standardise(xp, x, self.eps, axes)
         return (y, mean, inv_std), (y, inv_std, axes)
 
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
-        y, inv_std, axes = saved
-        if dys[0] is None:
-            return (None,)
-        dx = dys[0] - _mean(xp, dys[0], axes) - y * _mean(xp, dys[0] * y, axes)
-        return (dx * inv_std,)
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
+        return () if dys[0] is None else (standardise_backward(xp, dys[0], *saved),)
 
 
-class GroupStandardize(Operation):
+class GroupStandardize(SameShape):
     """All elements of a group of channels brought to mean 0 and variance 1, in each sample.
 
     Parameters
@@ -87,13 +71,7 @@ class GroupStandardize(Operation):
         )
         self.eps = as_number(eps, type(self).__name__, "eps", 0.0)
 
-    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
-        """Return the input's shape."""
-        return (tuple(input_shapes[0] or ()),)
-
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         shape = tuple(inputs[0].shape)
         groups = self.num_groups or (shape[1] if len(shape) > 1 else 0)
         if len(shape) < 2 or not groups or shape[1] % groups:
@@ -101,33 +79,21 @@ class GroupStandardize(Operation):
                 f"{self.who}: expected an input (N, C, ...) with channels in {groups} groups, got "
                 f"shape {shape}"
             )
-        inner = Standardize(-1, self.eps)
-        rows = xp.reshape(inputs[0], (shape[0], groups, prod(shape[1:]) // groups))
-        (y, _, _), saved = inner._run(xp, (rows,), training)
-        return (xp.reshape(y, shape),), (inner, saved, tuple(rows.shape), shape)
+        (y, _, _), saved = GROUP_NORM(inputs[0], None, None, groups, self.eps, who=self.who)
+        return (y,), saved
 
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
-        inner, saved, rows, shape = saved
-        (dx,) = inner._run_backward(xp, (xp.reshape(dys[0], rows),), saved, need)
-        return (xp.reshape(dx, shape),)
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
+        return saved(dys[0], need[0])
 
 
-class PerChannel(Operation):
+class PerChannel(SameShape):
     """Every channel scaled and shifted: ``scale * x + shift`` with x (N, C, ...).
 
     The second and third input are scale and shift, of shape (C,); where there is a number for
     every group of channels only, it holds for all of them.
     """
 
-    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
-        """Return the input's shape."""
-        return (tuple(input_shapes[0] or ()),)
-
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         x = inputs[0]
         scale, shift = (self._spread(xp, values, x) for values in inputs[1:])
         return (x * scale + shift,), (x, scale, tuple(inputs[1].shape))
@@ -142,9 +108,7 @@ class PerChannel(Operation):
             values = xp.repeat(values, x.shape[1] // values.shape[0])
         return xp.reshape(values, (1, -1) + (1,) * (x.ndim - 2))
 
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
         x, scale, shape = saved
         (dy,) = dys
         axes = (0, *range(2, x.ndim))
@@ -180,9 +144,7 @@ class BatchNormalization(Operation):
         shapes = [tuple(shape or ()) for shape in input_shapes]
         return (shapes[0],) if self.momentum is None else (shapes[0], shapes[3], shapes[4])
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         x, scale, shift, mean, variance = inputs
         if any(tuple(a.shape) != (x.shape[1],) for a in inputs[1:]):
             raise ValueError(
@@ -190,7 +152,7 @@ class BatchNormalization(Operation):
                 f"input of shape {tuple(x.shape)}, got {[tuple(a.shape) for a in inputs[1:]]}"
             )
         statistics = (mean, variance) if self.momentum is None else None
-        result, saved = F.run("batch_norm", x, scale, shift, self.eps, statistics, who=self.who)
+        result, saved = BATCH_NORM(x, scale, shift, self.eps, statistics, who=self.who)
         if self.momentum is None:
             return result[:1], saved
         kept = self.momentum
@@ -200,9 +162,7 @@ class BatchNormalization(Operation):
         ]
         return (result[0], *running), saved
 
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
         if dys[0] is None:
-            return (None,) * 5
-        return (*F.run_backward(dys[0], saved, need[0]), None, None)
+            return ()
+        return saved(dys[0], need[0])

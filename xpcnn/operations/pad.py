@@ -12,7 +12,7 @@ from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.errors import choice_error
 from xpcnn.layers.layer import Shape
-from xpcnn.layers.operation import Operation
+from xpcnn.layers.operation import Arrays, Needs, Operation
 from xpcnn.operations.numbers import as_ints, chosen, normal_dims
 from xpcnn.operations.tables import add_back, pick
 
@@ -75,9 +75,7 @@ class Pad(Operation):
             raise ValueError(f"{self.who}: cuts off more than there is of the shape {shape}")
         return amounts
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         x = inputs[0]
         value = inputs[2] if len(inputs) > 2 else None
         tables = []
@@ -89,7 +87,7 @@ class Pad(Operation):
                 if (positions < 0).any():
                     x = xp.concat([x, self._constant(xp, x, axis, value)], axis=axis)
                 x = pick(xp, x, axis, np.where(positions < 0, n, positions))
-        return (x,), (tables, len(inputs))
+        return (x,), tables
 
     def _positions(self, n: int, before: int, after: int) -> np.ndarray:
         """Say which element of an axis stands where; -1 is none."""
@@ -118,11 +116,8 @@ class Pad(Operation):
             return float(self.value)
         return bool(self.value) if _xp.dtype_name(x) == "bool" else int(self.value)
 
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
-        tables, count = saved
-        dx = dys[0]
-        for axis, positions, n in reversed(tables):
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
+        (dx,) = dys
+        for axis, positions, n in reversed(saved):
             dx = add_back(xp, dx, axis, positions, n)
-        return (dx,) + (None,) * (count - 1)
+        return (dx,)

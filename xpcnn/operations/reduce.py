@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
+from math import inf, prod
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.layers.layer import Shape
-from xpcnn.layers.operation import Operation
+from xpcnn.layers.operation import Arrays, Needs, NoGradient, Operation, SameShape
 from xpcnn.operations.numbers import Ints, as_ints, chosen, normal_dims
 from xpcnn.ops.sums import mean, total
 
@@ -55,22 +55,17 @@ class Reduction(Operation):
             return tuple(1 if axis in axes else n for axis, n in enumerate(shape))
         return tuple(n for axis, n in enumerate(shape) if axis not in axes)
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         x = inputs[0]
         axes = self._axes(x.ndim, inputs)
         y = self._value(xp, x, axes)
         shape = self._left(tuple(x.shape), axes)
-        return (xp.reshape(y, shape),), (x, y, axes, len(inputs))
+        return (xp.reshape(y, shape),), (x, y, axes)
 
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
-        x, y, axes, count = saved
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
+        x, y, axes = saved
         dy = xp.reshape(dys[0], tuple(y.shape))
-        dx = xp.broadcast_to(self._gradient(xp, dy, x, y, axes), tuple(x.shape))
-        return (dx,) + (None,) * (count - 1)
+        return (xp.broadcast_to(self._gradient(xp, dy, x, y, axes), tuple(x.shape)),)
 
     def _value(self, xp: ModuleType, x: Array, axes: Ints) -> Array:
         raise NotImplementedError
@@ -117,12 +112,16 @@ class ReduceMax(Reduction):
     Equal ones share the gradient.
     """
 
+    function: ClassVar[str] = "max"
+    of_bools: ClassVar[str] = "any"
+    of_nothing: ClassVar[float] = -inf
+
     def _value(self, xp: ModuleType, x: Array, axes: Ints) -> Array:
-        if _xp.dtype_name(x) == "bool":
-            return xp.any(x, axis=axes, keepdims=True) if axes else x
-        if 0 in x.shape:
-            return _of_nothing(xp, x, axes, -float("inf"))
-        return xp.max(x, axis=axes, keepdims=True) if axes else x
+        is_bool = _xp.dtype_name(x) == "bool"
+        if 0 in x.shape and not is_bool:
+            return _of_nothing(xp, x, axes, self.of_nothing)
+        function = getattr(xp, self.of_bools if is_bool else self.function)
+        return function(x, axis=axes, keepdims=True) if axes else x
 
     def _gradient(self, xp: ModuleType, dy: Array, x: Array, y: Array, axes: Ints) -> Array:
         won = xp.astype(x == y, dy.dtype)
@@ -136,12 +135,9 @@ class ReduceMin(ReduceMax):
     Equal ones share the gradient.
     """
 
-    def _value(self, xp: ModuleType, x: Array, axes: Ints) -> Array:
-        if _xp.dtype_name(x) == "bool":
-            return xp.all(x, axis=axes, keepdims=True) if axes else x
-        if 0 in x.shape:
-            return _of_nothing(xp, x, axes, float("inf"))
-        return xp.min(x, axis=axes, keepdims=True) if axes else x
+    function = "min"
+    of_bools = "all"
+    of_nothing = inf
 
 
 def _of_nothing(xp: ModuleType, x: Array, axes: Ints, value: float) -> Array:
@@ -219,7 +215,7 @@ class ReduceLogSumExp(Reduction):
         if not axes:
             return x
         if 0 in x.shape:
-            return _of_nothing(xp, x, axes, -float("inf"))
+            return _of_nothing(xp, x, axes, -inf)
         top = xp.max(x, axis=axes, keepdims=True)
         top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
         return xp.log(_sum(xp, xp.exp(x - top), axes)) + top
@@ -228,8 +224,10 @@ class ReduceLogSumExp(Reduction):
         return dy * xp.exp(x - y)
 
 
-class _ArgExtremum(Operation):
+class _ArgExtremum(NoGradient):
     """The position of an extremum along an axis; there is no gradient."""
+
+    function: ClassVar[str]
 
     def __init__(self, dim: int = 0, keepdim: bool = True, last: bool = False) -> None:
         self.dim = int(dim)
@@ -242,25 +240,15 @@ class _ArgExtremum(Operation):
         (axis,) = normal_dims((self.dim,), len(shape), self.who)
         return ((*shape[:axis], *((1,) if self.keepdim else ()), *shape[axis + 1 :]),)
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         (x,) = inputs
         (axis,) = normal_dims((self.dim,), x.ndim, self.who)
         if self.last:
             x = xp.flip(x, axis=axis)
-        best = self._best(xp, x, axis)
+        best = getattr(xp, self.function)(x, axis=axis, keepdims=self.keepdim)
         if self.last:
             best = x.shape[axis] - 1 - best
         return (best,), None
-
-    def _best(self, xp: ModuleType, x: Array, axis: int) -> Array:
-        raise NotImplementedError
-
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
-        return (None,)
 
 
 class ArgMax(_ArgExtremum):
@@ -274,18 +262,16 @@ class ArgMax(_ArgExtremum):
         Of equal elements take the last in place of the first.
     """
 
-    def _best(self, xp: ModuleType, x: Array, axis: int) -> Array:
-        return xp.argmax(x, axis=axis, keepdims=self.keepdim)
+    function = "argmax"
 
 
 class ArgMin(_ArgExtremum):
     """The position of the smallest element along an axis; see :class:`ArgMax`."""
 
-    def _best(self, xp: ModuleType, x: Array, axis: int) -> Array:
-        return xp.argmin(x, axis=axis, keepdims=self.keepdim)
+    function = "argmin"
 
 
-class Hardmax(Operation):
+class Hardmax(NoGradient, SameShape):
     """1 at the first of the largest elements along an axis, 0 elsewhere; there is no gradient.
 
     Parameters
@@ -296,21 +282,10 @@ class Hardmax(Operation):
     def __init__(self, dim: int = -1) -> None:
         self.dim = int(dim)
 
-    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
-        """Return the input's shape."""
-        return (input_shapes[0] or (),)
-
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         (x,) = inputs
         (axis,) = normal_dims((self.dim,), x.ndim, self.who)
         best = xp.argmax(x, axis=axis, keepdims=True)
         places = xp.arange(x.shape[axis], dtype=best.dtype, device=_xp.device_of(x))
         places = xp.reshape(places, (-1,) + (1,) * (x.ndim - 1 - axis))
         return (xp.astype(places == best, x.dtype),), None
-
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
-        return (None,)

@@ -9,15 +9,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpcnn import _xp
-from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.errors import choice_error
 from xpcnn.layers.layer import Shape
-from xpcnn.layers.operation import Operation
+from xpcnn.layers.operation import Arrays, Needs, Operation
 from xpcnn.operations.numbers import as_ints, chosen, normal_dims
 from xpcnn.operations.tables import pick
-from xpcnn.ops.resize import Taps
-from xpcnn.ops.taps import ROUNDINGS, TRANSFORMS
+from xpcnn.ops.resize import RESIZE, Taps
+from xpcnn.ops.taps import (
+    ROUNDINGS,
+    TRANSFORMS,
+    filter_taps,
+    nearest_taps,
+    source_coordinates,
+)
 
 MODES = ("nearest", "linear", "cubic")
 COORDINATES = (*TRANSFORMS, "tf_half_pixel_for_nn")
@@ -162,9 +167,9 @@ class Resize(Operation):
         """Say which place of the input each element of the output looks at."""
         name = self.coordinates
         if name == "tf_half_pixel_for_nn":
-            place = F.source_coordinates(axis.size, axis.n, axis.scale, "half_pixel", dtype=dtype)
+            place = source_coordinates(axis.size, axis.n, axis.scale, "half_pixel", dtype=dtype)
             return place + place.dtype.type(0.5)
-        return F.source_coordinates(axis.size, axis.n, axis.scale, name, axis.region, dtype=dtype)
+        return source_coordinates(axis.size, axis.n, axis.scale, name, axis.region, dtype=dtype)
 
     def _taps(self, axis: _Axis) -> Taps:
         if self.mode == "nearest":
@@ -174,8 +179,8 @@ class Resize(Operation):
             if self.nearest.startswith("round"):
                 halves = np.floor(places) + 0.5
                 places = np.where(np.abs(places - halves) <= 1e-6, halves, places)
-            return F.nearest_taps(places, axis.n, self.nearest)
-        return F.filter_taps(
+            return nearest_taps(places, axis.n, self.nearest)
+        return filter_taps(
             self._coordinates(axis),
             axis.n,
             self.mode,
@@ -186,9 +191,7 @@ class Resize(Operation):
 
     # -- Running -------------------------------------------------------------------------------
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         x = inputs[0]
         crops = self.coordinates == "tf_crop_and_resize"
         tables, outside = [], []
@@ -202,22 +205,20 @@ class Resize(Operation):
         if self.mode == "nearest" and not _xp.is_floating(x):
             for dim, taps in tables:
                 x = pick(xp, x, dim, taps.indices[:, 0])
-            return (x,), (None, outside, len(inputs))
-        y, saved = F.resize_forward(x, tables, who=self.who) if tables else (x, None)
+            return (x,), (None, outside)
+        y, saved = RESIZE(x, tuple(tables), who=self.who) if tables else (x, None)
         for mask in outside:
             y = xp.where(mask, xp.full_like(y, self.extrapolation_value), y)
-        return (y,), (saved, outside, len(inputs))
+        return (y,), (saved, outside)
 
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
-        saved, outside, count = saved
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
+        saved, outside = saved
         dx = dys[0]
         for mask in outside:
             dx = xp.where(mask, xp.zeros_like(dx), dx)
         if saved is not None:
-            dx = F.run_backward(dx, saved)
-        return (dx,) + (None,) * (count - 1)
+            dx = saved(dx)
+        return (dx,)
 
 
 def _along(xp: ModuleType, mask: np.ndarray, axis: int, like: Array) -> Array:

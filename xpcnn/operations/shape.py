@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from xpcnn._xp import Array
 from xpcnn.layers.layer import Shape
-from xpcnn.layers.operation import Operation
+from xpcnn.layers.operation import Arrays, Needs, NoGradient, Operation
 from xpcnn.operations.arithmetic import unbroadcast
 from xpcnn.operations.numbers import as_ints, chosen, normal_dims, whole_numbers
 from xpcnn.ops.sums import total
@@ -20,17 +19,12 @@ from xpcnn.ops.sums import total
 class _Reshaping(Operation):
     """The first input in another shape; the others only say which."""
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         shape = tuple(inputs[0].shape)
-        return (xp.reshape(inputs[0], self._new(shape, inputs)),), (shape, len(inputs))
+        return (xp.reshape(inputs[0], self._new(shape, inputs)),), shape
 
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
-        shape, count = saved
-        return (xp.reshape(dys[0], shape),) + (None,) * (count - 1)
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
+        return (xp.reshape(dys[0], saved),)
 
     def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
         """Return the new shape, if it does not depend on what an input holds."""
@@ -172,15 +166,11 @@ class Transpose(Operation):
         shape = input_shapes[0] or ()
         return (tuple(shape[dim] for dim in self._order(len(shape))),)
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         order = self._order(inputs[0].ndim)
         return (xp.permute_dims(inputs[0], order),), order
 
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
         return (xp.permute_dims(dys[0], tuple(int(a) for a in np.argsort(saved))),)
 
 
@@ -209,18 +199,13 @@ class Expand(Operation):
         except ValueError:
             raise ValueError(f"{self.who}: cannot expand the shape {shape} to {asked}") from None
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         shape = tuple(inputs[0].shape)
         new = self._new(shape, chosen(self.shape, inputs, 1) or ())
-        return (xp.broadcast_to(inputs[0], new),), (shape, len(inputs))
+        return (xp.broadcast_to(inputs[0], new),), shape
 
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
-        shape, count = saved
-        return (unbroadcast(xp, dys[0], shape),) + (None,) * (count - 1)
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
+        return (unbroadcast(xp, dys[0], saved),)
 
 
 class Tile(Operation):
@@ -242,26 +227,21 @@ class Tile(Operation):
         shape = input_shapes[0] or ()
         return (tuple(n * times for n, times in zip(shape, self.repeats, strict=True)),)
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         x = inputs[0]
         repeats = chosen(self.repeats, inputs, 1) or ()
         if len(repeats) != x.ndim:
             raise ValueError(f"{self.who}: {repeats} does not fit an input of shape {x.shape}")
-        return (xp.tile(x, repeats),), (tuple(x.shape), repeats, len(inputs))
+        return (xp.tile(x, repeats),), (tuple(x.shape), repeats)
 
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
-        shape, repeats, count = saved
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
+        shape, repeats = saved
         apart = [n for pair in zip(repeats, shape, strict=True) for n in pair]
         dx = xp.reshape(dys[0], tuple(apart))
-        dx = total(xp, dx, tuple(range(0, len(apart), 2)))
-        return (dx,) + (None,) * (count - 1)
+        return (total(xp, dx, tuple(range(0, len(apart), 2))),)
 
 
-class ShapeOf(Operation):
+class ShapeOf(NoGradient):
     """The shape of an array, as an array of whole numbers.
 
     Parameters
@@ -278,16 +258,9 @@ class ShapeOf(Operation):
         """Return the number of axes."""
         return ((len((input_shapes[0] or ())[self.start : self.end]),),)
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         shape = tuple(inputs[0].shape)[self.start : self.end]
         return (whole_numbers(xp, shape, inputs[0]),), None
-
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
-        return (None,)
 
 
 class Size(ShapeOf):
@@ -300,7 +273,5 @@ class Size(ShapeOf):
         """Return the shape of a single number."""
         return ((),)
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         return (whole_numbers(xp, prod(inputs[0].shape), inputs[0]),), None

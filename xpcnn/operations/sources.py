@@ -9,17 +9,30 @@ from typing import Any
 import numpy as np
 
 from xpcnn import _xp
-from xpcnn._xp import Array
 from xpcnn.device import Device
 from xpcnn.initializers import zeros
 from xpcnn.layers.layer import Shape
-from xpcnn.layers.operation import Operation
-from xpcnn.layers.parameter import Buffer, Initializer, Parameter
+from xpcnn.layers.operation import Arrays, Needs, NoGradient, Operation
+from xpcnn.layers.parameter import Buffer, Initializer, Parameter, Tensor
 from xpcnn.operations.dtypes import OfDtype
 from xpcnn.operations.numbers import as_ints, chosen
 
 
-class Weight(Operation):
+class Held(Operation):
+    """A node without inputs, which gives the array that it holds."""
+
+    shape: Shape
+    value: Tensor
+
+    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
+        """Return the shape of the array."""
+        return (self.shape,)
+
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
+        return (self.value.value,), None
+
+
+class Weight(Held):
     """A parameter, as a value that other operations take: a node without inputs.
 
     Parameters
@@ -34,20 +47,9 @@ class Weight(Operation):
 
     def __init__(self, shape: Sequence[int]) -> None:
         self.shape = as_ints(shape) or ()
-        self.value = Parameter(self.shape, zeros())
+        self.value: Parameter = Parameter(self.shape, zeros())
 
-    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
-        """Return the shape of the parameter."""
-        return (self.shape,)
-
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
-        return (self.value.value,), None
-
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
         self.value.accumulate(dys[0])
         return ()
 
@@ -64,7 +66,7 @@ class _Fixed(Buffer):
         super().move(device, dtype if self.follows else self.dtype)
 
 
-class Constant(Operation):
+class Constant(NoGradient, Held):
     """A fixed array, as a value that other operations take: a node without inputs.
 
     Parameters
@@ -98,22 +100,8 @@ class Constant(Operation):
         constant.value.load(host)
         return constant
 
-    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
-        """Return the shape of the array."""
-        return (self.shape,)
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
-        return (self.value.value,), None
-
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
-        return ()
-
-
-class Filled(OfDtype, Operation):
+class Filled(OfDtype, NoGradient):
     """An array of one number everywhere, of the shape that the input holds.
 
     Parameters
@@ -130,32 +118,18 @@ class Filled(OfDtype, Operation):
         self.dtype = str(dtype)
         self.follows = bool(follows)
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         shape = chosen(None, inputs, 0) or ()
         device = _xp.device_of(inputs[0])
         return (xp.full(shape, self.value, dtype=self._dtype(xp), device=device),), None
 
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
-        return (None,)
 
-
-class Range(Operation):
+class Range(NoGradient):
     """Numbers from a first one up to before a last one, a step apart; three inputs hold these."""
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         start, stop, step = (_xp.to_numpy(x).reshape(()).item() for x in inputs)
         if step == 0:
             raise ValueError(f"{self.who}: the step must not be 0")
         like = inputs[0]
         return (xp.arange(start, stop, step, dtype=like.dtype, device=_xp.device_of(like)),), None
-
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
-        return None, None, None

@@ -14,10 +14,10 @@ from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.errors import choice_error
 from xpcnn.layers.layer import Shape
-from xpcnn.layers.operation import Operation
+from xpcnn.layers.operation import Arrays, NoGradient
 
 
-class _Update(Operation):
+class _Update(NoGradient):
     states: ClassVar[int]
 
     def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
@@ -26,9 +26,7 @@ class _Update(Operation):
         shapes = tuple(tuple(shape or ()) for shape in input_shapes[2 : 2 + count])
         return shapes * (1 + self.states)
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         rate, step = (_xp.to_numpy(x).reshape(()).item() for x in inputs[:2])
         tensors = inputs[2:]
         kinds = 2 + self.states
@@ -39,17 +37,12 @@ class _Update(Operation):
             )
         count = len(tensors) // kinds
         new = [self._update(xp, rate, step, *tensors[i::count]) for i in range(count)]
-        return tuple(array for kind in zip(*new, strict=True) for array in kind), len(inputs)
+        return tuple(array for kind in zip(*new, strict=True) for array in kind), None
 
     def _update(
         self, xp: ModuleType, rate: float, step: int, x: Array, g: Array, *states: Array
     ) -> tuple[Array, ...]:
         raise NotImplementedError
-
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
-        return (None,) * saved
 
 
 class AdagradUpdate(_Update):

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from xpcnn._xp import Array
 from xpcnn.initializers import zeros
 from xpcnn.layers.layer import Shape
-from xpcnn.layers.operation import Operation
+from xpcnn.layers.operation import Arrays, Needs, Operation
 from xpcnn.layers.parameter import Buffer, Parameter
 
 
@@ -45,14 +44,10 @@ class Weights(Operation):
         """Return the shapes of the arrays."""
         return tuple(shape for _, shape in self.arrays)
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         return tuple(getattr(self, name).value for name, _ in self.arrays), None
 
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
         for (name, _), dy in zip(self.arrays, dys, strict=True):
             if dy is not None and name not in self.fixed:
                 getattr(self, name).accumulate(dy)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 from xpcnn import _xp
-from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.layers.layer import Shape
-from xpcnn.layers.operation import Operation
+from xpcnn.layers.operation import Arrays, Needs, NoGradient, Operation
 from xpcnn.operations.numbers import chosen
+from xpcnn.ops import OPS
+from xpcnn.ops.columns import col2im, im2col
+from xpcnn.ops.pool import MAX_POOL_INDICES, avg_pool_divisor
 from xpcnn.window import Ints, Window, as_int, as_ints, as_padding
 
 Padding = str | Sequence[Any] | int
@@ -43,7 +45,34 @@ def _checked(padding: Padding) -> Any:
     return tuple(tuple(p) if hasattr(p, "__iter__") else p for p in padding)
 
 
-class Convolution(_Windowed):
+class _Weighted(Operation):
+    """What convolution and its transpose have in common: inputs x, weight and perhaps bias.
+
+    A subclass names the operation, and returns in `_geometry` what it takes behind these.
+    """
+
+    op: ClassVar[str]
+    groups: int
+
+    def _geometry(self, spatial: Ints, kernel: Ints) -> tuple[Any, ...]:
+        raise NotImplementedError
+
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
+        x, w, b = (*inputs, None)[:3]
+        if x.ndim != w.ndim or x.ndim < 3:
+            raise ValueError(
+                f"{self.who}: an input of shape {tuple(x.shape)} and a weight of shape "
+                f"{tuple(w.shape)} do not fit together"
+            )
+        geometry = self._geometry(tuple(x.shape[2:]), tuple(w.shape[2:]))
+        y, saved = OPS[self.op](x, w, b, *geometry, self.groups, who=self.who)
+        return (y,), saved
+
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
+        return saved(dys[0], need[0])
+
+
+class Convolution(_Weighted, _Windowed):
     """Convolution with weights that are inputs: x, weight, bias (which may be left out).
 
     Parameters
@@ -53,6 +82,8 @@ class Convolution(_Windowed):
     padding : int, sequence, "same", "same_lower" or "valid"
         As there, and "same_lower": as "same", but an odd element goes to the front.
     """
+
+    op = "conv"
 
     def __init__(
         self, stride: Any = 1, padding: Padding = 0, dilation: Any = 1, groups: int = 1
@@ -68,28 +99,11 @@ class Convolution(_Windowed):
         window = self._resolve(x[2:], w[2:], self.stride, self.dilation)
         return ((x[0], w[0], *window.output_shape(x[2:], self.who)),)
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
-        x, w = inputs[:2]
-        b = inputs[2] if len(inputs) > 2 else None
-        if x.ndim != w.ndim or x.ndim < 3:
-            raise ValueError(
-                f"{self.who}: an input of shape {tuple(x.shape)} and a weight of shape "
-                f"{tuple(w.shape)} do not fit together"
-            )
-        window = self._resolve(tuple(x.shape[2:]), tuple(w.shape[2:]), self.stride, self.dilation)
-        y, saved = F.conv_forward(x, w, b, window, self.groups, who=self.who)
-        return (y,), (saved, window, len(inputs))
-
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
-        saved, window, count = saved
-        return F.conv_backward(dys[0], saved, window, self.groups, need[0])[:count]
+    def _geometry(self, spatial: Ints, kernel: Ints) -> tuple[Any, ...]:
+        return (self._resolve(spatial, kernel, self.stride, self.dilation),)
 
 
-class TransposedConvolution(Operation):
+class TransposedConvolution(_Weighted):
     """Transposed convolution with weights that are inputs: x, weight, bias (may be left out).
 
     Parameters
@@ -98,6 +112,8 @@ class TransposedConvolution(Operation):
         As in :class:`xpcnn.ConvTranspose2d`; any number of dimensions. Padding may be (before,
         after) pairs.
     """
+
+    op = "conv_transpose"
 
     def __init__(
         self,
@@ -137,28 +153,17 @@ class TransposedConvolution(Operation):
             raise ValueError(f"{who}: nothing is left of an input of size {spatial}: {out}")
         return window, out
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
-        x, w = inputs[:2]
-        b = inputs[2] if len(inputs) > 2 else None
-        if x.ndim != w.ndim or x.ndim < 3:
-            raise ValueError(
-                f"{self.who}: an input of shape {tuple(x.shape)} and a weight of shape "
-                f"{tuple(w.shape)} do not fit together"
-            )
-        window, out = self._window(tuple(x.shape[2:]), tuple(w.shape[2:]))
-        y, saved = F.conv_transpose_forward(x, w, b, window, out, self.groups, who=self.who)
-        return (y,), (saved, window, len(inputs))
-
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
-        saved, window, count = saved
-        return F.conv_transpose_backward(dys[0], saved, window, self.groups, need[0])[:count]
+    _geometry = _window
 
 
 class _Pooling(_Windowed):
+    """What all pooling has in common.
+
+    A subclass names the operation, and returns in `_options` what it takes behind the input.
+    """
+
+    op: ClassVar[str]
+
     def __init__(
         self,
         kernel_size: Sequence[int],
@@ -190,10 +195,15 @@ class _Pooling(_Windowed):
         asked = self._resolve(spatial, self.kernel_size, self.stride, self.dilation)
         return (asked.with_ceil(spatial) if self.ceil_mode else asked), asked
 
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
-        return (F.pool_backward(dys[0], *saved),)
+    def _options(self, x: Array) -> tuple[Any, ...]:
+        return (self._windows(tuple(x.shape))[0],)
+
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
+        y, saved = OPS[self.op](inputs[0], *self._options(inputs[0]), who=self.who)
+        return (y,), saved
+
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
+        return (saved(dys[0]),)
 
 
 class MaxPooling(_Pooling):
@@ -209,13 +219,7 @@ class MaxPooling(_Pooling):
         Round the output size up.
     """
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
-        (x,) = inputs
-        window, _ = self._windows(tuple(x.shape))
-        y, saved = F.max_pool_forward(x, window, who=self.who)
-        return (y,), (saved, window)
+    op = "max_pool"
 
 
 class AveragePooling(_Pooling):
@@ -231,6 +235,8 @@ class AveragePooling(_Pooling):
         Divide by this instead of the number of elements; 1 gives sums.
     """
 
+    op = "avg_pool"
+
     def __init__(
         self,
         kernel_size: Sequence[int],
@@ -245,23 +251,13 @@ class AveragePooling(_Pooling):
         self.count_include_pad = bool(count_include_pad)
         self.divisor_override = divisor_override
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
-        (x,) = inputs
+    def _options(self, x: Array) -> tuple[Any, ...]:
         window, asked = self._windows(tuple(x.shape))
-        divisor = F.avg_pool_divisor(
-            window,
-            tuple(x.shape[2:]),
-            asked.padding,
-            self.count_include_pad,
-            self.divisor_override,
-        )
-        y, saved = F.avg_pool_forward(x, window, divisor, who=self.who)
-        return (y,), (saved, window)
+        counts = self.count_include_pad, self.divisor_override
+        return window, avg_pool_divisor(window, tuple(x.shape[2:]), asked.padding, *counts)
 
 
-class MaxPositions(_Pooling):
+class MaxPositions(NoGradient, _Pooling):
     """Where the largest element under each window is, as ONNX's MaxPool numbers them.
 
     Parameters
@@ -284,13 +280,11 @@ class MaxPositions(_Pooling):
         super().__init__(kernel_size, stride, padding, dilation, ceil_mode)
         self.column_major = bool(column_major)
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         (x,) = inputs
         shape = tuple(x.shape)
         window, _ = self._windows(shape)
-        (_, places), _ = F.max_pool_indices_forward(x, window, who=self.who)
+        (_, places), _ = MAX_POOL_INDICES(x, window, who=self.who)
         if self.column_major:
             # the last axis of a place is what is left after division by the axis' length
             rest, places, step = places, xp.zeros_like(places), prod(shape[2:])
@@ -301,11 +295,6 @@ class MaxPositions(_Pooling):
         planes = xp.arange(shape[0] * shape[1], dtype=places.dtype, device=_xp.device_of(places))
         planes = xp.reshape(planes, (*shape[:2], *(1,) * (x.ndim - 2)))
         return (places + planes * prod(shape[2:]),), None
-
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
-        return (None,)
 
 
 class GlobalPooling(Operation):
@@ -324,22 +313,20 @@ class GlobalPooling(Operation):
         shape = tuple(input_shapes[0] or ())
         return ((*shape[:2], *(1,) * (len(shape) - 2)),)
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         (x,) = inputs
         op = "global_avg_pool" if self.kind == "mean" else "global_max_pool"
-        y, saved = F.run(op, x, who=self.who)
+        y, saved = OPS[op](x, who=self.who)
         return (xp.reshape(y, self.output_shapes(tuple(x.shape))[0]),), saved
 
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
-        return (F.run_backward(xp.reshape(dys[0], tuple(dys[0].shape[:2])), saved),)
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
+        return (saved(xp.reshape(dys[0], tuple(dys[0].shape[:2]))),)
 
 
 class Col2Im(Operation):
-    """Columns, one for each position of a window, added up to images: see :func:`F.col2im`.
+    """Columns, one for each position of a window, added up to images.
+
+    See :func:`xpcnn.functional.col2im`.
 
     Inputs are the columns (N, C * taps, positions), the size of the images and, last, the size
     of the window.
@@ -355,14 +342,10 @@ class Col2Im(Operation):
         self.padding = _checked(padding)
         self.dilation = dilation
 
-    def _run(
-        self, xp: ModuleType, inputs: tuple[Any, ...], training: bool
-    ) -> tuple[tuple[Array, ...], Any]:
+    def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         size, kernel = chosen(None, inputs, 1) or (), chosen(None, inputs, 2) or ()
         geometry = (kernel, self.stride, self.padding, self.dilation)
-        return (F.col2im(inputs[0], size, *geometry),), geometry
+        return (col2im(inputs[0], size, *geometry),), geometry
 
-    def _run_backward(
-        self, xp: ModuleType, dys: tuple[Any, ...], saved: Any, need: tuple[bool, ...]
-    ) -> tuple[Array | None, ...]:
-        return F.im2col(dys[0], *saved), None, None
+    def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
+        return (im2col(dys[0], *saved),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from xpcnn import _xp
@@ -45,10 +46,15 @@ def _check_not_empty(x: Array, who: str) -> None:
         )
 
 
+def check_rank(shape: Sequence[int], ndim: int, who: str) -> None:
+    """Raise unless a shape is (N, C, *spatial) with `ndim` spatial axes."""
+    if len(shape) != ndim + 2:
+        raise rank_error(who, ndim + 2, LAYOUTS[ndim], shape)
+
+
 def check_image(x: Array, ndim: int, who: str) -> None:
     """Raise unless `x` holds floating-point numbers laid out as (N, C, *spatial)."""
-    if x.ndim != ndim + 2:
-        raise rank_error(who, ndim + 2, LAYOUTS[ndim], x.shape)
+    check_rank(x.shape, ndim, who)
     check_float(x, who)
 
 

@@ -11,7 +11,7 @@ from xpcnn._xp import Array
 from xpcnn.errors import rank_error
 from xpcnn.ops import im2col as gather
 from xpcnn.ops.checks import LAYOUTS
-from xpcnn.window import Window, as_ints, as_padding
+from xpcnn.window import as_window
 
 
 def im2col(
@@ -49,7 +49,7 @@ def im2col(
     xp = _xp.namespace(x, who=who)
     if x.ndim < 3:
         raise rank_error(who, 4, LAYOUTS[2], x.shape)
-    window = _window(tuple(x.shape[2:]), kernel_size, stride, padding, dilation, who)
+    window = as_window(tuple(x.shape[2:]), kernel_size, stride, padding, dilation, who)
     out = window.output_shape(x.shape[2:], who)
     padded = gather.pad_spatial(xp, gather.channel_major(xp, x), window)
     columns = gather.im2col(xp, padded, window, out)
@@ -93,7 +93,7 @@ def col2im(
     who = "col2im"
     xp = _xp.namespace(columns, who=who)
     spatial = tuple(output_size)
-    window = _window(spatial, kernel_size, stride, padding, dilation, who)
+    window = as_window(spatial, kernel_size, stride, padding, dilation, who)
     out = window.output_shape(spatial, who)
     if columns.ndim != 3 or columns.shape[1] % window.taps or columns.shape[2] != prod(out):
         raise ValueError(
@@ -105,16 +105,3 @@ def col2im(
     rows = xp.permute_dims(columns, (1, 0, 2))
     x = gather.col2im(xp, rows, shape, window, out)
     return gather.channel_major(xp, gather.crop_spatial(x, window, spatial))
-
-
-def _window(
-    spatial: tuple[int, ...], kernel: Any, stride: Any, padding: Any, dilation: Any, who: str
-) -> Window:
-    ndim = len(spatial)
-    return Window.resolve(
-        spatial,
-        as_ints(kernel, ndim, who, "kernel_size"),
-        as_ints(stride, ndim, who, "stride"),
-        as_padding(padding, ndim, who),
-        as_ints(dilation, ndim, who, "dilation"),
-    )

@@ -9,9 +9,16 @@ Forward: gather columns, multiply by the weight matrix. Backward, with the same 
 The columns of a whole batch would be `taps` times the size of the input, so the batch is worked
 off in chunks, and backward gathers the columns anew instead of keeping them.
 
-What is not here: a :class:`~xpcnn.window.Window` is the geometry (kernel, stride, padding,
-dilation) and knows the size of the output; ``total`` and ``product`` are ``xp.sum`` and
-``a @ b^T`` for very many terms.
+Here is the whole computation, with these helpers. ``xp`` is the array library, with NumPy's names,
+and an ``Array`` one of its arrays; ``namespace(x)`` returns the library of an array,
+``dtype_name(x)`` its dtype as text. A ``Window`` is the geometry: kernel, stride, padding,
+dilation, `taps` (the elements of a kernel), and the size of the output; ``as_window`` and
+``as_int`` make it of a user's arguments, and refuse wrong ones, as ``check_image``,
+``check_dtypes`` and ``check_bias`` do with arrays; ``rank_error`` is the error of a wrong number
+of axes, and ``LAYOUTS`` has those that are right. ``batch_chunks`` cuts the batch into slices that
+need little memory, and ``joined`` puts the results together. ``total`` and ``product`` are
+``xp.sum`` and ``a @ b^T``, exact enough for very many terms. ``Op`` joins the check, the forward
+and the backward to an operation; called, it checks and runs, by a faster kernel if there is one.
 """
 
 from __future__ import annotations
@@ -23,11 +30,11 @@ from typing import Any
 from xpcnn._xp import Array, dtype_name, namespace
 from xpcnn.errors import rank_error
 from xpcnn.kernels.dispatch import Op
-from xpcnn.kernels.workspace import batch_chunks
+from xpcnn.kernels.workspace import batch_chunks, joined
 from xpcnn.ops.checks import LAYOUTS, check_bias, check_dtypes, check_image
 from xpcnn.ops.im2col import channel_major, col2im, crop_spatial, im2col, pad_spatial
 from xpcnn.ops.sums import product, total
-from xpcnn.window import Window, as_int, as_ints, as_padding
+from xpcnn.window import Window, as_int, as_window
 
 ConvState = tuple[Array, Array, bool]
 
@@ -78,8 +85,7 @@ def forward(
         columns = im2col(xp, padded, window, out, groups)
         y = xp.reshape(weights @ columns, (n_out, chunk.stop - chunk.start, *out))
         pieces.append(y if bias is None else y + bias)
-    y = pieces[0] if len(pieces) == 1 else xp.concat(pieces, axis=1)
-    return channel_major(xp, y), (x, w, b is not None)
+    return channel_major(xp, joined(xp, pieces, axis=1)), (x, w, b is not None)
 
 
 def backward(
@@ -104,9 +110,7 @@ def backward(
             dx = col2im(xp, columns, shape, window, out)
             pieces.append(channel_major(xp, crop_spatial(dx, window, x.shape[2:])))
     db = total(xp, dy, (0, *range(2, dy.ndim))) if has_bias else None
-    dx = None
-    if need_dx:
-        dx = pieces[0] if len(pieces) == 1 else xp.concat(pieces, axis=0)
+    dx = joined(xp, pieces, axis=0) if need_dx else None
     return dx, xp.reshape(dw, w.shape), db
 
 
@@ -118,11 +122,6 @@ def weight_matrix(xp: ModuleType, w: Array, groups: int) -> Array:
 def group_rows(xp: ModuleType, y: Array, groups: int) -> Array:
     """Lay (N, O, *out) out as (groups, O / groups, N * positions)."""
     return xp.reshape(channel_major(xp, y), (groups, y.shape[1] // groups, -1))
-
-
-def bytes_per_sample(x: Array, w: Array, window: Window) -> int:
-    """Size of one sample's columns and outputs."""
-    return column_bytes(x.shape[1], w, prod(window.output_shape(x.shape[2:])))
 
 
 def column_bytes(channels: int, w: Array, positions: int) -> int:
@@ -185,11 +184,5 @@ def conv(
         return xp.squeeze(alone, axis=0)
     if x.ndim != weight.ndim:
         raise rank_error(who, ndim + 2, LAYOUTS[ndim], x.shape)
-    window = Window.resolve(
-        tuple(x.shape[2:]),
-        tuple(weight.shape[2:]),
-        as_ints(stride, ndim, who, "stride"),
-        as_padding(padding, ndim, who),
-        as_ints(dilation, ndim, who, "dilation"),
-    )
+    window = as_window(x.shape[2:], weight.shape[2:], stride, padding, dilation, who)
     return CONV(x, weight, bias, window, as_int(groups, who, "groups", 1), who=who)[0]

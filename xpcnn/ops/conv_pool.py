@@ -9,16 +9,18 @@ maximum, so both come after it, on a fraction of the elements.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
+from math import prod
 from types import ModuleType
 from typing import Any
 
 from xpcnn import _xp
 from xpcnn._xp import Array
-from xpcnn.kernels.dispatch import Op, OpPair
+from xpcnn.kernels.dispatch import Fused
 from xpcnn.kernels.workspace import batch_chunks
-from xpcnn.ops.conv import bytes_per_sample
+from xpcnn.ops.conv import column_bytes
 from xpcnn.ops.fused import CONV_RELU
-from xpcnn.ops.im2col import channel_major, col2im, crop_spatial, im2col, pad_spatial
+from xpcnn.ops.im2col import channel_major, crop_spatial, pad_spatial
 from xpcnn.ops.pool import MAX_POOL
 from xpcnn.ops.select import beats, renumber
 from xpcnn.ops.sums import product, total
@@ -48,14 +50,15 @@ def forward(
     simple = pool.kernel == pool.stride and not pool.is_padded and pool.extent == pool.kernel
     if not simple or groups != 1 or pool.taps > 256:
         return NotImplemented
-    pooled = pool.output_shape(window.output_shape(x.shape[2:]))
+    out = window.output_shape(x.shape[2:])
+    pooled = pool.output_shape(out)
     steps, starts = _phases(window, pool)
     n_out, n_phases = w.shape[0], len(starts)
     weights = xp.reshape(w, (n_out, -1))
     pieces, winners = [], []
-    for chunk in batch_chunks(x, bytes_per_sample(x, w, window)):
+    for chunk in batch_chunks(x, column_bytes(x.shape[1], w, prod(out))):
         padded = pad_spatial(xp, channel_major(xp, x[chunk, ...]), window)
-        columns = im2col(xp, padded, steps, pooled, starts=starts)
+        columns = _gather(xp, padded, steps, pooled, starts)
         y = xp.reshape(weights @ columns, (n_out, n_phases, -1))
         best, winner = _best_phase(xp, y, training)
         if b is not None:
@@ -87,14 +90,14 @@ def backward(
     pieces = []
     for chunk, winner in winners:
         padded = pad_spatial(xp, channel_major(xp, x[chunk, ...]), window)
-        columns = im2col(xp, padded, steps, pooled, starts=starts)
+        columns = _gather(xp, padded, steps, pooled, starts)
         dy_chunk = xp.reshape(channel_major(xp, dy[chunk, ...]), (w.shape[0], -1))
         by_phase = [_xp.zero_where(winner != p, dy_chunk) for p in range(len(starts))]
         dy_phases = xp.concat(by_phase, axis=1)
         dw = dw + product(xp, dy_phases, columns)
         if need_dx:
             shape = (x.shape[1], chunk.stop - chunk.start, *padded_shape)
-            dx = col2im(xp, weights_t @ dy_phases, shape, steps, pooled, starts)
+            dx = _scatter(xp, weights_t @ dy_phases, shape, steps, pooled, starts)
             pieces.append(channel_major(xp, crop_spatial(dx, window, x.shape[2:])))
     db = total(xp, dy, (0, *range(2, dy.ndim))) if has_bias else None
     dx = None
@@ -112,6 +115,30 @@ def _phases(window: Window, pool: Window) -> tuple[Window, list[Ints]]:
     return steps, starts
 
 
+def _gather(xp: ModuleType, x: Array, window: Window, out: Ints, starts: Sequence[Ints]) -> Array:
+    """Gather columns as im2col does, those of all positions from the first start in front."""
+    with_taps = x[:, None, ...]
+    seen = [with_taps[(slice(None), *view)] for view in window.views(out, starts)]
+    return xp.reshape(xp.concat(seen, axis=1), (x.shape[0] * window.taps, -1))
+
+
+def _scatter(
+    xp: ModuleType,
+    columns: Array,
+    shape: Sequence[int],
+    window: Window,
+    out: Ints,
+    starts: Sequence[Ints],
+) -> Array:
+    """Add every column back to where :func:`_gather` took it from."""
+    views = window.views(out, starts)
+    columns = xp.reshape(columns, (shape[0], len(views), shape[1], *out))
+    x = xp.zeros(tuple(shape), dtype=columns.dtype, device=_xp.device_of(columns))
+    for number, view in enumerate(views):
+        x = _xp.add_at(x, view, columns[:, number, ...])
+    return x
+
+
 def _best_phase(xp: ModuleType, y: Array, training: bool) -> tuple[Array, Array | None]:
     """Take the maximum over axis 1, and the number of the first phase that reaches it."""
     best = y[:, 0, :]
@@ -123,39 +150,4 @@ def _best_phase(xp: ModuleType, y: Array, training: bool) -> tuple[Array, Array 
     return best, winner
 
 
-def parts_forward(
-    xp: ModuleType,
-    x: Array,
-    w: Array,
-    b: Array | None,
-    window: Window,
-    groups: int,
-    pool: Window,
-    *,
-    training: bool = True,
-    flat: bool = False,
-) -> tuple[Array, Any]:
-    """Do one after the other, where that is faster or the pooling is not simple."""
-    y, conv = CONV_RELU.run(xp, x, w, b, window, groups)
-    y, pooled = MAX_POOL.run(xp, y, pool)
-    return y, (conv, pooled)
-
-
-def parts_backward(
-    xp: ModuleType,
-    dy: Array,
-    saved: Any,
-    window: Window,
-    groups: int,
-    pool: Window,
-    need_dx: bool,
-) -> tuple[Array | None, Array, Array | None]:
-    """Return the gradients (dx, dw, db)."""
-    conv, pooled = saved
-    found: tuple[Array | None, Array, Array | None] = conv(pooled(dy), need_dx)
-    return found
-
-
-CONV_RELU_MAX_POOL = Op(
-    "conv_relu_max_pool", forward, backward, parts=OpPair(parts_forward, parts_backward)
-)
+CONV_RELU_MAX_POOL = Fused("conv_relu_max_pool", (CONV_RELU, MAX_POOL), forward, backward)

@@ -21,7 +21,7 @@ from typing import Any
 from xpcnn._xp import Array, namespace
 from xpcnn.errors import rank_error
 from xpcnn.kernels.dispatch import Op
-from xpcnn.kernels.workspace import batch_chunks
+from xpcnn.kernels.workspace import batch_chunks, joined
 from xpcnn.ops.checks import LAYOUTS, check_bias, check_dtypes, check_image
 from xpcnn.ops.conv import column_bytes, group_rows, weight_matrix
 from xpcnn.ops.im2col import channel_major, col2im, crop_spatial, im2col, pad_spatial
@@ -161,7 +161,7 @@ def _chunks(x: Array, w: Array, groups: int) -> list[slice]:
 
 
 def _join(xp: ModuleType, pieces: list[Array]) -> Array:
-    return pieces[0] if len(pieces) == 1 else xp.concat(pieces, axis=0)
+    return joined(xp, pieces, axis=0)
 
 
 CONV_TRANSPOSE = Op("conv_transpose", forward, backward, check=check)

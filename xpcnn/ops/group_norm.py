@@ -18,6 +18,7 @@ from xpcnn.kernels.dispatch import Op
 from xpcnn.ops.checks import check_floats
 from xpcnn.ops.sums import mean as average
 from xpcnn.ops.sums import total
+from xpcnn.window import Ints
 
 
 def group_norm_forward(
@@ -42,7 +43,7 @@ def group_norm_forward(
     """
     per_channel = (1, -1, *(1,) * (x.ndim - 2))
     rows = xp.reshape(x, (x.shape[0], groups, -1))
-    x_hat, mean, variance, inv_std = _standardise(xp, rows, eps)
+    x_hat, mean, variance, inv_std = standardise(xp, rows, eps)
     x_hat = xp.reshape(x_hat, x.shape)
     y = x_hat
     if gamma is not None:
@@ -66,7 +67,7 @@ def group_norm_backward(
     if need_dx:
         rows = (*inv_std.shape[:2], -1)
         g = xp.reshape(dy if gamma is None else dy * gamma, rows)
-        dx = _standardise_backward(xp, g, xp.reshape(x_hat, rows), inv_std)
+        dx = standardise_backward(xp, g, xp.reshape(x_hat, rows), inv_std)
         dx = xp.reshape(dx, dy.shape)
     return dx, dgamma, dbeta
 
@@ -79,7 +80,7 @@ def layer_norm_forward(
     gamma and beta have the shape of these axes, or are None.
     """
     rows = xp.reshape(x, (-1, prod(x.shape[x.ndim - ndim :])))
-    x_hat, _, _, inv_std = _standardise(xp, rows, eps)
+    x_hat, _, _, inv_std = standardise(xp, rows, eps)
     y = x_hat
     if gamma is not None:
         y = y * xp.reshape(gamma, (-1,))
@@ -102,7 +103,7 @@ def layer_norm_backward(
         dbeta = xp.reshape(total(xp, rows, 0), last)
     if need_dx:
         g = rows if gamma is None else rows * xp.reshape(gamma, (-1,))
-        dx = xp.reshape(_standardise_backward(xp, g, x_hat, inv_std), dy.shape)
+        dx = xp.reshape(standardise_backward(xp, g, x_hat, inv_std), dy.shape)
     return dx, dgamma, dbeta
 
 
@@ -134,19 +135,23 @@ def rms_norm_backward(
     return dx, dgamma
 
 
-def _standardise(xp: ModuleType, rows: Array, eps: float) -> tuple[Array, Array, Array, Array]:
-    """Bring the last axis to mean 0 and variance 1; returns it, mean, variance, 1 / deviation."""
-    mean = average(xp, rows, -1, keepdims=True)
-    centered = rows - mean
-    variance = average(xp, centered * centered, -1, keepdims=True)
+def standardise(
+    xp: ModuleType, x: Array, eps: float, axes: int | Ints = -1
+) -> tuple[Array, Array, Array, Array]:
+    """Bring x to mean 0 and variance 1 along axes; returns it, mean, variance, 1 / deviation."""
+    mean = average(xp, x, axes, keepdims=True)
+    centered = x - mean
+    variance = average(xp, centered * centered, axes, keepdims=True)
     inv_std = 1.0 / xp.sqrt(variance + eps)
     return centered * inv_std, mean, variance, inv_std
 
 
-def _standardise_backward(xp: ModuleType, g: Array, x_hat: Array, inv_std: Array) -> Array:
-    """Mean and deviation depend on the row too, so their share of the gradient is taken out."""
-    along = average(xp, g * x_hat, -1, keepdims=True)
-    return (g - average(xp, g, -1, keepdims=True) - x_hat * along) * inv_std
+def standardise_backward(
+    xp: ModuleType, g: Array, x_hat: Array, inv_std: Array, axes: int | Ints = -1
+) -> Array:
+    """Mean and deviation depend on x too, so their share of the gradient is taken out."""
+    along = average(xp, g * x_hat, axes, keepdims=True)
+    return (g - average(xp, g, axes, keepdims=True) - x_hat * along) * inv_std
 
 
 def local_response_norm_forward(

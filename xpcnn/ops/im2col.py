@@ -4,6 +4,13 @@ Arrays here are channel-major, ``(C, N, *spatial)``. Every column of the result 
 sees at one position of one image, so that ``weights @ columns`` is the convolution:
 
     columns[c * taps + tap, n * positions + position]
+
+``xp`` is the array library, with NumPy's names, and an ``Array`` one of its arrays; ``Ints`` are a
+tuple of int, ``Pairs`` one of (before, after). A ``Window`` is the geometry: `taps` is the number
+of elements in it, and ``views(out)`` lists, for each of them, the index of what it sees at all
+positions of the output. ``_xp.set_at(x, index, y)`` is ``x[index] = y`` and ``_xp.add_at`` is
+``x[index] += y``, also for libraries whose arrays cannot be changed; ``_xp.device_of`` is where an
+array lies.
 """
 
 from __future__ import annotations
@@ -50,7 +57,6 @@ def im2col(
     window: Window,
     out: Ints,
     groups: int | None = None,
-    starts: Sequence[Ints] = ((),),
 ) -> Array:
     """Gather the columns of a padded, channel-major image.
 
@@ -63,45 +69,36 @@ def im2col(
         Number of window positions per dimension.
     groups : int, optional
         Into so many blocks of channels the rows are cut.
-    starts : sequence of tuple of int
-        First window positions. With several, the columns of all positions from the first start
-        come first, then those from the second, and so on.
 
     Returns
     -------
-    array of shape (C * taps, len(starts) * N * prod(out))
-        With `groups`, (groups, C / groups * taps, ...).
+    array of shape (C * taps, N * prod(out))
+        With `groups`, (groups, C / groups * taps, N * prod(out)).
     """
     with_taps = x[:, None, ...]
-    seen = [with_taps[(slice(None), *view)] for view in window.views(out, starts)]
-    columns = xp.concat(seen, axis=1)  # (C, taps * starts, N, *out)
-    rows, positions = x.shape[0] * window.taps, len(starts) * x.shape[1] * prod(out)
+    seen = [with_taps[(slice(None), *view)] for view in window.views(out)]
+    columns = xp.concat(seen, axis=1)  # (C, taps, N, *out)
+    rows, positions = x.shape[0] * window.taps, x.shape[1] * prod(out)
     shape = (rows, positions) if groups is None else (groups, rows // groups, positions)
     return xp.reshape(columns, shape)
 
 
 def col2im(
-    xp: ModuleType,
-    columns: Array,
-    shape: Sequence[int],
-    window: Window,
-    out: Ints,
-    starts: Sequence[Ints] = ((),),
+    xp: ModuleType, columns: Array, shape: Sequence[int], window: Window, out: Ints
 ) -> Array:
     """Add every column back to where :func:`im2col` took it from (its transpose).
 
     Parameters
     ----------
-    columns : array of shape (C * taps, len(starts) * N * prod(out))
+    columns : array of shape (C * taps, N * prod(out))
     shape : (C, N, *padded spatial)
 
     Returns
     -------
     array of that shape; elements seen by several windows hold the sum.
     """
-    views = window.views(out, starts)
-    columns = xp.reshape(columns, (shape[0], len(views), shape[1], *out))
+    columns = xp.reshape(columns, (shape[0], window.taps, shape[1], *out))
     x = xp.zeros(tuple(shape), dtype=columns.dtype, device=_xp.device_of(columns))
-    for number, view in enumerate(views):
+    for number, view in enumerate(window.views(out)):
         x = _xp.add_at(x, view, columns[:, number, ...])
     return x

@@ -1,21 +1,14 @@
 """Training: the model, the plan it runs by, callbacks and history."""
 
-from xpcnn.training.callbacks import (
-    Callback,
-    CSVLogger,
-    EarlyStopping,
-    ModelCheckpoint,
-    ProgressBar,
-)
-from xpcnn.training.history import History
-from xpcnn.training.model import Model
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "CSVLogger",
-    "Callback",
-    "EarlyStopping",
-    "History",
-    "Model",
-    "ModelCheckpoint",
-    "ProgressBar",
-]
+from xpcnn.training.callbacks import Callback as Callback
+from xpcnn.training.callbacks import CSVLogger as CSVLogger
+from xpcnn.training.callbacks import EarlyStopping as EarlyStopping
+from xpcnn.training.callbacks import ModelCheckpoint as ModelCheckpoint
+from xpcnn.training.callbacks import ProgressBar as ProgressBar
+from xpcnn.training.history import History as History
+from xpcnn.training.model import Model as Model
+
+if not TYPE_CHECKING:  # type checkers go by the imports: "as" makes a name public
+    __all__ = [name for name, item in globals().items() if isinstance(item, type)]

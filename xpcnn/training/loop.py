@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
@@ -13,14 +13,15 @@ from xpcnn._xp import Array
 from xpcnn.data.batches import batches
 from xpcnn.errors import NonFiniteError
 from xpcnn.losses.running import RunningLoss
+from xpcnn.metrics import Metric
 from xpcnn.training.callbacks import Callback, ProgressBar, each_ends
-from xpcnn.training.dataset import Samples
+from xpcnn.training.dataset import Batch, Samples
 from xpcnn.training.evaluation import counting, evaluate, figures
 from xpcnn.training.graph_capture import CapturedSteps
 from xpcnn.training.history import History
 from xpcnn.training.monitors import better_way, known_log
 from xpcnn.training.state import Snapshot, TrainingState, all_below
-from xpcnn.training.step import train_step
+from xpcnn.training.step import Step, train_step
 from xpcnn.training.wayback import WayBack
 from xpcnn.window import as_flag, as_int
 
@@ -62,6 +63,7 @@ class Trainer:
         self._ask_callbacks()
         capture = as_flag(capture, "fit", "capture")
         self.captured = CapturedSteps(model, self.batch_size) if capture else None
+        self._replay = None if self.captured is None else self.captured.step
 
     # -- Checks before anything is trained -----------------------------------------------------
 
@@ -133,6 +135,7 @@ class Trainer:
     def run(self) -> History:
         """Train."""
         model = self.model
+        assert model.optimizer is not None
         begun: list[Callback] = []
         try:
             with model.fitting(), each_ends(begun):
@@ -141,7 +144,18 @@ class Trainer:
                     begun.append(callback)
                 model.resume(self.callbacks)
                 for _ in range(self.epochs):
-                    self._epoch()
+                    order = self._begin_epoch()
+                    with counting(model) as counted:
+                        for batch, (indices, load) in enumerate(order, start=1):
+                            rate = model.optimizer.lr
+                            step = train_step(
+                                model, len(indices), load, self._replay, self._way.forget_last
+                            )
+                            self._after_step(batch, indices, rate, step, counted)
+                            if self._running.first_not_finite is not None:
+                                break
+                        logs = self._measured(counted)
+                    self._end_epoch(logs)
                     if model.stop_training:
                         break
         finally:
@@ -166,56 +180,57 @@ class Trainer:
             drop_last=self.drop_last,
         )
 
-    def _epoch(self) -> None:
+    def _begin_epoch(self) -> Iterable[tuple[np.ndarray, Callable[[], Batch]]]:
+        """Make ready for an epoch, and return what loads its batches."""
         model = self.model
-        number = model.epoch + 1
-        way = WayBack(model, self.samples, partial(self._order, model.epoch))
+        self._way = WayBack(model, self.samples, partial(self._order, model.epoch))
+        self._running, self._number = RunningLoss(), model.epoch + 1
         if self.captured is not None:
             self.captured.begin_epoch()
         for callback in self.callbacks:
-            callback.on_epoch_begin(number)
-        running = RunningLoss()
-        replay = None if self.captured is None else self.captured.step
-        with counting(model) as counted:
-            order = self.samples.prefetched(self._order(model.epoch))
-            for batch, (indices, load) in enumerate(order, start=1):
-                assert model.optimizer is not None
-                rate = model.optimizer.lr
-                step = train_step(model, len(indices), load, replay, way.forget_last)
-                if step.outcome.not_finite is not None:
-                    stop(model, way, number, batch, step.outcome.not_finite, step.batch.inputs)
-                read = _xp.on_host(step.outcome.parts[0].total)
-                way.note(step.before if read else None, indices, rate)
-                running.add(step.outcome.parts)
-                for metric in counted:
-                    metric.update(step.outcome.prediction, step.batch.labels)
-                self._tell(batch, running, way, read)
-                if running.first_not_finite is not None:
-                    break
-            logs = {"loss": running.result()}
-            if running.first_not_finite is not None:
-                stop(model, way, number, running.first_not_finite, "loss")
-            if not (model.is_moderate() or way.is_good()):
-                stop(model, way, number, self.batches, "weights")
-            logs |= figures(counted)
-        self._end_epoch(number, logs)
+            callback.on_epoch_begin(self._number)
+        return self.samples.prefetched(self._order(model.epoch))
 
-    def _tell(self, batch: int, running: RunningLoss, way: WayBack, read: bool) -> None:
+    def _after_step(
+        self, batch: int, indices: np.ndarray, rate: float, step: Step, counted: list[Metric]
+    ) -> None:
+        """Add a step to what is known of the epoch; raise if its numbers are not finite."""
+        outcome, way = step.outcome, self._way
+        if outcome.not_finite is not None:
+            stop(self.model, way, self._number, batch, outcome.not_finite, step.batch.inputs)
+        read = _xp.on_host(outcome.parts[0].total)
+        way.note(step.before if read else None, indices, rate)
+        self._running.add(outcome.parts)
+        for metric in counted:
+            metric.update(outcome.prediction, step.batch.labels)
+        if self.callbacks:
+            self._tell(batch, read)
+
+    def _measured(self, counted: list[Metric]) -> dict[str, float]:
+        """Return loss and metrics of an epoch; raise if its numbers were not finite."""
+        running, way = self._running, self._way
+        logs = {"loss": running.result()}
+        if running.first_not_finite is not None:
+            stop(self.model, way, self._number, running.first_not_finite, "loss")
+        if not (self.model.is_moderate() or way.is_good()):
+            stop(self.model, way, self._number, self.batches, "weights")
+        return logs | figures(counted)
+
+    def _tell(self, batch: int, read: bool) -> None:
         """Tell the callbacks of a step."""
-        if not self.callbacks:
-            return
-        logs = {"loss": running.result()} if read else {}
+        logs = {"loss": self._running.result()} if read else {}
         watched = None
         if not read and self.captured is None:
             watched = Snapshot(self.model)
         for callback in self.callbacks:
             callback.on_batch_end(batch, logs)
         if watched is not None and not watched.is_current():
-            running.result()  # a callback has set weights: good ones, if the losses so far are
-            way.restart(batch + 1)
+            # a callback has set weights: good ones, if the losses so far are
+            self._running.result()
+            self._way.restart(batch + 1)
 
-    def _end_epoch(self, number: int, logs: dict[str, float]) -> None:
-        model = self.model
+    def _end_epoch(self, logs: dict[str, float]) -> None:
+        model, number = self.model, self._number
         if self.validation is not None:
             found, bad = evaluate(model, self.validation, self.batch_size)
             if bad is not None:

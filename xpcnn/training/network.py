@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import wraps
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial, wraps
 from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
@@ -250,35 +251,25 @@ class PlacedNetwork(Closed, Named):
                     f"{_xp.describe(x)}; call the model itself, model(x), or bring the array there "
                     f"with model.device.asarray(x, {dtype!r})"
                 )
-        if self.batch is not None and arrays[0].shape[:1] != (self.batch,):
-            raise ValueError(
-                f"Model.forward: the network works for {self.batch} samples at a time, as its file "
-                f"says, got {arrays[0].shape[0]}; give batch_size={self.batch}, and samples whose "
-                f"number is a multiple of {self.batch}"
-            )
-        plan, narrow = self._ready(arrays), self._narrow(arrays)
         if not training:
+            program, narrow = self.program_for(arrays), self.narrow(arrays)
             alone = len(narrow) == len(self.outputs) == 1
-            y = plan.infer(narrow[0]) if alone else plan.forward(*narrow, training=False)
-            return self._widen(y)
+            run = program.infer if alone else partial(program.forward, training=False)
+            return self.widen(run(*narrow))
+        self._ready(arrays)
         with deferred():
-            return self._widen(self._training_forward(plan, narrow))
-
-    def _training_forward(self, plan: Program, inputs: Sequence[Array]) -> Any:
-        """Run the plan; what it draws at random follows from the number of training forwards."""
-        before = [(buffer, buffer.value) for buffer in self._buffers]
-        for layer in self._random_layers:
-            layer.step = self.forwards
-        try:
-            y = plan.forward(*inputs, training=True)
-            self.forwards += 1
-            return y
-        except BaseException:
-            with deferred():
-                for buffer, array in before:
-                    if buffer.value is not array:
-                        buffer.data = array
-            raise
+            before = [(buffer, buffer.value) for buffer in self._buffers]
+            count = self.forwards
+            try:
+                program = self.program_for(arrays, training=True)
+                return self.widen(program.forward(*self.narrow(arrays), training=True))
+            except BaseException:
+                with deferred():
+                    self.forwards = count
+                    for buffer, array in before:
+                        if buffer.value is not array:
+                            buffer.data = array
+                raise
 
     @on_its_device
     def backward(self, *dys: Array, need_dx: bool = False) -> Any:
@@ -293,30 +284,32 @@ class PlacedNetwork(Closed, Named):
         """
         if self._plan is None:
             raise RuntimeError("Model.backward needs a forward(x, training=True) before it")
-        if self._half is None:
-            return self._plan.backward(*dys, need_dx=need_dx)
-        with np.errstate(over="ignore", invalid="ignore"):  # a scaled loss may be too large
-            return self._widen(self._plan.backward(*self._narrow(dys), need_dx=need_dx))
+        with self.overflow_allowed():
+            return self.widen(self._plan.backward(*self.narrow(dys), need_dx=need_dx))
 
     @property
     def compute_dtype(self) -> str:
         """The dtype of activations: that of the parameters, but for mixed precision."""
         return self._half or self.dtype
 
-    def _narrow(self, arrays: Sequence[Array]) -> Sequence[Array]:
+    def narrow(self, arrays: Sequence[Array]) -> Sequence[Array]:
         """Bring arrays of floating-point numbers to the dtype that layers compute in."""
         half = self._half
         if half is None:
             return arrays
         return [self.device.asarray(x, half) if _xp.is_floating(x) else x for x in arrays]
 
-    def _widen(self, found: Any) -> Any:
+    def widen(self, found: Any) -> Any:
         """Bring an array, or a tuple of them, back to the model's dtype."""
         if self._half is None:
             return found
         return each(
             found, lambda x: self.device.asarray(x, self.dtype) if _xp.is_floating(x) else x
         )
+
+    def overflow_allowed(self) -> AbstractContextManager[Any]:
+        """Let half precision overflow in a ``with``: a scaled loss may be too large."""
+        return nullcontext() if self._half is None else np.errstate(over="ignore", invalid="ignore")
 
     def _set_precision(self, precision: str) -> None:
         vars(self).update(precision=precision)
@@ -383,6 +376,24 @@ class PlacedNetwork(Closed, Named):
             self._network.compute_in(half)
             if self._plan is not None:  # steps keep what they made for the other precision
                 self._plan = Program(self._network)
+
+    def program_for(self, inputs: Sequence[Array], *, training: bool = False) -> Program:
+        """Return what runs the network on inputs like these; for training, that is counted.
+
+        What a training run draws at random follows from the number of those before.
+        """
+        if self.batch is not None and inputs[0].shape[:1] != (self.batch,):
+            raise ValueError(
+                f"Model.forward: the network works for {self.batch} samples at a time, as its file "
+                f"says, got {inputs[0].shape[0]}; give batch_size={self.batch}, and samples whose "
+                f"number is a multiple of {self.batch}"
+            )
+        program = self._ready(inputs)
+        if training:
+            for layer in self._random_layers:
+                layer.step = self.forwards
+            self.forwards += 1
+        return program
 
     def _ready(self, inputs: Sequence[Array]) -> Program:
         if not self._has_plan():

@@ -54,7 +54,7 @@ class MemoryGuard:
     ) -> None:
         if error is None:
             return
-        if not is_out_of_memory(error):
+        if isinstance(error, OutOfMemoryError) or not is_out_of_memory(error):
             self._go_back()
             return
         problem = self._clean_up(error)

@@ -37,11 +37,9 @@ State = TypeVar("State", bound=TrainingState)
 
 def known_layers() -> dict[str, type[Layer]]:
     """Return the layer classes that a file may name."""
-    found = {name: getattr(layer_module, name) for name in layer_module.__all__}
-    found |= {name: getattr(operations, name) for name in operations.__all__}
     return {
         name: cls
-        for name, cls in found.items()
+        for name, cls in (*vars(layer_module).items(), *vars(operations).items())
         if isinstance(cls, type) and issubclass(cls, Layer) and cls not in (Layer, Operation)
     }
 

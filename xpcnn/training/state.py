@@ -161,28 +161,10 @@ class TrainingState(PlacedNetwork):
         It is :meth:`forward` without checks of what is known of them. If it fails in training, a
         :class:`Snapshot` has the running statistics from before.
         """
-        if self.batch is not None and inputs[0].shape[:1] != (self.batch,):
-            return self.forward(*inputs, training=training)  # it says what is wrong
-        plan, arrays = self._ready(inputs), self._narrow(inputs)
-        if training:
-            for layer in self._random_layers:
-                layer.step = self.forwards
-            y = plan.forward(*arrays, training=True)
-            self.forwards += 1
-        elif len(arrays) == len(self.outputs) == 1:
-            y = plan.infer(arrays[0])
-        else:
-            y = plan.forward(*arrays, training=False)
-        return self._widen(y)
-
-    def backward_batch(self, gradients: Sequence[Array]) -> None:
-        """Run the network backward after a :meth:`forward_batch` in training."""
-        assert self._plan is not None
-        if self._half is None:
-            self._plan.backward(*gradients, need_dx=False)
-            return
-        with np.errstate(over="ignore", invalid="ignore"):  # a scaled loss may be too large
-            self._plan.backward(*self._narrow(gradients), need_dx=False)
+        program, arrays = self.program_for(inputs, training=training), self.narrow(inputs)
+        if not training and len(arrays) == len(self.outputs) == 1:
+            return self.widen(program.infer(arrays[0]))
+        return self.widen(program.forward(*arrays, training=training))
 
     def is_moderate(self) -> bool:
         """Whether parameters and running statistics are finite, and products of two of them."""
@@ -203,7 +185,7 @@ class TrainingState(PlacedNetwork):
         now = Snapshot(self)
         try:
             assert self._plan is not None
-            return self._plan.first_not_finite(*self._narrow(inputs))
+            return self._plan.first_not_finite(*self.narrow(inputs))
         except Exception:  # it would hide the error that is on its way
             return None
         finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from xpcnn import _xp
@@ -34,6 +34,10 @@ class Outcome(NamedTuple):
     prediction: Any
     not_finite: str | None = None
 
+    def has_finite_loss(self) -> bool:
+        """Read the loss, and say whether it is finite."""
+        return all(part.is_finite for part in self.parts)
+
 
 class Step(NamedTuple):
     """A step that was made, or taken back because its outcome is not finite."""
@@ -49,8 +53,9 @@ def train_step(
     load: Callable[[], Batch],
     replay: Callable[[Batch, Callable[[], None]], Outcome | None] | None = None,
     when_finite: Callable[[], None] | None = None,
+    numbers: Array | None = None,
 ) -> Step:
-    """Make one training step, as a whole or not at all.
+    """Make one training step: forward, loss, backward, update; as a whole or not at all.
 
     After an error, and after a Ctrl-C that comes in its course, the state is the one before it.
 
@@ -66,68 +71,63 @@ def train_step(
         call before it writes over arrays, and returns ``None`` if the step is still to be made.
     when_finite : callable, optional
         Called when the loss was read and is finite, before the update needs memory.
+    numbers : array, optional
+        What the optimizer takes from the device rather than from the host.
     """
     before = Snapshot(state)
-    with deferred() as ctrl_c:
-        guard = MemoryGuard(state, "a training step", size, before)
-        with guard:
-            batch = load()
-            outcome = None if replay is None else replay(batch, guard.no_way_back)
-            if outcome is None:
-                outcome = compute_step(
-                    state, batch, safe_point=ctrl_c.check, when_finite=when_finite
-                )
-            if outcome.not_finite is not None:
-                before.restore()
+    guard = MemoryGuard(state, "a training step", size, before)
+    with deferred() as ctrl_c, guard:
+        batch = load()
+        outcome = None if replay is None else replay(batch, guard.no_way_back)
+        if outcome is None:
+            state.zero_grad()
+            program = state.program_for(batch.inputs, training=True)
+            prediction = state.widen(program.forward(*state.narrow(batch.inputs), training=True))
+            outcome = _lose(state, batch, prediction, when_finite)
+            if outcome.not_finite is None:
+                ctrl_c.check()
+                with state.overflow_allowed():
+                    program.backward(*_gradients(state), need_dx=False)
+                ctrl_c.check()
+                outcome = outcome._replace(not_finite=_update(state, outcome, numbers))
+        if outcome.not_finite is not None:
+            before.restore()
     return Step(before, batch, outcome)
 
 
-def compute_step(
-    state: TrainingState,
-    batch: Batch,
-    *,
-    numbers: Array | None = None,
-    safe_point: Callable[[], None] | None = None,
-    when_finite: Callable[[], None] | None = None,
+def _lose(
+    state: TrainingState, batch: Batch, prediction: Any, when_finite: Callable[[], None] | None
 ) -> Outcome:
-    """Compute a step: forward, loss, backward, update.
-
-    Parameters
-    ----------
-    state : TrainingState
-    batch : Batch
-    numbers : array, optional
-        What the optimizer takes from the device rather than from the host.
-    safe_point : callable, optional
-        Called where the step can be ended and taken back.
-    when_finite : callable, optional
-        As for :func:`train_step`.
-    """
-    loss_function, optimizer, scaling = state.loss, state.optimizer, state.scaling
-    assert loss_function is not None and optimizer is not None
-    state.zero_grad()
-    prediction = state.forward_batch(batch.inputs, training=True)
-    loss = loss_function.forward(prediction, batch.labels, sample_weight=batch.weights)
-    parts = loss_function.parts(loss, batch.size)
+    """Compute the loss."""
+    assert state.loss is not None
+    loss = state.loss.forward(prediction, batch.labels, sample_weight=batch.weights)
+    outcome = Outcome(state.loss.parts(loss, batch.size), loss, prediction)
     if _xp.on_host(loss):
-        if not all(part.is_finite for part in parts):
-            return Outcome(parts, loss, prediction, "loss")
+        if not outcome.has_finite_loss():
+            return outcome._replace(not_finite="loss")
         if when_finite is not None:
             when_finite()
-    if safe_point is not None:
-        safe_point()
-    gradient: Any = loss_function.backward()
-    if scaling is not None:
-        gradient = map_arrays(gradient, scaling.multiply)
-    state.backward_batch(gradient if isinstance(gradient, tuple) else (gradient,))
-    if safe_point is not None:
-        safe_point()
-    parameters = state.parameters()
+    return outcome
+
+
+def _gradients(state: TrainingState) -> Sequence[Array]:
+    """Return the gradients of the network's outputs."""
+    assert state.loss is not None
+    gradient: Any = state.loss.backward()
+    if state.scaling is not None:
+        gradient = map_arrays(gradient, state.scaling.multiply)
+    return state.narrow(gradient if isinstance(gradient, tuple) else (gradient,))
+
+
+def _update(state: TrainingState, outcome: Outcome, numbers: Array | None) -> str | None:
+    """Let the optimizer change the parameters; say what is not finite, if something is."""
+    assert state.optimizer is not None
+    scaling, parameters = state.scaling, state.parameters()
     if scaling is None or scaling.unscale(parameters):
-        optimizer.step(parameters, numbers=numbers)
-    elif not all(part.is_finite for part in parts):
-        return Outcome(parts, loss, prediction, "loss")
+        state.optimizer.step(parameters, numbers=numbers)
+    elif not outcome.has_finite_loss():
+        return "loss"
     elif scaling.is_exhausted:
-        return Outcome(parts, loss, prediction, "gradients")
+        return "gradients"
     state.step += 1
-    return Outcome(parts, loss, prediction)
+    return None

@@ -101,7 +101,7 @@ class WayBack:
             except Exception:  # as above
                 break
             outcome = step.outcome
-            good = outcome.not_finite is None and all(part.is_finite for part in outcome.parts)
+            good = outcome.not_finite is None and outcome.has_finite_loss()
             if not good or not Snapshot(model).is_finite():
                 step.before.restore()
                 break

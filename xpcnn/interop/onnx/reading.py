@@ -12,74 +12,20 @@ import numpy as np
 from xpcnn import operations as op
 from xpcnn.errors import ModelFileError, UnsupportedModelError
 from xpcnn.interop.onnx import proto
-from xpcnn.interop.onnx.builder import (
-    Builder,
-    Call,
-    Node,
-    UnsupportedError,
-    named_weights,
-    numpy_dtype,
-    run_nodes,
-)
-from xpcnn.interop.onnx.operators import (
-    HANDLERS,
-    KEEP_RANK,
-    TRAINING_HANDLERS,
-    Handler,
-    signatures,
-)
+from xpcnn.interop.onnx.builder import Builder, Node, named_weights, run_nodes
+from xpcnn.interop.onnx.node import OnnxNode, UnsupportedError, numpy_dtype
+from xpcnn.interop.onnx.ops import OPERATORS, Operator
 from xpcnn.interop.onnx.tensors import to_numpy
 from xpcnn.interop.onnx.weights import weights_in_nodes
 from xpcnn.layers import Graph
 
 OLDEST = 7
+DOMAINS = ("", "ai.onnx.preview.training")
 FLOATS = ("float16", "float32", "float64")
 
-# What a network computes of shapes on the way is computed once, when it is read. Only operators
-# whose results are not much larger than what they take are; and only of short arrays.
-FOLDED = {
-    "Abs",
-    "Add",
-    "And",
-    "Cast",
-    "Ceil",
-    "Concat",
-    "Div",
-    "Equal",
-    "Floor",
-    "Gather",
-    "Greater",
-    "GreaterOrEqual",
-    "Less",
-    "LessOrEqual",
-    "Log",
-    "Max",
-    "Min",
-    "Mod",
-    "Mul",
-    "Neg",
-    "Not",
-    "Or",
-    "Pow",
-    "Reciprocal",
-    "ReduceProd",
-    "ReduceSum",
-    "Reshape",
-    "Round",
-    "Slice",
-    "Sqrt",
-    "Squeeze",
-    "Sub",
-    "Sum",
-    "Transpose",
-    "Unsqueeze",
-    "Where",
-    "Exp",
-    "Sign",
-    "Shape",
-    "Size",
-}
 FOLD_LIMIT = 256
+"""What is computed when a file is read is computed of short arrays only."""
+
 MOST_SHOWN = 30
 
 
@@ -225,53 +171,51 @@ class Reader:
 
     # -- Nodes ---------------------------------------------------------------------------------
 
-    def _take(self, b: Builder, node: proto.NodeProto, number: int) -> None:
+    def _take(self, b: Builder, message: proto.NodeProto, number: int) -> None:
         """Add a node to the network, or note why it cannot be."""
-        domain = _domain(node.domain)
-        call = Call(node, number, self.versions.get(domain, 0), self.folder)
+        domain = _domain(message.domain)
+        node = OnnxNode(message, number, self.versions.get(domain, 0), self.folder)
         before = len(b.nodes)
         try:
-            handler = self._handler(call, domain)
+            operator = self._operator(node, domain)
             if domain == "":
-                signatures.check(call)
-            if not call.has_output(0) or not (call.inputs or call.op == "Constant"):
-                raise ModelFileError(f"{call.who}: has no output, or nothing to work on")
-            handler(b, call)
-            self._fold(b, call, before)
-            _note_rank(b, call)
-            lengths = b.sizes.note(b, call)
+                operator.check(node)
+            if not node.has_output(0) or not (node.inputs or node.op == "Constant"):
+                raise ModelFileError(f"{node.who}: has no output, or nothing to work on")
+            operator.read(b, node)
+            if operator.folds:
+                self._fold(b, node, before)
+            _note_rank(b, node, operator.keeps)
+            lengths = b.lengths.note(node, operator.keeps)
         except UnsupportedError as problem:
-            self.problems.append((call.name or f"number {number}", call.op, str(problem)))
+            self.problems.append((node.name or f"number {number}", node.op, str(problem)))
             return
         except ModelFileError:
             raise
         except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
-            raise ModelFileError(f"{call.who} contradicts itself: {error}") from error
-        if lengths is not None and call.outputs[0] not in b.constants:
+            raise ModelFileError(f"{node.who} contradicts itself: {error}") from error
+        if lengths is not None and node.outputs[0] not in b.constants:
             b.take_back(before)
-            b.constants[call.outputs[0]] = lengths
+            b.constants[node.outputs[0]] = lengths
 
-    def _handler(self, call: Call, domain: str) -> Handler:
-        if domain == "ai.onnx.preview.training":
-            table = TRAINING_HANDLERS
-        elif domain == "":
-            table = HANDLERS
-        else:
-            own = (domain, call.op) in self.functions
+    def _operator(self, node: OnnxNode, domain: str) -> Operator:
+        if domain not in DOMAINS:
+            own = (domain, node.op) in self.functions
             raise UnsupportedError(
                 "it is a function of the file" if own else f"operators of {domain!r} are unknown"
             )
-        if call.op not in table:
+        found = OPERATORS.get(node.op)
+        if found is None or found.domain != domain:
             raise UnsupportedError("the operator is not known here")
         if domain == "" and "" not in self.versions:
             raise ModelFileError("the model does not say which version of ONNX's operators it uses")
-        return table[call.op]
+        return found
 
-    def _fold(self, b: Builder, call: Call, before: int) -> None:
+    def _fold(self, b: Builder, node: OnnxNode, before: int) -> None:
         """Compute the outputs of a node at once, if all that it takes is known and short."""
-        if call.op not in FOLDED or not call.inputs:
+        if not node.inputs:
             return
-        given = [b.resolve(name) for name in call.inputs if name]
+        given = [b.resolve(name) for name in node.inputs if name]
         known = all(name in b.constants and b.constants[name].size <= FOLD_LIMIT for name in given)
         if not known:
             return
@@ -280,10 +224,10 @@ class Reader:
         sources = [b.sources[name] for name in sorted(needed & b.sources.keys())]
         try:
             with np.errstate(all="ignore"):
-                found = run_nodes([*sources, *nodes], call.outputs, b.dtype)
+                found = run_nodes([*sources, *nodes], node.outputs, b.dtype)
         except (ValueError, TypeError, IndexError, OverflowError, ZeroDivisionError) as error:
-            raise ModelFileError(f"{call.who} cannot be computed: {error}") from error
-        b.constants |= zip(call.outputs, found, strict=True)
+            raise ModelFileError(f"{node.who} cannot be computed: {error}") from error
+        b.constants |= zip(node.outputs, found, strict=True)
 
     # -- The end -------------------------------------------------------------------------------
 
@@ -327,39 +271,17 @@ class Reader:
             raise ModelFileError(f"the model is inconsistent: {error}") from error
 
 
-def _note_rank(b: Builder, call: Call) -> None:
+def _note_rank(b: Builder, node: OnnxNode, keeps: str) -> None:
     """Note how many axes the outputs have, where that follows from the inputs."""
-    if call.op not in KEEP_RANK or not call.inputs:
+    ranks = [b.rank(name) for name in node.inputs if name]
+    if not keeps or not ranks:
         return
-    ranks = [b.rank(name) for name in call.inputs if name]
-    for name in call.outputs:
-        if call.op in _BROADCAST and None not in ranks:
-            b.ranks.setdefault(name, max(rank or 0 for rank in ranks))
-        elif call.op not in _BROADCAST and ranks and ranks[0] is not None:
-            b.ranks.setdefault(name, ranks[0])
-
-
-_BROADCAST = {
-    "Add",
-    "And",
-    "Div",
-    "Equal",
-    "Greater",
-    "GreaterOrEqual",
-    "Less",
-    "LessOrEqual",
-    "Max",
-    "Mean",
-    "Min",
-    "Mod",
-    "Mul",
-    "Or",
-    "Pow",
-    "Sub",
-    "Sum",
-    "Where",
-    "Xor",
-}
+    rank = ranks[0]
+    if keeps == "broadcast":
+        rank = None if None in ranks else max(rank or 0 for rank in ranks)
+    if rank is not None:
+        for name in node.outputs:
+            b.ranks.setdefault(name, rank)
 
 
 def _domain(domain: str | None) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from xpcnn import _xp
 from xpcnn.interop.onnx import proto
-from xpcnn.interop.onnx.builder import UnsupportedError
+from xpcnn.interop.onnx.node import UnsupportedError
 from xpcnn.interop.onnx.tensors import from_numpy
 from xpcnn.layers.layer import Layer, Shape
 
@@ -58,7 +58,7 @@ class Value:
 
 
 @dataclass
-class Call:
+class LayerCall:
     """A layer at its place in the network.
 
     Attributes
@@ -117,7 +117,7 @@ def fixed(dims: Sequence[int | None], what: str) -> Shape:
     return tuple(n for n in dims if n is not None)
 
 
-Emitter = Callable[["Writer", Call], Any]
+Write = Callable[["Writer", LayerCall], Any]
 """Appends the nodes that a layer becomes; returns the name of the output, or a tuple of names."""
 Name = str | Value | None
 
@@ -138,7 +138,7 @@ class Writer:
     """
 
     def __init__(
-        self, emitters: Mapping[type, Emitter], opset: int, dtype: str, names: Sequence[str]
+        self, emitters: Mapping[type, Write], opset: int, dtype: str, names: Sequence[str]
     ) -> None:
         self.opset = opset
         self.dtype = dtype
@@ -153,7 +153,7 @@ class Writer:
 
     # -- Layers --------------------------------------------------------------------------------
 
-    def emit(self, call: Call) -> list[Value]:
+    def emit(self, call: LayerCall) -> list[Value]:
         """Append what a layer becomes, or note why it cannot be; return its outputs."""
         start = len(self.nodes)
         self._paths.append(call.path)
@@ -178,7 +178,7 @@ class Writer:
             for name, dtype, shapes in zip(names, call.dtypes, call.shapes, strict=True)
         ]
 
-    def _emitter(self, layer: Layer) -> Emitter:
+    def _emitter(self, layer: Layer) -> Write:
         """Find what a layer becomes: as its class, or as one from which it inherits how to run."""
         cls = type(layer)
         for base in cls.__mro__:
@@ -276,7 +276,7 @@ class Writer:
 
     # -- Arrays --------------------------------------------------------------------------------
 
-    def state(self, call: Call, name: str, shape: Sequence[int] | None = None) -> str:
+    def state(self, call: LayerCall, name: str, shape: Sequence[int] | None = None) -> str:
         """Append a parameter or buffer of a layer as an initializer, perhaps in another shape."""
         path = f"{call.path}.{name}" if call.path else name
         return self.initializer(path, getattr(call.layer, name), shape)

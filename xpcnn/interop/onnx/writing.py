@@ -9,9 +9,9 @@ from typing import Any
 from xpcnn._files import replace_file
 from xpcnn.errors import UnsupportedModelError
 from xpcnn.interop.onnx import proto
-from xpcnn.interop.onnx.emitters import EMITTERS
+from xpcnn.interop.onnx.ops import WRITES
 from xpcnn.interop.onnx.tensors import number_of
-from xpcnn.interop.onnx.writer import Call, Value, Writer
+from xpcnn.interop.onnx.writer import LayerCall, Value, Writer
 from xpcnn.layers.graph import Graph
 from xpcnn.layers.layer import Shape
 from xpcnn.training import Model
@@ -150,7 +150,7 @@ def _for_samples(shape: tuple[int | None, ...], counts: tuple[int, int]) -> tupl
 def _write(model: Model, opset: int, shapes: Sequence[tuple[Shape, Shape]]) -> proto.ModelProto:
     """Write all layers, for inputs of these shapes."""
     network = model._network
-    w = Writer(EMITTERS, opset, model.dtype, [*model.inputs, *model.outputs])
+    w = Writer(WRITES, opset, model.dtype, [*model.inputs, *model.outputs])
     dtypes = network.input_dtypes(model.dtype)
     inputs = [
         Value(name, dtype, pair)
@@ -158,7 +158,9 @@ def _write(model: Model, opset: int, shapes: Sequence[tuple[Shape, Shape]]) -> p
     ]
     found = [_output_shapes(model, [pair[which] for pair in shapes]) for which in (0, 1)]
     pairs = list(zip(*found, strict=True))
-    call = Call(network, "", list(inputs), pairs, list(model.outputs), [model.dtype] * len(pairs))
+    call = LayerCall(
+        network, "", list(inputs), pairs, list(model.outputs), [model.dtype] * len(pairs)
+    )
     made = w.emit(call)
     if w.problems:
         raise _unsupported(w.problems, opset)

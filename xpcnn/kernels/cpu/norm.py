@@ -73,7 +73,7 @@ def batch_norm_forward(
 
 
 def batch_norm_add_relu_forward(
-    xp: Any, x: Any, other: Any, gamma: Any, beta: Any, eps: float, statistics: Any
+    xp: Any, x: Any, gamma: Any, beta: Any, eps: float, statistics: Any, other: Any
 ) -> Any:
     """Normalise x, add `other` (of its shape), then ReLU."""
     if other.shape != x.shape:

@@ -182,7 +182,7 @@ def _by_columns(xp: ModuleType, x: Array, w: Array, window: Window, groups: int,
     cudnn.set_compute_type()
     filters, rows = _filter_matrices(xp, w, groups), _pixels(xp, y)
     positions = prod(y.shape[2:])
-    for chunk in batch_chunks(x, generic.bytes_per_sample(x, w, window)):
+    for chunk in batch_chunks(x, generic.column_bytes(x.shape[1], w, positions)):
         gathered = _columns(xp, x[chunk, ...], window, groups)
         product = _product(xp, gathered, filters.transpose(0, 2, 1))
         rows[chunk.start * positions : chunk.stop * positions] = _join(product)
@@ -211,7 +211,7 @@ def _column_gradients(
     positions, sums = prod(dy.shape[2:]), source.computed(dtype_name(w))
     dx = source.empty(xp, x.shape, x, last=True) if need_dx else None
     dw: Any = 0.0
-    for chunk in batch_chunks(x, generic.bytes_per_sample(x, w, window)):
+    for chunk in batch_chunks(x, generic.column_bytes(x.shape[1], w, positions)):
         d = _split(rows[chunk.start * positions : chunk.stop * positions], groups)
         gathered = _columns(xp, x[chunk, ...], window, groups)
         dw = dw + _product(xp, d.transpose(0, 2, 1), gathered).astype(sums)

@@ -77,8 +77,8 @@ batch_norm_relu_forward = partial(_plain_forward, True)
 
 
 def batch_norm_add_relu_forward(
-    xp: ModuleType, x: Array, other: Array, gamma: Array | None, beta: Array | None, eps: float,
-    statistics: Any,
+    xp: ModuleType, x: Array, gamma: Array | None, beta: Array | None, eps: float,
+    statistics: Any, other: Array,
 ) -> Any:  # fmt: skip
     """Normalise x, add `other` (of its shape), then ReLU."""
     if other.shape != x.shape:

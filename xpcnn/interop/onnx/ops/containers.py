@@ -6,18 +6,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from xpcnn import layers
-from xpcnn.interop.onnx.writer import Call, Emitter, Value, Writer
+from xpcnn.interop.onnx.table import writes
+from xpcnn.interop.onnx.writer import LayerCall, Value, Writer
 from xpcnn.layers.layer import Layer
 
 
-def inside(w: Writer, call: Call, name: str, layer: Layer, x: Value) -> Value:
+def inside(w: Writer, call: LayerCall, name: str, layer: Layer, x: Value) -> Value:
     """Append a layer of one input that is part of another one."""
     first, second = (layer.output_shape(shape) for shape in x.shapes)
     path = f"{call.path}.{name}" if call.path else name
-    return w.emit(Call(layer, path, [x], [(first, second)], [path], [x.dtype]))[0]
+    return w.emit(LayerCall(layer, path, [x], [(first, second)], [path], [x.dtype]))[0]
 
 
-def _sequential(w: Writer, call: Call) -> str:
+@writes(layers.Sequential)
+def _write_sequential(w: Writer, call: LayerCall) -> str:
     x = call.x
     for name, layer in call.layer.children().items():
         x = inside(w, call, name, layer, x)
@@ -25,7 +27,8 @@ def _sequential(w: Writer, call: Call) -> str:
     return x.name
 
 
-def _residual(w: Writer, call: Call) -> str:
+@writes(layers.Residual)
+def _write_residual(w: Writer, call: LayerCall) -> str:
     layer = call.layer
     through = inside(w, call, "body", layer.body, call.x)
     past = call.x
@@ -35,7 +38,8 @@ def _residual(w: Writer, call: Call) -> str:
     return w.node("Add", through, past)
 
 
-def _parallel(w: Writer, call: Call) -> str:
+@writes(layers.Parallel)
+def _write_parallel(w: Writer, call: LayerCall) -> str:
     outputs = [inside(w, call, n, layer, call.x) for n, layer in call.layer.children().items()]
     call.dtypes = [outputs[0].dtype]
     if call.layer.join == "concat":
@@ -43,7 +47,8 @@ def _parallel(w: Writer, call: Call) -> str:
     return w.node("Sum", *outputs)
 
 
-def _graph(w: Writer, call: Call) -> tuple[str, ...]:
+@writes(layers.Graph)
+def _write_graph(w: Writer, call: LayerCall) -> tuple[str, ...]:
     graph = call.layer
     samples = [
         graph.shapes(*(None if x is None else x.shapes[which] for x in call.inputs))
@@ -56,7 +61,7 @@ def _graph(w: Writer, call: Call) -> tuple[str, ...]:
         dtype = next((x.dtype for x in inputs if x is not None), w.dtype)
         first, second = ([known[name] for name in node.outputs] for known in samples)
         made = w.emit(
-            Call(
+            LayerCall(
                 node.layer,
                 path,
                 inputs,
@@ -70,13 +75,5 @@ def _graph(w: Writer, call: Call) -> tuple[str, ...]:
     return tuple(values[name].name for name in graph.outputs)
 
 
-def _names(call: Call, names: Sequence[str]) -> list[str]:
+def _names(call: LayerCall, names: Sequence[str]) -> list[str]:
     return [f"{call.path}.{name}" if call.path else name for name in names]
-
-
-EMITTERS: dict[type, Emitter] = {
-    layers.Sequential: _sequential,
-    layers.Residual: _residual,
-    layers.Parallel: _parallel,
-    layers.Graph: _graph,
-}

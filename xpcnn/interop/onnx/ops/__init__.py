@@ -1,0 +1,41 @@
+"""ONNX's operators by family: each file adds its own to the table."""
+
+from __future__ import annotations
+
+from xpcnn.interop.onnx.ops import (
+    activation,
+    arithmetic,
+    containers,
+    conv,
+    indexing,
+    linear,
+    norm,
+    pad,
+    pool,
+    reduce,
+    resize,
+    shape,
+    sources,
+    training,
+)
+from xpcnn.interop.onnx.table import OPERATORS, WRITES, Operator
+
+__all__ = [
+    "OPERATORS",
+    "WRITES",
+    "Operator",
+    "activation",
+    "arithmetic",
+    "containers",
+    "conv",
+    "indexing",
+    "linear",
+    "norm",
+    "pad",
+    "pool",
+    "reduce",
+    "resize",
+    "shape",
+    "sources",
+    "training",
+]
