@@ -252,11 +252,12 @@ def _pack(w: np.ndarray, recipe: Recipe, transposed: bool, groups: int) -> np.nd
     (width, channels), taps = (w.shape[0] // groups, w.shape[1]), w.shape[2] * w.shape[3]
     lanes, inner = (channels, width) if transposed else (width, channels)
     lane, step = (taps, channels * taps) if transposed else (channels * taps, taps)
-    packed = buffers.empty(recipe.weights)
-    for at, first, counts, steps in recipe.packs:
-        pack_weights(
-            w, first, groups, width * channels * taps, lanes, lane, counts, steps, inner, step,
-            packed[at:],
+    packed, blocks = buffers.empty(recipe.weights), -(-lanes // COLUMNS)
+    for at, first, (kh, kw), (sh, sw) in recipe.packs:
+        threads.launch(
+            2 * groups * blocks * kh * kw * inner * COLUMNS, pack_weights, groups * blocks,
+            w.reshape(-1), first, width * channels * taps, lanes, lane, kh, sh, kw, sw, inner,
+            step, blocks, packed[at:],
         )  # fmt: skip
     return packed
 

@@ -152,10 +152,14 @@ def new_output(n: int, channels: int, spatial: Ints, row: int) -> tuple[np.ndarr
 
 
 @Job
-def _pack(
+def pack_weights(
     job: int, w: Floats, base: int, group: int, lanes: int, lane: int, kh: int, sh: int, kw: int,
     sw: int, inner: int, si: int, blocks: int, out: Floats,
 ) -> None:  # fmt: skip
+    """Arrange weights as [group][block of 16 lanes][tap row][tap column][inner][16 lanes].
+
+    All distances are in numbers of the contiguous array `w`, starting at `base`.
+    """
     g = job // blocks
     b = job - g * blocks
     to = job * kh * kw * inner * 16
@@ -169,22 +173,6 @@ def _pack(
                 for t in range(width, 16):
                     out[to + t] = 0.0
                 to += 16
-
-
-def pack_weights(
-    w: np.ndarray, base: int, groups: int, group: int, lanes: int, lane: int,
-    taps: Ints, steps: Ints, inner: int, step: int, out: np.ndarray,
-) -> None:  # fmt: skip
-    """Arrange weights as [group][block of 16 lanes][tap row][tap column][inner][16 lanes].
-
-    All distances are in numbers of the contiguous array `w`, starting at `base`.
-    """
-    blocks = -(-lanes // COLUMNS)
-    threads.launch(
-        2 * groups * blocks * taps[0] * taps[1] * inner * COLUMNS, _pack, groups * blocks,
-        w.reshape(-1), base, group, lanes, lane, taps[0], steps[0], taps[1], steps[1], inner, step,
-        blocks, out,
-    )  # fmt: skip
 
 
 @Job
