@@ -183,9 +183,6 @@ def draw() -> str:
     graph, ground = imports_between_packages()
     rows = rows_of(graph)
     pieces = pieces_of(graph, rows)
-    count: dict[str, int] = defaultdict(int)
-    for path in MODULES.values():
-        count[package_of(path)] += 1
     widths = {name: max(88.0, 9.0 * len(name) + 22) for name in graph}
     x = place(rows, pieces, widths)
     left = min(x[lane] - (widths[lane[0]] if is_box(lane, rows) else LANE) / 2 for lane in x)
@@ -221,9 +218,8 @@ def draw() -> str:
             head = "palehead" if pale else "head"
             parts.append(f'<path class="{head}" d="M{end - 3.5:.1f} {to_y - 2:.0f}h7l-3.5 7z"/>')
     for name, row in sorted(rows.items()):
-        left, number = x[name, row] - widths[name] / 2, count[name]
-        note = f"{number} modules" if number > 1 else "1 module"
-        parts += box("box", left, y(row), widths[name], name, note)
+        left = x[name, row] - widths[name] / 2
+        parts += box("box", left, y(row), widths[name], name)
     names = ", ".join(name + ".py" for name in ground)
     title = "foundations, which all others import"
     parts += box("ground", GAP, y(0) + ROW - 6, width - 2 * GAP, title, names)
@@ -254,15 +250,17 @@ def attachments(
     return found
 
 
-def box(kind: str, left: float, top: float, width: float, name: str, note: str) -> list[str]:
-    """Return a box with two lines of text."""
-    middle = left + width / 2
-    return [
+def box(kind: str, left: float, top: float, width: float, name: str, note: str = "") -> list[str]:
+    """Return a box with a name, and perhaps a line below it."""
+    middle, line = left + width / 2, top + (19 if note else 27)
+    parts = [
         f'<rect class="{kind}" x="{left:.0f}" y="{top:.0f}" width="{width:.0f}" height="{BOX}" '
         'rx="6"/>',
-        f'<text class="name" x="{middle:.0f}" y="{top + 19:.0f}">{name}</text>',
-        f'<text class="note" x="{middle:.0f}" y="{top + 35:.0f}">{note}</text>',
+        f'<text class="name" x="{middle:.0f}" y="{line:.0f}">{name}</text>',
     ]
+    if note:
+        parts.append(f'<text class="note" x="{middle:.0f}" y="{top + 35:.0f}">{note}</text>')
+    return parts
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from torch.nn import functional
 from xpcnn._xp import dtype_name
 from xpcnn.kernels.dispatch import OpPair
 from xpcnn.kernels.half import HALVES
+from xpcnn.kernels.lifting import lift, lift_window, lower
 from xpcnn.kernels.precision import float32_products, get_deterministic
 from xpcnn.kernels.trace import Declined
 from xpcnn.ops.update import adam_numbers, no_backward
@@ -185,24 +186,21 @@ def relu_backward(xp: Any, dy: Tensor, y: Tensor) -> Tensor:
     return dx
 
 
-def _lift(x: Tensor) -> Tensor:
-    """Give a signal (N, C, L) a height of 1, since ATen pools images and volumes."""
-    return x.unsqueeze(2) if x.ndim == 3 else x
-
-
-def _unlift(x: Tensor, ndim: int) -> Tensor:
-    return x.squeeze(2) if ndim == 3 else x
+# ATen pools images and volumes, so a signal (N, C, L) is an image of one line there.
 
 
 def _geometry(window: Window) -> tuple[Numbers, Numbers, Numbers, Numbers] | None:
     """Return kernel, stride, padding and dilation for ATen's pooling, if it takes such a window."""
+    window = lift_window(window)
     padding = _symmetric(window)
     if padding is None or any(2 * p > k for p, k in zip(padding, window.kernel, strict=True)):
         return None
-    kernel, stride, dilation = list(window.kernel), list(window.stride), list(window.dilation)
-    if window.ndim == 1:
-        return [1, *kernel], [1, *stride], [0, *padding], [1, *dilation]
-    return kernel, stride, padding, dilation
+    return list(window.kernel), list(window.stride), padding, list(window.dilation)
+
+
+def _by_rank(name: str, x: Tensor) -> Any:
+    """Return the function of ATen for images, or volumes; the name has {} for the dimensions."""
+    return getattr(_aten, name.format(x.ndim - 2))
 
 
 def max_pool_forward(xp: Any, x: Tensor, window: Window) -> Any:
@@ -212,21 +210,16 @@ def max_pool_forward(xp: Any, x: Tensor, window: Window) -> Any:
         return Declined("padding that differs between the sides, or above half of the kernel")
     if varies := _varies(x):
         return varies
-    images = _lift(x)
-    pool = _aten.max_pool3d_with_indices if images.ndim == 5 else _aten.max_pool2d_with_indices
-    y, indices = pool(images, *geometry, False)
-    return _unlift(y, x.ndim), (images, indices, geometry, x.ndim)
+    images = lift(x)
+    y, indices = _by_rank("max_pool{}d_with_indices", images)(images, *geometry, False)
+    return lower(y, x.ndim), (images, indices, geometry, x.ndim)
 
 
 def max_pool_backward(xp: Any, dy: Tensor, saved: Any, window: Window) -> Tensor:
     """Send each gradient to the element that won."""
     images, indices, geometry, ndim = saved
-    backward = (
-        _aten.max_pool3d_with_indices_backward
-        if images.ndim == 5
-        else _aten.max_pool2d_with_indices_backward
-    )
-    return _unlift(backward(_lift(dy), images, *geometry, False, indices), ndim)
+    backward = _by_rank("max_pool{}d_with_indices_backward", images)
+    return lower(backward(lift(dy), images, *geometry, False, indices), ndim)
 
 
 def avg_pool_forward(xp: Any, x: Tensor, window: Window, divisor: np.ndarray | float) -> Any:
@@ -238,19 +231,19 @@ def avg_pool_forward(xp: Any, x: Tensor, window: Window, divisor: np.ndarray | f
         return Declined("half precision, which ATen does not take for volumes on the CPU")
     if varies := _varies(x):
         return varies
-    images = _lift(x)
-    pool = _aten.avg_pool3d if images.ndim == 5 else _aten.avg_pool2d
+    images = lift(x)
+    pool = _by_rank("avg_pool{}d", images)
     scale = torch.as_tensor(np.asarray(1.0 / divisor), dtype=x.dtype, device=x.device)
-    total = _unlift(pool(images, *geometry[:3], False, True, 1), x.ndim)
+    total = lower(pool(images, *geometry[:3], False, True, 1), x.ndim)
     return total * scale, (images, scale, geometry, x.ndim)
 
 
 def avg_pool_backward(xp: Any, dy: Tensor, saved: Any, window: Window) -> Tensor:
     """Give each element under a window its share of the gradient."""
     images, scale, geometry, ndim = saved
-    backward = _aten.avg_pool3d_backward if images.ndim == 5 else _aten.avg_pool2d_backward
-    share = _lift(dy * scale)
-    return _unlift(backward(share, images, *geometry[:3], False, True, 1), ndim)
+    backward = _by_rank("avg_pool{}d_backward", images)
+    share = lift(dy * scale)
+    return lower(backward(share, images, *geometry[:3], False, True, 1), ndim)
 
 
 def batch_norm_forward(

@@ -20,35 +20,27 @@ from xpcnn.kernels.cpu.layout import (
     Strides,
     in_place,
     int64,
-    lift,
-    lift_pair,
     new_output,
     pack_weights,
     padded_bias,
     source,
     spread,
+    takes_images,
 )
 from xpcnn.kernels.cpu.product import COLUMNS
 from xpcnn.kernels.cpu.strips import Source, collect, outer_strips, times_strips
+from xpcnn.kernels.lifting import lift
 from xpcnn.kernels.trace import Declined
-from xpcnn.window import Pairs, Window
+from xpcnn.window import Ints, Window
 
-Pair = tuple[int, int]
+Pair = Ints
+"""Two numbers, for lines and columns."""
 
 JOBS = 8
 """Pieces that the work is cut into at least, where it can be."""
 
 STRIP = 48 * 1024
 """Numbers in the scratch memory of a strip, if it is not a single line."""
-
-
-class Geometry(NamedTuple):
-    """A window over one or two dimensions, as two."""
-
-    kernel: Pair
-    stride: Pair
-    padding: Pairs
-    dilation: Pair
 
 
 class Axis(NamedTuple):
@@ -93,36 +85,16 @@ def takes(x: Any, w: Any, groups: int) -> Declined | None:
 
     A few filters (in a group) would leave most of a vector, and of the output's memory, empty.
     """
-    if x.dtype != np.float32 or w.dtype != np.float32:
-        return Declined("float32 only")
-    if x.ndim not in (3, 4):
-        return Declined("one or two spatial dimensions only")
-    if w.shape[0] // groups < 8:
-        return Declined("fewer than 8 filters in a group")
-    return None
+    refusal = takes_images(x, w)
+    if refusal is None and w.shape[0] // groups < 8:
+        refusal = Declined("fewer than 8 filters in a group")
+    return refusal
 
 
 @lru_cache(maxsize=512)
-def geometry(window: Window) -> Geometry:
-    """Lift a window to two dimensions."""
-    return Geometry(
-        lift_pair(window.kernel, 1),
-        lift_pair(window.stride, 1),
-        lift_pair(window.padding, (0, 0)),
-        lift_pair(window.dilation, 1),
-    )
-
-
-def output_size(g: Geometry, spatial: Sequence[int]) -> Pair:
-    """Return height and width of the output."""
-    height, width = Window(*g).output_shape(spatial)
-    return height, width
-
-
-@lru_cache(maxsize=512)
-def forward_axes(g: Geometry, spatial: Pair) -> tuple[tuple[Axis, ...], tuple[Axis, ...]]:
+def forward_axes(g: Window, spatial: Pair) -> tuple[tuple[Axis, ...], tuple[Axis, ...]]:
     """Describe a forward convolution of images of that size."""
-    out = output_size(g, spatial)
+    out = g.output_shape(spatial)
     lines, columns = (
         (Axis(0, 1, n, range(k), -before, d, s),)
         for n, k, (before, _), d, s in zip(
@@ -280,11 +252,12 @@ def _pack(w: np.ndarray, recipe: Recipe, transposed: bool, groups: int) -> np.nd
     (width, channels), taps = (w.shape[0] // groups, w.shape[1]), w.shape[2] * w.shape[3]
     lanes, inner = (channels, width) if transposed else (width, channels)
     lane, step = (taps, channels * taps) if transposed else (channels * taps, taps)
-    packed = buffers.empty(recipe.weights)
-    for at, first, counts, steps in recipe.packs:
-        pack_weights(
-            w, first, groups, width * channels * taps, lanes, lane, counts, steps, inner, step,
-            packed[at:],
+    packed, blocks = buffers.empty(recipe.weights), -(-lanes // COLUMNS)
+    for at, first, (kh, kw), (sh, sw) in recipe.packs:
+        threads.launch(
+            2 * groups * blocks * kh * kw * inner * COLUMNS, pack_weights, groups * blocks,
+            w.reshape(-1), first, width * channels * taps, lanes, lane, kh, sh, kw, sw, inner,
+            step, blocks, packed[at:],
         )  # fmt: skip
     return packed
 
@@ -295,7 +268,7 @@ def scratch(size: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=512)
-def window_axes(g: Geometry, shape: Pair, size: Pair) -> tuple[tuple[Axis, ...], tuple[Axis, ...]]:
+def window_axes(g: Window, shape: Pair, size: Pair) -> tuple[tuple[Axis, ...], tuple[Axis, ...]]:
     """Describe pooling windows: all that the convolutions under one of them see."""
     lines, columns = (
         (Axis(0, 1, count, range((p - 1) * s + (k - 1) * d + 1), -before, 1, p * s),)
@@ -311,9 +284,7 @@ def output_row(groups: int, width: int, blocks: int) -> int:
     return (groups - 1) * width + blocks * COLUMNS
 
 
-def forward(
-    x: np.ndarray, w: np.ndarray, b: Any, g: Geometry, groups: int, relu: bool
-) -> np.ndarray:
+def forward(x: np.ndarray, w: np.ndarray, b: Any, g: Window, groups: int, relu: bool) -> np.ndarray:
     """Convolve images (N, C, H, W); with `relu`, drop negative results in the same pass."""
     what = source(x)
     out, blocks, row, recipe = _forward_layout(g, x.shape, w.shape[0], groups, in_place(what))
@@ -327,23 +298,23 @@ def forward(
 
 @lru_cache(maxsize=512)
 def _forward_layout(
-    g: Geometry, shape: tuple[int, ...], filters: int, groups: int, strides: Strides | None
+    g: Window, shape: tuple[int, ...], filters: int, groups: int, strides: Strides | None
 ) -> tuple[Pair, int, int, Recipe]:
     """Return the output's size, blocks of columns, numbers per pixel, and the recipe."""
     n, channels, *spatial = shape
     width = filters // groups
-    blocks, out = -(-width // COLUMNS), output_size(g, spatial)
+    blocks, out = -(-width // COLUMNS), g.output_shape(spatial)
     row = output_row(groups, width, blocks)
-    lines, columns = forward_axes(g, (spatial[0], spatial[1]))
+    lines, columns = forward_axes(g, tuple(spatial))
     recipe = make_recipe(
-        lines, columns, n, channels, groups, blocks, (spatial[0], spatial[1]), strides,
+        lines, columns, n, channels, groups, blocks, tuple(spatial), strides,
         g.kernel[1], out[1] * row, row,
     )  # fmt: skip
     return out, blocks, row, recipe
 
 
 def weight_gradient(
-    x: np.ndarray, d: Source, out: Pair, w: np.ndarray, g: Geometry, groups: int
+    x: np.ndarray, d: Source, out: Pair, w: np.ndarray, g: Window, groups: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the gradients of the weights and of the bias."""
     n, what, d_pixel = len(x), source(x), spread(w.shape[0])
@@ -374,11 +345,11 @@ def weight_gradient(
 
 @lru_cache(maxsize=512)
 def _gradient_layout(
-    g: Geometry, shape: tuple[int, ...], groups: int, strides: Strides | None, d_pixel: int
+    g: Window, shape: tuple[int, ...], groups: int, strides: Strides | None, d_pixel: int
 ) -> tuple[Recipe, np.ndarray]:
     """Return the recipe by which x is read, and the table of taps."""
     n, channels, *spatial = shape
-    size = (spatial[0], spatial[1])
+    size = tuple(spatial)
     lines, columns = forward_axes(g, size)
     recipe = make_recipe(
         lines, columns, n, channels, groups, 1, size, strides, g.kernel[1],
@@ -408,7 +379,7 @@ def cut(results: int, rows: int, pieces: int) -> tuple[int, int]:
 
 
 def input_gradient(
-    d: Source, out: Pair, shape: Sequence[int], w: np.ndarray, g: Geometry, groups: int,
+    d: Source, out: Pair, shape: Sequence[int], w: np.ndarray, g: Window, groups: int,
     b: Any = None,
 ) -> np.ndarray:  # fmt: skip
     """Return the gradient of an input of that shape, channels last; `b` is added to each pixel."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from xpcnn.kernels.cpu import conv, methods
-from xpcnn.kernels.cpu.conv import geometry
-from xpcnn.kernels.cpu.layout import as_image, lift, lift_pair, source, unlift
+from xpcnn.kernels.cpu.layout import as_image, source
+from xpcnn.kernels.lifting import lift, lift_window, lower
 from xpcnn.kernels.trace import Declined, note
 from xpcnn.window import Ints, Window
 
@@ -19,9 +19,9 @@ def forward(xp: Any, x: Any, w: Any, b: Any, window: Window, out: Ints, groups: 
     declined = _takes(x, w, window, out, groups)
     if declined is not None:
         return declined
-    g, image = geometry(window), lift(x)
+    g, image = lift_window(window), lift(x)
     d, positions = source(image), image.shape[2:]
-    shape = (len(x), w.shape[1] * groups, *lift_pair(out, 1))
+    shape = (len(x), w.shape[1] * groups, *((1, *out) if x.ndim == 3 else out))
     if methods.winograd_pays(shape, w, g, groups, dx=True):
         note("Winograd")
         y = methods.winograd_input_gradient(as_image(d, len(x)), positions, shape, w, g)
@@ -29,7 +29,7 @@ def forward(xp: Any, x: Any, w: Any, b: Any, window: Window, out: Ints, groups: 
             y += b[:, None, None]
     else:
         y = conv.input_gradient(d, positions, shape, w, g, groups, b)
-    return unlift(y, x.ndim), (x, w, b is not None)
+    return lower(y, x.ndim), (x, w, b is not None)
 
 
 def backward(
@@ -40,7 +40,7 @@ def backward(
     image = lift(dy)
     dx = None
     if need_dx:
-        dx = unlift(methods.convolve(image, w, None, geometry(window), groups, False), x.ndim)
+        dx = lower(methods.convolve(image, w, None, lift_window(window), groups, False), x.ndim)
     d = source(lift(x))
     _, dw, _ = methods.gradients(d, lift(x).shape[2:], dy, w, False, window, groups, False)
     db = None

@@ -15,7 +15,7 @@ import numpy as np
 from xpcnn.kernels.cpu import buffers, elementwise, threads
 from xpcnn.kernels.cpu.elementwise import new_rows
 from xpcnn.kernels.cpu.jobs import Doubles, Floats, Ints, Job, inner
-from xpcnn.kernels.cpu.layout import lift_pair
+from xpcnn.kernels.cpu.layout import padded_bias, takes_images
 from xpcnn.kernels.cpu.pool import Images, as_images
 from xpcnn.kernels.cpu.vector import (
     RUN,
@@ -31,6 +31,7 @@ from xpcnn.kernels.cpu.vector import (
     widen,
     zero,
 )
+from xpcnn.kernels.lifting import lift, lift_window, lower
 from xpcnn.kernels.trace import Declined
 from xpcnn.ops.conv import backward as generic_backward
 from xpcnn.window import Ints as Sizes
@@ -77,10 +78,9 @@ class Tables(NamedTuple):
 
 def takes(x: Any, w: Any, groups: int) -> Declined | None:
     """Say why this is not a depthwise convolution of float32 arrays; ``None`` if it is."""
-    if x.dtype != np.float32 or w.dtype != np.float32:
-        return Declined("float32 only")
-    if x.ndim not in (3, 4):
-        return Declined("one or two spatial dimensions only")
+    refusal = takes_images(x, w)
+    if refusal is not None:
+        return refusal
     if groups == 1 or groups != x.shape[1]:
         return Declined(f"{groups} groups of {x.shape[1]} channels: not depthwise")
     return Declined("an empty batch") if x.size == 0 else None
@@ -88,15 +88,11 @@ def takes(x: Any, w: Any, groups: int) -> Declined | None:
 
 def _links(window: Window, spatial: Sizes, axis: int) -> Links:
     """Say what each window position sees along one axis (of two)."""
-    kernel, stride, dilation = (
-        lift_pair(values, 1)[axis] for values in (window.kernel, window.stride, window.dilation)
-    )
-    before = lift_pair(window.padding, (0, 0))[axis][0]
-    size = lift_pair(spatial, 1)[axis]
+    stride, dilation, before = window.stride[axis], window.dilation[axis], window.padding[axis][0]
     seen = []
-    for q in range(lift_pair(window.output_shape(spatial), 1)[axis]):
-        taps = ((q * stride + t * dilation - before, t) for t in range(kernel))
-        seen.append(tuple((i, t) for i, t in taps if 0 <= i < size))
+    for q in range(window.output_shape(spatial)[axis]):
+        taps = ((q * stride + t * dilation - before, t) for t in range(window.kernel[axis]))
+        seen.append(tuple((i, t) for i, t in taps if 0 <= i < spatial[axis]))
     return tuple(seen)
 
 
@@ -112,17 +108,15 @@ def _reversed(links: Links, size: int) -> Links:
 @lru_cache(maxsize=512)
 def _forward_tables(window: Window, spatial: Sizes, line: int, pixel: int) -> Tables:
     lines, columns = (_links(window, spatial, axis) for axis in (0, 1))
-    return _tables(lines, columns, 1, lift_pair(window.kernel, 1)[1], line, pixel)
+    return _tables(lines, columns, 1, window.kernel[1], line, pixel)
 
 
 @lru_cache(maxsize=512)
 def _backward_tables(window: Window, spatial: Sizes, line: int, pixel: int) -> Tables:
-    lines, columns = (
-        _reversed(_links(window, spatial, axis), lift_pair(spatial, 1)[axis]) for axis in (0, 1)
-    )
+    lines, columns = (_reversed(_links(window, spatial, axis), spatial[axis]) for axis in (0, 1))
     # Columns a stride apart are seen by the same taps.
-    period = lift_pair(window.stride, 1)[1]
-    return _tables(lines, columns, period, lift_pair(window.kernel, 1)[1], line, pixel)
+    period = window.stride[1]
+    return _tables(lines, columns, period, window.kernel[1], line, pixel)
 
 
 def _tables(
@@ -195,12 +189,12 @@ def conv_forward(
     if refusal is not None:
         return refusal
     images = as_images(_repeat(x, w.shape[0] // groups))
-    bias = np.zeros(images.lanes, np.float32)
-    if b is not None:
-        bias[: w.shape[0]] = b
-    shape = (x.shape[0], w.shape[0], *window.output_shape(x.shape[2:]))
-    tables = _forward_tables(window, x.shape[2:], images.line, images.pixel)
+    bias = padded_bias(b, images.lanes)
+    spatial, window = lift(x).shape[2:], lift_window(window)
+    shape = (x.shape[0], w.shape[0], *window.output_shape(spatial))
+    tables = _forward_tables(window, spatial, images.line, images.pixel)
     y = _run(images, tables, shape, window, _pack(w, images.lanes), bias, relu)
+    y = lower(y, x.ndim)
     return y, (images, x, w, b is not None, y if relu else None)
 
 
@@ -209,11 +203,10 @@ def conv_backward(
 ) -> tuple[Any, Any, Any]:
     """Return the gradients (dx, dw, db), of a convolution with or without ReLU behind it."""
     images, x, w, has_bias, gate = saved
-    shape = tuple(x.shape)
     if gate is not None:
         dy = elementwise.gated(dy, gate)
-    d = as_images(dy)
-    dw, db = _weight_gradient(images, d, w, dy.shape, window, shape[2:])
+    d, plane, shape = as_images(dy), lift_window(window), lift(x).shape
+    dw, db = _weight_gradient(images, d, w, lift(dy).shape, plane, shape[2:])
     if not np.isfinite(db).all():
         # Infinity times the zeros around an image is NaN, and they are left out here.
         with np.errstate(invalid="ignore"):
@@ -221,13 +214,14 @@ def conv_backward(
     dx = None
     if need_dx:
         times = w.shape[0] // groups
-        tables = _backward_tables(window, shape[2:], d.line, d.pixel)
+        tables = _backward_tables(plane, shape[2:], d.line, d.pixel)
         wide = (shape[0], w.shape[0], *shape[2:])
-        nothing = np.zeros(images.lanes, np.float32)
-        dx = _run(d, tables, wide, window, _pack(w, images.lanes), nothing, False)
+        nothing = padded_bias(None, images.lanes)
+        dx = _run(d, tables, wide, plane, _pack(w, images.lanes), nothing, False)
         if times > 1:
             apart = np.moveaxis(dx, 1, -1).reshape(shape[0], *shape[2:], groups, times)
             dx = np.moveaxis(apart.sum(axis=-1), -1, 1)
+        dx = lower(dx, x.ndim)
     return dx, dw, db if has_bias else None
 
 
@@ -236,7 +230,7 @@ def _run(
     bias: np.ndarray, closes: bool,
 ) -> np.ndarray:  # fmt: skip
     flat, y = new_rows(shape)
-    height, width = lift_pair(shape[2:], 1)
+    height, width = shape[2:]
     bands = -(-height // BAND)
     blocks = -(-source.lanes // (2 * WIDTH))
     parts = min(blocks, max(1, JOBS // (shape[0] * bands)))

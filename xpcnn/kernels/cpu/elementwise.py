@@ -13,8 +13,9 @@ from numpy.lib.stride_tricks import as_strided
 
 from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.jobs import Floats, Job
-from xpcnn.kernels.cpu.layout import dense_image, lift, source
+from xpcnn.kernels.cpu.layout import dense_image, source
 from xpcnn.kernels.cpu.vector import WIDTH, add, load, relu, store, where_open, zero
+from xpcnn.kernels.lifting import lift
 from xpcnn.kernels.trace import Declined
 
 PIECE = 4096

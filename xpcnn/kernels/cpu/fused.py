@@ -15,13 +15,10 @@ from numba import carray, get_thread_id
 
 from xpcnn.kernels.cpu import buffers, conv, threads
 from xpcnn.kernels.cpu.conv import (
-    Geometry,
     Pair,
     Recipe,
     forward_axes,
-    geometry,
     make_recipe,
-    output_size,
     pack,
     run_table,
     scratch,
@@ -32,16 +29,13 @@ from xpcnn.kernels.cpu.layout import (
     Strides,
     in_place,
     int64,
-    lift,
-    lift_pair,
     padded_bias,
     source,
-    unlift,
 )
 from xpcnn.kernels.cpu.methods import conv_backward, conv_forward, gradients, winograd_pays
 from xpcnn.kernels.cpu.pool import max_pool_backward, max_pool_forward
-from xpcnn.kernels.cpu.product import COLUMNS, ROWS, _times_tile
-from xpcnn.kernels.cpu.strips import CLOSED, UNPOOL, fill_copied
+from xpcnn.kernels.cpu.product import COLUMNS, ROWS, _times_tile, five_more
+from xpcnn.kernels.cpu.strips import CLOSED, UNPOOL, open_strip
 from xpcnn.kernels.cpu.vector import (
     add,
     beats,
@@ -54,6 +48,7 @@ from xpcnn.kernels.cpu.vector import (
     where_open,
     zero,
 )
+from xpcnn.kernels.lifting import lift, lift_window, lower
 from xpcnn.kernels.trace import Declined
 from xpcnn.window import Window
 
@@ -113,9 +108,7 @@ def _forward(
     phases: Ints, count_phases: int, runs: Ints, count_runs: int, length: int, w: Floats,
     bias: Floats, nothing: Floats, numbers: Ints, y: Floats, winner: Bytes, memory: Floats,
 ) -> None:  # fmt: skip
-    span, strips, start, advance = strip[0], strip[1], strip[2], strip[3]
-    lines, left, line, pixel = strip[4], strip[5], strip[6], strip[7]
-    read_in_place, size = strip[8], strip[9]
+    span, strips, size = strip[0], strip[1], strip[9]
     blocks, channels, pooled_h, pooled_w, last = (
         numbers[0], numbers[1], numbers[2], numbers[3], numbers[4],
     )  # fmt: skip
@@ -125,11 +118,7 @@ def _forward(
     n = job // strips
     m = (job - n * strips) * span
     mine = get_thread_id() * (size + count_phases * step)
-    if read_in_place == 1:
-        src, base = x, n * source[1] + (m * advance + start) * line
-    else:
-        src, base = memory, mine
-        fill_copied(x, source, n, m * advance + start, lines, left, line, pixel, memory, mine)
+    src, base = open_strip(x, source, strip, n, m, memory, mine)
     mine += size
     all_windows = min(span, pooled_h - m) * pooled_w
     for first in range(0, all_windows, WINDOWS):
@@ -138,9 +127,7 @@ def _forward(
             for f in range(count_phases):
                 at, to = base + phases[f], mine + f * step + b * COLUMNS
                 for j in range(0, count, ROWS):
-                    end = count - 1
-                    j1, j2, j3 = min(j + 1, end), min(j + 2, end), min(j + 3, end)
-                    j4, j5 = min(j + 4, end), min(j + 5, end)
+                    j1, j2, j3, j4, j5 = five_more(j, count)
                     _times_tile(
                         src, at + windows[first + j], at + windows[first + j1],
                         at + windows[first + j2], at + windows[first + j3],
@@ -167,12 +154,12 @@ def forward(
     declined = conv.takes(x, w, groups)
     if declined is not None:
         return declined
-    g, image = geometry(window), lift(x)
+    g, image = lift_window(window), lift(x)
     few = min(w.shape[:2]) < APART_FROM
     if not few and winograd_pays(image.shape, w, g, groups):
         return _apart(xp, x, w, b, window, groups, pool)
     n, what, blocks = len(x), source(image), -(-w.shape[0] // COLUMNS)
-    row, size = blocks * COLUMNS, lift_pair(pool.kernel, 1)
+    row, size = blocks * COLUMNS, lift_window(pool).kernel
     shape, windows, phases, (runs, length), plain = _layout(
         g, size, image.shape, blocks, in_place(what)
     )
@@ -187,13 +174,13 @@ def forward(
         int64(numbers), y.reshape(-1), winner,
         scratch(int(strip[-1]) + phases.size * WINDOWS * row),
     )  # fmt: skip
-    y = unlift(y if flat else y.transpose(0, 3, 1, 2), x.ndim)
+    y = lower(y if flat else y.transpose(0, 3, 1, 2), x.ndim)
     return y, (x, w, b is not None, winner, size, row)
 
 
 @lru_cache(maxsize=512)
 def _layout(
-    g: Geometry, size: Pair, shape: tuple[int, ...], blocks: int, strides: Strides | None
+    g: Window, size: Pair, shape: tuple[int, ...], blocks: int, strides: Strides | None
 ) -> tuple[Pair, Recipe, np.ndarray, tuple[np.ndarray, int], Recipe]:
     """Return all that follows from shapes.
 
@@ -201,7 +188,7 @@ def _layout(
     the runs under a filter, and the recipe by which filters are packed.
     """
     n, channels, height, width = shape
-    out = output_size(g, (height, width))
+    out = g.output_shape((height, width))
     pooled = (out[0] // size[0], out[1] // size[1])
     lines, columns = window_axes(g, pooled, size)
     windows = make_recipe(lines, columns, n, channels, 1, 1, (height, width), strides, 1, 0, 0)
@@ -238,6 +225,6 @@ def backward(
         copy = buffers.empty(d.shape)
         copy[...] = d
         d = copy
-    out = lift_pair(window.output_shape(x.shape[2:]), 1)
+    out = lift_window(window).output_shape(lift(x).shape[2:])
     what = source(d, UNPOOL, None, winner, out, size, row)
     return gradients(what, out, x, w, has_bias, window, groups, need_dx)

@@ -17,6 +17,7 @@ from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.jobs import Floats, Job
 from xpcnn.kernels.cpu.product import COLUMNS
 from xpcnn.kernels.cpu.strips import COPY, Source, fill_images
+from xpcnn.kernels.lifting import lift
 from xpcnn.kernels.trace import Declined
 from xpcnn.window import Ints
 
@@ -49,21 +50,6 @@ def spread(channels: int) -> int:
     return channels + COLUMNS if channels % 64 == 0 else channels
 
 
-def lift(x: np.ndarray) -> np.ndarray:
-    """Return (N, C, L) as (N, C, 1, L); images stay as they are."""
-    return x[:, :, None, :] if x.ndim == 3 else x
-
-
-def unlift(x: np.ndarray, ndim: int) -> np.ndarray:
-    """Undo :func:`lift`."""
-    return x if ndim == 4 else x[:, :, 0, :]
-
-
-def lift_pair(values: Any, filler: Any) -> tuple[Any, Any]:
-    """Put `filler` in front where there is one spatial dimension."""
-    return (filler, values[0]) if len(values) == 1 else (values[0], values[1])
-
-
 def flat_view(x: np.ndarray) -> tuple[np.ndarray, Strides]:
     """Return the memory of x (four axes) as one axis, and the strides; copies if it must.
 
@@ -86,7 +72,7 @@ def flat_view(x: np.ndarray) -> tuple[np.ndarray, Strides]:
 
 def source(
     x: np.ndarray, kind: int = COPY, gate: np.ndarray | None = None, winner: Any = NO_BYTES,
-    size: tuple[int, int] | None = None, pool: tuple[int, int] = (1, 1), lanes: int = 0,
+    size: Ints | None = None, pool: Ints = (1, 1), lanes: int = 0,
 ) -> Source:  # fmt: skip
     """Describe what strips are filled from; `x` is (N, C, H, W), `size` that of the strips."""
     flat, strides = flat_view(x)
@@ -128,22 +114,33 @@ def dense_image(what: Source, n: int) -> Image:
     return Image(flat, height * width * channels, width * channels, channels)
 
 
+def takes_images(x: Any, w: Any) -> Declined | None:
+    """Say why images are not convolved with such filters here; ``None`` if they are."""
+    if x.dtype != np.float32 or w.dtype != np.float32:
+        return Declined("float32 only")
+    if x.ndim not in (3, 4):
+        return Declined("one or two spatial dimensions only")
+    return None
+
+
 def padded_bias(b: np.ndarray | None, size: int) -> np.ndarray:
     """Return the bias with zeros behind it, for whole vectors."""
     if b is None:
         return _zeros(size)
-    out: np.ndarray = derive(b, ("bias", size), lambda: _fill_up(b, size))
+    out: np.ndarray = derive(b, ("bias", size), lambda: fill_up(b, size))
     return out
 
 
 @lru_cache(maxsize=64)
 def _zeros(size: int) -> np.ndarray:
-    return np.zeros(size, np.float32)
+    return fill_up(None, size)
 
 
-def _fill_up(b: np.ndarray, size: int) -> np.ndarray:
+def fill_up(values: np.ndarray | None, size: int) -> np.ndarray:
+    """Return a new array of the values, or none, with zeros behind them."""
     out = np.zeros(size, np.float32)
-    out[: b.shape[0]] = b
+    if values is not None:
+        out[: values.shape[0]] = values
     return out
 
 
@@ -155,10 +152,14 @@ def new_output(n: int, channels: int, spatial: Ints, row: int) -> tuple[np.ndarr
 
 
 @Job
-def _pack(
+def pack_weights(
     job: int, w: Floats, base: int, group: int, lanes: int, lane: int, kh: int, sh: int, kw: int,
     sw: int, inner: int, si: int, blocks: int, out: Floats,
 ) -> None:  # fmt: skip
+    """Arrange weights as [group][block of 16 lanes][tap row][tap column][inner][16 lanes].
+
+    All distances are in numbers of the contiguous array `w`, starting at `base`.
+    """
     g = job // blocks
     b = job - g * blocks
     to = job * kh * kw * inner * 16
@@ -172,22 +173,6 @@ def _pack(
                 for t in range(width, 16):
                     out[to + t] = 0.0
                 to += 16
-
-
-def pack_weights(
-    w: np.ndarray, base: int, groups: int, group: int, lanes: int, lane: int,
-    taps: tuple[int, int], steps: tuple[int, int], inner: int, step: int, out: np.ndarray,
-) -> None:  # fmt: skip
-    """Arrange weights as [group][block of 16 lanes][tap row][tap column][inner][16 lanes].
-
-    All distances are in numbers of the contiguous array `w`, starting at `base`.
-    """
-    blocks = -(-lanes // COLUMNS)
-    threads.launch(
-        2 * groups * blocks * taps[0] * taps[1] * inner * COLUMNS, _pack, groups * blocks,
-        w.reshape(-1), base, group, lanes, lane, taps[0], steps[0], taps[1], steps[1], inner, step,
-        blocks, out,
-    )  # fmt: skip
 
 
 @Job

@@ -18,8 +18,8 @@ from numba import carray, config, get_thread_id
 from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.jobs import Floats, Ints, Job, inner
 from xpcnn.kernels.cpu.layout import padded_bias
-from xpcnn.kernels.cpu.product import COLUMNS, ROWS, _outer_tile, _times_tile
-from xpcnn.kernels.cpu.sums import gated_rows, sum_rows
+from xpcnn.kernels.cpu.product import COLUMNS, ROWS, _outer_tile, _times_tile, five_more
+from xpcnn.kernels.cpu.sums import gated_rows, rows_of, sum_rows
 from xpcnn.kernels.cpu.vector import fma, load, store, store_half, sums, zero
 from xpcnn.kernels.trace import Declined
 
@@ -142,8 +142,7 @@ def _input_gradient(
     for b in range(parts):
         to = column + b * 16
         for p in range(first, last, ROWS):
-            p1, p2, p3 = min(p + 1, last - 1), min(p + 2, last - 1), min(p + 3, last - 1)
-            p4, p5 = min(p + 4, last - 1), min(p + 5, last - 1)
+            p1, p2, p3, p4, p5 = five_more(p, last)
             _times_tile(
                 d, p * d_row, p1 * d_row, p2 * d_row, p3 * d_row, p4 * d_row, p5 * d_row,
                 runs, outputs, scratch, mine + b * outputs * 16, COLUMNS, nothing, 0, 1,
@@ -171,9 +170,7 @@ def _weight_gradient(
                 (dw, column + b * 16, width) if direct else (scratch, total + b * outputs * 16, 16)
             )
             for o in range(0, outputs, ROWS):
-                end = outputs - 1
-                o1, o2, o3 = min(o + 1, end), min(o + 2, end), min(o + 3, end)
-                o4, o5 = min(o + 4, end), min(o + 5, end)
+                o1, o2, o3, o4, o5 = five_more(o, outputs)
                 _outer_tile(
                     d, rows, first * d_row, o, o1, o2, o3, o4, o5,
                     scratch, cells, mine + b * count * 16, np.int64(0), count, int(first == 0),
@@ -185,19 +182,6 @@ def _weight_gradient(
         for o in range(outputs):
             for t in range(lanes):
                 dw[o * width + column + b * 16 + t] = scratch[total + (b * outputs + o) * 16 + t]
-
-
-def _rows(x: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return a matrix as flat memory and the distance of its rows; copies if it must."""
-    n, width = x.shape
-    if x.flags.c_contiguous and x.flags.writeable:
-        return x.reshape(-1), width
-    if n > 0 and x.strides[1] == 4 and x.strides[0] >= 4 * width and x.flags.writeable:
-        flat = np.lib.stride_tricks.as_strided(x, ((n - 1) * (x.strides[0] // 4) + width,), (4,))
-        return flat, x.strides[0] // 4
-    out = buffers.empty(x.shape)
-    out[...] = x
-    return out.reshape(-1), width
 
 
 def _sum_of_products(
@@ -255,8 +239,8 @@ def linear_forward(xp: Any, x: Any, w: Any, b: Any, *, relu: bool = False) -> An
     if x.dtype != np.float32 or w.dtype != np.float32:
         return Declined("float32 only")
     (outputs, width), n = w.shape, x.size // x.shape[-1]
-    flat, row = _rows(x.reshape(n, width))
-    weights, w_row = _rows(w)
+    flat, row = rows_of(x.reshape(n, width))
+    weights, w_row = rows_of(w)
     # Four numbers are read where fewer may be left.
     y = buffers.empty(n * outputs + 4)
     bias = padded_bias(b, outputs + 4)
@@ -280,7 +264,7 @@ def linear_backward(xp: Any, dy: Any, saved: Any, need_dx: bool) -> tuple[Any, A
         db = sum_rows(rows) if has_bias else None
     else:
         rows, db = gated_rows(rows, gate.reshape(n, outputs))
-    d, d_row = _rows(rows)
+    d, d_row = rows_of(rows)
     block = 2 if width < 2048 else 4 if n < 256 else 16
     jobs = -(-width // (block * COLUMNS))
     dw = _sum_of_products(d, d_row, x, x_row, n, outputs, width, block)
@@ -292,7 +276,7 @@ def linear_backward(xp: Any, dy: Any, saved: Any, need_dx: bool) -> tuple[Any, A
     size = block * COLUMNS * outputs
     threads.launch(
         n * outputs * width // 8, _input_gradient, jobs * -(-n // SAMPLES),
-        d, n, d_row, _rows(w)[0], outputs, width, _NOTHING, _NO_RUNS, dx.reshape(-1), dx_row,
+        d, n, d_row, rows_of(w)[0], outputs, width, _NOTHING, _NO_RUNS, dx.reshape(-1), dx_row,
         block, _scratch(size), size,
     )  # fmt: skip
     return dx[:, :width].reshape(*dy.shape[:-1], width), dw, db

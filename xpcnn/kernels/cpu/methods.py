@@ -14,10 +14,11 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from xpcnn.kernels.cpu import conv, depthwise, sparse, winograd
-from xpcnn.kernels.cpu.conv import Geometry, Pair, geometry, output_size
-from xpcnn.kernels.cpu.layout import Image, as_image, lift, new_output, source, unlift
+from xpcnn.kernels.cpu.conv import Pair
+from xpcnn.kernels.cpu.layout import Image, as_image, new_output, source
 from xpcnn.kernels.cpu.strips import GATE, UNPOOL, Source
 from xpcnn.kernels.cpu.sums import sum_rows
+from xpcnn.kernels.lifting import lift, lift_window, lower
 from xpcnn.kernels.precision import get_precision
 from xpcnn.kernels.trace import note
 from xpcnn.window import Window
@@ -37,15 +38,15 @@ def conv_forward(
         note("depthwise")
         y, saved = depthwise.conv_forward(xp, x, w, b, window, groups, relu=relu)
         return y, (True, saved)
-    g, image = geometry(window), lift(x)
+    g, image = lift_window(window), lift(x)
     if winograd_pays(image.shape, w, g, groups):
         note("Winograd")
-    y = unlift(convolve(image, w, b, g, groups, relu), x.ndim)
+    y = lower(convolve(image, w, b, g, groups, relu), x.ndim)
     return y, (False, (x, w, b is not None, y if relu else None))
 
 
 def convolve(
-    x: np.ndarray, w: np.ndarray, b: Any, g: Geometry, groups: int, relu: bool
+    x: np.ndarray, w: np.ndarray, b: Any, g: Window, groups: int, relu: bool
 ) -> np.ndarray:
     """Convolve images (N, C, H, W) by the method that is fastest."""
     if winograd_pays(x.shape, w, g, groups):
@@ -71,7 +72,7 @@ def gradients(
     need_dx: bool,
 ) -> tuple[Any, Any, Any]:  # fmt: skip
     """Return (dx, dw, db); `d` is the gradient of the convolution's output."""
-    g, image = geometry(window), lift(x)
+    g, image = lift_window(window), lift(x)
     is_sparse = d.given[0] == UNPOOL and sparse.pays(g, w.shape[1], (d.given[12], d.given[13]))
     pays = not is_sparse and winograd_pays(image.shape, w, g, groups, weights=True)
     pays_dx = need_dx and winograd_pays(image.shape, w, g, groups, dx=True)
@@ -90,14 +91,14 @@ def gradients(
     else:
         dw, db = conv.weight_gradient(image, d, out, w, g, groups)
     return (
-        None if dx is None else unlift(dx, x.ndim),
+        None if dx is None else lower(dx, x.ndim),
         dw.reshape(w.shape),
         db if has_bias else None,
     )
 
 
 def winograd_pays(
-    shape: tuple[int, ...], w: Any, g: Geometry, groups: int, *, weights: bool = False,
+    shape: tuple[int, ...], w: Any, g: Window, groups: int, *, weights: bool = False,
     dx: bool = False,
 ) -> bool:  # fmt: skip
     """Whether Winograd's transform is allowed and faster, for one of the three products."""
@@ -107,7 +108,7 @@ def winograd_pays(
 
 @lru_cache(maxsize=1024)
 def _winograd_pays(
-    shape: tuple[int, ...], filters: int, g: Geometry, groups: int, weights: bool, dx: bool,
+    shape: tuple[int, ...], filters: int, g: Window, groups: int, weights: bool, dx: bool,
     precision: str,
 ) -> bool:  # fmt: skip
     plain = g.kernel == (3, 3) and g.stride == g.dilation == (1, 1) and groups == 1
@@ -117,8 +118,8 @@ def _winograd_pays(
     if not weights and n * -(-spatial[0] // 4) * -(-spatial[1] // 4) < FEW_TILES:
         return False
     if dx:
-        return winograd.pays(n, filters, channels, (spatial[0], spatial[1]))
-    return winograd.pays(n, channels, filters, output_size(g, spatial), weights=weights)
+        return winograd.pays(n, filters, channels, tuple(spatial))
+    return winograd.pays(n, channels, filters, g.output_shape(spatial), weights=weights)
 
 
 def channel_sums(d: Image, n: int, out: Pair, channels: int) -> np.ndarray:
@@ -130,20 +131,20 @@ def channel_sums(d: Image, n: int, out: Pair, channels: int) -> np.ndarray:
     return total
 
 
-def _winograd_forward(x: np.ndarray, w: np.ndarray, b: Any, g: Geometry, relu: bool) -> np.ndarray:
+def _winograd_forward(x: np.ndarray, w: np.ndarray, b: Any, g: Window, relu: bool) -> np.ndarray:
     n, _, *spatial = x.shape
-    out = output_size(g, spatial)
+    out = g.output_shape(spatial)
     flat, y = new_output(n, len(w), out, len(w))
     before = (g.padding[0][0], g.padding[1][0])
     strides = (out[0] * out[1] * len(w), out[1] * len(w), len(w))
     winograd.forward(
-        as_image(source(x), n), n, (spatial[0], spatial[1]), before, w, b, relu, flat, strides, out
+        as_image(source(x), n), n, tuple(spatial), before, w, b, relu, flat, strides, out
     )
     return y
 
 
 def winograd_input_gradient(
-    d: Image, out: Pair, shape: tuple[int, ...], w: np.ndarray, g: Geometry
+    d: Image, out: Pair, shape: tuple[int, ...], w: np.ndarray, g: Window
 ) -> np.ndarray:
     """Return the gradient of an input of that shape by Winograd's transform, channels last."""
     n, channels, height, width = shape
@@ -155,10 +156,10 @@ def winograd_input_gradient(
 
 
 def _winograd_weight_gradient(
-    x: np.ndarray, d: Image, out: Pair, w: np.ndarray, g: Geometry
+    x: np.ndarray, d: Image, out: Pair, w: np.ndarray, g: Window
 ) -> np.ndarray:
     n, channels, *spatial = x.shape
     before = (g.padding[0][0], g.padding[1][0])
     return winograd.weight_gradient(
-        as_image(source(x), n), n, (spatial[0], spatial[1]), before, d, out, len(w), channels
+        as_image(source(x), n), n, tuple(spatial), before, d, out, len(w), channels
     )

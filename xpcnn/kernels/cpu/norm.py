@@ -15,7 +15,8 @@ import numpy as np
 
 from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.elementwise import PIECE, Rows, as_rows, declined, new_rows
-from xpcnn.kernels.cpu.jobs import Doubles, Floats, Job
+from xpcnn.kernels.cpu.jobs import Doubles, Floats, Job, inner
+from xpcnn.kernels.cpu.layout import fill_up
 from xpcnn.kernels.cpu.vector import (
     RUN,
     WIDTH,
@@ -103,10 +104,10 @@ def _forward(
     if statistics is None:
         mean, variance = _statistics(rows, positions)
     else:
-        mean, variance = (_lanes(a, rows.lanes, 0.0) for a in statistics)
+        mean, variance = (fill_up(a, rows.lanes) for a in statistics)
     inv_std = (1.0 / np.sqrt(variance + np.float32(eps))).astype(np.float32)
-    scale = inv_std if gamma is None else inv_std * _lanes(gamma, rows.lanes, 0.0)
-    shift = _lanes(beta, rows.lanes, 0.0)
+    scale = inv_std if gamma is None else inv_std * fill_up(gamma, rows.lanes)
+    shift = fill_up(beta, rows.lanes)
     flat, y = new_rows(x.shape)
     added, per = rows if other is None else as_rows(other), per_piece(rows.lanes)
     threads.launch(
@@ -118,14 +119,6 @@ def _forward(
     kept = y if gate == FROM_OUTPUT else None
     state = State(rows, -mean, inv_std, scale, shift, kept, gate, statistics is None)
     return (y, mean[:channels], variance[:channels]), state
-
-
-def _lanes(values: Any, lanes: int, filler: float) -> np.ndarray:
-    """Return values per channel as a contiguous array of their own, filled up to the lanes."""
-    out = np.full(lanes, filler, np.float32)
-    if values is not None:
-        out[: values.shape[0]] = values
-    return out
 
 
 def per_piece(lanes: int) -> int:
@@ -185,6 +178,16 @@ def _backward(dy: Any, saved: State, need_dx: bool) -> tuple[Any, Any, Any, Any]
     return dx, *gradients, dother
 
 
+@inner
+def _store_four(
+    out: Any, to: int, c0: int, c1: int, c2: int, c3: int, a: Any, b: Any, c: Any, d: Any
+) -> None:
+    store_wide(out, to + c0, a)
+    store_wide(out, to + c1, b)
+    store_wide(out, to + c2, c)
+    store_wide(out, to + c3, d)
+
+
 @Job
 def _moments(
     job: int, x: Floats, pitch: int, lanes: int, positions: int, per: int, partial: Doubles,
@@ -205,10 +208,11 @@ def _moments(
             multiply(s0, share), multiply(s1, share), multiply(s2, share), multiply(s3, share),
         )  # fmt: skip
         to = 3 * job * lanes
-        store_wide(partial, to + c0, widen(wide_zero(), s0))
-        store_wide(partial, to + c1, widen(wide_zero(), s1))
-        store_wide(partial, to + c2, widen(wide_zero(), s2))
-        store_wide(partial, to + c3, widen(wide_zero(), s3))
+        none = wide_zero()
+        _store_four(
+            partial, to, c0, c1, c2, c3, widen(none, s0), widen(none, s1), widen(none, s2),
+            widen(none, s3),
+        )  # fmt: skip
         sum0, sum1, sum2, sum3 = wide_zero(), wide_zero(), wide_zero(), wide_zero()
         square0, square1, square2, square3 = wide_zero(), wide_zero(), wide_zero(), wide_zero()
         for run in range(first, first + count, RUN):
@@ -226,15 +230,9 @@ def _moments(
                 widen(square0, q0), widen(square1, q1), widen(square2, q2), widen(square3, q3),
             )  # fmt: skip
         to += lanes
-        store_wide(partial, to + c0, sum0)
-        store_wide(partial, to + c1, sum1)
-        store_wide(partial, to + c2, sum2)
-        store_wide(partial, to + c3, sum3)
+        _store_four(partial, to, c0, c1, c2, c3, sum0, sum1, sum2, sum3)
         to += lanes
-        store_wide(partial, to + c0, square0)
-        store_wide(partial, to + c1, square1)
-        store_wide(partial, to + c2, square2)
-        store_wide(partial, to + c3, square3)
+        _store_four(partial, to, c0, c1, c2, c3, square0, square1, square2, square3)
 
 
 @Job

@@ -6,6 +6,7 @@ dx collects from the windows that saw it, so that it is written once and needs n
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import numpy as np
 from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.elementwise import as_rows, declined, new_rows
 from xpcnn.kernels.cpu.jobs import Bytes, Floats, Ints, Job
-from xpcnn.kernels.cpu.layout import as_image, lift, lift_pair, source
+from xpcnn.kernels.cpu.layout import as_image, source
 from xpcnn.kernels.cpu.vector import (
     RUN,
     WIDTH,
@@ -35,6 +36,7 @@ from xpcnn.kernels.cpu.vector import (
     widen,
     zero,
 )
+from xpcnn.kernels.lifting import lift, lift_window, lower
 from xpcnn.kernels.trace import Declined
 from xpcnn.window import Ints as Sizes
 from xpcnn.window import Window
@@ -82,10 +84,8 @@ def _reach(window: Window, spatial: Sizes) -> np.ndarray:
     As one array: three numbers per line of the output, then three per column.
     """
     parts = []
-    for axis, m in enumerate(lift_pair(window.output_shape(spatial), 1)):
-        kernel, stride, dilation = _axis(window, axis)
-        start = stride * np.arange(m, dtype=np.int64) - _before(window, axis)
-        size = lift_pair(spatial, 1)[axis]
+    for size, m, kernel, stride, dilation, before in _axes(window, spatial):
+        start = stride * np.arange(m, dtype=np.int64) - before
         low = np.clip(-(start // dilation), 0, kernel)
         high = np.clip(-((start - size) // dilation), low, kernel)
         parts.append(np.stack([start, low, high], axis=1).reshape(-1))
@@ -105,12 +105,11 @@ def _seen_by(window: Window, spatial: Sizes) -> tuple[np.ndarray, np.ndarray]:
         Window and tap, alternating.
     """
     bounds, pairs, total = [], [], 0
-    for axis, m in enumerate(lift_pair(window.output_shape(spatial), 1)):
-        kernel, stride, dilation = _axis(window, axis)
-        for i in range(lift_pair(spatial, 1)[axis]):
+    for size, m, kernel, stride, dilation, before in _axes(window, spatial):
+        for i in range(size):
             bounds.append(total)
             for tap in range(kernel):
-                q, rest = divmod(i + _before(window, axis) - dilation * tap, stride)
+                q, rest = divmod(i + before - dilation * tap, stride)
                 if rest == 0 and 0 <= q < m:
                     pairs += [q, tap]
                     total += 1
@@ -118,14 +117,12 @@ def _seen_by(window: Window, spatial: Sizes) -> tuple[np.ndarray, np.ndarray]:
     return np.array(bounds, np.int64), np.array(pairs + [0, 0], np.int64)
 
 
-def _axis(window: Window, axis: int) -> tuple[int, int, int]:
-    pairs = (window.kernel, window.stride, window.dilation)
-    kernel, stride, dilation = (lift_pair(values, 1)[axis] for values in pairs)
-    return kernel, stride, dilation
-
-
-def _before(window: Window, axis: int) -> int:
-    return lift_pair(window.padding, (0, 0))[axis][0]
+def _axes(window: Window, spatial: Sizes) -> Iterator[Sizes]:
+    """Yield for each axis its size, windows, taps, stride, dilation, and padding in front."""
+    return zip(
+        spatial, window.output_shape(spatial), window.kernel, window.stride, window.dilation,
+        (before for before, _ in window.padding), strict=True,
+    )  # fmt: skip
 
 
 def _declines(x: Any) -> Declined | None:
@@ -141,17 +138,14 @@ def max_pool_forward(xp: Any, x: Any, window: Window) -> Any:
         refusal = Declined(f"a window of {window.taps} taps, more than {MOST_TAPS}")
     if refusal is not None:
         return refusal
-    spatial, out = x.shape[2:], window.output_shape(x.shape[2:])
-    images = as_images(x)
-    flat, y = new_rows((*x.shape[:2], *out))
+    image, window = lift(x), lift_window(window)
+    flat, y, size, reach = _outputs(image, window)
     winner = buffers.empty(flat.size, np.uint8)
-    height, width = lift_pair(out, 1)
     threads.launch(
-        y.size * window.taps, _max_forward, x.shape[0] * height, *images, height, width,
-        _reach(window, spatial), lift_pair(window.kernel, 1)[1], *lift_pair(window.dilation, 1),
-        flat, winner,
+        y.size * window.taps, _max_forward, x.shape[0] * size[0], *as_images(x), *size, reach,
+        window.kernel[1], *window.dilation, flat, winner,
     )  # fmt: skip
-    return y, (winner, tuple(x.shape))
+    return lower(y, x.ndim), (winner, image.shape)
 
 
 def max_pool_backward(xp: Any, dy: Any, saved: Any, window: Window) -> np.ndarray:
@@ -165,16 +159,21 @@ def avg_pool_forward(xp: Any, x: Any, window: Window, divisor: Any) -> Any:
     refusal = _declines(x)
     if refusal is not None:
         return refusal
-    spatial, out = x.shape[2:], window.output_shape(x.shape[2:])
-    share = (1.0 / np.broadcast_to(np.asarray(divisor), out)).astype(np.float32).reshape(-1)
-    images = as_images(x)
-    flat, y = new_rows((*x.shape[:2], *out))
-    height, width = lift_pair(out, 1)
+    image, window = lift(x), lift_window(window)
+    flat, y, size, reach = _outputs(image, window)
+    share = (1.0 / np.broadcast_to(np.asarray(divisor), size)).astype(np.float32).reshape(-1)
     threads.launch(
-        y.size * window.taps, _avg_forward, x.shape[0] * height, *images, height, width,
-        _reach(window, spatial), *lift_pair(window.dilation, 1), share, flat,
+        y.size * window.taps, _avg_forward, x.shape[0] * size[0], *as_images(x), *size, reach,
+        *window.dilation, share, flat,
     )  # fmt: skip
-    return y, (share, tuple(x.shape))
+    return lower(y, x.ndim), (share, image.shape)
+
+
+def _outputs(x: np.ndarray, window: Window) -> tuple[np.ndarray, np.ndarray, Sizes, np.ndarray]:
+    """Return flat memory for the output, its view, its height and width, and :func:`_reach`."""
+    spatial = x.shape[2:]
+    size = window.output_shape(spatial)
+    return *new_rows((*x.shape[:2], *size)), size, _reach(window, spatial)
 
 
 def avg_pool_backward(xp: Any, dy: Any, saved: Any, window: Window) -> np.ndarray:
@@ -186,16 +185,14 @@ def avg_pool_backward(xp: Any, dy: Any, saved: Any, window: Window) -> np.ndarra
 def _backward(
     dy: Any, shape: Sizes, window: Window, winner: np.ndarray, share: np.ndarray, average: int
 ) -> np.ndarray:
-    images = as_images(dy)
+    window = lift_window(window)
     flat, dx = new_rows(shape)
-    bounds, pairs = _seen_by(window, shape[2:])
-    height, width = lift_pair(shape[2:], 1)
     threads.launch(
-        dy.size * window.taps, _gather, shape[0] * height, *images, height, width,
-        *lift_pair(dy.shape[2:], 1), bounds, pairs, lift_pair(window.kernel, 1)[1], winner, share,
+        dy.size * window.taps, _gather, shape[0] * shape[2], *as_images(dy), *shape[2:],
+        *lift(dy).shape[2:], *_seen_by(window, shape[2:]), window.kernel[1], winner, share,
         average, flat,
     )  # fmt: skip
-    return dx
+    return lower(dx, dy.ndim)
 
 
 @Job

@@ -24,6 +24,28 @@ BLOCK = 96
 
 
 @inner
+def add_products(x: Any, at: int, w0: Any, w1: Any, a0: Any, a1: Any) -> Any:
+    """Return two sums with x[at] times two vectors added."""
+    v = load_splat(x, at)
+    return fma(v, w0, a0), fma(v, w1, a1)
+
+
+@inner
+def store_row(y: Any, at: int, a0: Any, a1: Any) -> None:
+    """Write the sixteen columns of a row."""
+    store(y, at, a0)
+    store(y, at + 8, a1)
+
+
+@inner
+def five_more(row: int, end: int) -> Any:
+    """Return the five rows after one, for a tile; the last again where they would reach `end`."""
+    last = end - 1
+    r1, r2, r3 = min(row + 1, last), min(row + 2, last), min(row + 3, last)
+    return r1, r2, r3, min(row + 4, last), min(row + 5, last)
+
+
+@inner
 def _times_tile(
     x: Any, p0: int, p1: int, p2: int, p3: int, p4: int, p5: int,
     runs: Any, length: int, w: Any, k: int, stride: int, bias: Any, b: int, negative: int,
@@ -37,35 +59,23 @@ def _times_tile(
         q0, q1, q2, q3, q4, q5 = p0 + o, p1 + o, p2 + o, p3 + o, p4 + o, p5 + o
         for t in range(length):
             w0, w1 = load(w, k), load(w, k + 8)
-            v = load_splat(x, q0 + t)
-            a00, a01 = fma(v, w0, a00), fma(v, w1, a01)
-            v = load_splat(x, q1 + t)
-            a10, a11 = fma(v, w0, a10), fma(v, w1, a11)
-            v = load_splat(x, q2 + t)
-            a20, a21 = fma(v, w0, a20), fma(v, w1, a21)
-            v = load_splat(x, q3 + t)
-            a30, a31 = fma(v, w0, a30), fma(v, w1, a31)
-            v = load_splat(x, q4 + t)
-            a40, a41 = fma(v, w0, a40), fma(v, w1, a41)
-            v = load_splat(x, q5 + t)
-            a50, a51 = fma(v, w0, a50), fma(v, w1, a51)
+            a00, a01 = add_products(x, q0 + t, w0, w1, a00, a01)
+            a10, a11 = add_products(x, q1 + t, w0, w1, a10, a11)
+            a20, a21 = add_products(x, q2 + t, w0, w1, a20, a21)
+            a30, a31 = add_products(x, q3 + t, w0, w1, a30, a31)
+            a40, a41 = add_products(x, q4 + t, w0, w1, a40, a41)
+            a50, a51 = add_products(x, q5 + t, w0, w1, a50, a51)
             k += stride
     if negative == 0:
         a00, a01, a10, a11 = relu(a00), relu(a01), relu(a10), relu(a11)
         a20, a21, a30, a31 = relu(a20), relu(a21), relu(a30), relu(a31)
         a40, a41, a50, a51 = relu(a40), relu(a41), relu(a50), relu(a51)
-    store(y, y0, a00)
-    store(y, y0 + 8, a01)
-    store(y, y1, a10)
-    store(y, y1 + 8, a11)
-    store(y, y2, a20)
-    store(y, y2 + 8, a21)
-    store(y, y3, a30)
-    store(y, y3 + 8, a31)
-    store(y, y4, a40)
-    store(y, y4 + 8, a41)
-    store(y, y5, a50)
-    store(y, y5 + 8, a51)
+    store_row(y, y0, a00, a01)
+    store_row(y, y1, a10, a11)
+    store_row(y, y2, a20, a21)
+    store_row(y, y3, a30, a31)
+    store_row(y, y4, a40, a41)
+    store_row(y, y5, a50, a51)
 
 
 @inner
@@ -80,18 +90,12 @@ def _outer_tile(
     for p in range(first, last):
         q, c = xb + load_index(rows, p), db + load_index(cells, p)
         d0, d1 = load(d, c), load(d, c + 8)
-        v = load_splat(x, q + t0)
-        a00, a01 = fma(v, d0, a00), fma(v, d1, a01)
-        v = load_splat(x, q + t1)
-        a10, a11 = fma(v, d0, a10), fma(v, d1, a11)
-        v = load_splat(x, q + t2)
-        a20, a21 = fma(v, d0, a20), fma(v, d1, a21)
-        v = load_splat(x, q + t3)
-        a30, a31 = fma(v, d0, a30), fma(v, d1, a31)
-        v = load_splat(x, q + t4)
-        a40, a41 = fma(v, d0, a40), fma(v, d1, a41)
-        v = load_splat(x, q + t5)
-        a50, a51 = fma(v, d0, a50), fma(v, d1, a51)
+        a00, a01 = add_products(x, q + t0, d0, d1, a00, a01)
+        a10, a11 = add_products(x, q + t1, d0, d1, a10, a11)
+        a20, a21 = add_products(x, q + t2, d0, d1, a20, a21)
+        a30, a31 = add_products(x, q + t3, d0, d1, a30, a31)
+        a40, a41 = add_products(x, q + t4, d0, d1, a40, a41)
+        a50, a51 = add_products(x, q + t5, d0, d1, a50, a51)
     if fresh == 0:
         # First all are read: a tile that is not full writes one result several times.
         a00, a01 = add(a00, load(g, g0)), add(a01, load(g, g0 + 8))
@@ -100,18 +104,12 @@ def _outer_tile(
         a30, a31 = add(a30, load(g, g3)), add(a31, load(g, g3 + 8))
         a40, a41 = add(a40, load(g, g4)), add(a41, load(g, g4 + 8))
         a50, a51 = add(a50, load(g, g5)), add(a51, load(g, g5 + 8))
-    store(g, g0, a00)
-    store(g, g0 + 8, a01)
-    store(g, g1, a10)
-    store(g, g1 + 8, a11)
-    store(g, g2, a20)
-    store(g, g2 + 8, a21)
-    store(g, g3, a30)
-    store(g, g3 + 8, a31)
-    store(g, g4, a40)
-    store(g, g4 + 8, a41)
-    store(g, g5, a50)
-    store(g, g5 + 8, a51)
+    store_row(g, g0, a00, a01)
+    store_row(g, g1, a10, a11)
+    store_row(g, g2, a20, a21)
+    store_row(g, g3, a30, a31)
+    store_row(g, g4, a40, a41)
+    store_row(g, g5, a50, a51)
 
 
 @inner
@@ -128,9 +126,7 @@ def _outer_block(
         column = b * COLUMNS
         for t in range(first_tap, last_tap, ROWS):
             # A tile that is not full does its last tap several times, with one result.
-            end = last_tap - 1
-            t1, t2, t3 = min(t + 1, end), min(t + 2, end), min(t + 3, end)
-            t4, t5 = min(t + 4, end), min(t + 5, end)
+            t1, t2, t3, t4, t5 = five_more(t, last_tap)
             out = gb + column
             _outer_tile(
                 x, rows, xb, taps[t], taps[t1], taps[t2], taps[t3], taps[t4], taps[t5],

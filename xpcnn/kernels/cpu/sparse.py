@@ -13,11 +13,11 @@ import numpy as np
 from numba import get_thread_id
 
 from xpcnn.kernels.cpu import buffers, threads
-from xpcnn.kernels.cpu.conv import Geometry, Pair, make_recipe, run_table, scratch, window_axes
+from xpcnn.kernels.cpu.conv import Pair, make_recipe, run_table, scratch, window_axes
 from xpcnn.kernels.cpu.jobs import Bytes, Doubles, Floats, Ints, Job, inner
 from xpcnn.kernels.cpu.layout import in_place, int64, source
-from xpcnn.kernels.cpu.product import COLUMNS, ROWS
-from xpcnn.kernels.cpu.strips import CLOSED, Source, fill_copied, transpose
+from xpcnn.kernels.cpu.product import COLUMNS, ROWS, five_more
+from xpcnn.kernels.cpu.strips import CLOSED, Source, open_strip, transpose
 from xpcnn.kernels.cpu.sums import add_rows
 from xpcnn.kernels.cpu.vector import (
     WIDTH,
@@ -37,6 +37,7 @@ from xpcnn.kernels.cpu.vector import (
     widen,
     zero,
 )
+from xpcnn.window import Window
 
 STRIP = 6500
 """Numbers of the image in a piece: they stay in the first-level cache."""
@@ -107,10 +108,7 @@ def _sum(
     g: Floats, db: Doubles, scratch: Floats,
 ) -> None:  # fmt: skip
     """Add up all images, in splits as :func:`strips.outer_strips` does: (O, vectors, 8) each."""
-    span, strips, start, advance = strip[0], strip[1], strip[2], strip[3]
-    lines, left, line, pixel, read_in_place, size = (
-        strip[4], strip[5], strip[6], strip[7], strip[8], strip[9],
-    )  # fmt: skip
+    span, strips, size = strip[0], strip[1], strip[9]
     filters, row, splits = numbers[0], numbers[1], numbers[2]
     phases, count_all, total = numbers[3], numbers[4], images * strips
     pooled_h, width = d_source[14], d_source[15]
@@ -122,13 +120,7 @@ def _sum(
         n = piece // strips
         m = (piece - n * strips) * span
         used = min(span, pooled_h - m)
-        if read_in_place == 1:
-            src, at = x, n * x_source[1] + (m * advance + start) * line
-        else:
-            src, at = scratch, mine
-            fill_copied(
-                x, x_source, n, m * advance + start, lines, left, line, pixel, scratch, mine
-            )
+        src, at = open_strip(x, x_source, strip, n, m, scratch, mine)
         count = used * width
         _look_up(
             d, winner, d_source, n, m, used, windows, steps, phases, row, scratch, values, places
@@ -137,9 +129,7 @@ def _sum(
         for o in range(filters):
             base = (s * filters + o) * count_all * WIDTH
             for t in range(0, count_all, ROWS):
-                end = count_all - 1
-                t1, t2, t3 = min(t + 1, end), min(t + 2, end), min(t + 3, end)
-                t4, t5 = min(t + 4, end), min(t + 5, end)
+                t1, t2, t3, t4, t5 = five_more(t, count_all)
                 _tile(
                     src, at, places, scratch, values, o, row, count, vectors[t], vectors[t1],
                     vectors[t2], vectors[t3], vectors[t4], vectors[t5],
@@ -171,7 +161,7 @@ def _collect(
             dw[(o * channels + k - t * channels) * taps + t] = total[lane]
 
 
-def pays(g: Geometry, channels: int, pool: Pair) -> bool:
+def pays(g: Window, channels: int, pool: Pair) -> bool:
     """Whether this is faster than direct sums at all positions; by the instructions of both."""
     vectors = g.kernel[0] * -(-g.kernel[1] * channels // WIDTH)
     taps = -(-g.kernel[0] * g.kernel[1] * channels // ROWS) * ROWS
@@ -179,7 +169,7 @@ def pays(g: Geometry, channels: int, pool: Pair) -> bool:
 
 
 def weight_gradient(
-    x: np.ndarray, d: Source, w: np.ndarray, g: Geometry
+    x: np.ndarray, d: Source, w: np.ndarray, g: Window
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the gradients of the weights and of the bias; `d` is to be UNPOOLed."""
     n, channels, *spatial = x.shape

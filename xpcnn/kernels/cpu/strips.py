@@ -14,7 +14,7 @@ import numpy as np
 from numba import carray, get_thread_id
 
 from xpcnn.kernels.cpu.jobs import Bytes, Doubles, Floats, Ints, Job, inner
-from xpcnn.kernels.cpu.product import BLOCK, COLUMNS, ROWS, _outer_block, _times_tile
+from xpcnn.kernels.cpu.product import BLOCK, COLUMNS, ROWS, _outer_block, _times_tile, five_more
 from xpcnn.kernels.cpu.sums import add_rows
 from xpcnn.kernels.cpu.vector import (
     behind,
@@ -189,6 +189,19 @@ def fill_copied(
 
 
 @inner
+def open_strip(x: Any, source: Any, strip: Any, n: int, m: int, scratch: Any, to: int) -> Any:
+    """Return where image n can be read from output line m on: in place, or a copy at `to`.
+
+    `strip` is that of :func:`times_strips`.
+    """
+    first, line = m * strip[3] + strip[2], strip[6]
+    if strip[8] == 1:
+        return x, n * source[1] + first * line
+    fill_copied(x, source, n, first, strip[4], strip[5], line, strip[7], scratch, to)
+    return scratch, to
+
+
+@inner
 def fill(
     x: Any, gate: Any, winner: Any, source: Any, n: int, first: int, lines: int, left: int,
     line: int, pixel: int, out: Any, start: int,
@@ -303,9 +316,7 @@ def times_strips(
                     column = g * width + b * COLUMNS
                     weights = phases[f + 4] + (g * blocks + b) * block
                     for p in range(table + first, table + last, ROWS):
-                        end = table + last - 1
-                        p1, p2, p3 = min(p + 1, end), min(p + 2, end), min(p + 3, end)
-                        p4, p5 = min(p + 4, end), min(p + 5, end)
+                        p1, p2, p3, p4, p5 = five_more(p, table + last)
                         to = out + column
                         _times_tile(
                             src, base + rows[p], base + rows[p1], base + rows[p2],
@@ -330,9 +341,7 @@ def outer_strips(
     d at ``s * groups * row``. The splits are to be added by the caller: their number does not
     depend on the number of threads, so that the sum does not either.
     """
-    span, strips, start, advance = x_strip[0], x_strip[1], x_strip[2], x_strip[3]
-    lines, left, line, pixel = x_strip[4], x_strip[5], x_strip[6], x_strip[7]
-    in_place, size = x_strip[8], x_strip[9]
+    span, strips, size = x_strip[0], x_strip[1], x_strip[9]
     d_line, d_pixel, d_lines, d_size = d_strip[0], d_strip[1], d_strip[2], d_strip[3]
     groups, blocks, width, channels = numbers[0], numbers[1], numbers[2], numbers[3]
     splits, parts = numbers[4], numbers[5]
@@ -347,13 +356,7 @@ def outer_strips(
     for piece in range(begin, (s + 1) * total // splits):
         n = piece // strips
         m = (piece - n * strips) * span
-        if in_place == 1:
-            src, at = x, n * x_source[1] + (m * advance + start) * line
-        else:
-            src, at = scratch, mine
-            fill_copied(
-                x, x_source, n, m * advance + start, lines, left, line, pixel, scratch, mine
-            )
+        src, at = open_strip(x, x_source, x_strip, n, m, scratch, mine)
         used = min(span, d_lines - m)
         fill(
             d, gate, winner, d_source, n, m, used, np.int64(0), d_line, d_pixel, scratch,

@@ -104,7 +104,7 @@ def sum_rows(x: np.ndarray) -> np.ndarray:
     rows, width = x.shape
     if not _has_vectors(x):
         return x.sum(axis=0, dtype=np.float64).astype(np.float32)
-    flat, row = _in_memory(x)
+    flat, row = rows_of(x)
     partial = _new_sums(rows, width)
     threads.launch(
         x.size, _sum_rows, len(partial), flat, rows, row, width, len(partial), partial.reshape(-1)
@@ -121,7 +121,7 @@ def gated_rows(dy: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if not _has_vectors(dy):
         gated = np.where(y <= 0, np.float32(0), dy)
         return gated, sum_rows(gated)
-    flat, row = _in_memory(dy)
+    flat, row = rows_of(dy)
     out, partial = buffers.empty((rows, width)), _new_sums(rows, width)
     threads.launch(
         dy.size, _gate_and_sum_rows, len(partial), flat, y.reshape(-1), rows, row, width,
@@ -137,12 +137,17 @@ def _has_vectors(x: np.ndarray) -> bool:
     return dense and width >= WIDTH and rows >= 2 * PIECES
 
 
-def _in_memory(x: np.ndarray) -> tuple[np.ndarray, int]:
-    """Return a matrix as flat memory, and the distance of its rows."""
-    (rows, width), row = x.shape, x.strides[0] // 4
-    if row == width:
-        return x.reshape(-1), row
-    return np.lib.stride_tricks.as_strided(x, ((rows - 1) * row + width,), (4,)), row
+def rows_of(x: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return a matrix as flat memory and the distance of its rows; copies if it must."""
+    n, width = x.shape
+    if x.flags.c_contiguous and x.flags.writeable:
+        return x.reshape(-1), width
+    if n > 0 and x.strides[1] == 4 and x.strides[0] >= 4 * width and x.flags.writeable:
+        flat = np.lib.stride_tricks.as_strided(x, ((n - 1) * (x.strides[0] // 4) + width,), (4,))
+        return flat, x.strides[0] // 4
+    out = buffers.empty(x.shape)
+    out[...] = x
+    return out.reshape(-1), width
 
 
 def _new_sums(rows: int, width: int) -> np.ndarray:

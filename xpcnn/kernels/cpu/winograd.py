@@ -16,13 +16,14 @@ would be infinite is mostly NaN. Numbers beyond 1e36 may overflow.
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numba import config
 
 from xpcnn.kernels.constant import derive, is_promised
 from xpcnn.kernels.cpu import buffers, threads
-from xpcnn.kernels.cpu.layout import Image, int64
+from xpcnn.kernels.cpu.layout import Image, int64, padded_bias
 from xpcnn.kernels.cpu.product import COLUMNS, ROWS
 from xpcnn.kernels.cpu.winograd_products import (
     GAP,
@@ -33,10 +34,11 @@ from xpcnn.kernels.cpu.winograd_products import (
     sum_gradients,
 )
 from xpcnn.kernels.cpu.winograd_tiles import PLACES, transform_filters, transform_tiles
+from xpcnn.window import Ints
 
-Pair = tuple[int, int]
+Pair = Ints
 Triple = tuple[int, int, int]
-Source = tuple[Image, int, int, int, int, int]
+Source = tuple[Any, ...]
 """An image, how many, their height and width, and the rows and columns missing in front."""
 
 GROUP = 10 << 20
@@ -205,9 +207,7 @@ def _run(
         found: np.ndarray = derive(w, taps, make) if small and group == blocks else make()
         return found
 
-    shift = np.zeros(blocks * COLUMNS, np.float32)
-    if bias is not None:
-        shift[:filters] = bias
+    shift = padded_bias(bias, blocks * COLUMNS)
     # What the products take, but for the tiles and filters that they are about.
     sizes, written = (row, v_step, channels, u_step), (filters, not relu, *strides, *out)
     if together:

@@ -11,8 +11,8 @@ import numpy as np
 from numba import get_thread_id
 
 from xpcnn.kernels.cpu.jobs import Floats, Ints, Job, inner
-from xpcnn.kernels.cpu.product import COLUMNS, ROWS
-from xpcnn.kernels.cpu.vector import add, fma, load, load_splat, relu, store, store_first, zero
+from xpcnn.kernels.cpu.product import COLUMNS, ROWS, add_products, five_more, store_row
+from xpcnn.kernels.cpu.vector import add, load, relu, store, store_first, zero
 from xpcnn.kernels.cpu.winograd_tiles import PLACES, outputs, transform_some
 
 TILES = 48
@@ -34,32 +34,20 @@ def _tile(
     q = 0
     for _ in range(length):
         w0, w1 = load(w, k), load(w, k + 8)
-        v = load_splat(x, p0 + q)
-        a00, a01 = fma(v, w0, a00), fma(v, w1, a01)
-        v = load_splat(x, p1 + q)
-        a10, a11 = fma(v, w0, a10), fma(v, w1, a11)
-        v = load_splat(x, p2 + q)
-        a20, a21 = fma(v, w0, a20), fma(v, w1, a21)
-        v = load_splat(x, p3 + q)
-        a30, a31 = fma(v, w0, a30), fma(v, w1, a31)
-        v = load_splat(x, p4 + q)
-        a40, a41 = fma(v, w0, a40), fma(v, w1, a41)
-        v = load_splat(x, p5 + q)
-        a50, a51 = fma(v, w0, a50), fma(v, w1, a51)
+        a00, a01 = add_products(x, p0 + q, w0, w1, a00, a01)
+        a10, a11 = add_products(x, p1 + q, w0, w1, a10, a11)
+        a20, a21 = add_products(x, p2 + q, w0, w1, a20, a21)
+        a30, a31 = add_products(x, p3 + q, w0, w1, a30, a31)
+        a40, a41 = add_products(x, p4 + q, w0, w1, a40, a41)
+        a50, a51 = add_products(x, p5 + q, w0, w1, a50, a51)
         k += COLUMNS
         q += across
-    store(y, to, a00)
-    store(y, to + 8, a01)
-    store(y, to + 16, a10)
-    store(y, to + 24, a11)
-    store(y, to + 32, a20)
-    store(y, to + 40, a21)
-    store(y, to + 48, a30)
-    store(y, to + 56, a31)
-    store(y, to + 64, a40)
-    store(y, to + 72, a41)
-    store(y, to + 80, a50)
-    store(y, to + 88, a51)
+    store_row(y, to, a00, a01)
+    store_row(y, to + 16, a10, a11)
+    store_row(y, to + 32, a20, a21)
+    store_row(y, to + 48, a30, a31)
+    store_row(y, to + 64, a40, a41)
+    store_row(y, to + 80, a50, a51)
 
 
 @inner
@@ -138,31 +126,43 @@ def _output_tiles(
             )  # fmt: skip
 
 
+@inner
+def _finish_tiles(
+    v: Any, v_at: int, start: int, stop: int, first: int, u: Any, b: int, block: int, k: Any,
+    bias: Any, own: Any, at: int, y: Any,
+) -> None:  # fmt: skip
+    """Multiply some tiles by 16 filters and transform back.
+
+    The filters are at place `b` of u, and the results go to block `block` of the channels. Tiles
+    from `start` on are read at `v_at`; the first of all in v has the number `first`.
+    """
+    row, v_step, channels, u_step = k[0], k[1], k[2], k[3]
+    m, m_step = at + 8 * PLACES, TILES * COLUMNS + GAP
+    _multiply_tiles(
+        v, v_at, start, stop, row, v_step, channels, u, b * PLACES * u_step, u_step, own, m, m_step
+    )
+    _output_tiles(
+        own, at, m, m_step, first + start, first + stop, k[8], k[9], bias, k[10], block * COLUMNS,
+        k[11], y, k[12], k[13], k[14], k[15], k[16],
+    )  # fmt: skip
+
+
 @Job
 def multiply(
     worker: int, workers: int, k: Ints, v: Floats, u: Floats, bias: Floats, own: Floats, room: int,
     y: Floats,
 ) -> None:  # fmt: skip
     """Multiply and transform back a worker's share of the tiles and blocks of 16 filters."""
-    row, v_step, channels, u_step, first, last = k[0], k[1], k[2], k[3], k[4], k[5]
-    b0, b1, across, down, filters, negative = k[6], k[7], k[8], k[9], k[10], k[11]
-    y_image, y_line, y_pixel, out_h, out_w = k[12], k[13], k[14], k[15], k[16]
-    at = worker * room
-    m, m_step = at + 8 * PLACES, TILES * COLUMNS + GAP
+    first, last, b0, b1 = k[4], k[5], k[6], k[7]
     jobs = (last - first + TILES - 1) // TILES * (b1 - b0)
     share = (jobs + workers - 1) // workers
     for job in range(worker * share, min(jobs, (worker + 1) * share)):
         b = job % (b1 - b0)
         start = job // (b1 - b0) * TILES
         stop = min(start + TILES, last - first)
-        _multiply_tiles(
-            v, np.int64(0), start, stop, row, v_step, channels, u, b * PLACES * u_step, u_step, own,
-            m, m_step,
-        )  # fmt: skip
-        _output_tiles(
-            own, at, m, m_step, first + start, first + stop, across, down,
-            bias, filters, (b0 + b) * COLUMNS, negative, y, y_image, y_line, y_pixel, out_h, out_w,
-        )  # fmt: skip
+        _finish_tiles(
+            v, np.int64(0), start, stop, first, u, b, b0 + b, k, bias, own, worker * room, y
+        )
 
 
 @Job
@@ -171,24 +171,13 @@ def convolve_tiles(
     room: int, y: Floats,
 ) -> None:  # fmt: skip
     """Transform some tiles, multiply and transform back, all within the second-level cache."""
-    row, v_step, channels, u_step, last = k[0], k[1], k[2], k[3], k[5]
-    blocks, across, down, filters, negative = k[7], k[8], k[9], k[10], k[11]
-    y_image, y_line, y_pixel, out_h, out_w = k[12], k[13], k[14], k[15], k[16]
     at = get_thread_id() * room
-    m, m_step = at + 8 * PLACES, TILES * COLUMNS + GAP
-    v = m + PLACES * m_step
+    v = at + PLACES * (8 + TILES * COLUMNS + GAP)
     start = job * piece
-    stop = min(last, start + piece)
+    stop = min(k[5], start + piece)
     transform_some(tiles, x, start, stop, own, at, own, v)
-    for b in range(blocks):
-        _multiply_tiles(
-            own, v, np.int64(0), stop - start, row, v_step, channels, u, b * PLACES * u_step,
-            u_step, own, m, m_step,
-        )  # fmt: skip
-        _output_tiles(
-            own, at, m, m_step, start, stop, across, down, bias, filters, b * COLUMNS, negative,
-            y, y_image, y_line, y_pixel, out_h, out_w,
-        )  # fmt: skip
+    for b in range(k[7]):
+        _finish_tiles(own, v, np.int64(0), stop - start, start, u, b, b, k, bias, own, at, y)
 
 
 @inner
@@ -202,12 +191,7 @@ def _sum_tiles(
             k = d_start + place * d_step + b * block
             to = g + place * g_step + b * PART * COLUMNS
             for c in range(0, channels, ROWS):
-                c1, c2, c3 = (
-                    min(c + 1, channels - 1),
-                    min(c + 2, channels - 1),
-                    min(c + 3, channels - 1),
-                )
-                c4, c5 = min(c + 4, channels - 1), min(c + 5, channels - 1)
+                c1, c2, c3, c4, c5 = five_more(c, channels)
                 p = v_start + place * v_step
                 _tile(
                     v, p + (c >> 4) * block + (c & 15), p + (c1 >> 4) * block + (c1 & 15),

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from xpcnn._xp import Array, dtype_name
 from xpcnn.kernels.cuda import columns, cudnn, elementwise, source
 from xpcnn.kernels.cuda.cudnn import B, Problem, Product, W, X, Y
+from xpcnn.kernels.lifting import lift, lift_window, lower
 from xpcnn.kernels.trace import Declined, note
 from xpcnn.kernels.workspace import batch_chunks
 from xpcnn.ops import conv as generic
@@ -42,7 +43,7 @@ def _forward(
     declined = _refusal(window, x, w, b)
     if declined is not None:
         return declined
-    is_line, window = x.ndim == 3, lift_window(window)
+    window = lift_window(window)
     with _on_device_of(x):
         image, filters = cudnn.channels_last(xp, lift(x)), cudnn.channels_last(xp, lift(w))
         bias = None if b is None else cudnn.aligned(xp, b)
@@ -50,7 +51,7 @@ def _forward(
     if isinstance(result, Declined):
         return result
     state = ConvState(image, filters, b is not None, result if relu else None)
-    return _lower(result, is_line), state
+    return lower(result, x.ndim), state
 
 
 conv_forward, conv_relu_forward = partial(_forward, False), partial(_forward, True)
@@ -66,7 +67,7 @@ def _backward(
     the result, and its gradient a forward.
     """
     x, w, has_bias, gate = saved
-    is_line, window = dy.ndim == 3, lift_window(window)
+    window = lift_window(window)
     with _on_device_of(x):
         d = cudnn.channels_last(xp, lift(dy))
         if gate is not None:
@@ -85,8 +86,8 @@ def _backward(
             dx, dw = _gradients_by_columns(xp, d, x, w, window, groups, need_dx)
         db = _sum_pixels(xp, d) if has_bias else None
         # Parameters, and what optimizers keep, are in the order of their axes.
-        dw = xp.ascontiguousarray(_lower(dw, is_line))
-        return (None if dx is None else _lower(dx, is_line)), dw, db
+        dw = xp.ascontiguousarray(lower(dw, dy.ndim))
+        return (None if dx is None else lower(dx, dy.ndim)), dw, db
 
 
 conv_backward, conv_transpose_backward = partial(_backward, False), partial(_backward, True)
@@ -104,10 +105,10 @@ def conv_transpose_forward(
         declined = Declined("output_padding that leaves room for another window")
     if declined is not None:
         return declined
-    is_line, window = x.ndim == 3, lift_window(window)
+    window = lift_window(window)
     with _on_device_of(x):
         image, filters = cudnn.channels_last(xp, lift(x)), cudnn.channels_last(xp, lift(w))
-        size = (1, *out) if is_line else out
+        size = (1, *out) if x.ndim == 3 else out
         y = source.empty(xp, (x.shape[0], w.shape[1] * groups, *size), x, last=True)
         if not _by_cudnn("dx", {X: y, W: filters, Y: image}, window):
             return Declined("cuDNN has no plan")
@@ -115,28 +116,7 @@ def conv_transpose_forward(
         if b is not None:
             rows = _pixels(xp, y)
             rows += b
-    return _lower(y, is_line), ConvState(image, filters, b is not None, None)
-
-
-# -- One dimension as two ------------------------------------------------------------------------
-
-
-def lift(x: Array) -> Array:
-    """View (N, C, length) as (N, C, 1, length)."""
-    return x[:, :, None, :] if x.ndim == 3 else x
-
-
-def _lower(x: Array, is_line: bool) -> Array:
-    return x[:, :, 0, :] if is_line else x
-
-
-def lift_window(window: Window) -> Window:
-    """Return the window for what :func:`lift` returns."""
-    if window.ndim > 1:
-        return window
-    return Window(
-        (1, *window.kernel), (1, *window.stride), ((0, 0), *window.padding), (1, *window.dilation)
-    )
+    return lower(y, x.ndim), ConvState(image, filters, b is not None, None)
 
 
 # -- Which way -----------------------------------------------------------------------------------

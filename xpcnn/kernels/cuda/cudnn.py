@@ -255,14 +255,12 @@ def list_plans(cudnn: ModuleType, graph: Any, problem: Problem) -> None:
 @cache
 def _load() -> ModuleType | str:
     """Import the frontend and load cuDNN, or say why that is not possible."""
-    for package in ("cudnn", "cuda.pathfinder"):
-        try:
-            found = importlib.util.find_spec(package) is not None
-        except ModuleNotFoundError:  # there is no package `cuda` at all
-            found = False
-        if not found:
-            wanted = {"cudnn": "nvidia-cudnn-frontend", "cuda.pathfinder": "cuda-pathfinder"}
-            return f"{wanted[package]} is not installed"
+    wanted = {"cudnn": "nvidia-cudnn-frontend", "cuda.pathfinder": "cuda-pathfinder"}
+    for module, package in wanted.items():
+        with suppress(ModuleNotFoundError):  # there may be no package `cuda` at all
+            if importlib.util.find_spec(module) is not None:
+                continue
+        return f"{package} is not installed"
     try:
         # Where cuDNN does not find this library it ends the process, so it is loaded before.
         load = importlib.import_module("cuda.pathfinder").load_nvidia_dynamic_lib

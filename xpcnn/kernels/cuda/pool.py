@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import prod
 from types import ModuleType
 from typing import Any
@@ -33,19 +34,7 @@ def max_pool_forward(xp: ModuleType, x: Array, window: Window) -> Any:
         "pool.cu", "max_pool_forward", x, source.blocks_for(y.size), x, y, winner,
         source.geometry(window, spatial), source.channels_inside(x, last), y.size,
     )  # fmt: skip
-    return y, (winner, tuple(x.shape), last)
-
-
-def max_pool_backward(xp: ModuleType, dy: Array, saved: Any, window: Window) -> Array:
-    """Send each gradient to the element that won."""
-    winner, shape, last = saved
-    dy = source.laid_out(xp, dy, last)
-    dx = source.empty(xp, shape, dy, last)
-    source.launch(
-        "pool.cu", "max_pool_backward", dy, source.blocks_for(dx.size), dy, winner, dx,
-        source.geometry(window, shape[2:]), source.channels_inside(dx, last), dx.size,
-    )  # fmt: skip
-    return dx
+    return y, ((winner,), tuple(x.shape), last)
 
 
 def avg_pool_forward(xp: ModuleType, x: Array, window: Window, divisor: np.ndarray | float) -> Any:
@@ -63,20 +52,23 @@ def avg_pool_forward(xp: ModuleType, x: Array, window: Window, divisor: np.ndarr
         shares.size == 1, source.geometry(window, spatial), source.channels_inside(x, last),
         y.size,
     )  # fmt: skip
-    return y, (shares, tuple(x.shape), last)
+    return y, ((shares, shares.size == 1), tuple(x.shape), last)
 
 
-def avg_pool_backward(xp: ModuleType, dy: Array, saved: Any, window: Window) -> Array:
-    """Give each element under a window its share of the gradient."""
-    shares, shape, last = saved
+def _backward(kernel: str, xp: ModuleType, dy: Array, saved: Any, window: Window) -> Array:
+    """Send each gradient to the element that won, or to all under the window by their shares."""
+    given, shape, last = saved
     dy = source.laid_out(xp, dy, last)
     dx = source.empty(xp, shape, dy, last)
     source.launch(
-        "pool.cu", "avg_pool_backward", dy, source.blocks_for(dx.size), dy, shares,
-        shares.size == 1, dx, source.geometry(window, shape[2:]),
-        source.channels_inside(dx, last), dx.size,
+        "pool.cu", kernel, dy, source.blocks_for(dx.size), dy, *given, dx,
+        source.geometry(window, shape[2:]), source.channels_inside(dx, last), dx.size,
     )  # fmt: skip
     return dx
+
+
+max_pool_backward = partial(_backward, "max_pool_backward")
+avg_pool_backward = partial(_backward, "avg_pool_backward")
 
 
 def global_avg_pool_forward(xp: ModuleType, x: Array) -> Any:
