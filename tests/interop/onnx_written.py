@@ -15,7 +15,7 @@ def filled(network, shape, dtype="float32"):
     model = Model(network, device="cpu", dtype=dtype, seed=0)
     model.build(shape)
     rng = np.random.default_rng(3)
-    for name, tensor in model._network._tensors().items():
+    for name, tensor in model.network._tensors().items():
         if isinstance(tensor.value, np.ndarray) and tensor.value.dtype.kind == "f":
             values = rng.normal(size=tensor.value.shape)
             values = np.abs(values) + 0.5 if name.endswith("running_var") else values

@@ -26,7 +26,7 @@ def load(described: proto.ModelProto, **options) -> xpcnn.Model:
 
 
 def kinds(loaded: xpcnn.Model) -> list[str]:
-    return [type(entry.layer).__name__ for entry in loaded._network.in_order]
+    return [type(entry.layer).__name__ for entry in loaded.network.in_order]
 
 
 def run(described: proto.ModelProto, *inputs: np.ndarray):

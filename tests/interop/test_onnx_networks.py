@@ -202,7 +202,7 @@ def test_the_zoo_is_written_and_read_again(name):
     model = xc.Model(getattr(zoo, name)(**options), device="cpu", dtype="float64", seed=0)
     model.build((None, *shape))
     rng = np.random.default_rng(0)
-    for key, tensor in model._network._tensors().items():
+    for key, tensor in model.network._tensors().items():
         if key.endswith(("running_mean", "running_var")):
             tensor.renew(rng.uniform(0.5, 1.5, size=tensor.value.shape))
     x = rng.normal(size=(2, *shape))

@@ -58,7 +58,7 @@ def make(case, place, changed):
     front = [xpcnn.Conv2d(3, 4, 3, padding=1) for _ in kinds]
     model = xpcnn.Model(PLACES[place](front, layer), device="cpu", seed=0)
     model.build((2, 3, 10, 10))
-    for _, buffer in model._network.buffers().items():
+    for _, buffer in model.network.buffers().items():
         if buffer.shape:  # not the same everywhere, so that the statistics count
             buffer.data = np.linspace(0.5, 2.0, buffer.shape[0], dtype=np.float32)
     return model, layer

@@ -121,7 +121,7 @@ def test_nothing_is_left_of_the_step(device, where):
     for layer in model.layers:
         for _, inner in layer.layers_within():
             assert inner._saved is None
-    for step in model._plan.steps:
+    for step in model.program.steps:
         assert getattr(step, "_saved", None) is None
 
 
@@ -141,7 +141,7 @@ def test_fit_stops_at_the_step_and_can_go_on():
 def test_steps_before_are_kept():
     x, y = data(9)
     model = make()
-    greedy = next(layer for _, layer in model._network.layers_within() if type(layer) is Greedy)
+    greedy = next(layer for _, layer in model.network.layers_within() if type(layer) is Greedy)
 
     class FailLater(xpcnn.Callback):
         def on_batch_end(self, batch, logs):
@@ -279,7 +279,7 @@ def test_the_error_of_torch():
 def test_other_errors_pass():
     x, y = data()
     model = make()
-    greedy = next(layer for _, layer in model._network.layers_within() if type(layer) is Greedy)
+    greedy = next(layer for _, layer in model.network.layers_within() if type(layer) is Greedy)
     for failure in (RuntimeError("something else"), KeyboardInterrupt("stop")):
         greedy.failure = failure
         with pytest.raises(type(failure)) as error:

@@ -55,7 +55,7 @@ def images(count, size=28, seed=0):
 
 
 def expected(model, x):
-    return model._plan.forward(x, training=False)
+    return model.program.forward(x, training=False)
 
 
 def record(model, size=28):
@@ -178,7 +178,7 @@ def test_what_changes_a_network_counts_at_once(layers, change):
 def test_running_statistics_count_too():
     model, x = record(make(residual)), images(1, seed=6)[0]
     before = model.forward(x)
-    model._plan.forward(images(4)[:, 0] * 3, training=True)
+    model.program.forward(images(4)[:, 0] * 3, training=True)
     after = model.forward(x)
     np.testing.assert_array_equal(after, expected(model, x))
     assert np.any(before != after)

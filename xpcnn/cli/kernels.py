@@ -21,7 +21,7 @@ IMAGE = (1, 28, 28)
 
 
 class Row(NamedTuple):
-    """One step of a model's plan, and the kernels it got in a training step."""
+    """One step of a model's program, and the kernels it got in a training step."""
 
     layers: list[str]
     output_shape: tuple[int, ...]
@@ -53,8 +53,7 @@ def trace(model: Model, shape: tuple[int, ...]) -> list[Row]:
     host = np.random.default_rng(0).random(shape, dtype="float32")
     x = model.device.asarray(host, model.dtype)
     model.forward(x, training=True)  # builds it, and compiles what is not compiled
-    assert model._plan is not None
-    program, rows = model._plan, []
+    program, rows = model.program, []
     values: dict[Any, Any] = dict(zip(program.inputs, [x], strict=True))
     for line in program.lines(training=True):
         with kernels.trace() as decisions:

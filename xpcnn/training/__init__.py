@@ -1,4 +1,4 @@
-"""Training: the model, the plan it runs by, callbacks and history."""
+"""Training: the model, the step, the loop, callbacks and history."""
 
 from typing import TYPE_CHECKING
 

@@ -540,7 +540,7 @@ class Model(TrainingState):
                 "the model is not built yet; call model.summary((None, 1, 28, 28)) with the shape "
                 "of your input"
             )
-        if input_shape is not None and self._plan is None:
+        if input_shape is not None and self._program is None:
             self.build(input_shape)
         given = self.input_shape if input_shape is None else input_shape
         batch = as_int(batch_size, "Model.summary", "batch_size", 1)

@@ -76,6 +76,7 @@ class PlacedNetwork(Closed, Named):
     largest_difference: float | None
     """Set where a model was made of another library's."""
     read_only: ClassVar[Mapping[str, str]] = {
+        "network": "make another model",
         "layers": "add a layer by model.add(layer), or make another model",
         "inputs": "make another model",
         "outputs": "make another model",
@@ -108,23 +109,30 @@ class PlacedNetwork(Closed, Named):
         self.seed = rng.fresh_seed() if seed is None else int(seed)
         self.step = 0
         self.forwards = 0
-        self._network = _as_network(layers)
-        # Known once the model is built; until then the plan is None.
-        self._plan: Program | None = None
+        self.network: Sequential | Graph = _as_network(layers)
+        # Known once the model is built; until then the program is None.
+        self._program: Program | None = None
         self._random_layers: list[Any] = []
         self._parameters: dict[str, Parameter] = {}
         self._tensors: list[Tensor] = []
         self._buffers: list[Tensor] = []
-        self._made_of: list[Any] = []  # what the plan was made of
+        self._made_of: list[Any] = []  # what the program was made of
         self._shapes: tuple[Any, tuple[Shape, ...]] = None, ()  # of the inputs, and outputs then
         self._taken: tuple[str, tuple[str, ...]] = ("", ())  # a dtype, and those of the inputs then
         self._changes = -1
         self.input_shape: tuple[Any, ...] | None = None
 
     @property
+    def program(self) -> Program:
+        """What runs the network, once it is built."""
+        if self._program is None:
+            raise RuntimeError("the model is not built yet; build it, or run it on an input, first")
+        return self._program
+
+    @property
     def layers(self) -> tuple[Layer, ...]:
         """The layers, in the order in which they are run."""
-        network = self._network
+        network = self.network
         if isinstance(network, Graph):
             return tuple(node.layer for node in network.in_order)
         return network.layers
@@ -132,17 +140,17 @@ class PlacedNetwork(Closed, Named):
     @property
     def inputs(self) -> tuple[str, ...]:
         """The names of the inputs; those of a chain of layers are called "x"."""
-        return self._network.inputs if isinstance(self._network, Graph) else ("x",)
+        return self.network.inputs if isinstance(self.network, Graph) else ("x",)
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """The names of the outputs; those of a chain of layers are called "y"."""
-        return self._network.outputs if isinstance(self._network, Graph) else ("y",)
+        return self.network.outputs if isinstance(self.network, Graph) else ("y",)
 
     @property
     def batch(self) -> int | None:
         """The one number of samples that the network works for; ``None`` if any number will do."""
-        return self._network.batch if isinstance(self._network, Graph) else None
+        return self.network.batch if isinstance(self.network, Graph) else None
 
     def add(self, layer: Layer) -> None:
         """Append a layer.
@@ -152,13 +160,13 @@ class PlacedNetwork(Closed, Named):
         TypeError, ValueError
             If it is not a layer, or stands in the model already, or the network is a graph.
         """
-        if isinstance(self._network, Graph):
+        if isinstance(self.network, Graph):
             raise TypeError(
                 "Model.add: the network is a Graph, which has no end to add to; make another Graph "
                 "with the layer in it, or Model([graph, layer])"
             )
-        self._network.layers = check_layers([*self._network.layers, layer], "Model.add")
-        self._plan = None
+        self.network.layers = check_layers([*self.network.layers, layer], "Model.add")
+        self._program = None
 
     @on_its_device
     @unbuilt_if_it_fails
@@ -177,7 +185,7 @@ class PlacedNetwork(Closed, Named):
             Shape of the output (for a batch of one where the batch axis was ``None``); a tuple of
             shapes if there are several.
         """
-        if not self._network.children():
+        if not self.network.children():
             raise RuntimeError("the model has no layers; give them to Model([...]) or add them")
         shapes = [
             border.as_shape(shape, "Model.build")
@@ -187,51 +195,51 @@ class PlacedNetwork(Closed, Named):
 
     def _set_up(self, shapes: Sequence[Shape], **inputs: Any) -> Any:
         """Build the network for inputs of these shapes, perhaps by running inputs through."""
-        for name, layer in self._network.layers_within():
+        for name, layer in self.network.layers_within():
             layer.name = name or None
             if hasattr(layer, "seed"):
                 layer.seed = int(rng.generator(self.seed, f"layer {name}").integers(2**32))
-        output_shape = self._network.build(
+        output_shape = self.network.build(
             *shapes,
             device=self.device,
             dtype=self.dtype,
             rng=rng.generator(self.seed, "weights"),
             **inputs,
         )
-        open_widths = [name for name, t in self._network._tensors().items() if not t.is_built]
+        open_widths = [name for name, t in self.network._tensors().items() if not t.is_built]
         if open_widths:
             raise RuntimeError(
                 f"Model: the shape of {open_widths[0]!r} is still open; a layer of your own that "
                 "has layers inside gives their widths, or builds them in a build method of its own"
             )
-        self._network.compute_in(self._half)
+        self.network.compute_in(self._half)
         without_batch = tuple((None, *shape[1:]) for shape in shapes)
         input_shape = without_batch[0] if len(shapes) == 1 else without_batch
         vars(self).update(input_shape=input_shape)
-        self._plan, self._taken = Program(self._network), ("", ())
+        self._program, self._taken = Program(self.network), ("", ())
         self._shapes = None, ()
-        inside = [layer for _, layer in self._network.layers_within()]
+        inside = [layer for _, layer in self.network.layers_within()]
         self._random_layers = [layer for layer in inside if hasattr(layer, "step")]
-        self._parameters = self._network.parameters()
-        self._tensors = list(self._network._tensors().values())
+        self._parameters = self.network.parameters()
+        self._tensors = list(self.network._tensors().values())
         self._buffers = [t for t in self._tensors if isinstance(t, Buffer)]
-        self._made_of, self._changes = made_of(self._network), changes()
+        self._made_of, self._changes = made_of(self.network), changes()
         return output_shape
 
     def input_dtypes(self) -> tuple[str, ...]:
         """Return the dtype of every input."""
-        if self._has_plan() and self._taken[0] == self.dtype:
+        if self._has_program() and self._taken[0] == self.dtype:
             return self._taken[1]
-        self._taken = self.dtype, self._network.input_dtypes(self.dtype)
+        self._taken = self.dtype, self.network.input_dtypes(self.dtype)
         return self._taken[1]
 
-    def _has_plan(self) -> bool:
-        """Whether there is a plan of the network as it is; one of another network is dropped."""
-        if self._plan is not None and self._changes != changes():
-            self._changes, now = changes(), made_of(self._network)
+    def _has_program(self) -> bool:
+        """Whether there is a program of the network as it is; one of another network is dropped."""
+        if self._program is not None and self._changes != changes():
+            self._changes, now = changes(), made_of(self.network)
             if not identical(now, self._made_of):
-                self._plan = None
-        return self._plan is not None
+                self._program = None
+        return self._program is not None
 
     @on_its_device
     @unbuilt_if_it_fails
@@ -282,10 +290,10 @@ class PlacedNetwork(Closed, Named):
         need_dx : bool
             Whether to return the gradient of the network's input, or a tuple of those of all.
         """
-        if self._plan is None:
+        if self._program is None:
             raise RuntimeError("Model.backward needs a forward(x, training=True) before it")
         with self.overflow_allowed():
-            return self.widen(self._plan.backward(*self.narrow(dys), need_dx=need_dx))
+            return self.widen(self._program.backward(*self.narrow(dys), need_dx=need_dx))
 
     @property
     def compute_dtype(self) -> str:
@@ -329,21 +337,21 @@ class PlacedNetwork(Closed, Named):
 
     def parameters(self) -> dict[str, Parameter]:
         """Return all parameters by dotted name."""
-        return dict(self._parameters) if self._has_plan() else self._network.parameters()
+        return dict(self._parameters) if self._has_program() else self.network.parameters()
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
-        parameters = self._parameters if self._has_plan() else self._network.parameters()
+        parameters = self._parameters if self._has_program() else self.network.parameters()
         for parameter in parameters.values():
             parameter.zero_grad()
 
     def state_dict(self) -> dict[str, Array]:
         """Return the arrays of all parameters and buffers by dotted name."""
-        return self._network.state_dict()
+        return self.network.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> LoadedNames:
         """Take over parameters and buffers; see :meth:`xpcnn.layers.Layer.load_state_dict`."""
-        return self._network.load_state_dict(state, strict)
+        return self.network.load_state_dict(state, strict)
 
     def to(
         self,
@@ -365,7 +373,7 @@ class PlacedNetwork(Closed, Named):
         target.dtype(dtype)
         precision = precision or self.precision
         half = half_of(precision, dtype, target, "Model.to")
-        for _, layer in self._network.layers_within():
+        for _, layer in self.network.layers_within():
             for _, tensor in layer._own_tensors():
                 tensor.move(target, dtype)
             layer.follow(dtype)
@@ -373,9 +381,9 @@ class PlacedNetwork(Closed, Named):
         if precision != self.precision:
             self._half = half
             self._set_precision(precision)
-            self._network.compute_in(half)
-            if self._plan is not None:  # steps keep what they made for the other precision
-                self._plan = Program(self._network)
+            self.network.compute_in(half)
+            if self._program is not None:  # steps keep what they made for the other precision
+                self._program = Program(self.network)
 
     def program_for(self, inputs: Sequence[Array], *, training: bool = False) -> Program:
         """Return what runs the network on inputs like these; for training, that is counted.
@@ -396,21 +404,21 @@ class PlacedNetwork(Closed, Named):
         return program
 
     def _ready(self, inputs: Sequence[Array]) -> Program:
-        if not self._has_plan():
+        if not self._has_program():
             shapes = [tuple(x.shape) for x in inputs]
-            if isinstance(self._network, Graph):
+            if isinstance(self.network, Graph):
                 self._set_up(shapes, inputs=inputs)
             else:
                 self.build(shapes[0])
-        assert self._plan is not None
-        return self._plan
+        assert self._program is not None
+        return self._program
 
     def _output_shapes(self, input_shapes: Sequence[Shape]) -> Sequence[Shape]:
         key = changes(), tuple(input_shapes)
         if self._shapes[0] != key:
-            if isinstance(self._network, Graph):
-                found = self._network.output_shapes(*input_shapes)
+            if isinstance(self.network, Graph):
+                found = self.network.output_shapes(*input_shapes)
             else:
-                found = (self._network.output_shape(input_shapes[0]),)
+                found = (self.network.output_shape(input_shapes[0]),)
             self._shapes = key, found
         return self._shapes[1]

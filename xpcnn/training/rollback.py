@@ -33,7 +33,7 @@ def unbuilt_if_it_fails(method: Method) -> Method:
 
     @wraps(method)
     def run(self: Any, *args: Any, **options: Any) -> Any:
-        if self._plan is not None:
+        if self._program is not None:
             return method(self, *args, **options)
         with all_or_nothing(self):
             return method(self, *args, **options)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -33,11 +33,6 @@ class TrainingState(PlacedNetwork):
     model files, and what they stand on take a state, and know nothing of `Model`.
     """
 
-    read_only: ClassVar[Mapping[str, str]] = {
-        **PlacedNetwork.read_only,
-        "network": "make another model",
-    }
-
     def __init__(
         self,
         layers: Iterable[Layer] = (),
@@ -58,11 +53,6 @@ class TrainingState(PlacedNetwork):
         self._metrics: list[Metric] = []
         self._callbacks: Sequence[Any] = ()  # of the last training, whose state is saved
         self._callback_states: list[dict[str, Any]] = []  # of a file, until a callback takes it
-
-    @property
-    def network(self) -> Any:
-        """The network itself: a :class:`~xpcnn.Sequential` or a :class:`~xpcnn.Graph`."""
-        return self._network
 
     @property
     def optimizer(self) -> optim.Optimizer | None:
@@ -143,7 +133,7 @@ class TrainingState(PlacedNetwork):
 
     def unbuilt_if_it_fails(self) -> AbstractContextManager[None]:
         """Leave a model that is not built yet so, if what stands in a ``with`` fails."""
-        return all_or_nothing(self) if self._plan is None else nullcontext()
+        return all_or_nothing(self) if self._program is None else nullcontext()
 
     @property
     def random_layers(self) -> list[Any]:
@@ -173,19 +163,19 @@ class TrainingState(PlacedNetwork):
     def forget_step(self) -> None:
         """Drop the gradients, and all that was kept for a backward that will not come."""
         self.zero_grad()
-        for _, layer in self._network.layers_within():
+        for _, layer in self.network.layers_within():
             layer._saved = None
         if self.loss is not None:
             self.loss._saved = None
-        if self._plan is not None:
-            self._plan = Program(self._network)
+        if self._program is not None:
+            self._program = Program(self.network)
 
     def first_not_finite(self, inputs: tuple[Array, ...]) -> str | None:
         """Name the first layer whose output is not finite; the state stays as it is."""
         now = Snapshot(self)
         try:
-            assert self._plan is not None
-            return self._plan.first_not_finite(*self.narrow(inputs))
+            assert self._program is not None
+            return self._program.first_not_finite(*self.narrow(inputs))
         except Exception:  # it would hide the error that is on its way
             return None
         finally:
