@@ -58,10 +58,14 @@ class Backend:
         How its devices are spelled; "N" stands for a number.
     kernel_set : str or None
         The set of faster kernels in :mod:`xpcnn.kernels` for its arrays.
+    knows_bfloat16 : bool
+        Whether arrays of bfloat16 behave as others do. Where they come from ml_dtypes, they become
+        float32 times a Python float, and some functions refuse them.
     """
 
     spellings: tuple[str, ...] = ()
     kernel_set: str | None = None
+    knows_bfloat16: bool = True
 
     def __init__(self, library: str) -> None:
         self.library = library

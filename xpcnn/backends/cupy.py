@@ -19,6 +19,7 @@ class CuPy(Backend):
 
     spellings = ("cuda", "cuda:N")
     kernel_set = "cuda"
+    knows_bfloat16 = False
 
     def find(self, rest: str) -> Found | None:
         spelling = f"cuda:{rest}" if rest else "cuda"

@@ -15,6 +15,7 @@ class NumPy(Backend):
 
     spellings = ("cpu",)
     kernel_set = "cpu"
+    knows_bfloat16 = False
 
     def find(self, rest: str) -> Found | None:
         return None if rest else Found("cpu", numpy_namespace(), "cpu")

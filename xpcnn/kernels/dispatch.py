@@ -19,7 +19,8 @@ from functools import cache
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from xpcnn._xp import dtype_name, is_numpy, library, namespace
+from xpcnn._xp import dtype_name, is_numpy, namespace
+from xpcnn.backends import backend_of
 from xpcnn.interrupts import deferred
 from xpcnn.kernels import threads
 from xpcnn.kernels.half import in_float32
@@ -300,9 +301,13 @@ def select(xp: ModuleType, op: str) -> Sequence[tuple[str, Any]]:
 
 def _own_set(xp: ModuleType) -> str | None:
     """Name the kernel set written for arrays of `xp`, if there is one and it can run."""
-    if is_numpy(xp):
-        return "cpu" if why_not_compiled(xp) is None else None
-    return {"cupy": "cuda", "torch": "torch", "jax": "jax"}.get(library(xp))
+    own = _set_for(xp)
+    return None if own == "cpu" and why_not_compiled(xp) is not None else own
+
+
+@cache
+def _set_for(xp: ModuleType) -> str | None:
+    return backend_of(xp).kernel_set
 
 
 @cache
@@ -328,12 +333,8 @@ def _definitions() -> dict[str, Op]:
 
 
 def _is_foreign(xp: ModuleType, x: Any) -> bool:
-    """Whether an array is of bfloat16, and its library does not know what that is.
-
-    NumPy and CuPy have it from ml_dtypes: times a Python float it becomes float32, and some
-    functions refuse it.
-    """
-    return dtype_name(x) == "bfloat16" and library(xp) in ("numpy", "cupy")
+    """Whether an array is of bfloat16, and its library does not know what that is."""
+    return dtype_name(x) == "bfloat16" and not backend_of(xp).knows_bfloat16
 
 
 def _among_compiled(xp: ModuleType, args: tuple[Any, ...]) -> bool:

@@ -10,6 +10,12 @@ from xpcnn import operations
 from xpcnn.interop.torch.problems import UnsupportedError
 from xpcnn.interop.torch.values import BATCH, Value
 
+# Functions of each element, and the operation that each is.
+UNARY = {
+    "abs": "Absolute", "exp": "Exp", "log": "Log", "sqrt": "SquareRoot",
+    "reciprocal": "Reciprocal", "erf": "Erf", "sin": "Sin", "cos": "Cos",
+}  # fmt: skip
+
 
 def _number(value: Any) -> float:
     if value is BATCH or not isinstance(value, (int, float)):
@@ -119,14 +125,7 @@ HANDLERS: dict[str, Callable[..., Any]] = {
     "clip": _clamp,
     "clamp_min": lambda maker, x, min: _clamp(maker, x, min),
     "clamp_max": lambda maker, x, max: _clamp(maker, x, None, max),
-    "abs": _unary("Absolute"),
-    "exp": _unary("Exp"),
-    "log": _unary("Log"),
-    "sqrt": _unary("SquareRoot"),
     "rsqrt": _rsqrt,
-    "reciprocal": _unary("Reciprocal"),
-    "erf": _unary("Erf"),
-    "sin": _unary("Sin"),
-    "cos": _unary("Cos"),
+    **{name: _unary(kind) for name, kind in UNARY.items()},
     "square": lambda maker, x: _power(maker, x, 2),
 }

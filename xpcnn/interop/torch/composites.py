@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from xpcnn.interop.torch.arithmetic import UNARY
+from xpcnn.interop.torch.functions import REDUCTIONS
 from xpcnn.interop.torch.modules import plain
 from xpcnn.layers import Layer, StochasticDepth
 from xpcnn.operations.weights import Weights
@@ -106,8 +108,10 @@ def simple(layer: Layer) -> nn.Module | None:
     """Make a module of a layer or operation that is a function, or return ``None``."""
     if isinstance(layer, StochasticDepth):
         return StochasticDepthModule(layer.p, layer.mode)
-    make = _FUNCTIONS.get(type(layer).__name__)
-    return None if make is None else Call(make(layer), repr(layer))
+    kind = type(layer).__name__
+    if kind in _MADE:
+        return Call(_MADE[kind](layer), repr(layer))
+    return Call(_PLAIN[kind], repr(layer)) if kind in _PLAIN else None
 
 
 def _pooled(function: Any) -> Callable[[Any], Callable[..., Any]]:
@@ -171,29 +175,30 @@ def _pad(layer: Any) -> Callable[..., Any]:
     return run
 
 
-def _convolution(layer: Any) -> Callable[..., Any]:
-    def run(x: Any, weight: Any, bias: Any = None) -> Any:
-        function = getattr(F, f"conv{x.ndim - 2}d")
-        padding = plain(layer.padding)
-        return function(x, weight, bias, layer.stride, padding, layer.dilation, layer.groups)
+def _convolution(name: str) -> Callable[[Any], Callable[..., Any]]:
+    def make(layer: Any) -> Callable[..., Any]:
+        def run(x: Any, weight: Any, bias: Any = None) -> Any:
+            settings = {key: plain(value) for key, value in layer.arguments().items()}
+            return getattr(F, f"{name}{x.ndim - 2}d")(x, weight, bias, **settings)
 
-    return run
+        return run
 
-
-def _transposed_convolution(layer: Any) -> Callable[..., Any]:
-    def run(x: Any, weight: Any, bias: Any = None) -> Any:
-        function = getattr(F, f"conv_transpose{x.ndim - 2}d")
-        sizes = (layer.stride, plain(layer.padding), layer.output_padding)
-        return function(x, weight, bias, *sizes, layer.groups, layer.dilation)
-
-    return run
+    return make
 
 
-_FUNCTIONS: dict[str, Callable[[Any], Callable[..., Any]]] = {
-    "Add": lambda layer: _total,
-    "Subtract": lambda layer: torch.sub,
-    "Multiply": lambda layer: torch.mul,
-    "Divide": lambda layer: torch.div,
+# Operations without arguments that are a function.
+_PLAIN: dict[str, Callable[..., Any]] = {
+    "Add": _total,
+    "Subtract": torch.sub,
+    "Multiply": torch.mul,
+    "Divide": torch.div,
+    "MatMul": torch.matmul,
+    "Negative": torch.neg,
+    "RepeatForBatch": lambda x, like: x.expand(like.shape[0], *x.shape[1:]),
+    **{kind: getattr(torch, name) for name, kind in UNARY.items()},
+}
+# Functions of an operation or layer that give the function it is.
+_MADE: dict[str, Callable[[Any], Callable[..., Any]]] = {
     "Concat": lambda layer: lambda *arrays: torch.cat(arrays, layer.dim),
     "Affine": lambda layer: lambda x: x * layer.scale + layer.shift,
     "Reshape": _reshape,
@@ -204,25 +209,11 @@ _FUNCTIONS: dict[str, Callable[[Any], Callable[..., Any]]] = {
     "Slice": _slice,
     "Split": lambda layer: lambda x: torch.split(x, list(layer.sizes), layer.dim),
     "Pad": _pad,
-    "Convolution": _convolution,
-    "TransposedConvolution": _transposed_convolution,
-    "RepeatForBatch": lambda layer: lambda x, like: x.expand(like.shape[0], *x.shape[1:]),
-    "MatMul": lambda layer: torch.matmul,
-    "ReduceMean": _reduced(torch.mean),
-    "ReduceSum": _reduced(torch.sum),
-    "ReduceMax": _reduced(torch.amax),
-    "ReduceMin": _reduced(torch.amin),
+    "Convolution": _convolution("conv"),
+    "TransposedConvolution": _convolution("conv_transpose"),
     "Clip": lambda layer: lambda x: torch.clamp(x, layer.min, layer.max),
-    "Negative": lambda layer: torch.neg,
-    "Absolute": lambda layer: torch.abs,
-    "Reciprocal": lambda layer: torch.reciprocal,
-    "SquareRoot": lambda layer: torch.sqrt,
-    "Exp": lambda layer: torch.exp,
-    "Log": lambda layer: torch.log,
-    "Erf": lambda layer: torch.erf,
-    "Sin": lambda layer: torch.sin,
-    "Cos": lambda layer: torch.cos,
+    **{kind: _reduced(getattr(torch, name)) for name, kind in REDUCTIONS.items()},
 }
 for _ndim in (1, 2, 3):
-    _FUNCTIONS[f"GlobalAvgPool{_ndim}d"] = _pooled(torch.mean)
-    _FUNCTIONS[f"GlobalMaxPool{_ndim}d"] = _pooled(torch.amax)
+    _MADE[f"GlobalAvgPool{_ndim}d"] = _pooled(torch.mean)
+    _MADE[f"GlobalMaxPool{_ndim}d"] = _pooled(torch.amax)

@@ -7,6 +7,8 @@ arrays are values; it puts nodes, and returns the value that the call gives.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from inspect import signature
 from math import prod
 from typing import Any
 
@@ -17,62 +19,50 @@ from xpcnn.interop.torch.values import BATCH, Value, axis_of, dims_of, shape_of
 
 Handler = Callable[..., Any]
 
-# Functions that are a layer: its name, and in order the arguments of the function behind the array.
-# Weights are arrays too, perhaps the result of a computation.
-_POOL = ("kernel_size", "stride", "padding")
-_MAX = (*_POOL, "dilation", "ceil_mode", "return_indices")
-_AVG = (*_POOL, "ceil_mode", "count_include_pad", "divisor_override")
-LAYERS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "relu": ("ReLU", ("inplace",)),
-    "relu6": ("ReLU6", ("inplace",)),
-    "leaky_relu": ("LeakyReLU", ("negative_slope", "inplace")),
-    "elu": ("ELU", ("alpha", "inplace")),
-    "celu": ("CELU", ("alpha", "inplace")),
-    "selu": ("SELU", ("inplace",)),
-    "gelu": ("GELU", ("approximate",)),
-    "silu": ("SiLU", ("inplace",)),
-    "mish": ("Mish", ("inplace",)),
-    "hardswish": ("Hardswish", ("inplace",)),
-    "hardsigmoid": ("Hardsigmoid", ("inplace",)),
-    "hardtanh": ("Hardtanh", ("min_val", "max_val", "inplace")),
-    "hardshrink": ("Hardshrink", ("lambd",)),
-    "softshrink": ("Softshrink", ("lambd",)),
-    "tanhshrink": ("Tanhshrink", ()),
-    "softplus": ("Softplus", ("beta", "threshold")),
-    "softsign": ("Softsign", ()),
-    "logsigmoid": ("LogSigmoid", ()),
-    "log_sigmoid": ("LogSigmoid", ()),
-    "sigmoid": ("Sigmoid", ()),
-    "tanh": ("Tanh", ()),
-    "threshold": ("Threshold", ("threshold", "value", "inplace")),
-    "glu": ("GLU", ("dim",)),
-    "softmax": ("Softmax", ("dim", "_stacklevel", "dtype")),
-    "softmin": ("Softmin", ("dim", "_stacklevel", "dtype")),
-    "log_softmax": ("LogSoftmax", ("dim", "_stacklevel", "dtype")),
-    "pixel_shuffle": ("PixelShuffle", ("upscale_factor",)),
-    "pixel_unshuffle": ("PixelUnshuffle", ("downscale_factor",)),
-    "channel_shuffle": ("ChannelShuffle", ("groups",)),
-    "unflatten": ("Unflatten", ("dim", "unflattened_size")),
-    "local_response_norm": ("LocalResponseNorm", ("size", "alpha", "beta", "k")),
-}
-_CONV = ("weight", "bias", "stride", "padding")
-for _n in "123":
-    LAYERS[f"conv{_n}d"] = ("Convolution", (*_CONV, "dilation", "groups"))
-    _transposed = (*_CONV, "output_padding", "groups", "dilation")
-    LAYERS[f"conv_transpose{_n}d"] = ("TransposedConvolution", _transposed)
-    LAYERS[f"max_pool{_n}d"] = (f"MaxPool{_n}d", _MAX)
-    LAYERS[f"avg_pool{_n}d"] = (f"AvgPool{_n}d", _AVG if _n != "1" else _AVG[:-1])
-    LAYERS[f"adaptive_avg_pool{_n}d"] = (f"AdaptiveAvgPool{_n}d", ("output_size",))
-    LAYERS[f"adaptive_max_pool{_n}d"] = (f"AdaptiveMaxPool{_n}d", ("output_size", "return_indices"))
-    LAYERS[f"lp_pool{_n}d"] = (f"LPPool{_n}d", ("norm_type", "kernel_size", "stride", "ceil_mode"))
 
-DROPOUTS = {
-    "dropout": "Dropout",
-    "dropout1d": "Dropout1d",
-    "dropout2d": "Dropout2d",
-    "dropout3d": "Dropout3d",
-    "alpha_dropout": "AlphaDropout",
-}
+# Capitals and underscores do not count.
+_BY_NAME = {name.lower(): cls for name, cls in vars(layers).items() if isinstance(cls, type)}
+
+
+def _layer_called(function: str) -> type[Any]:
+    return _BY_NAME[function.replace("_", "")]
+
+
+# Functions that are a layer of the same name, but for capitals and underscores.
+_LAYERS = (
+    "relu", "relu6", "leaky_relu", "elu", "celu", "selu", "gelu", "silu", "mish", "hardswish",
+    "hardsigmoid", "hardtanh", "hardshrink", "softshrink", "tanhshrink", "softplus", "softsign",
+    "logsigmoid", "log_sigmoid", "sigmoid", "tanh", "threshold", "glu", "softmax", "softmin",
+    "log_softmax", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "unflatten",
+    "local_response_norm",
+)  # fmt: skip
+_POOLS = ("max_pool", "avg_pool", "adaptive_avg_pool", "adaptive_max_pool", "lp_pool")
+DROPOUTS = ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout")
+
+# The arguments of functions behind the array, in order, where they are not those of the layer.
+# Weights are arrays too, perhaps the result of a computation.
+_ARGUMENTS: dict[str, tuple[str, ...]] = dict.fromkeys(
+    ("softmax", "softmin", "log_softmax"), ("dim", "_stacklevel", "dtype")
+)
+_POOL = ("kernel_size", "stride", "padding")
+_AVG = (*_POOL, "ceil_mode", "count_include_pad", "divisor_override")
+_CONV = ("weight", "bias", "stride", "padding")
+
+_CLASSES: dict[str, type[Any]] = {name: _layer_called(name) for name in (*_LAYERS, *DROPOUTS)}
+for _n in (1, 2, 3):
+    _CLASSES |= {f"{name}{_n}d": _layer_called(f"{name}{_n}d") for name in _POOLS}
+    _CLASSES[f"conv{_n}d"] = operations.Convolution
+    _CLASSES[f"conv_transpose{_n}d"] = operations.TransposedConvolution
+    _ARGUMENTS |= {
+        f"conv{_n}d": (*_CONV, "dilation", "groups"),
+        f"conv_transpose{_n}d": (*_CONV, "output_padding", "groups", "dilation"),
+        f"max_pool{_n}d": (*_POOL, "dilation", "ceil_mode", "return_indices"),
+        f"avg_pool{_n}d": _AVG if _n > 1 else _AVG[:-1],
+        f"lp_pool{_n}d": ("norm_type", "kernel_size", "stride", "ceil_mode"),
+    }
+
+# Functions that reduce some axes, and the operation that each is.
+REDUCTIONS = {"mean": "ReduceMean", "sum": "ReduceSum", "amax": "ReduceMax", "amin": "ReduceMin"}
 
 
 def always_drops(name: str, node: Any) -> bool:
@@ -85,15 +75,16 @@ def always_drops(name: str, node: Any) -> bool:
 
 def find(name: str) -> Handler | None:
     """Return the handler of a function or method, or ``None``."""
-    if name in LAYERS:
-        return lambda maker, *arguments, **options: _layer(maker, name, arguments, options)
     if name in DROPOUTS:
-        return lambda maker, *arguments, **options: _dropout(maker, name, *arguments, **options)
+        return partial(_dropout, name)
+    if name in _CLASSES:
+        return partial(_layer, name)
     return _HANDLERS.get(name) or arithmetic.HANDLERS.get(name) or indexing.HANDLERS.get(name)
 
 
-def _layer(maker: Any, name: str, given: Any, options: dict[str, Any]) -> Value:
-    kind, names = LAYERS[name]
+def _layer(name: str, maker: Any, *given: Any, **options: Any) -> Value:
+    cls = _CLASSES[name]
+    names = _ARGUMENTS.get(name) or tuple(signature(cls).parameters)
     x, *rest = given if given else [options.pop("input")]
     if len(rest) > len(names):
         raise UnsupportedError(f"takes {len(names)} arguments, got {len(rest)}")
@@ -107,7 +98,6 @@ def _layer(maker: Any, name: str, given: Any, options: dict[str, Any]) -> Value:
     if isinstance(arguments.get("stride"), list | tuple) and not arguments["stride"]:
         del arguments["stride"]
     arguments = {key: _plain(value) for key, value in arguments.items()}
-    cls = getattr(layers, kind, None) or getattr(operations, kind)
     return maker.put(cls(**arguments), x, *(w for w in weights if w is not None))
 
 
@@ -118,12 +108,12 @@ def _plain(value: Any) -> Any:
 
 
 def _dropout(
-    maker: Any, name: str, x: Value, p: float = 0.5, training: bool = True, inplace: bool = False
+    name: str, maker: Any, x: Value, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Value:
     if not training:  # even in training, as that is what was traced
         return x
     maker.overwrites = inplace
-    return maker.put(getattr(layers, DROPOUTS[name])(p), x)
+    return maker.put(_CLASSES[name](p), x)
 
 
 def _stochastic_depth(maker: Any, x: Value, p: float, mode: str, training: bool = True) -> Value:
@@ -303,10 +293,7 @@ _HANDLERS: dict[str, Handler] = {
     "interpolate": _interpolate,
     "upsample": _interpolate,
     "pad": _pad,
-    "mean": _reduce("ReduceMean"),
-    "sum": _reduce("ReduceSum"),
-    "amax": _reduce("ReduceMax"),
-    "amin": _reduce("ReduceMin"),
+    **{name: _reduce(kind) for name, kind in REDUCTIONS.items()},
     "linear": _linear,
     "layer_norm": _layer_norm,
     "matmul": _matmul,
