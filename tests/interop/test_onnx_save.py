@@ -65,11 +65,14 @@ def test_layers_without_parameters_get_none(name, opset):
 
 
 def test_every_layer_of_the_library_is_known():
-    """A layer that is added to the library is added to the table, or refused on purpose."""
+    """A layer that is added to the library is added to the table, or its case says it is not."""
+    from tests.layers.cases import CASES
     from xpcnn.interop.onnx.ops import WRITES
     from xpcnn.training.saving import known_layers
 
-    assert set(known_layers().values()) <= set(WRITES)
+    not_written = {type(case.make()) for case in CASES.values() if not case.in_onnx}
+    assert set(known_layers().values()) - not_written <= set(WRITES)
+    assert not_written.isdisjoint(WRITES)
 
 
 def test_weights_without_a_layer():

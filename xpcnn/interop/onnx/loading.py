@@ -155,5 +155,5 @@ def parse(source: Any) -> tuple[proto.ModelProto, Path | None]:
         where = f"{str(source)!r}" if folder is not None else "the data"
         raise ModelFileError(f"{where} cannot be read as an ONNX model: {error}") from error
     if model.graph is None:
-        raise ModelFileError("this is not an ONNX model: it has no graph")
+        raise ModelFileError("this is no ONNX model: it holds no graph")
     return model, folder
