@@ -15,6 +15,14 @@ from xpcnn.device import Device
 from xpcnn.initializers import zeros
 from xpcnn.layers.parameter import Parameter
 
+OPTIMIZERS = [
+    name
+    for name in optim.__all__
+    if isinstance(cls := getattr(optim, name), type)
+    and issubclass(cls, optim.Optimizer)
+    and cls is not optim.Optimizer
+]
+
 
 def parameter(data: Array, grad: Array | None = None) -> Parameter:
     made = Parameter(tuple(data.shape), zeros())
@@ -110,7 +118,7 @@ def test_as_pytorch(
 # -- What is updated -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["sgd", "adagrad", "rmsprop", "adadelta", "adam", "adamw"])
+@pytest.mark.parametrize("name", [name.lower() for name in OPTIMIZERS])
 def test_keeps_float32(name: str) -> None:
     optimizer = optim.get(name)
     optimizer.clip_norm = 0.5
@@ -171,7 +179,7 @@ def test_momentum_does_not_hold_on_to_the_gradient() -> None:
 
 
 @pytest.mark.parametrize("device", ["cpu", "strict:1", "torch:cpu"], indirect=True)
-@pytest.mark.parametrize("name", ["SGD", "Adagrad", "RMSprop", "Adadelta", "Adam", "AdamW"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_resumed_run_is_the_same(device: Device, name: str) -> None:
     numbers = np.random.default_rng(3)
     start, gradients = numbers.normal(size=3), numbers.normal(size=(6, 3))

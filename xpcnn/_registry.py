@@ -365,6 +365,7 @@ def from_config(
     classes: Mapping[str, type[C]],
     kind: str,
     custom: Mapping[str, Any] | None = None,
+    bases: tuple[type, ...] = (object,),
 ) -> C:
     """Make the object that :func:`to_config` described; only the listed classes are made.
 
@@ -377,6 +378,8 @@ def from_config(
         What is made, for messages.
     custom : mapping of str to class or function, optional
         Those of the user, which come first.
+    bases : tuple of type
+        What the object must be one of.
 
     Raises
     ------
@@ -418,6 +421,9 @@ def from_config(
         result: C = made.from_arguments(config)  # type: ignore[attr-defined]
     except (TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"{kind}: {name} cannot be made from {config!r:.200}: {error}") from error
+    if not isinstance(result, bases):
+        wanted = "neither" if " or " in kind else f"not a {kind}"
+        raise ValueError(f"{kind}: {type(result).__name__} is {wanted}")
     return result
 
 

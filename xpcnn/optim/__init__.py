@@ -63,7 +63,5 @@ def from_config(description: Any, custom: Mapping[str, Any] | None = None) -> An
     ValueError
         If the class is none of this module or of these, or its arguments do not fit.
     """
-    made = _registry.from_config(description, _CLASSES, "optimizer or schedule", custom)
-    if not isinstance(made, (Optimizer, Schedule)):
-        raise ValueError(f"optimizer or schedule: {type(made).__name__} is neither")
-    return made
+    bases = (Optimizer, Schedule)
+    return _registry.from_config(description, _CLASSES, "optimizer or schedule", custom, bases)
