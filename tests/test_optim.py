@@ -46,6 +46,7 @@ def parameter(data: Array, grad: Array | None = None) -> Parameter:
         (optim.RMSprop(0.1, alpha=0.75, eps=0.0), 1 - 0.1 * 2 - 0.1 / math.sqrt(7 / 16)),
         (optim.Adam(0.1, eps=0.0), 1 - 0.1 - 0.1),
         (optim.AdamW(0.1, eps=0.0, weight_decay=0.5), (0.95 - 0.1) * 0.95 - 0.1),
+        (optim.Adamax(0.1, eps=0.0), 1 - 0.1 - 0.1),
         (optim.SGD(0.1, clip_norm=0.25), 1 - 0.025 - 0.025),
         (optim.SGD(0.1, clip_value=0.1), 1 - 0.01 - 0.01),
         (optim.SGD(0.1, schedule=optim.Warmup(1, start_factor=0.5)), 1 - 0.025 - 0.05),
@@ -82,6 +83,8 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("Adam", {"lr": 0.1, "betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.1, "amsgrad": True}),
     ("AdamW", {}),
     ("AdamW", {"lr": 0.1, "weight_decay": 0.3, "amsgrad": True}),
+    ("Adamax", {}),
+    ("Adamax", {"lr": 0.1, "betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.1}),
 ]
 
 

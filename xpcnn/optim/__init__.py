@@ -7,7 +7,7 @@ from typing import Any
 
 from xpcnn import _registry
 from xpcnn._registry import to_config
-from xpcnn.optim.adaptive import Adadelta, Adagrad, Adam, AdamW, RMSprop
+from xpcnn.optim.adaptive import Adadelta, Adagrad, Adam, Adamax, AdamW, RMSprop
 from xpcnn.optim.optimizer import Optimizer
 from xpcnn.optim.plateau import ReduceLROnPlateau
 from xpcnn.optim.schedules import (
@@ -22,7 +22,7 @@ from xpcnn.optim.schedules import (
 from xpcnn.optim.sgd import SGD
 
 __all__ = [
-    "SGD", "Adagrad", "RMSprop", "Adadelta", "Adam", "AdamW",
+    "SGD", "Adagrad", "RMSprop", "Adadelta", "Adam", "AdamW", "Adamax",
     "StepLR", "MultiStepLR", "ExponentialLR", "CosineAnnealingLR", "OneCycleLR",
     "ReduceLROnPlateau", "Warmup",
     "Optimizer", "Schedule", "from_config", "get", "to_config",

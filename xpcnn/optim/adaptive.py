@@ -262,3 +262,48 @@ class AdamW(Adam):
         **common: Unpack[Common],
     ) -> None:
         super().__init__(lr, betas, eps, weight_decay, amsgrad, **common)
+
+
+class Adamax(Optimizer):
+    """Adam with the largest recent gradient in the place of the root mean square.
+
+    With m an average of the gradients and u the larger of ``beta2 * u`` and ``|g| + eps``, element
+    by element, ``p -= lr / (1 - beta1^step) * m / u`` (Kingma & Ba, 2015).
+
+    Parameters
+    ----------
+    lr : float
+        Learning rate.
+    betas : (float, float)
+        Decay rates of the average and of the largest gradient.
+    eps : float
+        Keeps the division finite.
+    weight_decay : float
+        L2 penalty.
+    clip_norm, clip_value, schedule
+        See :class:`Optimizer`.
+    """
+
+    _slots = ("exp_avg", "exp_inf")
+
+    def __init__(
+        self,
+        lr: float = 2e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        **common: Unpack[Common],
+    ) -> None:
+        super().__init__(lr, weight_decay=weight_decay, **common)
+        self.betas = self._betas(betas)
+        self.eps = self._number("eps", eps)
+
+    def _update(
+        self, xp: ModuleType, p: Array, g: Array, slots: dict[str, Array], lr: float, step: int
+    ) -> Array:
+        mean = slots["exp_avg"] = average(slots.get("exp_avg"), g, self.betas[0])
+        largest = xp.abs(g) + self.eps
+        if "exp_inf" in slots:
+            largest = xp.maximum(self.betas[1] * slots["exp_inf"], largest)
+        slots["exp_inf"] = largest
+        return p - lr / (1.0 - self.betas[0] ** step) * mean / largest
