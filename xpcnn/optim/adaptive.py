@@ -206,9 +206,7 @@ class Adam(Optimizer):
         kept = 1.0 - lr * self.weight_decay if self._decoupled_decay else 1.0
         return *adam_numbers(lr, self.betas, self.eps, step), kept
 
-    def _update_all(
-        self, tasks: list[Task], lr: float, numbers: Array | None = None
-    ) -> list[Array]:
+    def _update_all(self, tasks: list[Task], lr: float, numbers: Array = None) -> list[Array]:
         if self.amsgrad:
             return super()._update_all(tasks, lr)
         decay = (0.0, lr * self.weight_decay) if self._decoupled_decay else (self.weight_decay, 0.0)

@@ -146,9 +146,7 @@ class Optimizer(Checked):
         """
         raise NotImplementedError(f"{type(self).__name__} does not implement _update")
 
-    def _update_all(
-        self, tasks: list[Task], lr: float, numbers: Array | None = None
-    ) -> list[Array]:
+    def _update_all(self, tasks: list[Task], lr: float, numbers: Array = None) -> list[Array]:
         """Return the new values of several parameters: one by one, unless there is a better way.
 
         Parameters

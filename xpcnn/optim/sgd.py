@@ -58,8 +58,6 @@ class SGD(Optimizer):
     def _numbers(self, lr: float, step: int) -> tuple[float, ...]:
         return (lr,)
 
-    def _update_all(
-        self, tasks: list[Task], lr: float, numbers: Array | None = None
-    ) -> list[Array]:
+    def _update_all(self, tasks: list[Task], lr: float, numbers: Array = None) -> list[Array]:
         settings = (lr, self.momentum, self.dampening, self.nesterov, self.weight_decay)
         return update_together("sgd", tasks, self._slots, *settings, numbers=numbers)
