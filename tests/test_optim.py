@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 from typing import Any
@@ -131,6 +132,14 @@ def test_keeps_float32(name: str) -> None:
     assert p.data.dtype == np.float32
     slots = [v for k, v in optimizer.state_dict().items() if k not in ("iterations", "p/step")]
     assert all(slot.dtype == np.float32 for slot in slots)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_what_all_have_in_common_is_listed(name: str) -> None:
+    *own, norm, value, schedule = inspect.signature(getattr(optim, name)).parameters.values()
+    assert own[0].name == "lr"
+    assert [p.name for p in (norm, value, schedule)] == ["clip_norm", "clip_value", "schedule"]
+    assert {p.kind for p in (norm, value, schedule)} == {inspect.Parameter.KEYWORD_ONLY}
 
 
 def test_frozen_and_unused_parameters_stay() -> None:

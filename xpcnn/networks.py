@@ -78,10 +78,7 @@ def oned(classes: int = 10) -> list[nn.Layer]:
 
 
 NETWORKS: dict[str, Callable[[int], list[nn.Layer]]] = {
-    "simple": simple,
-    "deep": deep,
-    "mlp": mlp,
-    "oned": oned,
+    network.__name__: network for network in (simple, deep, mlp, oned)
 }
 
 

@@ -68,9 +68,7 @@ class _ClassLoss(Loss):
                 f"{type(self).__name__}: ignore_index={self.ignore_index} works with integer "
                 "labels only, and these targets are one-hot or soft; pass labels"
             )
-        share = xp.astype(target, logp.dtype)
-        if self.label_smoothing or self.weight is not None:
-            share = self._smooth(xp, share, logp)
+        share = self._smooth(xp, xp.astype(target, logp.dtype), logp)
         terms = -xp.sum(share * logp, axis=1, dtype=logp.dtype)
         return terms, math.prod(terms.shape), share
 

@@ -304,14 +304,12 @@ class Optimizer(Checked):
         self.epochs += 1
 
     def _clip(self, gradients: dict[str, Array]) -> dict[str, Array]:
-        if not gradients or (self.clip_norm is None and self.clip_value is None):
-            return gradients
         if self.clip_value is not None:
             gradients = {
                 name: _xp.clip(g, -self.clip_value, self.clip_value)
                 for name, g in gradients.items()
             }
-        if self.clip_norm is not None:
+        if self.clip_norm is not None and gradients:
             scale = _norm_scale(list(gradients.values()), self.clip_norm)
             gradients = {name: g * scale for name, g in gradients.items()}
         return gradients
