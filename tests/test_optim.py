@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 from typing import Any
@@ -14,6 +15,14 @@ from xpcnn._xp import Array, device_of, dtype_name, to_numpy
 from xpcnn.device import Device
 from xpcnn.initializers import zeros
 from xpcnn.layers.parameter import Parameter
+
+OPTIMIZERS = [
+    name
+    for name in optim.__all__
+    if isinstance(cls := getattr(optim, name), type)
+    and issubclass(cls, optim.Optimizer)
+    and cls is not optim.Optimizer
+]
 
 
 def parameter(data: Array, grad: Array | None = None) -> Parameter:
@@ -38,6 +47,7 @@ def parameter(data: Array, grad: Array | None = None) -> Parameter:
         (optim.RMSprop(0.1, alpha=0.75, eps=0.0), 1 - 0.1 * 2 - 0.1 / math.sqrt(7 / 16)),
         (optim.Adam(0.1, eps=0.0), 1 - 0.1 - 0.1),
         (optim.AdamW(0.1, eps=0.0, weight_decay=0.5), (0.95 - 0.1) * 0.95 - 0.1),
+        (optim.Adamax(0.1, eps=0.0), 1 - 0.1 - 0.1),
         (optim.SGD(0.1, clip_norm=0.25), 1 - 0.025 - 0.025),
         (optim.SGD(0.1, clip_value=0.1), 1 - 0.01 - 0.01),
         (optim.SGD(0.1, schedule=optim.Warmup(1, start_factor=0.5)), 1 - 0.025 - 0.05),
@@ -74,6 +84,8 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("Adam", {"lr": 0.1, "betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.1, "amsgrad": True}),
     ("AdamW", {}),
     ("AdamW", {"lr": 0.1, "weight_decay": 0.3, "amsgrad": True}),
+    ("Adamax", {}),
+    ("Adamax", {"lr": 0.1, "betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.1}),
 ]
 
 
@@ -110,7 +122,7 @@ def test_as_pytorch(
 # -- What is updated -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["sgd", "adagrad", "rmsprop", "adadelta", "adam", "adamw"])
+@pytest.mark.parametrize("name", [name.lower() for name in OPTIMIZERS])
 def test_keeps_float32(name: str) -> None:
     optimizer = optim.get(name)
     optimizer.clip_norm = 0.5
@@ -120,6 +132,14 @@ def test_keeps_float32(name: str) -> None:
     assert p.data.dtype == np.float32
     slots = [v for k, v in optimizer.state_dict().items() if k not in ("iterations", "p/step")]
     assert all(slot.dtype == np.float32 for slot in slots)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_what_all_have_in_common_is_listed(name: str) -> None:
+    *own, norm, value, schedule = inspect.signature(getattr(optim, name)).parameters.values()
+    assert own[0].name == "lr"
+    assert [p.name for p in (norm, value, schedule)] == ["clip_norm", "clip_value", "schedule"]
+    assert {p.kind for p in (norm, value, schedule)} == {inspect.Parameter.KEYWORD_ONLY}
 
 
 def test_frozen_and_unused_parameters_stay() -> None:
@@ -171,7 +191,7 @@ def test_momentum_does_not_hold_on_to_the_gradient() -> None:
 
 
 @pytest.mark.parametrize("device", ["cpu", "strict:1", "torch:cpu"], indirect=True)
-@pytest.mark.parametrize("name", ["SGD", "Adagrad", "RMSprop", "Adadelta", "Adam", "AdamW"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_resumed_run_is_the_same(device: Device, name: str) -> None:
     numbers = np.random.default_rng(3)
     start, gradients = numbers.normal(size=3), numbers.normal(size=(6, 3))

@@ -127,7 +127,8 @@ class ObjectSubject(Subject):
             if (has_gradient or PARAMETER.fullmatch(str(path[-1][1]))) and _xp.dtype_name(
                 array
             ) != "float64":
-                _put(self.base, path, _xp.namespace(array).astype(array, _wide(array)))
+                xp = _xp.namespace(array)
+                _put(self.base, path, xp.astype(array, xp.float64))
 
     def _find_kept(self, inputs: Arrays) -> dict[str, list[Path]]:
         """Return the paths to what a forward does not replace, those to one array together."""
@@ -240,10 +241,6 @@ def _copy(obj: Any) -> Any:
 
 def _own_copy(x: Any) -> Any:
     return np.array(x) if isinstance(x, np.ndarray) else x
-
-
-def _wide(array: Array) -> Any:
-    return _xp.namespace(array).float64
 
 
 def _arrays(obj: Any) -> Iterator[tuple[Path, Array]]:

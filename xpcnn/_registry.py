@@ -45,10 +45,13 @@ class Named:
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "__init__" in vars(cls):
-            cls.__init__ = _naming(vars(cls)["__init__"])  # type: ignore[method-assign]
+            init = _naming(vars(cls)["__init__"], super(cls, cls).__init__)
+            cls.__init__ = init  # type: ignore[method-assign]
 
 
-def _naming(init: Callable[..., None]) -> Callable[..., None]:
+def _naming(init: Callable[..., None], inherited: Any) -> Callable[..., None]:
+    signature = _whole_signature(init, inherited)
+
     @functools.wraps(init)
     def __init__(self: Any, *args: Any, **options: Any) -> None:  # noqa: N807
         try:
@@ -57,19 +60,31 @@ def _naming(init: Callable[..., None]) -> Callable[..., None]:
             # the class that was called, or the one whose constructor a class from outside calls
             constructors = {c: inspect.getattr_static(c, "__init__") for c in type(self).__mro__}
             cls = next(c for c, constructor in constructors.items() if constructor is __init__)
-            problem = _misfit(cls, init, args, options)
+            problem = _misfit(cls, signature, args, options)
             if problem is not None:
                 raise TypeError(problem) from None
             raise
 
+    setattr(__init__, "__signature__", signature)  # noqa: B010
     return __init__
 
 
+def _whole_signature(init: Callable[..., None], inherited: Any) -> inspect.Signature:
+    """Return a constructor's signature, where ``**common: Unpack[...]`` stands for its base's."""
+    signature = inspect.signature(init)
+    *own, last = signature.parameters.values()
+    if not str(last.annotation).startswith("Unpack["):
+        return signature
+    for name, parameter in inspect.signature(inherited).parameters.items():
+        if parameter.kind is parameter.KEYWORD_ONLY and name not in signature.parameters:
+            own.append(parameter)
+    return signature.replace(parameters=own)
+
+
 def _misfit(
-    cls: type, init: Callable[..., None], args: tuple[Any, ...], options: dict[str, Any]
+    cls: type, signature: inspect.Signature, args: tuple[Any, ...], options: dict[str, Any]
 ) -> str | None:
     """Say how arguments do not fit a constructor, or return None if they do."""
-    signature = inspect.signature(init)
     try:
         signature.bind(None, *args, **options)
     except TypeError as error:
@@ -350,6 +365,7 @@ def from_config(
     classes: Mapping[str, type[C]],
     kind: str,
     custom: Mapping[str, Any] | None = None,
+    bases: tuple[type, ...] = (object,),
 ) -> C:
     """Make the object that :func:`to_config` described; only the listed classes are made.
 
@@ -362,6 +378,8 @@ def from_config(
         What is made, for messages.
     custom : mapping of str to class or function, optional
         Those of the user, which come first.
+    bases : tuple of type
+        What the object must be one of.
 
     Raises
     ------
@@ -403,6 +421,9 @@ def from_config(
         result: C = made.from_arguments(config)  # type: ignore[attr-defined]
     except (TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"{kind}: {name} cannot be made from {config!r:.200}: {error}") from error
+    if not isinstance(result, bases):
+        wanted = "neither" if " or " in kind else f"not a {kind}"
+        raise ValueError(f"{kind}: {type(result).__name__} is {wanted}")
     return result
 
 

@@ -121,7 +121,8 @@ def gradcheck(
         inputs = tuple(x) if isinstance(x, (tuple, list)) and len(x) and _all_arrays(x) else (x,)
         names = ("x",) if len(inputs) == 1 else tuple(f"x[{i}]" for i in range(len(inputs)))
     for name, array in zip(names, inputs, strict=True):
-        _check_input(array, name)
+        if not _is_integers(array):
+            _float64(array, name)
     random = np.random.get_state()
     subject: Subject | None = None
     try:
@@ -157,11 +158,6 @@ def _all_arrays(values: Sequence[Any]) -> bool:
 
 def _is_integers(x: Any) -> bool:
     return _xp.is_array(x) and _xp.dtype_name(x).startswith(("int", "uint", "bool"))
-
-
-def _check_input(x: Any, name: str) -> None:
-    if not _is_integers(x):
-        _float64(x, name)
 
 
 def _float64(x: Any, what: str) -> Array:
@@ -271,12 +267,16 @@ def _compare(
     def functional(outputs: Arrays) -> list[np.ndarray]:
         return [w * _host(y) for y, w in zip(outputs, weightings, strict=True)]
 
-    def check(name: str, value: Array, gradient: Any, at: Callable[[Array], Arrays]) -> str | None:
+    problems: list[str] = []
+    right: list[str] = []
+
+    def check(name: str, value: Array, gradient: Any, at: Callable[[Array], Arrays]) -> None:
         claimed = np.zeros(value.shape) if gradient is None else _host(gradient)
         if claimed.shape != tuple(value.shape):
-            return (
+            problems.append(
                 f"the gradient of {name} has shape {claimed.shape}, expected {tuple(value.shape)}"
             )
+            return
         length, where = float(np.linalg.norm(claimed)), Device.of(value)
         found = []
         for _ in range(DIRECTIONS):
@@ -294,15 +294,14 @@ def _compare(
         if verbose:
             print(f"{subject.name}: {name}: backward {got:.9g}, differences {expected:.9g}")
         if abs(got - expected) <= allowed:
-            return None
-        return (
+            right.append(name)
+            return
+        problems.append(
             f"the gradient of {name} is wrong: in a random direction it gives {got:.9g}, "
             f"differences give {expected:.9g} (off by {abs(got - expected):.2g}, allowed "
             f"{allowed:.2g}){_multiple(found)}"
         )
 
-    problems: list[str] = []
-    right: list[str] = []
     if len(of_inputs) != len(inputs) and not isinstance(subject, NetworkSubject):
         raise ValueError(
             f"gradcheck: {subject.name}: backward returned {len(of_inputs)} gradients for "
@@ -327,15 +326,13 @@ def _compare(
         def with_input(value: Array, i: int = i) -> Arrays:
             return subject.forward((*inputs[:i], value, *inputs[i + 1 :]))
 
-        problem = check(name, x, of_inputs[i], with_input)
-        (problems if problem else right).append(problem or name)
+        check(name, x, of_inputs[i], with_input)
     for name, gradient in of_parameters.items():
 
         def with_parameter(value: Array, name: str = name) -> Arrays:
             return subject.at(name, value, inputs)
 
-        problem = check(name, subject.value(name), gradient, with_parameter)
-        (problems if problem else right).append(problem or name)
+        check(name, subject.value(name), gradient, with_parameter)
     if not problems and not right:
         raise ValueError(f"gradcheck: {subject.name}: there is nothing that has a gradient")
     if problems:

@@ -8,94 +8,81 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from xpcnn import layers as nn
 from xpcnn.errors import choice_error
-from xpcnn.layers import (
-    Conv1d,
-    Conv2d,
-    Dropout,
-    Flatten,
-    Layer,
-    Linear,
-    MaxPool1d,
-    MaxPool2d,
-    ReLU,
-)
 
 
-def simple(classes: int = 10) -> list[Layer]:
+def simple(classes: int = 10) -> list[nn.Layer]:
     """One convolution and two linear layers: the first network of the course."""
     return [
-        Conv2d(out_channels=30, kernel_size=5),
-        ReLU(),
-        MaxPool2d(2),
-        Flatten(),
-        Linear(out_features=100),
-        ReLU(),
-        Linear(out_features=classes),
+        nn.Conv2d(out_channels=30, kernel_size=5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(out_features=100),
+        nn.ReLU(),
+        nn.Linear(out_features=classes),
     ]
 
 
-def deep(classes: int = 10) -> list[Layer]:
+def deep(classes: int = 10) -> list[nn.Layer]:
     """Six convolutions in three groups, and dropout: above 0.993 on all of MNIST."""
     return [
-        Conv2d(out_channels=16, kernel_size=3, padding=1),
-        ReLU(),
-        Conv2d(out_channels=16, kernel_size=3, padding=1),
-        ReLU(),
-        MaxPool2d(2),
-        Conv2d(out_channels=32, kernel_size=3, padding=1),
-        ReLU(),
-        Conv2d(out_channels=32, kernel_size=3, padding=2),
-        ReLU(),
-        MaxPool2d(2),
-        Conv2d(out_channels=64, kernel_size=3, padding=1),
-        ReLU(),
-        Conv2d(out_channels=64, kernel_size=3, padding=1),
-        ReLU(),
-        MaxPool2d(2),
-        Flatten(),
-        Linear(out_features=50),
-        ReLU(),
-        Dropout(0.5),
-        Linear(out_features=classes),
+        nn.Conv2d(out_channels=16, kernel_size=3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(out_channels=16, kernel_size=3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(out_channels=32, kernel_size=3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(out_channels=32, kernel_size=3, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(out_channels=64, kernel_size=3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(out_channels=64, kernel_size=3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(out_features=50),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Linear(out_features=classes),
     ]
 
 
-def mlp(classes: int = 10) -> list[Layer]:
+def mlp(classes: int = 10) -> list[nn.Layer]:
     """Three linear layers, no convolution: what a CNN is compared with."""
     return [
-        Flatten(),
-        Linear(out_features=400),
-        ReLU(),
-        Linear(out_features=200),
-        ReLU(),
-        Linear(out_features=classes),
+        nn.Flatten(),
+        nn.Linear(out_features=400),
+        nn.ReLU(),
+        nn.Linear(out_features=200),
+        nn.ReLU(),
+        nn.Linear(out_features=classes),
     ]
 
 
-def oned(classes: int = 10) -> list[Layer]:
+def oned(classes: int = 10) -> list[nn.Layer]:
     """A convolution along the pixels in reading order: the one-dimensional network."""
     return [
-        Flatten(start_dim=2),
-        Conv1d(out_channels=30, kernel_size=5),
-        ReLU(),
-        MaxPool1d(2),
-        Flatten(),
-        Linear(out_features=100),
-        ReLU(),
-        Linear(out_features=classes),
+        nn.Flatten(start_dim=2),
+        nn.Conv1d(out_channels=30, kernel_size=5),
+        nn.ReLU(),
+        nn.MaxPool1d(2),
+        nn.Flatten(),
+        nn.Linear(out_features=100),
+        nn.ReLU(),
+        nn.Linear(out_features=classes),
     ]
 
 
-NETWORKS: dict[str, Callable[[int], list[Layer]]] = {
-    "simple": simple,
-    "deep": deep,
-    "mlp": mlp,
-    "oned": oned,
+NETWORKS: dict[str, Callable[[int], list[nn.Layer]]] = {
+    network.__name__: network for network in (simple, deep, mlp, oned)
 }
 
 
-def make(name: str, classes: int = 10) -> list[Layer]:
+def make(name: str, classes: int = 10) -> list[nn.Layer]:
     """Return the layers of the network called `name`, for so many classes.
 
     Raises

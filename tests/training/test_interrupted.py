@@ -306,7 +306,7 @@ class FailingAtTheEnd(xpcnn.Callback):
 
 
 class FailingOptimizer(xpcnn.optim.Adam, Failing):
-    def _update_all(self, tasks, lr):
+    def _update_all(self, tasks, lr, numbers=None):
         self.count()
         return super()._update_all(tasks, lr)
 

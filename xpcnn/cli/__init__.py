@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -85,31 +86,31 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"xpcnn {xpcnn.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_train, _add_evaluate, _add_predict, _add_bench, _add_warmup, _add_info):
-        add(commands)
+    runs = {
+        _add_train: train.run,
+        _add_evaluate: evaluate.run,
+        _add_predict: predict.run,
+        _add_bench: bench.run,
+        _add_warmup: warmup.run,
+        _add_info: info.run,
+    }
+    for add, run in runs.items():
+        name = add.__name__.removeprefix("_add_")
+        # The docstring is what users read: a line in the list of commands, and the text of --help.
+        title, text = (inspect.getdoc(add) or ".\n\n").split("\n\n")
+        title = title[0].lower() + title[1:].rstrip(".")
+        command = commands.add_parser(name, help=title, description=text, epilog=_EXIT_CODES)
+        command.set_defaults(run=run, usage_error=command.error)
+        add(command)
     return parser
 
 
-def _add_command(
-    commands: Any, name: str, run: Callable[[argparse.Namespace], None], help: str, text: str
-) -> argparse.ArgumentParser:
-    command: argparse.ArgumentParser = commands.add_parser(
-        name, help=help, description=text, epilog=_EXIT_CODES
-    )
-    command.set_defaults(run=run, usage_error=command.error)
-    return command
+def _add_train(command: argparse.ArgumentParser) -> None:
+    """Train a network on images.
 
-
-def _add_train(commands: Any) -> None:
-    command = _add_command(
-        commands,
-        "train",
-        train.run,
-        "train a network on images",
-        "Train a network on images, print its accuracy on the test images, and save it. Without "
-        "options: the first network of the course, on the handwritten digits that come with the "
-        "package.",
-    )
+    Train a network on images, print its accuracy on the test images, and save it. Without options:
+    the first network of the course, on the handwritten digits that come with the package.
+    """
     _add_network(command, "--model", "network")
     _add_data(command)
     _add_device(command)
@@ -145,46 +146,37 @@ def _add_train(commands: Any) -> None:
     _add_file(command, "--resume", "go on training the model saved in FILE")
 
 
-def _add_evaluate(commands: Any) -> None:
-    command = _add_command(
-        commands,
-        "evaluate",
-        evaluate.run,
-        "measure a saved model on test images",
-        "Print loss and accuracy of a saved model on the test images of a data set.",
-    )
+def _add_evaluate(command: argparse.ArgumentParser) -> None:
+    """Measure a saved model on test images.
+
+    Print loss and accuracy of a saved model on the test images of a data set.
+    """
     _add_trained_model(command)
     _add_data(command)
     _add_device(command)
 
 
-def _add_predict(commands: Any) -> None:
-    command = _add_command(
-        commands,
-        "predict",
-        predict.run,
-        "classify image files with a saved model",
-        "Print the most probable class of each image, and its probability. Images are turned grey "
-        "and resized to what the model takes. Models trained on the digits expect light ink on "
-        "dark paper; use --invert for dark ink on light paper. Reading images needs Pillow: pip "
-        'install "xpcnn[images]"',
-    )
+def _add_predict(command: argparse.ArgumentParser) -> None:
+    """Classify image files with a saved model.
+
+    Print the most probable class of each image, and its probability. Images are turned grey and
+    resized to what the model takes. Models trained on the digits expect light ink on dark paper;
+    use --invert for dark ink on light paper. Reading images needs Pillow: pip install
+    "xpcnn[images]"
+    """
     command.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="PNG or other file")
     command.add_argument("--invert", action="store_true", help="swap light and dark")
     _add_trained_model(command)
     _add_device(command)
 
 
-def _add_bench(commands: Any) -> None:
-    command = _add_command(
-        commands,
-        "bench",
-        bench.run,
-        "compare the speed of xpcnn and PyTorch on this machine",
-        "Let xpcnn and PyTorch take turns at training, at single layers and at prediction, each in "
-        "a process of its own on the CPU, and print times, ratios and memory. Before it measures, "
-        "it compares what the libraries compute. Takes about ten minutes.",
-    )
+def _add_bench(command: argparse.ArgumentParser) -> None:
+    """Compare the speed of xpcnn and PyTorch on this machine.
+
+    Let xpcnn and PyTorch take turns at training, at single layers and at prediction, each in a
+    process of its own on the CPU, and print times, ratios and memory. Before it measures, it
+    compares what the libraries compute. Takes about ten minutes.
+    """
     command.add_argument(
         "--workloads",
         type=bench.workload_list,
@@ -217,15 +209,12 @@ def _add_bench(commands: Any) -> None:
     )
 
 
-def _add_warmup(commands: Any) -> None:
-    command = _add_command(
-        commands,
-        "warmup",
-        warmup.run,
-        "compile the CPU kernels ahead",
-        "Compile the kernels for NumPy arrays now, rather than when a model first needs them. They "
-        'are kept on disk. Needs Numba: pip install "xpcnn[fast]"',
-    )
+def _add_warmup(command: argparse.ArgumentParser) -> None:
+    """Compile the CPU kernels ahead.
+
+    Compile the kernels for NumPy arrays now, rather than when a model first needs them. They are
+    kept on disk. Needs Numba: pip install "xpcnn[fast]"
+    """
     command.add_argument(
         "--networks",
         type=_networks,
@@ -234,15 +223,12 @@ def _add_warmup(commands: Any) -> None:
     )
 
 
-def _add_info(commands: Any) -> None:
-    command = _add_command(
-        commands,
-        "info",
-        info.run,
-        "show the environment, which devices work, and which kernels a model gets",
-        "Show the environment and which devices work; with --kernels, which kernels each layer of "
-        "a model gets in training, and why faster ones declined.",
-    )
+def _add_info(command: argparse.ArgumentParser) -> None:
+    """Show the environment, which devices work, and which kernels a model gets.
+
+    Show the environment and which devices work; with --kernels, which kernels each layer of a
+    model gets in training, and why faster ones declined.
+    """
     command.add_argument("--kernels", action="store_true", help="list the kernels of a model")
     model = command.add_mutually_exclusive_group()
     _add_network(model, "--network", "a network")

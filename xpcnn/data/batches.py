@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator
 
 import numpy as np
 
 from xpcnn import rng
+from xpcnn.window import as_int
 
 
 def batches(
@@ -77,12 +77,7 @@ def _iterate(
 
 
 def _integer(name: str, value: int, least: int, hint: str) -> int:
-    if isinstance(value, bool):
-        raise TypeError(f"batches: {name} must be an integer, got {value!r}")
     try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"batches: {name} must be an integer, got {value!r}") from None
-    if number < least:
-        raise ValueError(f"batches: {name} must be at least {least}, got {number}; {hint}")
-    return number
+        return as_int(value, "batches", name, least)
+    except ValueError as error:
+        raise ValueError(f"{error}; {hint}") from None

@@ -24,27 +24,21 @@ from xpcnn.losses.per_output import LossPerOutput
 from xpcnn.losses.plain import FunctionLoss
 from xpcnn.losses.regression import HuberLoss, L1Loss, MSELoss, SmoothL1Loss
 
+# The usual ones first: messages list the names in this order.
 __all__ = [
-    "CrossEntropyLoss", "NLLLoss",
-    "BCELoss", "BCEWithLogitsLoss", "MultiLabelSoftMarginLoss",
-    "MSELoss", "L1Loss", "HuberLoss", "SmoothL1Loss",
-    "KLDivLoss", "PoissonNLLLoss", "GaussianNLLLoss",
-    "MultiMarginLoss", "MultiLabelMarginLoss", "SoftMarginLoss", "HingeEmbeddingLoss",
-    "CosineEmbeddingLoss", "MarginRankingLoss", "TripletMarginLoss",
+    "CrossEntropyLoss", "NLLLoss", "MSELoss", "L1Loss", "HuberLoss", "BCEWithLogitsLoss", "BCELoss",
+    "SmoothL1Loss", "KLDivLoss", "PoissonNLLLoss", "GaussianNLLLoss", "MultiMarginLoss",
+    "SoftMarginLoss", "HingeEmbeddingLoss", "CosineEmbeddingLoss", "MarginRankingLoss",
+    "MultiLabelMarginLoss", "MultiLabelSoftMarginLoss", "TripletMarginLoss",
     "Loss", "LossPerOutput", "FunctionLoss", "from_config", "get", "to_config",
 ]  # fmt: skip
 
 _CLASSES = _registry.public(globals(), Loss)
-# The usual ones first: messages list the names in this order.
 _NAMES = {
-    _registry.snake_case(cls.__name__.removesuffix("Loss")): cls
-    for cls in (
-        CrossEntropyLoss, NLLLoss, MSELoss, L1Loss, HuberLoss, BCEWithLogitsLoss, BCELoss,
-        SmoothL1Loss, KLDivLoss, PoissonNLLLoss, GaussianNLLLoss, MultiMarginLoss, SoftMarginLoss,
-        HingeEmbeddingLoss, CosineEmbeddingLoss, MarginRankingLoss, MultiLabelMarginLoss,
-        MultiLabelSoftMarginLoss, TripletMarginLoss,
-    )
-}  # fmt: skip
+    _registry.snake_case(name.removesuffix("Loss")): cls
+    for name, cls in _CLASSES.items()
+    if cls not in (LossPerOutput, FunctionLoss)
+}
 
 
 def is_function(loss: Any) -> bool:
@@ -89,7 +83,4 @@ def from_config(description: Any, custom: Mapping[str, Any] | None = None) -> Lo
     ValueError
         If the class is none of this module or of these, or its arguments do not fit.
     """
-    made = _registry.from_config(description, _CLASSES, "loss", custom)
-    if not isinstance(made, Loss):
-        raise ValueError(f"loss: {type(made).__name__} is not a loss")
-    return made
+    return _registry.from_config(description, _CLASSES, "loss", custom, (Loss,))

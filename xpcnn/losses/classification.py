@@ -41,10 +41,7 @@ class _ClassLoss(Loss):
             raise ValueError(f"{who}: label_smoothing must be from 0 to 1, got {label_smoothing!r}")
         self.ignore_index = int(ignore_index)
         self.label_smoothing = float(label_smoothing)
-        self.weight: list[float] | None = None
-        if weight is not None:
-            self._weight = class_weights(who, weight)
-            self.weight = self._weight.values.tolist()
+        self.weight, self._weight = class_weights(who, weight)
 
     def _entropy(self, xp: ModuleType, logp: Array, target: Array) -> Terms:
         """Return the terms (N, d1, ...), the divisor of the mean, and T (N, C, d1, ...)."""
@@ -71,9 +68,7 @@ class _ClassLoss(Loss):
                 f"{type(self).__name__}: ignore_index={self.ignore_index} works with integer "
                 "labels only, and these targets are one-hot or soft; pass labels"
             )
-        share = xp.astype(target, logp.dtype)
-        if self.label_smoothing or self.weight is not None:
-            share = self._smooth(xp, share, logp)
+        share = self._smooth(xp, xp.astype(target, logp.dtype), logp)
         terms = -xp.sum(share * logp, axis=1, dtype=logp.dtype)
         return terms, math.prod(terms.shape), share
 
@@ -305,15 +300,17 @@ def mask_of_classes(xp: ModuleType, labels: Array, classes: int) -> Array:
     return F.one_hot(labels, classes, xp.bool)
 
 
-def class_weights(who: str, weight: Any) -> ConstantArray:
-    """Check and keep one weight for each class."""
+def class_weights(who: str, weight: Any) -> tuple[list[float] | None, ConstantArray]:
+    """Check weights of classes; return them as a list, and to compute with: 1 if there are none."""
+    if weight is None:
+        return None, ConstantArray(1.0)
     constant = ConstantArray(_xp.to_numpy(weight))
     values = constant.values
     if values.ndim != 1 or not np.isfinite(values).all():
         raise ValueError(
             f"{who}: weight must be one finite number for each class, got {weight!r:.200}"
         )
-    return constant
+    return values.tolist(), constant
 
 
 def check_weight_count(who: str, weight: Sequence[float] | None, classes: int) -> None:

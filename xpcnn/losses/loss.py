@@ -21,8 +21,6 @@ REDUCTIONS = ("mean", "sum", "none")
 EPSILON = 9.999999960041972e-13
 Terms = tuple[Array, Array | int, Any]
 """The terms of a loss, what their sum is divided by for the mean, and notes for the gradient."""
-Factors = tuple[float, Array | None]
-"""A number and an array, both to be multiplied; the array is left out where it is all ones."""
 
 
 class Loss(Checked):
@@ -77,7 +75,7 @@ class Loss(Checked):
         if reduction not in self.reductions:
             raise choice_error(type(self).__name__, "reduction", reduction, self.reductions)
         self.reduction = reduction
-        self._saved: tuple[Array, Any, Factors] | None = None
+        self._saved: tuple[Array, Any, Array | float] | None = None
 
     # -- What a subclass implements ------------------------------------------------------------
 
@@ -138,21 +136,19 @@ class Loss(Checked):
         xp = self._check(prediction, target, sample_weight)
         self._check_fit(xp, prediction, target)
         terms, count, notes = self._terms(xp, prediction, target)
-        weights: Array | None = None
+        scale: Array | float = 1.0
         if sample_weight is not None:
             weights = xp.astype(sample_weight, terms.dtype)
-            weights = xp.reshape(weights, (-1, *(1,) * (terms.ndim - 1)))
-            terms = terms * weights
-        factor: float = 1.0
+            scale = xp.reshape(weights, (-1, *(1,) * (terms.ndim - 1)))
+            terms = terms * scale
         if self.reduction not in ("sum", "none"):
             if isinstance(count, int):
-                factor = 1.0 / max(count, 1)
+                scale = scale * (1.0 / max(count, 1))
             else:
                 # Where every target is ignored the terms are zeros, and so shall the gradient be.
                 least = float(xp.finfo(count.dtype).smallest_normal)
-                share = 1.0 / xp.where(count == 0.0, least, count)
-                weights = share if weights is None else weights * share
-        self._saved = (terms, notes, (factor, weights))
+                scale = scale * (1.0 / xp.where(count == 0.0, least, count))
+        self._saved = (terms, notes, scale)
         if self.reduction == "none":
             return xp.reshape(terms, ()) if self._alone else terms
         total = value = xp.sum(terms, dtype=terms.dtype)
@@ -203,8 +199,7 @@ class Loss(Checked):
         """
         if self._saved is None:
             raise RuntimeError(f"{type(self).__name__}: backward needs a forward before it")
-        terms, notes, (factor, weights) = self._saved
-        scale: Array | float = factor if weights is None else weights * factor
+        terms, notes, scale = self._saved
         if dy is not None:
             none = self.reduction == "none" and not self._alone
             expected = tuple(terms.shape) if none else ()

@@ -99,10 +99,7 @@ class MultiMarginLoss(_ScoresLoss):
             raise ValueError(f"MultiMarginLoss: p must be 1 or 2, got {p!r}")
         self.p = int(p)
         self.margin = self._number("margin", margin)
-        self.weight: list[float] | None = None
-        if weight is not None:
-            self._weight = class_weights("MultiMarginLoss", weight)
-            self.weight = self._weight.values.tolist()
+        self.weight, self._weight = class_weights("MultiMarginLoss", weight)
 
     def _check_shapes(self, output_shape: tuple[int, ...], shape: tuple[int, ...]) -> None:
         if len(output_shape) != 2 or len(shape) != 1:

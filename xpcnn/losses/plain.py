@@ -100,7 +100,6 @@ class FunctionLoss(Loss):
                 f"{self._who}: the function returns one number for the whole batch, so that its "
                 "samples cannot be weighted; return one for each sample"
             )
-        weights = None
         if each:
             weights = 1.0 if sample_weight is None else xp.astype(sample_weight, value.dtype)
             total = xp.sum(value * weights, dtype=value.dtype)

@@ -33,6 +33,13 @@ class LossPart(NamedTuple):
         divisor = self.divisor if fixed else function(self.divisor)
         return LossPart(function(self.total), divisor, self.weight)
 
+    def plus(self, other: LossPart) -> LossPart:
+        """Return the sum with a part of the same loss."""
+        divisor = other.divisor
+        if divisor is not None and self.divisor is not None:
+            divisor = self.divisor + divisor
+        return LossPart(self.total + other.total, divisor, self.weight)
+
     @property
     def is_on_host(self) -> bool:
         """Whether it can be read without waiting for a device."""
@@ -71,9 +78,7 @@ class RunningLoss:
     """
 
     def __init__(self) -> None:
-        self._totals: list[float] = []
-        self._divisors: list[float] = []
-        self._weights: list[tuple[float, bool]] = []
+        self._sums: list[LossPart] = []
         self._waiting: list[Sequence[LossPart]] = []
         self._read = 0
         self.first_not_finite: int | None = None
@@ -94,28 +99,21 @@ class RunningLoss:
         """Read what waits on the device."""
         for parts in self._waiting:
             self._read += 1
-            if not self._weights:
-                self._weights = [(part.weight, part.divisor is not None) for part in parts]
-                self._totals, self._divisors = [0.0] * len(parts), [0.0] * len(parts)
-            for i, part in enumerate(parts):
-                total = float(part.total)
-                if self.first_not_finite is None and not math.isfinite(total * part.weight):
-                    self.first_not_finite = self._read
-                self._totals[i] += total
-                if part.divisor is not None:
-                    self._divisors[i] += float(part.divisor)
+            read = [part.apply(float) for part in parts]
+            if self.first_not_finite is None and not all(part.is_finite for part in read):
+                self.first_not_finite = self._read
+            sums = self._sums or [LossPart(0.0, 0.0, part.weight) for part in read]
+            self._sums = [old.plus(new) for old, new in zip(sums, read, strict=True)]
         self._waiting = []
 
     def result(self) -> float:
         """Return the loss of all batches so far; NaN where nothing counted."""
         self._settle()
-        if not self._weights:
+        if not self._sums:
             return math.nan
         value = 0.0
-        columns = zip(self._totals, self._divisors, self._weights, strict=True)
-        for total, divisor, (weight, is_mean) in columns:
-            mean = total
-            if is_mean:
-                mean = total / divisor if divisor else math.nan
-            value += weight * mean
+        for total, divisor, weight in self._sums:
+            if divisor is not None:
+                total = total / divisor if divisor else math.nan
+            value += weight * total
         return value

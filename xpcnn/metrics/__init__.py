@@ -84,7 +84,4 @@ def from_config(description: Any, custom: Mapping[str, Any] | None = None) -> Me
     ValueError
         If the class is none of this module or of these, or its arguments do not fit.
     """
-    made = _registry.from_config(description, _CLASSES, "metric", custom)
-    if not isinstance(made, Metric):
-        raise ValueError(f"metric: {type(made).__name__} is not a metric")
-    return made
+    return _registry.from_config(description, _CLASSES, "metric", custom, (Metric,))

@@ -23,6 +23,9 @@ AVERAGES = ("auto", "macro", "micro", "weighted", "binary", None)
 THRESHOLDS = {"logits": 0.0, "probabilities": 0.5, "log_probabilities": math.log(0.5), None: 0.0}
 """Above it an answer is a yes, by what the loss says that predictions are."""
 
+Fraction = tuple[np.ndarray, np.ndarray]
+"""What is divided, and by what."""
+
 PIECE = 2**20
 """Places that are counted at once."""
 
@@ -136,6 +139,7 @@ class _AnswerMetric(Metric):
         self._given_name = name
         if name is not None:
             self.name = name
+        self.reset()
 
     def arguments(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
@@ -256,15 +260,6 @@ class Answers(NamedTuple):
 
 class _Share(_AnswerMetric):
     """Share of predictions that are correct."""
-
-    def __init__(
-        self,
-        threshold: float | None = None,
-        ignore_index: int | None = None,
-        name: str | None = None,
-    ) -> None:
-        super().__init__(threshold, ignore_index, name)
-        self.reset()
 
     def reset(self) -> None:
         """Forget all batches."""
@@ -408,14 +403,13 @@ class _Counts(_AnswerMetric):
 
     def __init__(
         self,
-        num_classes: int | None,
-        threshold: float | None,
-        ignore_index: int | None,
-        name: str | None,
+        num_classes: int | None = None,
+        threshold: float | None = None,
+        ignore_index: int | None = None,
+        name: str | None = None,
     ) -> None:
         super().__init__(threshold, ignore_index, name)
         self.num_classes = num_classes
-        self.reset()
 
     def reset(self) -> None:
         """Forget all batches."""
@@ -460,15 +454,6 @@ class ConfusionMatrix(_Counts):
     higher_is_better = None
     gives_one_number = False
 
-    def __init__(
-        self,
-        num_classes: int | None = None,
-        threshold: float | None = None,
-        ignore_index: int | None = None,
-        name: str | None = None,
-    ) -> None:
-        super().__init__(num_classes, threshold, ignore_index, name)
-
     def result(self) -> Any:
         """Return the counts as a NumPy array (C, C); without a batch, (0, 0)."""
         if self._counts is None:
@@ -501,9 +486,7 @@ class _PerClass(_Counts):
         """Whether the classes are averaged."""
         return self.average is not None
 
-    def _ratio(
-        self, right: np.ndarray, predicted: np.ndarray, actual: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _ratio(self, right: np.ndarray, predicted: np.ndarray, actual: np.ndarray) -> Fraction:
         """Return numerators and denominators."""
         raise NotImplementedError(f"{type(self).__name__} does not implement _ratio")
 
@@ -582,9 +565,7 @@ class Precision(_PerClass):
 
     name = "precision"
 
-    def _ratio(
-        self, right: np.ndarray, predicted: np.ndarray, actual: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _ratio(self, right: np.ndarray, predicted: np.ndarray, actual: np.ndarray) -> Fraction:
         return right, predicted
 
 
@@ -593,9 +574,7 @@ class Recall(_PerClass):
 
     name = "recall"
 
-    def _ratio(
-        self, right: np.ndarray, predicted: np.ndarray, actual: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _ratio(self, right: np.ndarray, predicted: np.ndarray, actual: np.ndarray) -> Fraction:
         return right, actual
 
 
@@ -604,9 +583,7 @@ class F1Score(_PerClass):
 
     name = "f1_score"
 
-    def _ratio(
-        self, right: np.ndarray, predicted: np.ndarray, actual: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _ratio(self, right: np.ndarray, predicted: np.ndarray, actual: np.ndarray) -> Fraction:
         return 2 * right, predicted + actual
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from xpcnn import _registry
 from xpcnn._registry import to_config
-from xpcnn.optim.adaptive import Adadelta, Adagrad, Adam, AdamW, RMSprop
+from xpcnn.optim.adaptive import Adadelta, Adagrad, Adam, Adamax, AdamW, RMSprop
 from xpcnn.optim.optimizer import Optimizer
 from xpcnn.optim.plateau import ReduceLROnPlateau
 from xpcnn.optim.schedules import (
@@ -22,7 +22,7 @@ from xpcnn.optim.schedules import (
 from xpcnn.optim.sgd import SGD
 
 __all__ = [
-    "SGD", "Adagrad", "RMSprop", "Adadelta", "Adam", "AdamW",
+    "SGD", "Adagrad", "RMSprop", "Adadelta", "Adam", "AdamW", "Adamax",
     "StepLR", "MultiStepLR", "ExponentialLR", "CosineAnnealingLR", "OneCycleLR",
     "ReduceLROnPlateau", "Warmup",
     "Optimizer", "Schedule", "from_config", "get", "to_config",
@@ -63,7 +63,5 @@ def from_config(description: Any, custom: Mapping[str, Any] | None = None) -> An
     ValueError
         If the class is none of this module or of these, or its arguments do not fit.
     """
-    made = _registry.from_config(description, _CLASSES, "optimizer or schedule", custom)
-    if not isinstance(made, (Optimizer, Schedule)):
-        raise ValueError(f"optimizer or schedule: {type(made).__name__} is neither")
-    return made
+    bases = (Optimizer, Schedule)
+    return _registry.from_config(description, _CLASSES, "optimizer or schedule", custom, bases)

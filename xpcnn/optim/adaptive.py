@@ -6,12 +6,11 @@ A slot that would start as zeros is written from the first gradient directly.
 from __future__ import annotations
 
 from types import ModuleType
+from typing import Unpack
 
-from xpcnn import _xp, kernels
 from xpcnn._xp import Array
 from xpcnn.ops.update import adam_numbers, average
-from xpcnn.optim.optimizer import Optimizer, Task
-from xpcnn.optim.schedules import Schedule
+from xpcnn.optim.optimizer import Common, Optimizer, Task, update_together
 
 
 class Adagrad(Optimizer):
@@ -42,18 +41,9 @@ class Adagrad(Optimizer):
         weight_decay: float = 0.0,
         initial_accumulator_value: float = 0.0,
         eps: float = 1e-10,
-        *,
-        clip_norm: float | None = None,
-        clip_value: float | None = None,
-        schedule: Schedule | None = None,
+        **common: Unpack[Common],
     ) -> None:
-        super().__init__(
-            lr,
-            weight_decay=weight_decay,
-            clip_norm=clip_norm,
-            clip_value=clip_value,
-            schedule=schedule,
-        )
+        super().__init__(lr, weight_decay=weight_decay, **common)
         self.lr_decay = self._number("lr_decay", lr_decay)
         self.initial_accumulator_value = self._number(
             "initial_accumulator_value", initial_accumulator_value
@@ -100,18 +90,9 @@ class RMSprop(Optimizer):
         weight_decay: float = 0.0,
         momentum: float = 0.0,
         centered: bool = False,
-        *,
-        clip_norm: float | None = None,
-        clip_value: float | None = None,
-        schedule: Schedule | None = None,
+        **common: Unpack[Common],
     ) -> None:
-        super().__init__(
-            lr,
-            weight_decay=weight_decay,
-            clip_norm=clip_norm,
-            clip_value=clip_value,
-            schedule=schedule,
-        )
+        super().__init__(lr, weight_decay=weight_decay, **common)
         self.alpha = self._number("alpha", alpha)
         self.eps = self._number("eps", eps)
         self.momentum = self._number("momentum", momentum)
@@ -157,18 +138,9 @@ class Adadelta(Optimizer):
         rho: float = 0.9,
         eps: float = 1e-6,
         weight_decay: float = 0.0,
-        *,
-        clip_norm: float | None = None,
-        clip_value: float | None = None,
-        schedule: Schedule | None = None,
+        **common: Unpack[Common],
     ) -> None:
-        super().__init__(
-            lr,
-            weight_decay=weight_decay,
-            clip_norm=clip_norm,
-            clip_value=clip_value,
-            schedule=schedule,
-        )
+        super().__init__(lr, weight_decay=weight_decay, **common)
         self.rho = self._number("rho", rho)
         if self.rho > 1.0:
             raise ValueError(f"Adadelta: rho must be between 0 and 1, got {rho!r}")
@@ -221,26 +193,12 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         amsgrad: bool = False,
-        *,
-        clip_norm: float | None = None,
-        clip_value: float | None = None,
-        schedule: Schedule | None = None,
+        **common: Unpack[Common],
     ) -> None:
-        super().__init__(
-            lr,
-            weight_decay=weight_decay,
-            clip_norm=clip_norm,
-            clip_value=clip_value,
-            schedule=schedule,
-        )
+        super().__init__(lr, weight_decay=weight_decay, **common)
         self.betas = self._betas(betas)
         self.eps = self._number("eps", eps)
         self.amsgrad = bool(amsgrad)
-
-    def _update_all(self, tasks: list[Task], lr: float) -> list[Array]:
-        if self.amsgrad or not tasks:
-            return super()._update_all(tasks, lr)
-        return self._update_by(tasks, lr, None)
 
     def _numbers(self, lr: float, step: int) -> tuple[float, ...] | None:
         if self.amsgrad:
@@ -248,19 +206,12 @@ class Adam(Optimizer):
         kept = 1.0 - lr * self.weight_decay if self._decoupled_decay else 1.0
         return *adam_numbers(lr, self.betas, self.eps, step), kept
 
-    def _update_by(self, tasks: list[Task], lr: float, numbers: Array | None) -> list[Array]:
-        old = [[task.slots.get(slot) for task in tasks] for slot in self._slots[:2]]
+    def _update_all(self, tasks: list[Task], lr: float, numbers: Array = None) -> list[Array]:
+        if self.amsgrad:
+            return super()._update_all(tasks, lr)
         decay = (0.0, lr * self.weight_decay) if self._decoupled_decay else (self.weight_decay, 0.0)
-        result = kernels.run(
-            _xp.namespace(*(task.p for task in tasks)), "adam", [task.p for task in tasks],
-            [task.g for task in tasks], *old, [task.step for task in tasks], lr, self.betas,
-            self.eps, decay, numbers=numbers,
-        )  # fmt: skip
-        assert result is not None, "the generic kernels have adam"
-        values, means, squares = result[0]
-        for task, mean, square in zip(tasks, means, squares, strict=True):
-            task.slots["exp_avg"], task.slots["exp_avg_sq"] = mean, square
-        return list(values)
+        settings = ([task.step for task in tasks], lr, self.betas, self.eps, decay)
+        return update_together("adam", tasks, self._slots[:2], *settings, numbers=numbers)
 
     def _update(
         self, xp: ModuleType, p: Array, g: Array, slots: dict[str, Array], lr: float, step: int
@@ -306,18 +257,51 @@ class AdamW(Adam):
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
         amsgrad: bool = False,
-        *,
-        clip_norm: float | None = None,
-        clip_value: float | None = None,
-        schedule: Schedule | None = None,
+        **common: Unpack[Common],
     ) -> None:
-        super().__init__(
-            lr,
-            betas,
-            eps,
-            weight_decay,
-            amsgrad,
-            clip_norm=clip_norm,
-            clip_value=clip_value,
-            schedule=schedule,
-        )
+        super().__init__(lr, betas, eps, weight_decay, amsgrad, **common)
+
+
+class Adamax(Optimizer):
+    """Adam with the largest recent gradient in the place of the root mean square.
+
+    With m an average of the gradients and u the larger of ``beta2 * u`` and ``|g| + eps``, element
+    by element, ``p -= lr / (1 - beta1^step) * m / u`` (Kingma & Ba, 2015).
+
+    Parameters
+    ----------
+    lr : float
+        Learning rate.
+    betas : (float, float)
+        Decay rates of the average and of the largest gradient.
+    eps : float
+        Keeps the division finite.
+    weight_decay : float
+        L2 penalty.
+    clip_norm, clip_value, schedule
+        See :class:`Optimizer`.
+    """
+
+    _slots = ("exp_avg", "exp_inf")
+
+    def __init__(
+        self,
+        lr: float = 2e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        **common: Unpack[Common],
+    ) -> None:
+        super().__init__(lr, weight_decay=weight_decay, **common)
+        self.betas = self._betas(betas)
+        self.eps = self._number("eps", eps)
+
+    def _update(
+        self, xp: ModuleType, p: Array, g: Array, slots: dict[str, Array], lr: float, step: int
+    ) -> Array:
+        mean = slots["exp_avg"] = average(slots.get("exp_avg"), g, self.betas[0])
+        largest = xp.abs(g) + self.eps
+        if "exp_inf" in slots:
+            largest = xp.maximum(self.betas[1] * slots["exp_inf"], largest)
+        slots["exp_inf"] = largest
+        return p - lr / (1.0 - self.betas[0] ** step) * mean / largest

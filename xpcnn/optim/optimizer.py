@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, TypedDict
 
 import numpy as np
 
-from xpcnn import _xp
+from xpcnn import _xp, kernels
 from xpcnn._registry import Checked
 from xpcnn._xp import Array
 from xpcnn.device import Device, resolve
@@ -32,6 +32,14 @@ class Trainable(Protocol):
 
     def renew(self, value: Array) -> None:
         """Take a new array."""
+
+
+class Common(TypedDict, total=False):
+    """What every optimizer takes besides settings of its own; see :class:`Optimizer`."""
+
+    clip_norm: float | None
+    clip_value: float | None
+    schedule: Schedule | None
 
 
 class Task(NamedTuple):
@@ -138,8 +146,17 @@ class Optimizer(Checked):
         """
         raise NotImplementedError(f"{type(self).__name__} does not implement _update")
 
-    def _update_all(self, tasks: list[Task], lr: float) -> list[Array]:
-        """Return the new values of several parameters: one by one, unless there is a better way."""
+    def _update_all(self, tasks: list[Task], lr: float, numbers: Array = None) -> list[Array]:
+        """Return the new values of several parameters: one by one, unless there is a better way.
+
+        Parameters
+        ----------
+        tasks : list of Task
+            One at least.
+        lr : float
+        numbers : array, optional
+            Those of :meth:`_numbers` on the device, to be taken in place of the host's.
+        """
         values = []
         for task in tasks:
             xp, g = _xp.namespace(task.p), task.g
@@ -151,13 +168,9 @@ class Optimizer(Checked):
     def _numbers(self, lr: float, step: int) -> tuple[float, ...] | None:
         """Return all that an update takes from the host and is another number each time.
 
-        An optimizer that can say so implements :meth:`_update_by` too.
+        The :meth:`_update_all` of an optimizer that can say so takes them from the device.
         """
         return None
-
-    def _update_by(self, tasks: list[Task], lr: float, numbers: Array) -> list[Array]:
-        """Do as :meth:`_update_all`, with the numbers of :meth:`_numbers` on the device."""
-        raise NotImplementedError(f"{type(self).__name__} does not implement _update_by")
 
     # -- Running -------------------------------------------------------------------------------
 
@@ -218,10 +231,7 @@ class Optimizer(Checked):
                     "forget it"
                 )
             tasks.append(Task(name, p, g, slots, self._steps.get(name, 0) + 1))
-        if numbers is None or not tasks:
-            values = self._update_all(tasks, lr)
-        else:
-            values = self._update_by(tasks, lr, numbers)
+        values = self._update_all(tasks, lr, numbers) if tasks else []
         self._commit(
             [(active[task.name], task, value) for task, value in zip(tasks, values, strict=True)]
         )
@@ -294,14 +304,12 @@ class Optimizer(Checked):
         self.epochs += 1
 
     def _clip(self, gradients: dict[str, Array]) -> dict[str, Array]:
-        if not gradients or (self.clip_norm is None and self.clip_value is None):
-            return gradients
         if self.clip_value is not None:
             gradients = {
                 name: _xp.clip(g, -self.clip_value, self.clip_value)
                 for name, g in gradients.items()
             }
-        if self.clip_norm is not None:
+        if self.clip_norm is not None and gradients:
             scale = _norm_scale(list(gradients.values()), self.clip_norm)
             gradients = {name: g * scale for name, g in gradients.items()}
         return gradients
@@ -480,6 +488,23 @@ class Optimizer(Checked):
             )
         first, second = (self._number(f"betas[{i}]", b, below=1.0) for i, b in enumerate(betas))
         return first, second
+
+
+def update_together(
+    op: str, tasks: list[Task], slots: Sequence[str], *settings: Any, numbers: Array | None
+) -> list[Array]:
+    """Update all parameters by one operation, and keep the slots that it returns."""
+    old = [[task.slots.get(slot) for task in tasks] for slot in slots]
+    parameters, gradients = [task.p for task in tasks], [task.g for task in tasks]
+    xp = _xp.namespace(*parameters)
+    result = kernels.run(xp, op, parameters, gradients, *old, *settings, numbers=numbers)
+    assert result is not None, f"the generic kernels have {op}"
+    values, *new = result[0]
+    for slot, arrays in zip(slots, new, strict=True):
+        for task, array in zip(tasks, arrays, strict=True):
+            if array is not None:
+                task.slots[slot] = array
+    return list(values)
 
 
 def _norm_scale(gradients: list[Array], limit: float) -> Array:

@@ -264,8 +264,8 @@ class Warmup(Schedule):
         if after is not None and not isinstance(after, Schedule):
             raise TypeError(f"Warmup: after must be a Schedule such as StepLR(30), got {after!r}")
         self.after = after
-        self.monitor = None if after is None else after.monitor
-        self.mode = None if after is None else after.mode
+        self._then = Schedule() if after is None else after
+        self.monitor, self.mode = self._then.monitor, self._then.mode
         self.start_factor = self._number("start_factor", start_factor)
         if self.start_factor > 1.0:
             raise ValueError(f"Warmup: start_factor must be from 0 to 1, got {start_factor!r}")
@@ -278,17 +278,15 @@ class Warmup(Schedule):
 
     def observe(self, value: float) -> None:
         """Pass the value on to the schedule that follows."""
-        if self.after is not None:
-            self.after.observe(value)
+        self._then.observe(value)
 
     def settle(self, mode: str) -> None:
         """Pass it on to the schedule that follows."""
-        if self.after is not None:
-            self.after.settle(mode)
+        self._then.settle(mode)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the schedule that follows."""
-        return {} if self.after is None else self.after.state_dict()
+        return self._then.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Set the state of the schedule that follows."""
@@ -300,8 +298,7 @@ class Warmup(Schedule):
     def reset(self) -> None:
         """Reset the schedule that follows."""
         self._owner = None
-        if self.after is not None:
-            self.after.reset()
+        self._then.reset()
 
 
 def _cosine(first: float, last: float, share: float) -> float:

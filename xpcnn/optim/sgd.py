@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from xpcnn import _xp, kernels
+from typing import Unpack
+
 from xpcnn._xp import Array
-from xpcnn.optim.optimizer import Optimizer, Task
-from xpcnn.optim.schedules import Schedule
+from xpcnn.optim.optimizer import Common, Optimizer, Task, update_together
 
 
 class SGD(Optimizer):
@@ -43,18 +43,9 @@ class SGD(Optimizer):
         dampening: float = 0.0,
         weight_decay: float = 0.0,
         nesterov: bool = False,
-        *,
-        clip_norm: float | None = None,
-        clip_value: float | None = None,
-        schedule: Schedule | None = None,
+        **common: Unpack[Common],
     ) -> None:
-        super().__init__(
-            lr,
-            weight_decay=weight_decay,
-            clip_norm=clip_norm,
-            clip_value=clip_value,
-            schedule=schedule,
-        )
+        super().__init__(lr, weight_decay=weight_decay, **common)
         self.momentum = self._number("momentum", momentum)
         self.dampening = self._number("dampening", dampening)
         self.nesterov = bool(nesterov)
@@ -64,24 +55,9 @@ class SGD(Optimizer):
                 f"momentum={momentum!r}, dampening={dampening!r}"
             )
 
-    def _update_all(self, tasks: list[Task], lr: float) -> list[Array]:
-        return self._update_by(tasks, lr, None)
-
     def _numbers(self, lr: float, step: int) -> tuple[float, ...]:
         return (lr,)
 
-    def _update_by(self, tasks: list[Task], lr: float, numbers: Array | None) -> list[Array]:
-        if not tasks:
-            return []
-        result = kernels.run(
-            _xp.namespace(*(task.p for task in tasks)), "sgd", [task.p for task in tasks],
-            [task.g for task in tasks], [task.slots.get("momentum_buffer") for task in tasks], lr,
-            self.momentum, self.dampening, self.nesterov, self.weight_decay,
-            numbers=numbers,
-        )  # fmt: skip
-        assert result is not None, "the generic kernels have sgd"
-        values, buffers = result[0]
-        for task, buffer in zip(tasks, buffers, strict=True):
-            if buffer is not None:
-                task.slots["momentum_buffer"] = buffer
-        return list(values)
+    def _update_all(self, tasks: list[Task], lr: float, numbers: Array = None) -> list[Array]:
+        settings = (lr, self.momentum, self.dampening, self.nesterov, self.weight_decay)
+        return update_together("sgd", tasks, self._slots, *settings, numbers=numbers)

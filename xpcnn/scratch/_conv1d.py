@@ -123,13 +123,8 @@ class Conv1d(Filters):
     ) -> None:
         if pad_mode not in PAD_MODES:
             raise choice_error(self.who, "pad_mode", pad_mode, PAD_MODES)
-        self.W = W
-        self.b = b
-        self.stride = stride
-        self.pad = pad
+        super().__init__(W, b, stride, pad)
         self.pad_mode = pad_mode
-        self.dW: Array = None
-        self.db: Array = None
 
     X = property(attrgetter("x"), doc="Input of the last forward.")
 

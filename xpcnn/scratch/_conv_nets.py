@@ -29,7 +29,37 @@ DEEP_DEFAULTS = (
 )
 
 
-class SimpleConvNet(Network):
+class OneConvolution(Network):
+    """A network of one convolution with pooling, and two affine layers."""
+
+    def _make_weighted(
+        self,
+        conv_param: Mapping[str, int] | None,
+        pool_param: Mapping[str, int] | None,
+        hidden_size: int,
+        output_size: int,
+        weight_init_std: float,
+    ) -> tuple[Convolution, dict[str, Any], Affine, Affine]:
+        """Check settings; return the layers with weights, and the settings of the pooling."""
+        who = type(self).__name__
+        hidden_size = as_int(hidden_size, who, "hidden_size", 1)
+        output_size = as_int(output_size, who, "output_size", 1)
+        std = as_number(weight_init_std, who, "weight_init_std")
+        defaults = {"filter_num": 30, "filter_size": 5, "pad": 0, "stride": 1}
+        conv = check_param(conv_param, defaults, f"{who} conv_param")
+        pool = check_pool_param(pool_param, f"{who} pool_param")
+        channels, *size = self._input_shape
+        filters, filter_size = conv["filter_num"], conv["filter_size"]
+        out = size_after(tuple(size), filter_size, conv["stride"], conv["pad"], who)
+        out = size_after(out, pool["pool_size"], pool["stride"], pool["pad"], who)
+        shape = (filters, channels, filter_size, filter_size)
+        conv1 = self._weighted(Convolution, 1, std, shape, conv["stride"], conv["pad"])
+        affine1 = self._weighted(Affine, 2, std, (filters * prod(out), hidden_size))
+        affine2 = self._weighted(Affine, 3, std, (hidden_size, output_size))
+        return conv1, pool, affine1, affine2
+
+
+class SimpleConvNet(OneConvolution):
     """Convolution, pooling, dropout, batch normalisation, mean squared loss, weight decay.
 
     Convolution, ReLU, max pooling, dropout 0.15, affine, batch normalisation, ReLU, affine; the
@@ -83,22 +113,13 @@ class SimpleConvNet(Network):
         dtype: str = "float64",
     ) -> None:
         super().__init__(device, dtype, input_dim, "(N, C, H, W)")
-        who = "SimpleConvNet"
-        self.weight_decay_lambda = as_number(weight_decay_lambda, who, "weight_decay_lambda")
-        hidden_size = as_int(hidden_size, who, "hidden_size", 1)
-        output_size = as_int(output_size, who, "output_size", 1)
-        weight_init_std = as_number(weight_init_std, who, "weight_init_std")
-        defaults = {"filter_num": 30, "filter_size": 5, "pad": 0, "stride": 1}
-        conv = check_param(conv_param, defaults, f"{who} conv_param")
-        pool = check_pool_param(pool_param, f"{who} pool_param")
-        channels, *size = self._input_shape
-        filters, filter_size = conv["filter_num"], conv["filter_size"]
-        out = size_after(tuple(size), filter_size, conv["stride"], conv["pad"], who)
-        out = size_after(out, pool["pool_size"], pool["stride"], pool["pad"], who)
-        shape = (filters, channels, filter_size, filter_size)
-        conv1 = self._weighted(Convolution, 1, weight_init_std, shape, conv["stride"], conv["pad"])
-        affine1 = self._weighted(Affine, 2, weight_init_std, (filters * prod(out), hidden_size))
-        affine2 = self._weighted(Affine, 3, weight_init_std, (hidden_size, output_size))
+        self.weight_decay_lambda = as_number(
+            weight_decay_lambda, "SimpleConvNet", "weight_decay_lambda"
+        )
+        conv1, pool, affine1, affine2 = self._make_weighted(
+            conv_param, pool_param, hidden_size, output_size, weight_init_std
+        )
+        hidden_size = affine1.b.shape[0]
         gamma = self._new_param("gamma1", np.ones(hidden_size))
         beta = self._new_param("beta1", np.zeros(hidden_size))
         self.layers = Layers(

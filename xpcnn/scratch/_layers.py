@@ -124,6 +124,16 @@ class LeakyReLU(Rectifier):
         return (self.alpha,)
 
 
+class Weighted(ScratchLayer):
+    """A layer of weights W and a bias b, with their gradients."""
+
+    def __init__(self, W: Array, b: Array) -> None:
+        self.W = W
+        self.b = b
+        self.dW: Array = None
+        self.db: Array = None
+
+
 class WindowLayer(ScratchLayer):
     """A layer of windows; `_columns` says what lay under them in the last forward."""
 
@@ -138,10 +148,15 @@ class WindowLayer(ScratchLayer):
         return None if self._columns is None else window_rows(*self._columns, self.fill)
 
 
-class Filters(WindowLayer):
+class Filters(Weighted, WindowLayer):
     """A convolution in any number of dimensions."""
 
     _filters: Array = None
+
+    def __init__(self, W: Array, b: Array, stride: Any = 1, pad: Any = 0) -> None:
+        super().__init__(W, b)
+        self.stride = stride
+        self.pad = pad
 
     @property
     def col_W(self) -> Array:  # noqa: N802
@@ -218,14 +233,6 @@ class Convolution(Filters):
              [20., 24.]]]])
     """
 
-    def __init__(self, W: Array, b: Array, stride: Any = 1, pad: Any = 0) -> None:
-        self.W = W
-        self.b = b
-        self.stride = stride
-        self.pad = pad
-        self.dW: Array = None
-        self.db: Array = None
-
     def forward(self, x: Array) -> Array:
         x, w, b = as_floats(self.who, x, self.W, self.b)
         if w.ndim != 4:
@@ -289,7 +296,7 @@ def max_pool(x: Array, kernel: Ints, stride: Any, pad: Any, who: str) -> tuple[A
     return *F.max_pool_forward(x, window, who=who), window
 
 
-class Affine(ScratchLayer):
+class Affine(Weighted):
     """Fully connected layer: ``x @ W + b``.
 
     Parameters
@@ -313,12 +320,7 @@ class Affine(ScratchLayer):
     its gradient in the same shape. A single sample (D,) gives an output (M,).
     """
 
-    def __init__(self, W: Array, b: Array) -> None:
-        self.W = W
-        self.b = b
-        self.dW: Array = None
-        self.db: Array = None
-        self.original_x_shape: tuple[int, ...] | None = None
+    original_x_shape: tuple[int, ...] | None = None
 
     def forward(self, x: Array) -> Array:
         x, w, b = as_floats(self.who, x, self.W, self.b)

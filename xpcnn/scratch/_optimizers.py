@@ -9,22 +9,25 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, MutableMapping
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.errors import choice_error
 from xpcnn.scratch._shared import CourseClass, as_array, as_floats, as_number, store
 
-Slots = dict[str, Array]
-
 
 class Optimizer(CourseClass):
     """What all have in common: checks, one step per parameter, and per-parameter memory."""
 
-    def __init__(self, lr: float) -> None:
+    slots: ClassVar[tuple[str, ...]] = ()
+    """Attributes that hold an array for each parameter: dicts, or None before the first update."""
+
+    def __init__(self, lr: float = 0.01) -> None:
         self.lr = as_number(lr, type(self).__name__, "lr")
         self.iter = 0
+        for name in self.slots:
+            setattr(self, name, None)
 
     def update(self, params: MutableMapping[str, Array], grads: Mapping[str, Array]) -> None:
         """Take one step: change every array of `params` against its gradient.
@@ -53,58 +56,55 @@ class Optimizer(CourseClass):
                     f"{who}: parameter {key!r} has shape {tuple(p.shape)} but its gradient "
                     f"{tuple(g.shape)}"
                 )
-            new = self._new_value(_xp.namespace(p), key, p, g)
+            kept = [self._slot(name, key, p) for name in self.slots]
+            new, *kept = self._new_values(_xp.namespace(p), p, g, *kept)
+            for name, array in zip(self.slots, kept, strict=True):
+                getattr(self, name)[key] = array
             params[key] = store(old, new) if _xp.is_floating(old) and old.ndim else new
 
-    def _new_value(self, xp: ModuleType, key: str, p: Array, g: Array) -> Array:
+    def _new_values(self, xp: ModuleType, p: Array, g: Array, *kept: Array) -> tuple[Array, ...]:
+        """Return the new parameter, and the new arrays of the slots."""
         raise NotImplementedError
 
     def _slot(self, name: str, key: str, like: Array) -> Array:
-        """Return what was remembered for a parameter, zeros at first."""
-        table: Slots | None = getattr(self, name)
-        if table is None:
-            table = {}
-            setattr(self, name, table)
-        if key not in table:
-            table[key] = _xp.namespace(like).zeros_like(like)
-        return table[key]
+        """Return what is kept for a parameter; zeros at first."""
+        if getattr(self, name) is None:
+            setattr(self, name, {})
+        kept: dict[str, Array] = getattr(self, name)
+        return kept[key] if key in kept else _xp.namespace(like).zeros_like(like)
 
 
 class SGD(Optimizer):
     """Stochastic gradient descent: ``p -= lr * g``."""
 
-    def __init__(self, lr: float = 0.01) -> None:
-        super().__init__(lr)
-
-    def _new_value(self, xp: ModuleType, key: str, p: Array, g: Array) -> Array:
-        return p - self.lr * g
+    def _new_values(self, xp: ModuleType, p: Array, g: Array, *kept: Array) -> tuple[Array, ...]:
+        return (p - self.lr * g,)
 
 
 class Momentum(Optimizer):
     """Gradient descent with momentum: ``v = momentum * v - lr * g; p += v``."""
 
+    slots = ("v",)
+
     def __init__(self, lr: float = 0.01, momentum: float = 0.9) -> None:
         super().__init__(lr)
         self.momentum = as_number(momentum, type(self).__name__, "momentum", 0.0, 1.0)
-        self.v: Slots | None = None
 
-    def _new_value(self, xp: ModuleType, key: str, p: Array, g: Array) -> Array:
-        v = self.momentum * self._slot("v", key, p) - self.lr * g
-        self.v[key] = v  # type: ignore[index]
-        return p + v
+    def _new_values(self, xp: ModuleType, p: Array, g: Array, *kept: Array) -> tuple[Array, ...]:
+        (v,) = kept
+        v = self.momentum * v - self.lr * g
+        return p + v, v
 
 
 class AdaGrad(Optimizer):
     """AdaGrad (Duchi et al., 2011): ``h += g * g; p -= lr * g / (sqrt(h) + 1e-7)``."""
 
-    def __init__(self, lr: float = 0.01) -> None:
-        super().__init__(lr)
-        self.h: Slots | None = None
+    slots = ("h",)
 
-    def _new_value(self, xp: ModuleType, key: str, p: Array, g: Array) -> Array:
-        h = self._slot("h", key, p) + g * g
-        self.h[key] = h  # type: ignore[index]
-        return p - self.lr * g / (xp.sqrt(h) + 1e-7)
+    def _new_values(self, xp: ModuleType, p: Array, g: Array, *kept: Array) -> tuple[Array, ...]:
+        (h,) = kept
+        h = h + g * g
+        return p - self.lr * g / (xp.sqrt(h) + 1e-7), h
 
 
 class RMSProp(Optimizer):
@@ -113,16 +113,17 @@ class RMSProp(Optimizer):
     ``h = rho * h + (1 - rho) * g * g; p -= lr * g / sqrt(h + 1e-6)``
     """
 
+    slots = ("h",)
+
     def __init__(self, lr: float = 0.01, rho: float = 0.9) -> None:
         super().__init__(lr)
         self.rho = as_number(rho, type(self).__name__, "rho", 0.0, 1.0)
         self.epsilon = 1e-6
-        self.h: Slots | None = None
 
-    def _new_value(self, xp: ModuleType, key: str, p: Array, g: Array) -> Array:
-        h = self.rho * self._slot("h", key, p) + (1.0 - self.rho) * g * g
-        self.h[key] = h  # type: ignore[index]
-        return p - self.lr * g / xp.sqrt(h + self.epsilon)
+    def _new_values(self, xp: ModuleType, p: Array, g: Array, *kept: Array) -> tuple[Array, ...]:
+        (h,) = kept
+        h = self.rho * h + (1.0 - self.rho) * g * g
+        return p - self.lr * g / xp.sqrt(h + self.epsilon), h
 
 
 class Adadelta(Optimizer):
@@ -132,20 +133,18 @@ class Adadelta(Optimizer):
     ``step = -sqrt(r + 1e-6) / sqrt(h + 1e-6) * g; p += step``.
     """
 
+    slots = ("h", "r")
+
     def __init__(self, rho: float = 0.95) -> None:
         super().__init__(lr=1.0)
         self.rho = as_number(rho, type(self).__name__, "rho", 0.0, 1.0)
         self.epsilon = 1e-6
-        self.h: Slots | None = None
-        self.r: Slots | None = None
 
-    def _new_value(self, xp: ModuleType, key: str, p: Array, g: Array) -> Array:
-        r = self._slot("r", key, p)
-        h = self.rho * self._slot("h", key, p) + (1.0 - self.rho) * g * g
+    def _new_values(self, xp: ModuleType, p: Array, g: Array, *kept: Array) -> tuple[Array, ...]:
+        h, r = kept
+        h = self.rho * h + (1.0 - self.rho) * g * g
         step = -self.lr * xp.sqrt((r + self.epsilon) / (h + self.epsilon)) * g
-        self.h[key] = h  # type: ignore[index]
-        self.r[key] = self.rho * r + (1.0 - self.rho) * step * step  # type: ignore[index]
-        return p + step
+        return p + step, h, self.rho * r + (1.0 - self.rho) * step * step
 
 
 class Adam(Optimizer):
@@ -155,25 +154,19 @@ class Adam(Optimizer):
     ``p -= lr * sqrt(1 - beta2**t) / (1 - beta1**t) * m / (sqrt(v) + 1e-7)`` in step t.
     """
 
+    slots = ("m", "v")
+
     def __init__(self, lr: float = 0.001, beta1: float = 0.9, beta2: float = 0.999) -> None:
         super().__init__(lr)
         self.beta1 = as_number(beta1, type(self).__name__, "beta1", 0.0, 1.0)
         self.beta2 = as_number(beta2, type(self).__name__, "beta2", 0.0, 1.0)
-        self.m: Slots | None = None
-        self.v: Slots | None = None
 
-    def _new_value(self, xp: ModuleType, key: str, p: Array, g: Array) -> Array:
-        m, v = self._moments(key, p, g, self.beta1, self.beta2)
+    def _new_values(self, xp: ModuleType, p: Array, g: Array, *kept: Array) -> tuple[Array, ...]:
+        m, v = kept
+        m = self.beta1 * m + (1.0 - self.beta1) * g
+        v = self.beta2 * v + (1.0 - self.beta2) * g * g
         correction = math.sqrt(1.0 - self.beta2**self.iter) / (1.0 - self.beta1**self.iter)
-        return p - self.lr * correction * m / (xp.sqrt(v) + 1e-7)
-
-    def _moments(
-        self, key: str, p: Array, g: Array, decay1: float, decay2: float
-    ) -> tuple[Array, Array]:
-        m = decay1 * self._slot("m", key, p) + (1.0 - decay1) * g
-        v = decay2 * self._slot("v", key, p) + (1.0 - decay2) * g * g
-        self.m[key], self.v[key] = m, v  # type: ignore[index]
-        return m, v
+        return p - self.lr * correction * m / (xp.sqrt(v) + 1e-7), m, v
 
 
 def make_optimizer(

@@ -154,7 +154,9 @@ class Adam(_optimizers.Adam):
         super().__init__(lr, rho1, rho2)
         self.epsilon = 1e-8
 
-    def _new_value(self, xp: ModuleType, key: str, p: Array, g: Array) -> Array:
-        m, v = self._moments(key, p, g, self.rho1, self.rho2)
+    def _new_values(self, xp: ModuleType, p: Array, g: Array, *kept: Array) -> tuple[Array, ...]:
+        m, v = kept
+        m = self.rho1 * m + (1.0 - self.rho1) * g
+        v = self.rho2 * v + (1.0 - self.rho2) * g * g
         root = xp.sqrt(v) / math.sqrt(1.0 - self.rho2**self.iter)
-        return p - (self.lr / (1.0 - self.rho1**self.iter)) * m / (root + self.epsilon)
+        return p - (self.lr / (1.0 - self.rho1**self.iter)) * m / (root + self.epsilon), m, v

@@ -20,18 +20,15 @@ True
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import prod
-
-import numpy as np
 
 from xpcnn._xp import Array
 from xpcnn.device import Device
+from xpcnn.scratch._conv_nets import OneConvolution
 from xpcnn.scratch._layers import Affine, Convolution, Pooling, ReLU, softmax
 from xpcnn.scratch._losses import SoftmaxWithLoss, cross_entropy_error
-from xpcnn.scratch._network import Layers, Network, check_param, size_after
+from xpcnn.scratch._network import Layers
 from xpcnn.scratch._optimizers import SGD, AdaGrad, Adam, Momentum
-from xpcnn.scratch._shared import as_number, columns, images, numerical_gradient
-from xpcnn.window import as_int
+from xpcnn.scratch._shared import columns, images, numerical_gradient
 
 __all__ = [
     "im2col", "col2im", "Convolution", "Pooling", "Affine", "Relu", "SoftmaxWithLoss", "softmax",
@@ -115,7 +112,7 @@ def col2im(
     return images(col, input_shape, (filter_h, filter_w), stride, pad, True, "col2im")
 
 
-class SimpleConvNet(Network):
+class SimpleConvNet(OneConvolution):
     """Convolution, ReLU, 2 x 2 max pooling, affine, ReLU, affine, softmax cross-entropy.
 
     Parameters
@@ -155,31 +152,17 @@ class SimpleConvNet(Network):
         dtype: str = "float64",
     ) -> None:
         super().__init__(device, dtype, input_dim, "(N, C, H, W)")
-        defaults = {"filter_num": 30, "filter_size": 5, "pad": 0, "stride": 1}
-        who = "SimpleConvNet"
-        hidden_size = as_int(hidden_size, who, "hidden_size", 1)
-        output_size = as_int(output_size, who, "output_size", 1)
-        weight_init_std = as_number(weight_init_std, who, "weight_init_std")
-        conv = check_param(conv_param, defaults, "SimpleConvNet conv_param")
-        channels, *size = self._input_shape
-        filters, filter_size = conv["filter_num"], conv["filter_size"]
-        out = size_after(tuple(size), filter_size, conv["stride"], conv["pad"], "SimpleConvNet")
-        pooled = filters * prod(size_after(out, 2, 2, 0, "SimpleConvNet"))
-
-        def weights(*shape: int) -> np.ndarray:
-            return weight_init_std * np.random.randn(*shape)
-
-        new = self._new_param
-        w1, b1 = new("W1", weights(filters, channels, filter_size, filter_size)), np.zeros(filters)
-        w2, b2 = new("W2", weights(pooled, hidden_size)), np.zeros(hidden_size)
-        w3, b3 = new("W3", weights(hidden_size, output_size)), np.zeros(output_size)
-        conv1 = Convolution(w1, new("b1", b1), conv["stride"], conv["pad"])
+        conv1, _, affine1, affine2 = self._make_weighted(
+            conv_param, None, hidden_size, output_size, weight_init_std
+        )
+        # the course's order, which files keep
+        self.params = {key: self.params[key] for key in ("W1", "W2", "W3", "b1", "b2", "b3")}
         self.layers = Layers(
-            Conv1=self._own(conv1, 1),
+            Conv1=conv1,
             Relu1=Relu(),
             Pool1=Pooling(pool_h=2, pool_w=2, stride=2),
-            Affine1=self._own(Affine(w2, new("b2", b2)), 2),
+            Affine1=affine1,
             Relu2=Relu(),
-            Affine2=self._own(Affine(w3, new("b3", b3)), 3),
+            Affine2=affine2,
         )
         self.last_layer = SoftmaxWithLoss()

@@ -4,18 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from xpcnn import layers as nn
 from xpcnn.initializers import he_normal, zeros
-from xpcnn.layers import (
-    AdaptiveAvgPool2d,
-    AvgPool2d,
-    BatchNorm2d,
-    Conv2d,
-    Flatten,
-    Graph,
-    Linear,
-    MaxPool2d,
-    ReLU,
-)
 from xpcnn.operations import Concat
 from xpcnn.zoo._build import Nodes, draw_weights
 
@@ -25,12 +15,12 @@ def _dense_layer(nodes: Nodes, name: str, value: str, channels: int, growth: int
     inner = 4 * growth
     new = nodes.chain(
         value,
-        (f"{name}.norm1", BatchNorm2d(channels)),
-        (f"{name}.relu1", ReLU()),
-        (f"{name}.conv1", Conv2d(channels, inner, 1, bias=False)),
-        (f"{name}.norm2", BatchNorm2d(inner)),
-        (f"{name}.relu2", ReLU()),
-        (f"{name}.conv2", Conv2d(inner, growth, 3, padding=1, bias=False)),
+        (f"{name}.norm1", nn.BatchNorm2d(channels)),
+        (f"{name}.relu1", nn.ReLU()),
+        (f"{name}.conv1", nn.Conv2d(channels, inner, 1, bias=False)),
+        (f"{name}.norm2", nn.BatchNorm2d(inner)),
+        (f"{name}.relu2", nn.ReLU()),
+        (f"{name}.conv2", nn.Conv2d(inner, growth, 3, padding=1, bias=False)),
     )
     return nodes.join(f"{name}.concat", Concat(1), value, new)
 
@@ -39,10 +29,10 @@ def _transition(nodes: Nodes, name: str, value: str, channels: int) -> str:
     """Halve channels and size."""
     return nodes.chain(
         value,
-        (f"{name}.norm", BatchNorm2d(channels)),
-        (f"{name}.relu", ReLU()),
-        (f"{name}.conv", Conv2d(channels, channels // 2, 1, bias=False)),
-        (f"{name}.pool", AvgPool2d(2, 2)),
+        (f"{name}.norm", nn.BatchNorm2d(channels)),
+        (f"{name}.relu", nn.ReLU()),
+        (f"{name}.conv", nn.Conv2d(channels, channels // 2, 1, bias=False)),
+        (f"{name}.pool", nn.AvgPool2d(2, 2)),
     )
 
 
@@ -52,7 +42,7 @@ def densenet121(
     growth: int = 32,
     width: int = 64,
     counts: Sequence[int] = (6, 12, 24, 16),
-) -> Graph:
+) -> nn.Graph:
     """DenseNet with 121 layers that have weights: each layer sees all before it in its block.
 
     Parameters
@@ -76,10 +66,10 @@ def densenet121(
     nodes = Nodes()
     value = nodes.chain(
         "image",
-        ("features.conv0", Conv2d(in_channels, width, 7, 2, 3, bias=False)),
-        ("features.norm0", BatchNorm2d(width)),
-        ("features.relu0", ReLU()),
-        ("features.pool0", MaxPool2d(3, 2, 1)),
+        ("features.conv0", nn.Conv2d(in_channels, width, 7, 2, 3, bias=False)),
+        ("features.norm0", nn.BatchNorm2d(width)),
+        ("features.relu0", nn.ReLU()),
+        ("features.pool0", nn.MaxPool2d(3, 2, 1)),
     )
     channels = width
     for block, count in enumerate(counts, start=1):
@@ -92,13 +82,13 @@ def densenet121(
             channels //= 2
     value = nodes.chain(
         value,
-        ("features.norm5", BatchNorm2d(channels)),
-        ("relu", ReLU()),
-        ("avgpool", AdaptiveAvgPool2d(1)),
-        ("flatten", Flatten()),
-        ("classifier", Linear(channels, classes)),
+        ("features.norm5", nn.BatchNorm2d(channels)),
+        ("relu", nn.ReLU()),
+        ("avgpool", nn.AdaptiveAvgPool2d(1)),
+        ("flatten", nn.Flatten()),
+        ("classifier", nn.Linear(channels, classes)),
     )
-    network = Graph("image", nodes, value)
-    draw_weights(network, Conv2d, he_normal())
-    draw_weights(network, Linear, None, zeros())
+    network = nn.Graph("image", nodes, value)
+    draw_weights(network, nn.Conv2d, he_normal())
+    draw_weights(network, nn.Linear, None, zeros())
     return network

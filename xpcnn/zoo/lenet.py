@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from xpcnn.layers import AvgPool2d, Conv2d, Flatten, Linear, Sequential, Tanh
+from xpcnn import layers as nn
 
 
-def lenet5(classes: int = 10, in_channels: int = 1) -> Sequential:
+def lenet5(classes: int = 10, in_channels: int = 1) -> nn.Sequential:
     """Two convolutions with average pooling, and three linear layers.
 
     As is usual today, the pooling has no weights, every map of the second convolution sees all of
@@ -32,17 +32,17 @@ def lenet5(classes: int = 10, in_channels: int = 1) -> Sequential:
     >>> sum(p.data.size for p in network.parameters().values())
     61706
     """
-    return Sequential(
-        Conv2d(in_channels, 6, 5, padding=2),
-        Tanh(),
-        AvgPool2d(2),
-        Conv2d(6, 16, 5),
-        Tanh(),
-        AvgPool2d(2),
-        Flatten(),
-        Linear(16 * 5 * 5, 120),
-        Tanh(),
-        Linear(120, 84),
-        Tanh(),
-        Linear(84, classes),
+    return nn.Sequential(
+        nn.Conv2d(in_channels, 6, 5, padding=2),
+        nn.Tanh(),
+        nn.AvgPool2d(2),
+        nn.Conv2d(6, 16, 5),
+        nn.Tanh(),
+        nn.AvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(16 * 5 * 5, 120),
+        nn.Tanh(),
+        nn.Linear(120, 84),
+        nn.Tanh(),
+        nn.Linear(84, classes),
     )

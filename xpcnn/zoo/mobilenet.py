@@ -2,18 +2,8 @@
 
 from __future__ import annotations
 
+from xpcnn import layers as nn
 from xpcnn.initializers import he_normal, normal, zeros
-from xpcnn.layers import (
-    AdaptiveAvgPool2d,
-    BatchNorm2d,
-    Conv2d,
-    Dropout,
-    Flatten,
-    Graph,
-    Layer,
-    Linear,
-    ReLU6,
-)
 from xpcnn.operations import Add
 from xpcnn.zoo._build import Nodes, draw_weights
 
@@ -38,12 +28,12 @@ def _scaled(channels: int, width: float) -> int:
 
 def _conv_block(
     name: str, channels: int, out: int, kernel: int = 1, stride: int = 1, groups: int = 1
-) -> list[tuple[str, Layer]]:
+) -> list[tuple[str, nn.Layer]]:
     padding = (kernel - 1) // 2
     return [
-        (f"{name}.0", Conv2d(channels, out, kernel, stride, padding, groups=groups, bias=False)),
-        (f"{name}.1", BatchNorm2d(out)),
-        (f"{name}.2", ReLU6()),
+        (f"{name}.0", nn.Conv2d(channels, out, kernel, stride, padding, groups=groups, bias=False)),
+        (f"{name}.1", nn.BatchNorm2d(out)),
+        (f"{name}.2", nn.ReLU6()),
     ]
 
 
@@ -58,8 +48,8 @@ def _inverted_residual(
     layers += _conv_block(f"{name}.conv.{len(layers) // 3}", inner, inner, 3, stride, inner)
     last = len(layers) // 3
     layers += [
-        (f"{name}.conv.{last}", Conv2d(inner, out, 1, bias=False)),
-        (f"{name}.conv.{last + 1}", BatchNorm2d(out)),
+        (f"{name}.conv.{last}", nn.Conv2d(inner, out, 1, bias=False)),
+        (f"{name}.conv.{last + 1}", nn.BatchNorm2d(out)),
     ]
     through = nodes.chain(value, *layers)
     if stride == 1 and channels == out:
@@ -69,7 +59,7 @@ def _inverted_residual(
 
 def mobilenet_v2(
     classes: int = 1000, in_channels: int = 3, width: float = 1.0, dropout: float = 0.2
-) -> Graph:
+) -> nn.Graph:
     """MobileNetV2: inverted residual blocks of depthwise convolutions.
 
     Parameters
@@ -102,12 +92,12 @@ def mobilenet_v2(
     value = nodes.chain(
         value,
         *_conv_block(f"features.{number}", channels, last),
-        ("avgpool", AdaptiveAvgPool2d(1)),
-        ("flatten", Flatten()),
-        ("classifier.0", Dropout(dropout)),
-        ("classifier.1", Linear(last, classes)),
+        ("avgpool", nn.AdaptiveAvgPool2d(1)),
+        ("flatten", nn.Flatten()),
+        ("classifier.0", nn.Dropout(dropout)),
+        ("classifier.1", nn.Linear(last, classes)),
     )
-    network = Graph("image", nodes, value)
-    draw_weights(network, Conv2d, he_normal(mode="fan_out"))
-    draw_weights(network, Linear, normal(0.0, 0.01), zeros())
+    network = nn.Graph("image", nodes, value)
+    draw_weights(network, nn.Conv2d, he_normal(mode="fan_out"))
+    draw_weights(network, nn.Linear, normal(0.0, 0.01), zeros())
     return network

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from xpcnn import layers as nn
 from xpcnn.initializers import he_uniform, normal, zeros
-from xpcnn.layers import AdaptiveAvgPool2d, Conv2d, Dropout, Flatten, Graph, MaxPool2d, ReLU
 from xpcnn.operations import Concat
 from xpcnn.zoo._build import Nodes, draw_weights
 
@@ -18,54 +18,56 @@ LAYOUT_1_1 = (16, 16, "pool", 32, 32, "pool", 48, 48, 64, 64)
 def _fire(nodes: Nodes, name: str, value: str, channels: int, squeezed: int) -> str:
     value = nodes.chain(
         value,
-        (f"{name}.squeeze", Conv2d(channels, squeezed, 1)),
-        (f"{name}.squeeze_activation", ReLU()),
+        (f"{name}.squeeze", nn.Conv2d(channels, squeezed, 1)),
+        (f"{name}.squeeze_activation", nn.ReLU()),
     )
     small = nodes.chain(
         value,
-        (f"{name}.expand1x1", Conv2d(squeezed, 4 * squeezed, 1)),
-        (f"{name}.expand1x1_activation", ReLU()),
+        (f"{name}.expand1x1", nn.Conv2d(squeezed, 4 * squeezed, 1)),
+        (f"{name}.expand1x1_activation", nn.ReLU()),
     )
     large = nodes.chain(
         value,
-        (f"{name}.expand3x3", Conv2d(squeezed, 4 * squeezed, 3, padding=1)),
-        (f"{name}.expand3x3_activation", ReLU()),
+        (f"{name}.expand3x3", nn.Conv2d(squeezed, 4 * squeezed, 3, padding=1)),
+        (f"{name}.expand3x3_activation", nn.ReLU()),
     )
     return nodes.join(f"{name}.concat", Concat(1), small, large)
 
 
-def _squeezenet(first: Conv2d, layout: Sequence[int | str], classes: int, dropout: float) -> Graph:
+def _squeezenet(
+    first: nn.Conv2d, layout: Sequence[int | str], classes: int, dropout: float
+) -> nn.Graph:
     nodes = Nodes()
     value = nodes.chain(
         "image",
         ("features.0", first),
-        ("features.1", ReLU()),
-        ("features.2", MaxPool2d(3, 2, ceil_mode=True)),
+        ("features.1", nn.ReLU()),
+        ("features.2", nn.MaxPool2d(3, 2, ceil_mode=True)),
     )
     channels = first.out_channels
     for number, entry in enumerate(layout, start=3):
         name = f"features.{number}"
         if isinstance(entry, str):
-            value = nodes.chain(value, (name, MaxPool2d(3, 2, ceil_mode=True)))
+            value = nodes.chain(value, (name, nn.MaxPool2d(3, 2, ceil_mode=True)))
         else:
             value = _fire(nodes, name, value, channels, entry)
             channels = 8 * entry
-    last = Conv2d(channels, classes, 1)
+    last = nn.Conv2d(channels, classes, 1)
     value = nodes.chain(
         value,
-        ("classifier.0", Dropout(dropout)),
+        ("classifier.0", nn.Dropout(dropout)),
         ("classifier.1", last),
-        ("classifier.2", ReLU()),
-        ("classifier.3", AdaptiveAvgPool2d(1)),
-        ("flatten", Flatten()),
+        ("classifier.2", nn.ReLU()),
+        ("classifier.3", nn.AdaptiveAvgPool2d(1)),
+        ("flatten", nn.Flatten()),
     )
-    network = Graph("image", nodes, value)
-    draw_weights(network, Conv2d, he_uniform(), zeros())
-    draw_weights(last, Conv2d, normal(0.0, 0.01))
+    network = nn.Graph("image", nodes, value)
+    draw_weights(network, nn.Conv2d, he_uniform(), zeros())
+    draw_weights(last, nn.Conv2d, normal(0.0, 0.01))
     return network
 
 
-def squeezenet1_0(classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> Graph:
+def squeezenet1_0(classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> nn.Graph:
     """SqueezeNet 1.0, the network of the paper.
 
     Parameters
@@ -82,12 +84,12 @@ def squeezenet1_0(classes: int = 1000, in_channels: int = 3, dropout: float = 0.
     Input (N, in_channels, H, W) with H and W of 21 or more (published for 224), output
     (N, classes). The weights have the names of torchvision's network of the same name.
     """
-    return _squeezenet(Conv2d(in_channels, 96, 7, 2), LAYOUT_1_0, classes, dropout)
+    return _squeezenet(nn.Conv2d(in_channels, 96, 7, 2), LAYOUT_1_0, classes, dropout)
 
 
-def squeezenet1_1(classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> Graph:
+def squeezenet1_1(classes: int = 1000, in_channels: int = 3, dropout: float = 0.5) -> nn.Graph:
     """SqueezeNet 1.1: less than half the work of :func:`squeezenet1_0`, as accurate.
 
     It takes inputs from a size of 17; everything else is as there.
     """
-    return _squeezenet(Conv2d(in_channels, 64, 3, 2), LAYOUT_1_1, classes, dropout)
+    return _squeezenet(nn.Conv2d(in_channels, 64, 3, 2), LAYOUT_1_1, classes, dropout)

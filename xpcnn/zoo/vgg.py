@@ -4,20 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from xpcnn import layers as nn
 from xpcnn.initializers import he_normal, normal, zeros
-from xpcnn.layers import (
-    AdaptiveAvgPool2d,
-    BatchNorm2d,
-    Conv2d,
-    Dropout,
-    Flatten,
-    Graph,
-    Layer,
-    Linear,
-    MaxPool2d,
-    ReLU,
-    Sequential,
-)
 from xpcnn.zoo._build import draw_weights
 
 # Convolutions of 64, 128, 256, 512 and 512 channels; pooling stands behind each group.
@@ -33,39 +21,39 @@ def _vgg(
     width: int,
     hidden: int,
     dropout: float,
-) -> Graph:
-    features: list[Layer] = []
+) -> nn.Graph:
+    features: list[nn.Layer] = []
     channels = in_channels
     for number, count in enumerate(groups):
         for _ in range(count):
             widened = width * min(2**number, 8)
-            features.append(Conv2d(channels, widened, 3, padding=1))
+            features.append(nn.Conv2d(channels, widened, 3, padding=1))
             if norm:
-                features.append(BatchNorm2d(widened))
-            features.append(ReLU())
+                features.append(nn.BatchNorm2d(widened))
+            features.append(nn.ReLU())
             channels = widened
-        features.append(MaxPool2d(2, 2))
-    classifier = Sequential(
-        Linear(channels * 7 * 7, hidden),
-        ReLU(),
-        Dropout(dropout),
-        Linear(hidden, hidden),
-        ReLU(),
-        Dropout(dropout),
-        Linear(hidden, classes),
+        features.append(nn.MaxPool2d(2, 2))
+    classifier = nn.Sequential(
+        nn.Linear(channels * 7 * 7, hidden),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.Linear(hidden, hidden),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.Linear(hidden, classes),
     )
-    network = Graph(
+    network = nn.Graph(
         "image",
         [
-            ("features", Sequential(*features), "image"),
-            ("avgpool", AdaptiveAvgPool2d((7, 7)), "features"),
-            ("flatten", Flatten(), "avgpool"),
+            ("features", nn.Sequential(*features), "image"),
+            ("avgpool", nn.AdaptiveAvgPool2d((7, 7)), "features"),
+            ("flatten", nn.Flatten(), "avgpool"),
             ("classifier", classifier, "flatten"),
         ],
         "classifier",
     )
-    draw_weights(network, Conv2d, he_normal(mode="fan_out", nonlinearity="relu"), zeros())
-    draw_weights(network, Linear, normal(0.0, 0.01), zeros())
+    draw_weights(network, nn.Conv2d, he_normal(mode="fan_out", nonlinearity="relu"), zeros())
+    draw_weights(network, nn.Linear, normal(0.0, 0.01), zeros())
     return network
 
 
@@ -75,7 +63,7 @@ def vgg11(
     width: int = 64,
     hidden: int = 4096,
     dropout: float = 0.5,
-) -> Graph:
+) -> nn.Graph:
     """VGG with 11 layers that have weights.
 
     Parameters
@@ -105,7 +93,7 @@ def vgg11_bn(
     width: int = 64,
     hidden: int = 4096,
     dropout: float = 0.5,
-) -> Graph:
+) -> nn.Graph:
     """VGG-11 with batch normalisation; arguments and names as :func:`vgg11`."""
     return _vgg(GROUPS_11, True, classes, in_channels, width, hidden, dropout)
 
@@ -116,7 +104,7 @@ def vgg16(
     width: int = 64,
     hidden: int = 4096,
     dropout: float = 0.5,
-) -> Graph:
+) -> nn.Graph:
     """VGG with 16 layers that have weights; arguments and names as :func:`vgg11`."""
     return _vgg(GROUPS_16, False, classes, in_channels, width, hidden, dropout)
 
@@ -127,6 +115,6 @@ def vgg16_bn(
     width: int = 64,
     hidden: int = 4096,
     dropout: float = 0.5,
-) -> Graph:
+) -> nn.Graph:
     """VGG-16 with batch normalisation; arguments and names as :func:`vgg11`."""
     return _vgg(GROUPS_16, True, classes, in_channels, width, hidden, dropout)
