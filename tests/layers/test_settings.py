@@ -237,3 +237,18 @@ def test_what_stands_behind_the_bases_of_a_class():
 
         class Odd(xpcnn.MaxPool2d, dims=1):
             pass
+
+
+@pytest.mark.parametrize("base", [xpcnn.Linear, xpcnn.Bilinear, xpcnn.Sequential, xpcnn.Residual])
+def test_a_call_is_the_forward_of_a_subclass(base):
+    """Also where only `forward` is overridden."""
+
+    class Doubled(base):
+        def forward(self, *inputs, training=False):
+            return 2 * super().forward(*inputs, training=training)
+
+    arguments = {xpcnn.Linear: (3, 2), xpcnn.Bilinear: (3, 3, 2)}.get(base, (xpcnn.Linear(3, 3),))
+    layer = Doubled(*arguments)
+    inputs = [np.ones((4, 3), "float32")] * (2 if base is xpcnn.Bilinear else 1)
+    np.testing.assert_array_equal(layer(*inputs), layer.forward(*inputs))
+    np.testing.assert_array_equal(layer(*inputs), 2 * base.forward(layer, *inputs))

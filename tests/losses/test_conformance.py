@@ -557,3 +557,14 @@ X = np.full((2, 3), 0.5)
 def test_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("base", [xpcnn.MSELoss, xpcnn.CrossEntropyLoss, xpcnn.GaussianNLLLoss])
+def test_a_call_is_the_forward_of_a_subclass(base):
+    """Also where only `forward` is overridden."""
+
+    class Ten(base):
+        def forward(self, *arrays, **options):
+            return 10.0
+
+    assert Ten()(np.ones((2, 3)), np.ones((2, 3))) == 10.0

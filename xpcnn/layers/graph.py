@@ -230,8 +230,6 @@ class Graph(Operation):
         """Compute the outputs; inputs come in order, or by name."""
         return super().forward(*self.arrange(inputs, named), training=training)
 
-    __call__ = forward
-
     def arrange(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> tuple[Any, ...]:
         """Return the inputs in order, where some or all are given by name.
 

@@ -334,7 +334,9 @@ class Layer(Checked):
             self._saved = (output_of(y), saved)
         return y
 
-    __call__ = forward
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        """Run :meth:`forward`, that of a subclass too."""
+        return self.forward(*inputs, **options)
 
     def backward(self, dy: Array, *, need_dx: bool = True) -> Array | None:
         """Compute the gradient of the input, and add to the gradient of every parameter.

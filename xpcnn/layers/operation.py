@@ -97,8 +97,6 @@ class Operation(Layer):
             self._saved = _Kept([output_of(y) for y in outputs], floats, saved)
         return outputs[0] if len(outputs) == 1 else outputs
 
-    __call__ = forward  # type: ignore[assignment]
-
     def backward(self, *dys: Any, need_dx: bool | Sequence[bool] = True) -> Any:
         """Compute the gradients of the inputs, and add to the gradient of every parameter.
 

@@ -215,8 +215,6 @@ class GaussianNLLLoss(PairLoss):
         pair = prediction if var is None else (prediction, var)
         return super().forward(pair, target, sample_weight=sample_weight)
 
-    __call__ = forward
-
     def _check_fit(self, xp: ModuleType, prediction: tuple[Array, ...], target: Array) -> None:
         mean, var = prediction
         shape = tuple(mean.shape)

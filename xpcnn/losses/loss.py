@@ -160,7 +160,9 @@ class Loss(Checked):
         self._parts = (value, (part,))
         return value
 
-    __call__ = forward
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        """Run :meth:`forward`, that of a subclass too."""
+        return self.forward(*inputs, **options)
 
     def parts(self, value: Array, samples: int) -> tuple[LossPart, ...]:
         """Return what the last batch adds to the loss of a data set.

@@ -345,8 +345,6 @@ class _SignedPairLoss(_SignLoss, PairLoss):
             prediction, target = (prediction, target), labels
         return super().forward(prediction, target, sample_weight=sample_weight)
 
-    __call__ = forward
-
 
 class CosineEmbeddingLoss(_SignedPairLoss):
     """Loss of angles: small for pairs that belong together, large for the others.
@@ -557,8 +555,6 @@ class TripletMarginLoss(PairLoss):
         if target is not None:
             raise ValueError(f"TripletMarginLoss: there is no target; call it as {self.call}")
         return super().forward(prediction, None, sample_weight=sample_weight)
-
-    __call__ = forward
 
     def _check_fit(self, xp: ModuleType, prediction: tuple[Array, ...], target: Any) -> None:
         shapes = [tuple(x.shape) for x in prediction]

@@ -71,8 +71,6 @@ class LossPerOutput(Loss):
         self._parts = (total, tuple(parts))
         return total
 
-    __call__ = forward
-
     def of_output(self, position: int) -> Loss:
         """Return the loss of one output."""
         return self.losses[position]

@@ -110,8 +110,6 @@ class FunctionLoss(Loss):
         self._last = (prediction, target, sample_weight, each)
         return result
 
-    __call__ = forward
-
     def backward(self, dy: Array | None = None) -> Array:
         """Compute the gradient with respect to the prediction of the last forward."""
         if self._last is None:
