@@ -325,6 +325,28 @@ class Renamed(xc.ReLU):
     """A layer of a user that is a ReLU."""
 
 
+class Cubed(op.Exp):
+    """An operation of a user with another function."""
+
+    def value(self, xp, x):
+        return x**3
+
+
+class Other(xc.Softmax):
+    """A layer of a user that hands other settings on."""
+
+    def _options(self):
+        return (2,)
+
+
+@pytest.mark.parametrize("layer", [Cubed(), Other(1)])
+def test_what_a_class_of_a_user_changes_is_not_left_out(layer):
+    """It was written as its base, which gives other numbers."""
+    graph = xc.Graph("x", [("y", layer, "x")], "y")
+    with pytest.raises(xc.UnsupportedModelError, match="a class of your own that runs in its own"):
+        xonnx.to_bytes(filled(graph, (None, 3, 4)))
+
+
 def test_all_that_cannot_be_represented_is_listed():
     plain = xc.BatchNorm2d(2, track_running_stats=False)
     inner = xc.Sequential(xc.Conv2d(2, 2, 1), plain)

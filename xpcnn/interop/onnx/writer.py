@@ -114,6 +114,12 @@ Write = Callable[["Writer", LayerCall], Any]
 """Appends the nodes that a layer becomes; returns the name of the output, or a tuple of names."""
 Name = str | Value | None
 
+_SAYS_WHAT_IT_IS = {
+    "name", "arguments", "from_arguments", "config", "output_shape", "output_shapes",
+    "multiply_adds", "backward", "_backward", "_run_backward", "_abc_impl",
+}  # fmt: skip
+"""What a class of a user may change of its base, and compute the same outputs."""
+
 
 class Writer:
     """Nodes and initializers, and the names that are taken.
@@ -181,13 +187,15 @@ class Writer:
 
     def _write(self, layer: Layer) -> Write:
         """Find what a layer becomes: as its class, or as one from which it inherits how to run."""
-        cls = type(layer)
-        for base in cls.__mro__:
-            if base in self._writes:
-                runs = ("forward", "_forward", "_run")
-                if all(getattr(cls, n, None) is getattr(base, n, None) for n in runs):
-                    return self._writes[base]
-                raise UnsupportedError("it is a class of your own that runs in its own way")
+        changed: set[str] = set()
+        for cls in type(layer).__mro__:
+            if cls in self._writes:
+                if any(hasattr(cls, name) for name in changed - _SAYS_WHAT_IT_IS):
+                    raise UnsupportedError("it is a class of your own that runs in its own way")
+                return self._writes[cls]
+            ours = cls.__module__.startswith("xpcnn.")
+            names = ("forward", "_forward", "_run") if ours else vars(cls)
+            changed.update(name for name in names if name in vars(cls) and name[:2] != "__")
         raise UnsupportedError("no ONNX operator is known for it")
 
     # -- Names ---------------------------------------------------------------------------------
