@@ -39,10 +39,13 @@ def transposed_window(
     output_padding: Ints,
     dilation: Ints,
     who: str,
+    *,
+    limited: bool = True,
 ) -> tuple[Window, Ints]:
     """Return the window of the convolution that is run backwards, and the size of the output.
 
     "same" gives ``n * stride`` outputs, the smallest size of which a "same" convolution makes n.
+    `limited` keeps to PyTorch's limit on `output_padding`, which ONNX does not have.
 
     Raises
     ------
@@ -60,7 +63,7 @@ def transposed_window(
         return Window.resolve(out, kernel, stride, padding, dilation), out
     window = Window.resolve(spatial, kernel, stride, padding, dilation)
     for extra, s, d in zip(output_padding, stride, dilation, strict=True):
-        if extra >= max(s, d):
+        if limited and extra >= max(s, d):
             raise ValueError(
                 f"{who}: output_padding must be smaller than the stride or the dilation, got "
                 f"output_padding {output_padding} with stride {stride} and dilation {dilation}"

@@ -20,7 +20,7 @@ from xpcnn.ops.checks import LAYOUTS, check_floats, check_image
 from xpcnn.ops.im2col import crop_spatial, pad_spatial
 from xpcnn.ops.select import beats, renumber
 from xpcnn.ops.sums import mean
-from xpcnn.window import Ints, Pairs, Window, as_ints, as_padding
+from xpcnn.window import Ints, Pairs, Window, as_window
 
 MaxPoolState = tuple[Array, Ints]
 AvgPoolState = tuple[Array, Ints]
@@ -321,13 +321,9 @@ def window_of(
 ) -> tuple[Window, Pairs]:
     """Return the window of a pooling, and the padding that the user asked for."""
     _xp.namespace(x, who=who)
-    ndim = x.ndim - 2
-    if ndim < 1:
+    if x.ndim < 3:
         raise rank_error(who, 4, LAYOUTS[2], x.shape)
     spatial = tuple(x.shape[2:])
-    kernel = as_ints(kernel, ndim, who, "kernel_size")
-    stride = kernel if stride is None else as_ints(stride, ndim, who, "stride")
-    dilation = as_ints(dilation, ndim, who, "dilation")
-    padding = as_padding(padding, ndim, who)
-    window = pool_window(spatial, kernel, stride, padding, dilation, ceil_mode, who)
-    return window, Window.resolve(spatial, kernel, stride, padding, dilation).padding
+    stride = kernel if stride is None else stride
+    asked = as_window(spatial, kernel, stride, padding, dilation, who)
+    return pool_window(spatial, *asked, ceil_mode, who), asked.padding

@@ -125,9 +125,8 @@ def _write_separable_conv(w: Writer, call: LayerCall) -> str:
 
 @CONV.writes(op.Convolution)
 def _write_convolution(w: Writer, call: LayerCall) -> str:
-    layer = call.layer
-    window = layer._resolve(call.spatial, _kernel(call), layer.stride, layer.dilation)
-    return w.node("Conv", *call.inputs, **geometry(window), group=layer.groups)
+    window = call.layer.window(call.spatial, _kernel(call))
+    return w.node("Conv", *call.inputs, **geometry(window), group=call.layer.groups)
 
 
 def _kernel(call: LayerCall) -> Shape:
@@ -212,7 +211,7 @@ def _write_conv_transpose(w: Writer, call: LayerCall) -> str:
 
 @CONV_TRANSPOSE.writes(op.TransposedConvolution)
 def _write_transposed_convolution(w: Writer, call: LayerCall) -> str:
-    window, out = call.layer._window(call.spatial, _kernel(call))
+    window, out = call.layer.transposed_window(call.spatial, _kernel(call))
     return _write_transposed(w, call.inputs, call.spatial, window, out, call.layer.groups)
 
 
