@@ -138,7 +138,7 @@ class Resize(Steered):
         regions = zip(starts, ends, strict=True)
         return [_Axis(*axis) for axis in zip(dims, lengths, sizes, scales, regions, strict=True)]
 
-    def _resized(self, shape: Shape, inputs: tuple[Any, ...]) -> list[_Axis]:
+    def resized_axes(self, shape: Shape, inputs: tuple[Any, ...]) -> list[_Axis]:
         """Return the axes along which something happens."""
         axes = self._axes(shape, inputs)
         if self.coordinates == "tf_crop_and_resize":
@@ -168,7 +168,8 @@ class Resize(Steered):
             return place + place.dtype.type(0.5)
         return source_coordinates(axis.size, axis.n, axis.scale, name, axis.region, dtype=dtype)
 
-    def _taps(self, axis: _Axis) -> Taps:
+    def taps(self, axis: _Axis) -> Taps:
+        """Return what each position of a resized axis is made of."""
         if self.mode == "nearest":
             # Rounding decides about whole elements here; onnxruntime works in float32, where
             # 3 / 0.6 is 5 and not a little less, and takes for a half what is almost one.
@@ -192,8 +193,8 @@ class Resize(Steered):
         x = inputs[0]
         crops = self.coordinates == "tf_crop_and_resize"
         tables, outside = [], []
-        for axis in self._resized(tuple(x.shape), inputs):
-            tables.append((axis.dim, self._taps(axis)))
+        for axis in self.resized_axes(tuple(x.shape), inputs):
+            tables.append((axis.dim, self.taps(axis)))
             if crops:
                 places = self._coordinates(axis, "float32")
                 beyond = (places < 0) | (places > axis.n - 1)

@@ -194,7 +194,7 @@ def _write_space_to_depth(w: Writer, call: LayerCall) -> str:
 @writes(layers.PixelUnshuffle, layers.ChannelShuffle)
 def _write_rearrange(w: Writer, call: LayerCall) -> str:
     after = fixed(call.output().shape[1:], "a length")
-    cut, order = call.layer._plan(call.x.shapes[0])
+    cut, order = call.layer.plan(call.x.shapes[0])
     return w.reshape(_rearranged(w, call.x, cut, order), [0, *after])
 
 
