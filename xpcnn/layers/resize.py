@@ -167,8 +167,7 @@ class UpsamplingNearest2d(Upsample):
 
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
         """Return (N, C, new H, new W)."""
-        if len(input_shape) != 4:
-            raise rank_error(self.who, 4, LAYOUTS[2], input_shape)
+        check_rank(input_shape, 2, self.who)
         return super().output_shape(input_shape)
 
 

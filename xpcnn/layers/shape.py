@@ -9,10 +9,9 @@ from types import ModuleType
 from typing import Any
 
 from xpcnn._xp import Array
-from xpcnn.errors import rank_error
 from xpcnn.functional import in_order
 from xpcnn.layers.layer import Layer, Shape
-from xpcnn.ops.checks import LAYOUTS, check_rank
+from xpcnn.ops.checks import check_rank, check_spatial
 from xpcnn.window import as_int
 
 
@@ -252,8 +251,7 @@ class ChannelShuffle(_Rearrange):
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
         """Return the input's shape."""
         shape = tuple(input_shape)
-        if len(shape) < 3:
-            raise rank_error(self.who, 4, LAYOUTS[2], shape)
+        check_spatial(shape, self.who)
         if shape[1] % self.groups:
             raise ValueError(
                 f"{self.who}: expected channels (axis 1) divisible by groups={self.groups}, got "

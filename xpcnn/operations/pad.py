@@ -14,7 +14,8 @@ from xpcnn.errors import choice_error
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.operation import Arrays, Needs, Steered
 from xpcnn.operations.numbers import as_ints, chosen, needed, normal_dims
-from xpcnn.operations.tables import add_back, pick
+from xpcnn.operations.tables import add_back
+from xpcnn.ops.tables import pick
 
 MODES = ("constant", "reflect", "replicate", "circular")
 

@@ -9,13 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpcnn import _xp
-from xpcnn._xp import Array
 from xpcnn.errors import choice_error
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.operation import Arrays, Needs, Steered
 from xpcnn.operations.numbers import as_ints, chosen, normal_dims
-from xpcnn.operations.tables import pick
 from xpcnn.ops.resize import RESIZE, Taps
+from xpcnn.ops.tables import along, pick
 from xpcnn.ops.taps import (
     ROUNDINGS,
     TRANSFORMS,
@@ -199,7 +198,7 @@ class Resize(Steered):
                 places = self._coordinates(axis, "float32")
                 beyond = (places < 0) | (places > axis.n - 1)
                 if beyond.any():
-                    outside.append(_along(xp, beyond, axis.dim, x))
+                    outside.append(along(xp, x, axis.dim, beyond))
         if self.mode == "nearest" and not _xp.is_floating(x):
             for dim, taps in tables:
                 x = pick(xp, x, dim, taps.indices[:, 0])
@@ -217,12 +216,6 @@ class Resize(Steered):
         if saved is not None:
             dx = saved(dx)
         return (dx,)
-
-
-def _along(xp: ModuleType, mask: np.ndarray, axis: int, like: Array) -> Array:
-    """Bring a mask to the device so that it broadcasts along an axis."""
-    array = xp.asarray(mask, device=_xp.device_of(like))
-    return xp.reshape(array, (-1,) + (1,) * (like.ndim - 1 - axis))
 
 
 def _numbers(inputs: tuple[Any, ...], position: int) -> tuple[float, ...] | None:

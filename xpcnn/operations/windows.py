@@ -67,6 +67,7 @@ class Convolution(_Weighted):
     """
 
     op = "conv"
+    padding_mode = "zeros"
 
     def __init__(
         self, stride: Any = 1, padding: Padding = 0, dilation: Any = 1, groups: int = 1

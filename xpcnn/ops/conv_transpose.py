@@ -22,7 +22,7 @@ from xpcnn._xp import Array, namespace
 from xpcnn.errors import rank_error
 from xpcnn.kernels.dispatch import Op
 from xpcnn.kernels.workspace import batch_chunks, joined
-from xpcnn.ops.checks import LAYOUTS, check_bias, check_dtypes, check_image
+from xpcnn.ops.checks import check_bias, check_dtypes, check_image, check_rank
 from xpcnn.ops.conv import column_bytes, group_rows, weight_matrix
 from xpcnn.ops.im2col import channel_major, col2im, crop_spatial, im2col, pad_spatial
 from xpcnn.ops.sums import product, total
@@ -136,7 +136,7 @@ def forward(
         if b is not None:
             y = y + xp.reshape(b, (-1, *(1,) * (y.ndim - 1)))
         pieces.append(channel_major(xp, y))
-    return _join(xp, pieces), (x, w, b is not None)
+    return joined(xp, pieces, axis=0), (x, w, b is not None)
 
 
 def backward(
@@ -156,15 +156,12 @@ def backward(
             dx = xp.reshape(weights @ columns, (x.shape[1], -1, *x.shape[2:]))
             pieces.append(channel_major(xp, dx))
     db = total(xp, dy, (0, *range(2, dy.ndim))) if has_bias else None
-    return _join(xp, pieces) if need_dx else None, xp.reshape(dw, w.shape), db
+    dx = joined(xp, pieces, axis=0) if need_dx else None
+    return dx, xp.reshape(dw, w.shape), db
 
 
 def _chunks(x: Array, w: Array, groups: int) -> list[slice]:
     return batch_chunks(x, column_bytes(w.shape[1] * groups, w, prod(x.shape[2:])))
-
-
-def _join(xp: ModuleType, pieces: list[Array]) -> Array:
-    return joined(xp, pieces, axis=0)
 
 
 CONV_TRANSPOSE = Op("conv_transpose", forward, backward, check=check)
@@ -225,8 +222,7 @@ def conv_transpose(
             dilation,
         )
         return xp.squeeze(alone, axis=0)
-    if x.ndim != weight.ndim:
-        raise rank_error(who, ndim + 2, LAYOUTS[ndim], x.shape)
+    check_rank(x.shape, ndim, who)
     window, out = transposed_window(
         tuple(x.shape[2:]),
         tuple(weight.shape[2:]),

@@ -17,6 +17,7 @@ from xpcnn.interop.onnx.ops.pad import pad
 from xpcnn.interop.onnx.ops.reduce import reduce
 from xpcnn.interop.onnx.table import operator, writes
 from xpcnn.interop.onnx.writer import LayerCall, Name, Value, Writer, fixed
+from xpcnn.layers.layer import Shape
 from xpcnn.window import Pairs, Window, as_window
 
 MAX_POOLS = (layers.MaxPool1d, layers.MaxPool2d, layers.MaxPool3d)
@@ -175,16 +176,21 @@ def _average_of_slices(w: Writer, x: Name, like: Value, mean: _Mean) -> str:
     spatial = fixed(like.shape[2:], "the size of its input")
     out = window.output_shape(spatial)
     divisor = F.avg_pool_divisor(window, spatial, asked, include, override)
+    seen = _slices(w, x, like, window, out)
+    total = seen[0] if len(seen) == 1 else w.node("Sum", *seen)
+    return w.node("Div", total, w.constant(divisor))
+
+
+def _slices(w: Writer, x: Name, like: Value, window: Window, out: Shape) -> list[str]:
+    """Return what each tap of the window sees."""
     if window.is_padded:
         x = pad(w, x, like.shape, window.padding, "constant")
-    axes = range(2, like.rank)
     seen = []
     for offset in window.offsets():
         parts = window.tap(offset, out)[2:]
         starts, ends, steps = zip(*((p.start, p.stop, p.step) for p in parts), strict=True)
-        seen.append(w.slice(x, starts, ends, axes, steps))
-    total = seen[0] if len(seen) == 1 else w.node("Sum", *seen)
-    return w.node("Div", total, w.constant(divisor))
+        seen.append(w.slice(x, starts, ends, range(2, like.rank), steps))
+    return seen
 
 
 # -- Power means -----------------------------------------------------------------------------------
@@ -274,7 +280,19 @@ def _write_adaptive_pool(w: Writer, call: LayerCall) -> str:
     return x
 
 
-# -- The way back from windows ---------------------------------------------------------------------
+# -- Columns, and the way back ---------------------------------------------------------------------
+
+
+@writes(layers.Unfold)
+def _write_unfold(w: Writer, call: LayerCall) -> str:
+    """Put what the taps of the window see side by side; ONNX has the way back only."""
+    layer, spatial, channels = call.layer, call.spatial, call.x.shape[1] or 0
+    geometry = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+    window = as_window(spatial, *geometry, "Unfold")
+    seen = _slices(w, call.x, call.x, window, window.output_shape(spatial))
+    rows = [w.reshape(one, (0, channels, 1, -1)) for one in seen]
+    return w.reshape(w.node("Concat", *rows, axis=2), (0, channels * window.taps, -1))
+
 
 COL2IM = operator("Col2Im", since=18, inputs=(3, 3))
 
