@@ -13,7 +13,7 @@ from xpcnn.layers.op_layer import OpLayer
 from xpcnn.ops.checks import LAYOUTS, check_rank
 from xpcnn.ops.resize import Taps
 from xpcnn.ops.taps import LARGE_IMAGE, UPSAMPLE_MODES, upsample_taps
-from xpcnn.window import as_int
+from xpcnn.window import as_int, as_number
 
 RANKS = {"linear": 1, "bilinear": 2, "trilinear": 3, "bicubic": 2}
 """Number of spatial axes of the modes that are for one only."""
@@ -94,11 +94,10 @@ class Upsample(OpLayer):
 
     def _factor(self, value: Any) -> float:
         who = type(self).__name__
-        if isinstance(value, (str, bool)) or not hasattr(value, "__float__"):
-            raise TypeError(f"{who}: scale_factor must be a number, got {value!r}")
-        if not 0.0 < float(value) < math.inf:
+        factor = as_number(value, who, "scale_factor", finite=False)
+        if not 0.0 < factor < math.inf:
             raise ValueError(f"{who}: scale_factor must be positive and finite, got {value!r}")
-        return float(value)
+        return factor
 
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
         """Return (N, C, *new) for an input (N, C, *spatial)."""

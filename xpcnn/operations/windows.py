@@ -157,9 +157,8 @@ class _Pooling(Operation):
         dilation: Any = 1,
         ceil_mode: bool = False,
     ) -> None:
-        self.kernel_size = as_ints(
-            kernel_size, len(kernel_size), type(self).__name__, "kernel_size"
-        )
+        who, ndim = type(self).__name__, len(kernel_size)
+        self.kernel_size = as_ints(kernel_size, ndim, who, "kernel_size")
         self.stride = stride
         self.padding = _checked(padding)
         self.dilation = dilation

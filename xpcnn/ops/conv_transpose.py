@@ -211,16 +211,8 @@ def conv_transpose(
     ndim = weight.ndim - 2
     if x.ndim == ndim + 1:  # a sample without a batch axis
         xp = namespace(x)
-        alone = conv_transpose(
-            xp.expand_dims(x, axis=0),
-            weight,
-            bias,
-            stride,
-            padding,
-            output_padding,
-            groups,
-            dilation,
-        )
+        others = (weight, bias, stride, padding, output_padding, groups, dilation)
+        alone = conv_transpose(xp.expand_dims(x, axis=0), *others)
         return xp.squeeze(alone, axis=0)
     check_rank(x.shape, ndim, who)
     window, out = transposed_window(

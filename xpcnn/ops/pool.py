@@ -45,16 +45,23 @@ def pool_window(
         window does not fit into the padded input.
     """
     window = Window.resolve(spatial, kernel, stride, padding, dilation)
-    for sides, extent in zip(window.padding, window.extent, strict=True):
-        if 2 * min(sides) > extent or max(sides) >= extent:
-            raise ValueError(
-                f"{who}: padding may be at most half the window, got padding {window.padding} "
-                f"with a window covering {window.extent}"
-            )
+    if not is_half_padded(window):
+        raise ValueError(
+            f"{who}: padding may be at most half the window, got padding {window.padding} "
+            f"with a window covering {window.extent}"
+        )
     if ceil_mode:
         window = window.with_ceil(spatial)
     window.output_shape(spatial, who)
     return window
+
+
+def is_half_padded(window: Window) -> bool:
+    """Whether the padding is at most half the window, as pooling layers want it."""
+    return all(
+        2 * min(sides) <= extent and max(sides) < extent
+        for sides, extent in zip(window.padding, window.extent, strict=True)
+    )
 
 
 def check(who: str, x: Array, window: Window, *_: Any) -> None:

@@ -71,6 +71,8 @@ class _Filter:
         self.stride = node.ints("strides", (1,) * self.ndim)
         self.dilation = node.ints("dilations", (1,) * self.ndim)
         self.groups = node.int("group", 1)
+        self.settings: dict[str, Any] = {"stride": self.stride, "dilation": self.dilation}
+        self.settings["groups"] = self.groups
         b.ranks[node.outputs[0]] = self.ndim + 2
 
 
@@ -85,20 +87,11 @@ def _read_conv(b: Builder, node: OnnxNode) -> None:
     padding = padding_of(node, f.ndim)
     state = b.weight_and_bias(node)
     if state is None or padding == "same_lower" or not 1 <= f.ndim <= 3:
-        layer = op.Convolution(f.stride, padding, f.dilation, f.groups)
-        b.emit(layer, node.inputs, node.outputs)
+        b.emit(op.Convolution(padding=padding, **f.settings), node.inputs, node.outputs)
         return
-    shape = state["weight"].shape
-    made = CONVOLUTIONS[f.ndim - 1](
-        shape[1] * f.groups,
-        shape[0],
-        shape[2:],
-        f.stride,
-        padding,
-        f.dilation,
-        f.groups,
-        bias="bias" in state,
-    )
+    outputs, inputs, *kernel = state["weight"].shape
+    settings = {"padding": padding, "bias": "bias" in state} | f.settings
+    made = CONVOLUTIONS[f.ndim - 1](inputs * f.groups, outputs, kernel, **settings)
     b.layer(node, made, state)
 
 
@@ -151,21 +144,12 @@ def _read_conv_transpose(b: Builder, node: OnnxNode) -> None:
     # PyTorch's limit on what is added to the output
     small = all(n < max(s, d) for n, s, d in zip(extra, f.stride, f.dilation, strict=True))
     if state is None or not symmetric or not small or not 1 <= f.ndim <= 3:
-        layer = op.TransposedConvolution(f.stride, padding, extra, f.groups, f.dilation)
+        layer = op.TransposedConvolution(padding=padding, output_padding=extra, **f.settings)
         b.emit(layer, node.inputs, node.outputs)
         return
-    shape = state["weight"].shape
-    made = TRANSPOSED[f.ndim - 1](
-        shape[0],
-        shape[1] * f.groups,
-        shape[2:],
-        f.stride,
-        padding,
-        extra,
-        f.groups,
-        "bias" in state,
-        f.dilation,
-    )
+    inputs, outputs, *kernel = state["weight"].shape
+    settings = {"padding": padding, "output_padding": extra, "bias": "bias" in state} | f.settings
+    made = TRANSPOSED[f.ndim - 1](inputs, outputs * f.groups, kernel, **settings)
     b.layer(node, made, state)
 
 

@@ -18,6 +18,7 @@ from xpcnn.interop.onnx.ops.reduce import reduce
 from xpcnn.interop.onnx.table import operator, writes
 from xpcnn.interop.onnx.writer import LayerCall, Name, Value, Writer, fixed
 from xpcnn.layers.layer import Shape
+from xpcnn.ops.pool import is_half_padded
 from xpcnn.window import Pairs, Window, as_window
 
 MAX_POOLS = (layers.MaxPool1d, layers.MaxPool2d, layers.MaxPool3d)
@@ -32,12 +33,7 @@ def _fits_layer(padding: Padding, kernel: tuple[int, ...], dilation: tuple[int, 
     """Whether a pooling layer takes this padding: at most half the window."""
     if isinstance(padding, str):
         return padding != "same_lower"
-    for pair, k, d in zip(padding, kernel, dilation, strict=True):
-        before, after = pair if isinstance(pair, tuple) else (pair, pair)
-        extent = d * (k - 1) + 1
-        if 2 * min(before, after) > extent or max(before, after) >= extent:
-            return False
-    return True
+    return is_half_padded(Window.resolve((), kernel, kernel, padding, dilation))
 
 
 class _Window:
