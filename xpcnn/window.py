@@ -84,14 +84,15 @@ def as_ints(value: Any, ndim: int, who: str, argument: str, minimum: int = 1) ->
     return tuple(as_int(v, who, argument, minimum) for v in values)
 
 
-def as_padding(value: Any, ndim: int, who: str) -> str | Ints | Pairs:
+def as_padding(value: Any, ndim: int, who: str, *, lower: bool = False) -> str | Ints | Pairs:
     """Normalise a `padding` argument.
 
     Accepts ``"same"``, ``"valid"``, one integer, one integer per dimension (both sides alike), or
-    one ``(before, after)`` pair per dimension.
+    one ``(before, after)`` pair per dimension. With `lower` also ``"same_lower"``, which is "same"
+    with an odd element in front.
     """
     if isinstance(value, str):
-        if value not in ("same", "valid"):
+        if value not in ("same", "valid") and not (lower and value == "same_lower"):
             raise ValueError(
                 f"{who}: padding must be 'same', 'valid', an integer, {ndim} integers or "
                 f"{ndim} (before, after) pairs; got {value!r}"
@@ -111,15 +112,25 @@ def as_padding(value: Any, ndim: int, who: str) -> str | Ints | Pairs:
 
 
 def as_window(
-    spatial: Sequence[int], kernel: Any, stride: Any, padding: Any, dilation: Any, who: str
+    spatial: Sequence[int],
+    kernel: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    who: str,
+    *,
+    lower: bool = False,
 ) -> Window:
-    """Make the window for an input of size `spatial` from a user's arguments."""
+    """Make the window for an input of size `spatial` from a user's arguments.
+
+    `lower` is that of :func:`as_padding`.
+    """
     ndim = len(spatial)
     return Window.resolve(
         spatial,
         as_ints(kernel, ndim, who, "kernel_size"),
         as_ints(stride, ndim, who, "stride"),
-        as_padding(padding, ndim, who),
+        as_padding(padding, ndim, who, lower=lower),
         as_ints(dilation, ndim, who, "dilation"),
     )
 
@@ -152,7 +163,8 @@ class Window(NamedTuple):
         """Make the window for an input of size `spatial`, turning "same" into numbers.
 
         "same" gives ``ceil(n / stride)`` outputs; where the total padding is odd the extra
-        element goes to the end, as in Keras and (for stride 1) in PyTorch.
+        element goes to the end, as in Keras and (for stride 1) in PyTorch; with "same_lower" it
+        goes to the front.
         """
         return _resolve(tuple(spatial), kernel, stride, padding, dilation)
 
@@ -163,12 +175,14 @@ class Window(NamedTuple):
         pairs: Pairs
         if padding == "valid":
             pairs = ((0, 0),) * len(kernel)
-        elif padding == "same":
+        elif padding in ("same", "same_lower"):
             totals = [
                 max((-(-n // s) - 1) * s + d * (k - 1) + 1 - n, 0)
                 for n, k, s, d in zip(spatial, kernel, stride, dilation, strict=True)
             ]
             pairs = tuple((total // 2, total - total // 2) for total in totals)
+            if padding == "same_lower":
+                pairs = tuple((after, before) for before, after in pairs)
         else:
             pairs = tuple((p, p) if isinstance(p, int) else p for p in padding)  # type: ignore[misc]
         return cls(kernel, stride, pairs, dilation)

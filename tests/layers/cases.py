@@ -278,7 +278,6 @@ CASES: dict[str, Case] = {
         IMAGE,
         LINE,
         by_hand=([[[[1, 2, 3]]]], [[[1, 2], [2, 3]]], [[[[1, 5, 4]]]]),
-        in_onnx=False,
     ),
-    "Unfold-all": Case(lambda: xc.Unfold(2, 2, 1, 3), IMAGE, LINE, in_onnx=False),
+    "Unfold-all": Case(lambda: xc.Unfold(2, 2, 1, 3), IMAGE, LINE),
 }

@@ -13,7 +13,7 @@ from xpcnn._xp import Array, dtype_name
 from xpcnn.device import Device
 from xpcnn.errors import choice_error, rank_error
 from xpcnn.layers.layer import Layer, Shape, seed_from
-from xpcnn.ops.checks import LAYOUTS, check_rank
+from xpcnn.ops.checks import LAYOUTS, check_rank, check_spatial
 from xpcnn.ops.dropout import DROPOUT
 from xpcnn.window import as_number
 
@@ -144,8 +144,7 @@ class Dropout2d(ChannelDropout):
 
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
         """Return the input's shape."""
-        if len(input_shape) < 3:
-            raise rank_error(self.who, 4, LAYOUTS[2], input_shape)
+        check_spatial(input_shape, self.who)
         return tuple(input_shape)
 
 

@@ -12,7 +12,7 @@ from xpcnn.errors import rank_error
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.norm import PerChannelNorm, ScaleAndShift
 from xpcnn.layers.op_layer import OpLayer
-from xpcnn.ops.checks import LAYOUTS
+from xpcnn.ops.checks import check_spatial
 from xpcnn.ops.group_norm import GROUP_NORM, LAYER_NORM, RMS_NORM
 from xpcnn.window import as_int, as_number
 
@@ -241,8 +241,7 @@ class LocalResponseNorm(OpLayer):
 
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
         """Return the input's shape."""
-        if len(input_shape) < 3:
-            raise rank_error(self.who, 4, LAYOUTS[2], input_shape)
+        check_spatial(input_shape, self.who)
         return tuple(input_shape)
 
     def _options(self, x: Array) -> tuple[Any, ...]:

@@ -52,11 +52,15 @@ class _Pool(OpLayer):
     def _steps(self) -> tuple[Ints, Ints, Any, Ints]:
         return self.kernel_size, self.stride, self.padding, self.dilation
 
+    def window_without_ceil(self, spatial: Shape) -> Window:
+        """Return the window without the end padding that `ceil_mode` adds."""
+        return Window.resolve(spatial, *self._steps())
+
     def _divisor(
         self, window: Window, spatial: Shape, count_include_pad: bool, override: int | None
     ) -> np.ndarray | float:
         """Say by what each window's sum is divided."""
-        asked = Window.resolve(spatial, *self._steps()).padding
+        asked = self.window_without_ceil(spatial).padding
         return avg_pool_divisor(window, spatial, asked, count_include_pad, override)
 
 

@@ -11,8 +11,9 @@ from xpcnn.errors import choice_error, rank_error
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.op_layer import OpLayer
 from xpcnn.ops.checks import LAYOUTS, check_rank
+from xpcnn.ops.resize import Taps
 from xpcnn.ops.taps import LARGE_IMAGE, UPSAMPLE_MODES, upsample_taps
-from xpcnn.window import as_int
+from xpcnn.window import as_int, as_number
 
 RANKS = {"linear": 1, "bilinear": 2, "trilinear": 3, "bicubic": 2}
 """Number of spatial axes of the modes that are for one only."""
@@ -93,11 +94,10 @@ class Upsample(OpLayer):
 
     def _factor(self, value: Any) -> float:
         who = type(self).__name__
-        if isinstance(value, (str, bool)) or not hasattr(value, "__float__"):
-            raise TypeError(f"{who}: scale_factor must be a number, got {value!r}")
-        if not 0.0 < float(value) < math.inf:
+        factor = as_number(value, who, "scale_factor", finite=False)
+        if not 0.0 < factor < math.inf:
             raise ValueError(f"{who}: scale_factor must be positive and finite, got {value!r}")
-        return float(value)
+        return factor
 
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
         """Return (N, C, *new) for an input (N, C, *spatial)."""
@@ -126,19 +126,23 @@ class Upsample(OpLayer):
             )
         return values
 
-    def _options(self, x: Array) -> tuple[Any, ...]:
-        new = self.output_shape(x.shape)[2:]
-        factors: tuple[Any, ...] = (None,) * len(new)
-        if self.scale_factor is not None and not self.recompute_scale_factor:
-            factors = self._per_axis(self.scale_factor, len(new), "scale_factor")
-        corners, dtype, large = bool(self.align_corners), dtype_name(x), sum(new) > LARGE_IMAGE
-        axes = [
-            (axis, upsample_taps(n, out, factor, self.mode, corners, dtype, len(new), large))
-            for axis, (n, out, factor) in enumerate(
-                zip(x.shape[2:], new, factors, strict=True), start=2
-            )
+    def factors(self, ndim: int) -> tuple[float | None, ...]:
+        """Return the factor of each axis; ``None`` where it follows from the lengths."""
+        if self.scale_factor is None or self.recompute_scale_factor:
+            return (None,) * ndim
+        return self._per_axis(self.scale_factor, ndim, "scale_factor")
+
+    def taps(self, shape: Sequence[int], dtype: str) -> list[Taps]:
+        """Return what the positions of each spatial axis are made of, for such an input."""
+        new = self.output_shape(shape)[2:]
+        corners, ndim, large = bool(self.align_corners), len(new), sum(new) > LARGE_IMAGE
+        return [
+            upsample_taps(n, out, factor, self.mode, corners, dtype, ndim, large)
+            for n, out, factor in zip(shape[2:], new, self.factors(ndim), strict=True)
         ]
-        return (tuple(axes),)
+
+    def _options(self, x: Array) -> tuple[Any, ...]:
+        return (tuple(enumerate(self.taps(x.shape, dtype_name(x)), start=2)),)
 
 
 class UpsamplingNearest2d(Upsample):
@@ -162,8 +166,7 @@ class UpsamplingNearest2d(Upsample):
 
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
         """Return (N, C, new H, new W)."""
-        if len(input_shape) != 4:
-            raise rank_error(self.who, 4, LAYOUTS[2], input_shape)
+        check_rank(input_shape, 2, self.who)
         return super().output_shape(input_shape)
 
 

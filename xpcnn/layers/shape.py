@@ -9,10 +9,9 @@ from types import ModuleType
 from typing import Any
 
 from xpcnn._xp import Array
-from xpcnn.errors import rank_error
 from xpcnn.functional import in_order
 from xpcnn.layers.layer import Layer, Shape
-from xpcnn.ops.checks import LAYOUTS, check_rank
+from xpcnn.ops.checks import check_rank, check_spatial
 from xpcnn.window import as_int
 
 
@@ -142,16 +141,16 @@ def rearrange_back(xp: ModuleType, dy: Array, cut: Shape, order: Shape, shape: S
 class _Rearrange(Layer):
     """Cut axes into pieces, exchange pieces, and merge them again.
 
-    A subclass says how by `_plan`: the shape with the axes cut, and the new order of the pieces.
-    The shape after merging is that of the output.
+    A subclass says how by `plan`; the shape after merging is that of the output.
     """
 
-    def _plan(self, shape: Shape) -> tuple[Shape, Shape]:
+    def plan(self, shape: Shape) -> tuple[Shape, Shape]:
+        """Return the shape with the axes cut, and the new order of the pieces."""
         raise NotImplementedError
 
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
         merged = self.output_shape(x.shape)
-        plan = self._plan(tuple(x.shape))
+        plan = self.plan(tuple(x.shape))
         return rearrange(xp, x, *plan, merged), (*plan, tuple(x.shape))
 
     def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
@@ -189,7 +188,7 @@ class PixelShuffle(_Rearrange):
             )
         return n, c // (r * r), h * r, w * r
 
-    def _plan(self, shape: Shape) -> tuple[Shape, Shape]:
+    def plan(self, shape: Shape) -> tuple[Shape, Shape]:
         n, c, h, w = shape
         r = self.upscale_factor
         return (n, c // (r * r), r, r, h, w), (0, 1, 4, 2, 5, 3)
@@ -226,7 +225,7 @@ class PixelUnshuffle(_Rearrange):
             )
         return n, c * r * r, h // r, w // r
 
-    def _plan(self, shape: Shape) -> tuple[Shape, Shape]:
+    def plan(self, shape: Shape) -> tuple[Shape, Shape]:
         n, c, h, w = shape
         r = self.downscale_factor
         return (n, c, h // r, r, w // r, r), (0, 1, 3, 5, 2, 4)
@@ -252,8 +251,7 @@ class ChannelShuffle(_Rearrange):
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
         """Return the input's shape."""
         shape = tuple(input_shape)
-        if len(shape) < 3:
-            raise rank_error(self.who, 4, LAYOUTS[2], shape)
+        check_spatial(shape, self.who)
         if shape[1] % self.groups:
             raise ValueError(
                 f"{self.who}: expected channels (axis 1) divisible by groups={self.groups}, got "
@@ -261,7 +259,7 @@ class ChannelShuffle(_Rearrange):
             )
         return shape
 
-    def _plan(self, shape: Shape) -> tuple[Shape, Shape]:
+    def plan(self, shape: Shape) -> tuple[Shape, Shape]:
         n, c, *spatial = shape
         order = (0, 2, 1, *range(3, len(shape) + 1))
         return (n, self.groups, c // self.groups, *spatial), order

@@ -13,21 +13,21 @@ from xpcnn.layers.shape import rearrange, rearrange_back
 class Blocks(Operation):
     """What exchanges channels and pixels, block by block.
 
-    A subclass says how by `output_shapes` and by `_plan`, which returns the shape with the axes
-    cut, and the new order of the pieces.
+    A subclass says how by `output_shapes` and by `plan`.
     """
 
     def __init__(self, block_size: int, mode: str = "DCR") -> None:
         self.block_size = int(block_size)
         self.mode = mode
 
-    def _plan(self, shape: Shape) -> tuple[Shape, Shape]:
+    def plan(self, shape: Shape) -> tuple[Shape, Shape]:
+        """Return the shape with the axes cut, and the new order of the pieces."""
         raise NotImplementedError
 
     def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         shape = tuple(inputs[0].shape)
         (merged,) = self.output_shapes(shape)
-        plan = self._plan(shape)
+        plan = self.plan(shape)
         return (rearrange(xp, inputs[0], *plan, merged),), (*plan, shape)
 
     def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
@@ -57,7 +57,7 @@ class DepthToSpace(Blocks):
         n, c, h, w = shape
         return ((n, c // b**2, h * b, w * b),)
 
-    def _plan(self, shape: Shape) -> tuple[Shape, Shape]:
+    def plan(self, shape: Shape) -> tuple[Shape, Shape]:
         (n, c, h, w), b = shape, self.block_size
         if self.mode == "DCR":
             return (n, b, b, c // b**2, h, w), (0, 3, 4, 1, 5, 2)
@@ -87,7 +87,7 @@ class SpaceToDepth(Blocks):
         n, c, h, w = shape
         return ((n, c * b**2, h // b, w // b),)
 
-    def _plan(self, shape: Shape) -> tuple[Shape, Shape]:
+    def plan(self, shape: Shape) -> tuple[Shape, Shape]:
         (n, c, h, w), b = shape, self.block_size
         order = (0, 3, 5, 1, 2, 4) if self.mode == "DCR" else (0, 1, 3, 5, 2, 4)
         return (n, c, h // b, b, w // b, b), order

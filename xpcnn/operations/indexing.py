@@ -11,6 +11,7 @@ import numpy as np
 from xpcnn import _xp
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.operation import Arrays, Needs, Operation, Steered
+from xpcnn.operations.joining import cut
 from xpcnn.operations.numbers import Ints, as_ints, chosen, normal_dims
 from xpcnn.operations.tables import add_back
 
@@ -185,10 +186,7 @@ class Split(Operation):
     def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         x = inputs[0]
         axis, sizes = self._sizes(tuple(x.shape), inputs)
-        pieces, start = [], 0
-        for size in sizes:
-            pieces.append(x[(slice(None),) * axis + (slice(start, start + size), ...)])
-            start += size
+        pieces = cut(x, axis, sizes)
         return tuple(pieces), (axis, [tuple(piece.shape) for piece in pieces])
 
     def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
+from xpcnn._xp import Array
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.operation import Arrays, Needs, Operation
 
@@ -44,12 +46,17 @@ class Concat(Operation):
         return (xp.concat(inputs, axis=axis),), (axis, [x.shape[axis] for x in inputs])
 
     def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
-        axis, lengths = saved
-        parts, start = [], 0
-        for length in lengths:
-            parts.append(dys[0][(slice(None),) * axis + (slice(start, start + length), ...)])
-            start += length
+        parts = cut(dys[0], *saved)
         return tuple(part if needed else None for part, needed in zip(parts, need, strict=True))
+
+
+def cut(x: Array, axis: int, lengths: Sequence[int]) -> list[Array]:
+    """Cut an array into consecutive pieces along an axis."""
+    parts, start = [], 0
+    for length in lengths:
+        parts.append(x[(slice(None),) * axis + (slice(start, start + length), ...)])
+        start += length
+    return parts
 
 
 def _size_hint(shapes: list[Shape]) -> str:

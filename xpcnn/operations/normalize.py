@@ -36,17 +36,18 @@ class Standardize(Operation):
     def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
         """Return the input's shape, and twice that of the statistics."""
         shape = tuple(input_shapes[0] or ())
-        axes = self._axes(len(shape))
+        axes = self.axes(len(shape))
         kept = tuple(1 if axis in axes else n for axis, n in enumerate(shape))
         return shape, kept, kept
 
-    def _axes(self, ndim: int) -> Ints:
+    def axes(self, ndim: int) -> Ints:
+        """Return the axes of an input with so many."""
         (first,) = normal_dims((self.dim,), ndim, self.who)
         return tuple(range(first, ndim))
 
     def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         (x,) = inputs
-        axes = self._axes(x.ndim)
+        axes = self.axes(x.ndim)
         y, mean, _, inv_std = standardise(xp, x, self.eps, axes)
         return (y, mean, inv_std), (y, inv_std, axes)
 

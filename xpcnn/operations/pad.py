@@ -14,7 +14,8 @@ from xpcnn.errors import choice_error
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.operation import Arrays, Needs, Steered
 from xpcnn.operations.numbers import as_ints, chosen, needed, normal_dims
-from xpcnn.operations.tables import add_back, pick
+from xpcnn.operations.tables import add_back
+from xpcnn.ops.tables import pick
 
 MODES = ("constant", "reflect", "replicate", "circular")
 
@@ -77,14 +78,14 @@ class Pad(Steered):
         for axis, before, after in self._amounts(tuple(x.shape), inputs):
             if before or after:
                 n = x.shape[axis]
-                positions = self._positions(n, before, after)
+                positions = self.positions(n, before, after)
                 tables.append((axis, positions, n))
                 if (positions < 0).any():
                     x = xp.concat([x, self._constant(xp, x, axis, value)], axis=axis)
                 x = pick(xp, x, axis, np.where(positions < 0, n, positions))
         return (x,), tables
 
-    def _positions(self, n: int, before: int, after: int) -> np.ndarray:
+    def positions(self, n: int, before: int, after: int) -> np.ndarray:
         """Say which element of an axis stands where; -1 is none."""
         wanted = np.arange(-before, n + after)
         if self.mode == "constant" or ((wanted >= 0) & (wanted < n)).all():

@@ -9,13 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpcnn import _xp
-from xpcnn._xp import Array
 from xpcnn.errors import choice_error
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.operation import Arrays, Needs, Steered
 from xpcnn.operations.numbers import as_ints, chosen, normal_dims
-from xpcnn.operations.tables import pick
 from xpcnn.ops.resize import RESIZE, Taps
+from xpcnn.ops.tables import along, pick
 from xpcnn.ops.taps import (
     ROUNDINGS,
     TRANSFORMS,
@@ -138,7 +137,7 @@ class Resize(Steered):
         regions = zip(starts, ends, strict=True)
         return [_Axis(*axis) for axis in zip(dims, lengths, sizes, scales, regions, strict=True)]
 
-    def _resized(self, shape: Shape, inputs: tuple[Any, ...]) -> list[_Axis]:
+    def resized_axes(self, shape: Shape, inputs: tuple[Any, ...]) -> list[_Axis]:
         """Return the axes along which something happens."""
         axes = self._axes(shape, inputs)
         if self.coordinates == "tf_crop_and_resize":
@@ -168,7 +167,8 @@ class Resize(Steered):
             return place + place.dtype.type(0.5)
         return source_coordinates(axis.size, axis.n, axis.scale, name, axis.region, dtype=dtype)
 
-    def _taps(self, axis: _Axis) -> Taps:
+    def taps(self, axis: _Axis) -> Taps:
+        """Return what each position of a resized axis is made of."""
         if self.mode == "nearest":
             # Rounding decides about whole elements here; onnxruntime works in float32, where
             # 3 / 0.6 is 5 and not a little less, and takes for a half what is almost one.
@@ -192,13 +192,13 @@ class Resize(Steered):
         x = inputs[0]
         crops = self.coordinates == "tf_crop_and_resize"
         tables, outside = [], []
-        for axis in self._resized(tuple(x.shape), inputs):
-            tables.append((axis.dim, self._taps(axis)))
+        for axis in self.resized_axes(tuple(x.shape), inputs):
+            tables.append((axis.dim, self.taps(axis)))
             if crops:
                 places = self._coordinates(axis, "float32")
                 beyond = (places < 0) | (places > axis.n - 1)
                 if beyond.any():
-                    outside.append(_along(xp, beyond, axis.dim, x))
+                    outside.append(along(xp, x, axis.dim, beyond))
         if self.mode == "nearest" and not _xp.is_floating(x):
             for dim, taps in tables:
                 x = pick(xp, x, dim, taps.indices[:, 0])
@@ -216,12 +216,6 @@ class Resize(Steered):
         if saved is not None:
             dx = saved(dx)
         return (dx,)
-
-
-def _along(xp: ModuleType, mask: np.ndarray, axis: int, like: Array) -> Array:
-    """Bring a mask to the device so that it broadcasts along an axis."""
-    array = xp.asarray(mask, device=_xp.device_of(like))
-    return xp.reshape(array, (-1,) + (1,) * (like.ndim - 1 - axis))
 
 
 def _numbers(inputs: tuple[Any, ...], position: int) -> tuple[float, ...] | None:

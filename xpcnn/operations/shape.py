@@ -161,7 +161,7 @@ class Transpose(Operation):
         return (xp.permute_dims(dys[0], tuple(int(a) for a in np.argsort(saved))),)
 
 
-class Expand(Operation):
+class Expand(Steered):
     """An array repeated along axes of length 1, and along new ones in front.
 
     Parameters
@@ -174,13 +174,8 @@ class Expand(Operation):
     def __init__(self, shape: Sequence[int] | None = None) -> None:
         self.shape = as_ints(shape)
 
-    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
-        """Return the broadcast shape, if it does not depend on what an input holds."""
-        if self.shape is None:
-            return super().output_shapes(*input_shapes)
-        return (self._new(tuple(input_shapes[0] or ()), self.shape),)
-
-    def _new(self, shape: Shape, asked: Shape) -> Shape:
+    def _new(self, shape: Shape, inputs: Arrays) -> Shape:
+        asked = chosen(self.shape, inputs, 1) or ()
         try:
             return np.broadcast_shapes(shape, asked)
         except ValueError:
@@ -188,14 +183,13 @@ class Expand(Operation):
 
     def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         shape = tuple(inputs[0].shape)
-        new = self._new(shape, chosen(self.shape, inputs, 1) or ())
-        return (xp.broadcast_to(inputs[0], new),), shape
+        return (xp.broadcast_to(inputs[0], self._new(shape, inputs)),), shape
 
     def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
         return (unbroadcast(xp, dys[0], saved),)
 
 
-class Tile(Operation):
+class Tile(Steered):
     """The whole array repeated along its axes.
 
     Parameters
@@ -207,19 +201,19 @@ class Tile(Operation):
     def __init__(self, repeats: Sequence[int] | None = None) -> None:
         self.repeats = as_ints(repeats)
 
-    def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
-        """Return the lengths times the repeats."""
-        if self.repeats is None:
-            return super().output_shapes(*input_shapes)
-        shape = input_shapes[0] or ()
-        return (tuple(n * times for n, times in zip(shape, self.repeats, strict=True)),)
+    def _new(self, shape: Shape, inputs: Arrays) -> Shape:
+        return tuple(n * m for n, m in zip(shape, self._times(shape, inputs), strict=True))
+
+    def _times(self, shape: Shape, inputs: Arrays) -> Shape:
+        repeats = chosen(self.repeats, inputs, 1) or ()
+        if len(repeats) != len(shape):
+            raise ValueError(f"{self.who}: {repeats} does not fit an input of shape {shape}")
+        return repeats
 
     def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
-        x = inputs[0]
-        repeats = chosen(self.repeats, inputs, 1) or ()
-        if len(repeats) != x.ndim:
-            raise ValueError(f"{self.who}: {repeats} does not fit an input of shape {x.shape}")
-        return (xp.tile(x, repeats),), (tuple(x.shape), repeats)
+        shape = tuple(inputs[0].shape)
+        repeats = self._times(shape, inputs)
+        return (xp.tile(inputs[0], repeats),), (shape, repeats)
 
     def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
         shape, repeats = saved

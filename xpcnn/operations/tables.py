@@ -1,4 +1,4 @@
-"""Elements taken along one axis by a table of positions that the host knows."""
+"""The gradient of elements taken along one axis, by a table of positions that the host knows."""
 
 from __future__ import annotations
 
@@ -7,15 +7,8 @@ from types import ModuleType
 
 import numpy as np
 
-from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.ops.embedding import embedding_backward
-
-
-def pick(xp: ModuleType, x: Array, axis: int, positions: np.ndarray) -> Array:
-    """Return the elements of x at these positions of an axis."""
-    index = xp.asarray(np.ascontiguousarray(positions), device=_xp.device_of(x))
-    return xp.take(x, index, axis=axis)
 
 
 def add_back(xp: ModuleType, dy: Array, axis: int, positions: np.ndarray, n: int) -> Array:

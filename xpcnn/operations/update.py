@@ -11,7 +11,6 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 from xpcnn import _xp
-from xpcnn._xp import Array
 from xpcnn.errors import choice_error
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.operation import Arrays, NoGradient
@@ -19,6 +18,7 @@ from xpcnn.layers.operation import Arrays, NoGradient
 
 class _Update(NoGradient):
     states: ClassVar[int]
+    norm_coefficient: float
 
     def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
         """Return the shapes of the tensors, for the values and for each state."""
@@ -36,12 +36,14 @@ class _Update(NoGradient):
                 f"got {len(tensors)} arrays"
             )
         count = len(tensors) // kinds
-        new = [self._update(xp, rate, step, *tensors[i::count]) for i in range(count)]
+        new = []
+        for i in range(count):
+            x, g, *states = tensors[i::count]
+            new.append(self._update(xp, rate, step, (x, self.norm_coefficient * x + g, *states)))
         return tuple(array for kind in zip(*new, strict=True) for array in kind), None
 
-    def _update(
-        self, xp: ModuleType, rate: float, step: int, x: Array, g: Array, *states: Array
-    ) -> tuple[Array, ...]:
+    def _update(self, xp: ModuleType, rate: float, step: int, tensors: Arrays) -> Arrays:
+        """Return the new value and states, for a value, its gradient with penalty, and states."""
         raise NotImplementedError
 
 
@@ -67,11 +69,9 @@ class AdagradUpdate(_Update):
         self.epsilon = float(epsilon)
         self.norm_coefficient = float(norm_coefficient)
 
-    def _update(
-        self, xp: ModuleType, rate: float, step: int, x: Array, g: Array, *states: Array
-    ) -> tuple[Array, ...]:
-        g = self.norm_coefficient * x + g
-        squares = states[0] + g * g
+    def _update(self, xp: ModuleType, rate: float, step: int, tensors: Arrays) -> Arrays:
+        x, g, squares = tensors
+        squares = squares + g * g
         rate = rate / (1.0 + step * self.decay_factor)
         return x - rate * g / (xp.sqrt(squares) + self.epsilon), squares
 
@@ -105,12 +105,10 @@ class AdamUpdate(_Update):
         self.norm_coefficient = float(norm_coefficient)
         self.norm_coefficient_post = float(norm_coefficient_post)
 
-    def _update(
-        self, xp: ModuleType, rate: float, step: int, x: Array, g: Array, *states: Array
-    ) -> tuple[Array, ...]:
-        g = self.norm_coefficient * x + g
-        mean = self.alpha * states[0] + (1.0 - self.alpha) * g
-        squares = self.beta * states[1] + (1.0 - self.beta) * g * g
+    def _update(self, xp: ModuleType, rate: float, step: int, tensors: Arrays) -> Arrays:
+        x, g, mean, squares = tensors
+        mean = self.alpha * mean + (1.0 - self.alpha) * g
+        squares = self.beta * squares + (1.0 - self.beta) * g * g
         if step > 0:
             rate = rate * (1.0 - self.beta**step) ** 0.5 / (1.0 - self.alpha**step)
         x = x - rate * mean / (xp.sqrt(squares) + self.epsilon)
@@ -147,10 +145,8 @@ class MomentumUpdate(_Update):
         self.norm_coefficient = float(norm_coefficient)
         self.mode = mode
 
-    def _update(
-        self, xp: ModuleType, rate: float, step: int, x: Array, g: Array, *states: Array
-    ) -> tuple[Array, ...]:
-        g = self.norm_coefficient * x + g
-        velocity = self.alpha * states[0] + (self.beta if step > 0 else 1.0) * g
+    def _update(self, xp: ModuleType, rate: float, step: int, tensors: Arrays) -> Arrays:
+        x, g, velocity = tensors
+        velocity = self.alpha * velocity + (self.beta if step > 0 else 1.0) * g
         direction = g + self.alpha * velocity if self.mode == "nesterov" else velocity
         return x - rate * direction, velocity

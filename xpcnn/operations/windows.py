@@ -14,28 +14,11 @@ from xpcnn.layers.operation import Arrays, Needs, NoGradient, Operation
 from xpcnn.operations.numbers import chosen
 from xpcnn.ops import OPS
 from xpcnn.ops.columns import col2im, im2col
+from xpcnn.ops.conv_transpose import transposed_window
 from xpcnn.ops.pool import MAX_POOL_INDICES, avg_pool_divisor
-from xpcnn.window import Ints, Window, as_int, as_ints, as_padding
+from xpcnn.window import Ints, Window, as_int, as_ints, as_padding, as_window
 
 Padding = str | Sequence[Any] | int
-
-
-class _Windowed(Operation):
-    """What convolution and pooling have in common: a window that slides."""
-
-    padding: Any
-
-    def _resolve(self, spatial: Ints, kernel: Ints, stride: Any, dilation: Any) -> Window:
-        ndim = len(spatial)
-        stride = as_ints(stride, ndim, self.who, "stride")
-        dilation = as_ints(dilation, ndim, self.who, "dilation")
-        if self.padding != "same_lower":
-            padding = as_padding(self.padding, ndim, self.who)
-            return Window.resolve(spatial, kernel, stride, padding, dilation)
-        # as "same", with an odd element in front
-        window = Window.resolve(spatial, kernel, stride, "same", dilation)
-        pairs = tuple((after, before) for before, after in window.padding)
-        return Window(kernel, stride, pairs, dilation)
 
 
 def _checked(padding: Padding) -> Any:
@@ -72,7 +55,7 @@ class _Weighted(Operation):
         return saved(dys[0], need[0])
 
 
-class Convolution(_Weighted, _Windowed):
+class Convolution(_Weighted):
     """Convolution with weights that are inputs: x, weight, bias (which may be left out).
 
     Parameters
@@ -84,6 +67,7 @@ class Convolution(_Weighted, _Windowed):
     """
 
     op = "conv"
+    padding_mode = "zeros"
 
     def __init__(
         self, stride: Any = 1, padding: Padding = 0, dilation: Any = 1, groups: int = 1
@@ -96,11 +80,16 @@ class Convolution(_Weighted, _Windowed):
     def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
         """Return (N, O, *out)."""
         x, w = tuple(input_shapes[0] or ()), tuple(input_shapes[1] or ())
-        window = self._resolve(x[2:], w[2:], self.stride, self.dilation)
+        window = self.window(x[2:], w[2:])
         return ((x[0], w[0], *window.output_shape(x[2:], self.who)),)
 
+    def window(self, spatial: Ints, kernel: Ints) -> Window:
+        """Return the window for inputs and kernels of these sizes."""
+        geometry = (kernel, self.stride, self.padding, self.dilation)
+        return as_window(spatial, *geometry, self.who, lower=True)
+
     def _geometry(self, spatial: Ints, kernel: Ints) -> tuple[Any, ...]:
-        return (self._resolve(spatial, kernel, self.stride, self.dilation),)
+        return (self.window(spatial, kernel),)
 
 
 class TransposedConvolution(_Weighted):
@@ -132,31 +121,27 @@ class TransposedConvolution(_Weighted):
     def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
         """Return (N, O, *out)."""
         x, w = tuple(input_shapes[0] or ()), tuple(input_shapes[1] or ())
-        _, out = self._window(x[2:], w[2:])
+        _, out = self.transposed_window(x[2:], w[2:])
         return ((x[0], w[1] * self.groups, *out),)
 
-    def _window(self, spatial: Ints, kernel: Ints) -> tuple[Window, Ints]:
-        """Return the window of the convolution that this one inverts, and the output's size."""
+    def transposed_window(self, spatial: Ints, kernel: Ints) -> tuple[Window, Ints]:
+        """Return the window that is run backwards, and the output size, for these sizes."""
         ndim, who = len(kernel), self.who
-        stride = as_ints(self.stride, ndim, who, "stride")
-        extra = as_ints(self.output_padding, ndim, who, "output_padding", 0)
-        dilation = as_ints(self.dilation, ndim, who, "dilation")
-        padding = as_padding(self.padding, ndim, who)
-        window = Window.resolve(spatial, kernel, stride, padding, dilation)
-        out = tuple(
-            (n - 1) * s + extent + more - before - after
-            for n, s, extent, more, (before, after) in zip(
-                spatial, stride, window.extent, extra, window.padding, strict=True
-            )
+        return transposed_window(
+            spatial,
+            kernel,
+            as_ints(self.stride, ndim, who, "stride"),
+            as_padding(self.padding, ndim, who),
+            as_ints(self.output_padding, ndim, who, "output_padding", 0),
+            as_ints(self.dilation, ndim, who, "dilation"),
+            who,
+            limited=False,
         )
-        if any(n < 1 for n in out):
-            raise ValueError(f"{who}: nothing is left of an input of size {spatial}: {out}")
-        return window, out
 
-    _geometry = _window
+    _geometry = transposed_window
 
 
-class _Pooling(_Windowed):
+class _Pooling(Operation):
     """What all pooling has in common.
 
     A subclass names the operation, and returns in `_options` what it takes behind the input.
@@ -172,9 +157,8 @@ class _Pooling(_Windowed):
         dilation: Any = 1,
         ceil_mode: bool = False,
     ) -> None:
-        self.kernel_size = as_ints(
-            kernel_size, len(kernel_size), type(self).__name__, "kernel_size"
-        )
+        who, ndim = type(self).__name__, len(kernel_size)
+        self.kernel_size = as_ints(kernel_size, ndim, who, "kernel_size")
         self.stride = stride
         self.padding = _checked(padding)
         self.dilation = dilation
@@ -183,20 +167,28 @@ class _Pooling(_Windowed):
     def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
         """Return (N, C, *out)."""
         x = tuple(input_shapes[0] or ())
-        return ((*x[:2], *self._windows(x)[0].output_shape(x[2:], self.who)),)
+        return ((*x[:2], *self.geometry(x).output_shape(x[2:], self.who)),)
 
-    def _windows(self, shape: Shape) -> tuple[Window, Window]:
-        """Return the window that covers all positions, and that without those of `ceil_mode`."""
-        spatial = shape[2:]
-        if len(spatial) != len(self.kernel_size):
+    def geometry(self, shape: Shape) -> Window:
+        """Check the shape of an input, and return the window for it."""
+        if len(shape) != 2 + len(self.kernel_size):
             raise ValueError(
                 f"{self.who}: a window {self.kernel_size} does not fit an input of shape {shape}"
             )
-        asked = self._resolve(spatial, self.kernel_size, self.stride, self.dilation)
-        return (asked.with_ceil(spatial) if self.ceil_mode else asked), asked
+        return self.window(shape[2:])
+
+    def window(self, spatial: Shape) -> Window:
+        """Return the window for inputs of this size."""
+        asked = self.window_without_ceil(spatial)
+        return asked.with_ceil(spatial) if self.ceil_mode else asked
+
+    def window_without_ceil(self, spatial: Shape) -> Window:
+        """Return the window without the end padding that `ceil_mode` adds."""
+        geometry = (self.kernel_size, self.stride, self.padding, self.dilation)
+        return as_window(spatial, *geometry, self.who, lower=True)
 
     def _options(self, x: Array) -> tuple[Any, ...]:
-        return (self._windows(tuple(x.shape))[0],)
+        return (self.geometry(tuple(x.shape)),)
 
     def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         y, saved = OPS[self.op](inputs[0], *self._options(inputs[0]), who=self.who)
@@ -250,9 +242,10 @@ class AveragePooling(_Pooling):
         self.divisor_override = divisor_override
 
     def _options(self, x: Array) -> tuple[Any, ...]:
-        window, asked = self._windows(tuple(x.shape))
+        window, spatial = self.geometry(tuple(x.shape)), tuple(x.shape[2:])
+        asked = self.window_without_ceil(spatial).padding
         counts = self.count_include_pad, self.divisor_override
-        return window, avg_pool_divisor(window, tuple(x.shape[2:]), asked.padding, *counts)
+        return window, avg_pool_divisor(window, spatial, asked, *counts)
 
 
 class MaxPositions(NoGradient, _Pooling):
@@ -281,8 +274,7 @@ class MaxPositions(NoGradient, _Pooling):
     def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         (x,) = inputs
         shape = tuple(x.shape)
-        window, _ = self._windows(shape)
-        (_, places), _ = MAX_POOL_INDICES(x, window, who=self.who)
+        (_, places), _ = MAX_POOL_INDICES(x, self.geometry(shape), who=self.who)
         if self.column_major:
             # the last axis of a place is what is left after division by the axis' length
             rest, places, step = places, xp.zeros_like(places), prod(shape[2:])
@@ -303,8 +295,15 @@ class GlobalPooling(Operation):
     kind : {"mean", "max"}
     """
 
+    keepdims = True
+
     def __init__(self, kind: str = "mean") -> None:
         self.kind = kind
+
+    @property
+    def op(self) -> str:
+        """The name of what is computed."""
+        return "global_avg_pool" if self.kind == "mean" else "global_max_pool"
 
     def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
         """Return (N, C, 1, ...)."""
@@ -313,8 +312,7 @@ class GlobalPooling(Operation):
 
     def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         (x,) = inputs
-        op = "global_avg_pool" if self.kind == "mean" else "global_max_pool"
-        y, saved = OPS[op](x, who=self.who)
+        y, saved = OPS[self.op](x, who=self.who)
         return (xp.reshape(y, self.output_shapes(tuple(x.shape))[0]),), saved
 
     def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:

@@ -207,7 +207,8 @@ def glu_backward(xp: ModuleType, dy: Array, saved: Any) -> Array:
 
 def gelu_forward(xp: ModuleType, x: Array, approximate: str) -> tuple[Array, Any]:
     if approximate == "tanh":
-        share = 0.5 * (1.0 + xp.tanh(_gelu_inner(x)))
+        inner = math.sqrt(2.0 / math.pi) * (x + 0.044715 * x * x * x)
+        share = 0.5 * (1.0 + xp.tanh(inner))
     else:
         share = 0.5 * (1.0 + erf(xp, x * math.sqrt(0.5)))
     return x * share, (x, share, approximate)
@@ -221,10 +222,6 @@ def gelu_backward(xp: ModuleType, dy: Array, saved: Any) -> Array:
     else:
         density = xp.exp(-0.5 * x * x) * (1.0 / math.sqrt(2.0 * math.pi))
     return dy * (share + x * density)
-
-
-def _gelu_inner(x: Array) -> Array:
-    return math.sqrt(2.0 / math.pi) * (x + 0.044715 * x * x * x)
 
 
 RELU = Op("relu", relu_forward, relu_backward, check=check_floats)

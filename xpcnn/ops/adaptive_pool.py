@@ -18,10 +18,10 @@ import numpy as np
 
 from xpcnn import _xp
 from xpcnn._xp import Array
-from xpcnn.errors import rank_error
 from xpcnn.kernels.dispatch import OPS, Op, Saved
-from xpcnn.ops.checks import LAYOUTS, check_float, check_floats
+from xpcnn.ops.checks import check_floats, check_image, check_spatial
 from xpcnn.ops.select import beats
+from xpcnn.ops.tables import along, pick
 from xpcnn.window import Ints, Window, as_int
 
 MaxStage = tuple[int, int, Array]
@@ -77,22 +77,15 @@ def _windows(n: int, m: int) -> tuple[np.ndarray, np.ndarray]:
     return starts, -(-(i + 1) * n // m) - starts
 
 
-def _along(xp: ModuleType, x: Array, axis: int, numbers: np.ndarray, dtype: object) -> Array:
-    """Return numbers as an array that lies along one axis of x."""
-    row = xp.asarray(numbers, dtype=dtype, device=_xp.device_of(x))
-    return xp.reshape(row, tuple(-1 if a == axis else 1 for a in range(x.ndim)))
-
-
 def _shares(xp: ModuleType, x: Array, axis: int, n: int, m: int) -> Array:
     """Return one over the length of every window."""
-    return _along(xp, x, axis, 1.0 / _windows(n, m)[1], x.dtype)
+    return along(xp, x, axis, 1.0 / _windows(n, m)[1], x.dtype)
 
 
 def _pick(xp: ModuleType, x: Array, axis: int, t: int, m: int) -> Array:
     """Take element t of each of m windows; of a shorter one, the last."""
     starts, lengths = _windows(x.shape[axis], m)
-    numbers = (starts + np.minimum(t, lengths - 1)).astype(np.int32)
-    return xp.take(x, xp.asarray(numbers, device=_xp.device_of(x)), axis=axis)
+    return pick(xp, x, axis, (starts + np.minimum(t, lengths - 1)).astype(np.int32))
 
 
 def _longest(n: int, m: int) -> int:
@@ -105,7 +98,7 @@ def _sum_windows(xp: ModuleType, x: Array, axis: int, m: int) -> Array:
     lengths = _windows(n, m)[1]
     total = _pick(xp, x, axis, 0, m)
     for t in range(1, _longest(n, m)):
-        there = _along(xp, x, axis, lengths > t, xp.bool)
+        there = along(xp, x, axis, lengths > t, xp.bool)
         total = total + xp.where(there, _pick(xp, x, axis, t, m), 0.0)
     return total
 
@@ -113,7 +106,7 @@ def _sum_windows(xp: ModuleType, x: Array, axis: int, m: int) -> Array:
 def _max_windows(xp: ModuleType, x: Array, axis: int, m: int) -> tuple[Array, Array]:
     """Return the largest element of each of m windows along an axis, and its number."""
     n = x.shape[axis]
-    places = _along(xp, x, axis, np.arange(n), xp.int32)
+    places = along(xp, x, axis, np.arange(n), xp.int32)
     best, winner = (_pick(xp, a, axis, 0, m) for a in (x, places))
     for t in range(1, _longest(n, m)):
         value = _pick(xp, x, axis, t, m)
@@ -127,10 +120,10 @@ def _sum_won(xp: ModuleType, dy: Array, winner: Array, axis: int, n: int) -> Arr
     """Add up, for each of n elements, the gradients of the windows that it won."""
     m = dy.shape[axis]
     lengths = _windows(m, n)[1]
-    own = _along(xp, dy, axis, np.arange(n), xp.int32)
+    own = along(xp, dy, axis, np.arange(n), xp.int32)
     total = None
     for t in range(_longest(m, n)):
-        won = (_pick(xp, winner, axis, t, n) == own) & _along(xp, dy, axis, lengths > t, xp.bool)
+        won = (_pick(xp, winner, axis, t, n) == own) & along(xp, dy, axis, lengths > t, xp.bool)
         part = xp.where(won, _pick(xp, dy, axis, t, n), 0.0)
         total = part if total is None else total + part
     return total
@@ -169,9 +162,7 @@ def adaptive_pool_forward(
     operations do that faster.
     """
     _xp.namespace(x, who=who)
-    if x.ndim != len(output_size) + 2:
-        raise rank_error(who, len(output_size) + 2, LAYOUTS[len(output_size)], x.shape)
-    check_float(x, who)
+    check_image(x, len(output_size), who)
     spatial = tuple(x.shape[2:])
     size = adaptive_size(spatial, output_size)
     if prod(size) == 1:
@@ -233,6 +224,5 @@ def adaptive_max_pool(x: Array, output_size: Any) -> Array:
 
 def _adaptive(kind: str, x: Array, output_size: Any, who: str) -> Array:
     _xp.namespace(x, who=who)
-    if x.ndim < 3:
-        raise rank_error(who, 4, LAYOUTS[2], x.shape)
+    check_spatial(x.shape, who)
     return adaptive_pool_forward(kind, x, as_output_size(output_size, x.ndim - 2, who), who=who)[0]

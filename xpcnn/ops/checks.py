@@ -52,6 +52,12 @@ def check_rank(shape: Sequence[int], ndim: int, who: str) -> None:
         raise rank_error(who, ndim + 2, LAYOUTS[ndim], shape)
 
 
+def check_spatial(shape: Sequence[int], who: str) -> None:
+    """Raise unless a shape is (N, C, *spatial) with one spatial axis or more."""
+    if len(shape) < 3:
+        raise rank_error(who, 4, LAYOUTS[2], shape)
+
+
 def check_image(x: Array, ndim: int, who: str) -> None:
     """Raise unless `x` holds floating-point numbers laid out as (N, C, *spatial)."""
     check_rank(x.shape, ndim, who)

@@ -8,9 +8,8 @@ from typing import Any
 
 from xpcnn import _xp
 from xpcnn._xp import Array
-from xpcnn.errors import rank_error
 from xpcnn.ops import im2col as gather
-from xpcnn.ops.checks import LAYOUTS
+from xpcnn.ops.checks import check_spatial
 from xpcnn.window import as_window
 
 
@@ -47,8 +46,7 @@ def im2col(
     """
     who = "im2col"
     xp = _xp.namespace(x, who=who)
-    if x.ndim < 3:
-        raise rank_error(who, 4, LAYOUTS[2], x.shape)
+    check_spatial(x.shape, who)
     window = as_window(tuple(x.shape[2:]), kernel_size, stride, padding, dilation, who)
     out = window.output_shape(x.shape[2:], who)
     padded = gather.pad_spatial(xp, gather.channel_major(xp, x), window)

@@ -17,7 +17,7 @@ from typing import Any
 from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.kernels.dispatch import Fused
-from xpcnn.kernels.workspace import batch_chunks
+from xpcnn.kernels.workspace import batch_chunks, joined
 from xpcnn.ops.conv import column_bytes
 from xpcnn.ops.fused import CONV_RELU
 from xpcnn.ops.im2col import channel_major, crop_spatial, pad_spatial
@@ -65,8 +65,7 @@ def forward(
             best = best + b[:, None]
         pieces.append(xp.reshape(best, (n_out, chunk.stop - chunk.start, *pooled)))
         winners.append((chunk, winner))
-    y = pieces[0] if len(pieces) == 1 else xp.concat(pieces, axis=1)
-    y = channel_major(xp, xp.maximum(y, 0.0))
+    y = channel_major(xp, xp.maximum(joined(xp, pieces, axis=1), 0.0))
     return y, (x, w, b is not None, y, winners)
 
 
@@ -100,9 +99,7 @@ def backward(
             dx = _scatter(xp, weights_t @ dy_phases, shape, steps, pooled, starts)
             pieces.append(channel_major(xp, crop_spatial(dx, window, x.shape[2:])))
     db = total(xp, dy, (0, *range(2, dy.ndim))) if has_bias else None
-    dx = None
-    if need_dx:
-        dx = pieces[0] if len(pieces) == 1 else xp.concat(pieces, axis=0)
+    dx = joined(xp, pieces, axis=0) if need_dx else None
     return dx, xp.reshape(dw, w.shape), db
 
 

@@ -22,7 +22,7 @@ from xpcnn._xp import Array, namespace
 from xpcnn.errors import rank_error
 from xpcnn.kernels.dispatch import Op
 from xpcnn.kernels.workspace import batch_chunks, joined
-from xpcnn.ops.checks import LAYOUTS, check_bias, check_dtypes, check_image
+from xpcnn.ops.checks import check_bias, check_dtypes, check_image, check_rank
 from xpcnn.ops.conv import column_bytes, group_rows, weight_matrix
 from xpcnn.ops.im2col import channel_major, col2im, crop_spatial, im2col, pad_spatial
 from xpcnn.ops.sums import product, total
@@ -39,10 +39,13 @@ def transposed_window(
     output_padding: Ints,
     dilation: Ints,
     who: str,
+    *,
+    limited: bool = True,
 ) -> tuple[Window, Ints]:
     """Return the window of the convolution that is run backwards, and the size of the output.
 
     "same" gives ``n * stride`` outputs, the smallest size of which a "same" convolution makes n.
+    `limited` keeps to PyTorch's limit on `output_padding`, which ONNX does not have.
 
     Raises
     ------
@@ -60,7 +63,7 @@ def transposed_window(
         return Window.resolve(out, kernel, stride, padding, dilation), out
     window = Window.resolve(spatial, kernel, stride, padding, dilation)
     for extra, s, d in zip(output_padding, stride, dilation, strict=True):
-        if extra >= max(s, d):
+        if limited and extra >= max(s, d):
             raise ValueError(
                 f"{who}: output_padding must be smaller than the stride or the dilation, got "
                 f"output_padding {output_padding} with stride {stride} and dilation {dilation}"
@@ -133,7 +136,7 @@ def forward(
         if b is not None:
             y = y + xp.reshape(b, (-1, *(1,) * (y.ndim - 1)))
         pieces.append(channel_major(xp, y))
-    return _join(xp, pieces), (x, w, b is not None)
+    return joined(xp, pieces, axis=0), (x, w, b is not None)
 
 
 def backward(
@@ -153,15 +156,12 @@ def backward(
             dx = xp.reshape(weights @ columns, (x.shape[1], -1, *x.shape[2:]))
             pieces.append(channel_major(xp, dx))
     db = total(xp, dy, (0, *range(2, dy.ndim))) if has_bias else None
-    return _join(xp, pieces) if need_dx else None, xp.reshape(dw, w.shape), db
+    dx = joined(xp, pieces, axis=0) if need_dx else None
+    return dx, xp.reshape(dw, w.shape), db
 
 
 def _chunks(x: Array, w: Array, groups: int) -> list[slice]:
     return batch_chunks(x, column_bytes(w.shape[1] * groups, w, prod(x.shape[2:])))
-
-
-def _join(xp: ModuleType, pieces: list[Array]) -> Array:
-    return joined(xp, pieces, axis=0)
 
 
 CONV_TRANSPOSE = Op("conv_transpose", forward, backward, check=check)
@@ -211,19 +211,10 @@ def conv_transpose(
     ndim = weight.ndim - 2
     if x.ndim == ndim + 1:  # a sample without a batch axis
         xp = namespace(x)
-        alone = conv_transpose(
-            xp.expand_dims(x, axis=0),
-            weight,
-            bias,
-            stride,
-            padding,
-            output_padding,
-            groups,
-            dilation,
-        )
+        others = (weight, bias, stride, padding, output_padding, groups, dilation)
+        alone = conv_transpose(xp.expand_dims(x, axis=0), *others)
         return xp.squeeze(alone, axis=0)
-    if x.ndim != weight.ndim:
-        raise rank_error(who, ndim + 2, LAYOUTS[ndim], x.shape)
+    check_rank(x.shape, ndim, who)
     window, out = transposed_window(
         tuple(x.shape[2:]),
         tuple(weight.shape[2:]),

@@ -10,6 +10,7 @@ from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.kernels.dispatch import Op
 from xpcnn.ops.checks import check_integers
+from xpcnn.ops.tables import pick
 
 EmbeddingState = tuple[np.ndarray, int]
 
@@ -38,7 +39,7 @@ def embedding_forward(
 ) -> tuple[Array, EmbeddingState]:
     """Return the rows of w (V, D) that indices (...) name: (..., D). The indices are NumPy's."""
     flat = indices.reshape(-1)
-    rows = _rows(xp, w, flat)
+    rows = pick(xp, w, 0, flat)
     return xp.reshape(rows, (*indices.shape, w.shape[1])), (flat, w.shape[0])
 
 
@@ -57,7 +58,7 @@ def embedding_backward(
     if padding_idx is not None:
         order, owners = order[owners != padding_idx], owners[owners != padding_idx]
     parts = xp.reshape(dy, (-1, dy.shape[-1]))
-    parts = _rows(xp, parts, order)
+    parts = pick(xp, parts, 0, order)
     while len(owners) and (owners[1:] == owners[:-1]).any():
         is_first = np.append(True, owners[1:] != owners[:-1])
         rank = np.arange(len(owners)) - np.maximum.accumulate(
@@ -67,16 +68,11 @@ def embedding_backward(
         has_right = np.append(owners[1:] == owners[:-1], False)[left]
         # one without a partner adds the row of zeros behind the last
         right = np.where(has_right, left + 1, len(owners))
-        parts = _rows(xp, parts, left) + _rows(xp, _with_zeros(xp, parts), right)
+        parts = pick(xp, parts, 0, left) + pick(xp, _with_zeros(xp, parts), 0, right)
         owners = owners[left]
     where = np.full(n_rows, len(owners))
     where[owners] = np.arange(len(owners))
-    return _rows(xp, _with_zeros(xp, parts), where)
-
-
-def _rows(xp: ModuleType, table: Array, numbers: np.ndarray) -> Array:
-    index = xp.asarray(numbers.astype(np.int64), device=_xp.device_of(table))
-    return xp.take(table, index, axis=0)
+    return pick(xp, _with_zeros(xp, parts), 0, where)
 
 
 def _with_zeros(xp: ModuleType, rows: Array) -> Array:

@@ -16,6 +16,7 @@ from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.kernels.dispatch import Op
 from xpcnn.ops.checks import check_floats
+from xpcnn.ops.norm import per_channel, scale_and_shift
 from xpcnn.ops.sums import mean as average
 from xpcnn.ops.sums import total
 from xpcnn.window import Ints
@@ -41,16 +42,10 @@ def group_norm_forward(
     (y, mean, variance)
         The last two of shape (N, groups); the variance divides by the count.
     """
-    per_channel = (1, -1, *(1,) * (x.ndim - 2))
     rows = xp.reshape(x, (x.shape[0], groups, -1))
     x_hat, mean, variance, inv_std = standardise(xp, rows, eps)
     x_hat = xp.reshape(x_hat, x.shape)
-    y = x_hat
-    if gamma is not None:
-        gamma = xp.reshape(gamma, per_channel)
-        y = y * gamma
-    if beta is not None:
-        y = y + xp.reshape(beta, per_channel)
+    y = scale_and_shift(xp, x_hat, gamma, beta, (-1, *(1,) * (x.ndim - 2)))
     statistics = xp.squeeze(mean, axis=2), xp.squeeze(variance, axis=2)
     return (y, *statistics), (x_hat, inv_std, gamma, beta is not None)
 
@@ -66,7 +61,7 @@ def group_norm_backward(
     dx = None
     if need_dx:
         rows = (*inv_std.shape[:2], -1)
-        g = xp.reshape(dy if gamma is None else dy * gamma, rows)
+        g = xp.reshape(dy if gamma is None else dy * per_channel(gamma, dy), rows)
         dx = standardise_backward(xp, g, xp.reshape(x_hat, rows), inv_std)
         dx = xp.reshape(dx, dy.shape)
     return dx, dgamma, dbeta
@@ -81,11 +76,7 @@ def layer_norm_forward(
     """
     rows = xp.reshape(x, (-1, prod(x.shape[x.ndim - ndim :])))
     x_hat, _, _, inv_std = standardise(xp, rows, eps)
-    y = x_hat
-    if gamma is not None:
-        y = y * xp.reshape(gamma, (-1,))
-    if beta is not None:
-        y = y + xp.reshape(beta, (-1,))
+    y = scale_and_shift(xp, x_hat, gamma, beta, (-1,))
     return xp.reshape(y, x.shape), (x_hat, inv_std, gamma, beta, ndim)
 
 
@@ -114,7 +105,7 @@ def rms_norm_forward(
     rows = xp.reshape(x, (-1, prod(x.shape[x.ndim - ndim :])))
     inv_rms = 1.0 / xp.sqrt(average(xp, rows * rows, -1, keepdims=True) + eps)
     x_hat = rows * inv_rms
-    y = x_hat if gamma is None else x_hat * xp.reshape(gamma, (-1,))
+    y = scale_and_shift(xp, x_hat, gamma, None, (-1,))
     return xp.reshape(y, x.shape), (x_hat, inv_rms, gamma, ndim)
 
 

@@ -12,6 +12,7 @@ from xpcnn.kernels.half import narrow, widen
 from xpcnn.ops.checks import check_floats
 from xpcnn.ops.sums import mean as average
 from xpcnn.ops.sums import total
+from xpcnn.window import Ints
 
 BatchNormState = tuple[Array, Array, Array | None, bool]
 
@@ -50,11 +51,7 @@ def batch_norm_forward(
         centered = x - per_channel(mean, x)
     inv_std = 1.0 / xp.sqrt(variance + eps)
     x_hat = centered * per_channel(inv_std, x)
-    y = x_hat
-    if gamma is not None:
-        y = y * per_channel(gamma, x)
-    if beta is not None:
-        y = y + per_channel(beta, x)
+    y = scale_and_shift(xp, x_hat, gamma, beta, (-1, *(1,) * (x.ndim - 2)))
     return (narrow(xp, y, dtype), mean, variance), (x_hat, inv_std, gamma, statistics is None)
 
 
@@ -82,6 +79,15 @@ def batch_norm_backward(
             dx = dx - x_hat * per_channel(dgamma / count, dy)
         dx = narrow(xp, dx * per_channel(scale, dy), dtype)
     return dx, dgamma, dbeta
+
+
+def scale_and_shift(
+    xp: ModuleType, x: Array, gamma: Array | None, beta: Array | None, shape: Ints
+) -> Array:
+    """Multiply by gamma and add beta, as far as they are there, each brought to a shape before."""
+    if gamma is not None:
+        x = x * xp.reshape(gamma, shape)
+    return x if beta is None else x + xp.reshape(beta, shape)
 
 
 def per_channel(values: Array, x: Array) -> Array:

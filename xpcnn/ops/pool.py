@@ -6,6 +6,7 @@ at once: tap t of every window is one strided slice of the padded input.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import prod
 from types import ModuleType
 from typing import Any
@@ -14,13 +15,13 @@ import numpy as np
 
 from xpcnn import _xp
 from xpcnn._xp import Array
-from xpcnn.errors import rank_error
 from xpcnn.kernels.dispatch import Op
-from xpcnn.ops.checks import LAYOUTS, check_floats, check_image
+from xpcnn.ops.checks import check_floats, check_image, check_spatial
 from xpcnn.ops.im2col import crop_spatial, pad_spatial
 from xpcnn.ops.select import beats, renumber
 from xpcnn.ops.sums import mean
-from xpcnn.window import Ints, Pairs, Window, as_ints, as_padding
+from xpcnn.ops.tables import along
+from xpcnn.window import Ints, Pairs, Window, as_window
 
 MaxPoolState = tuple[Array, Ints]
 AvgPoolState = tuple[Array, Ints]
@@ -44,16 +45,23 @@ def pool_window(
         window does not fit into the padded input.
     """
     window = Window.resolve(spatial, kernel, stride, padding, dilation)
-    for sides, extent in zip(window.padding, window.extent, strict=True):
-        if 2 * min(sides) > extent or max(sides) >= extent:
-            raise ValueError(
-                f"{who}: padding may be at most half the window, got padding {window.padding} "
-                f"with a window covering {window.extent}"
-            )
+    if not is_half_padded(window):
+        raise ValueError(
+            f"{who}: padding may be at most half the window, got padding {window.padding} "
+            f"with a window covering {window.extent}"
+        )
     if ceil_mode:
         window = window.with_ceil(spatial)
     window.output_shape(spatial, who)
     return window
+
+
+def is_half_padded(window: Window) -> bool:
+    """Whether the padding is at most half the window, as pooling layers want it."""
+    return all(
+        2 * min(sides) <= extent and max(sides) < extent
+        for sides, extent in zip(window.padding, window.extent, strict=True)
+    )
 
 
 def check(who: str, x: Array, window: Window, *_: Any) -> None:
@@ -83,11 +91,19 @@ def max_pool_forward(xp: ModuleType, x: Array, window: Window) -> tuple[Array, M
 def max_pool_backward(xp: ModuleType, dy: Array, saved: MaxPoolState, window: Window) -> Array:
     """Send each gradient to the element that won."""
     winner, shape = saved
+    shares = (_xp.zero_where(winner != number, dy) for number in range(window.taps))
+    return _spread(xp, dy, shares, shape, window)
+
+
+def _spread(
+    xp: ModuleType, dy: Array, shares: Iterable[Array], shape: Ints, window: Window
+) -> Array:
+    """Add to what each tap sees its share of the gradient; the input had this shape."""
     out = tuple(dy.shape[2:])
     padded_shape = (*shape[:2], *window.padded_shape(shape[2:]))
     dx = xp.zeros(padded_shape, dtype=dy.dtype, device=_xp.device_of(dy))
-    for number, offset in enumerate(window.offsets()):
-        dx = _xp.add_at(dx, window.tap(offset, out), _xp.zero_where(winner != number, dy))
+    for offset, share in zip(window.offsets(), shares, strict=True):
+        dx = _xp.add_at(dx, window.tap(offset, out), share)
     return crop_spatial(dx, window, shape[2:])
 
 
@@ -119,8 +135,7 @@ def _places(xp: ModuleType, winner: Array, window: Window, spatial: Ints) -> Arr
     apart = 1
     for axis in reversed(range(window.ndim)):
         starts = window.stride[axis] * np.arange(winner.shape[2 + axis]) - window.padding[axis][0]
-        starts = xp.asarray(starts * apart, device=_xp.device_of(winner))
-        starts = xp.reshape(starts, (-1, *(1,) * (window.ndim - 1 - axis)))
+        starts = along(xp, winner, 2 + axis, starts * apart)
         tap = xp.astype(winner % window.kernel[axis], starts.dtype)
         place = place + starts + tap * (window.dilation[axis] * apart)
         winner = winner // window.kernel[axis]
@@ -162,13 +177,7 @@ def avg_pool_forward(
 def avg_pool_backward(xp: ModuleType, dy: Array, saved: AvgPoolState, window: Window) -> Array:
     """Give each element under a window its share of the gradient."""
     scale, shape = saved
-    out = tuple(dy.shape[2:])
-    padded_shape = (*shape[:2], *window.padded_shape(shape[2:]))
-    share = dy * scale
-    dx = xp.zeros(padded_shape, dtype=dy.dtype, device=_xp.device_of(dy))
-    for offset in window.offsets():
-        dx = _xp.add_at(dx, window.tap(offset, out), share)
-    return crop_spatial(dx, window, shape[2:])
+    return _spread(xp, dy, [dy * scale] * window.taps, shape, window)
 
 
 def global_avg_pool_forward(xp: ModuleType, x: Array) -> tuple[Array, Ints]:
@@ -321,13 +330,8 @@ def window_of(
 ) -> tuple[Window, Pairs]:
     """Return the window of a pooling, and the padding that the user asked for."""
     _xp.namespace(x, who=who)
-    ndim = x.ndim - 2
-    if ndim < 1:
-        raise rank_error(who, 4, LAYOUTS[2], x.shape)
+    check_spatial(x.shape, who)
     spatial = tuple(x.shape[2:])
-    kernel = as_ints(kernel, ndim, who, "kernel_size")
-    stride = kernel if stride is None else as_ints(stride, ndim, who, "stride")
-    dilation = as_ints(dilation, ndim, who, "dilation")
-    padding = as_padding(padding, ndim, who)
-    window = pool_window(spatial, kernel, stride, padding, dilation, ceil_mode, who)
-    return window, Window.resolve(spatial, kernel, stride, padding, dilation).padding
+    stride = kernel if stride is None else stride
+    asked = as_window(spatial, kernel, stride, padding, dilation, who)
+    return pool_window(spatial, *asked, ceil_mode, who), asked.padding

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.kernels.dispatch import Op
 from xpcnn.ops.checks import check_float
+from xpcnn.ops.tables import along, pick
 
 
 class Taps(NamedTuple):
@@ -87,22 +87,14 @@ def transpose(taps: Taps, n: int) -> tuple[Taps, np.ndarray]:
 def _apply(
     xp: ModuleType, x: Array, axis: int, taps: Taps, counts: np.ndarray | None = None
 ) -> Array:
-    device = _xp.device_of(x)
-    shape = (1,) * axis + (-1,) + (1,) * (x.ndim - axis - 1)
-
-    def along(values: np.ndarray, dtype: Any = None) -> Array:
-        values = np.ascontiguousarray(values)
-        return xp.reshape(xp.asarray(values, dtype=dtype, device=device), shape)
-
     total = None
     for k in range(taps.indices.shape[1]):
-        index = xp.asarray(np.ascontiguousarray(taps.indices[:, k]), device=device)
-        part = xp.take(x, index, axis=axis)
+        part = pick(xp, x, axis, taps.indices[:, k])
         if taps.weights is not None:
-            part = part * along(taps.weights[:, k], x.dtype)
+            part = part * along(xp, x, axis, taps.weights[:, k], x.dtype)
         if counts is not None and min(counts) <= k:
             # not multiplied by zero, which would make NaN of an infinity
-            part = xp.where(along(counts > k), part, xp.zeros_like(part))
+            part = xp.where(along(xp, x, axis, counts > k), part, xp.zeros_like(part))
         total = part if total is None else total + part
     return total
 

@@ -127,7 +127,7 @@ def _weighted(
             elif len(shape) > 2:
                 channels, positions = shape[1], prod(shape[2:])
                 order = np.arange(positions * channels).reshape(positions, channels).T.ravel()
-        elif layer._tensors():
+        elif layer.parameters() or layer.buffers():
             if is_open:
                 raise ValueError(
                     f"{type(layer).__name__} {name!r}: comes after a Flatten, and the order of its "

@@ -109,6 +109,16 @@ class Operator:
         self.written += [layer for layer in layers if layer not in self.written]
         return writes(*layers)
 
+    def writes_before(self, function: Write) -> Write:
+        """Decorate the function that writes the layer in versions without the operator."""
+
+        def write(w: Writer, call: LayerCall) -> Any:
+            return self.write(w, call) if w.opset >= self.since else function(w, call)
+
+        assert self.layer is not None
+        self.writes(self.layer)(write)
+        return function
+
     def read(self, b: Builder, node: OnnxNode) -> None:
         """Append to a builder what a node becomes."""
         if self.reading is not None:

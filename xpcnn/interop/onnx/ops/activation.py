@@ -42,10 +42,8 @@ def _write_celu(w: Writer, call: LayerCall) -> str:
 GELU = operator("Gelu", layers.GELU, same_names(approximate="none"), since=20, keeps="samples")
 
 
-@GELU.writes(layers.GELU)
+@GELU.writes_before
 def _write_gelu(w: Writer, call: LayerCall) -> str:
-    if w.opset >= GELU.since:
-        return GELU.write(w, call)
     x = call.x
     if call.layer.approximate == "tanh":
         cube = w.node("Mul", w.node("Mul", x, x), x)
@@ -60,20 +58,16 @@ def _write_gelu(w: Writer, call: LayerCall) -> str:
 MISH = operator("Mish", layers.Mish, since=18, keeps="samples")
 
 
-@MISH.writes(layers.Mish)
+@MISH.writes_before
 def _write_mish(w: Writer, call: LayerCall) -> str:
-    if w.opset >= MISH.since:
-        return MISH.write(w, call)
     return w.node("Mul", call.x, w.node("Tanh", w.node("Softplus", call.x)))
 
 
 HARD_SWISH = operator("HardSwish", layers.Hardswish, since=14, keeps="samples")
 
 
-@HARD_SWISH.writes(layers.Hardswish)
+@HARD_SWISH.writes_before
 def _write_hardswish(w: Writer, call: LayerCall) -> str:
-    if w.opset >= HARD_SWISH.since:
-        return HARD_SWISH.write(w, call)
     return w.node("Mul", call.x, _write_hardsigmoid(w, call))
 
 

@@ -50,18 +50,16 @@ operator("Xor", op.Xor, dtype="bool", inputs=(2, 2), keeps="broadcast")
 # -- Where versions differ -------------------------------------------------------------------------
 
 
-def _write_or_equal(row: Operator, strict: str, w: Writer, call: LayerCall) -> str:
-    if w.opset >= row.since:
-        return row.write(w, call)
+def _write_or_equal(strict: str, w: Writer, call: LayerCall) -> str:
     call.dtypes = ["bool"]
     return w.node("Or", w.node(strict, *call.inputs), w.node("Equal", *call.inputs))
 
 
 GREATER_OR_EQUAL = operator("GreaterOrEqual", op.GreaterEqual, dtype="bool", since=12, **BINARY)
-GREATER_OR_EQUAL.writes(op.GreaterEqual)(partial(_write_or_equal, GREATER_OR_EQUAL, "Greater"))
+GREATER_OR_EQUAL.writes_before(partial(_write_or_equal, "Greater"))
 
 LESS_OR_EQUAL = operator("LessOrEqual", op.LessEqual, dtype="bool", since=12, **BINARY)
-LESS_OR_EQUAL.writes(op.LessEqual)(partial(_write_or_equal, LESS_OR_EQUAL, "Less"))
+LESS_OR_EQUAL.writes_before(partial(_write_or_equal, "Less"))
 
 
 def _check_integers(w: Writer, call: LayerCall) -> None:

@@ -71,6 +71,8 @@ class _Filter:
         self.stride = node.ints("strides", (1,) * self.ndim)
         self.dilation = node.ints("dilations", (1,) * self.ndim)
         self.groups = node.int("group", 1)
+        self.settings: dict[str, Any] = {"stride": self.stride, "dilation": self.dilation}
+        self.settings["groups"] = self.groups
         b.ranks[node.outputs[0]] = self.ndim + 2
 
 
@@ -85,31 +87,22 @@ def _read_conv(b: Builder, node: OnnxNode) -> None:
     padding = padding_of(node, f.ndim)
     state = b.weight_and_bias(node)
     if state is None or padding == "same_lower" or not 1 <= f.ndim <= 3:
-        layer = op.Convolution(f.stride, padding, f.dilation, f.groups)
-        b.emit(layer, node.inputs, node.outputs)
+        b.emit(op.Convolution(padding=padding, **f.settings), node.inputs, node.outputs)
         return
-    shape = state["weight"].shape
-    made = CONVOLUTIONS[f.ndim - 1](
-        shape[1] * f.groups,
-        shape[0],
-        shape[2:],
-        f.stride,
-        padding,
-        f.dilation,
-        f.groups,
-        bias="bias" in state,
-    )
+    outputs, inputs, *kernel = state["weight"].shape
+    settings = {"padding": padding, "bias": "bias" in state} | f.settings
+    made = CONVOLUTIONS[f.ndim - 1](inputs * f.groups, outputs, kernel, **settings)
     b.layer(node, made, state)
 
 
-@CONV.writes(*CONVOLUTIONS)
+@CONV.writes(*CONVOLUTIONS, op.Convolution)
 def _write_conv(w: Writer, call: LayerCall) -> str:
     layer, x = call.layer, call.x.name
-    window = layer.window(call.spatial)
+    window = layer.window(*_sizes(call))
     if layer.padding_mode != "zeros" and window.is_padded:
         x = pad(w, x, call.x.shape, window.padding, layer.padding_mode)
         window = window.without_padding()
-    return w.node("Conv", x, *w.weight_and_bias(call), **geometry(window), group=layer.groups)
+    return w.node("Conv", x, *_weights(w, call), **geometry(window), group=layer.groups)
 
 
 @CONV.writes(layers.SeparableConv1d, layers.SeparableConv2d)
@@ -123,15 +116,16 @@ def _write_separable_conv(w: Writer, call: LayerCall) -> str:
     return w.node("Conv", between, *weights, kernel_shape=(1,) * layer.ndim, part="pointwise")
 
 
-@CONV.writes(op.Convolution)
-def _write_convolution(w: Writer, call: LayerCall) -> str:
-    layer = call.layer
-    window = layer._resolve(call.spatial, _kernel(call), layer.stride, layer.dilation)
-    return w.node("Conv", *call.inputs, **geometry(window), group=layer.groups)
+def _sizes(call: LayerCall) -> tuple[Shape, ...]:
+    """Return the sizes that decide about the window: the kernel's too where it is an input."""
+    if len(call.inputs) == 1:
+        return (call.spatial,)
+    return call.spatial, fixed(call.needed(1).shape[2:], "the size of its kernel")
 
 
-def _kernel(call: LayerCall) -> Shape:
-    return fixed(call.needed(1).shape[2:], "the size of its kernel")
+def _weights(w: Writer, call: LayerCall) -> Sequence[Name]:
+    """Return weight and bias: inputs, or arrays of the layer."""
+    return call.inputs[1:] or w.weight_and_bias(call)
 
 
 # -- Transposed convolution ------------------------------------------------------------------------
@@ -150,21 +144,12 @@ def _read_conv_transpose(b: Builder, node: OnnxNode) -> None:
     # PyTorch's limit on what is added to the output
     small = all(n < max(s, d) for n, s, d in zip(extra, f.stride, f.dilation, strict=True))
     if state is None or not symmetric or not small or not 1 <= f.ndim <= 3:
-        layer = op.TransposedConvolution(f.stride, padding, extra, f.groups, f.dilation)
+        layer = op.TransposedConvolution(padding=padding, output_padding=extra, **f.settings)
         b.emit(layer, node.inputs, node.outputs)
         return
-    shape = state["weight"].shape
-    made = TRANSPOSED[f.ndim - 1](
-        shape[0],
-        shape[1] * f.groups,
-        shape[2:],
-        f.stride,
-        padding,
-        extra,
-        f.groups,
-        "bias" in state,
-        f.dilation,
-    )
+    inputs, outputs, *kernel = state["weight"].shape
+    settings = {"padding": padding, "output_padding": extra, "bias": "bias" in state} | f.settings
+    made = TRANSPOSED[f.ndim - 1](inputs, outputs * f.groups, kernel, **settings)
     b.layer(node, made, state)
 
 
@@ -202,34 +187,21 @@ def _transposed_padding(b: Builder, node: OnnxNode, f: _Filter) -> tuple[Padding
     return tuple(pairs), tuple(more)
 
 
-@CONV_TRANSPOSE.writes(*TRANSPOSED)
+@CONV_TRANSPOSE.writes(*TRANSPOSED, op.TransposedConvolution)
 def _write_conv_transpose(w: Writer, call: LayerCall) -> str:
-    layer = call.layer
-    window, out = layer.transposed_window(call.spatial)
-    inputs: list[Name] = [call.x, *w.weight_and_bias(call)]
-    return _write_transposed(w, inputs, call.spatial, window, out, layer.groups)
-
-
-@CONV_TRANSPOSE.writes(op.TransposedConvolution)
-def _write_transposed_convolution(w: Writer, call: LayerCall) -> str:
-    window, out = call.layer._window(call.spatial, _kernel(call))
-    return _write_transposed(w, call.inputs, call.spatial, window, out, call.layer.groups)
-
-
-def _write_transposed(
-    w: Writer, inputs: Sequence[Name], spatial: Shape, window: Window, out: Shape, groups: int
-) -> str:
     """Give the output the wanted size: cut less off its end, or add to it."""
+    window, out = call.layer.transposed_window(*_sizes(call))
+    inputs: list[Name] = [call.x, *_weights(w, call)]
     pairs, extra = [], []
     for n, m, s, extent, (before, after) in zip(
-        spatial, out, window.stride, window.extent, window.padding, strict=True
+        call.spatial, out, window.stride, window.extent, window.padding, strict=True
     ):
         more = m - ((n - 1) * s + extent - before - after)
         # where nobody adds anything to the output, padding it is the same as not cutting it
         less = min(after, more) if more >= s else 0
         pairs.append((before, after - less))
         extra.append(more - less)
-    attributes = geometry(window) | {"pads": both_sides(tuple(pairs)), "group": groups}
+    attributes = geometry(window) | {"pads": both_sides(tuple(pairs)), "group": call.layer.groups}
     if all(more < s for more, s in zip(extra, window.stride, strict=True)):
         added = extra if any(extra) else None
         return w.node("ConvTranspose", *inputs, **attributes, output_padding=added)

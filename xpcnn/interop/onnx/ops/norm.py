@@ -237,7 +237,7 @@ def _write_layer_norm(w: Writer, call: LayerCall) -> str:
 
 @writes(op.Standardize)
 def _write_standardize(w: Writer, call: LayerCall) -> tuple[str, str, str]:
-    return _standardize(w, call.x, call.layer._axes(call.x.rank), call.layer.eps)
+    return _standardize(w, call.x, call.layer.axes(call.x.rank), call.layer.eps)
 
 
 def _standardize(w: Writer, x: Name, axes: Sequence[int], eps: float) -> tuple[str, str, str]:

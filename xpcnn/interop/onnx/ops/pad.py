@@ -56,7 +56,7 @@ def _write_pad(w: Writer, call: LayerCall) -> str:
     for axis, (before, after) in enumerate(sides):
         if before or after:
             n = fixed([x.shape[axis]], "the length of an axis")[0]
-            positions = layer._positions(n, before, after)
+            positions = layer.positions(n, before, after)
             found = w.node("Gather", found, w.ints(positions.tolist()), axis=axis)
     return found
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from math import inf, isinf
 from typing import Any, NamedTuple
 
@@ -18,7 +17,9 @@ from xpcnn.interop.onnx.ops.pad import pad
 from xpcnn.interop.onnx.ops.reduce import reduce
 from xpcnn.interop.onnx.table import operator, writes
 from xpcnn.interop.onnx.writer import LayerCall, Name, Value, Writer, fixed
-from xpcnn.window import Pairs, Window, as_ints, as_padding
+from xpcnn.layers.layer import Shape
+from xpcnn.ops.pool import is_half_padded
+from xpcnn.window import Pairs, Window, as_window
 
 MAX_POOLS = (layers.MaxPool1d, layers.MaxPool2d, layers.MaxPool3d)
 AVG_POOLS = (layers.AvgPool1d, layers.AvgPool2d, layers.AvgPool3d)
@@ -32,12 +33,7 @@ def _fits_layer(padding: Padding, kernel: tuple[int, ...], dilation: tuple[int, 
     """Whether a pooling layer takes this padding: at most half the window."""
     if isinstance(padding, str):
         return padding != "same_lower"
-    for pair, k, d in zip(padding, kernel, dilation, strict=True):
-        before, after = pair if isinstance(pair, tuple) else (pair, pair)
-        extent = d * (k - 1) + 1
-        if 2 * min(before, after) > extent or max(before, after) >= extent:
-            return False
-    return True
+    return is_half_padded(Window.resolve((), kernel, kernel, padding, dilation))
 
 
 class _Window:
@@ -65,13 +61,6 @@ def _fits(window: Window) -> bool:
     return all(max(sides) < k for sides, k in zip(window.padding, window.kernel, strict=True))
 
 
-def _asked(call: LayerCall) -> Pairs:
-    layer = call.layer
-    return Window.resolve(
-        call.spatial, layer.kernel_size, layer.stride, layer.padding, layer.dilation
-    ).padding
-
-
 # -- Maxima ----------------------------------------------------------------------------------------
 
 MAX_POOL = operator("MaxPool", required=("kernel_shape",), outputs=2, keeps="samples")
@@ -96,15 +85,9 @@ def _read_max_pool(b: Builder, node: OnnxNode) -> None:
         )
 
 
-@MAX_POOL.writes(*MAX_POOLS)
+@MAX_POOL.writes(*MAX_POOLS, op.MaxPooling)
 def _write_max_pool(w: Writer, call: LayerCall) -> str:
     return _write_max(w, call.x, call.x.shape, call.layer.window(call.spatial))
-
-
-@MAX_POOL.writes(op.MaxPooling)
-def _write_max_pooling(w: Writer, call: LayerCall) -> str:
-    shape = (1, 1, *call.spatial)
-    return _write_max(w, call.x, call.x.shape, call.layer._windows(shape)[0])
 
 
 def _write_max(w: Writer, x: Name, shape: Sequence[int | None], window: Window) -> str:
@@ -117,7 +100,7 @@ def _write_max(w: Writer, x: Name, shape: Sequence[int | None], window: Window) 
 
 @MAX_POOL.writes(op.MaxPositions)
 def _write_max_positions(w: Writer, call: LayerCall) -> str:
-    window = call.layer._windows((1, 1, *call.spatial))[0]
+    window = call.layer.window(call.spatial)
     if not _fits(window):
         raise UnsupportedError("its padding is as large as the window, and would be counted")
     call.dtypes = ["int64"]
@@ -147,20 +130,17 @@ class _Mean(NamedTuple):
     override: int | None = None
 
 
-@AVERAGE_POOL.writes(*AVG_POOLS)
-def _write_avg_pool(w: Writer, call: LayerCall) -> str:
+@AVERAGE_POOL.writes(*AVG_POOLS, op.AveragePooling)
+def _write_average_pool(w: Writer, call: LayerCall) -> str:
     layer = call.layer
-    window = layer.window(call.spatial)
-    mean = _Mean(window, _asked(call), layer.count_include_pad, layer.divisor_override)
+    mean = _mean_of(call, layer.count_include_pad, layer.divisor_override)
     return _write_mean(w, call.x, call.x, mean)
 
 
-@AVERAGE_POOL.writes(op.AveragePooling)
-def _write_average_pooling(w: Writer, call: LayerCall) -> str:
-    layer = call.layer
-    window, asked = layer._windows((1, 1, *call.spatial))
-    mean = _Mean(window, asked.padding, layer.count_include_pad, layer.divisor_override)
-    return _write_mean(w, call.x, call.x, mean)
+def _mean_of(call: LayerCall, include: bool = True, override: int | None = None) -> _Mean:
+    layer, spatial = call.layer, call.spatial
+    asked = layer.window_without_ceil(spatial).padding
+    return _Mean(layer.window(spatial), asked, include, override)
 
 
 def _write_mean(w: Writer, x: Name, like: Value, mean: _Mean) -> str:
@@ -192,16 +172,21 @@ def _average_of_slices(w: Writer, x: Name, like: Value, mean: _Mean) -> str:
     spatial = fixed(like.shape[2:], "the size of its input")
     out = window.output_shape(spatial)
     divisor = F.avg_pool_divisor(window, spatial, asked, include, override)
+    seen = _slices(w, x, like, window, out)
+    total = seen[0] if len(seen) == 1 else w.node("Sum", *seen)
+    return w.node("Div", total, w.constant(divisor))
+
+
+def _slices(w: Writer, x: Name, like: Value, window: Window, out: Shape) -> list[str]:
+    """Return what each tap of the window sees."""
     if window.is_padded:
         x = pad(w, x, like.shape, window.padding, "constant")
-    axes = range(2, like.rank)
     seen = []
     for offset in window.offsets():
         parts = window.tap(offset, out)[2:]
         starts, ends, steps = zip(*((p.start, p.stop, p.step) for p in parts), strict=True)
-        seen.append(w.slice(x, starts, ends, axes, steps))
-    total = seen[0] if len(seen) == 1 else w.node("Sum", *seen)
-    return w.node("Div", total, w.constant(divisor))
+        seen.append(w.slice(x, starts, ends, range(2, like.rank), steps))
+    return seen
 
 
 # -- Power means -----------------------------------------------------------------------------------
@@ -233,7 +218,7 @@ def _write_lp_pool(w: Writer, call: LayerCall) -> str:
             return _write_max(w, size, call.x.shape, window)
         return w.node("Neg", _write_max(w, w.node("Neg", size), call.x.shape, window))
     powers = call.x.name if p == 1.0 else w.node("Pow", call.x, w.number(p))
-    mean = _write_mean(w, powers, call.x, _Mean(window, _asked(call)))
+    mean = _write_mean(w, powers, call.x, _mean_of(call))
     total = w.node("Mul", mean, w.number(window.taps))
     return total if p == 1.0 else w.node("Pow", total, w.number(1.0 / p))
 
@@ -241,34 +226,26 @@ def _write_lp_pool(w: Writer, call: LayerCall) -> str:
 # -- One number, or a given number, for each channel -----------------------------------------------
 
 
-def _read_global_pool(pools: Sequence[type], kind: str, b: Builder, node: OnnxNode) -> None:
-    rank = b.rank(node.input(0)) or 0
-    known = 3 <= rank <= 5
-    layer: Any = pools[rank - 3](keepdims=True) if known else op.GlobalPooling(kind)
+GLOBAL_AVERAGE_POOL = operator("GlobalAveragePool", keeps="samples")
+GLOBAL_MAX_POOL = operator("GlobalMaxPool", keeps="samples")
+
+
+@GLOBAL_AVERAGE_POOL.reads
+@GLOBAL_MAX_POOL.reads
+def _read_global_pool(b: Builder, node: OnnxNode) -> None:
+    is_max, rank = node.op == "GlobalMaxPool", b.rank(node.input(0)) or 0
+    layer: Any = op.GlobalPooling("max" if is_max else "mean")
+    if 3 <= rank <= 5:
+        layer = (GLOBAL_MAX_POOLS if is_max else GLOBAL_AVG_POOLS)[rank - 3](keepdims=True)
     b.emit(layer, node.inputs, node.outputs)
 
 
-def _write_global_pool(name: str, w: Writer, call: LayerCall) -> str:
-    pooled = w.node(name, call.x)
-    if call.layer.keepdims:
-        return pooled
-    return w.node("Flatten", pooled, axis=1)
-
-
-GLOBAL_AVERAGE_POOL = operator("GlobalAveragePool", keeps="samples")
-GLOBAL_AVERAGE_POOL.reads(partial(_read_global_pool, GLOBAL_AVG_POOLS, "mean"))
-GLOBAL_AVERAGE_POOL.writes(*GLOBAL_AVG_POOLS)(partial(_write_global_pool, "GlobalAveragePool"))
-
-GLOBAL_MAX_POOL = operator("GlobalMaxPool", keeps="samples")
-GLOBAL_MAX_POOL.reads(partial(_read_global_pool, GLOBAL_MAX_POOLS, "max"))
-GLOBAL_MAX_POOL.writes(*GLOBAL_MAX_POOLS)(partial(_write_global_pool, "GlobalMaxPool"))
-
-
-@GLOBAL_AVERAGE_POOL.writes(op.GlobalPooling)
-@GLOBAL_MAX_POOL.writes(op.GlobalPooling)
-def _write_global_pooling(w: Writer, call: LayerCall) -> str:
-    kind = call.layer.kind
-    return w.node("GlobalAveragePool" if kind == "mean" else "GlobalMaxPool", call.x)
+@GLOBAL_AVERAGE_POOL.writes(*GLOBAL_AVG_POOLS, op.GlobalPooling)
+@GLOBAL_MAX_POOL.writes(*GLOBAL_MAX_POOLS, op.GlobalPooling)
+def _write_global_pool(w: Writer, call: LayerCall) -> str:
+    is_max = call.layer.op == "global_max_pool"
+    pooled = w.node("GlobalMaxPool" if is_max else "GlobalAveragePool", call.x)
+    return pooled if call.layer.keepdims else w.node("Flatten", pooled, axis=1)
 
 
 @writes(
@@ -299,7 +276,19 @@ def _write_adaptive_pool(w: Writer, call: LayerCall) -> str:
     return x
 
 
-# -- The way back from windows ---------------------------------------------------------------------
+# -- Columns, and the way back ---------------------------------------------------------------------
+
+
+@writes(layers.Unfold)
+def _write_unfold(w: Writer, call: LayerCall) -> str:
+    """Put what the taps of the window see side by side; ONNX has the way back only."""
+    layer, spatial, channels = call.layer, call.spatial, call.x.shape[1] or 0
+    geometry = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+    window = as_window(spatial, *geometry, "Unfold")
+    seen = _slices(w, call.x, call.x, window, window.output_shape(spatial))
+    rows = [w.reshape(one, (0, channels, 1, -1)) for one in seen]
+    return w.reshape(w.node("Concat", *rows, axis=2), (0, channels * window.taps, -1))
+
 
 COL2IM = operator("Col2Im", since=18, inputs=(3, 3))
 
@@ -325,15 +314,8 @@ def _write_col2im(w: Writer, call: LayerCall) -> str:
         raise UnsupportedError("ONNX has Col2Im from version 18 of its operators on")
     if call.layer.padding == "same":
         raise UnsupportedError("its padding depends on the size of the window, which is an input")
-    layer, size, who = call.layer, call.shapes[0][0][2:], "Col2Im"
-    ndim = len(size)
-    window = Window.resolve(
-        size,
-        (1,) * ndim,
-        as_ints(layer.stride, ndim, who, "stride"),
-        as_padding(layer.padding, ndim, who),
-        as_ints(layer.dilation, ndim, who, "dilation"),
-    )
+    layer, size = call.layer, call.shapes[0][0][2:]
+    window = as_window(size, 1, layer.stride, layer.padding, layer.dilation, "Col2Im")
     return w.node(
         "Col2Im",
         *call.inputs,

@@ -98,10 +98,10 @@ def _write_resize(w: Writer, call: LayerCall) -> str:
         return _resize_as_it_is(w, call)
     if len(call.inputs) > 1 or layer.coordinates == "tf_crop_and_resize":
         raise UnsupportedError(f"version {w.opset} of the operators has no such Resize")
-    axes = layer._resized(call.x.shapes[0], ())
+    axes = layer.resized_axes(call.x.shapes[0], ())
     if any(call.x.shape[axis.dim] is None for axis in axes):
         raise UnsupportedError("it resizes the axis of the samples")
-    tables = [(axis.dim, layer._taps(axis)) for axis in axes]
+    tables = [(axis.dim, layer.taps(axis)) for axis in axes]
     return _by_tables(w, call.x.name, call.x.rank, tables)
 
 
@@ -179,36 +179,25 @@ class _Axis(NamedTuple):
 
 @RESIZE.writes(layers.Upsample, layers.UpsamplingNearest2d, layers.UpsamplingBilinear2d)
 def _write_upsample(w: Writer, call: LayerCall) -> str:
-    layer, out = call.layer, call.output().shapes[0][2:]
-    factors: tuple[Any, ...] = (None,) * len(out)
-    if layer.scale_factor is not None and not layer.recompute_scale_factor:
-        factors = layer._per_axis(layer.scale_factor, len(out), "scale_factor")
-    corners, large, found = bool(layer.align_corners), sum(out) > F.LARGE_IMAGE, []
-    for n, m, factor in zip(call.spatial, out, factors, strict=True):
-        taps = F.upsample_taps(n, m, factor, layer.mode, corners, w.dtype, len(out), large)
+    layer, out, corners = call.layer, call.output().shapes[0][2:], bool(call.layer.align_corners)
+    found = []
+    tables = layer.taps((1, 1, *call.spatial), w.dtype)
+    for n, m, factor, taps in zip(call.spatial, out, layer.factors(len(out)), tables, strict=True):
         # with aligned corners the lengths alone count
         by_length = factor is None or corners
         found.append(_Axis(n, m, m / n if by_length else factor, taps))
     mode, places, rounding = _MODES[layer.mode]
     places = "align_corners" if corners else places
-    by_sizes = all(axis.scale == axis.out / axis.n for axis in found)
-    if by_sizes and w.opset >= 18:
-        scales = [axis.scale for axis in found]
-    else:
-        scales = [_float32(axis) for axis in found]
+    by_sizes = w.opset >= 18 and all(axis.scale == axis.out / axis.n for axis in found)
+    scales = [axis.scale if by_sizes else _float32(axis) for axis in found]
     exact = w.dtype != "float64" or all(s == a.scale for s, a in zip(scales, found, strict=True))
     # onnxruntime copies where no length changes, whatever the scales
     still = any(axis.n == axis.out and axis.scale != 1.0 for axis in found)
     if still or not exact or not _same_elements(found, scales, places, rounding):
-        tables = [(2 + i, axis.taps) for i, axis in enumerate(found)]
-        return _by_tables(w, call.x.name, call.x.rank, tables)
-    steering: list[Name]
-    if by_sizes and w.opset >= 18:
-        steering = ["", "", w.ints(out)]
-        axes: list[int] | None = list(range(2, call.x.rank))
-    else:
-        steering = [_nothing(w), w.constant(np.asarray([1.0, 1.0, *scales]), "float32")]
-        axes = None
+        return _by_tables(w, call.x.name, call.x.rank, list(enumerate(tables, start=2)))
+    steering: list[Name] = ["", "", w.ints(out)] if by_sizes else [_nothing(w)]
+    if not by_sizes:
+        steering.append(w.constant(np.asarray([1.0, 1.0, *scales]), "float32"))
     return w.node(
         "Resize",
         call.x,
@@ -216,7 +205,7 @@ def _write_upsample(w: Writer, call: LayerCall) -> str:
         mode=mode,
         coordinate_transformation_mode=places,
         nearest_mode=rounding,
-        axes=axes,
+        axes=list(range(2, call.x.rank)) if by_sizes else None,
     )
 
 

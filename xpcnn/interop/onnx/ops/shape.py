@@ -9,14 +9,17 @@ from xpcnn import layers
 from xpcnn import operations as op
 from xpcnn.interop.onnx.builder import Builder
 from xpcnn.interop.onnx.node import OnnxNode, UnsupportedError
-from xpcnn.interop.onnx.ops.steering import Steering, read_steering, steering, write_steered
+from xpcnn.interop.onnx.ops.steering import Steering, steer, steering, write_steered
 from xpcnn.interop.onnx.table import Attribute, Earlier, operator, writes
 from xpcnn.interop.onnx.writer import TO_THE_END, LayerCall, Name, Writer, fixed
 
 # -- Axes of length 1 ------------------------------------------------------------------------------
 
-SQUEEZE = operator("Squeeze", inputs=(1, 2), earlier=Earlier(13, (1, 1)), folds=True)
-UNSQUEEZE = operator("Unsqueeze", inputs=(2, 2), earlier=Earlier(13, (1, 1), ("axes",)), folds=True)
+_BEFORE, _NEEDS_AXES = Earlier(13, (1, 1)), Earlier(13, (1, 1), ("axes",))
+SQUEEZE = operator("Squeeze", op.Squeeze, inputs=(1, 2), earlier=_BEFORE, folds=True)
+UNSQUEEZE = operator("Unsqueeze", op.Unsqueeze, inputs=(2, 2), earlier=_NEEDS_AXES, folds=True)
+steer(SQUEEZE, "dims", "axes", 13)
+steer(UNSQUEEZE, "dims", "axes", 13)
 
 
 def squeeze(w: Writer, x: Name, axes: Steering) -> str:
@@ -29,54 +32,10 @@ def unsqueeze(w: Writer, x: Name, axes: Steering) -> str:
     return write_steered(w, "Unsqueeze", x, axes, 13)
 
 
-@SQUEEZE.reads
-def _read_squeeze(b: Builder, node: OnnxNode) -> None:
-    dims, inputs = read_steering(b, node, "axes", 13)
-    b.emit(op.Squeeze(dims), inputs, node.outputs)
-
-
-@UNSQUEEZE.reads
-def _read_unsqueeze(b: Builder, node: OnnxNode) -> None:
-    dims, inputs = read_steering(b, node, "axes", 13)
-    b.emit(op.Unsqueeze(dims), inputs, node.outputs)
-
-
-@SQUEEZE.writes(op.Squeeze)
-def _write_squeeze(w: Writer, call: LayerCall) -> str:
-    return squeeze(w, call.x, steering(call, "dims"))
-
-
-@UNSQUEEZE.writes(op.Unsqueeze)
-def _write_unsqueeze(w: Writer, call: LayerCall) -> str:
-    return unsqueeze(w, call.x, steering(call, "dims"))
-
-
 # -- Repeating -------------------------------------------------------------------------------------
 
-EXPAND = operator("Expand", since=8, inputs=(2, 2))
-TILE = operator("Tile", inputs=(2, 2))
-
-
-@EXPAND.reads
-def _read_expand(b: Builder, node: OnnxNode) -> None:
-    shape, inputs = read_steering(b, node)
-    b.emit(op.Expand(shape), inputs, node.outputs)
-
-
-@TILE.reads
-def _read_tile(b: Builder, node: OnnxNode) -> None:
-    repeats, inputs = read_steering(b, node)
-    b.emit(op.Tile(repeats), inputs, node.outputs)
-
-
-@EXPAND.writes(op.Expand)
-def _write_expand(w: Writer, call: LayerCall) -> str:
-    return write_steered(w, "Expand", call.x, steering(call, "shape"))
-
-
-@TILE.writes(op.Tile)
-def _write_tile(w: Writer, call: LayerCall) -> str:
-    return write_steered(w, "Tile", call.x, steering(call, "repeats"))
+steer(operator("Expand", op.Expand, since=8, inputs=(2, 2)), "shape")
+steer(operator("Tile", op.Tile, inputs=(2, 2)), "repeats")
 
 
 @writes(op.RepeatForBatch)
@@ -194,7 +153,7 @@ def _write_space_to_depth(w: Writer, call: LayerCall) -> str:
 @writes(layers.PixelUnshuffle, layers.ChannelShuffle)
 def _write_rearrange(w: Writer, call: LayerCall) -> str:
     after = fixed(call.output().shape[1:], "a length")
-    cut, order = call.layer._plan(call.x.shapes[0])
+    cut, order = call.layer.plan(call.x.shapes[0])
     return w.reshape(_rearranged(w, call.x, cut, order), [0, *after])
 
 

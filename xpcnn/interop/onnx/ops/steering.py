@@ -7,7 +7,8 @@ from typing import Any
 
 from xpcnn.interop.onnx.builder import Builder
 from xpcnn.interop.onnx.node import OnnxNode, UnsupportedError
-from xpcnn.interop.onnx.writer import Name, Value, Writer
+from xpcnn.interop.onnx.table import Operator
+from xpcnn.interop.onnx.writer import LayerCall, Name, Value, Writer
 
 Steering = Sequence[int] | Value | None
 
@@ -46,7 +47,23 @@ def write_steered(
     return w.node(name, x, w.ints(numbers), **attributes)
 
 
-def steering(call: Any, argument: str) -> Steering:
+def steering(call: LayerCall, argument: str) -> Steering:
     """Return the numbers that a layer has as an argument, or else as its second input."""
     own: Sequence[int] | None = getattr(call.layer, argument)
     return call.input_at(1) if own is None else own
+
+
+def steer(row: Operator, argument: str, attribute: str = "", since: int = 0) -> None:
+    """Read and write an operator of whose layer the numbers are the one argument."""
+    assert row.layer is not None
+    layer: Any = row.layer
+
+    def read(b: Builder, node: OnnxNode) -> None:
+        numbers, inputs = read_steering(b, node, attribute, since)
+        b.emit(layer(numbers), inputs, node.outputs)
+
+    def write(w: Writer, call: LayerCall) -> str:
+        return write_steered(w, row.name, call.x, steering(call, argument), since)
+
+    row.reads(read)
+    row.writes(layer)(write)

@@ -59,11 +59,9 @@ NLL_LOSS = operator(
 CROSS_ENTROPY = operator("SoftmaxCrossEntropyLoss", since=12, inputs=(2, 3), outputs=2)
 
 
-@NLL_LOSS.writes(op.NegativeLogLikelihood)
-def _write_negative_log_likelihood(w: Writer, call: LayerCall) -> str:
-    if w.opset < NLL_LOSS.since:
-        raise UnsupportedError("ONNX has losses from version 12 of its operators on")
-    return NLL_LOSS.write(w, call)
+@NLL_LOSS.writes_before
+def _refuse_loss(w: Writer, call: LayerCall) -> str:
+    raise UnsupportedError("ONNX has losses from version 12 of its operators on")
 
 
 @CROSS_ENTROPY.reads
