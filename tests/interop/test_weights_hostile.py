@@ -111,7 +111,7 @@ def test_files_that_cannot_be_read_say_why(tmp_path, name):
         read(tmp_path)
     empty = tmp_path / "empty"
     empty.touch()
-    with pytest.raises(ValueError, match="empty|truncated|no bytes|none|no ONNX"):
+    with pytest.raises(ValueError, match="empty|truncated|no bytes|none|not an ONNX"):
         read(empty)
     if hasattr(os, "geteuid") and os.geteuid() != 0:
         empty.chmod(0)

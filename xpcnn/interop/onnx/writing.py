@@ -14,8 +14,7 @@ from xpcnn.interop.onnx.tensors import number_of
 from xpcnn.interop.onnx.writer import LayerCall, Value, Writer
 from xpcnn.layers.graph import Graph
 from xpcnn.layers.layer import Shape
-from xpcnn.training import Model
-from xpcnn.training import data_adapter as border
+from xpcnn.training import Model, data_adapter
 from xpcnn.window import as_int
 
 OLDEST, DEFAULT, NEWEST = 11, 18, 28
@@ -126,16 +125,16 @@ def _describe(model: Model, opset: int, input_shape: Any) -> proto.ModelProto:
 def _input_shapes(model: Model, input_shape: Any) -> list[tuple[int | None, ...]]:
     """Return the shapes of the inputs, with ``None`` for the number of samples where it is open."""
     if input_shape is None:
-        if model.input_shape is None or not model._network.is_built:
+        if model.input_shape is None or not model.network.is_built:
             raise RuntimeError(
                 "onnx.save: the model is not built yet; call model.build, or give input_shape, "
                 "such as (None, 1, 28, 28)"
             )
         input_shape = model.input_shape
-    elif not model._network.is_built:
+    elif not model.network.is_built:
         model.build(input_shape)
-    shapes = border.one_each(input_shape, model.inputs, "onnx.save", "input")
-    checked = [border.as_shape(shape, "onnx.save") for shape in shapes]
+    shapes = data_adapter.one_each(input_shape, model.inputs, "onnx.save", "input")
+    checked = [data_adapter.as_shape(shape, "onnx.save") for shape in shapes]
     return [
         (None if given[0] is None else shape[0], *shape[1:]) if shape else ()
         for given, shape in zip(map(tuple, shapes), checked, strict=True)
@@ -149,7 +148,7 @@ def _for_samples(shape: tuple[int | None, ...], counts: tuple[int, int]) -> tupl
 
 def _write(model: Model, opset: int, shapes: Sequence[tuple[Shape, Shape]]) -> proto.ModelProto:
     """Write all layers, for inputs of these shapes."""
-    network = model._network
+    network = model.network
     names_layers = {name for name, row in OPERATORS.items() if row.names_layer}
     w = Writer(WRITES, names_layers, opset, model.dtype, [*model.inputs, *model.outputs])
     dtypes = network.input_dtypes(model.dtype)
@@ -178,9 +177,9 @@ def _write(model: Model, opset: int, shapes: Sequence[tuple[Shape, Shape]]) -> p
 
 
 def _output_shapes(model: Model, shapes: Sequence[Shape]) -> Sequence[Shape]:
-    if isinstance(model._network, Graph):
-        return model._network.output_shapes(*shapes)
-    return [model._network.output_shape(shapes[0])]
+    if isinstance(model.network, Graph):
+        return model.network.output_shapes(*shapes)
+    return [model.network.output_shape(shapes[0])]
 
 
 def _message(w: Writer, inputs: Sequence[Value], outputs: Sequence[Value]) -> proto.ModelProto:
