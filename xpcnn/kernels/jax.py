@@ -60,12 +60,10 @@ def conv_forward(
 
 def conv_backward(
     xp: Any, dy: Array, saved: Any, window: Window, groups: int, need_dx: bool
-) -> tuple[Array | None, Array, Array | None]:
+) -> Any:
     """Return the gradients (dx, dw, db)."""
     x, w, has_bias = saved
-    gradients: tuple[Array | None, Array, Array | None]
-    gradients = _conv_gradients(dy, x, w, window, groups, has_bias, need_dx)
-    return gradients
+    return _conv_gradients(dy, x, w, window, groups, has_bias, need_dx)
 
 
 @partial(jax.jit, static_argnums=(3, 4, 5))
@@ -99,12 +97,10 @@ def conv_transpose_forward(
 
 def conv_transpose_backward(
     xp: Any, dy: Array, saved: Any, window: Window, groups: int, need_dx: bool
-) -> tuple[Array | None, Array, Array | None]:
+) -> Any:
     """Return the gradients (dx, dw, db)."""
     x, w, has_bias = saved
-    gradients: tuple[Array | None, Array, Array | None]
-    gradients = _conv_transpose_gradients(dy, x, w, window, groups, has_bias, need_dx)
-    return gradients
+    return _conv_transpose_gradients(dy, x, w, window, groups, has_bias, need_dx)
 
 
 def _reduce(x: Array, window: Window, start: float, function: Any) -> Array:

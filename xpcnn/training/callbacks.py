@@ -119,14 +119,16 @@ def each_ends(begun: Sequence[Callback]) -> Iterator[None]:
 
 
 def never_stops(method: Method) -> Method:
-    """Let training go on when a method fails that only tells of it; the failure is logged once."""
+    """Let training go on when a method fails that only tells of it; the first failure is logged."""
 
     @wraps(method)
     def run(self: Any, *args: Any) -> None:
         try:
             method(self, *args)
         except Exception as error:
-            self.failed(error)
+            if not self._has_failed:
+                self._has_failed = True
+                self.failed(error)
 
     return run  # type: ignore[return-value]
 
@@ -194,8 +196,7 @@ class ProgressBar(Callback):
         stream = self.stream or sys.stderr
         if self._bar is not None:
             self._bar.set_postfix_str(format_logs(logs))
-            self._bar.close()
-            self._bar = None
+            self._close()
         elif not self._has_failed and stream is not None:
             print(f"{self._title(epoch)}: {format_logs(logs)}", file=stream, flush=True)
 
@@ -203,17 +204,18 @@ class ProgressBar(Callback):
     def on_train_end(self) -> None:
         """Close a bar that an error left open."""
         if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+            self._close()
+
+    def _close(self) -> None:
+        self._bar.close()
+        self._bar = None
 
     def failed(self, error: Exception) -> None:
         """Show no more."""
         if self._bar is not None:
             self._bar.disable = True  # or it tries again when it is thrown away
             self._bar = None
-        if not self._has_failed:
-            self._has_failed = True
-            say("progress is not shown any more, and training goes on: %r", error)
+        say("progress is not shown any more, and training goes on: %r", error)
 
     def _title(self, epoch: int) -> str:
         return f"epoch {epoch}/{self._first + self._epochs}"
@@ -576,10 +578,8 @@ class CSVLogger(Callback):
         self._columns = columns
 
     def failed(self, error: Exception) -> None:
-        """Say so, the first time."""
-        if not self._has_failed:
-            self._has_failed = True
-            say("%r cannot write its file, and training goes on: %s", self, error)
+        """Say so."""
+        say("%r cannot write its file, and training goes on: %s", self, error)
 
 
 class _Same(dict[str, str]):

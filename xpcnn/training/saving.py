@@ -301,21 +301,14 @@ def read_tensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str
         tensors = load(content)
         metadata = json.loads(header).get("__metadata__") or {}
     except (
-        SafetensorError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        KeyError,
-        RecursionError,
-    ) as error:
+        SafetensorError, ValueError, TypeError, AttributeError, KeyError, RecursionError,
+    ) as error:  # fmt: skip
         raise ModelFileError(
             f"{str(path)!r} cannot be read as a safetensors file ({error}); it is truncated, "
             "damaged, or something else"
         ) from error
     return tensors, metadata
 
-
-_NOT_WHAT_WAS_WRITTEN = (ValueError, TypeError, AttributeError, KeyError, RecursionError)
 
 MOST_FOR_JSON = 128 * 2**20
 """Bytes that the objects of a header may take, whatever the size of the file."""

@@ -78,8 +78,7 @@ class Tables(NamedTuple):
 
 def takes(x: Any, w: Any, groups: int) -> Declined | None:
     """Say why this is not a depthwise convolution of float32 arrays; ``None`` if it is."""
-    refusal = takes_images(x, w)
-    if refusal is not None:
+    if refusal := takes_images(x, w):
         return refusal
     if groups == 1 or groups != x.shape[1]:
         return Declined(f"{groups} groups of {x.shape[1]} channels: not depthwise")
@@ -185,8 +184,7 @@ def conv_forward(
     xp: Any, x: Any, w: Any, b: Any, window: Window, groups: int, *, relu: bool = False
 ) -> Any:
     """Convolve; with `relu`, drop negative results in the same pass."""
-    refusal = takes(x, w, groups)
-    if refusal is not None:
+    if refusal := takes(x, w, groups):
         return refusal
     images = as_images(_repeat(x, w.shape[0] // groups))
     bias = padded_bias(b, images.lanes)

@@ -133,11 +133,10 @@ def _declines(x: Any) -> Declined | None:
 
 def max_pool_forward(xp: Any, x: Any, window: Window) -> Any:
     """Take the largest number under each window; the first of equals wins, NaN spreads."""
-    refusal = _declines(x)
-    if refusal is None and window.taps > MOST_TAPS:
-        refusal = Declined(f"a window of {window.taps} taps, more than {MOST_TAPS}")
-    if refusal is not None:
+    if refusal := _declines(x):
         return refusal
+    if window.taps > MOST_TAPS:
+        return Declined(f"a window of {window.taps} taps, more than {MOST_TAPS}")
     image, window = lift(x), lift_window(window)
     flat, y, size, reach = _outputs(image, window)
     winner = buffers.empty(flat.size, np.uint8)
@@ -156,8 +155,7 @@ def max_pool_backward(xp: Any, dy: Any, saved: Any, window: Window) -> np.ndarra
 
 def avg_pool_forward(xp: Any, x: Any, window: Window, divisor: Any) -> Any:
     """Add what lies under each window and divide by `divisor`, one for all or one per position."""
-    refusal = _declines(x)
-    if refusal is not None:
+    if refusal := _declines(x):
         return refusal
     image, window = lift(x), lift_window(window)
     flat, y, size, reach = _outputs(image, window)
@@ -296,17 +294,23 @@ def _gather(
             store(dx, to + c1, total1)
 
 
+def _over_positions(kernel: Job, x: Any, results: int) -> np.ndarray:
+    """Run a kernel over all positions of x (N, C, *spatial); returns arrays (N, C)."""
+    rows = as_rows(x)
+    found = buffers.empty((results, x.shape[0], rows.lanes))
+    positions = x.size // (x.shape[0] * x.shape[1])
+    threads.launch(
+        x.size, kernel, x.shape[0], rows.flat, rows.pitch, rows.lanes, positions,
+        *(one.reshape(-1) for one in found),
+    )  # fmt: skip
+    return found[:, :, : x.shape[1]]
+
+
 def global_avg_pool_forward(xp: Any, x: Any) -> Any:
     """Average over all positions: (N, C, *spatial) to (N, C)."""
     if x.dtype != np.float32 or x.size == 0:
         return declined(x)
-    rows = as_rows(x)
-    y = buffers.empty((x.shape[0], rows.lanes))
-    positions = x.size // (x.shape[0] * x.shape[1])
-    threads.launch(
-        x.size, _means, x.shape[0], rows.flat, rows.pitch, rows.lanes, positions, y.reshape(-1)
-    )
-    return y[:, : x.shape[1]], tuple(x.shape)
+    return _over_positions(_means, x, 1)[0], tuple(x.shape)
 
 
 def global_avg_pool_backward(xp: Any, dy: Any, shape: Sizes) -> np.ndarray:
@@ -322,14 +326,8 @@ def global_max_pool_forward(xp: Any, x: Any) -> Any:
     """Take the largest of all positions: (N, C, *spatial) to (N, C). The first of equals wins."""
     if x.dtype != np.float32 or x.size == 0 or x.size // x.shape[0] >= EXACT:
         return declined(x)
-    rows = as_rows(x)
-    y, winner = buffers.empty((2, x.shape[0], rows.lanes))
-    positions = x.size // (x.shape[0] * x.shape[1])
-    threads.launch(
-        x.size, _maxima, x.shape[0], rows.flat, rows.pitch, rows.lanes, positions,
-        y.reshape(-1), winner.reshape(-1),
-    )  # fmt: skip
-    return y[:, : x.shape[1]], (winner[:, : x.shape[1]].astype(np.int64), tuple(x.shape))
+    y, winner = _over_positions(_maxima, x, 2)
+    return y, (winner.astype(np.int64), tuple(x.shape))
 
 
 def global_max_pool_backward(xp: Any, dy: Any, saved: Any) -> np.ndarray:

@@ -40,8 +40,7 @@ def _forward(
     relu: bool, xp: ModuleType, x: Array, w: Array, b: Array | None, window: Window, groups: int
 ) -> Result:
     """Convolve; with `relu`, replace negative results by zero. See :mod:`xpcnn.ops.conv`."""
-    declined = _refusal(window, x, w, b)
-    if declined is not None:
+    if declined := _refusal(window, x, w, b):
         return declined
     window = lift_window(window)
     with _on_device_of(x):
@@ -100,11 +99,10 @@ def conv_transpose_forward(
 
     The gradient of the input, by cuDNN alone.
     """
-    declined = _refusal(window, x, w, b)
-    if declined is None and window.output_shape(out) != tuple(x.shape[2:]):
-        declined = Declined("output_padding that leaves room for another window")
-    if declined is not None:
+    if declined := _refusal(window, x, w, b):
         return declined
+    if window.output_shape(out) != tuple(x.shape[2:]):
+        return Declined("output_padding that leaves room for another window")
     window = lift_window(window)
     with _on_device_of(x):
         image, filters = cudnn.channels_last(xp, lift(x)), cudnn.channels_last(xp, lift(w))
