@@ -16,7 +16,7 @@ from xpcnn.kernels.cpu import buffers, elementwise, threads
 from xpcnn.kernels.cpu.elementwise import new_rows
 from xpcnn.kernels.cpu.jobs import Doubles, Floats, Ints, Job, inner
 from xpcnn.kernels.cpu.layout import padded_bias, takes_images
-from xpcnn.kernels.cpu.pool import Images, as_images
+from xpcnn.kernels.cpu.pool import Images, Links, as_images, links, reverse
 from xpcnn.kernels.cpu.vector import (
     RUN,
     WIDTH,
@@ -48,9 +48,6 @@ JOBS = 32
 
 TILES = 256
 """Tiles after which sums of float32 go into those of float64."""
-
-Links = tuple[tuple[tuple[int, int], ...], ...]
-"""For every position of one axis of the result: (position in the source, tap) pairs."""
 
 
 class Tables(NamedTuple):
@@ -85,34 +82,15 @@ def takes(x: Any, w: Any, groups: int) -> Declined | None:
     return Declined("an empty batch") if x.size == 0 else None
 
 
-def _links(window: Window, spatial: Sizes, axis: int) -> Links:
-    """Say what each window position sees along one axis (of two)."""
-    stride, dilation, before = window.stride[axis], window.dilation[axis], window.padding[axis][0]
-    seen = []
-    for q in range(window.output_shape(spatial)[axis]):
-        taps = ((q * stride + t * dilation - before, t) for t in range(window.kernel[axis]))
-        seen.append(tuple((i, t) for i, t in taps if 0 <= i < spatial[axis]))
-    return tuple(seen)
-
-
-def _reversed(links: Links, size: int) -> Links:
-    """Say by which windows each input position is seen."""
-    found: list[list[tuple[int, int]]] = [[] for _ in range(size)]
-    for q, pairs in enumerate(links):
-        for i, tap in pairs:
-            found[i].append((q, tap))
-    return tuple(map(tuple, found))
-
-
 @lru_cache(maxsize=512)
 def _forward_tables(window: Window, spatial: Sizes, line: int, pixel: int) -> Tables:
-    lines, columns = (_links(window, spatial, axis) for axis in (0, 1))
+    lines, columns = (links(window, spatial, axis) for axis in (0, 1))
     return _tables(lines, columns, 1, window.kernel[1], line, pixel)
 
 
 @lru_cache(maxsize=512)
 def _backward_tables(window: Window, spatial: Sizes, line: int, pixel: int) -> Tables:
-    lines, columns = (_reversed(_links(window, spatial, axis), spatial[axis]) for axis in (0, 1))
+    lines, columns = (reverse(links(window, spatial, axis), spatial[axis]) for axis in (0, 1))
     # Columns a stride apart are seen by the same taps.
     period = window.stride[1]
     return _tables(lines, columns, period, window.kernel[1], line, pixel)

@@ -6,7 +6,6 @@ has length 1.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from functools import partial
 from math import prod
 from types import ModuleType
@@ -120,10 +119,9 @@ def conv_transpose_forward(
 # -- Which way -----------------------------------------------------------------------------------
 
 
-def _on_device_of(x: Array) -> AbstractContextManager[Any]:
+def _on_device_of(x: Array) -> Any:
     """Return what makes the device of x the current one."""
-    device: AbstractContextManager[Any] = x.device
-    return device
+    return x.device
 
 
 def _refusal(window: Window, *arrays: Array | None) -> Declined | None:
