@@ -14,14 +14,12 @@ from pathlib import Path
 from string import Formatter
 from typing import Any, TextIO, TypeVar
 
-import numpy as np
-
 from xpcnn._files import check_target
 from xpcnn._registry import Checked
 from xpcnn.errors import choice_error
 from xpcnn.training.monitors import better_way, known_log
 from xpcnn.training.saving import check_savable
-from xpcnn.window import as_flag, as_int
+from xpcnn.window import as_flag, as_int, as_number
 
 Logs = dict[str, float]
 Method = TypeVar("Method", bound=Callable[..., None])
@@ -230,14 +228,9 @@ class _Monitor(Callback):
             raise choice_error(who, "mode", mode, ("auto", "min", "max"))
         if not isinstance(monitor, str):
             raise TypeError(f"{who}: monitor must be a name in the logs, got {monitor!r}")
-        good = isinstance(min_delta, (int, float, np.integer, np.floating))
-        if isinstance(min_delta, bool) or not good:
-            raise TypeError(f"{who}: min_delta must be a number, got {min_delta!r}")
-        if not math.isfinite(min_delta):
-            raise ValueError(f"{who}: min_delta must be finite, got {min_delta!r}")
         self.monitor = monitor
         self.mode = mode
-        self.min_delta = abs(float(min_delta))
+        self.min_delta = abs(as_number(min_delta, who, "min_delta"))
         self.best = math.nan
         self._seen: int | None = None
 
