@@ -31,7 +31,6 @@ class OnnxNode:
 
     def __init__(self, node: proto.NodeProto, number: int, version: int, folder: Path | None):
         self.op = node.op_type or ""
-        self.domain = node.domain or ""
         self.version = version
         self.number = number
         self.name = node.name or ""
