@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from types import SimpleNamespace
 
 import numpy as np
@@ -150,6 +150,25 @@ def test_torch_switches_are_for_gpus(monkeypatch):
     monkeypatch.setattr(kernel_set, "_gpu_switches", lambda: "switched")
     assert kernel_set._as_chosen(SimpleNamespace(is_cuda=True)) == "switched"
     assert kernel_set._as_chosen(torch.ones(1)) != "switched"
+
+
+def test_torch_transposed_convolution_computes_as_chosen(monkeypatch):
+    """Forward and backward, as convolution does: else float32 products would be those of TF32."""
+    torch = pytest.importorskip("torch")
+    from xpcnn.kernels import torch as kernel_set
+
+    entered = []
+
+    def noting(x):
+        entered.append(tuple(x.shape))
+        return nullcontext()
+
+    monkeypatch.setattr(kernel_set, "_as_chosen", noting)
+    window = Window((2, 2), (2, 2), ((0, 0), (0, 0)), (1, 1))
+    x, w = torch.ones(1, 3, 4, 4), torch.ones(3, 5, 2, 2)
+    y, saved = kernel_set.conv_transpose_forward(torch, x, w, None, window, (8, 8), 1)
+    kernel_set.conv_transpose_backward(torch, y, saved, window, 1, True)
+    assert entered == [x.shape, x.shape]
 
 
 def test_torch_kernels_that_may_vary_decline(undecided):

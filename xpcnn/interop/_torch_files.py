@@ -8,7 +8,8 @@ the storages behind them.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -174,17 +175,26 @@ def _read_old(data: bytes, machine: Callable[..., Any]) -> Any:
 def _collect(value: Any) -> dict[str, Storage]:
     """Return the storages of all tensors in a value."""
     needed: dict[str, Storage] = {}
-    seen: set[int] = set()
-    waiting = [value]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, Tensor):
-            if needed.setdefault(item.storage.key, item.storage) != item.storage:
-                raise ModelFileError("two tensors do not agree on the storage that they share")
-        elif isinstance(item, (dict, list, tuple)) and id(item) not in seen:
-            seen.add(id(item))
-            waiting.extend(item.values() if isinstance(item, dict) else item)
+    for item in chain.from_iterable(levels(value)):
+        if not isinstance(item, Tensor):
+            continue
+        if needed.setdefault(item.storage.key, item.storage) != item.storage:
+            raise ModelFileError("two tensors do not agree on the storage that they share")
     return needed
+
+
+def levels(value: Any) -> Iterator[list[Any]]:
+    """Yield a value, what it holds, what that holds, and so on; the inside of each once."""
+    seen: set[int] = set()
+    level = [value]
+    while level:
+        yield level
+        inside: list[Any] = []
+        for item in level:
+            if isinstance(item, (dict, list, tuple)) and id(item) not in seen:
+                seen.add(id(item))
+                inside.extend(item.values() if isinstance(item, dict) else item)
+        level = inside
 
 
 class _Filler:

@@ -23,7 +23,7 @@ from xpcnn._archives import SMALL
 from xpcnn._files import read_whole
 from xpcnn.errors import ModelFileError
 from xpcnn.interop._pickled_arrays import NAMES, Name, Unfinished, call, finish
-from xpcnn.interop._torch_files import LEGACY, Storage, read_torch
+from xpcnn.interop._torch_files import LEGACY, Storage, levels, read_torch
 
 MAX_DEPTH = 100
 """How deeply containers may be nested."""
@@ -77,20 +77,11 @@ def read_pickle(source: str | Path | bytes) -> Any:
 
 def _check_finished(value: Any) -> None:
     """Refuse what a proper pickle never leaves behind: half-made arrays, and bottomless nesting."""
-    seen: set[int] = set()
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        inside: list[Any] = []
-        for item in level:
-            if isinstance(item, (Name, Unfinished)):
-                raise ModelFileError("the pickle is damaged: it leaves an array without its values")
-            if isinstance(item, (dict, list, tuple)) and id(item) not in seen:
-                seen.add(id(item))
-                inside.extend(item.values() if isinstance(item, dict) else item)
-        if not inside:
-            return
-        level = inside
-    raise ModelFileError(f"the pickle nests its values more than {MAX_DEPTH} levels deep")
+    for depth, level in enumerate(levels(value)):
+        if depth == MAX_DEPTH:
+            raise ModelFileError(f"the pickle nests its values more than {MAX_DEPTH} levels deep")
+        if any(isinstance(item, (Name, Unfinished)) for item in level):
+            raise ModelFileError("the pickle is damaged: it leaves an array without its values")
 
 
 class _Machine:

@@ -58,14 +58,15 @@ def conv_forward(
     return _conv(x, w, b, window, groups), (x, w, b is not None)
 
 
-def conv_backward(
-    xp: Any, dy: Array, saved: Any, window: Window, groups: int, need_dx: bool
-) -> tuple[Array | None, Array, Array | None]:
+def _backward(
+    gradients: Any, xp: Any, dy: Array, saved: Any, window: Window, groups: int, need_dx: bool
+) -> Any:
     """Return the gradients (dx, dw, db)."""
     x, w, has_bias = saved
-    gradients: tuple[Array | None, Array, Array | None]
-    gradients = _conv_gradients(dy, x, w, window, groups, has_bias, need_dx)
-    return gradients
+    return gradients(dy, x, w, window, groups, has_bias, need_dx)
+
+
+conv_backward = partial(_backward, _conv_gradients)
 
 
 @partial(jax.jit, static_argnums=(3, 4, 5))
@@ -97,14 +98,7 @@ def conv_transpose_forward(
     return _conv_transpose(x, w, b, window, out, groups), (x, w, b is not None)
 
 
-def conv_transpose_backward(
-    xp: Any, dy: Array, saved: Any, window: Window, groups: int, need_dx: bool
-) -> tuple[Array | None, Array, Array | None]:
-    """Return the gradients (dx, dw, db)."""
-    x, w, has_bias = saved
-    gradients: tuple[Array | None, Array, Array | None]
-    gradients = _conv_transpose_gradients(dy, x, w, window, groups, has_bias, need_dx)
-    return gradients
+conv_transpose_backward = partial(_backward, _conv_transpose_gradients)
 
 
 def _reduce(x: Array, window: Window, start: float, function: Any) -> Array:

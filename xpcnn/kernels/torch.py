@@ -113,13 +113,20 @@ def conv_backward(
     """Return the gradients (dx, dw, db)."""
     seen, w, has_bias = saved
     padding, nowhere = _symmetric(window), [0] * window.ndim
-    with _as_chosen(seen):
-        dx, dw, db = _aten.convolution_backward(
-            dy, seen, w, [w.shape[0]], window.stride, padding or nowhere, window.dilation, False,
-            nowhere, groups, [need_dx, True, has_bias],
-        )  # fmt: skip
-    if need_dx and padding is None:
+    settings = (window.stride, padding or nowhere, window.dilation, False, nowhere, groups)
+    dx, dw, db = _conv_gradients(dy, seen, w, w.shape[0], settings, has_bias, need_dx)
+    if dx is not None and padding is None:
         dx = _crop(dx, window.padding)
+    return dx, dw, db
+
+
+def _conv_gradients(
+    dy: Tensor, x: Tensor, w: Tensor, filters: int, settings: Any, has_bias: bool, need_dx: bool
+) -> tuple[Tensor | None, Tensor, Tensor | None]:
+    with _as_chosen(x):
+        dx, dw, db = _aten.convolution_backward(
+            dy, x, w, [filters], *settings, [need_dx, True, has_bias]
+        )
     return (dx if need_dx else None), dw, (db if has_bias else None)
 
 
@@ -138,7 +145,8 @@ def conv_transpose_forward(
     limits = [max(s, d) for s, d in zip(window.stride, window.dilation, strict=True)]
     if any(e >= limit for e, limit in zip(extra, limits, strict=True)):
         return Declined("an output longer than output_padding allows")
-    y = torch.convolution(x, w, b, window.stride, padding, window.dilation, True, extra, groups)
+    with _as_chosen(x):
+        y = torch.convolution(x, w, b, window.stride, padding, window.dilation, True, extra, groups)
     behind = [y.shape[2 + i] - a - m for i, (a, m) in enumerate(zip(start, out, strict=True))]
     sides = tuple(zip(start, behind, strict=True))
     return _crop(y, sides), (x, w, b is not None, padding, extra, sides)
@@ -149,11 +157,9 @@ def conv_transpose_backward(
 ) -> tuple[Tensor | None, Tensor, Tensor | None]:
     """Return the gradients (dx, dw, db)."""
     x, w, has_bias, padding, extra, sides = saved
-    dx, dw, db = _aten.convolution_backward(
-        _pad(dy, sides), x, w, [w.shape[1] * groups], window.stride, padding, window.dilation,
-        True, extra, groups, [need_dx, True, has_bias],
-    )  # fmt: skip
-    return (dx if need_dx else None), dw, (db if has_bias else None)
+    settings = (window.stride, padding, window.dilation, True, extra, groups)
+    filters = w.shape[1] * groups
+    return _conv_gradients(_pad(dy, sides), x, w, filters, settings, has_bias, need_dx)
 
 
 def linear_forward(xp: Any, x: Tensor, w: Tensor, b: Tensor | None) -> tuple[Tensor, Any]:
@@ -182,8 +188,7 @@ def relu_forward(xp: Any, x: Tensor) -> tuple[Tensor, Tensor]:
 
 def relu_backward(xp: Any, dy: Tensor, y: Tensor) -> Tensor:
     """Return the gradient where the output was positive."""
-    dx: Tensor = _aten.threshold_backward(dy, y, 0)
-    return dx
+    return _aten.threshold_backward(dy, y, 0)
 
 
 # ATen pools images and volumes, so a signal (N, C, L) is an image of one line there.

@@ -14,14 +14,12 @@ from pathlib import Path
 from string import Formatter
 from typing import Any, TextIO, TypeVar
 
-import numpy as np
-
 from xpcnn._files import check_target
 from xpcnn._registry import Checked
 from xpcnn.errors import choice_error
 from xpcnn.training.monitors import better_way, known_log
 from xpcnn.training.saving import check_savable
-from xpcnn.window import as_flag, as_int
+from xpcnn.window import as_flag, as_int, as_number
 
 Logs = dict[str, float]
 Method = TypeVar("Method", bound=Callable[..., None])
@@ -119,14 +117,16 @@ def each_ends(begun: Sequence[Callback]) -> Iterator[None]:
 
 
 def never_stops(method: Method) -> Method:
-    """Let training go on when a method fails that only tells of it; the failure is logged once."""
+    """Let training go on when a method fails that only tells of it; the first failure is logged."""
 
     @wraps(method)
     def run(self: Any, *args: Any) -> None:
         try:
             method(self, *args)
         except Exception as error:
-            self.failed(error)
+            if not self._has_failed:
+                self._has_failed = True
+                self.failed(error)
 
     return run  # type: ignore[return-value]
 
@@ -194,8 +194,7 @@ class ProgressBar(Callback):
         stream = self.stream or sys.stderr
         if self._bar is not None:
             self._bar.set_postfix_str(format_logs(logs))
-            self._bar.close()
-            self._bar = None
+            self._close()
         elif not self._has_failed and stream is not None:
             print(f"{self._title(epoch)}: {format_logs(logs)}", file=stream, flush=True)
 
@@ -203,17 +202,18 @@ class ProgressBar(Callback):
     def on_train_end(self) -> None:
         """Close a bar that an error left open."""
         if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+            self._close()
+
+    def _close(self) -> None:
+        self._bar.close()
+        self._bar = None
 
     def failed(self, error: Exception) -> None:
         """Show no more."""
         if self._bar is not None:
             self._bar.disable = True  # or it tries again when it is thrown away
             self._bar = None
-        if not self._has_failed:
-            self._has_failed = True
-            say("progress is not shown any more, and training goes on: %r", error)
+        say("progress is not shown any more, and training goes on: %r", error)
 
     def _title(self, epoch: int) -> str:
         return f"epoch {epoch}/{self._first + self._epochs}"
@@ -228,14 +228,9 @@ class _Monitor(Callback):
             raise choice_error(who, "mode", mode, ("auto", "min", "max"))
         if not isinstance(monitor, str):
             raise TypeError(f"{who}: monitor must be a name in the logs, got {monitor!r}")
-        good = isinstance(min_delta, (int, float, np.integer, np.floating))
-        if isinstance(min_delta, bool) or not good:
-            raise TypeError(f"{who}: min_delta must be a number, got {min_delta!r}")
-        if not math.isfinite(min_delta):
-            raise ValueError(f"{who}: min_delta must be finite, got {min_delta!r}")
         self.monitor = monitor
         self.mode = mode
-        self.min_delta = abs(float(min_delta))
+        self.min_delta = abs(as_number(min_delta, who, "min_delta"))
         self.best = math.nan
         self._seen: int | None = None
 
@@ -576,10 +571,8 @@ class CSVLogger(Callback):
         self._columns = columns
 
     def failed(self, error: Exception) -> None:
-        """Say so, the first time."""
-        if not self._has_failed:
-            self._has_failed = True
-            say("%r cannot write its file, and training goes on: %s", self, error)
+        """Say so."""
+        say("%r cannot write its file, and training goes on: %s", self, error)
 
 
 class _Same(dict[str, str]):

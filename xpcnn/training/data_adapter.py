@@ -162,13 +162,18 @@ def _as_array(x: Any, device: Device, dtype: str, who: str) -> Array:
         return x if _xp.namespace(x, who=who) is device.xp else _xp.to_numpy(x)
     if hasattr(x, "__dlpack__") or hasattr(x, "__array__"):
         return _plain(_xp.to_numpy(x), who)
-    try:
-        host = np.asarray(x)
-    except ValueError as error:
-        raise ValueError(f"{who}: the rows of the nested list differ in length ({error})") from None
+    host = _read(x, who)
     if host.dtype.kind not in "biuf":
         raise TypeError(f"{who}: expected numbers, got {type(x).__name__} of {host.dtype}")
     return host.astype(host_dtype(dtype)) if "float" in dtype else host
+
+
+def _read(x: Any, who: str) -> np.ndarray:
+    """Make an array of the host of another array, or of nested lists."""
+    try:
+        return _xp.to_numpy(x)
+    except ValueError as error:
+        raise ValueError(f"{who}: the rows of the nested list differ in length ({error})") from None
 
 
 def _object_error(x: np.ndarray, who: str) -> TypeError:
@@ -209,10 +214,7 @@ def _to_host(x: Any, who: str) -> np.ndarray:
             f"{who}: got a masked array, and what is masked cannot be left out; take the rows that "
             "are not, or use ignore_index or sample_weight"
         )
-    try:
-        host = _xp.to_numpy(x)
-    except ValueError as error:
-        raise ValueError(f"{who}: the rows of the nested list differ in length ({error})") from None
+    host = _read(x, who)
     if host.dtype.kind == "O":
         raise _object_error(host, who)
     return host

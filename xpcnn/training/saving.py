@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -172,15 +172,9 @@ def _network_of(description: Mapping[str, Any], custom: Mapping[str, Any]) -> An
     return [_registry.from_config(one, known, "layer", custom) for one in description["layers"]]
 
 
-class _Training(NamedTuple):
-    """How a model is trained."""
-
-    loss: losses.Loss | None
-    metrics: list[metrics.Metric]
-    optimizer: optim.Optimizer | None
-
-
-def _training_of(description: Mapping[str, Any], custom: Mapping[str, Any]) -> _Training:
+def _training_of(
+    description: Mapping[str, Any], custom: Mapping[str, Any]
+) -> tuple[losses.Loss | None, list[metrics.Metric], optim.Optimizer | None]:
     """Make loss, metrics and optimizer, with the state of its schedule."""
     loss, optimizer = None, None
     if description["loss"] is not None:
@@ -192,7 +186,7 @@ def _training_of(description: Mapping[str, Any], custom: Mapping[str, Any]) -> _
             raise ValueError(f"{optimizer!r} is not an optimizer")
         if optimizer.schedule is not None:
             optimizer.schedule.load_state_dict(description["schedule_state"])
-    return _Training(loss, chosen, optimizer)
+    return loss, chosen, optimizer
 
 
 def restore(
@@ -301,21 +295,14 @@ def read_tensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str
         tensors = load(content)
         metadata = json.loads(header).get("__metadata__") or {}
     except (
-        SafetensorError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        KeyError,
-        RecursionError,
-    ) as error:
+        SafetensorError, ValueError, TypeError, AttributeError, KeyError, RecursionError,
+    ) as error:  # fmt: skip
         raise ModelFileError(
             f"{str(path)!r} cannot be read as a safetensors file ({error}); it is truncated, "
             "damaged, or something else"
         ) from error
     return tensors, metadata
 
-
-_NOT_WHAT_WAS_WRITTEN = (ValueError, TypeError, AttributeError, KeyError, RecursionError)
 
 MOST_FOR_JSON = 128 * 2**20
 """Bytes that the objects of a header may take, whatever the size of the file."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from xpcnn.device import resolve
 from xpcnn.interop.onnx.known import KnownValues
-from xpcnn.interop.onnx.node import OnnxNode, free_name
+from xpcnn.interop.onnx.node import OnnxNode, take_name
 from xpcnn.interop.onnx.shape_tracker import ShapeTracker
 from xpcnn.layers.layer import Layer
 from xpcnn.layers.operation import Operation
@@ -50,11 +50,6 @@ class Builder(KnownValues):
         self._made: set[str] = set()
         self._fresh = 0
 
-    def _unique(self, wanted: str) -> str:
-        name = free_name(wanted, self._node_names)
-        self._node_names.add(name)
-        return name
-
     def emit(
         self,
         layer: Layer,
@@ -68,7 +63,7 @@ class Builder(KnownValues):
             self._bring(value)
         given = [output or self.fresh("unused") for output in outputs]
         self._made.update(given)
-        self.nodes.append(Node(self._unique(name or given[0]), layer, taken, given))
+        self.nodes.append(Node(take_name(name or given[0], self._node_names), layer, taken, given))
 
     def layer(
         self,
@@ -163,7 +158,8 @@ class Builder(KnownValues):
         else:
             layer = Constant.of(array, follows=array.dtype.name == self.dtype)
         self._made.add(name)
-        self.sources[name] = Node(self._unique(name.strip()), layer, [], [name])
+        node_name = take_name(name.strip(), self._node_names)
+        self.sources[name] = Node(node_name, layer, [], [name])
         self.nodes.append(self.sources[name])
 
     def fix(self, name: str) -> str:

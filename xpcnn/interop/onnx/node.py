@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,13 @@ class UnsupportedError(Exception):
     """A node cannot be expressed; the message is the reason, half a sentence."""
 
 
-def free_name(wanted: str, taken: Set[str]) -> str:
-    """Return a name that is not taken: the wanted one, or another one with a number behind it."""
+def take_name(wanted: str, taken: set[str]) -> str:
+    """Take a name that is not taken yet: the wanted one, or another one with a number behind it."""
     name, number = wanted, 1
     while name in taken:
         number += 1
         name = f"{wanted}_{number}"
+    taken.add(name)
     return name
 
 
@@ -31,7 +31,6 @@ class OnnxNode:
 
     def __init__(self, node: proto.NodeProto, number: int, version: int, folder: Path | None):
         self.op = node.op_type or ""
-        self.domain = node.domain or ""
         self.version = version
         self.number = number
         self.name = node.name or ""
@@ -110,8 +109,6 @@ class OnnxNode:
 
 def numpy_dtype(number: int | None) -> str:
     """Return the dtype that a value of this type has here: numbers in bfloat16 are float32."""
-    if number == 16:
-        return "float32"
     if number not in DTYPES:
         raise UnsupportedError(f"type number {number} is not known here")
-    return DTYPES[number]
+    return "float32" if DTYPES[number] == "bfloat16" else DTYPES[number]

@@ -1,8 +1,8 @@
 """The messages of an ONNX file, with the fields that matter here.
 
 Names and numbers of the fields are those of the ONNX standard (onnx.proto, IR version 14). A
-field that is not listed is passed over when a file is read: training information, annotations of
-quantised tensors, sharding, sparse initializers inside attributes.
+field that is not listed is passed over when a file is read: descriptions, training information,
+annotations of quantised tensors, sharding, sparse initializers inside attributes.
 """
 
 from __future__ import annotations
@@ -78,19 +78,10 @@ class TensorType(Message):
 
 
 @dataclass
-class OtherType(Message):
-    """The type of a sequence, a map or an optional value; its insides are not read."""
-
-
-@dataclass
 class TypeProto(Message):
-    """The type of a value; a tensor here, and the others are only told from it."""
+    """The type of a value, if it is an array; others (a sequence, a map) have no field here."""
 
     tensor_type: TensorType | None = single(1, "TensorType")
-    sequence_type: OtherType | None = single(4, "OtherType")
-    map_type: OtherType | None = single(5, "OtherType")
-    sparse_tensor_type: OtherType | None = single(8, "OtherType")
-    optional_type: OtherType | None = single(9, "OtherType")
 
 
 @dataclass
@@ -99,7 +90,6 @@ class ValueInfoProto(Message):
 
     name: str | None = single(1, "string")
     type: TypeProto | None = single(2, "TypeProto")
-    doc_string: str | None = single(3, "string")
 
 
 @dataclass
@@ -117,7 +107,6 @@ class AttributeProto(Message):
     strings: list[bytes] = repeated(9, "bytes")
     tensors: list[TensorProto] = repeated(10, "TensorProto")
     graphs: list[GraphProto] = repeated(11, "GraphProto")
-    doc_string: str | None = single(13, "string")
     type: int | None = single(20, "int32")
     ref_attr_name: str | None = single(21, "string")
 
@@ -131,9 +120,7 @@ class NodeProto(Message):
     name: str | None = single(3, "string")
     op_type: str | None = single(4, "string")
     attribute: list[AttributeProto] = repeated(5, "AttributeProto")
-    doc_string: str | None = single(6, "string")
     domain: str | None = single(7, "string")
-    overload: str | None = single(8, "string")
 
 
 @dataclass
@@ -143,7 +130,6 @@ class GraphProto(Message):
     node: list[NodeProto] = repeated(1, "NodeProto")
     name: str | None = single(2, "string")
     initializer: list[TensorProto] = repeated(5, "TensorProto")
-    doc_string: str | None = single(10, "string")
     input: list[ValueInfoProto] = repeated(11, "ValueInfoProto")
     output: list[ValueInfoProto] = repeated(12, "ValueInfoProto")
     value_info: list[ValueInfoProto] = repeated(13, "ValueInfoProto")
@@ -172,11 +158,7 @@ class ModelProto(Message):
 
     ir_version: int | None = single(1, "int64")
     producer_name: str | None = single(2, "string")
-    producer_version: str | None = single(3, "string")
     domain: str | None = single(4, "string")
-    model_version: int | None = single(5, "int64")
-    doc_string: str | None = single(6, "string")
     graph: GraphProto | None = single(7, "GraphProto")
     opset_import: list[OperatorSetIdProto] = repeated(8, "OperatorSetIdProto")
-    metadata_props: list[StringStringEntryProto] = repeated(14, "StringStringEntryProto")
     functions: list[FunctionProto] = repeated(25, "FunctionProto")

@@ -10,6 +10,7 @@ import numpy as np
 
 from xpcnn import operations as op
 from xpcnn.errors import ModelFileError, UnsupportedModelError
+from xpcnn.interop.network import leading_to
 from xpcnn.interop.onnx import proto
 from xpcnn.interop.onnx.builder import Builder, Node, named_weights, run_nodes
 from xpcnn.interop.onnx.node import OnnxNode, UnsupportedError, numpy_dtype
@@ -233,12 +234,7 @@ class Reader:
     def _finish(self, b: Builder, inputs: list[str], dtypes: dict[str, str]) -> Graph:
         """Leave out what leads nowhere, and make the graph."""
         outputs = self._named_outputs(b, inputs)
-        needed = set(outputs)
-        kept: list[Node] = []
-        for node in reversed(b.nodes):
-            if needed.intersection(node.outputs):
-                kept.append(node)
-                needed.update(node.inputs)
+        kept: list[Node] = leading_to(outputs, b.nodes)
         made = {name for node in kept for name in node.outputs}
         for name in outputs:
             if name not in made and name not in inputs:
@@ -250,7 +246,7 @@ class Reader:
                 [],
             )
         try:
-            return Graph(inputs, named_weights(kept[::-1]), outputs, dtypes or None)
+            return Graph(inputs, named_weights(kept), outputs, dtypes or None)
         except ValueError as error:
             raise ModelFileError(f"the model is inconsistent: {error}") from error
 

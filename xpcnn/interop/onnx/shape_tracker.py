@@ -17,15 +17,6 @@ from xpcnn.interop.onnx.node import OnnxNode
 Length = int | tuple[str, int]
 """A known number, or (name of a value, axis)."""
 
-# Operators whose output has as many samples as the first input, whatever their attributes.
-KEEP_SAMPLES = {
-    "AveragePool", "BatchNormalization", "Cast", "Celu", "Clip", "Conv", "ConvTranspose",
-    "DepthToSpace", "Dropout", "Elu", "Erf", "Exp", "Gelu", "GlobalAveragePool", "GlobalMaxPool",
-    "GroupNormalization", "HardSigmoid", "HardSwish", "InstanceNormalization", "LRN",
-    "LayerNormalization", "LeakyRelu", "LogSoftmax", "LpPool", "MaxPool", "Mish", "Neg", "PRelu",
-    "Relu", "Selu", "Sigmoid", "Softmax", "Softplus", "Softsign", "SpaceToDepth", "Sqrt", "Tanh",
-}  # fmt: skip
-
 
 class ShapeTracker:
     """Follows the lengths that a graph computes.

@@ -27,11 +27,19 @@ DTYPES: dict[int, str] = {
     13: "uint64",
     14: "complex64",
     15: "complex128",
+    16: "bfloat16",
 }
-"""NumPy's dtype for each number in ``TensorProto.data_type``."""
+"""The dtype for each number in ``TensorProto.data_type``.
 
-BFLOAT16 = 16
-"""NumPy lacks it; its numbers come as float32, which holds each of them."""
+NumPy lacks bfloat16; its numbers come as float32, which holds each of them.
+"""
+
+# The field that holds the numbers of a dtype, where it is not that of int32.
+_DATA = {
+    "float32": "float_data", "complex64": "float_data",
+    "float64": "double_data", "complex128": "double_data",
+    "int64": "int64_data", "uint32": "uint64_data", "uint64": "uint64_data",
+}  # fmt: skip
 
 _NAMES = {
     8: "string",
@@ -58,8 +66,6 @@ def dtype_of(data_type: int | None, who: str) -> str:
     ModelFileError
         If xpcnn has no such numbers.
     """
-    if data_type == BFLOAT16:
-        return "bfloat16"
     if data_type not in DTYPES:
         kind = _NAMES.get(data_type or 0, f"number {data_type}")
         raise ModelFileError(
@@ -113,16 +119,7 @@ def to_numpy(tensor: TensorProto, folder: Path | None = None) -> np.ndarray:
 def _typed(tensor: TensorProto, stored: np.dtype, count: int, who: str) -> np.ndarray:
     """Read the data field that the standard names for a dtype."""
     name = stored.name
-    if name in ("float32", "complex64"):
-        values = tensor.float_data
-    elif name in ("float64", "complex128"):
-        values = tensor.double_data
-    elif name == "int64":
-        values = tensor.int64_data
-    elif name in ("uint32", "uint64"):
-        values = tensor.uint64_data
-    else:
-        values = tensor.int32_data
+    values = getattr(tensor, _DATA.get(name, "int32_data"))
     if values is None:
         values = np.zeros(0, np.int32)
     parts = 2 if stored.kind == "c" else 1
@@ -224,17 +221,13 @@ def from_numpy(array: Any, name: str, dtype: str | None = None) -> TensorProto:
     """
     array = np.asarray(array)
     dtype = dtype or array.dtype.name
-    if dtype == "bfloat16":
-        return TensorProto(
-            dims=list(array.shape), data_type=BFLOAT16, name=name, raw_data=_bfloat16(array)
-        )
-    numbers = {known: number for number, known in DTYPES.items()}
-    if dtype not in numbers:
+    if dtype not in DTYPES.values():
         raise TypeError(f"ONNX has no tensors of dtype {dtype}; convert {name!r} first")
-    little = np.ascontiguousarray(array, np.dtype(dtype).newbyteorder("<"))
-    return TensorProto(
-        dims=list(array.shape), data_type=numbers[dtype], name=name, raw_data=little.tobytes()
-    )
+    if dtype == "bfloat16":
+        data = _bfloat16(array)
+    else:
+        data = np.ascontiguousarray(array, np.dtype(dtype).newbyteorder("<")).tobytes()
+    return TensorProto(list(array.shape), number_of(dtype), name=name, raw_data=data)
 
 
 def _bfloat16(array: np.ndarray) -> bytes:
@@ -248,6 +241,4 @@ def _bfloat16(array: np.ndarray) -> bytes:
 
 def number_of(dtype: str) -> int:
     """Return the number of a dtype in ``TensorProto.data_type``."""
-    if dtype == "bfloat16":
-        return BFLOAT16
     return next(number for number, known in DTYPES.items() if known == dtype)

@@ -48,14 +48,13 @@ def single(number: int, kind: str) -> Any:
 
 def repeated(number: int, kind: str) -> Any:
     """Declare a field that holds a list."""
-    metadata = {"number": number, "kind": kind, "repeated": True}
-    return dataclasses.field(default_factory=list, metadata=metadata)
+    notes = {"number": number, "kind": kind, "repeated": True}
+    return dataclasses.field(default_factory=list, metadata=notes)
 
 
 def numbers(number: int, kind: str) -> Any:
     """Declare a field that holds many numbers: a NumPy array, or ``None`` where there are none."""
-    metadata = {"number": number, "kind": kind, "array": True}
-    return dataclasses.field(default=None, metadata=metadata)
+    return dataclasses.field(default=None, metadata={"number": number, "kind": kind, "array": True})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,26 +64,19 @@ class _Field:
     name: str
     number: int
     kind: str
-    repeated: bool
-    array: bool
+    repeated: bool = False
+    array: bool = False
 
 
-_TABLES: dict[type, dict[int, _Field]] = {}
+_FIELDS: dict[type, dict[int, _Field]] = {}
 
 
-def _fields(cls: type) -> dict[int, _Field]:
+def _fields(cls: Any) -> dict[int, _Field]:
     """Return the fields of a message class by number, in order."""
-    if cls in _TABLES:
-        return _TABLES[cls]
-    found = {}
-    for field in dataclasses.fields(cls):
-        notes = field.metadata
-        number = notes["number"]
-        found[number] = _Field(
-            field.name, number, notes["kind"], "repeated" in notes, "array" in notes
-        )
-    _TABLES[cls] = dict(sorted(found.items()))
-    return _TABLES[cls]
+    if cls not in _FIELDS:
+        found = [_Field(field.name, **field.metadata) for field in dataclasses.fields(cls)]
+        _FIELDS[cls] = {field.number: field for field in sorted(found, key=lambda f: f.number)}
+    return _FIELDS[cls]
 
 
 _MESSAGES: dict[str, type[Message]] = {}

@@ -10,7 +10,7 @@ import numpy as np
 
 from xpcnn import _xp
 from xpcnn.interop.onnx import proto
-from xpcnn.interop.onnx.node import UnsupportedError, free_name
+from xpcnn.interop.onnx.node import UnsupportedError, take_name
 from xpcnn.interop.onnx.tensors import from_numpy
 from xpcnn.layers.layer import Layer, Shape
 
@@ -166,11 +166,10 @@ class Writer:
         self._paths.append(call.path)
         try:
             found = self._write(call.layer)(self, call)
-        except UnsupportedError as problem:
-            self.problems.append((call.path, type(call.layer).__name__, str(problem)))
-            found = tuple(call.wanted)
-        except OverflowError:
-            reason = "one of its numbers does not fit into float32, which attributes have"
+        except (UnsupportedError, OverflowError) as problem:
+            reason = str(problem)
+            if isinstance(problem, OverflowError):
+                reason = "one of its numbers does not fit into float32, which attributes have"
             self.problems.append((call.path, type(call.layer).__name__, reason))
             found = tuple(call.wanted)
         finally:
@@ -204,9 +203,7 @@ class Writer:
         """Return a name like the wanted one that no other value has."""
         # a blank in front is how the importer marks names of its own; a lone surrogate is no text
         wanted = wanted.encode("utf-8", "backslashreplace").decode().strip() or "value"
-        name = free_name(wanted, self._names)
-        self._names.add(name)
-        return name
+        return take_name(wanted, self._names)
 
     def _rename(self, old: str, wanted: str, start: int) -> str:
         self._names.discard(old)
@@ -274,9 +271,7 @@ class Writer:
         wanted = path if op in self._names_layers else f"{path}/{op}"
         if wanted in self._node_names:
             wanted = f"{path}/{op}"
-        name = free_name(wanted, self._node_names)
-        self._node_names.add(name)
-        return name
+        return take_name(wanted, self._node_names)
 
     # -- Arrays --------------------------------------------------------------------------------
 

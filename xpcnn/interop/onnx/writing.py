@@ -14,8 +14,7 @@ from xpcnn.interop.onnx.tensors import number_of
 from xpcnn.interop.onnx.writer import LayerCall, Value, Writer
 from xpcnn.layers.graph import Graph
 from xpcnn.layers.layer import Shape
-from xpcnn.training import Model
-from xpcnn.training import data_adapter as border
+from xpcnn.training import Model, data_adapter
 from xpcnn.window import as_int
 
 OLDEST, DEFAULT, NEWEST = 11, 18, 28
@@ -134,8 +133,8 @@ def _input_shapes(model: Model, input_shape: Any) -> list[tuple[int | None, ...]
         input_shape = model.input_shape
     elif not model.network.is_built:
         model.build(input_shape)
-    shapes = border.one_each(input_shape, model.inputs, "onnx.save", "input")
-    checked = [border.as_shape(shape, "onnx.save") for shape in shapes]
+    shapes = data_adapter.one_each(input_shape, model.inputs, "onnx.save", "input")
+    checked = [data_adapter.as_shape(shape, "onnx.save") for shape in shapes]
     return [
         (None if given[0] is None else shape[0], *shape[1:]) if shape else ()
         for given, shape in zip(map(tuple, shapes), checked, strict=True)

@@ -72,10 +72,6 @@ def _power(maker: Any, x: Any, exponent: Any) -> Value:
     return y
 
 
-def _negative(maker: Any, x: Any) -> Value:
-    return _affine(maker, x, -1.0)
-
-
 def _clamp(maker: Any, x: Value, min: float | None = None, max: float | None = None) -> Value:
     limits = (None if limit is None else _number(limit) for limit in (min, max))
     return maker.put(operations.Clip(*limits), x)
@@ -83,6 +79,10 @@ def _clamp(maker: Any, x: Value, min: float | None = None, max: float | None = N
 
 def _rsqrt(maker: Any, x: Value) -> Value:
     return maker.put(operations.Reciprocal(), maker.put(operations.SquareRoot(), x))
+
+
+def _matmul(maker: Any, a: Value, b: Value) -> Value:
+    return maker.put(operations.MatMul(), a, b)
 
 
 def _unary(kind: str) -> Callable[..., Any]:
@@ -110,7 +110,7 @@ _BINARY: dict[tuple[str, ...], tuple[Any, Any]] = {
     ("mul", "imul", "multiply"): (operator.mul, _multiply),
     ("truediv", "itruediv", "div", "divide"): (operator.truediv, _divide),
     ("pow", "ipow"): (operator.pow, _power),
-    ("neg", "negative"): (operator.neg, _negative),
+    ("neg", "negative"): (operator.neg, lambda maker, x: _affine(maker, x, -1.0)),
     ("floordiv",): (operator.floordiv, None),
     ("mod",): (operator.mod, None),
     ("eq",): (operator.eq, None),
@@ -126,6 +126,8 @@ HANDLERS: dict[str, Callable[..., Any]] = {
     "clamp_min": lambda maker, x, min: _clamp(maker, x, min),
     "clamp_max": lambda maker, x, max: _clamp(maker, x, None, max),
     "rsqrt": _rsqrt,
+    "matmul": _matmul,
+    "bmm": _matmul,
     **{name: _unary(kind) for name, kind in UNARY.items()},
     "square": lambda maker, x: _power(maker, x, 2),
 }

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from inspect import signature
-from math import prod
 from typing import Any
 
 from xpcnn import layers, operations
@@ -265,14 +264,6 @@ def _layer_norm(
     return y if bias is None else maker.put(operations.Add(), y, bias)
 
 
-def _matmul(maker: Any, a: Value, b: Value) -> Value:
-    return maker.put(operations.MatMul(), a, b)
-
-
-def _numel(maker: Any, x: Value) -> int:
-    return prod(shape_of(x))
-
-
 _HANDLERS: dict[str, Handler] = {
     "flatten": _flatten,
     "stochastic_depth": _stochastic_depth,
@@ -296,9 +287,6 @@ _HANDLERS: dict[str, Handler] = {
     **{name: _reduce(kind) for name, kind in REDUCTIONS.items()},
     "linear": _linear,
     "layer_norm": _layer_norm,
-    "matmul": _matmul,
-    "bmm": _matmul,
-    "numel": _numel,
     # the same numbers; values are never changed, so that no copy is needed
     "contiguous": lambda maker, x, **_: x,
     "clone": lambda maker, x, **_: x,

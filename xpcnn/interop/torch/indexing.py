@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 from xpcnn import operations
@@ -89,4 +90,5 @@ HANDLERS: dict[str, Callable[..., Any]] = {
     "getitem": _getitem,
     "size": _size,
     "dim": lambda maker, x: len(shape_of(x)),
+    "numel": lambda maker, x: prod(shape_of(x)),
 }

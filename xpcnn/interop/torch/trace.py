@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from xpcnn.errors import one_line
+from xpcnn.interop.network import leading_to
 from xpcnn.interop.torch import functions, modules
 from xpcnn.interop.torch.problems import Problems, UnsupportedError
 from xpcnn.interop.torch.values import Value, array
@@ -219,7 +220,8 @@ class Maker:
                 self.problems.add(path, "is a layer, and its weights are used beside it")
         if self.problems.found:
             return None
-        return Graph(self.inputs, self._needed(), self.outputs)
+        nodes = [self._weights(n[0]) if n[0] in self.own_arrays else n for n in self.nodes]
+        return Graph(self.inputs, leading_to(self.outputs, nodes), self.outputs)
 
     # -- What the handlers use -----------------------------------------------------------------
 
@@ -362,17 +364,6 @@ class Maker:
         from torch import fx
 
         return fx.map_arg(argument, lambda node: self.values[node]) if argument else argument
-
-    def _needed(self) -> list[Any]:
-        """Return the nodes that lead to an output."""
-        needed, kept = set(self.outputs), []
-        for node in reversed(self.nodes):
-            if node[0] in self.own_arrays:
-                node = self._weights(node[0])
-            if needed.intersection(node[3]):
-                kept.append(node)
-                needed.update(node[2])
-        return kept[::-1]
 
     def _weights(self, path: str) -> Any:
         """Return the node for the arrays that a module has of its own."""

@@ -16,9 +16,10 @@ from xpcnn.window import Ints, Window
 
 def forward(xp: Any, x: Any, w: Any, b: Any, window: Window, out: Ints, groups: int) -> Any:
     """Run a convolution backwards; see :func:`xpcnn.ops.conv_transpose.forward`."""
-    declined = _takes(x, w, window, out, groups)
-    if declined is not None:
+    if declined := conv.takes(x, w, groups):
         return declined
+    if window.output_shape(out) != tuple(x.shape[2:]):
+        return Declined("output_padding that leaves room for another window")
     g, image = lift_window(window), lift(x)
     d, positions = source(image), image.shape[2:]
     shape = (len(x), w.shape[1] * groups, *((1, *out) if x.ndim == 3 else out))
@@ -48,13 +49,3 @@ def backward(
         n, channels, *size = image.shape
         db = methods.channel_sums(as_image(source(image), n), n, (size[0], size[1]), channels)
     return dx, dw, db
-
-
-def _takes(x: Any, w: Any, window: Window, out: Ints, groups: int) -> Declined | None:
-    """Say why a transposed convolution is left to the generic kernels; ``None`` if it is not."""
-    declined = conv.takes(x, w, groups)
-    if declined is not None:
-        return declined
-    if window.output_shape(out) != tuple(x.shape[2:]):
-        return Declined("output_padding that leaves room for another window")
-    return None

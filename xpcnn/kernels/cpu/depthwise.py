@@ -16,7 +16,7 @@ from xpcnn.kernels.cpu import buffers, elementwise, threads
 from xpcnn.kernels.cpu.elementwise import new_rows
 from xpcnn.kernels.cpu.jobs import Doubles, Floats, Ints, Job, inner
 from xpcnn.kernels.cpu.layout import padded_bias, takes_images
-from xpcnn.kernels.cpu.pool import Images, as_images
+from xpcnn.kernels.cpu.pool import Images, Links, as_images, links, reverse
 from xpcnn.kernels.cpu.vector import (
     RUN,
     WIDTH,
@@ -49,9 +49,6 @@ JOBS = 32
 TILES = 256
 """Tiles after which sums of float32 go into those of float64."""
 
-Links = tuple[tuple[tuple[int, int], ...], ...]
-"""For every position of one axis of the result: (position in the source, tap) pairs."""
-
 
 class Tables(NamedTuple):
     """How a result is put together from a source.
@@ -78,42 +75,22 @@ class Tables(NamedTuple):
 
 def takes(x: Any, w: Any, groups: int) -> Declined | None:
     """Say why this is not a depthwise convolution of float32 arrays; ``None`` if it is."""
-    refusal = takes_images(x, w)
-    if refusal is not None:
+    if refusal := takes_images(x, w):
         return refusal
     if groups == 1 or groups != x.shape[1]:
         return Declined(f"{groups} groups of {x.shape[1]} channels: not depthwise")
     return Declined("an empty batch") if x.size == 0 else None
 
 
-def _links(window: Window, spatial: Sizes, axis: int) -> Links:
-    """Say what each window position sees along one axis (of two)."""
-    stride, dilation, before = window.stride[axis], window.dilation[axis], window.padding[axis][0]
-    seen = []
-    for q in range(window.output_shape(spatial)[axis]):
-        taps = ((q * stride + t * dilation - before, t) for t in range(window.kernel[axis]))
-        seen.append(tuple((i, t) for i, t in taps if 0 <= i < spatial[axis]))
-    return tuple(seen)
-
-
-def _reversed(links: Links, size: int) -> Links:
-    """Say by which windows each input position is seen."""
-    found: list[list[tuple[int, int]]] = [[] for _ in range(size)]
-    for q, pairs in enumerate(links):
-        for i, tap in pairs:
-            found[i].append((q, tap))
-    return tuple(map(tuple, found))
-
-
 @lru_cache(maxsize=512)
 def _forward_tables(window: Window, spatial: Sizes, line: int, pixel: int) -> Tables:
-    lines, columns = (_links(window, spatial, axis) for axis in (0, 1))
+    lines, columns = (links(window, spatial, axis) for axis in (0, 1))
     return _tables(lines, columns, 1, window.kernel[1], line, pixel)
 
 
 @lru_cache(maxsize=512)
 def _backward_tables(window: Window, spatial: Sizes, line: int, pixel: int) -> Tables:
-    lines, columns = (_reversed(_links(window, spatial, axis), spatial[axis]) for axis in (0, 1))
+    lines, columns = (reverse(links(window, spatial, axis), spatial[axis]) for axis in (0, 1))
     # Columns a stride apart are seen by the same taps.
     period = window.stride[1]
     return _tables(lines, columns, period, window.kernel[1], line, pixel)
@@ -185,8 +162,7 @@ def conv_forward(
     xp: Any, x: Any, w: Any, b: Any, window: Window, groups: int, *, relu: bool = False
 ) -> Any:
     """Convolve; with `relu`, drop negative results in the same pass."""
-    refusal = takes(x, w, groups)
-    if refusal is not None:
+    if refusal := takes(x, w, groups):
         return refusal
     images = as_images(_repeat(x, w.shape[0] // groups))
     bias = padded_bias(b, images.lanes)

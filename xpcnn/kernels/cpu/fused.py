@@ -151,8 +151,7 @@ def forward(
         return Declined("pooling windows overlap, are padded or dilated")
     if groups != 1 or pool.taps >= CLOSED:
         return Declined("groups, or a very large pooling window")
-    declined = conv.takes(x, w, groups)
-    if declined is not None:
+    if declined := conv.takes(x, w, groups):
         return declined
     g, image = lift_window(window), lift(x)
     few = min(w.shape[:2]) < APART_FROM

@@ -49,9 +49,16 @@ def convolve(
     x: np.ndarray, w: np.ndarray, b: Any, g: Window, groups: int, relu: bool
 ) -> np.ndarray:
     """Convolve images (N, C, H, W) by the method that is fastest."""
-    if winograd_pays(x.shape, w, g, groups):
-        return _winograd_forward(x, w, b, g, relu)
-    return conv.forward(x, w, b, g, groups, relu)
+    if not winograd_pays(x.shape, w, g, groups):
+        return conv.forward(x, w, b, g, groups, relu)
+    n, _, *spatial = x.shape
+    out = g.output_shape(spatial)
+    flat, y = new_output(n, len(w), out, len(w))
+    winograd.forward(
+        as_image(source(x), n), n, tuple(spatial), _before(g), w, b, relu, flat,
+        _strides(out, len(w)), out,
+    )  # fmt: skip
+    return y
 
 
 def conv_backward(
@@ -86,7 +93,10 @@ def gradients(
     if is_sparse:
         dw, db = sparse.weight_gradient(image, d, w, g)
     elif whole is not None and pays:
-        dw = _winograd_weight_gradient(image, whole, out, w, g)
+        n, channels, *spatial = image.shape
+        dw = winograd.weight_gradient(
+            as_image(source(image), n), n, tuple(spatial), _before(g), whole, out, len(w), channels
+        )
         db = channel_sums(whole, len(image), out, w.shape[0]) if has_bias else None
     else:
         dw, db = conv.weight_gradient(image, d, out, w, g, groups)
@@ -131,18 +141,6 @@ def channel_sums(d: Image, n: int, out: Pair, channels: int) -> np.ndarray:
     return total
 
 
-def _winograd_forward(x: np.ndarray, w: np.ndarray, b: Any, g: Window, relu: bool) -> np.ndarray:
-    n, _, *spatial = x.shape
-    out = g.output_shape(spatial)
-    flat, y = new_output(n, len(w), out, len(w))
-    before = (g.padding[0][0], g.padding[1][0])
-    strides = (out[0] * out[1] * len(w), out[1] * len(w), len(w))
-    winograd.forward(
-        as_image(source(x), n), n, tuple(spatial), before, w, b, relu, flat, strides, out
-    )
-    return y
-
-
 def winograd_input_gradient(
     d: Image, out: Pair, shape: tuple[int, ...], w: np.ndarray, g: Window
 ) -> np.ndarray:
@@ -150,16 +148,16 @@ def winograd_input_gradient(
     n, channels, height, width = shape
     flat, dx = new_output(n, channels, (height, width), channels)
     before = (2 - g.padding[0][0], 2 - g.padding[1][0])
-    strides = (height * width * channels, width * channels, channels)
+    strides = _strides((height, width), channels)
     winograd.input_gradient(d, n, out, before, w, flat, strides, (height, width))
     return dx
 
 
-def _winograd_weight_gradient(
-    x: np.ndarray, d: Image, out: Pair, w: np.ndarray, g: Window
-) -> np.ndarray:
-    n, channels, *spatial = x.shape
-    before = (g.padding[0][0], g.padding[1][0])
-    return winograd.weight_gradient(
-        as_image(source(x), n), n, tuple(spatial), before, d, out, len(w), channels
-    )
+def _before(g: Window) -> Pair:
+    """Return the padding at the top and on the left."""
+    return g.padding[0][0], g.padding[1][0]
+
+
+def _strides(size: Pair, channels: int) -> tuple[int, int, int]:
+    """Return the distances of images, lines and pixels, channels last and dense."""
+    return size[0] * size[1] * channels, size[1] * channels, channels

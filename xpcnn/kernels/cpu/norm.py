@@ -83,14 +83,7 @@ def batch_norm_add_relu_forward(
 
 def batch_norm_backward(xp: Any, dy: Any, saved: State, need_dx: bool) -> tuple[Any, Any, Any]:
     """Return (dx, dgamma, dbeta), after :func:`batch_norm_forward` or the one with ReLU."""
-    return _backward(dy, saved, need_dx)[:3]
-
-
-def batch_norm_add_relu_backward(
-    xp: Any, dy: Any, saved: State, need_dx: bool
-) -> tuple[Any, Any, Any, Any]:
-    """Return (dx, dgamma, dbeta, dother)."""
-    return _backward(dy, saved, need_dx)
+    return batch_norm_add_relu_backward(xp, dy, saved, need_dx)[:3]
 
 
 def _forward(
@@ -143,7 +136,10 @@ def _statistics(rows: Rows, positions: int) -> tuple[np.ndarray, np.ndarray]:
     return mean, variance
 
 
-def _backward(dy: Any, saved: State, need_dx: bool) -> tuple[Any, Any, Any, Any]:
+def batch_norm_add_relu_backward(
+    xp: Any, dy: Any, saved: State, need_dx: bool
+) -> tuple[Any, Any, Any, Any]:
+    """Return (dx, dgamma, dbeta, dother)."""
     x, d = saved.x, as_rows(dy)
     lanes, channels, positions = x.lanes, dy.shape[1], dy.size // dy.shape[1]
     per = per_piece(lanes)

@@ -6,7 +6,6 @@ dx collects from the windows that saw it, so that it is written once and needs n
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -15,7 +14,7 @@ import numpy as np
 from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.elementwise import as_rows, declined, new_rows
 from xpcnn.kernels.cpu.jobs import Bytes, Floats, Ints, Job
-from xpcnn.kernels.cpu.layout import as_image, source
+from xpcnn.kernels.cpu.layout import as_image, new_output, source
 from xpcnn.kernels.cpu.vector import (
     RUN,
     WIDTH,
@@ -48,6 +47,10 @@ EXACT = 1 << 24
 """Up to here every whole number is a float32."""
 
 
+Links = tuple[tuple[tuple[int, int], ...], ...]
+"""For every position of one axis of the result: (position in the source, tap) pairs."""
+
+
 class Images(NamedTuple):
     """Channels-last images of at least one vector per pixel.
 
@@ -77,19 +80,38 @@ def as_images(x: np.ndarray) -> Images:
     return Images(*image, channels)
 
 
+def links(window: Window, spatial: Sizes, axis: int) -> Links:
+    """Say what each window position sees along one axis (of two)."""
+    stride, dilation, before = window.stride[axis], window.dilation[axis], window.padding[axis][0]
+    seen = []
+    for q in range(window.output_shape(spatial)[axis]):
+        taps = ((q * stride + t * dilation - before, t) for t in range(window.kernel[axis]))
+        seen.append(tuple((i, t) for i, t in taps if 0 <= i < spatial[axis]))
+    return tuple(seen)
+
+
+def reverse(seen: Links, size: int) -> Links:
+    """Say by which windows each input position is seen."""
+    found: list[list[tuple[int, int]]] = [[] for _ in range(size)]
+    for q, pairs in enumerate(seen):
+        for i, tap in pairs:
+            found[i].append((q, tap))
+    return tuple(map(tuple, found))
+
+
 @lru_cache(maxsize=512)
 def _reach(window: Window, spatial: Sizes) -> np.ndarray:
     """For both axes and every window: its start, and the taps (from, to) inside the image.
 
     As one array: three numbers per line of the output, then three per column.
     """
-    parts = []
-    for size, m, kernel, stride, dilation, before in _axes(window, spatial):
-        start = stride * np.arange(m, dtype=np.int64) - before
-        low = np.clip(-(start // dilation), 0, kernel)
-        high = np.clip(-((start - size) // dilation), low, kernel)
-        parts.append(np.stack([start, low, high], axis=1).reshape(-1))
-    return np.concatenate(parts)
+    numbers: list[int] = []
+    for axis in (0, 1):
+        for q, pairs in enumerate(links(window, spatial, axis)):
+            start = q * window.stride[axis] - window.padding[axis][0]
+            first, last = (pairs[0][1], pairs[-1][1] + 1) if pairs else (0, 0)
+            numbers += [start, first, last]
+    return np.array(numbers, np.int64)
 
 
 @lru_cache(maxsize=512)
@@ -104,25 +126,14 @@ def _seen_by(window: Window, spatial: Sizes) -> tuple[np.ndarray, np.ndarray]:
     pairs : int64 array
         Window and tap, alternating.
     """
-    bounds, pairs, total = [], [], 0
-    for size, m, kernel, stride, dilation, before in _axes(window, spatial):
-        for i in range(size):
-            bounds.append(total)
-            for tap in range(kernel):
-                q, rest = divmod(i + before - dilation * tap, stride)
-                if rest == 0 and 0 <= q < m:
-                    pairs += [q, tap]
-                    total += 1
-        bounds.append(total)
-    return np.array(bounds, np.int64), np.array(pairs + [0, 0], np.int64)
-
-
-def _axes(window: Window, spatial: Sizes) -> Iterator[Sizes]:
-    """Yield for each axis its size, windows, taps, stride, dilation, and padding in front."""
-    return zip(
-        spatial, window.output_shape(spatial), window.kernel, window.stride, window.dilation,
-        (before for before, _ in window.padding), strict=True,
-    )  # fmt: skip
+    bounds: list[int] = []
+    pairs: list[tuple[int, int]] = []
+    for axis in (0, 1):
+        for seen in reverse(links(window, spatial, axis), spatial[axis]):
+            bounds.append(len(pairs))
+            pairs += reversed(seen)  # by the first tap first
+        bounds.append(len(pairs))
+    return np.array(bounds, np.int64), np.array([*pairs, (0, 0)], np.int64).reshape(-1)
 
 
 def _declines(x: Any) -> Declined | None:
@@ -133,11 +144,10 @@ def _declines(x: Any) -> Declined | None:
 
 def max_pool_forward(xp: Any, x: Any, window: Window) -> Any:
     """Take the largest number under each window; the first of equals wins, NaN spreads."""
-    refusal = _declines(x)
-    if refusal is None and window.taps > MOST_TAPS:
-        refusal = Declined(f"a window of {window.taps} taps, more than {MOST_TAPS}")
-    if refusal is not None:
+    if refusal := _declines(x):
         return refusal
+    if window.taps > MOST_TAPS:
+        return Declined(f"a window of {window.taps} taps, more than {MOST_TAPS}")
     image, window = lift(x), lift_window(window)
     flat, y, size, reach = _outputs(image, window)
     winner = buffers.empty(flat.size, np.uint8)
@@ -156,8 +166,7 @@ def max_pool_backward(xp: Any, dy: Any, saved: Any, window: Window) -> np.ndarra
 
 def avg_pool_forward(xp: Any, x: Any, window: Window, divisor: Any) -> Any:
     """Add what lies under each window and divide by `divisor`, one for all or one per position."""
-    refusal = _declines(x)
-    if refusal is not None:
+    if refusal := _declines(x):
         return refusal
     image, window = lift(x), lift_window(window)
     flat, y, size, reach = _outputs(image, window)
@@ -296,50 +305,50 @@ def _gather(
             store(dx, to + c1, total1)
 
 
+def _over_positions(kernel: Job, x: Any, results: int) -> np.ndarray:
+    """Run a kernel over all positions of x (N, C, *spatial); returns arrays (N, C)."""
+    rows = as_rows(x)
+    found = buffers.empty((results, x.shape[0], rows.lanes))
+    positions = x.size // (x.shape[0] * x.shape[1])
+    threads.launch(
+        x.size, kernel, x.shape[0], rows.flat, rows.pitch, rows.lanes, positions,
+        *(one.reshape(-1) for one in found),
+    )  # fmt: skip
+    return found[:, :, : x.shape[1]]
+
+
 def global_avg_pool_forward(xp: Any, x: Any) -> Any:
     """Average over all positions: (N, C, *spatial) to (N, C)."""
     if x.dtype != np.float32 or x.size == 0:
         return declined(x)
-    rows = as_rows(x)
-    y = buffers.empty((x.shape[0], rows.lanes))
-    positions = x.size // (x.shape[0] * x.shape[1])
-    threads.launch(
-        x.size, _means, x.shape[0], rows.flat, rows.pitch, rows.lanes, positions, y.reshape(-1)
-    )
-    return y[:, : x.shape[1]], tuple(x.shape)
+    return _over_positions(_means, x, 1)[0], tuple(x.shape)
 
 
 def global_avg_pool_backward(xp: Any, dy: Any, shape: Sizes) -> np.ndarray:
     """Spread each gradient evenly over the positions."""
-    last = len(shape) - 1
-    dx = buffers.empty((shape[0], *shape[2:], shape[1]))
-    share = dy * np.float32(1.0 / np.prod(shape[2:]))
-    dx[...] = share.reshape(shape[0], *(1,) * (last - 1), shape[1])
-    return dx.transpose(0, last, *range(1, last))
+    n, channels, *spatial = shape
+    _, dx = new_output(n, channels, tuple(spatial), channels)
+    share = dy * np.float32(1.0 / np.prod(spatial))
+    dx[...] = share.reshape(n, channels, *(1,) * len(spatial))
+    return dx
 
 
 def global_max_pool_forward(xp: Any, x: Any) -> Any:
     """Take the largest of all positions: (N, C, *spatial) to (N, C). The first of equals wins."""
     if x.dtype != np.float32 or x.size == 0 or x.size // x.shape[0] >= EXACT:
         return declined(x)
-    rows = as_rows(x)
-    y, winner = buffers.empty((2, x.shape[0], rows.lanes))
-    positions = x.size // (x.shape[0] * x.shape[1])
-    threads.launch(
-        x.size, _maxima, x.shape[0], rows.flat, rows.pitch, rows.lanes, positions,
-        y.reshape(-1), winner.reshape(-1),
-    )  # fmt: skip
-    return y[:, : x.shape[1]], (winner[:, : x.shape[1]].astype(np.int64), tuple(x.shape))
+    y, winner = _over_positions(_maxima, x, 2)
+    return y, (winner.astype(np.int64), tuple(x.shape))
 
 
 def global_max_pool_backward(xp: Any, dy: Any, saved: Any) -> np.ndarray:
     """Send each gradient to the position that won."""
-    winner, shape = saved
-    last = len(shape) - 1
-    dx = buffers.zeros((shape[0], *shape[2:], shape[1]))
-    flat = dx.reshape(shape[0], -1, shape[1])
-    np.put_along_axis(flat, winner[:, None, :], dy[:, None, :], axis=1)
-    return dx.transpose(0, last, *range(1, last))
+    winner, (n, channels, *spatial) = saved
+    flat, dx = new_output(n, channels, tuple(spatial), channels)
+    flat.fill(0)
+    pixels = flat.reshape(n, -1, channels)
+    np.put_along_axis(pixels, winner[:, None, :], dy[:, None, :], axis=1)
+    return dx
 
 
 @Job

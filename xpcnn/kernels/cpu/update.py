@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -90,11 +90,14 @@ def _sgd(job: int, addresses: Ints, arrays: int, pieces: Ints, numbers: Floats) 
         new_p[k] = p[k] - lr * (along * new_b[k] + share * one)
 
 
-class _Layout(NamedTuple):
-    """How the work on some arrays is divided, and where each lies in a common array.
+@lru_cache(maxsize=64)
+def _layout(
+    shapes: tuple[tuple[int, ...], ...],
+) -> tuple[np.ndarray, list[tuple[slice, tuple[int, ...]]], np.ndarray, int]:
+    """Say how the work on some arrays is divided, and where each lies in a common array.
 
-    Attributes
-    ----------
+    Returns
+    -------
     pieces : numpy.ndarray
         Array, first number and size of the array for each job.
     parts : list of (slice, tuple of int)
@@ -103,21 +106,12 @@ class _Layout(NamedTuple):
     size : int
         Of the common array.
     """
-
-    pieces: np.ndarray
-    parts: list[tuple[slice, tuple[int, ...]]]
-    starts: np.ndarray
-    size: int
-
-
-@lru_cache(maxsize=64)
-def _layout(shapes: tuple[tuple[int, ...], ...]) -> _Layout:
     sizes = [prod(shape) for shape in shapes]
     pieces = [(i, at, n) for i, n in enumerate(sizes) for at in range(0, n, PIECE)]
     starts = np.cumsum([0, *(-(-n // APART) * APART for n in sizes)])
     places = zip(starts.tolist(), sizes, shapes, strict=False)
     parts = [(slice(at, at + n), shape) for at, n, shape in places]
-    return _Layout(np.array(pieces, np.int64).reshape(-1, 3), parts, starts[:-1], int(starts[-1]))
+    return np.array(pieces, np.int64).reshape(-1, 3), parts, starts[:-1], int(starts[-1])
 
 
 def _takes(*rows: Sequence[Any]) -> bool:

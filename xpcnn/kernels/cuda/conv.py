@@ -6,7 +6,6 @@ has length 1.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from functools import partial
 from math import prod
 from types import ModuleType
@@ -40,8 +39,7 @@ def _forward(
     relu: bool, xp: ModuleType, x: Array, w: Array, b: Array | None, window: Window, groups: int
 ) -> Result:
     """Convolve; with `relu`, replace negative results by zero. See :mod:`xpcnn.ops.conv`."""
-    declined = _refusal(window, x, w, b)
-    if declined is not None:
+    if declined := _refusal(window, x, w, b):
         return declined
     window = lift_window(window)
     with _on_device_of(x):
@@ -100,11 +98,10 @@ def conv_transpose_forward(
 
     The gradient of the input, by cuDNN alone.
     """
-    declined = _refusal(window, x, w, b)
-    if declined is None and window.output_shape(out) != tuple(x.shape[2:]):
-        declined = Declined("output_padding that leaves room for another window")
-    if declined is not None:
+    if declined := _refusal(window, x, w, b):
         return declined
+    if window.output_shape(out) != tuple(x.shape[2:]):
+        return Declined("output_padding that leaves room for another window")
     window = lift_window(window)
     with _on_device_of(x):
         image, filters = cudnn.channels_last(xp, lift(x)), cudnn.channels_last(xp, lift(w))
@@ -122,10 +119,9 @@ def conv_transpose_forward(
 # -- Which way -----------------------------------------------------------------------------------
 
 
-def _on_device_of(x: Array) -> AbstractContextManager[Any]:
+def _on_device_of(x: Array) -> Any:
     """Return what makes the device of x the current one."""
-    device: AbstractContextManager[Any] = x.device
-    return device
+    return x.device
 
 
 def _refusal(window: Window, *arrays: Array | None) -> Declined | None:

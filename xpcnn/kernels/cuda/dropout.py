@@ -20,12 +20,11 @@ PER_BLOCK = 8
 
 def dropout_forward(xp: ModuleType, x: Array, mask_shape: Ints, p: float, key: np.ndarray) -> Any:
     """Multiply x by a mask of 0 and 1 / (1 - p); what is kept of it is one byte for each number."""
-    refusal = source.refusal(x)
-    whole = _whole_axes(tuple(x.shape), mask_shape)
-    if refusal is None and whole is None:
-        refusal = Declined(f"a mask of shape {mask_shape} for {tuple(x.shape)}")
-    if refusal is not None:
+    if refusal := source.refusal(x):
         return refusal
+    whole = _whole_axes(tuple(x.shape), mask_shape)
+    if whole is None:
+        return Declined(f"a mask of shape {mask_shape} for {tuple(x.shape)}")
     count = prod(mask_shape)
     kept = source.empty(xp, (count,), x, False, xp.uint8)
     first, second = (int(part) for part in key.view(np.int64))

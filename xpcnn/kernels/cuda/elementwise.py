@@ -12,8 +12,7 @@ from xpcnn.kernels.trace import Declined
 
 def relu_forward(xp: ModuleType, x: Array) -> Any:
     """Return max(x, 0), NaN going through."""
-    refusal = source.refusal(x)
-    if refusal is not None:
+    if refusal := source.refusal(x):
         return refusal
     y = apply(xp, "relu_forward", x)
     return y, y
@@ -26,8 +25,7 @@ def relu_backward(xp: ModuleType, dy: Array, y: Array) -> Array:
 
 def add_forward(xp: ModuleType, a: Array, b: Array) -> Any:
     """Return a + b, two arrays of one shape."""
-    refusal = _refusal(a, b)
-    return (apply(xp, "add", a, b), None) if refusal is None else refusal
+    return _refusal(a, b) or (apply(xp, "add", a, b), None)
 
 
 def add_backward(xp: ModuleType, dy: Array, saved: None) -> tuple[Array, Array]:
@@ -37,8 +35,7 @@ def add_backward(xp: ModuleType, dy: Array, saved: None) -> tuple[Array, Array]:
 
 def add_relu_forward(xp: ModuleType, a: Array, b: Array) -> Any:
     """Return max(a + b, 0), two arrays of one shape."""
-    refusal = _refusal(a, b)
-    if refusal is not None:
+    if refusal := _refusal(a, b):
         return refusal
     y = apply(xp, "add_relu", a, b)
     return y, y

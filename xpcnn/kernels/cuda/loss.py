@@ -17,11 +17,10 @@ def cross_entropy_forward(xp: ModuleType, x: Array, labels: Array, ignore_index:
     The number stays on the device, so that nobody waits for it. Labels on the device have not been
     looked at; those that are no class do not count, as in the generic kernels.
     """
-    refusal = source.refusal(x)
-    if refusal is None and x.ndim != 2:
-        refusal = Declined(f"scores of shape {tuple(x.shape)}, not (N, C)")
-    if refusal is not None:
+    if refusal := source.refusal(x):
         return refusal
+    if x.ndim != 2:
+        return Declined(f"scores of shape {tuple(x.shape)}, not (N, C)")
     x = source.laid_out(xp, x, False)
     labels = source.laid_out(xp, xp.astype(labels, xp.int64, copy=False), False)
     rows, classes = x.shape

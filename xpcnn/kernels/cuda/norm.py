@@ -90,22 +90,14 @@ def batch_norm_backward(
     xp: ModuleType, dy: Array, saved: State, need_dx: bool
 ) -> tuple[Array | None, Array, Array]:
     """Return (dx, dgamma, dbeta), after :func:`batch_norm_forward` or the one with ReLU."""
-    return _backward(xp, dy, saved, need_dx)[:3]
-
-
-def batch_norm_add_relu_backward(
-    xp: ModuleType, dy: Array, saved: State, need_dx: bool
-) -> tuple[Array | None, Array, Array, Array | None]:
-    """Return (dx, dgamma, dbeta, dother)."""
-    return _backward(xp, dy, saved, need_dx)
+    return batch_norm_add_relu_backward(xp, dy, saved, need_dx)[:3]
 
 
 def _forward(
     xp: ModuleType, x: Array, other: Array | None, gamma: Array | None, beta: Array | None,
     eps: float, statistics: Any, closes: bool,
 ) -> Any:  # fmt: skip
-    refusal = source.refusal(x, other)
-    if refusal is not None:
+    if refusal := source.refusal(x, other):
         return refusal
     x, last = source.dense(xp, x)
     given = [a for a in (gamma, *(statistics or ())) if a is not None]
@@ -163,9 +155,10 @@ def _statistics(xp: ModuleType, x: Array, last: bool) -> tuple[Array, Array]:
     return mean, variance
 
 
-def _backward(
+def batch_norm_add_relu_backward(
     xp: ModuleType, dy: Array, saved: State, need_dx: bool
 ) -> tuple[Array | None, Array, Array, Array | None]:
+    """Return (dx, dgamma, dbeta, dother)."""
     x, last = saved.x, saved.last
     dy = source.laid_out(xp, dy, last)
     channels, positions, cut = x.shape[1], x.size // x.shape[1], _cut(x, last)

@@ -21,11 +21,10 @@ MOST_TAPS = 256
 
 def max_pool_forward(xp: ModuleType, x: Array, window: Window) -> Any:
     """Take the largest element under each window; the first of equals wins, NaN spreads."""
-    refusal = _refusal(x, window)
-    if refusal is None and window.taps > MOST_TAPS:
-        refusal = Declined(f"a window of {window.taps} taps, more than {MOST_TAPS}")
-    if refusal is not None:
+    if refusal := _refusal(x, window):
         return refusal
+    if window.taps > MOST_TAPS:
+        return Declined(f"a window of {window.taps} taps, more than {MOST_TAPS}")
     x, last = source.dense(xp, x)
     spatial = tuple(x.shape[2:])
     shape = (*x.shape[:2], *window.output_shape(spatial))
@@ -39,8 +38,7 @@ def max_pool_forward(xp: ModuleType, x: Array, window: Window) -> Any:
 
 def avg_pool_forward(xp: ModuleType, x: Array, window: Window, divisor: np.ndarray | float) -> Any:
     """Add what lies under each window and divide by `divisor`, one for all or one per position."""
-    refusal = _refusal(x, window)
-    if refusal is not None:
+    if refusal := _refusal(x, window):
         return refusal
     x, last = source.dense(xp, x)
     spatial = tuple(x.shape[2:])
@@ -73,8 +71,7 @@ avg_pool_backward = partial(_backward, "avg_pool_backward")
 
 def global_avg_pool_forward(xp: ModuleType, x: Array) -> Any:
     """Average over all positions: (N, C, *spatial) to (N, C)."""
-    refusal = source.refusal(x)
-    if refusal is not None:
+    if refusal := source.refusal(x):
         return refusal
     x, last = source.dense(xp, x)
     shape = tuple(x.shape)

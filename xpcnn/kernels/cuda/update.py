@@ -37,8 +37,7 @@ def adam(
     decay: tuple[float, float], numbers: Array | None = None,
 ) -> Any:  # fmt: skip
     """Make one update of Adam; see :func:`xpcnn.ops.update.adam`."""
-    refusal = _refusal(parameters, gradients, means, squares)
-    if refusal is not None:
+    if refusal := _refusal(parameters, gradients, means, squares):
         return refusal
     rows = (parameters, gradients, means, squares)
     new: tuple[list[Any], ...] = tuple([None] * len(parameters) for _ in range(3))
@@ -63,8 +62,7 @@ def sgd(
     numbers: Array | None = None,
 ) -> Any:  # fmt: skip
     """Make one update of gradient descent; see :func:`xpcnn.ops.update.sgd`."""
-    refusal = _refusal(parameters, gradients, buffers)
-    if refusal is not None:
+    if refusal := _refusal(parameters, gradients, buffers):
         return refusal
     values = (float(momentum), 1.0 - dampening, nesterov, float(lr), float(decay), numbers)
     kept = 2 if momentum else 1
