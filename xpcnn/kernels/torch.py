@@ -42,7 +42,8 @@ def _as_chosen(x: Tensor) -> AbstractContextManager[None]:
 @contextmanager
 def _gpu_switches() -> Iterator[None]:
     """Set PyTorch's switches, which hold for the whole process, and set them back at the end."""
-    cudnn, matmul, tf32 = torch.backends.cudnn, torch.backends.cuda.matmul, _tf32()
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    tf32 = float32_products.get() == "tf32"
     wanted: list[tuple[Any, str, Any]]
     if hasattr(cudnn, "conv"):
         kind = "tf32" if tf32 else "ieee"
@@ -59,10 +60,6 @@ def _gpu_switches() -> Iterator[None]:
     finally:
         for where, name, value in before:
             setattr(where, name, value)
-
-
-def _tf32() -> bool:
-    return float32_products.get() == "tf32"
 
 
 def _varies(x: Tensor) -> Declined | None:

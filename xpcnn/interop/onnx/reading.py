@@ -54,7 +54,9 @@ class Reader:
         names = [value.name or "" for value in inputs]
         self._check_names(names, arrays)
         dtypes = {value.name or "": self._dtype(value) for value in inputs}
-        dtype = _main_dtype([*dtypes.values(), *(a.dtype.name for a in arrays.values())])
+        # the network computes in that of the first floats
+        every = [*dtypes.values(), *(a.dtype.name for a in arrays.values())]
+        dtype = next((name for name in every if name in FLOATS), "float32")
         b = Builder(arrays, self._uses(), dtype)
         # our own files say what is a weight
         if self.producer != "xpcnn":
@@ -275,11 +277,6 @@ def _shape(value: proto.ValueInfoProto) -> tuple[int | None, ...] | None:
         return None
     lengths = (dim.dim_value for dim in kind.shape.dim)
     return tuple(None if n is None or n < 0 else n for n in lengths)
-
-
-def _main_dtype(dtypes: Sequence[str]) -> str:
-    """Return the dtype a network computes in: that of the first floats."""
-    return next((dtype for dtype in dtypes if dtype in FLOATS), "float32")
 
 
 def _unsupported(problems: list[tuple[str, str, str]]) -> UnsupportedModelError:

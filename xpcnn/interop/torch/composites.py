@@ -177,8 +177,10 @@ def _pad(layer: Any) -> Callable[..., Any]:
 
 def _convolution(name: str) -> Callable[[Any], Callable[..., Any]]:
     def make(layer: Any) -> Callable[..., Any]:
+        arguments = layer.arguments()
+
         def run(x: Any, weight: Any, bias: Any = None) -> Any:
-            settings = {key: plain(value) for key, value in layer.arguments().items()}
+            settings = {key: plain(value) for key, value in arguments.items()}
             return getattr(F, f"{name}{x.ndim - 2}d")(x, weight, bias, **settings)
 
         return run

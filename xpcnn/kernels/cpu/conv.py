@@ -154,7 +154,7 @@ def make_recipe(
     """
     apart = channels if dense else spread(channels)
     strip, low, left = _make_strip(
-        lines, columns, images, channels, size, strides, apart, limit, blocks if groups == 1 else 1
+        lines, columns, images, size, strides, apart, limit, blocks if groups == 1 else 1
     )
     span, line, pixel = (int(strip[i]) for i in (0, 6, 7))
     phases, tables, packs, at = [], [], [], [0, 0, 0]
@@ -190,7 +190,7 @@ def run_table(
 
 
 def _make_strip(
-    lines: tuple[Axis, ...], columns: tuple[Axis, ...], images: int, channels: int, size: Pair,
+    lines: tuple[Axis, ...], columns: tuple[Axis, ...], images: int, size: Pair,
     strides: Strides | None, apart: int, limit: int, blocks: int,
 ) -> tuple[np.ndarray, int, int]:  # fmt: skip
     """Choose how many lines to work on at a time, and how they lie in the scratch memory."""
