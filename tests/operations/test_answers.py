@@ -42,6 +42,12 @@ ANSWERS = {
         (np.array([[[[1.0, 9.0], [2.0, 3.0], [0.0, 4.0]]]]),),
         [[[[3]]]],
     ),
+    # twice as many as there are: of 3, 5, 7 + 6, 10, 14 the last is cut off
+    "TransposedConvolution of the same size": (
+        op.TransposedConvolution(2, "same"),
+        (np.array([[[1.0, 2.0]]]), np.array([[[3.0, 5.0, 7.0]]])),
+        [[[3.0, 5.0, 13.0, 10.0]]],
+    ),
     "Divide whole numbers": (op.Divide(), (np.array([7, -7, 7, -7, -6]),
                                            np.array([2, 2, -2, -2, 2])), [3, -3, -3, 3, -3]),
     "Power of whole numbers": (op.Power(), (np.array([2, 3]), np.array([3.0, 2.0])), [8, 9]),

@@ -108,15 +108,8 @@ class ConvTranspose(_ConvBase):
 
     def transposed_window(self, spatial: Shape) -> tuple[Window, Shape]:
         """Return the window that is run backwards, and the output size, for inputs of this size."""
-        return transposed_window(
-            spatial,
-            self.kernel_size,
-            self.stride,
-            self.padding,
-            self.output_padding,
-            self.dilation,
-            self.who,
-        )
+        steps = (self.kernel_size, self.stride, self.padding, self.output_padding, self.dilation)
+        return transposed_window(spatial, *steps, self.who)
 
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
         self._check_shape(tuple(x.shape))

@@ -87,13 +87,15 @@ class SeparableConv(_ConvBase):
 
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
         """Return (N, out_channels, *out) for an input (N, in_channels, *spatial)."""
-        self._check_shape(tuple(input_shape))
-        spatial = tuple(input_shape[2:])
-        return (
-            input_shape[0],
-            self.out_channels,
-            *self.window(spatial).output_shape(spatial, self.who),
-        )
+        window = self.geometry(tuple(input_shape))
+        return (input_shape[0], self.out_channels, *window.output_shape(input_shape[2:]))
+
+    def geometry(self, shape: Shape) -> Window:
+        """Check the shape of an input, and return the window for it."""
+        self._check_shape(shape)
+        window = self.window(shape[2:])
+        window.output_shape(shape[2:], self.who)
+        return window
 
     def multiply_adds(self, input_shape: Sequence[int]) -> int:
         """Return positions times channels in between times taps and output channels."""
@@ -102,9 +104,7 @@ class SeparableConv(_ConvBase):
         return positions * between * (prod(self.kernel_size) + self.out_channels)
 
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
-        self._check_shape(tuple(x.shape))
-        window = self.window(tuple(x.shape[2:]))
-        window.output_shape(x.shape[2:], self.who)
+        window = self.geometry(tuple(x.shape))
         weight = self.depthwise_weight.operand
         between, depthwise = CONV.run(xp, x, weight, None, window, x.shape[1])
         bias = None if self.bias is None else self.bias.operand

@@ -145,7 +145,7 @@ def standardise_backward(
     return (g - average(xp, g, axes, keepdims=True) - x_hat * along) * inv_std
 
 
-def local_response_norm_forward(
+def lrn_forward(
     xp: ModuleType, x: Array, sides: tuple[int, int], alpha: float, beta: float, k: float
 ) -> tuple[Array, Any]:
     """Divide by ``(k + alpha * mean of squares)^beta``, over neighbouring channels.
@@ -159,7 +159,7 @@ def local_response_norm_forward(
     return x * scale, (x, base, scale, sides, share, beta)
 
 
-def local_response_norm_backward(xp: ModuleType, dy: Array, saved: Any) -> Array:
+def lrn_backward(xp: ModuleType, dy: Array, saved: Any) -> Array:
     """Return dx: through the element itself, and through its neighbours' divisors."""
     x, base, scale, sides, share, beta = saved
     through = _sum_of_neighbours(xp, dy * x * scale / base, (sides[1], sides[0]))
@@ -181,9 +181,4 @@ def _sum_of_neighbours(xp: ModuleType, x: Array, sides: tuple[int, int]) -> Arra
 GROUP_NORM = Op("group_norm", group_norm_forward, group_norm_backward, check=check_floats)
 LAYER_NORM = Op("layer_norm", layer_norm_forward, layer_norm_backward, check=check_floats)
 RMS_NORM = Op("rms_norm", rms_norm_forward, rms_norm_backward, check=check_floats)
-LOCAL_RESPONSE_NORM = Op(
-    "local_response_norm",
-    local_response_norm_forward,
-    local_response_norm_backward,
-    check=check_floats,
-)
+LOCAL_RESPONSE_NORM = Op("local_response_norm", lrn_forward, lrn_backward, check=check_floats)

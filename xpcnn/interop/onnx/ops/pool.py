@@ -295,16 +295,9 @@ COL2IM = operator("Col2Im", since=18, inputs=(3, 3))
 
 @COL2IM.reads
 def _read_col2im(b: Builder, node: OnnxNode) -> None:
-    ndim = (
-        len(node.ints("pads", ())) // 2
-        or len(node.ints("strides", ()))
-        or len(node.ints("dilations", ()))
-    )
-    layer = op.Col2Im(
-        node.ints("strides", 1) if node.has("strides") else 1,
-        padding_of(node, ndim) if node.has("pads") else 0,
-        node.ints("dilations") if node.has("dilations") else 1,
-    )
+    pads = node.ints("pads")
+    padding = padding_of(node, len(pads) // 2) if pads else 0
+    layer = op.Col2Im(node.ints("strides") or 1, padding, node.ints("dilations") or 1)
     b.emit(layer, node.inputs, node.outputs)
 
 
@@ -316,10 +309,4 @@ def _write_col2im(w: Writer, call: LayerCall) -> str:
         raise UnsupportedError("its padding depends on the size of the window, which is an input")
     layer, size = call.layer, call.shapes[0][0][2:]
     window = as_window(size, 1, layer.stride, layer.padding, layer.dilation, "Col2Im")
-    return w.node(
-        "Col2Im",
-        *call.inputs,
-        strides=window.stride,
-        pads=both_sides(window.padding),
-        dilations=window.dilation,
-    )
+    return w.node("Col2Im", *call.inputs, **geometry(window) | {"kernel_shape": None})
