@@ -418,3 +418,21 @@ def test_models_and_frozen_parameters() -> None:
     single.build((None, 3))
     with pytest.raises(TypeError, match="weight must be an array of float64"):
         gradcheck(single, ROWS)
+
+
+def test_a_class_that_holds_a_network_is_checked_itself() -> None:
+    """Not the network inside: the class may do more with it, and that wrongly."""
+
+    class Twice:
+        def __init__(self) -> None:
+            self.network = xpcnn.Tanh()
+
+        def forward(self, x: np.ndarray) -> np.ndarray:
+            return 2.0 * self.network.forward(x, training=True)
+
+        def backward(self, dy: np.ndarray) -> np.ndarray:
+            return self.network.backward(dy)  # without the factor
+
+    x = np.random.default_rng(0).normal(size=(2, 3))
+    with pytest.raises(ValueError, match="gradient"):
+        xpcnn.gradcheck(Twice(), x)

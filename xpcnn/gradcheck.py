@@ -15,6 +15,7 @@ from xpcnn.device import Device
 from xpcnn.layers.graph import Graph
 from xpcnn.layers.layer import Layer
 from xpcnn.losses import Loss
+from xpcnn.training.network import PlacedNetwork
 
 __all__ = ["gradcheck"]
 
@@ -142,7 +143,7 @@ def _subject(
         if target is None:
             raise ValueError(f"gradcheck: {type(module).__name__} needs a target")
         return _LossSubject(module, target, options)
-    network = getattr(module, "_network", module)  # a model's
+    network = module.network if isinstance(module, PlacedNetwork) else module
     if isinstance(network, Layer):
         if target is not None or options:
             raise TypeError("gradcheck: target and further options are for losses only")
