@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import ModuleType
 from typing import Any
 
@@ -109,7 +110,7 @@ class Device:
         physical = _xp.device_of(x)
         return cls(backend_of(xp).device_name(physical), xp, physical)
 
-    @property
+    @cached_property
     def _backend(self) -> Backend:
         return backend_of(self.xp)
 

@@ -13,6 +13,8 @@ import numpy as np
 
 from xpcnn.errors import DeviceError, one_line
 
+_NOTHING = nullcontext()
+
 OTHER_DTYPES = "; use 'float32' or 'float64'"
 """How the error of a dtype that is not there ends."""
 
@@ -91,7 +93,7 @@ class Backend:
 
     def active(self, physical: Any) -> AbstractContextManager[Any]:
         """Return a context in which a device computes, for libraries that have a current one."""
-        return nullcontext()
+        return _NOTHING
 
     def dtype(self, xp: ModuleType, name: str, device: str) -> Any:
         """Return the dtype object of that name; `device` is named if there is none."""

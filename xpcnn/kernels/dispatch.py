@@ -326,6 +326,7 @@ def _candidates(op: str, wanted: str | None, own: str | None) -> tuple[tuple[str
     return tuple((name, pair) for name, pair in found if wanted in (None, name))
 
 
+@cache
 def _definitions() -> dict[str, Op]:
     with deferred():
         importlib.import_module("xpcnn.ops")  # which fills OPS

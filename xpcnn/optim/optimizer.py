@@ -224,12 +224,13 @@ class Optimizer(Checked):
                     f"{type(self).__name__}: the gradient of {name} has shape {tuple(g.shape)}, "
                     f"expected that of the parameter, {tuple(p.shape)}"
                 )
-            if not all(array.shape == p.shape for array in slots.values()):
-                raise ValueError(
-                    f"{type(self).__name__}: optimizer state for {name} has the wrong shape, "
-                    f"expected {tuple(p.shape)}; it belongs to another model, call reset() to "
-                    "forget it"
-                )
+            for array in slots.values():
+                if array.shape != p.shape:
+                    raise ValueError(
+                        f"{type(self).__name__}: optimizer state for {name} has the wrong shape, "
+                        f"expected {tuple(p.shape)}; it belongs to another model, call reset() to "
+                        "forget it"
+                    )
             tasks.append(Task(name, p, g, slots, self._steps.get(name, 0) + 1))
         values = self._update_all(tasks, lr, numbers) if tasks else []
         self._commit(

@@ -327,6 +327,8 @@ class PlacedNetwork(Closed, Named):
     def _arrange(self, inputs: tuple[Any, ...], named: Mapping[str, Any], who: str) -> list[Any]:
         """Return the inputs in order: given one by one, by name, or together as one argument."""
         together = len(inputs) == 1 and not named
+        if together and len(self.inputs) == 1 and not isinstance(inputs[0], Mapping):
+            return [inputs[0]]
         if together and (isinstance(inputs[0], Mapping) or len(self.inputs) > 1):
             return border.one_each(inputs[0], self.inputs, who, "input")
         found = by_position(self.inputs, inputs, named)

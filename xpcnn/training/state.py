@@ -119,17 +119,9 @@ class TrainingState(PlacedNetwork):
 
     # -- Running -------------------------------------------------------------------------------
 
-    @contextmanager
-    def on_device(self) -> Iterator[None]:
+    def on_device(self) -> AbstractContextManager[None]:
         """Make the device the current one, and the model's way to multiply, in a ``with``."""
-        whole = whole_batches.set(True)
-        products = float32_products.set(self._products)
-        try:
-            with self.device.active():
-                yield
-        finally:
-            float32_products.reset(products)
-            whole_batches.reset(whole)
+        return _OnDevice(self.device, self._products)
 
     def unbuilt_if_it_fails(self) -> AbstractContextManager[None]:
         """Leave a model that is not built yet so, if what stands in a ``with`` fails."""
@@ -243,6 +235,24 @@ class TrainingState(PlacedNetwork):
     def keep_callback_states(self, states: list[dict[str, Any]]) -> None:
         """Keep the states that a file has for callbacks, until :meth:`resume`."""
         self._callback_states = states
+
+
+class _OnDevice(AbstractContextManager[None]):
+    """See :meth:`TrainingState.on_device`; a generator would take longer than a small network."""
+
+    def __init__(self, device: Device, products: str) -> None:
+        self._device, self._products = device, products
+
+    def __enter__(self) -> None:
+        self._active = self._device.active()
+        self._active.__enter__()
+        self._whole = whole_batches.set(True)
+        self._before = float32_products.set(self._products)
+
+    def __exit__(self, *error: Any) -> None:
+        float32_products.reset(self._before)
+        whole_batches.reset(self._whole)
+        self._active.__exit__(*error)
 
 
 class Snapshot:

@@ -114,8 +114,12 @@ def _layout(
     return np.array(pieces, np.int64).reshape(-1, 3), parts, starts[:-1], int(starts[-1])
 
 
+_TAKEN = {np.dtype(np.float32)}
+
+
 def _takes(*rows: Sequence[Any]) -> bool:
-    return all(a is None or a.dtype == np.float32 for row in rows for a in row)
+    arrays = [a for row in rows for a in row if a is not None]
+    return {a.dtype for a in arrays} <= _TAKEN
 
 
 def _plain(a: Any) -> np.ndarray:
