@@ -163,13 +163,6 @@ def test_nothing_outside_the_package_is_named(path):
             )
 
 
-# Circles that are to go when the files are next rewritten.
-KNOWN_CIRCLES: set[tuple[str, str]] = set()
-
-# Files that take another folder's private names, to be mended when they are next rewritten.
-TAKE_PRIVATE_NAMES: set[str] = set()
-
-
 def circles(graph: dict[str, set[str]]) -> list[tuple[str, ...]]:
     """Return what is left of a graph when all that leads out of circles is taken away."""
     left = {name: set(others) for name, others in graph.items()}
@@ -182,16 +175,8 @@ def circles(graph: dict[str, set[str]]) -> list[tuple[str, ...]]:
 
 
 def test_no_two_modules_import_each_other():
-    graph = {}
-    for module, path in MODULES.items():
-        away = {other for one, other in KNOWN_CIRCLES if one == module}
-        graph[module] = imported_modules(path) - away
+    graph = {module: imported_modules(path) for module, path in MODULES.items()}
     assert circles(graph) == [], "move what both need to a module that knows neither"
-
-
-def test_known_circles_are_there():
-    for module, other in KNOWN_CIRCLES:
-        assert other in imported_modules(MODULES[module]), "strike it out"
 
 
 def test_circles_are_found():
@@ -219,10 +204,7 @@ def private_names(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", FILES, ids=name)
 def test_no_private_names_of_other_folders(path):
-    known = name(path) in {str(Path(each)) for each in TAKE_PRIVATE_NAMES}
-    assert bool(private_names(path)) == known, (
-        f"{private_names(path)} {'are gone' if known else ''}"
-    )
+    assert private_names(path) == set()
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "training").glob("*.py")), ids=name)
