@@ -23,6 +23,18 @@ def copies(make, shape, device):
     return pair
 
 
+def test_a_folded_step_checks_what_is_first():
+    """Also where an array was lent, so that nothing is folded."""
+    cast = xpcnn.operations.Cast("float64")
+    network = xpcnn.Sequential(cast, xpcnn.Conv2d(1, 2, 3), xpcnn.BatchNorm2d(2))
+    network.build((1, 1, 5, 5))
+    program, x = Program(network), np.ones((1, 1, 5, 5), "float32")
+    for lend in (lambda: None, lambda: network.layers[1].weight.data):
+        lend()
+        with pytest.raises(TypeError, match="Conv2d: expected dtype float32, got float64"):
+            program.forward(x, training=False)
+
+
 def gradients(layers):
     return [to_numpy(p.grad) for layer in layers for p in layer.parameters().values()]
 

@@ -178,14 +178,14 @@ class FoldedStep(Step):
 
     def forward(self, x: Array, *, training: bool) -> Array:
         """Return the output."""
+        if self._is_first:
+            self.layers[0]._check_input(x)
         folded = self._fold(x) if self._is_old(x) else self._folded
         if folded is None:
             for step in self._apart:
                 x = step.forward(x, training=False)
             return x
         _, weight, bias = folded
-        if self._is_first:
-            self.layers[0]._check_input(x)
         window = self._conv.geometry(tuple(x.shape))
         y, _ = self._op.run(namespace(x), x, weight, bias, window, self._conv.groups)
         return y
