@@ -131,8 +131,7 @@ class ConvBlockStep(Step):
     def _call(self, x: Array, training: bool) -> Call:
         conv = self._conv
         window = conv.geometry(tuple(x.shape))
-        bias = None if conv.bias is None else conv.bias.operand
-        operands = (x, conv.weight.operand, bias, window, conv.groups)
+        operands = (x, *conv.operands(), window, conv.groups)
         if self._pool is None:
             return CONV_RELU.run, operands, {}
         out = window.output_shape(x.shape[2:])
@@ -147,8 +146,7 @@ class LinearReluStep(Step):
     def _call(self, x: Array, training: bool) -> Call:
         linear: Any = self.layers[0]
         linear.output_shape(x.shape)
-        bias = None if linear.bias is None else linear.bias.operand
-        return LINEAR_RELU.run, (x, linear.weight.operand, bias), {}
+        return LINEAR_RELU.run, (x, *linear.operands()), {}
 
 
 class NormReluStep(Step):

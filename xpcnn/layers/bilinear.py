@@ -97,7 +97,7 @@ class Bilinear(WeightedLayer, Operation):
         for x in inputs:
             check_float(x, self.who)
             self._check_match(x, self.weight.value)
-        y, saved = BILINEAR.run(xp, *inputs, *self._operands())
+        y, saved = BILINEAR.run(xp, *inputs, *self.operands())
         return (y,), saved
 
     def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:

@@ -4,15 +4,16 @@ What a convolution does is in :mod:`xpcnn.ops.conv`; here are the arguments, the
 shapes.
 
 The names from other files: a ``Shape`` is a tuple of int, an ``Array`` of any library. A
-``Parameter`` holds an array in `data`, which `operand` is in the dtype to compute in, and its
-gradient, to which `accumulate` adds; ``fan_in_uniform`` draws its first values. ``WeightedLayer``
-is the base of layers with a weight and a bias, which calls `_forward` and `_backward`;
-``self.who`` is the layer's name in messages. A ``Window`` is the geometry (kernel, stride,
-padding, dilation); ``as_int``, ``as_ints`` and ``as_padding`` check arguments, ``check_inferred``
-looks for channels that are last, and ``rank_error`` and ``choice_error`` are errors, the former
-about axes other than ``LAYOUTS`` has. ``CONV.run(xp, ...)`` convolves and returns the output and
-what it keeps: ``saved(dy, need_dx)`` is the backward. ``PAD`` is the same for padding that is not
-zeros; ``pad_pairs`` checks how much, and ``PADDING_MODES`` are the ways.
+``Parameter`` holds an array in `data`, and its gradient; ``fan_in_uniform`` draws its first
+values. ``WeightedLayer`` is the base of layers with a weight and a bias, which calls `_forward`
+and `_backward`: `operands` returns the arrays of both, in the dtype to compute in, and
+`accumulate` adds to their gradients; ``self.who`` is the layer's name in messages. A ``Window`` is
+the geometry (kernel, stride, padding, dilation); ``as_int``, ``as_ints`` and ``as_padding`` check
+arguments, ``check_inferred`` looks for channels that are last, and ``rank_error`` and
+``choice_error`` are errors, the former about axes other than ``LAYOUTS`` has. ``CONV.run(xp,
+...)`` convolves and returns the output and what it keeps: ``saved(dy, need_dx)`` is the backward.
+``PAD`` is the same for padding that is not zeros; ``pad_pairs`` checks how much, and
+``PADDING_MODES`` are the ways.
 """
 
 from __future__ import annotations
@@ -221,8 +222,7 @@ class Conv(_ConvBase):
         if self.padding_mode != "zeros" and window.is_padded:
             x, saved_pad = PAD.run(xp, x, window.padding, self.padding_mode)
             window = window.without_padding()
-        bias = None if self.bias is None else self.bias.operand
-        y, saved = CONV.run(xp, x, self.weight.operand, bias, window, self.groups)
+        y, saved = CONV.run(xp, x, *self.operands(), window, self.groups)
         return y, (saved, saved_pad)
 
     def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:

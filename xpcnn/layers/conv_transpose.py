@@ -114,7 +114,7 @@ class ConvTranspose(_ConvBase):
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
         self._check_shape(tuple(x.shape))
         window, out = self.transposed_window(tuple(x.shape[2:]))
-        return CONV_TRANSPOSE.run(xp, x, *self._operands(), window, out, self.groups)
+        return CONV_TRANSPOSE.run(xp, x, *self.operands(), window, out, self.groups)
 
     def _after_load(self) -> None:
         if self.in_channels is None and self.weight.shape is not None:

@@ -756,7 +756,7 @@ class WeightedLayer(Layer):
             found["bias"] = self.bias is not None
         return found
 
-    def _operands(self) -> tuple[Array | None, Array | None]:
+    def operands(self) -> tuple[Array | None, Array | None]:
         """Return weight and bias as arrays to compute with."""
         weight = None if self.weight is None else self.weight.operand
         return weight, None if self.bias is None else self.bias.operand

@@ -91,7 +91,7 @@ class Linear(WeightedLayer):
 
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
         self.output_shape(x.shape)
-        return LINEAR.run(xp, x, *self._operands())
+        return LINEAR.run(xp, x, *self.operands())
 
     def _infer(self, input_shape: Shape) -> None:
         if self.in_features is None and len(input_shape) >= 2:
