@@ -153,3 +153,15 @@ def test_layers_of_a_model_cannot_be_changed_behind_its_back():
     graph = xpcnn.Graph("x", [("sum", operations.Add(), ["x", "x"])], "sum")
     with pytest.raises(AttributeError):
         graph.nodes.append(("relu", xpcnn.ReLU(), "sum"))
+
+
+def test_the_program_is_that_of_the_network_as_it_is():
+    model = xpcnn.Model([xpcnn.Linear(3, 2)], device="cpu", seed=0)
+    with pytest.raises(RuntimeError, match="not built yet"):
+        _ = model.program
+    model.build((None, 3))
+    before = model.program
+    assert model.program is before
+    model.network.layers = (xpcnn.Linear(3, 4),)
+    with pytest.raises(RuntimeError, match="not built yet"):
+        _ = model.program  # that of the layer that is gone

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial, wraps
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -16,19 +15,18 @@ from xpcnn.device import Device, resolve
 from xpcnn.errors import choice_error
 from xpcnn.graph import Program, made_of
 from xpcnn.interrupts import deferred
-from xpcnn.kernels.precision import float32_products, products
+from xpcnn.kernels.precision import float32_products
 from xpcnn.kernels.repeatable import identical
 from xpcnn.layers.containers import Sequential, check_layers
 from xpcnn.layers.graph import Graph, by_position
 from xpcnn.layers.layer import FREEZE, Layer, LoadedNames, Shape, changes, whole_batches
 from xpcnn.layers.parameter import Buffer, Parameter, Tensor
-from xpcnn.training import data_adapter as border
-from xpcnn.training.dataset import map_arrays as each
-from xpcnn.training.rollback import all_or_nothing, unbuilt_if_it_fails
+from xpcnn.training import data_adapter
+from xpcnn.training.dataset import map_arrays
+from xpcnn.training.rollback import all_or_nothing
 from xpcnn.training.scaling import LossScale, half_of
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")
-Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def _as_network(layers: Any) -> Sequential | Graph:
@@ -40,27 +38,22 @@ def _as_network(layers: Any) -> Sequential | Graph:
     return Sequential([layers] if isinstance(layers, Layer) else list(layers))
 
 
-def on_its_device(method: Method) -> Method:
-    """Make the model's device the current one, and its way to multiply, during a method."""
+class _OnDevice(AbstractContextManager[None]):
+    """See :meth:`PlacedNetwork.on_device`; a generator would take longer than a small network."""
 
-    @wraps(method)
-    def run(self: PlacedNetwork, *args: Any, **options: Any) -> Any:
-        if whole_batches.get():
-            return in_its_way(self, *args, **options)
-        token = whole_batches.set(True)
-        try:
-            return in_its_way(self, *args, **options)
-        finally:
-            whole_batches.reset(token)
+    def __init__(self, device: Device, products: str) -> None:
+        self._device, self._products = device, products
 
-    def in_its_way(self: PlacedNetwork, *args: Any, **options: Any) -> Any:
-        with self.device.active():
-            if float32_products.get() == self._products:  # as a rule, and setting takes longer
-                return method(self, *args, **options)
-            with products(self._products):
-                return method(self, *args, **options)
+    def __enter__(self) -> None:
+        self._active = self._device.active()
+        self._active.__enter__()
+        self._whole = whole_batches.set(True)
+        self._before = float32_products.set(self._products)
 
-    return run  # type: ignore[return-value]
+    def __exit__(self, *error: Any) -> None:
+        float32_products.reset(self._before)
+        whole_batches.reset(self._whole)
+        self._active.__exit__(*error)
 
 
 class PlacedNetwork(Closed, Named):
@@ -125,7 +118,7 @@ class PlacedNetwork(Closed, Named):
     @property
     def program(self) -> Program:
         """What runs the network, once it is built."""
-        if self._program is None:
+        if not self._has_program() or self._program is None:
             raise RuntimeError("the model is not built yet; build it, or run it on an input, first")
         return self._program
 
@@ -168,8 +161,14 @@ class PlacedNetwork(Closed, Named):
         self.network.layers = check_layers([*self.network.layers, layer], "Model.add")
         self._program = None
 
-    @on_its_device
-    @unbuilt_if_it_fails
+    def on_device(self) -> AbstractContextManager[None]:
+        """Make the device the current one, and the model's way to multiply, in a ``with``."""
+        return _OnDevice(self.device, self._products)
+
+    def unbuilt_if_it_fails(self) -> AbstractContextManager[None]:
+        """Leave a model that is not built yet so, if what stands in a ``with`` fails."""
+        return all_or_nothing(self) if self._program is None else nullcontext()
+
     def build(self, input_shape: Any) -> Any:
         """Infer open widths and allocate the parameters.
 
@@ -185,13 +184,14 @@ class PlacedNetwork(Closed, Named):
             Shape of the output (for a batch of one where the batch axis was ``None``); a tuple of
             shapes if there are several.
         """
-        if not self.network.children():
-            raise RuntimeError("the model has no layers; give them to Model([...]) or add them")
-        shapes = [
-            border.as_shape(shape, "Model.build")
-            for shape in border.one_each(input_shape, self.inputs, "Model.build", "input")
-        ]
-        return self._set_up(shapes)
+        with self.on_device(), self.unbuilt_if_it_fails():
+            if not self.network.children():
+                raise RuntimeError("the model has no layers; give them to Model([...]) or add them")
+            shapes = [
+                data_adapter.as_shape(shape, "Model.build")
+                for shape in data_adapter.one_each(input_shape, self.inputs, "Model.build", "input")
+            ]
+            return self._set_up(shapes)
 
     def _set_up(self, shapes: Sequence[Shape], **inputs: Any) -> Any:
         """Build the network for inputs of these shapes, perhaps by running inputs through."""
@@ -241,8 +241,6 @@ class PlacedNetwork(Closed, Named):
                 self._program = None
         return self._program is not None
 
-    @on_its_device
-    @unbuilt_if_it_fails
     def forward(self, *inputs: Array, training: bool = False, **named: Array) -> Any:
         """Run the network on arrays of the model's device, and return one, or a tuple.
 
@@ -250,36 +248,42 @@ class PlacedNetwork(Closed, Named):
         :meth:`backward`, and each call draws new masks for dropout. If it fails, running
         statistics are as before.
         """
-        arrays = self._arrange(inputs, named, "Model.forward")
-        for x, dtype in zip(arrays, self.input_dtypes(), strict=True):
-            xp = _xp.namespace(x, who="Model.forward")
-            if xp is not self.device.xp or _xp.dtype_name(x) != dtype:
-                raise TypeError(
-                    f"Model.forward: expected {dtype} on device {self.device.name!r}, got "
-                    f"{_xp.describe(x)}; call the model itself, model(x), or bring the array there "
-                    f"with model.device.asarray(x, {dtype!r})"
-                )
-        if not training:
-            program, narrow = self.program_for(arrays), self.narrow(arrays)
-            alone = len(narrow) == len(self.outputs) == 1
-            run = program.infer if alone else partial(program.forward, training=False)
-            return self.widen(run(*narrow))
-        self._ready(arrays)
-        with deferred():
-            before = [(buffer, buffer.value) for buffer in self._buffers]
-            count = self.forwards
-            try:
-                program = self.program_for(arrays, training=True)
-                return self.widen(program.forward(*self.narrow(arrays), training=True))
-            except BaseException:
-                with deferred():
-                    self.forwards = count
-                    for buffer, array in before:
-                        if buffer.value is not array:
-                            buffer.data = array
-                raise
+        with self.on_device(), self.unbuilt_if_it_fails():
+            arrays = self._arrange(inputs, named, "Model.forward")
+            for x, dtype in zip(arrays, self.input_dtypes(), strict=True):
+                xp = _xp.namespace(x, who="Model.forward")
+                if xp is not self.device.xp or _xp.dtype_name(x) != dtype:
+                    raise TypeError(
+                        f"Model.forward: expected {dtype} on device {self.device.name!r}, got "
+                        f"{_xp.describe(x)}; call the model itself, model(x), or bring the array "
+                        f"there with model.device.asarray(x, {dtype!r})"
+                    )
+            if not training:
+                return self.forward_batch(arrays)
+            self._ready(arrays)
+            with deferred():
+                before = [(buffer, buffer.value) for buffer in self._buffers]
+                count = self.forwards
+                try:
+                    return self.forward_batch(arrays, training=True)
+                except BaseException:
+                    with deferred():
+                        self.forwards = count
+                        for buffer, array in before:
+                            if buffer.value is not array:
+                                buffer.data = array
+                    raise
 
-    @on_its_device
+    def forward_batch(self, inputs: Sequence[Array], *, training: bool = False) -> Any:
+        """Run the network on arrays that were checked and are on the device.
+
+        If it fails in training, running statistics are no longer those from before.
+        """
+        program, arrays = self.program_for(inputs, training=training), self.narrow(inputs)
+        if not training and len(arrays) == len(self.outputs) == 1:
+            return self.widen(program.infer(arrays[0]))
+        return self.widen(program.forward(*arrays, training=training))
+
     def backward(self, *dys: Array, need_dx: bool = False) -> Any:
         """Run the network backward and add to the gradients of all parameters.
 
@@ -292,7 +296,7 @@ class PlacedNetwork(Closed, Named):
         """
         if self._program is None:
             raise RuntimeError("Model.backward needs a forward(x, training=True) before it")
-        with self.overflow_allowed():
+        with self.on_device(), self.overflow_allowed():
             return self.widen(self._program.backward(*self.narrow(dys), need_dx=need_dx))
 
     @property
@@ -311,7 +315,7 @@ class PlacedNetwork(Closed, Named):
         """Bring an array, or a tuple of them, back to the model's dtype."""
         if self._half is None:
             return found
-        return each(
+        return map_arrays(
             found, lambda x: self.device.asarray(x, self.dtype) if _xp.is_floating(x) else x
         )
 
@@ -330,7 +334,7 @@ class PlacedNetwork(Closed, Named):
         if together and len(self.inputs) == 1 and not isinstance(inputs[0], Mapping):
             return [inputs[0]]
         if together and (isinstance(inputs[0], Mapping) or len(self.inputs) > 1):
-            return border.one_each(inputs[0], self.inputs, who, "input")
+            return data_adapter.one_each(inputs[0], self.inputs, who, "input")
         found = by_position(self.inputs, inputs, named)
         if found is None:
             given = ", ".join([f"{len(inputs)} in order", *map(repr, named)])

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import wraps
-from typing import Any, TypeVar
+from typing import Any
 
 from xpcnn.interrupts import deferred
 from xpcnn.training.compile_args import bind
-
-Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 @contextmanager
@@ -26,19 +23,6 @@ def all_or_nothing(model: Any) -> Iterator[None]:
     except BaseException:
         before.restore()
         raise
-
-
-def unbuilt_if_it_fails(method: Method) -> Method:
-    """Make a method leave a model that was not built yet so, if it fails."""
-
-    @wraps(method)
-    def run(self: Any, *args: Any, **options: Any) -> Any:
-        if self._program is not None:
-            return method(self, *args, **options)
-        with all_or_nothing(self):
-            return method(self, *args, **options)
-
-    return run  # type: ignore[return-value]
 
 
 class _Everything:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -16,8 +16,7 @@ from xpcnn._xp import Array
 from xpcnn.device import Device
 from xpcnn.graph import Program
 from xpcnn.interrupts import deferred
-from xpcnn.kernels.precision import float32_products
-from xpcnn.layers.layer import Layer, whole_batches
+from xpcnn.layers.layer import Layer
 from xpcnn.layers.parameter import Tensor
 from xpcnn.metrics import Metric
 from xpcnn.training.history import History
@@ -119,14 +118,6 @@ class TrainingState(PlacedNetwork):
 
     # -- Running -------------------------------------------------------------------------------
 
-    def on_device(self) -> AbstractContextManager[None]:
-        """Make the device the current one, and the model's way to multiply, in a ``with``."""
-        return _OnDevice(self.device, self._products)
-
-    def unbuilt_if_it_fails(self) -> AbstractContextManager[None]:
-        """Leave a model that is not built yet so, if what stands in a ``with`` fails."""
-        return all_or_nothing(self) if self._program is None else nullcontext()
-
     @property
     def random_layers(self) -> list[Any]:
         """The layers that draw random numbers in training."""
@@ -136,17 +127,6 @@ class TrainingState(PlacedNetwork):
     def tensors(self) -> list[Tensor]:
         """All parameters and buffers."""
         return self._tensors
-
-    def forward_batch(self, inputs: Sequence[Array], *, training: bool = False) -> Any:
-        """Run the network on arrays that :class:`Samples` has brought to the device.
-
-        It is :meth:`forward` without checks of what is known of them. If it fails in training, a
-        :class:`Snapshot` has the running statistics from before.
-        """
-        program, arrays = self.program_for(inputs, training=training), self.narrow(inputs)
-        if not training and len(arrays) == len(self.outputs) == 1:
-            return self.widen(program.infer(arrays[0]))
-        return self.widen(program.forward(*arrays, training=training))
 
     def is_moderate(self) -> bool:
         """Whether parameters and running statistics are finite, and products of two of them."""
@@ -235,24 +215,6 @@ class TrainingState(PlacedNetwork):
     def keep_callback_states(self, states: list[dict[str, Any]]) -> None:
         """Keep the states that a file has for callbacks, until :meth:`resume`."""
         self._callback_states = states
-
-
-class _OnDevice(AbstractContextManager[None]):
-    """See :meth:`TrainingState.on_device`; a generator would take longer than a small network."""
-
-    def __init__(self, device: Device, products: str) -> None:
-        self._device, self._products = device, products
-
-    def __enter__(self) -> None:
-        self._active = self._device.active()
-        self._active.__enter__()
-        self._whole = whole_batches.set(True)
-        self._before = float32_products.set(self._products)
-
-    def __exit__(self, *error: Any) -> None:
-        float32_products.reset(self._before)
-        whole_batches.reset(self._whole)
-        self._active.__exit__(*error)
 
 
 class Snapshot:
