@@ -363,3 +363,26 @@ def test_a_schedule_that_fails_does_not_count_the_epoch():
     with pytest.raises(InjectedError):
         model.fit(x, y, batch_size=BATCH, optimizer=optimizer, verbose=0)
     assert (model.step, model.epoch, model.history.epoch, optimizer.epochs) == (6, 0, [], 0)
+
+
+def test_an_exception_where_storage_is_let_go_of():
+    """The thread to which it comes can take storage again, rather than wait for itself."""
+    buffers = pytest.importorskip("xpcnn.kernels.cpu.buffers", exc_type=ImportError)
+    code, seen = buffers.empty.__code__, []
+
+    def trace(frame, event, argument):
+        if frame.f_code is code and event == "line":
+            seen.append(frame.f_lineno)
+            if seen.count(frame.f_lineno) == 2:  # a `with` statement, at its end
+                raise KeyError
+        return trace if frame.f_code is code else None
+
+    old = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        with pytest.raises(KeyError):
+            buffers.empty(100_000)
+    finally:
+        sys.settrace(old)
+    assert buffers._lock.acquire(timeout=1)
+    buffers._lock.release()

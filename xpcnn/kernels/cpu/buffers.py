@@ -41,7 +41,7 @@ def _references(block: _Block) -> int:
     return sys.getrefcount(block.memory)
 
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # an exception may come where it is let go of, and leave it held
 _blocks: dict[int, list[_Block]] = {}
 _requests = 0
 _noted: dict[int, list[_Block]] = {}
