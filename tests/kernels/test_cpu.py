@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 import xpcnn
+from tests.compiled import needs_compiled_kernels
 from tests.kernels.arrays import Guards, error
 from xpcnn import kernels
 from xpcnn._xp import numpy_namespace
+from xpcnn.kernels import cpu
 from xpcnn.kernels.dispatch import OPS
 from xpcnn.window import Window
 
-pytest.importorskip("numba", exc_type=ImportError)
-
-from xpcnn.kernels import cpu
+needs_compiled_kernels()
 
 XP = numpy_namespace()
 
@@ -333,8 +333,8 @@ def test_results_do_not_depend_on_threads_or_run():
         """
     )
     digests = set()
-    for threads in ("1", "2", "2"):
-        environment = os.environ | {"NUMBA_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": "1"}
+    for threads in ("1", "2", "2", "5"):
+        environment = os.environ | {"XPCNN_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": "1"}
         done = subprocess.run(
             [sys.executable, "-c", program],
             env=environment,
@@ -344,15 +344,6 @@ def test_results_do_not_depend_on_threads_or_run():
         )
         digests.add(done.stdout)
     assert len(digests) == 1
-
-
-def test_numbas_own_setting_is_left_alone():
-    import numba
-
-    before = numba.get_num_threads()
-    model = xpcnn.Model(xpcnn.networks.make("simple"), device="cpu", seed=0)
-    model.predict(np.zeros((2, 1, 28, 28), "float32"))
-    assert numba.get_num_threads() == before
 
 
 def test_two_models_in_two_threads():

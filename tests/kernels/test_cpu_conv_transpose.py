@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
+from tests.compiled import needs_compiled_kernels
 from tests.kernels.arrays import Guards, error, lay
 from xpcnn import functional as F
 from xpcnn import kernels
 from xpcnn._xp import numpy_namespace
+from xpcnn.kernels import cpu
 from xpcnn.kernels.dispatch import OPS
 from xpcnn.window import Window
 
-pytest.importorskip("numba", exc_type=ImportError)
-
-from xpcnn.kernels import cpu
+needs_compiled_kernels()
 
 XP = numpy_namespace()
 PAIR, REFERENCE = cpu.PAIRS["conv_transpose"], OPS["conv_transpose"]

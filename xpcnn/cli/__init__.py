@@ -1,4 +1,4 @@
-"""The command ``xpcnn``: train, evaluate, predict, bench, warmup, info."""
+"""The command ``xpcnn``: train, evaluate, predict, bench, info."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import xpcnn
 from xpcnn import _starting
-from xpcnn.cli import bench, common, evaluate, info, predict, train, warmup
+from xpcnn.cli import bench, common, evaluate, info, predict, train
 from xpcnn.cli.train import DEFAULTS
 from xpcnn.networks import NETWORKS
 from xpcnn.training.scaling import PRECISIONS
@@ -91,7 +91,6 @@ def _parser() -> argparse.ArgumentParser:
         _add_evaluate: evaluate.run,
         _add_predict: predict.run,
         _add_bench: bench.run,
-        _add_warmup: warmup.run,
         _add_info: info.run,
     }
     for add, run in runs.items():
@@ -209,20 +208,6 @@ def _add_bench(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_warmup(command: argparse.ArgumentParser) -> None:
-    """Compile the CPU kernels ahead.
-
-    Compile the kernels for NumPy arrays now, rather than when a model first needs them. They are
-    kept on disk. Needs Numba: pip install "xpcnn[fast]"
-    """
-    command.add_argument(
-        "--networks",
-        type=_networks,
-        metavar="NAME,...",
-        help=f"only what these need: {', '.join(NETWORKS)} (default: all kernels)",
-    )
-
-
 def _add_info(command: argparse.ArgumentParser) -> None:
     """Show the environment, which devices work, and which kernels a model gets.
 
@@ -298,17 +283,6 @@ def _data_set(text: str) -> str:
             f"{text!r} is neither 'digits' nor 'mnist' nor an existing folder"
         )
     return text
-
-
-def _networks(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",")]
-    for name in names:
-        if name not in NETWORKS:
-            raise argparse.ArgumentTypeError(
-                f"there is no network {name!r}; expected names from {', '.join(NETWORKS)}, "
-                "separated by commas"
-            )
-    return names
 
 
 def _positive_float(text: str) -> float:

@@ -148,6 +148,7 @@ def _apply(
     per_job = max(1, PIECE // width)
     first = (job // columns) * per_job
     left = job % columns * PIECE
+    closes = what == RELU or what == ADD_RELU  # noqa: SIM109 (tuples become no machine code)
     right = min(width, left + PIECE)
     for r in range(first, min(rows, first + per_job)):
         for k in range(left, right, WIDTH):
@@ -157,7 +158,7 @@ def _apply(
                 value = where_open(load(b, r * b_pitch + c), value, zero())
             elif what != RELU:
                 value = add(value, load(b, r * b_pitch + c))
-            if what in (RELU, ADD_RELU):
+            if closes:
                 value = relu(value)
             store(y, r * pitch + c, value)
 
