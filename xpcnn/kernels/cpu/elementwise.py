@@ -148,7 +148,9 @@ def _apply(
     per_job = max(1, PIECE // width)
     first = (job // columns) * per_job
     left = job % columns * PIECE
-    closes = what == RELU or what == ADD_RELU  # noqa: SIM109 (tuples become no machine code)
+    closes = what == RELU
+    if what == ADD_RELU:
+        closes = True
     right = min(width, left + PIECE)
     for r in range(first, min(rows, first + per_job)):
         for k in range(left, right, WIDTH):
