@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 
 from xpcnn.kernels.cpu import (
+    activations,
     conv_transpose,
     elementwise,
     fused,
@@ -44,6 +45,7 @@ PAIRS: dict[str, OpPair] = {
     "global_max_pool": OpPair(pool.global_max_pool_forward, pool.global_max_pool_backward),
     "relu": OpPair(elementwise.relu_forward, elementwise.relu_backward),
     "leaky_relu": OpPair(leaky_relu.leaky_relu_forward, leaky_relu.leaky_relu_backward),
+    **activations.PAIRS,
     "add": OpPair(elementwise.add_forward, elementwise.add_backward),
     "add_relu": OpPair(elementwise.add_relu_forward, elementwise.add_relu_backward),
     "cross_entropy": OpPair(loss.cross_entropy_forward, loss.cross_entropy_backward),

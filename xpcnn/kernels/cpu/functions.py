@@ -144,10 +144,15 @@ def log1p(x: Any) -> Any:
 
 
 @inner
+def sigmoid_of(x: Any, e: Any) -> Any:
+    """Return 1 / (1 + exp(-x)), given e = exp(-|x|)."""
+    return divide(where_less(x, zero(), e, splat(1.0)), add(splat(1.0), e))
+
+
+@inner
 def sigmoid(x: Any) -> Any:
     """Return 1 / (1 + exp(-x))."""
-    e = exp(negative(absolute(x)))
-    return divide(where_less(x, zero(), e, splat(1.0)), add(splat(1.0), e))
+    return sigmoid_of(x, exp(negative(absolute(x))))
 
 
 @inner
