@@ -20,6 +20,7 @@ from xpcnn.kernels.cpu import (
     methods,
     norm,
     pool,
+    softmax,
     update,
 )
 from xpcnn.kernels.dispatch import OpPair
@@ -46,6 +47,9 @@ PAIRS: dict[str, OpPair] = {
     "relu": OpPair(elementwise.relu_forward, elementwise.relu_backward),
     "leaky_relu": OpPair(leaky_relu.leaky_relu_forward, leaky_relu.leaky_relu_backward),
     **activations.PAIRS,
+    "softmax": OpPair(softmax.softmax_forward, softmax.softmax_backward),
+    "softmin": OpPair(softmax.softmin_forward, softmax.softmax_backward),
+    "log_softmax": OpPair(softmax.log_softmax_forward, softmax.log_softmax_backward),
     "add": OpPair(elementwise.add_forward, elementwise.add_backward),
     "add_relu": OpPair(elementwise.add_relu_forward, elementwise.add_relu_backward),
     "cross_entropy": OpPair(loss.cross_entropy_forward, loss.cross_entropy_backward),
