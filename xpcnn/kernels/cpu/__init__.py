@@ -11,6 +11,7 @@ from functools import partial
 from xpcnn.kernels.cpu import (
     activations,
     conv_transpose,
+    dropout,
     elementwise,
     fused,
     glu,
@@ -49,6 +50,7 @@ PAIRS: dict[str, OpPair] = {
     "relu": OpPair(elementwise.relu_forward, elementwise.relu_backward),
     "leaky_relu": OpPair(leaky_relu.leaky_relu_forward, leaky_relu.leaky_relu_backward),
     "prelu": OpPair(prelu.prelu_forward, prelu.prelu_backward),
+    "dropout": OpPair(dropout.dropout_forward, dropout.dropout_backward),
     "glu": OpPair(glu.glu_forward, glu.glu_backward),
     **activations.PAIRS,
     "softmax": OpPair(softmax.softmax_forward, softmax.softmax_backward),

@@ -493,3 +493,11 @@ def sum_of(builder: Any, total: Any) -> Any:
         others = _pick(builder, total, total, [(lane + width) % WIDTH for lane in range(WIDTH)])
         total = builder.fadd(total, others)
     return builder.extract_element(total, ir.Constant(ir.IntType(32), 0))
+
+
+@_operation(types.uint64, types.uint64, types.uint64)
+def upper_product(builder: Any, a: Any, b: Any) -> Any:
+    """Return the upper 64 of the 128 bits of a product of whole numbers."""
+    twice = ir.IntType(128)
+    product = builder.mul(builder.zext(a, twice), builder.zext(b, twice))
+    return builder.trunc(builder.lshr(product, twice(64)), ir.IntType(64))
