@@ -89,13 +89,13 @@ def _forward(x: Any, axis: int, sign: float, logs: int) -> Any:
     if x.dtype != np.float32:
         return Declined(f"{x.dtype} arrays")
     axis %= max(x.ndim, 1)
-    order = _order(x, axis) if x.size else None
+    order = order_along(x, axis) if x.size else None
     if order is None:
         return Declined(f"arrays of shape {x.shape} along axis {axis}")
     dense = in_order(x, order)
     flat = buffers.empty(dense.shape)
-    before, length, behind = _sizes(dense.shape, order.index(axis))
-    kernel, jobs = (_rows, _jobs_of_rows) if behind == 1 else (_columns, _jobs_of_columns)
+    before, length, behind = sizes_around(dense.shape, order.index(axis))
+    kernel, jobs = (_rows, jobs_of_rows) if behind == 1 else (_columns, jobs_of_columns)
     threads.launch(
         COSTLY * x.size, kernel, jobs(before, length, behind), dense.reshape(-1), before, length,
         behind, sign, logs, flat.reshape(-1),
@@ -108,8 +108,8 @@ def _backward(dy: Any, saved: State, logs: int) -> np.ndarray:
     y, axis, order, sign = saved
     given, dense = in_order(dy, order), in_order(y, order)
     flat = buffers.empty(dense.shape)
-    before, length, behind = _sizes(dense.shape, order.index(axis))
-    kernel, jobs = (_rows_back, _jobs_of_rows) if behind == 1 else (_columns_back, _jobs_of_columns)
+    before, length, behind = sizes_around(dense.shape, order.index(axis))
+    kernel, jobs = (_rows_back, jobs_of_rows) if behind == 1 else (_columns_back, jobs_of_columns)
     threads.launch(
         COSTLY * dy.size, kernel, jobs(before, length, behind), given.reshape(-1),
         dense.reshape(-1), before, length, behind, sign, logs, flat.reshape(-1),
@@ -118,7 +118,7 @@ def _backward(dy: Any, saved: State, logs: int) -> np.ndarray:
     return dx.astype(dy.dtype, copy=False)
 
 
-def _order(x: np.ndarray, axis: int) -> tuple[int, ...] | None:
+def order_along(x: np.ndarray, axis: int) -> tuple[int, ...] | None:
     """Return in what order of its axes x is worked on; that of memory if possible."""
     if x.ndim == 0:
         return None
@@ -132,16 +132,18 @@ def _order(x: np.ndarray, axis: int) -> tuple[int, ...] | None:
     return (*others, axis) if length >= WIDTH else None
 
 
-def _sizes(shape: tuple[int, ...], place: int) -> tuple[int, int, int]:
+def sizes_around(shape: tuple[int, ...], place: int) -> tuple[int, int, int]:
     """Return the numbers before, along and behind the axis at a place."""
     return prod(shape[:place]), shape[place], prod(shape[place + 1 :])
 
 
-def _jobs_of_rows(rows: int, length: int, one: int) -> int:
+def jobs_of_rows(rows: int, length: int, one: int) -> int:
+    """Return into how many jobs rows of numbers side by side are cut."""
     return -(-rows // max(1, PIECE // length))
 
 
-def _jobs_of_columns(before: int, length: int, behind: int) -> int:
+def jobs_of_columns(before: int, length: int, behind: int) -> int:
+    """Return into how many jobs neighbours are cut, whose numbers lie apart."""
     return before * max(1, behind // (WIDTH * max(1, PIECE // length // WIDTH)))
 
 
@@ -167,7 +169,7 @@ def _rows(
             below = subtract(multiply(signs, load(x, c)), highest)
             e = exp(below)
             if logs == 1:
-                ties = widen(ties, keep_last(_one_if_zero(below), end - k))
+                ties = widen(ties, keep_last(one_if_zero(below), end - k))
                 e = where_equal(below, zero(), zero(), e)
             else:
                 store(y, c, e)
@@ -211,7 +213,7 @@ def _columns(
             below = subtract(multiply(signs, load(x, at)), highest)
             e = exp(below)
             if logs == 1:
-                ties = widen(ties, _one_if_zero(below))
+                ties = widen(ties, one_if_zero(below))
                 e = where_equal(below, zero(), zero(), e)
             else:
                 store(y, at, e)
@@ -231,7 +233,8 @@ def _columns(
 
 
 @inner
-def _one_if_zero(value: Any) -> Any:
+def one_if_zero(value: Any) -> Any:
+    """Return ones in the place of zeros, and zeros elsewhere."""
     return where_equal(value, zero(), splat(1.0), zero())
 
 

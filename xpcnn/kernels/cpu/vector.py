@@ -501,3 +501,9 @@ def upper_product(builder: Any, a: Any, b: Any) -> Any:
     twice = ir.IntType(128)
     product = builder.mul(builder.zext(a, twice), builder.zext(b, twice))
     return builder.trunc(builder.lshr(product, twice(64)), ir.IntType(64))
+
+
+@_operation(types.float32, vec8)
+def first_of(builder: Any, a: Any) -> Any:
+    """Return the first of the eight numbers."""
+    return builder.extract_element(a, ir.Constant(ir.IntType(32), 0))
