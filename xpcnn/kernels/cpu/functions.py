@@ -133,12 +133,9 @@ def log(x: Any) -> Any:
 def log1p(x: Any) -> Any:
     """Return log(1 + x), accurate near zero too."""
     y = add(x, splat(1.0))
-    n, f = exponent(y), subtract(mantissa(y), splat(1.0))
-    # What the sum has lost to rounding is missing in the logarithm, divided by the sum.
-    lost = divide(subtract(x, subtract(y, splat(1.0))), y)
-    far = add(_with_powers(_log_of_near_one(f), n), lost)
-    near = _log_of_near_one(x)
-    result = where_less(absolute(x), splat(0.25), near, far)
+    # Near zero the sum has lost digits that x has; there its power of two is 1.
+    f = where_less(absolute(x), splat(0.25), x, subtract(mantissa(y), splat(1.0)))
+    result = _with_powers(_log_of_near_one(f), exponent(y))
     result = where_equal(x, zero(), x, result)
     return _at_the_ends(x, y, result)
 
