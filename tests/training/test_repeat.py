@@ -41,6 +41,13 @@ def unfused():
     ]  # fmt: skip
 
 
+def activations():
+    return [
+        L.Conv2d(1, 16, 3), L.Tanh(), L.Conv2d(16, 16, 3), L.PReLU(16), L.Conv2d(16, 16, 3),
+        L.GELU(), L.MaxPool2d(4), L.Flatten(), L.Linear(None, 20), L.GLU(), L.Softmax(),
+    ]  # fmt: skip
+
+
 def make(layers, size=28):
     model = xpcnn.Model(layers(), device="cpu", seed=0)
     if not isinstance(model.layers[-1], L.Softmax):
@@ -78,7 +85,7 @@ def through_layers(monkeypatch):
     return counts
 
 
-@pytest.mark.parametrize("layers", [small, residual, unfused])
+@pytest.mark.parametrize("layers", [small, residual, unfused, activations])
 def test_runs_after_the_first_bypass_the_layers_and_return_the_same_bits(layers, through_layers):
     model = make(layers)
     results = [model.forward(x) for x in images(repeatable.BEFORE + 1)]
@@ -232,11 +239,11 @@ def own_layer():
 
 
 def numpy_inside():
-    return [L.Conv2d(1, 16, 3), L.Tanh(), L.Flatten(), L.Linear(None, 10)]
+    return [L.Conv2d(1, 16, 3), L.LPPool2d(2, 2), L.Flatten(), L.Linear(None, 10)]
 
 
 def numpy_at_the_end():
-    return [L.Conv2d(1, 16, 3), L.BatchNorm2d(16), L.Flatten(), L.Linear(None, 10), L.Softmax()]
+    return [L.Conv2d(1, 16, 3), L.BatchNorm2d(16), L.LPPool2d(2, 2)]
 
 
 def numpy_in_a_kernel():

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from xpcnn import _xp
+from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.losses.loss import EPSILON, ConstantArray, Loss, Terms, check_same_shape
 from xpcnn.ops.activation import sigmoid
@@ -50,6 +51,22 @@ class _BinaryLoss(Loss):
                 f"{type(self).__name__}: {name} of shape {shape} does not broadcast against "
                 f"predictions of shape {target}"
             )
+
+    def _by_kernel(
+        self, operation: str, prediction: Array, target: Array, *settings: float
+    ) -> Terms | None:
+        """Return the terms by a kernel that has the loss in one go; ``None`` if there is none."""
+        result = F.run_if_any(operation, prediction, target, *settings)
+        if result is None:
+            return None
+        terms = self._weighted(result[0], prediction)
+        return terms, math.prod(prediction.shape), (prediction, None, result[1])
+
+    def _gradient_by_kernel(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
+        prediction, _, of_kernel = saved
+        if self._weight is None:
+            return of_kernel.backward(xp, scale, of_kernel.state)
+        return scale * self._weighted(of_kernel.backward(xp, 1.0, of_kernel.state), prediction)
 
     def _weighted(self, terms: Array, prediction: Array) -> Array:
         return terms if self._weight is None else terms * self._weight.like(prediction)
@@ -161,16 +178,23 @@ class BCEWithLogitsLoss(_BinaryLoss):
         self._check_broadcast("pos_weight", self._pos_weight, tuple(prediction.shape))
 
     def _terms(self, xp: ModuleType, prediction: Array, target: Array) -> Terms:
-        target = xp.astype(target, prediction.dtype)
+        target = xp.astype(target, prediction.dtype, copy=False)
+        if self._pos_weight is None:
+            found = self._by_kernel("bce_with_logits_loss", prediction, target)
+            if found is not None:
+                return found
         terms = _yes_or_no(xp, prediction, self._positive(target, prediction), 1.0 - target)
-        return self._weighted(terms, prediction), math.prod(prediction.shape), (prediction, target)
+        notes = prediction, target, None
+        return self._weighted(terms, prediction), math.prod(prediction.shape), notes
 
     def _positive(self, target: Array, prediction: Array) -> Array:
         """Return the share of yes, times its weight."""
         return target if self._pos_weight is None else target * self._pos_weight.like(prediction)
 
     def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
-        prediction, target = saved
+        prediction, target, of_kernel = saved
+        if of_kernel is not None:
+            return self._gradient_by_kernel(xp, saved, scale)
         # 1 - sigmoid(x) is written as sigmoid(-x), so that sure answers keep their digits.
         if_no = (1.0 - target) * sigmoid(xp, prediction)
         slope = if_no - self._positive(target, prediction) * sigmoid(xp, -prediction)
@@ -223,15 +247,24 @@ class BCELoss(_BinaryLoss):
                 )
 
     def _terms(self, xp: ModuleType, prediction: Array, target: Array) -> Terms:
-        target = xp.astype(target, prediction.dtype)
+        target = xp.astype(target, prediction.dtype, copy=False)
+        found = self._by_kernel("bce_loss", prediction, target, self._least(xp, prediction))
+        if found is not None:
+            return found
         with np.errstate(divide="ignore", invalid="ignore"):
             log_yes = xp.maximum(xp.log(prediction), -100.0)
             log_no = xp.maximum(xp.log1p(-prediction), -100.0)
         terms = self._weighted((target - 1.0) * log_no - target * log_yes, prediction)
-        return terms, math.prod(prediction.shape), (prediction, target)
+        return terms, math.prod(prediction.shape), (prediction, target, None)
+
+    def _least(self, xp: ModuleType, prediction: Array) -> float:
+        """Return below what the derivative never divides by."""
+        return max(EPSILON, float(xp.finfo(prediction.dtype).smallest_normal))
 
     def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
-        prediction, target = saved
-        least = max(EPSILON, float(xp.finfo(prediction.dtype).smallest_normal))
+        prediction, target, of_kernel = saved
+        if of_kernel is not None:
+            return self._gradient_by_kernel(xp, saved, scale)
+        least = self._least(xp, prediction)
         slope = (prediction - target) / xp.maximum(prediction * (1.0 - prediction), least)
         return scale * self._weighted(slope, prediction)

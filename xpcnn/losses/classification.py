@@ -224,12 +224,14 @@ class CrossEntropyLoss(_ClassLoss):
         if 0 in prediction.shape:  # no samples, or no places: nothing to work on
             terms, count, share = self._entropy(xp, prediction, target)
             return terms, count, (share, None)
-        plain = self.weight is None and not self.label_smoothing
-        if plain and target.ndim == 1:
+        if target.ndim < prediction.ndim:
             self._check_classes(prediction.shape[1])
             if isinstance(target, np.ndarray):  # on the host, so that looking costs nothing
                 self._check_labels(target, prediction.shape[1])
-            result = F.run_if_any("cross_entropy", prediction, target, self.ignore_index)
+            weight = None if self.weight is None else self._weight.like(prediction)
+            result = F.run_if_any(
+                "cross_entropy", prediction, target, self.ignore_index, weight, self.label_smoothing
+            )
             if result is not None:
                 (terms, counted), saved = result
                 if isinstance(counted, int):

@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from xpcnn import _xp
+from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.losses.loss import SameShapeLoss, Terms
 
@@ -17,11 +18,31 @@ class _DifferenceLoss(SameShapeLoss):
     reads = "values"
 
     def _terms(self, xp: ModuleType, prediction: Array, target: Array) -> Terms:
-        difference = prediction - xp.astype(target, prediction.dtype)
-        return self._function(xp, difference), math.prod(prediction.shape), difference
+        target = xp.astype(target, prediction.dtype, copy=False)
+        count = math.prod(prediction.shape)
+        operation, *settings = self._operation()
+        result = F.run_if_any(operation, prediction, target, *settings)
+        if result is not None:
+            return result[0], count, (None, result[1])
+        difference = prediction - target
+        return self._function(xp, difference), count, (difference, None)
+
+    def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
+        difference, kernel_saved = saved
+        if difference is None:
+            return kernel_saved.backward(xp, scale, kernel_saved.state)
+        return self._slope(xp, difference, scale)
+
+    def _operation(self) -> tuple[Any, ...]:
+        """Name what kernel sets may have of it in one go, and its settings."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement _operation")
 
     def _function(self, xp: ModuleType, difference: Array) -> Array:
         raise NotImplementedError(f"{type(self).__name__} does not implement _function")
+
+    def _slope(self, xp: ModuleType, difference: Array, scale: Array | float) -> Array:
+        """Return the derivative of :meth:`_function`, times the scale."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement _slope")
 
 
 class MSELoss(_DifferenceLoss):
@@ -43,11 +64,14 @@ class MSELoss(_DifferenceLoss):
     5.0
     """
 
+    def _operation(self) -> tuple[Any, ...]:
+        return ("mse_loss",)
+
     def _function(self, xp: ModuleType, difference: Array) -> Array:
         return difference * difference
 
-    def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
-        return (2.0 * scale) * saved
+    def _slope(self, xp: ModuleType, difference: Array, scale: Array | float) -> Array:
+        return (2.0 * scale) * difference
 
 
 class L1Loss(_DifferenceLoss):
@@ -62,11 +86,14 @@ class L1Loss(_DifferenceLoss):
     Prediction (N, ...); target of the same shape. The derivative at zero is zero.
     """
 
+    def _operation(self) -> tuple[Any, ...]:
+        return ("l1_loss",)
+
     def _function(self, xp: ModuleType, difference: Array) -> Array:
         return xp.abs(difference)
 
-    def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
-        return scale * _xp.sign(saved)
+    def _slope(self, xp: ModuleType, difference: Array, scale: Array | float) -> Array:
+        return scale * _xp.sign(difference)
 
 
 class HuberLoss(_DifferenceLoss):
@@ -91,13 +118,16 @@ class HuberLoss(_DifferenceLoss):
         super().__init__(reduction)
         self.delta = self._number("delta", delta, above=0.0)
 
+    def _operation(self) -> tuple[Any, ...]:
+        return "huber_loss", self.delta
+
     def _function(self, xp: ModuleType, difference: Array) -> Array:
         size = xp.abs(difference)
         linear = self.delta * (size - 0.5 * self.delta)
         return xp.where(size <= self.delta, 0.5 * size * size, linear)
 
-    def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
-        return scale * _xp.clip(saved, -self.delta, self.delta)
+    def _slope(self, xp: ModuleType, difference: Array, scale: Array | float) -> Array:
+        return scale * _xp.clip(difference, -self.delta, self.delta)
 
 
 class SmoothL1Loss(_DifferenceLoss):
@@ -129,6 +159,9 @@ class SmoothL1Loss(_DifferenceLoss):
             )
         self.beta = float(beta)
 
+    def _operation(self) -> tuple[Any, ...]:
+        return ("smooth_l1_loss", self.beta) if self.beta else ("l1_loss",)
+
     def _function(self, xp: ModuleType, difference: Array) -> Array:
         size = xp.abs(difference)
         if not self.beta:
@@ -136,7 +169,7 @@ class SmoothL1Loss(_DifferenceLoss):
         below = xp.minimum(size, self.beta)
         return xp.where(size < self.beta, 0.5 * below * below / self.beta, size - 0.5 * self.beta)
 
-    def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
+    def _slope(self, xp: ModuleType, difference: Array, scale: Array | float) -> Array:
         if not self.beta:
-            return scale * _xp.sign(saved)
-        return scale * (_xp.clip(saved, -self.beta, self.beta) / self.beta)
+            return scale * _xp.sign(difference)
+        return scale * (_xp.clip(difference, -self.beta, self.beta) / self.beta)

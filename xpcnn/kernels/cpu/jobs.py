@@ -26,6 +26,8 @@ Bytes = Any
 Worker = int
 """Annotates the number of the worker that does the job, for scratch memory; it is not given."""
 
+ALL: dict[str, Job] = {}
+"""All kernels, by the names of their C functions; each is added when it is made."""
 _DTYPES = {"Floats": np.float32, "Doubles": np.float64, "Ints": np.int64, "Bytes": np.uint8}
 
 
@@ -59,6 +61,7 @@ class Job:
         self.symbol = library.symbol(f"{module}.{function.__name__}")
         self._letters = library.letters(self.hints)
         self._address = 0
+        ALL[self.symbol] = self
 
     def __call__(self, jobs: int, *arguments: Any) -> None:
         """Do all jobs on this thread; arguments are those after the first."""

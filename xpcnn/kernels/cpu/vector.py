@@ -391,3 +391,147 @@ def load_wide(builder: Any, array: Any, index: Any) -> Any:
 def store_wide(builder: Any, array: Any, index: Any, total: Any) -> None:
     """Write eight float64 numbers."""
     builder.store(total, pointer_at(builder, array, index, _WIDE), align=8)
+
+
+# -- What elementary functions are made of ---------------------------------------------------------
+
+_MANTISSA = 23
+"""Bits of a float32 below its exponent."""
+_BIAS = 127
+"""What the exponent of 1 is stored as."""
+_ROOT_HALF = 0x3F3504F3
+"""The bits of the square root of 1/2."""
+_ROUNDER = 12582912.0
+"""1.5 * 2**23: a whole number that is added to it shows in its lowest bits."""
+
+
+def _in_all(number: int) -> Any:
+    """Return a whole number in all places."""
+    return ir.Constant(_LANES, [number] * WIDTH)
+
+
+@operation("vec", "vec", "vec")
+def subtract(builder: Any, a: Any, b: Any) -> Any:
+    """Return a - b."""
+    return builder.fsub(a, b)
+
+
+@operation("vec", "vec")
+def negative(builder: Any, a: Any) -> Any:
+    """Return -a."""
+    return builder.fneg(a)
+
+
+@operation("vec", "vec")
+def absolute(builder: Any, a: Any) -> Any:
+    """Return a without its sign."""
+    return call(builder, f"llvm.fabs.v{a.type.count}f32", a.type, a)
+
+
+@operation("vec", "vec", "vec")
+def with_sign(builder: Any, a: Any, b: Any) -> Any:
+    """Return a with the sign of b."""
+    return call(builder, f"llvm.copysign.v{WIDTH}f32", _VECTOR, a, b)
+
+
+@operation("vec", "vec")
+def nearest(builder: Any, a: Any) -> Any:
+    """Round to the nearest whole number."""
+    return call(builder, f"llvm.rint.v{WIDTH}f32", _VECTOR, a)
+
+
+@operation("vec", "vec", "vec")
+def at_least(builder: Any, a: Any, limit: Any) -> Any:
+    """Return the larger of a and a limit; NaN of a stays."""
+    return builder.select(builder.fcmp_ordered("<", a, limit), limit, a)
+
+
+@operation("vec", "vec", "vec")
+def at_most(builder: Any, a: Any, limit: Any) -> Any:
+    """Return the smaller of a and a limit; NaN of a stays."""
+    return builder.select(builder.fcmp_ordered(">", a, limit), limit, a)
+
+
+@operation("vec", "vec", "vec", "vec", "vec")
+def where_less(builder: Any, a: Any, b: Any, yes: Any, no: Any) -> Any:
+    """Return `yes` where a < b, and `no` elsewhere, also where one of them is NaN."""
+    return builder.select(builder.fcmp_ordered("<", a, b), yes, no)
+
+
+@operation("vec", "vec", "vec", "vec", "vec")
+def where_at_most(builder: Any, a: Any, b: Any, yes: Any, no: Any) -> Any:
+    """Return `yes` where a <= b, and `no` elsewhere, also where one of them is NaN."""
+    return builder.select(builder.fcmp_ordered("<=", a, b), yes, no)
+
+
+@operation("vec", "vec", "vec")
+def times_power_of_two(builder: Any, a: Any, power: Any) -> Any:
+    """Return a * 2**power for whole powers from -252 to 254, rounded once; NaN stays."""
+    # The sum's lowest bits are the power. No conversion: of NaN its result would be undefined.
+    shifted = builder.bitcast(builder.fadd(power, ir.Constant(_VECTOR, [_ROUNDER] * WIDTH)), _LANES)
+    start = builder.bitcast(ir.Constant(_VECTOR, [_ROUNDER] * WIDTH), _LANES)
+    power = builder.sub(shifted, start)
+    half = builder.ashr(power, _in_all(1))
+    for part in (half, builder.sub(power, half)):
+        bits = builder.shl(builder.add(part, _in_all(_BIAS)), _in_all(_MANTISSA))
+        a = builder.fmul(a, builder.bitcast(bits, _VECTOR))
+    return a
+
+
+@operation("vec", "vec")
+def exponent(builder: Any, a: Any) -> Any:
+    """Return n of a = m * 2**n, m as in :func:`mantissa`; a is positive, finite and not tiny."""
+    return builder.sitofp(_exponent(builder, builder.bitcast(a, _LANES)), _VECTOR)
+
+
+@operation("vec", "vec")
+def mantissa(builder: Any, a: Any) -> Any:
+    """Return m of a = m * 2**n, from the root of 1/2 to that of 2."""
+    bits = builder.bitcast(a, _LANES)
+    power = builder.shl(_exponent(builder, bits), _in_all(_MANTISSA))
+    return builder.bitcast(builder.sub(bits, power), _VECTOR)
+
+
+def _exponent(builder: Any, bits: Any) -> Any:
+    return builder.ashr(builder.sub(bits, _in_all(_ROOT_HALF)), _in_all(_MANTISSA))
+
+
+@operation("vec", "vec", "int")
+def keep_last(builder: Any, a: Any, count: Any) -> Any:
+    """Return a with zeros in the place of all but the last `count` of its numbers."""
+    first = builder.sub(count.type(WIDTH), count)
+    firsts = to_all(builder, builder.trunc(first, ir.IntType(32)))
+    places = ir.Constant(_LANES, list(range(WIDTH)))
+    return builder.select(builder.icmp_signed(">=", places, firsts), a, nothing(_VECTOR))
+
+
+@operation("float", "vec")
+def largest(builder: Any, a: Any) -> Any:
+    """Return the largest of the eight numbers; what comes of NaN is left open."""
+    for width in (4, 2, 1):
+        others = _pick(builder, a, a, [(lane + width) % WIDTH for lane in range(WIDTH)])
+        a = builder.select(builder.fcmp_ordered(">", others, a), others, a)
+    return builder.extract_element(a, ir.Constant(ir.IntType(32), 0))
+
+
+@operation("double", "wide8")
+def sum_of(builder: Any, total: Any) -> Any:
+    """Return the sum of eight float64 numbers."""
+    for width in (4, 2, 1):
+        others = _pick(builder, total, total, [(lane + width) % WIDTH for lane in range(WIDTH)])
+        total = builder.fadd(total, others)
+    return builder.extract_element(total, ir.Constant(ir.IntType(32), 0))
+
+
+@operation("uint", "uint", "uint")
+def upper_product(builder: Any, a: Any, b: Any) -> Any:
+    """Return the upper 64 of the 128 bits of a product of whole numbers."""
+    twice = ir.IntType(128)
+    product = builder.mul(builder.zext(a, twice), builder.zext(b, twice))
+    return builder.trunc(builder.lshr(product, twice(64)), ir.IntType(64))
+
+
+@operation("float", "vec")
+def first_of(builder: Any, a: Any) -> Any:
+    """Return the first of the eight numbers."""
+    return builder.extract_element(a, ir.Constant(ir.IntType(32), 0))

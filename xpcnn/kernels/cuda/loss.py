@@ -11,7 +11,10 @@ from xpcnn.kernels.cuda import source
 from xpcnn.kernels.trace import Declined
 
 
-def cross_entropy_forward(xp: ModuleType, x: Array, labels: Array, ignore_index: int) -> Any:
+def cross_entropy_forward(
+    xp: ModuleType, x: Array, labels: Array, ignore_index: int, weight: Array | None = None,
+    smoothing: float = 0.0,
+) -> Any:  # fmt: skip
     """Return the terms of (N, C) scores, and the number of labels that count.
 
     The number stays on the device, so that nobody waits for it. Labels on the device have not been
@@ -21,6 +24,8 @@ def cross_entropy_forward(xp: ModuleType, x: Array, labels: Array, ignore_index:
         return refusal
     if x.ndim != 2:
         return Declined(f"scores of shape {tuple(x.shape)}, not (N, C)")
+    if weight is not None or smoothing:
+        return Declined("weights of classes" if weight is not None else "label smoothing")
     x = source.laid_out(xp, x, False)
     labels = source.laid_out(xp, xp.astype(labels, xp.int64, copy=False), False)
     rows, classes = x.shape

@@ -33,7 +33,9 @@ _FLOAT = ir.FloatType()
 TYPES: dict[str, Any] = {
     "nothing": types.void,
     "int": types.int64,
+    "uint": types.uint64,
     "float": types.float32,
+    "double": types.float64,
     "floats": types.CPointer(types.float32),
     "ints": types.CPointer(types.int64),
     "vec4": _Vector("float32x4", ir.VectorType(_FLOAT, 4)),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +22,12 @@ def main(name: str, folder: Path) -> None:
         (folder / f"{job.symbol}.o").write_bytes(code)
 
 
-def _kernels() -> Iterator[Any]:
-    """Yield all kernels of the package."""
+def _kernels() -> list[Any]:
+    """List all kernels of the package."""
     cpu = importlib.import_module("xpcnn.kernels.cpu")
-    kind = importlib.import_module("xpcnn.kernels.cpu.jobs").Job
     for found in pkgutil.iter_modules(cpu.__path__):
-        module = importlib.import_module(f"{cpu.__name__}.{found.name}")
-        for value in vars(module).values():
-            if isinstance(value, kind) and value.function.__module__ == module.__name__:
-                yield value
+        importlib.import_module(f"{cpu.__name__}.{found.name}")
+    return list(importlib.import_module("xpcnn.kernels.cpu.jobs").ALL.values())
 
 
 if __name__ == "__main__":

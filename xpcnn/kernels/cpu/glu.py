@@ -1,0 +1,91 @@
+"""The gated linear unit: one half of an axis times the sigmoid of the other, in one pass."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xpcnn.kernels.cpu import buffers, threads
+from xpcnn.kernels.cpu.activations import COSTLY, in_order, memory_order
+from xpcnn.kernels.cpu.elementwise import PIECE
+from xpcnn.kernels.cpu.functions import sigmoid
+from xpcnn.kernels.cpu.jobs import Floats, Job
+from xpcnn.kernels.cpu.vector import WIDTH, load, multiply, splat, store, subtract
+from xpcnn.kernels.trace import Declined
+
+
+class State(NamedTuple):
+    """What backward needs: the input, its axes as they lie in memory, and the axis."""
+
+    x: np.ndarray
+    order: tuple[int, ...]
+    axis: int
+
+
+def glu_forward(xp: Any, x: Any, axis: int) -> Any:
+    """Return the first half along an axis times the sigmoid of the second."""
+    if x.dtype != np.float32:
+        return Declined(f"{x.dtype} arrays")
+    order, axis = memory_order(x), axis % x.ndim
+    place = order.index(axis)
+    dense = in_order(x, order)
+    shape = (*dense.shape[:place], dense.shape[place] // 2, *dense.shape[place + 1 :])
+    rows, half = prod(shape[:place]), prod(shape[place:])
+    if rows == 0 or half < WIDTH:
+        return Declined(f"halves of {half} numbers")
+    flat = buffers.empty(shape)
+    threads.launch(
+        COSTLY * flat.size, _glu, _jobs(rows, half), dense.reshape(-1), rows, half,
+        flat.reshape(-1),
+    )  # fmt: skip
+    return flat.transpose(np.argsort(order)), State(x, order, axis)
+
+
+def glu_backward(xp: Any, dy: Any, saved: State) -> np.ndarray:
+    """Return the gradient, in the memory order of the input."""
+    x, order, axis = saved
+    place = order.index(axis)
+    given, dense = in_order(dy, order), in_order(x, order)
+    flat = buffers.empty(dense.shape)
+    rows, half = prod(given.shape[:place]), prod(given.shape[place:])
+    threads.launch(
+        COSTLY * dy.size, _glu_back, _jobs(rows, half), given.reshape(-1), dense.reshape(-1),
+        rows, half, flat.reshape(-1),
+    )  # fmt: skip
+    dx = flat.transpose(np.argsort(order))
+    return dx.astype(dy.dtype, copy=False)
+
+
+def _jobs(rows: int, half: int) -> int:
+    """Return into how many pieces rows are cut, along both axes."""
+    return -(-rows // max(1, PIECE // half)) * -(-half // PIECE)
+
+
+@Job
+def _glu(job: int, x: Floats, rows: int, half: int, y: Floats) -> None:
+    """Work on rows of a first and a second half, of 8 numbers or more each."""
+    per_job, columns = max(1, PIECE // half), (half + PIECE - 1) // PIECE
+    first, left = job // columns * per_job, job % columns * PIECE
+    right = min(half, left + PIECE)
+    for r in range(first, min(rows, first + per_job)):
+        for k in range(left, right, WIDTH):
+            c = min(k, right - WIDTH)
+            at = 2 * r * half + c
+            store(y, r * half + c, multiply(load(x, at), sigmoid(load(x, at + half))))
+
+
+@Job
+def _glu_back(job: int, dy: Floats, x: Floats, rows: int, half: int, dx: Floats) -> None:
+    per_job, columns = max(1, PIECE // half), (half + PIECE - 1) // PIECE
+    first, left = job // columns * per_job, job % columns * PIECE
+    right = min(half, left + PIECE)
+    for r in range(first, min(rows, first + per_job)):
+        for k in range(left, right, WIDTH):
+            c = min(k, right - WIDTH)
+            at = 2 * r * half + c
+            d, share = load(dy, r * half + c), sigmoid(load(x, at + half))
+            slope = multiply(share, subtract(splat(1.0), share))
+            store(dx, at, multiply(d, share))
+            store(dx, at + half, multiply(multiply(d, load(x, at)), slope))
