@@ -12,6 +12,8 @@ from xpcnn.kernels.cpu import (
     conv_transpose,
     elementwise,
     fused,
+    group_norm,
+    layer_norm,
     layout,
     leaky_relu,
     linear,
@@ -38,6 +40,9 @@ PAIRS: dict[str, OpPair] = {
     "batch_norm_add_relu": OpPair(
         norm.batch_norm_add_relu_forward, norm.batch_norm_add_relu_backward
     ),
+    "group_norm": OpPair(group_norm.group_norm_forward, group_norm.group_norm_backward),
+    "layer_norm": OpPair(layer_norm.layer_norm_forward, layer_norm.layer_norm_backward),
+    "rms_norm": OpPair(layer_norm.rms_norm_forward, layer_norm.rms_norm_backward),
     "max_pool": OpPair(pool.max_pool_forward, pool.max_pool_backward),
     "avg_pool": OpPair(pool.avg_pool_forward, pool.avg_pool_backward),
     "global_avg_pool": OpPair(pool.global_avg_pool_forward, pool.global_avg_pool_backward),

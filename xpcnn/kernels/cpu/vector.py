@@ -363,3 +363,29 @@ def load_wide(builder: Any, array: Any, index: Any) -> Any:
 def store_wide(builder: Any, array: Any, index: Any, total: Any) -> None:
     """Write eight float64 numbers."""
     builder.store(total, _at(builder, array, index, _WIDE), align=8)
+
+
+# -- Along a row -----------------------------------------------------------------------------------
+
+
+@_operation(vec8, vec8, types.intp)
+def keep_last(builder: Any, value: Any, count: Any) -> Any:
+    """Return a vector with zeros before its last `count` numbers; all stay if it is more.
+
+    For the end of a row that does not fill its vectors: the last vector ends with the row, and
+    what the one before has done already does not count.
+    """
+    first = builder.sub(count.type(WIDTH), count)
+    limits = _splat(builder, builder.trunc(first, ir.IntType(32)))
+    places = ir.Constant(limits.type, list(range(WIDTH)))
+    return builder.select(builder.icmp_signed(">=", places, limits), value, _nothing())
+
+
+@_operation(types.float64, wide8)
+def sum_of(builder: Any, total: Any) -> Any:
+    """Return the sum of eight float64 numbers, added in pairs."""
+    parts = [builder.extract_element(total, ir.IntType(32)(place)) for place in range(WIDTH)]
+    while len(parts) > 1:
+        half = len(parts) // 2
+        parts = [builder.fadd(a, b) for a, b in zip(parts[:half], parts[half:], strict=True)]
+    return parts[0]
