@@ -103,6 +103,15 @@ def test_variance_of_data_far_from_zero(how):
 
 
 @pytest.mark.parametrize("how", [0, 1])
+def test_a_mean_that_no_float32_is(how):
+    x = np.full((1, 8, 4, 4), 2.0**24, np.float32)
+    x[:, :, ::2] += 2.0
+    (_, mean, variance), _ = PAIR.forward(XP, lay(x, how), None, None, 2, 1e-5)
+    assert variance.tolist() == [[1.0, 1.0]]
+    assert mean.tolist() == [[2.0**24, 2.0**24]]  # rounded to an even number
+
+
+@pytest.mark.parametrize("how", [0, 1])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_nan_and_infinity_are_where_the_generic_kernel_has_them(how, value):
     x, dy, gamma, beta, groups = draw(3)

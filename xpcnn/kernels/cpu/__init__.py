@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 
 from xpcnn.kernels.cpu import (
+    adaptive_pool,
     conv_transpose,
     elementwise,
     fused,
@@ -45,6 +46,8 @@ PAIRS: dict[str, OpPair] = {
     "rms_norm": OpPair(layer_norm.rms_norm_forward, layer_norm.rms_norm_backward),
     "max_pool": OpPair(pool.max_pool_forward, pool.max_pool_backward),
     "avg_pool": OpPair(pool.avg_pool_forward, pool.avg_pool_backward),
+    "adaptive_max_pool": OpPair(adaptive_pool.max_forward, adaptive_pool.max_backward),
+    "adaptive_avg_pool": OpPair(adaptive_pool.avg_forward, adaptive_pool.avg_backward),
     "global_avg_pool": OpPair(pool.global_avg_pool_forward, pool.global_avg_pool_backward),
     "global_max_pool": OpPair(pool.global_max_pool_forward, pool.global_max_pool_backward),
     "relu": OpPair(elementwise.relu_forward, elementwise.relu_backward),
