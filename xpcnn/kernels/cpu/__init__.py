@@ -22,6 +22,7 @@ from xpcnn.kernels.cpu import (
     methods,
     norm,
     pool,
+    resize,
     update,
 )
 from xpcnn.kernels.dispatch import OpPair
@@ -50,6 +51,7 @@ PAIRS: dict[str, OpPair] = {
     "adaptive_avg_pool": OpPair(adaptive_pool.avg_forward, adaptive_pool.avg_backward),
     "global_avg_pool": OpPair(pool.global_avg_pool_forward, pool.global_avg_pool_backward),
     "global_max_pool": OpPair(pool.global_max_pool_forward, pool.global_max_pool_backward),
+    "resize": OpPair(resize.resize_forward, resize.resize_backward),
     "relu": OpPair(elementwise.relu_forward, elementwise.relu_backward),
     "leaky_relu": OpPair(leaky_relu.leaky_relu_forward, leaky_relu.leaky_relu_backward),
     "add": OpPair(elementwise.add_forward, elementwise.add_backward),
