@@ -41,6 +41,14 @@ def unfused():
     ]  # fmt: skip
 
 
+def normalised():
+    return [
+        L.InstanceNorm2d(1), L.Conv2d(1, 16, 3, stride=2), L.GroupNorm(4, 16), L.ReLU(),
+        L.Upsample(scale_factor=2, mode="bilinear"), L.AdaptiveAvgPool2d(5), L.Flatten(),
+        L.LayerNorm(400), L.Linear(None, 10),
+    ]  # fmt: skip
+
+
 def make(layers, size=28):
     model = xpcnn.Model(layers(), device="cpu", seed=0)
     if not isinstance(model.layers[-1], L.Softmax):
@@ -78,7 +86,7 @@ def through_layers(monkeypatch):
     return counts
 
 
-@pytest.mark.parametrize("layers", [small, residual, unfused])
+@pytest.mark.parametrize("layers", [small, residual, unfused, normalised])
 def test_runs_after_the_first_bypass_the_layers_and_return_the_same_bits(layers, through_layers):
     model = make(layers)
     results = [model.forward(x) for x in images(repeatable.BEFORE + 1)]

@@ -8,6 +8,7 @@ and a group a row of several planes.
 
 from __future__ import annotations
 
+import math
 from math import prod
 from typing import Any, NamedTuple
 
@@ -69,33 +70,17 @@ def group_norm_forward(xp: Any, x: Any, gamma: Any, beta: Any, groups: int, eps:
         source = as_rows(x)
         lanes = source.lanes
         mean, variance = _moments_of_rows(source, n, channels, plane, groups)
-    mean, variance = mean.reshape(n, groups), variance.reshape(n, groups)
-    inv_std = 1.0 / np.sqrt(variance + np.float32(eps))
-    center, inverse = _per_lane(-mean, channels, lanes), _per_lane(inv_std, channels, lanes)
-    scale, shift = inverse, np.zeros((n, lanes), np.float32)
-    if gamma is not None:
-        scale = inverse.copy()
-        scale[:, :channels] *= gamma
-    if beta is not None:
-        shift[:, :channels] = beta
-    if isinstance(source, Rows):
-        flat, y = new_rows(x.shape)
-        per = per_piece(lanes)
-        pieces = -(-plane // per)
-        threads.launch(
-            2 * x.size, normalise, n * pieces, source.flat, source.pitch, source.flat, source.pitch,
-            center.reshape(-1), scale.reshape(-1), shift.reshape(-1), lanes, plane, per, pieces, 0,
-            0, flat,
-        )  # fmt: skip
-    else:
-        y = buffers.empty(x.shape)
-        per = rows_per_job(plane)
-        threads.launch(
-            2 * x.size, _normalise_planes, -(-n * channels // per), source, n * channels, plane,
-            per, center.reshape(-1), scale.reshape(-1), shift.reshape(-1), y.reshape(-1),
-        )  # fmt: skip
-    state = State(source, groups, center, inverse, scale, gamma, beta is not None)
-    return (y, mean.astype(np.float32), variance.astype(np.float32)), state
+    center, inv_std, scale, shift = (np.empty((n, lanes), np.float32) for _ in range(4))
+    means, variances = (np.empty((n, groups), np.float32) for _ in range(2))
+    threads.launch(
+        n * lanes, _coefficients, n, mean, variance, channels, groups, lanes, float(eps),
+        np.ones(channels, np.float32) if gamma is None else np.ascontiguousarray(gamma),
+        np.zeros(channels, np.float32) if beta is None else np.ascontiguousarray(beta),
+        *(a.reshape(-1) for a in (center, inv_std, scale, shift, means, variances)),
+    )  # fmt: skip
+    y = _normalised(source, x.shape, center, scale, shift)
+    state = State(source, groups, center, inv_std, scale, gamma, beta is not None)
+    return (y, means, variances), state
 
 
 def group_norm_backward(
@@ -122,12 +107,24 @@ def group_norm_backward(
     return dx, dgamma, dbeta
 
 
-def _per_lane(values: np.ndarray, channels: int, lanes: int) -> np.ndarray:
-    """Give each channel the number of its group, (N, groups) to (N, lanes), rounded to float32."""
-    n, groups = values.shape
-    out = np.zeros((n, lanes), np.float32)
-    out[:, :channels] = np.repeat(values, channels // groups, axis=1)
-    return out
+@Job
+def _coefficients(
+    n: int, mean: Doubles, variance: Doubles, channels: int, groups: int, lanes: int, eps: float,
+    gamma: Floats, beta: Floats, center: Floats, inv_std: Floats, scale: Floats, shift: Floats,
+    means: Floats, variances: Floats,
+) -> None:  # fmt: skip
+    """Write the numbers with which each channel of a sample is normalised, and those of groups."""
+    for g in range(groups):
+        means[n * groups + g] = mean[n * groups + g]
+        variances[n * groups + g] = variance[n * groups + g]
+    for c in range(channels):
+        group, to = n * groups + c * groups // channels, n * lanes + c
+        center[to] = -mean[group]
+        inv_std[to] = 1.0 / math.sqrt(variance[group] + eps)
+        scale[to] = inv_std[to] * gamma[c]
+        shift[to] = beta[c]
+    for to in range(n * lanes + channels, (n + 1) * lanes):
+        center[to] = inv_std[to] = scale[to] = shift[to] = 0.0
 
 
 def _mean_of_groups(
@@ -140,6 +137,30 @@ def _mean_of_groups(
     out = np.zeros(sums.shape)
     out[:, :channels] = np.repeat(totals / (members * plane), members, axis=1)
     return out
+
+
+def _normalised(
+    x: Any, shape: tuple[int, ...], center: np.ndarray, scale: np.ndarray, shift: np.ndarray
+) -> np.ndarray:
+    """Return ``(x + center) * scale + shift``, with numbers for every lane of every sample."""
+    n, lanes = center.shape
+    plane = prod(shape[2:])
+    values = [a.reshape(-1) for a in (center, scale, shift)]
+    if isinstance(x, Rows):
+        flat, y = new_rows(shape)
+        per = per_piece(lanes)
+        pieces = -(-plane // per)
+        threads.launch(
+            2 * n * plane * lanes, normalise, n * pieces, x.flat, x.pitch, x.flat, x.pitch, *values,
+            lanes, plane, per, pieces, 0, 0, flat,
+        )  # fmt: skip
+        return y
+    y, per = buffers.empty(shape), rows_per_job(plane)
+    threads.launch(
+        2 * x.size, _normalise_planes, -(-n * lanes // per), x, n * lanes, plane, per, *values,
+        y.reshape(-1),
+    )  # fmt: skip
+    return y
 
 
 # -- Rows of channels ------------------------------------------------------------------------------
@@ -256,17 +277,23 @@ def _in_planes(x: np.ndarray) -> np.ndarray:
 def _moments_of_planes(x: np.ndarray, rows: int, length: int) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and variance of every `length` numbers."""
     per = rows_per_job(length)
-    found = np.empty((rows, 2))
+    mean, variance = np.empty(rows), np.empty(rows)
+    jobs = -(-rows // per)
     threads.launch(
-        4 * x.size, _write_moments, -(-rows // per), x, rows, length, per, found.reshape(-1)
+        4 * x.size, _write_moments, jobs, x, rows, length, per, np.empty(2 * jobs), mean, variance
     )
-    return found[:, 0], found[:, 1]
+    return mean, variance
 
 
 @Job
-def _write_moments(job: int, x: Floats, rows: int, length: int, per: int, found: Doubles) -> None:
+def _write_moments(
+    job: int, x: Floats, rows: int, length: int, per: int, sums: Doubles, mean: Doubles,
+    variance: Doubles,
+) -> None:  # fmt: skip
     for r in range(job * per, min(rows, (job + 1) * per)):
-        moments_of_row(x, r * length, length, found, 2 * r)
+        moments_of_row(x, r * length, length, sums, 2 * job)
+        mean[r] = sums[2 * job]
+        variance[r] = sums[2 * job + 1]
 
 
 @Job
