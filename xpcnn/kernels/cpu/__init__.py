@@ -1,7 +1,7 @@
 """Kernels for NumPy float32 arrays, compiled by Numba.
 
-What they do not take (other dtypes, three dimensions, groups of few channels) they decline, and
-the generic kernels run.
+What they do not take (other dtypes, convolution of volumes) they decline, and the generic kernels
+run.
 """
 
 from __future__ import annotations
