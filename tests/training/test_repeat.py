@@ -49,6 +49,16 @@ def normalised():
     ]  # fmt: skip
 
 
+def joined():
+    nodes = [
+        ("squeezed", L.Conv2d(24, 16, 1), "x"),
+        ("wide", L.Conv2d(24, 30, 3, padding=1), "x"),
+        ("both", xpcnn.operations.Concat(1), ["squeezed", "wide"]),
+    ]
+    body = L.Graph("x", nodes, "both")
+    return [L.Conv2d(1, 24, 3), body, L.GlobalAvgPool2d(), L.Flatten(), L.Linear(46, 10)]
+
+
 def make(layers, size=28):
     model = xpcnn.Model(layers(), device="cpu", seed=0)
     if not isinstance(model.layers[-1], L.Softmax):
@@ -86,7 +96,7 @@ def through_layers(monkeypatch):
     return counts
 
 
-@pytest.mark.parametrize("layers", [small, residual, unfused, normalised])
+@pytest.mark.parametrize("layers", [small, residual, unfused, normalised, joined])
 def test_runs_after_the_first_bypass_the_layers_and_return_the_same_bits(layers, through_layers):
     model = make(layers)
     results = [model.forward(x) for x in images(repeatable.BEFORE + 1)]

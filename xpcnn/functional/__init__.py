@@ -7,6 +7,7 @@ are.
 from typing import TYPE_CHECKING
 
 from xpcnn.functional.pairs import avg_pool_forward as avg_pool_forward
+from xpcnn.functional.pairs import concat as concat
 from xpcnn.functional.pairs import conv_backward as conv_backward
 from xpcnn.functional.pairs import conv_block_backward as conv_block_backward
 from xpcnn.functional.pairs import conv_block_forward as conv_block_forward

@@ -6,6 +6,7 @@ and what it saved; ``saved(dy, ...)``, with the gradient of the output, is the b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -255,3 +256,12 @@ def in_order(x: Array) -> Array:
     xp = _xp.namespace(x)
     result = kernels.run(xp, "in_order", x) if kernels.select(xp, "in_order") else None
     return x if result is None else result[0]
+
+
+def concat(arrays: Sequence[Array], axis: int) -> Array:
+    """Return arrays one behind the other along an axis, by a kernel where there is one for that."""
+    xp = _xp.namespace(*arrays)
+    result = None
+    if kernels.select(xp, "concat"):
+        result = kernels.run(xp, "concat", arrays[0], arrays[1:], axis)
+    return xp.concat(arrays, axis=axis) if result is None else result[0]

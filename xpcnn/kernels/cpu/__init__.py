@@ -10,6 +10,7 @@ from functools import partial
 
 from xpcnn.kernels.cpu import (
     adaptive_pool,
+    concat,
     conv_transpose,
     elementwise,
     fused,
@@ -57,6 +58,7 @@ PAIRS: dict[str, OpPair] = {
     "add": OpPair(elementwise.add_forward, elementwise.add_backward),
     "add_relu": OpPair(elementwise.add_relu_forward, elementwise.add_relu_backward),
     "cross_entropy": OpPair(loss.cross_entropy_forward, loss.cross_entropy_backward),
+    "concat": OpPair(concat.concat, no_backward),
     "in_order": OpPair(layout.in_order, no_backward),
     "adam": OpPair(update.adam, no_backward),
     "sgd": OpPair(update.sgd, no_backward),
