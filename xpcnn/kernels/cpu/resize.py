@@ -46,13 +46,13 @@ def resize_forward(xp: Any, x: Any, axes: Sequence[tuple[int, Taps]]) -> Any:
     if x.ndim not in (3, 4, 5) or min(named, default=2) < 2 or len(set(named)) < len(named):
         return Declined(f"resizing the axes {named} of {x.ndim}")
     tables = {axis: _table(taps) for axis, taps in axes}
-    return _resize(x, tables), (axes, tuple(x.shape))
+    return by_tables(x, tables), (axes, tuple(x.shape))
 
 
 def resize_backward(xp: Any, dy: Any, saved: Any) -> np.ndarray:
     """Give every old element the gradients of the new ones it went into."""
     axes, shape = saved
-    return _resize(dy, {axis: _table(*transpose(taps, shape[axis])) for axis, taps in axes})
+    return by_tables(dy, {axis: _table(*transpose(taps, shape[axis])) for axis, taps in axes})
 
 
 def _table(taps: Taps, counts: np.ndarray | None = None) -> Table:
@@ -70,8 +70,8 @@ def _unchanged(length: int) -> Table:
     return _table(Taps(np.arange(length)[:, None], None))
 
 
-def _resize(x: np.ndarray, tables: dict[int, Table]) -> np.ndarray:
-    """Resize the axes of x that have a table."""
+def by_tables(x: np.ndarray, tables: dict[int, Table]) -> np.ndarray:
+    """Put together x (N, C, *spatial) anew along the axes that have a table."""
     n, channels, *spatial = x.shape
     size = [
         len(tables[axis].bounds) - 1 if axis in tables else length
