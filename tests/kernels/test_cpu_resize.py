@@ -50,6 +50,7 @@ CASES = [
     ((2, 8, 3, 4, 5), {2: (6, nearest)}),
     ((2, 8, 3, 4, 5), {4: (7, linear)}),
     ((1, 1, 3, 70), {3: (140, linear), 2: (2, nearest)}),
+    ((2, 3, 20), {2: (31, cubic)}),
 ]  # fmt: skip
 
 
@@ -123,6 +124,12 @@ def test_inputs_are_left_alone():
     assert not np.shares_memory(x, y)
 
 
+def test_memory_of_few_channels_is_dense():
+    x, dy, axes = draw(1)
+    for result in run(PAIR, lay(x, 1), lay(dy, 1), axes):
+        assert result.flags.c_contiguous
+
+
 def test_what_is_declined():
     x = np.ones((2, 8, 4, 4), np.float32)
     taps = nearest(8, 3)
@@ -131,10 +138,11 @@ def test_what_is_declined():
         PAIR.forward(XP, x[:0], ((2, taps),)),
         PAIR.forward(XP, x, ((1, taps),)),
         PAIR.forward(XP, x, ((2, taps), (2, taps))),
+        PAIR.forward(XP, x[:, :7], ((2, taps),)),
     ]
     assert [a.reason for a in declined] == [
         "float64 arrays", "arrays of shape (0, 8, 4, 4)", "resizing the axes [1] of 4",
-        "resizing the axes [2, 2] of 4",
+        "resizing the axes [2, 2] of 4", "copying elements of 7 channels, fewer than 8",
     ]  # fmt: skip
 
 

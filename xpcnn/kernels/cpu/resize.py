@@ -15,6 +15,7 @@ import numpy as np
 from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.elementwise import Rows, as_rows, declined
 from xpcnn.kernels.cpu.jobs import Floats, Ints, Job
+from xpcnn.kernels.cpu.layout import in_order
 from xpcnn.kernels.cpu.vector import WIDTH, fma, load, load_index, splat, store, zero
 from xpcnn.kernels.trace import Declined
 from xpcnn.ops.resize import Taps, transpose
@@ -45,6 +46,8 @@ def resize_forward(xp: Any, x: Any, axes: Sequence[tuple[int, Taps]]) -> Any:
     named = [axis for axis, _ in axes]
     if x.ndim not in (3, 4, 5) or min(named, default=2) < 2 or len(set(named)) < len(named):
         return Declined(f"resizing the axes {named} of {x.ndim}")
+    if x.shape[1] < WIDTH and all(taps.weights is None for _, taps in axes):
+        return Declined(f"copying elements of {x.shape[1]} channels, fewer than {WIDTH}")
     tables = {axis: _table(taps) for axis, taps in axes}
     return by_tables(x, tables), (axes, tuple(x.shape))
 
@@ -91,8 +94,11 @@ def by_tables(x: np.ndarray, tables: dict[int, Table]) -> np.ndarray:
     rows = _combine(
         rows, images, (height, width), lines or _unchanged(height), columns or _unchanged(width)
     )
-    y = rows.flat.reshape(n, *size, rows.lanes)[..., :channels]
-    return y.transpose(0, -1, *range(1, x.ndim - 1))
+    last = rows.flat.reshape(n, *size, rows.lanes)[..., :channels]
+    y = last.transpose(0, -1, *range(1, x.ndim - 1))
+    if channels < WIDTH and x.ndim < 5:
+        y, _ = in_order(None, y)  # most of the memory of a few channels is empty
+    return y
 
 
 def _combine(rows: Rows, images: int, size: Sizes, lines: Table, columns: Table) -> Rows:
