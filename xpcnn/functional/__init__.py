@@ -22,6 +22,7 @@ from xpcnn.functional.pairs import lp_pool_forward as lp_pool_forward
 from xpcnn.functional.pairs import max_pool_forward as max_pool_forward
 from xpcnn.functional.pairs import max_pool_indices_forward as max_pool_indices_forward
 from xpcnn.functional.pairs import pool_backward as pool_backward
+from xpcnn.functional.pairs import rearrange as rearrange
 from xpcnn.functional.pairs import resize_forward as resize_forward
 from xpcnn.functional.pairs import run as run
 from xpcnn.functional.pairs import run_backward as run_backward

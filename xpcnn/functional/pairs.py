@@ -265,3 +265,25 @@ def concat(arrays: Sequence[Array], axis: int) -> Array:
     if kernels.select(xp, "concat"):
         result = kernels.run(xp, "concat", arrays[0], arrays[1:], axis)
     return xp.concat(arrays, axis=axis) if result is None else result[0]
+
+
+def rearrange(x: Array, cut: Ints, order: Ints, merged: Ints) -> Array:
+    """Cut the axes of x, bring the pieces into another order, and merge them again.
+
+    Parameters
+    ----------
+    x : array
+    cut : tuple of int
+        The shape with the axes cut.
+    order : tuple of int
+        The new order of the pieces.
+    merged : tuple of int
+        The shape of the result.
+    """
+    xp = _xp.namespace(x)
+    result = None
+    if kernels.select(xp, "rearrange"):
+        result = kernels.run(xp, "rearrange", x, cut, order, merged)
+    if result is not None:
+        return result[0]
+    return xp.reshape(xp.permute_dims(xp.reshape(x, cut), order), merged)

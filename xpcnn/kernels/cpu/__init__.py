@@ -24,6 +24,7 @@ from xpcnn.kernels.cpu import (
     norm,
     pad,
     pool,
+    rearrange,
     resize,
     update,
 )
@@ -61,6 +62,7 @@ PAIRS: dict[str, OpPair] = {
     "add_relu": OpPair(elementwise.add_relu_forward, elementwise.add_relu_backward),
     "cross_entropy": OpPair(loss.cross_entropy_forward, loss.cross_entropy_backward),
     "concat": OpPair(concat.concat, no_backward),
+    "rearrange": OpPair(rearrange.rearrange, no_backward),
     "in_order": OpPair(layout.in_order, no_backward),
     "adam": OpPair(update.adam, no_backward),
     "sgd": OpPair(update.sgd, no_backward),
