@@ -29,6 +29,7 @@ from xpcnn.kernels.cpu import (
     update,
 )
 from xpcnn.kernels.dispatch import OpPair
+from xpcnn.ops.pad import pad_backward
 from xpcnn.ops.update import no_backward
 
 PAIRS: dict[str, OpPair] = {
@@ -54,7 +55,7 @@ PAIRS: dict[str, OpPair] = {
     "adaptive_avg_pool": OpPair(adaptive_pool.avg_forward, adaptive_pool.avg_backward),
     "global_avg_pool": OpPair(pool.global_avg_pool_forward, pool.global_avg_pool_backward),
     "global_max_pool": OpPair(pool.global_max_pool_forward, pool.global_max_pool_backward),
-    "pad": OpPair(pad.forward, pad.backward),
+    "pad": OpPair(pad.forward, pad_backward),
     "resize": OpPair(resize.resize_forward, resize.resize_backward),
     "relu": OpPair(elementwise.relu_forward, elementwise.relu_backward),
     "leaky_relu": OpPair(leaky_relu.leaky_relu_forward, leaky_relu.leaky_relu_backward),

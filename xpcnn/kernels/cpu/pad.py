@@ -1,4 +1,7 @@
-"""Padding as resizing: a table says where each new element comes from, and none is a zero."""
+"""Padding of channels-last images, copied line by line in runs of neighbouring pixels.
+
+The backward is that of the definition: it copies what is inside, and adds little to it.
+"""
 
 from __future__ import annotations
 
@@ -8,65 +11,85 @@ from typing import Any
 import numpy as np
 
 from xpcnn._xp import numpy_namespace
-from xpcnn.kernels.cpu.elementwise import declined
-from xpcnn.kernels.cpu.resize import Table, by_tables
-from xpcnn.kernels.cpu.vector import WIDTH
+from xpcnn.kernels.cpu import threads
+from xpcnn.kernels.cpu.elementwise import as_rows, declined
+from xpcnn.kernels.cpu.jobs import Floats, Ints, Job
+from xpcnn.kernels.cpu.layout import new_output
+from xpcnn.kernels.cpu.vector import WIDTH, load, load_index, splat, store
+from xpcnn.kernels.lifting import lift, lower
 from xpcnn.kernels.trace import Declined
 from xpcnn.ops.pad import pad_forward
-from xpcnn.window import Ints, Pairs
+from xpcnn.window import Pairs
 
-NOWHERE = -1
-"""Stands for a number that is no element of the array."""
+OUTSIDE = -1
+"""Stands for what is no element of the array."""
 
 
 def forward(xp: Any, x: Any, padding: Pairs, mode: str, value: float = 0.0) -> Any:
     """Extend the spatial axes of x (N, C, *spatial) by (before, after) elements each."""
     if x.dtype != np.float32 or x.size == 0:
         return declined(x)
-    if x.ndim not in (3, 4, 5) or len(padding) != x.ndim - 2:
+    if x.ndim not in (3, 4) or len(padding) != x.ndim - 2:
         return Declined(f"padding {len(padding)} axes of {x.ndim}")
-    if x.shape[1] < WIDTH:
-        return Declined(f"{x.shape[1]} channels, fewer than {WIDTH}")
-    if mode == "constant" and value != 0.0:
-        return Declined("padding by another number than zero")
-    tables = {
-        axis: _table(x.shape[axis], tuple(sides), mode)
-        for axis, sides in enumerate(padding, start=2)
-        if any(sides)
-    }
-    return by_tables(x, tables), tuple(x.shape)
+    rows = as_rows(x)
+    if rows.lanes != x.shape[1] or rows.pitch != rows.lanes:
+        return Declined("fewer than 8 channels, or room between the pixels")
+    n, channels, height, width = lift(x).shape
+    sides = [(int(before), int(after)) for before, after in padding]
+    down, across = sides if len(sides) == 2 else ((0, 0), *sides)
+    lines = _sources(height, down, mode)
+    runs, columns = _runs(width, across, mode)
+    flat, y = new_output(n, channels, (len(lines), columns), channels)
+    threads.launch(
+        flat.size, _copy_runs, n * len(lines), rows.flat, height, width, channels, lines,
+        len(lines), runs, len(runs) // 3, columns, float(value), flat,
+    )  # fmt: skip
+    return lower(y, x.ndim), tuple(x.shape)
 
 
-def backward(xp: Any, dy: Any, shape: Ints, padding: Pairs, mode: str) -> np.ndarray:
-    """Add the gradient of every copied element to the element it was copied from."""
-    tables = {
-        axis: _transposed(shape[axis], tuple(sides), mode)
-        for axis, sides in enumerate(padding, start=2)
-        if any(sides)
-    }
-    return by_tables(dy, tables)
-
-
+@lru_cache(maxsize=512)
 def _sources(n: int, sides: tuple[int, int], mode: str) -> np.ndarray:
     """Return from where each element of a padded axis comes; the definition pads the numbers."""
-    found, _ = pad_forward(numpy_namespace(), np.arange(n), (sides,), mode, NOWHERE)
+    found, _ = pad_forward(numpy_namespace(), np.arange(n), (sides,), mode, OUTSIDE)
     sources: np.ndarray = found
     return sources
 
 
 @lru_cache(maxsize=512)
-def _table(n: int, sides: tuple[int, int], mode: str) -> Table:
-    sources = _sources(n, sides, mode)
-    there = sources != NOWHERE
-    bounds = np.append(0, np.cumsum(there))
-    return Table(bounds, sources[there], np.ones(there.sum(), np.float32))
+def _runs(n: int, sides: tuple[int, int], mode: str) -> tuple[np.ndarray, int]:
+    """Cut a padded axis into runs that come from neighbours or from outside; return its length too.
+
+    Of each run: where it begins, where it comes from, and how long it is.
+    """
+    runs: list[list[int]] = []
+    sources = _sources(n, sides, mode).tolist()
+    for place, source in enumerate(sources):
+        if runs:
+            start, first, length = runs[-1]
+            if source == (OUTSIDE if first == OUTSIDE else first + length):
+                runs[-1] = [start, first, length + 1]
+                continue
+        runs.append([place, source, 1])
+    return np.array(runs, np.int64).reshape(-1), len(sources)
 
 
-@lru_cache(maxsize=512)
-def _transposed(n: int, sides: tuple[int, int], mode: str) -> Table:
-    """Say into which elements of the padded axis each element went."""
-    sources = _sources(n, sides, mode)
-    (new,) = np.nonzero(sources != NOWHERE)
-    old = sources[new]
-    bounds = np.append(0, np.cumsum(np.bincount(old, minlength=n)))
-    return Table(bounds, new[np.argsort(old, kind="stable")], np.ones(len(new), np.float32))
+@Job
+def _copy_runs(
+    job: int, x: Floats, height: int, width: int, channels: int, lines: Ints, out_h: int,
+    runs: Ints, count: int, out_w: int, value: float, y: Floats,
+) -> None:  # fmt: skip
+    """Write one line of the result."""
+    n = job // out_h
+    line = load_index(lines, job - n * out_h)
+    for r in range(count):
+        to = (job * out_w + load_index(runs, 3 * r)) * channels
+        source = load_index(runs, 3 * r + 1)
+        size = load_index(runs, 3 * r + 2) * channels
+        if line == OUTSIDE or source == OUTSIDE:
+            for k in range(0, size, WIDTH):
+                store(y, to + min(k, size - WIDTH), splat(value))
+        else:
+            at = ((n * height + line) * width + source) * channels
+            for k in range(0, size, WIDTH):
+                c = min(k, size - WIDTH)
+                store(y, to + c, load(x, at + c))

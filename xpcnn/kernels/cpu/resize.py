@@ -49,13 +49,13 @@ def resize_forward(xp: Any, x: Any, axes: Sequence[tuple[int, Taps]]) -> Any:
     if x.shape[1] < WIDTH and all(taps.weights is None for _, taps in axes):
         return Declined(f"copying elements of {x.shape[1]} channels, fewer than {WIDTH}")
     tables = {axis: _table(taps) for axis, taps in axes}
-    return by_tables(x, tables), (axes, tuple(x.shape))
+    return _resize(x, tables), (axes, tuple(x.shape))
 
 
 def resize_backward(xp: Any, dy: Any, saved: Any) -> np.ndarray:
     """Give every old element the gradients of the new ones it went into."""
     axes, shape = saved
-    return by_tables(dy, {axis: _table(*transpose(taps, shape[axis])) for axis, taps in axes})
+    return _resize(dy, {axis: _table(*transpose(taps, shape[axis])) for axis, taps in axes})
 
 
 def _table(taps: Taps, counts: np.ndarray | None = None) -> Table:
@@ -73,8 +73,8 @@ def _unchanged(length: int) -> Table:
     return _table(Taps(np.arange(length)[:, None], None))
 
 
-def by_tables(x: np.ndarray, tables: dict[int, Table]) -> np.ndarray:
-    """Put together x (N, C, *spatial) anew along the axes that have a table."""
+def _resize(x: np.ndarray, tables: dict[int, Table]) -> np.ndarray:
+    """Resize the axes of x that have a table."""
     n, channels, *spatial = x.shape
     size = [
         len(tables[axis].bounds) - 1 if axis in tables else length
