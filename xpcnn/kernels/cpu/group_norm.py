@@ -83,9 +83,7 @@ def group_norm_forward(xp: Any, x: Any, gamma: Any, beta: Any, groups: int, eps:
     return (y, means, variances), state
 
 
-def group_norm_backward(
-    xp: Any, dy: Any, saved: State, need_dx: bool
-) -> tuple[Any, Any, Any]:  # fmt: skip
+def group_norm_backward(xp: Any, dy: Any, saved: State, need_dx: bool) -> tuple[Any, Any, Any]:
     """Return the gradients (dx, dgamma, dbeta)."""
     n, channels = dy.shape[:2]
     plane = prod(dy.shape[2:])
@@ -127,9 +125,7 @@ def _coefficients(
         center[to] = inv_std[to] = scale[to] = shift[to] = 0.0
 
 
-def _mean_of_groups(
-    sums: np.ndarray, saved: State, channels: int, plane: int
-) -> np.ndarray:  # fmt: skip
+def _mean_of_groups(sums: np.ndarray, saved: State, channels: int, plane: int) -> np.ndarray:
     """Return the mean over each group, for every lane, of sums over the planes times gamma."""
     weighted = sums[:, :channels] if saved.gamma is None else sums[:, :channels] * saved.gamma
     members = channels // saved.groups
@@ -212,9 +208,7 @@ def _combine_channels(
         variance[n * groups + g] = squares / (positions * members)
 
 
-def _sums(
-    saved: State, d: Any, n: int, lanes: int, plane: int
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+def _sums(saved: State, d: Any, n: int, lanes: int, plane: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the sums of dy and of dy * (x + center) over each plane, of shape (N, lanes)."""
     center, scale = saved.center.reshape(-1), saved.scale.reshape(-1)
     x = saved.x

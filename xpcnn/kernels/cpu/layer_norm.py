@@ -78,9 +78,7 @@ def layer_norm_forward(xp: Any, x: Any, gamma: Any, beta: Any, ndim: int, eps: f
     return _forward(x, gamma, beta, ndim, eps, centers=True)
 
 
-def layer_norm_backward(
-    xp: Any, dy: Any, saved: State, need_dx: bool
-) -> tuple[Any, Any, Any]:  # fmt: skip
+def layer_norm_backward(xp: Any, dy: Any, saved: State, need_dx: bool) -> tuple[Any, Any, Any]:
     """Return the gradients (dx, dgamma, dbeta)."""
     length = saved.gamma.size
     rows = saved.x.size // length
