@@ -55,6 +55,7 @@ PAIRS: dict[str, OpPair] = {
     "avg_pool": OpPair(pool.avg_pool_forward, pool.avg_pool_backward),
     "adaptive_max_pool": OpPair(adaptive_pool.max_forward, adaptive_pool.max_backward),
     "adaptive_avg_pool": OpPair(adaptive_pool.avg_forward, adaptive_pool.avg_backward),
+    "lp_pool": OpPair(pool.lp_pool_forward, pool.lp_pool_backward),
     "global_avg_pool": OpPair(pool.global_avg_pool_forward, pool.global_avg_pool_backward),
     "global_max_pool": OpPair(pool.global_max_pool_forward, pool.global_max_pool_backward),
     "pad": OpPair(pad.forward, pad_backward),

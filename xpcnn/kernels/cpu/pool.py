@@ -29,6 +29,7 @@ from xpcnn.kernels.cpu.vector import (
     multiply,
     narrow,
     splat,
+    square_root,
     store,
     store_bytes,
     where_equal,
@@ -186,11 +187,35 @@ def avg_pool_forward(xp: Any, x: Any, window: Window, divisor: Any) -> Any:
     """Add what lies under each window and divide by `divisor`, one for all or one per position."""
     if refusal := declines(x):
         return refusal
+    return _means_of(x, window, divisor, squares=False)
+
+
+def _means_of(x: np.ndarray, window: Window, divisor: Any, *, squares: bool) -> Any:
+    """Return what :func:`take_means` does for a window, and the shares with the input's shape."""
     g, spatial = lift_window(window), lift(x).shape[2:]
     size = g.output_shape(spatial)
     share = (1.0 / np.broadcast_to(np.asarray(divisor), size)).astype(np.float32).reshape(-1)
-    y = take_means(x, size, _reach(g, spatial), g.kernel, g.dilation, share)
+    y = take_means(x, size, _reach(g, spatial), g.kernel, g.dilation, share, squares=squares)
     return y, (share, x.shape)
+
+
+def lp_pool_forward(xp: Any, x: Any, window: Window, divisor: Any, p: float) -> Any:
+    """Take the root of the mean square of each window; other powers are declined."""
+    if refusal := declines(x):
+        return refusal
+    if p != 2.0:
+        return Declined(f"norm_type {p}, another than 2")
+    y, shares = _means_of(x, window, divisor, squares=True)
+    return y, (x, y, shares)
+
+
+def lp_pool_backward(xp: Any, dy: Any, saved: Any, window: Window, p: float) -> np.ndarray:
+    """Return dx; where the output is zero and has no derivative, it is zero."""
+    x, y, shares = saved
+    slope = np.divide(dy, y, out=np.zeros_like(dy), where=y != 0)
+    dx = avg_pool_backward(xp, slope, shares, window)
+    dx *= x
+    return dx
 
 
 def avg_pool_backward(xp: Any, dy: Any, saved: Any, window: Window) -> np.ndarray:
@@ -233,13 +258,16 @@ def take_maxima(
 
 def take_means(
     x: np.ndarray, size: Sizes, reaching: np.ndarray, kernel: Sizes, dilation: Sizes,
-    share: np.ndarray,
+    share: np.ndarray, *, squares: bool = False,
 ) -> np.ndarray:  # fmt: skip
-    """Return the sums of windows, each times its `share`; see :func:`take_maxima`."""
+    """Return the sums of windows, each times its `share`; see :func:`take_maxima`.
+
+    With `squares`, the squares are added up, and the root is taken in the end.
+    """
     flat, y = new_rows((*x.shape[:2], *size))
     threads.launch(
         y.size * prod(kernel), _avg_forward, x.shape[0] * size[0], *as_images(x), *size, reaching,
-        *dilation, share, flat,
+        *dilation, share, int(squares), flat,
     )  # fmt: skip
     return lower(y, x.ndim)
 
@@ -303,8 +331,9 @@ def _max_forward(
 @Job
 def _avg_forward(
     job: int, x: Floats, image: int, line: int, pixel: int, lanes: int, out_h: int, out_w: int,
-    reach: Ints, dilation_h: int, dilation_w: int, share: Floats, y: Floats,
+    reach: Ints, dilation_h: int, dilation_w: int, share: Floats, squares: int, y: Floats,
 ) -> None:  # fmt: skip
+    """Write sums times their share, or the roots of the sums of squares times their share."""
     n = job // out_h
     i = job - n * out_h
     low_h, high_h = load_index(reach, 3 * i + 1), load_index(reach, 3 * i + 2)
@@ -321,10 +350,17 @@ def _avg_forward(
             for a in range(low_h, high_h):
                 at = start + a * dilation_h * line
                 for b in range(low_w, high_w):
-                    total0 = add(total0, load(x, at + b * dilation_w * pixel + c0))
-                    total1 = add(total1, load(x, at + b * dilation_w * pixel + c1))
-            store(y, to + c0, multiply(total0, scale))
-            store(y, to + c1, multiply(total1, scale))
+                    v0 = load(x, at + b * dilation_w * pixel + c0)
+                    v1 = load(x, at + b * dilation_w * pixel + c1)
+                    if squares == 1:
+                        total0, total1 = fma(v0, v0, total0), fma(v1, v1, total1)
+                    else:
+                        total0, total1 = add(total0, v0), add(total1, v1)
+            mean0, mean1 = multiply(total0, scale), multiply(total1, scale)
+            if squares == 1:
+                mean0, mean1 = square_root(mean0), square_root(mean1)
+            store(y, to + c0, mean0)
+            store(y, to + c1, mean1)
 
 
 @Job
