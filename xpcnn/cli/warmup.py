@@ -10,7 +10,24 @@ import numpy as np
 
 from xpcnn import kernels
 from xpcnn._xp import numpy_namespace
-from xpcnn.layers import AvgPool2d, BatchNorm2d, Conv2d, Flatten, Layer, Linear, MaxPool2d, ReLU
+from xpcnn.layers import (
+    AdaptiveAvgPool2d,
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Flatten,
+    GroupNorm,
+    InstanceNorm2d,
+    Layer,
+    LayerNorm,
+    Linear,
+    LocalResponseNorm,
+    MaxPool2d,
+    PixelShuffle,
+    ReflectionPad2d,
+    ReLU,
+    Upsample,
+)
 from xpcnn.networks import NETWORKS
 from xpcnn.training.model import Model
 
@@ -53,8 +70,9 @@ def train_a_little(layers: list[Layer]) -> None:
 
 
 def other_layers(classes: int) -> list[Layer]:
-    """Return layers that the named networks lack: those of ResNet and MobileNet."""
+    """Return layers that the named networks lack: those of ResNet and MobileNet, and others."""
     return [
+        InstanceNorm2d(1),
         Conv2d(1, 64, 3, padding=1, bias=False),
         BatchNorm2d(64),
         ReLU(),
@@ -66,7 +84,14 @@ def other_layers(classes: int) -> list[Layer]:
         ReLU(),
         Conv2d(64, 128, 3, stride=2, padding=1),
         AvgPool2d(2),
-        Conv2d(128, 16, 1),
+        GroupNorm(4, 128),
+        Upsample(scale_factor=2, mode="bilinear"),
+        LocalResponseNorm(5),
+        AdaptiveAvgPool2d(5),
+        PixelShuffle(2),
+        ReflectionPad2d(1),
+        Conv2d(32, 16, 1),
         Flatten(),
+        LayerNorm(16 * 12 * 12),
         Linear(out_features=classes),
     ]
