@@ -49,6 +49,13 @@ def normalised():
     ]  # fmt: skip
 
 
+def narrow():
+    return [
+        L.Conv2d(1, 6, 5), L.ReLU(), L.AvgPool2d(2), L.Conv2d(6, 5, 3), L.BatchNorm2d(5), L.ReLU(),
+        L.MaxPool2d(2), L.Flatten(), L.Linear(None, 10),
+    ]  # fmt: skip
+
+
 def joined():
     nodes = [
         ("squeezed", L.Conv2d(24, 16, 1), "x"),
@@ -96,7 +103,7 @@ def through_layers(monkeypatch):
     return counts
 
 
-@pytest.mark.parametrize("layers", [small, residual, unfused, normalised, joined])
+@pytest.mark.parametrize("layers", [small, residual, unfused, normalised, narrow, joined])
 def test_runs_after_the_first_bypass_the_layers_and_return_the_same_bits(layers, through_layers):
     model = make(layers)
     results = [model.forward(x) for x in images(repeatable.BEFORE + 1)]

@@ -31,9 +31,11 @@ def forward(xp: Any, x: Any, padding: Pairs, mode: str, value: float = 0.0) -> A
         return declined(x)
     if x.ndim not in (3, 4) or len(padding) != x.ndim - 2:
         return Declined(f"padding {len(padding)} axes of {x.ndim}")
+    if x.shape[1] < WIDTH:
+        return Declined(f"{x.shape[1]} channels, fewer than {WIDTH}")
     rows = as_rows(x)
-    if rows.lanes != x.shape[1] or rows.pitch != rows.lanes:
-        return Declined("fewer than 8 channels, or room between the pixels")
+    if rows.pitch != rows.lanes:
+        return Declined("room between the pixels")
     n, channels, height, width = lift(x).shape
     sides = [(int(before), int(after)) for before, after in padding]
     down, across = sides if len(sides) == 2 else ((0, 0), *sides)
