@@ -8,12 +8,13 @@ import sys
 import numpy as np
 import pytest
 
+from tests.compiled import needs_compiled_kernels
 from xpcnn.kernels.cpu import functions
 from xpcnn.kernels.cpu.jobs import Floats, Job, inner
 from xpcnn.kernels.cpu.vector import load, store
 from xpcnn.kernels.native import choice
 
-pytest.importorskip("numba", exc_type=ImportError)
+needs_compiled_kernels()
 
 COMPILES = choice.chosen().compiles
 

@@ -1,7 +1,7 @@
 """Compiled kernels for NumPy float32 arrays.
 
-What they do not take (other dtypes, three dimensions, groups of few channels) they decline, and
-the generic kernels run.
+What they do not take (other dtypes, convolution of volumes) they decline, and the generic kernels
+run.
 """
 
 from __future__ import annotations

@@ -6,24 +6,33 @@ from functools import partial
 
 from xpcnn.kernels.cpu import (
     activations,
+    adaptive_pool,
+    concat,
     conv_transpose,
     dropout,
     elementwise,
     fused,
     glu,
+    group_norm,
+    layer_norm,
     layout,
     leaky_relu,
     linear,
+    local_response_norm,
     loss,
     methods,
     norm,
+    pad,
     pointwise_loss,
     pool,
     prelu,
+    rearrange,
+    resize,
     softmax,
     update,
 )
 from xpcnn.kernels.dispatch import OpPair
+from xpcnn.ops.pad import pad_backward
 from xpcnn.ops.update import no_backward
 
 PAIRS: dict[str, OpPair] = {
@@ -40,10 +49,19 @@ PAIRS: dict[str, OpPair] = {
     "batch_norm_add_relu": OpPair(
         norm.batch_norm_add_relu_forward, norm.batch_norm_add_relu_backward
     ),
+    "group_norm": OpPair(group_norm.group_norm_forward, group_norm.group_norm_backward),
+    "layer_norm": OpPair(layer_norm.layer_norm_forward, layer_norm.layer_norm_backward),
+    "rms_norm": OpPair(layer_norm.rms_norm_forward, layer_norm.rms_norm_backward),
+    "local_response_norm": OpPair(local_response_norm.forward, local_response_norm.backward),
     "max_pool": OpPair(pool.max_pool_forward, pool.max_pool_backward),
     "avg_pool": OpPair(pool.avg_pool_forward, pool.avg_pool_backward),
+    "adaptive_max_pool": OpPair(adaptive_pool.max_forward, adaptive_pool.max_backward),
+    "adaptive_avg_pool": OpPair(adaptive_pool.avg_forward, adaptive_pool.avg_backward),
+    "lp_pool": OpPair(pool.lp_pool_forward, pool.lp_pool_backward),
     "global_avg_pool": OpPair(pool.global_avg_pool_forward, pool.global_avg_pool_backward),
     "global_max_pool": OpPair(pool.global_max_pool_forward, pool.global_max_pool_backward),
+    "pad": OpPair(pad.forward, pad_backward),
+    "resize": OpPair(resize.resize_forward, resize.resize_backward),
     "relu": OpPair(elementwise.relu_forward, elementwise.relu_backward),
     "leaky_relu": OpPair(leaky_relu.leaky_relu_forward, leaky_relu.leaky_relu_backward),
     "prelu": OpPair(prelu.prelu_forward, prelu.prelu_backward),
@@ -57,6 +75,8 @@ PAIRS: dict[str, OpPair] = {
     "add_relu": OpPair(elementwise.add_relu_forward, elementwise.add_relu_backward),
     **pointwise_loss.PAIRS,
     "cross_entropy": OpPair(loss.cross_entropy_forward, loss.cross_entropy_backward),
+    "concat": OpPair(concat.concat, no_backward),
+    "rearrange": OpPair(rearrange.rearrange, no_backward),
     "in_order": OpPair(layout.in_order, no_backward),
     "adam": OpPair(update.adam, no_backward),
     "sgd": OpPair(update.sgd, no_backward),
