@@ -14,7 +14,7 @@ from xpcnn.bench.configurations import CONFIGURATIONS, Configuration, choose
 from xpcnn.bench.workloads import WORKLOADS
 from xpcnn.cli import main
 
-TINY = ["--kernels", "generic", "--batch-size", "2", "--threads", "1"]
+TINY = ["--kernels", "generic", "--batch-size", "2", "--threads", "1", "--no-torch-compile"]
 has_torch = importlib.util.find_spec("torch") is not None
 
 
@@ -76,7 +76,7 @@ def test_an_unknown_workload_is_wrong_use(capsys):
 
 
 def test_what_is_run_for_which_workload():
-    names = [each.name for each in choose("both", with_jax=True, fused_adam=True)[0]]
+    names = [each.name for each in choose("both", with_jax=True, torch_compile=True)[0]]
     assert names[:2] == ["xpcnn", "xpcnn-generic"]
     takes = {
         workload: [name for name, each in CONFIGURATIONS.items() if each.takes(WORKLOADS[workload])]
@@ -84,10 +84,39 @@ def test_what_is_run_for_which_workload():
     }
     torches = ["torch", "torch-channels-last"]
     ours = ["xpcnn", "xpcnn-generic", "xpcnn-torch"]
-    assert takes["simple"] == [*ours, *torches, "torch-fused", "jax"]
-    assert takes["oned"] == [*ours, "torch", "torch-fused", "jax"]
-    assert takes["resnet18-predict"] == [*ours, *torches]
-    assert choose("torch", with_jax=False, fused_adam=False)[0][0].device == "torch:cpu"
+    assert takes["simple"] == [*ours, *torches, "torch-compile", "jax"]
+    assert takes["oned"] == [*ours, "torch", "torch-compile", "jax"]
+    assert takes["resnet18-predict"] == [*ours, *torches, "torch-compile"]
+    assert choose("torch", with_jax=False, torch_compile=False)[0][0].device == "torch:cpu"
+
+
+@pytest.mark.skipif(not has_torch, reason="PyTorch is not installed")
+def test_torch_compile_needs_a_compiler(monkeypatch, tmp_path):
+    compiler = tmp_path / "some-c++"
+    monkeypatch.setenv("CXX", str(compiler))
+    found, notes = choose("best", with_jax=False, torch_compile=True)
+    assert "torch-compile" not in [each.name for each in found]
+    assert notes == [f"torch.compile is left out: there is no C++ compiler called {compiler}"]
+    compiler.touch(mode=0o755)
+    found, notes = choose("best", with_jax=False, torch_compile=True)
+    assert "torch-compile" in [each.name for each in found]
+    assert notes == []
+    found, notes = choose("best", with_jax=False, torch_compile=False)
+    assert "torch-compile" not in [each.name for each in found]
+
+
+@pytest.mark.skipif(not has_torch, reason="PyTorch is not installed")
+def test_what_torch_compile_fails_of_is_a_line_in_the_report(monkeypatch, tmp_path, capsys):
+    compiler = tmp_path / "c++"
+    compiler.write_text("#!/bin/sh\nexit 3\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "nothing compiled yet"))
+    words = [word for word in TINY if word != "--no-torch-compile"]
+    assert main(["bench", *words, "--workloads", "mlp", "--check"]) == 0
+    printed = capsys.readouterr().out
+    assert "- mlp without PyTorch compiled: " in printed
+    assert "the libraries agree in all 1 workloads" in printed
 
 
 def test_the_script_is_the_command(monkeypatch, capsys):

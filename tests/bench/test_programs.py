@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from xpcnn import kernels
-from xpcnn.bench import baselines, own, program
+from xpcnn.bench import own, program
+from xpcnn.bench.baselines import jax, pytorch
 from xpcnn.bench.workloads import WORKLOADS
 
 SMALL = {"resnet18-predict": 1, "mobilenet-predict": 1}
@@ -52,7 +53,7 @@ def test_as_in_pytorch(name, channels_last):
     workload = small(name)
     if channels_last and len(workload.shape) != 4:
         pytest.skip("no such layout")
-    made = baselines.make_torch(workload, 1, channels_last=channels_last, fused_adam=False)
+    made = pytorch.make_torch(workload, 1, channels_last=channels_last)
     first, second = ours(workload)
     other = arrays(made)
     assert first.keys() == other.keys()
@@ -71,7 +72,7 @@ def test_as_in_pytorch(name, channels_last):
 def test_as_in_jax(name):
     pytest.importorskip("jax")
     workload = small(name)
-    made = baselines.make_jax(workload, os.cpu_count() or 1)
+    made = jax.make_jax(workload, os.cpu_count() or 1)
     first, second = ours(workload)
     other = arrays(made)
     assert other.keys() == first.keys() - {"gradients"}
@@ -80,13 +81,43 @@ def test_as_in_jax(name):
 
 
 def test_fused_adam_is_the_same_adam():
-    pytest.importorskip("torch")
-    losses = []
-    for fused in (False, True):
-        made = baselines.make_torch(small("mlp"), 1, channels_last=False, fused_adam=fused)
-        losses.append([arrays(made)["loss"][0] for _ in range(3)])
-    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
-    assert losses[0][2] < losses[0][0]
+    torch = pytest.importorskip("torch")
+    workload = small("mlp")
+    network = pytorch.torch_network(workload)
+    adam = torch.optim.Adam(network.parameters(), foreach=False, fused=False)
+    x = torch.from_numpy(program.images(workload.shape))
+    y = torch.from_numpy(program.labels(len(x)))
+    expected = []
+    for _ in range(3):
+        adam.zero_grad()
+        loss = torch.nn.functional.cross_entropy(network(x), y)
+        loss.backward()
+        adam.step()
+        expected.append(float(loss.detach()))
+    made = pytorch.make_torch(workload, 1)
+    losses = [arrays(made)["loss"][0] for _ in range(3)]
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+    assert losses[2] < losses[0]
+
+
+@pytest.mark.parametrize("name", ["mlp", "conv512-gradients", "simple-predict"])
+def test_compiled_pytorch_computes_the_same(name, monkeypatch):
+    torch = pytest.importorskip("torch")
+    graphs = []
+
+    def keep(graph, _):
+        graphs.append(graph)
+        return graph.forward
+
+    compile_to = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda network: compile_to(network, backend=keep))
+    workload = small(name)
+    first, second = ours(workload)
+    made = pytorch.make_torch(workload, 1, compiled=True)
+    other = arrays(made)
+    assert len(graphs) == 1  # the whole network, and it went that way at all
+    close(first, other, first)
+    close(second, arrays(made), [each for each in first if each in ("loss", "y")])
 
 
 def test_first_values_depend_on_the_name_alone():

@@ -75,7 +75,8 @@ def test_a_process_that_says_nothing_is_noticed():
 
 
 def test_a_baselines_process_holds_nothing_of_ours_but_the_benchmark():
-    code = turns._LIGHT.replace("sys.exit(main())", "import xpcnn.bench.baselines").strip()
+    baselines = "from xpcnn.bench.baselines import jax, pytorch"
+    code = turns._LIGHT.replace("sys.exit(main())", baselines).strip()
     code += "\nprint(sorted(name for name in sys.modules if name.startswith('xpcnn.')))"
     code += "\nprint('array_api_compat' in sys.modules)"
     package = Path(xpcnn.__file__).parent
@@ -86,6 +87,17 @@ def test_a_baselines_process_holds_nothing_of_ours_but_the_benchmark():
     loaded, compat = done.stdout.splitlines()
     assert all(name.startswith("'xpcnn.bench") for name in loaded.strip("[]").split(", "))
     assert compat == "False"
+
+
+def test_a_network_that_cannot_be_compiled_is_told(tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with (
+        Worker(CONFIGURATIONS["torch-compile"], MLP, 1) as worker,
+        pytest.raises(WorkerError, match="no-such-compiler"),
+    ):
+        worker.ready()
 
 
 def test_all_libraries_get_the_same_threads_and_this_package(monkeypatch):

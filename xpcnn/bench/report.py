@@ -72,7 +72,8 @@ def cells(results: dict[str, Any], entry: dict[str, Any]) -> list[str]:
     row = [entry["name"]]
     for name in results["configurations"]:
         run = runs.get(name, {})
-        row.append("failed" if "error" in run else number(run.get("ms")))
+        failed = "error" in run or "left_out" in run
+        row.append("failed" if failed else number(run.get("ms")))
     row += [number(derived["ratio"])] if baselines else []
     row += [number(derived["floor_ratio"]), number(runs.get(subject, {}).get("peak_mib"), 0)]
     if baselines:
@@ -151,6 +152,17 @@ def problems(results: dict[str, Any]) -> list[str]:
     return found
 
 
+def left_out(results: dict[str, Any]) -> list[str]:
+    """List what could not be run and need not be."""
+    titles = results["configurations"]
+    return [
+        f"{entry['name']} without {titles[name]}: {run['left_out']}"
+        for entry in results["workloads"]
+        for name, run in entry["runs"].items()
+        if "left_out" in run
+    ]
+
+
 def markdown(results: dict[str, Any]) -> str:
     """Return the whole report."""
     columns = widths(results, [entry["name"] for entry in results["workloads"]])
@@ -158,9 +170,9 @@ def markdown(results: dict[str, Any]) -> str:
     lines += [line(headings(results), columns), rule(columns)]
     lines += [line(cells(results, entry), columns) for entry in results["workloads"]]
     lines += ["", legend(results)]
-    wrong = problems(results)
-    if wrong:
-        lines += ["", "## Problems", "", *(f"- {text}" for text in wrong)]
+    for title, texts in (("Problems", problems(results)), ("Left out", left_out(results))):
+        if texts:
+            lines += ["", f"## {title}", "", *(f"- {text}" for text in texts)]
     return "\n".join(lines) + "\n"
 
 

@@ -126,4 +126,5 @@ def _environment(threads: int) -> dict[str, str]:
         os.environ
         | {f"{library}_NUM_THREADS": str(threads) for library in settings}
         | {"PYTHONPATH": os.pathsep.join(path), "JAX_PLATFORMS": "cpu"}
+        | {"TORCHINDUCTOR_COMPILE_THREADS": "1"}  # no more processes, which would stay
     )

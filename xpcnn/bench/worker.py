@@ -70,15 +70,16 @@ def _serve(args: argparse.Namespace, questions: Iterable[str], answers: TextIO) 
 
 
 def _baseline(configuration: Configuration, workload: Workload, threads: int) -> Program:
-    from xpcnn.bench import baselines
+    from xpcnn.bench.baselines.jax import make_jax
+    from xpcnn.bench.baselines.pytorch import make_torch
 
     if configuration.library == "jax":
-        return baselines.make_jax(workload, threads)
-    return baselines.make_torch(
+        return make_jax(workload, threads)
+    return make_torch(
         workload,
         threads,
         channels_last=configuration.channels_last,
-        fused_adam=configuration.fused_adam,
+        compiled=configuration.compiled,
     )
 
 

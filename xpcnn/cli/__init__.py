@@ -205,7 +205,10 @@ def _add_bench(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--jax", action="store_true", help="measure JAX as well")
     command.add_argument(
-        "--fused-adam", action="store_true", help="measure PyTorch with its fused Adam as well"
+        "--no-torch-compile",
+        dest="torch_compile",
+        action="store_false",
+        help="leave out torch.compile, which compiles each workload for up to a minute",
     )
 
 

@@ -23,6 +23,8 @@ def run(args: argparse.Namespace) -> None:
     results = compare(settings, printed.add)
     if settings.rounds:
         print("", report.legend(results), sep="\n")
+    for text in report.left_out(results):
+        print(f"- {text}")
     for path in [] if base is None else report.write(results, base):
         print(f"written: {path}")
     wrong = report.problems(results)
@@ -65,7 +67,9 @@ def make_settings(args: argparse.Namespace) -> Settings:
     chosen = args.workloads
     if args.batch_size is not None:
         chosen = [workload.with_batch(args.batch_size) for workload in chosen]
-    ways, notes = configurations.choose(args.kernels, with_jax=args.jax, fused_adam=args.fused_adam)
+    ways, notes = configurations.choose(
+        args.kernels, with_jax=args.jax, torch_compile=args.torch_compile
+    )
     rounds = args.rounds or (QUICK_ROUNDS if args.quick else ROUNDS)
     return Settings(
         workloads=chosen,
