@@ -13,10 +13,11 @@ from xpcnn.bench import own, program
 from xpcnn.bench.baselines import jax, pytorch
 from xpcnn.bench.workloads import WORKLOADS
 
-SMALL = {"resnet18-predict": 1, "mobilenet-predict": 1}
+SMALL = {name: 1 for name in WORKLOADS if name.endswith("-predict")}
+STEEP = {"resnet18", "mobilenet", "mobilenetv2", "vgg", "depthwise"}
 NAMES = [
-    *("simple", "deep", "oned", "mlp", "resnet18", "mobilenet"),
-    *("conv512-forward", "conv512-gradients", "simple-predict", *SMALL),
+    *("simple", "deep", "oned", "mlp", "conv64-pair", "conv256-pair", "odd", *sorted(STEEP)),
+    *("conv512-forward", "conv512-gradients", *SMALL),
 ]
 
 
@@ -57,7 +58,7 @@ def test_as_in_pytorch(name, channels_last):
     first, second = ours(workload)
     other = arrays(made)
     assert first.keys() == other.keys()
-    if name not in ("resnet18", "mobilenet"):
+    if name not in STEEP:
         close(first, other, first)
         close(second, arrays(made), [each for each in first if each in ("loss", "y")])
         return

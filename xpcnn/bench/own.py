@@ -16,11 +16,13 @@ def network(
 ) -> xpcnn.Model:
     """Return the network with the same first values as in every other library."""
     layers = workload.build(xpcnn.layers)
-    model = xpcnn.Model(layers, device=device, dtype=dtype, seed=0, precision=precision)
+    names = xpcnn.Sequential(layers).parameters()
+    network = layers if workload.zoo is None else workload.zoo(xpcnn.zoo)
+    model = xpcnn.Model(network, device=device, dtype=dtype, seed=0, precision=precision)
     model.build(workload.shape)
     values = {
-        name: program.first_value(name, parameter.shape or ())
-        for name, parameter in model.parameters().items()
+        own: program.first_value(name, parameter.shape or ())
+        for name, (own, parameter) in zip(names, model.parameters().items(), strict=True)
     }
     model.load_state_dict(values, strict=False)
     return model

@@ -12,10 +12,11 @@ from xpcnn.bench.workloads import Workload
 
 
 def torch_layers() -> SimpleNamespace:
-    """Return PyTorch's layers, and the two that it has under other names or not at all.
+    """Return PyTorch's layers, and those that it has under other names or not at all.
 
     ReLU works in place, as in the networks of torchvision: that is PyTorch at its best.
     """
+    import torch
     from torch import nn
 
     class Residual(nn.Module):
@@ -27,12 +28,25 @@ def torch_layers() -> SimpleNamespace:
         def forward(self, x: Any) -> Any:
             return self.body(x) + (x if self.shortcut is None else self.shortcut(x))
 
-    names = ("BatchNorm2d", "Conv1d", "Conv2d", "Flatten", "Linear", "MaxPool1d", "MaxPool2d")
+    class Parallel(nn.Module):
+        def __init__(self, branches: list[Any]) -> None:
+            super().__init__()
+            self.branches = nn.ModuleList(branches)
+
+        def forward(self, x: Any) -> Any:
+            return torch.cat([branch(x) for branch in self.branches], dim=1)
+
+    names = (
+        *("AvgPool2d", "BatchNorm2d", "Conv1d", "Conv2d", "Flatten", "Linear", "MaxPool1d"),
+        *("MaxPool2d", "Sequential", "Tanh"),
+    )
     return SimpleNamespace(
-        **{name: getattr(nn, name) for name in (*names, "Sequential")},
+        **{name: getattr(nn, name) for name in names},
         ReLU=lambda: nn.ReLU(inplace=True),
+        ReLU6=lambda: nn.ReLU6(inplace=True),
         GlobalAvgPool2d=lambda: nn.AdaptiveAvgPool2d(1),
         Residual=Residual,
+        Parallel=Parallel,
     )
 
 
