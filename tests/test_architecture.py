@@ -52,6 +52,7 @@ OPTIONAL = ARRAY_LIBRARIES | {
     "pooch",
     "onnx",
     "onnxruntime",
+    "openvino",
     "scipy",
     "h5py",
     "pandas",

@@ -15,6 +15,7 @@ from xpcnn.bench.workloads import WORKLOADS
 from xpcnn.cli import main
 
 TINY = ["--kernels", "generic", "--batch-size", "2", "--threads", "1", "--no-torch-compile"]
+has_onnxruntime = importlib.util.find_spec("onnxruntime") is not None
 has_torch = importlib.util.find_spec("torch") is not None
 
 
@@ -55,6 +56,7 @@ def test_without_pytorch_it_says_so(tmp_path, capsys, without_torch):
     printed = capsys.readouterr().out
     assert "PyTorch is not installed, so there is nothing to compare with" in printed
     assert "JAX is not installed" in printed
+    assert "onnxruntime is not installed" in printed
     assert "ratio" not in printed.split("| mlp ")[0]
     (entry,) = json.loads((tmp_path / "bench.json").read_text())["workloads"]
     assert list(entry["runs"]) == ["xpcnn-generic"]
@@ -68,6 +70,29 @@ def test_check_compares_and_measures_nothing(capsys):
     assert "PyTorch: loss " in printed
     assert "the libraries agree in all 1 workloads" in printed
     assert " ms " not in printed
+
+
+@pytest.mark.skipif(not has_onnxruntime, reason="onnxruntime is not installed")
+def test_onnxruntime_predicts_beside_the_others(tmp_path, capsys):
+    words = ["--workloads", "lenet5-predict", "--quick", "--rounds", "2"]
+    path = tmp_path / "new" / "figures.json"
+    assert main(["bench", *TINY, *words, "--json", str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert "to ORT" in printed
+    assert f"written: {path}" in printed
+    assert [each.name for each in path.parent.iterdir()] == ["figures.json"]
+    results = json.loads(path.read_text())
+    (entry,) = results["workloads"]
+    assert entry["onnxruntime_ratio"] == entry["ratios"]["onnxruntime"] > 0
+    assert entry["differences"]["onnxruntime"]["y"] < 1e-5
+    assert results["environment"]["avx512"] in (True, False, None)
+
+
+def test_there_is_no_column_for_what_takes_no_part(capsys):
+    assert main(["bench", *TINY, "--workloads", "mlp", "--quick", "--rounds", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "| onnxruntime ms" not in printed
+    assert "to ORT" not in printed.split("| mlp ")[0]
 
 
 def test_an_unknown_workload_is_wrong_use(capsys):
@@ -84,9 +109,10 @@ def test_what_is_run_for_which_workload():
     }
     torches = ["torch", "torch-channels-last"]
     ours = ["xpcnn", "xpcnn-generic", "xpcnn-torch"]
+    runtimes = ["onnxruntime", "openvino"]
     assert takes["simple"] == [*ours, *torches, "torch-compile", "jax"]
     assert takes["oned"] == [*ours, "torch", "torch-compile", "jax"]
-    assert takes["resnet18-predict"] == [*ours, *torches, "torch-compile"]
+    assert takes["resnet18-predict"] == [*ours, *torches, "torch-compile", *runtimes]
     assert choose("torch", with_jax=False, torch_compile=False)[0][0].device == "torch:cpu"
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import os
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from xpcnn import kernels
 from xpcnn.bench import own, program
-from xpcnn.bench.baselines import jax, pytorch
+from xpcnn.bench.baselines import jax, pytorch, runtimes
 from xpcnn.bench.workloads import WORKLOADS
 
 SMALL = {name: 1 for name in WORKLOADS if name.endswith("-predict")}
@@ -67,6 +69,56 @@ def test_as_in_pytorch(name, channels_last):
     close(first, other, ["loss"])
     flat = [np.concatenate([g.ravel() for g in each["gradients"]]) for each in (first, other)]
     assert np.linalg.norm(flat[0] - flat[1]) <= 2e-2 * np.linalg.norm(flat[1])
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name in SMALL])
+def test_as_in_onnxruntime(name, tmp_path):
+    pytest.importorskip("onnxruntime")
+    workload = small(name)
+    own.write_onnx(workload, tmp_path / "file.onnx")
+    made = runtimes.make_onnxruntime(workload, 1, tmp_path / "file.onnx")
+    first, _ = ours(workload)
+    other = arrays(made)
+    assert first.keys() == other.keys()
+    close(first, other, first)
+
+
+def test_onnxruntime_gets_the_threads_of_the_run(tmp_path, monkeypatch):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    made = []
+
+    class Session(onnxruntime.InferenceSession):
+        def __init__(self, path, options, **rest):
+            made.append(options)
+            super().__init__(path, options, **rest)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    own.write_onnx(small("simple-predict"), tmp_path / "file.onnx")
+    runtimes.make_onnxruntime(small("simple-predict"), 3, tmp_path / "file.onnx")
+    (options,) = made
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (3, 1)
+
+
+def test_openvino_is_asked_as_its_interface_has_it(monkeypatch, tmp_path):
+    """OpenVINO itself is not at hand: what it is told, and that its answer comes back."""
+
+    class Fake:
+        def compile_model(self, path, device, settings):
+            assert (path, device) == (tmp_path, "CPU")
+            assert settings["INFERENCE_NUM_THREADS"] == 3
+            assert settings["INFERENCE_PRECISION_HINT"] == "f32"
+            return self
+
+        def create_infer_request(self):
+            return self
+
+        def infer(self, inputs):
+            return {0: 2 * inputs[0]}
+
+    monkeypatch.setitem(sys.modules, "openvino", SimpleNamespace(Core=Fake))
+    workload = small("simple-predict")
+    found = arrays(runtimes.make_openvino(workload, 3, tmp_path))
+    np.testing.assert_array_equal(found["y"][0], 2 * program.images(workload.shape))
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if WORKLOADS[name].basic])

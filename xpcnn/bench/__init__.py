@@ -1,4 +1,4 @@
-"""``xpcnn bench``: xpcnn against PyTorch, and JAX, on the machine at hand.
+"""``xpcnn bench``: xpcnn against PyTorch, onnxruntime and others, on the machine at hand.
 
 ``workloads`` says what is run and ``networks`` of what layers, once for all libraries; ``own`` and
 ``baselines`` turn that into steps of one library; ``worker`` is the process that runs them;

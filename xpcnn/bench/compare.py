@@ -6,10 +6,13 @@ import statistics
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from xpcnn.bench import environment
 from xpcnn.bench.configurations import Configuration
+from xpcnn.bench.own import write_onnx
 from xpcnn.bench.program import Digest, difference
 from xpcnn.bench.turns import Worker, WorkerError, take_turns
 from xpcnn.bench.worker import SGEMM_SIZE
@@ -93,6 +96,10 @@ def measure(workload: Workload, settings: Settings) -> dict[str, Any]:
     workers: dict[str, Worker] = {}
     digests: dict[str, list[Digest]] = {}
     with ExitStack() as stack:
+        onnx = None
+        if any(configuration.reads_onnx for configuration in chosen):
+            onnx = Path(stack.enter_context(TemporaryDirectory())) / "workload.onnx"
+            write_onnx(workload, onnx)
         for configuration in chosen:
             run = runs[configuration.name] = {}
             try:
@@ -100,7 +107,9 @@ def measure(workload: Workload, settings: Settings) -> dict[str, Any]:
                     run["first_step_maybe_compiling_s"] = _prepare(
                         configuration, workload, settings
                     )
-                worker = stack.enter_context(Worker(configuration, workload, settings.threads))
+                worker = stack.enter_context(
+                    Worker(configuration, workload, settings.threads, onnx=onnx)
+                )
                 ready = worker.ready()
             except WorkerError as error:
                 run["left_out" if configuration.may_fail else "error"] = str(error)

@@ -19,7 +19,7 @@ class Configuration:
     ----------
     name, title : str
         For files and commands; for readers.
-    library : {"xpcnn", "torch", "jax"}
+    library : {"xpcnn", "torch", "jax", "onnxruntime", "openvino"}
     kernels : str, optional
         The one kernel set that xpcnn may use.
     device : str
@@ -43,7 +43,14 @@ class Configuration:
         """Whether there is such a run of a workload at all."""
         if self.library == "jax":
             return workload.basic
+        if self.reads_onnx:
+            return workload.kind == "predict"
         return len(workload.shape) == 4 or not self.channels_last
+
+    @property
+    def reads_onnx(self) -> bool:
+        """Whether the library gets the workload as an ONNX file."""
+        return self.library in ("onnxruntime", "openvino")
 
     @property
     def is_installed(self) -> bool:
@@ -60,9 +67,20 @@ CONFIGURATIONS = {
         Configuration("torch", "PyTorch", "torch"),
         Configuration("torch-channels-last", "PyTorch ch.last", "torch", channels_last=True),
         Configuration("torch-compile", "PyTorch compiled", "torch", compiled=True, may_fail=True),
+        Configuration("onnxruntime", "onnxruntime", "onnxruntime"),
+        Configuration("openvino", "OpenVINO", "openvino", may_fail=True),
         Configuration("jax", "JAX jit", "jax"),
     )
 }
+
+
+MISSING = {
+    "torch": "PyTorch is not installed, so there is nothing to compare with: "
+    'pip install "xpcnn[torch]"',
+    "onnxruntime": "onnxruntime is not installed and left out: pip install onnxruntime",
+    "jax": 'JAX is not installed and left out: pip install "xpcnn[jax]"',
+}
+"""What to say of a library that is not there; OpenVINO is not missed."""
 
 
 def compiler() -> str:
@@ -97,14 +115,8 @@ def choose(
         names.append("torch-compile")
     elif torch_compile:
         notes.append(f"torch.compile is left out: there is no C++ compiler called {compiler()}")
-    names += ["jax"] if with_jax else []
+    names += ["onnxruntime", "openvino", *(["jax"] if with_jax else [])]
     wanted = [CONFIGURATIONS[name] for name in names]
     installed = {each.library: each.is_installed for each in wanted}
-    if not installed["torch"]:
-        notes.append(
-            "PyTorch is not installed, so there is nothing to compare with: "
-            'pip install "xpcnn[torch]"'
-        )
-    if not installed.get("jax", True):
-        notes.append('JAX is not installed and left out: pip install "xpcnn[jax]"')
+    notes += [note for library, note in MISSING.items() if not installed.get(library, True)]
     return [each for each in wanted if installed[each.library]], notes

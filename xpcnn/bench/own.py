@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import xpcnn
@@ -43,6 +44,13 @@ def make(workload: Workload, device: str = "cpu") -> Program:
         return Program(lambda: model.forward(x), lambda y: {"y": y})
     dy = program.channels_last(program.output_gradient(model.build(workload.shape)))
     return _gradients(model, x, model.device.asarray(dy))
+
+
+def write_onnx(workload: Workload, path: Path) -> None:
+    """Write the network, for just the input of the workload, for those that read ONNX files."""
+    from xpcnn.interop import onnx  # not with this file: measured processes have no use for it
+
+    onnx.save(network(workload, "cpu", "float32"), path, input_shape=workload.shape)
 
 
 def _training(model: xpcnn.Model, x: Any, y: Any) -> Program:

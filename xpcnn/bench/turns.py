@@ -46,6 +46,7 @@ class Worker:
         threads: int,
         *,
         warm_up: int | None = None,
+        onnx: Path | None = None,
     ) -> None:
         if configuration is not None and configuration.library == "xpcnn":
             command = [sys.executable, "-m", "xpcnn.bench.worker"]
@@ -56,6 +57,7 @@ class Worker:
         if workload is not None:
             command += ["--batch-size", str(workload.shape[0])]
         command += [] if warm_up is None else ["--warm-up", str(warm_up)]
+        command += [] if onnx is None else ["--onnx", str(onnx)]
         self.process = subprocess.Popen(
             command,
             env=_environment(threads),

@@ -14,6 +14,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
@@ -36,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--warm-up", type=int, default=WARM_UP)
+    parser.add_argument("--onnx", type=Path)
     args = parser.parse_args(argv)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started this process ends it
     answers = os.fdopen(os.dup(1), "w")
@@ -57,7 +59,7 @@ def _serve(args: argparse.Namespace, questions: Iterable[str], answers: TextIO) 
     if args.batch_size is not None:
         workload = workload.with_batch(args.batch_size)
     if configuration.library != "xpcnn":
-        program = _baseline(configuration, workload, args.threads)
+        program = _baseline(configuration, workload, args.threads, args.onnx)
         return _answer(program, args.warm_up, questions, answers)
     import xpcnn
     from xpcnn.bench import own
@@ -69,12 +71,19 @@ def _serve(args: argparse.Namespace, questions: Iterable[str], answers: TextIO) 
         return _answer(made, args.warm_up, questions, answers)
 
 
-def _baseline(configuration: Configuration, workload: Workload, threads: int) -> Program:
+def _baseline(
+    configuration: Configuration, workload: Workload, threads: int, onnx: Path
+) -> Program:
     from xpcnn.bench.baselines.jax import make_jax
     from xpcnn.bench.baselines.pytorch import make_torch
+    from xpcnn.bench.baselines.runtimes import make_onnxruntime, make_openvino
 
     if configuration.library == "jax":
         return make_jax(workload, threads)
+    if configuration.library == "onnxruntime":
+        return make_onnxruntime(workload, threads, onnx)
+    if configuration.library == "openvino":
+        return make_openvino(workload, threads, onnx)
     return make_torch(
         workload,
         threads,

@@ -173,9 +173,9 @@ def _add_predict(command: argparse.ArgumentParser) -> None:
 def _add_bench(command: argparse.ArgumentParser) -> None:
     """Compare the speed of xpcnn and PyTorch on this machine.
 
-    Let xpcnn and PyTorch take turns at training, at single layers and at prediction, each in a
-    process of its own on the CPU, and print times, ratios and memory. Before it measures, it
-    compares what the libraries compute. Takes about ten minutes.
+    Let xpcnn, PyTorch and, in prediction, onnxruntime take turns at training, at single layers and
+    at prediction, each in a process of its own on the CPU, and print times, ratios and memory.
+    Before it measures, it compares what the libraries compute. Takes about half an hour.
     """
     command.add_argument(
         "--workloads",
@@ -194,6 +194,7 @@ def _add_bench(command: argparse.ArgumentParser) -> None:
         "--output",
         "write FILE.json and FILE.md as well; in a folder they are called bench",
     )
+    _add_file(command, "--json", "write what was measured to this file")
     _add_count(command, "--threads", "for each library (default all cores)")
     _add_count(command, "--batch-size", "instead of the workloads' own sizes")
     command.add_argument(

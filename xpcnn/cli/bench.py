@@ -17,6 +17,8 @@ QUICK_ROUNDS, QUICK_SECONDS = 3, 0.1
 def run(args: argparse.Namespace) -> None:
     """Measure, print a line for each workload as it is ready, and write the files."""
     base = None if args.output is None else prepare_output(args.output)
+    if args.json is not None:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
     settings = make_settings(args)
     names = [workload.name for workload in settings.workloads]
     printed = Table(names)
@@ -25,7 +27,11 @@ def run(args: argparse.Namespace) -> None:
         print("", report.legend(results), sep="\n")
     for text in report.left_out(results):
         print(f"- {text}")
-    for path in [] if base is None else report.write(results, base):
+    written = [] if base is None else report.write(results, base)
+    if args.json is not None:
+        args.json.write_text(report.as_json(results), encoding="utf-8")
+        written.append(args.json)
+    for path in written:
         print(f"written: {path}")
     wrong = report.problems(results)
     if wrong:
@@ -70,6 +76,7 @@ def make_settings(args: argparse.Namespace) -> Settings:
     ways, notes = configurations.choose(
         args.kernels, with_jax=args.jax, torch_compile=args.torch_compile
     )
+    ways = [way for way in ways if any(way.takes(workload) for workload in chosen)]
     rounds = args.rounds or (QUICK_ROUNDS if args.quick else ROUNDS)
     return Settings(
         workloads=chosen,

@@ -1,4 +1,4 @@
-"""The workloads as other libraries run them: PyTorch, JAX.
+"""The workloads as other libraries run them: PyTorch, JAX, onnxruntime, OpenVINO.
 
 These files, and those that find devices and hold kernels, are the only ones that name array
 libraries: what is compared here is their own layers and optimizers, not arrays, so there is no
