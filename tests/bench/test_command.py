@@ -88,6 +88,17 @@ def test_onnxruntime_predicts_beside_the_others(tmp_path, capsys):
     assert results["environment"]["avx512"] in (True, False, None)
 
 
+def test_first_steps_are_measured_in_fresh_processes(tmp_path):
+    words = ["--workloads", "first-step", "--quick", "--rounds", "2"]
+    path = tmp_path / "figures.json"
+    assert main(["bench", *TINY, *words, "--json", str(path)]) == 0
+    (entry,) = json.loads(path.read_text())["workloads"]
+    for run in entry["runs"].values():
+        assert len(run["round_ms"]) == run["steps"] == 2
+    assert entry["gflop"] is entry["floor_ratio"] is None
+    assert set(entry["differences"]) == set(entry["runs"]) - {"xpcnn-generic"}
+
+
 def test_there_is_no_column_for_what_takes_no_part(capsys):
     assert main(["bench", *TINY, "--workloads", "mlp", "--quick", "--rounds", "1"]) == 0
     printed = capsys.readouterr().out
@@ -105,12 +116,13 @@ def test_what_is_run_for_which_workload():
     assert names[:2] == ["xpcnn", "xpcnn-generic"]
     takes = {
         workload: [name for name, each in CONFIGURATIONS.items() if each.takes(WORKLOADS[workload])]
-        for workload in ("simple", "oned", "resnet18-predict")
+        for workload in ("simple", "first-step", "oned", "resnet18-predict")
     }
     torches = ["torch", "torch-channels-last"]
     ours = ["xpcnn", "xpcnn-generic", "xpcnn-torch"]
     runtimes = ["onnxruntime", "openvino"]
     assert takes["simple"] == [*ours, *torches, "torch-compile", "jax"]
+    assert takes["first-step"] == [*ours, *torches, "jax"]
     assert takes["oned"] == [*ours, "torch", "torch-compile", "jax"]
     assert takes["resnet18-predict"] == [*ours, *torches, "torch-compile", *runtimes]
     assert choose("torch", with_jax=False, torch_compile=False)[0][0].device == "torch:cpu"

@@ -77,6 +77,12 @@ def test_ratios_by_hand():
     }
 
 
+def test_what_is_not_about_operations_has_no_floor():
+    found = report.figures(entry(gflop=None), "xpcnn", 100.0)
+    assert found["floor_ms"] is found["floor_ratio"] is None
+    assert found["ratio"] == 4.0
+
+
 def test_without_pytorch_there_are_no_ratios(results):
     runs = {"xpcnn": entry()["runs"]["xpcnn"]}
     found = report.figures(entry(runs=runs), "xpcnn", 100.0)

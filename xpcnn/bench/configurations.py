@@ -45,6 +45,8 @@ class Configuration:
             return workload.basic
         if self.reads_onnx:
             return workload.kind == "predict"
+        if self.compiled and workload.fresh:  # half a minute for a step that takes milliseconds
+            return False
         return len(workload.shape) == 4 or not self.channels_last
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from xpcnn.bench.compare import disagreements
 LEGEND = """\
 ms: time of one step, median over the rounds. ratio: time of the fastest PyTorch configuration over
 that of {subject}, median over the rounds; above 1, xpcnn is faster. to ORT: the same for
-onnxruntime. floor: time of {subject} over
-that of the workload's operations at {peak:.0f} GFLOP/s, NumPy's fastest matrix product in this run;
-Winograd needs fewer operations and may be below 1. MiB: peak memory of the whole process. memory:
-that of the smallest PyTorch process over that of {subject}."""
+onnxruntime. floor: time of {subject} over that of the workload's operations at {peak:.0f} GFLOP/s,
+NumPy's fastest matrix product in this run; Winograd needs fewer operations and may be below 1.
+first-step: from the start of a process that finds nothing compiled, imports included, to the end
+of its first step of "simple". MiB: peak memory of the whole process. memory: that of the smallest
+PyTorch process over that of {subject}."""
 
 NOTHING = "-"
 AVX512 = {True: "there", False: "not there", None: "not known"}
@@ -51,7 +53,7 @@ def figures(entry: dict[str, Any], subject: str, peak_gflops: float) -> dict[str
             pairs = zip(run["round_ms"], own["round_ms"], strict=True)
             found["ratios"][name] = statistics.median(theirs / ours for theirs, ours in pairs)
     found["onnxruntime_ratio"] = found["ratios"].get("onnxruntime")
-    if peak_gflops:
+    if peak_gflops and entry["gflop"]:
         found["floor_ms"] = entry["gflop"] / peak_gflops * 1e3
         found["floor_ratio"] = own["ms"] / found["floor_ms"]
     if best is None:
@@ -206,7 +208,7 @@ def memory(results: dict[str, Any]) -> list[str]:
 def legend(results: dict[str, Any]) -> str:
     """Explain the columns."""
     subject = results["configurations"][results["subject"]]
-    return LEGEND.format(subject=subject, peak=results["peak_gflops"])
+    return textwrap.fill(LEGEND.format(subject=subject, peak=results["peak_gflops"]), 100)
 
 
 def as_json(results: dict[str, Any]) -> str:

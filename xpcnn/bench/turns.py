@@ -8,8 +8,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from xpcnn.bench.configurations import Configuration
@@ -47,6 +48,7 @@ class Worker:
         *,
         warm_up: int | None = None,
         onnx: Path | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         if configuration is not None and configuration.library == "xpcnn":
             command = [sys.executable, "-m", "xpcnn.bench.worker"]
@@ -60,7 +62,7 @@ class Worker:
         command += [] if onnx is None else ["--onnx", str(onnx)]
         self.process = subprocess.Popen(
             command,
-            env=_environment(threads),
+            env=_environment(threads) | dict(environment or {}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -103,7 +105,51 @@ class Worker:
         self.process.stdout.close()
 
 
-def take_turns(workers: Sequence[Worker], rounds: int, seconds: float) -> list[list[dict]]:
+class FreshWorker:
+    """Runs the first step of a workload in a new process each time, which has nothing to go by.
+
+    To be used as a :class:`Worker`.
+    """
+
+    def __init__(self, configuration: Configuration, workload: Workload, threads: int) -> None:
+        self.configuration = configuration
+        self.workload = workload
+        self.threads = threads
+
+    def ready(self) -> dict[str, Any]:
+        """Run it once; what is measured afterwards finds the files of the libraries in memory."""
+        return self._run()
+
+    def turn(self, _: float) -> dict[str, Any]:
+        """Run it once; returns the milliseconds from the start of the process, and its peak."""
+        started = time.time()
+        answer = self._run()
+        milliseconds = (answer["first_step_at"] - started) * 1e3
+        peak = answer["peak_mib"]
+        return {"ms": milliseconds, "least_ms": milliseconds, "steps": 1, "peak_mib": peak}
+
+    def _run(self) -> dict[str, Any]:
+        with TemporaryDirectory() as folder:
+            environment = {"NUMBA_CACHE_DIR": folder, "XPCNN_QUIET": "1"}
+            with Worker(
+                self.configuration,
+                self.workload,
+                self.threads,
+                warm_up=1,
+                environment=environment,
+            ) as worker:
+                return worker.ready()
+
+    def __enter__(self) -> FreshWorker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """There is no process between turns."""
+
+
+def take_turns(
+    workers: Sequence[Worker | FreshWorker], rounds: int, seconds: float
+) -> list[list[dict]]:
     """Let every worker run once a round, each round begun by another one.
 
     Returns

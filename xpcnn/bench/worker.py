@@ -103,12 +103,13 @@ def _answer(program: Program, warm_up: int, questions: Iterable[str], answers: T
     """Warm up, tell what came out, then run for as many seconds as each question says."""
     start = time.perf_counter()
     result = program.step()
-    first = time.perf_counter() - start
+    first, now = time.perf_counter() - start, time.time()
     digests = [digest(program.arrays(result))]
     for _ in range(warm_up - 1):
         digests.append(digest(program.arrays(program.step())))
     del result
-    _say(answers, {"first_step_s": first, "digests": digests})
+    ready = {"first_step_s": first, "first_step_at": now, "digests": digests}
+    _say(answers, ready | {"peak_mib": peak_mib()})
     for question in questions:
         _say(answers, _turn(program, float(question)) | {"peak_mib": peak_mib()})
 

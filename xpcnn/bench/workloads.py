@@ -32,6 +32,9 @@ class Workload:
     zoo : callable, optional
         Takes ``xpcnn.zoo`` and makes the same network, where that has it: what a user of xpcnn
         runs. Its parameters come in the same order.
+    fresh : bool
+        Whether each turn is a new process without compiled code from before, measured from its
+        start, imports included, to the end of its first step.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Workload:
     build: Callable[[Any], list[Any]]
     basic: bool = False
     zoo: Callable[[Any], Any] | None = None
+    fresh: bool = False
 
     def with_batch(self, size: int) -> Workload:
         """Return the same workload for another batch size."""
@@ -70,6 +74,7 @@ def _training() -> list[Workload]:
         Workload("deep", "train", (100, 1, 28, 28), networks.deep, basic=True),
         Workload("oned", "train", (1000, 1, 784), networks.oned, basic=True),
         Workload("mlp", "train", (20, 784), networks.mlp, basic=True),
+        Workload("first-step", "train", (100, 1, 28, 28), networks.simple, basic=True, fresh=True),
     ]
 
 
