@@ -119,7 +119,7 @@ def test_a_process_that_says_nothing_is_noticed():
 
 
 def test_a_baselines_process_holds_nothing_of_ours_but_the_benchmark():
-    baselines = "from xpcnn.bench.baselines import jax, pytorch"
+    baselines = "from xpcnn.bench.baselines import jax, pytorch, runtimes, torch_layers"
     code = turns._LIGHT.replace("sys.exit(main())", baselines).strip()
     code += "\nprint(sorted(name for name in sys.modules if name.startswith('xpcnn.')))"
     code += "\nprint('array_api_compat' in sys.modules)"

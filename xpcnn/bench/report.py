@@ -138,7 +138,7 @@ def setting(results: dict[str, Any]) -> list[str]:
         lines.append(
             f"busy: {where['load']} processes wanted to run before this began; do not trust figures"
         )
-    return lines + results["notes"]
+    return lines + results.get("notes", [])
 
 
 def agreement(results: dict[str, Any], entry: dict[str, Any]) -> str:
@@ -225,9 +225,13 @@ def as_json(results: dict[str, Any]) -> str:
 
 def write(results: dict[str, Any], base: Path) -> list[Path]:
     """Write the JSON and Markdown files called `base` with their suffixes."""
-    texts = {".json": as_json(results), ".md": markdown(results)}
+    return write_files(as_json(results), markdown(results), base)
+
+
+def write_files(as_json: str, markdown: str, base: Path) -> list[Path]:
+    """Write these texts to the files called `base` with their suffixes."""
     paths = []
-    for suffix, text in texts.items():
+    for suffix, text in ((".json", as_json), (".md", markdown)):
         path = base.with_name(base.name + suffix)
         path.write_text(text, encoding="utf-8")
         paths.append(path)

@@ -14,7 +14,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from xpcnn.bench.configurations import Configuration
-from xpcnn.bench.worker import SGEMM
+from xpcnn.bench.program import Digest
+from xpcnn.bench.worker import LAYERS, SGEMM
 from xpcnn.bench.workloads import Workload
 
 PAUSE = 0.05
@@ -38,7 +39,10 @@ class WorkerError(RuntimeError):
 
 
 class Worker:
-    """A process that runs one workload in one configuration; a context manager."""
+    """A process that runs one workload in one configuration; a context manager.
+
+    Without a workload it runs layers, one by one; without a configuration too, a matrix product.
+    """
 
     def __init__(
         self,
@@ -54,8 +58,11 @@ class Worker:
             command = [sys.executable, "-m", "xpcnn.bench.worker"]
         else:
             command = [sys.executable, "-c", _LIGHT, str(_PACKAGE)]
-        names = [each.name if each is not None else SGEMM for each in (configuration, workload)]
-        command += [*names, "--threads", str(threads)]
+        if configuration is None:
+            command += [SGEMM, SGEMM]
+        else:
+            command += [configuration.name, LAYERS if workload is None else workload.name]
+        command += ["--threads", str(threads)]
         if workload is not None:
             command += ["--batch-size", str(workload.shape[0])]
         command += [] if warm_up is None else ["--warm-up", str(warm_up)]
@@ -74,9 +81,17 @@ class Worker:
 
     def turn(self, seconds: float) -> dict[str, Any]:
         """Let it run; returns milliseconds a step, and the peak of its memory so far."""
+        return self._ask(seconds)
+
+    def make_layer(self, name: str, kind: str) -> Digest:
+        """Make a case of a layer ready, to run "forward" or "gradients"; returns what came out."""
+        digest: Digest = self._ask([name, kind])["digest"]
+        return digest
+
+    def _ask(self, question: float | list[str]) -> dict[str, Any]:
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # why it ended is read next
-            self.process.stdin.write(f"{seconds}\n")
+            self.process.stdin.write(f"{json.dumps(question)}\n")
             self.process.stdin.flush()
         return self._read()
 

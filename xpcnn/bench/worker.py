@@ -1,7 +1,8 @@
 """The process that runs one workload in one library, a few steps at a time, when asked to.
 
 On standard input it gets a number of seconds a line, and answers with a line of JSON on what was
-its standard output; whatever a library prints goes to standard error.
+its standard output; whatever a library prints goes to standard error. Where it is to run layers, a
+line may also be the name of one and what to do with it, to be made ready.
 """
 
 from __future__ import annotations
@@ -13,19 +14,21 @@ import signal
 import statistics
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
 from xpcnn.bench.configurations import CONFIGURATIONS, Configuration
-from xpcnn.bench.program import Program, digest
+from xpcnn.bench.program import Digest, Program, digest
 from xpcnn.bench.workloads import WORKLOADS, Workload
 
 SGEMM = "sgemm"
 """Stands for library and workload where the speed of NumPy's matrix product is measured."""
 SGEMM_SIZE = 1536
+LAYERS = "layers"
+"""Stands for the workload where layers are named one by one."""
 WARM_UP = 3
 
 
@@ -33,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Make a workload ready, and serve."""
     parser = argparse.ArgumentParser()
     parser.add_argument("configuration", choices=[*CONFIGURATIONS, SGEMM])
-    parser.add_argument("workload", choices=[*WORKLOADS, SGEMM])
+    parser.add_argument("workload", choices=[*WORKLOADS, SGEMM, LAYERS])
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--warm-up", type=int, default=WARM_UP)
@@ -55,7 +58,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _serve(args: argparse.Namespace, questions: Iterable[str], answers: TextIO) -> None:
     if args.configuration == SGEMM:
         return _answer(_sgemm(), args.warm_up, questions, answers)
-    workload, configuration = WORKLOADS[args.workload], CONFIGURATIONS[args.configuration]
+    configuration = CONFIGURATIONS[args.configuration]
+    if args.workload == LAYERS:
+        return _serve_layers(configuration, args, questions, answers)
+    workload = WORKLOADS[args.workload]
     if args.batch_size is not None:
         workload = workload.with_batch(args.batch_size)
     if configuration.library != "xpcnn":
@@ -64,11 +70,60 @@ def _serve(args: argparse.Namespace, questions: Iterable[str], answers: TextIO) 
     import xpcnn
     from xpcnn.bench import own
 
-    if hasattr(xpcnn, "set_num_threads"):
-        xpcnn.set_num_threads(args.threads)
+    xpcnn.set_num_threads(args.threads)
     with xpcnn.kernels.force(configuration.kernels):
         made = own.make(workload, configuration.device)
         return _answer(made, args.warm_up, questions, answers)
+
+
+def _serve_layers(
+    configuration: Configuration,
+    args: argparse.Namespace,
+    questions: Iterable[str],
+    answers: TextIO,
+) -> None:
+    from xpcnn.bench.layers.cases import CASES
+
+    if configuration.library != "xpcnn":
+        from xpcnn.bench.baselines import torch_layers
+
+        def make(name: str, kind: str) -> Program:
+            return torch_layers.make(CASES[name], kind, args.threads)
+
+        return _answer_layers(make, questions, answers)
+    import xpcnn
+    from xpcnn.bench.layers import own
+
+    xpcnn.set_num_threads(args.threads)
+    with xpcnn.kernels.force(configuration.kernels):
+        return _answer_layers(
+            lambda name, kind: own.make(CASES[name], kind, configuration.device), questions, answers
+        )
+
+
+def _answer_layers(
+    make: Callable[[str, str], Program], questions: Iterable[str], answers: TextIO
+) -> None:
+    """Make ready what is named, and run it; what fails is told, and the next one asked for."""
+    program = None
+    for question in questions:
+        asked = json.loads(question)
+        try:
+            if isinstance(asked, list):
+                program = make(*asked)
+                _say(answers, {"digest": _warm_up(program)})
+            elif program is not None:
+                _say(answers, _turn(program, asked))
+        except Exception as error:
+            program = None
+            _say(answers, {"error": f"{type(error).__name__}: {error}"})
+
+
+def _warm_up(program: Program) -> Digest:
+    found = digest(program.arrays(program.step()))
+    for _ in range(WARM_UP - 1):
+        program.step()
+    return found
 
 
 def _baseline(

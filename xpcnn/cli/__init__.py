@@ -181,8 +181,18 @@ def _add_bench(command: argparse.ArgumentParser) -> None:
         "--workloads",
         type=bench.workload_list,
         metavar="NAMES",
-        default="*",
         help="names or patterns such as 'conv*', with commas between them (default all)",
+    )
+    command.add_argument(
+        "--layers",
+        action="store_true",
+        help="instead of workloads, every layer and loss beside PyTorch's, the worst ratio first",
+    )
+    command.add_argument(
+        "--only",
+        type=bench.layer_list,
+        metavar="NAME,...",
+        help="of the layers and losses those of these classes; patterns such as '*Pool2d' will do",
     )
     _add_count(command, "--rounds", f"turns of each (default {bench.ROUNDS})")
     command.add_argument("--quick", action="store_true", help="fewer and shorter turns")
