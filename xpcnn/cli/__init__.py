@@ -175,7 +175,8 @@ def _add_bench(command: argparse.ArgumentParser) -> None:
 
     Let xpcnn, PyTorch and, in prediction, onnxruntime take turns at training, at single layers and
     at prediction, each in a process of its own on the CPU, and print times, ratios and memory.
-    Before it measures, it compares what the libraries compute. Takes about half an hour.
+    Before it measures, it compares what the libraries compute. Takes about an hour, and less with
+    --quick, --no-torch-compile or some of the --workloads.
     """
     command.add_argument(
         "--workloads",
