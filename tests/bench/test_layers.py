@@ -251,6 +251,8 @@ def test_a_layer_that_fails_is_told_and_others_go_on(library):
     with Worker(CONFIGURATIONS[library], None, 1) as worker:
         with pytest.raises(WorkerError, match="KeyError: 'no layer'"):
             worker.make_layer("no layer", "forward")
+        with pytest.raises(WorkerError, match="no layer was made ready"):
+            worker.turn(1e-6)
         found = worker.make_layer("Linear odd", "gradients")
         assert set(found) == {"y", "dx", "gradients"}
         assert len(found["y"]) == program.SAMPLES

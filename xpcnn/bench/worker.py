@@ -112,7 +112,9 @@ def _answer_layers(
             if isinstance(asked, list):
                 program = make(*asked)
                 _say(answers, {"digest": _warm_up(program)})
-            elif program is not None:
+            elif program is None:
+                _say(answers, {"error": "no layer was made ready"})
+            else:
                 _say(answers, _turn(program, asked))
         except Exception as error:
             program = None
