@@ -52,13 +52,14 @@ OPTIONAL = ARRAY_LIBRARIES | {
     "pooch",
     "onnx",
     "onnxruntime",
+    "openvino",
     "scipy",
     "h5py",
     "pandas",
 }
 # The benchmark runs other libraries' own networks, inside functions, in processes of their own:
 # there is nothing of ours between it and them.
-BASELINES = str(Path("bench", "baselines.py"))
+BASELINES = str(Path("bench", "baselines"))
 # The door to PyTorch's own modules; the library is imported when a function is called.
 TORCH_MODULES = str(Path("interop", "torch"))
 UNSAFE = {"pickle", "cPickle", "dill", "marshal", "shelve", "joblib"}
@@ -96,9 +97,8 @@ def knows_vendors(path: Path) -> bool:
     """Whether a file may import array libraries."""
     own = name(path)
     return (
-        own == BASELINES
+        own.startswith((BASELINES, TORCH_MODULES))
         or part(path) == "backends"
-        or own.startswith(TORCH_MODULES)
         or is_vendor_kernel(path)
     )
 

@@ -172,16 +172,27 @@ def _add_predict(command: argparse.ArgumentParser) -> None:
 def _add_bench(command: argparse.ArgumentParser) -> None:
     """Compare the speed of xpcnn and PyTorch on this machine.
 
-    Let xpcnn and PyTorch take turns at training, at single layers and at prediction, each in a
-    process of its own on the CPU, and print times, ratios and memory. Before it measures, it
-    compares what the libraries compute. Takes about ten minutes.
+    Let xpcnn, PyTorch and, in prediction, onnxruntime take turns at training, at single layers and
+    at prediction, each in a process of its own on the CPU, and print times, ratios and memory.
+    Before it measures, it compares what the libraries compute. Takes about an hour, and less with
+    --quick, --no-torch-compile or some of the --workloads.
     """
     command.add_argument(
         "--workloads",
         type=bench.workload_list,
         metavar="NAMES",
-        default="*",
         help="names or patterns such as 'conv*', with commas between them (default all)",
+    )
+    command.add_argument(
+        "--layers",
+        action="store_true",
+        help="instead of workloads, every layer and loss beside PyTorch's, the worst ratio first",
+    )
+    command.add_argument(
+        "--only",
+        type=bench.layer_list,
+        metavar="NAME,...",
+        help="of the layers and losses those of these classes; patterns such as '*Pool2d' will do",
     )
     _add_count(command, "--rounds", f"turns of each (default {bench.ROUNDS})")
     command.add_argument("--quick", action="store_true", help="fewer and shorter turns")
@@ -193,6 +204,7 @@ def _add_bench(command: argparse.ArgumentParser) -> None:
         "--output",
         "write FILE.json and FILE.md as well; in a folder they are called bench",
     )
+    _add_file(command, "--json", "write what was measured to this file")
     _add_count(command, "--threads", "for each library (default all cores)")
     _add_count(command, "--batch-size", "instead of the workloads' own sizes")
     command.add_argument(
@@ -204,7 +216,10 @@ def _add_bench(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--jax", action="store_true", help="measure JAX as well")
     command.add_argument(
-        "--fused-adam", action="store_true", help="measure PyTorch with its fused Adam as well"
+        "--no-torch-compile",
+        dest="torch_compile",
+        action="store_false",
+        help="leave out torch.compile, which compiles each workload for up to a minute",
     )
 
 
