@@ -48,7 +48,8 @@ class KernelsHook(BuildHookInterface):
         targets = load(Path(self.root), "targets")
         for target in targets.of_this_machine():
             path = targets.library(target)
-            build_data["force_include"][str(path)] = str(path.relative_to(self.root))
+            for each in (path, path.with_name(f"{path.name}.json")):
+                build_data["force_include"][str(each)] = str(each.relative_to(self.root))
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{tag()}"
 

@@ -56,7 +56,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         targets.FOLDER.mkdir(exist_ok=True)
         with _alone():
-            old = [target for target in wanted if not (given.if_old and choice.is_new(target))]
+            old = [
+                target
+                for target in wanted
+                if not (given.if_old and sources.fits(targets.library(target)))
+            ]
             build(old, given.system)
     except (OSError, RuntimeError) as error:
         print(f"cannot build the kernels: {error}", file=sys.stderr)
@@ -105,8 +109,7 @@ def _link(target: Target, folder: Path, system: str) -> None:
     path = targets.library(target, system)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     flags: list[str | Path] = [
-        "-shared", "-O2", "-g0", "-fvisibility=hidden", f'-DDIGEST="{sources.digest()}"', "-o",
-        part, sources.RUNTIME, *sorted(folder.glob("*.o")),
+        "-shared", "-O2", "-g0", "-fvisibility=hidden", "-o", part, sources.RUNTIME, *sorted(folder.glob("*.o")),
     ]  # fmt: skip
     if system != "win32":
         flags += ["-fPIC", "-lm", "-lpthread"]
@@ -115,6 +118,7 @@ def _link(target: Target, folder: Path, system: str) -> None:
     try:
         _finish(_start([*_compiler(target, system), *flags]))
         os.replace(part, path)
+        sources.note(path)
     finally:
         part.unlink(missing_ok=True)
 

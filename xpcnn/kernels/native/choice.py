@@ -107,8 +107,11 @@ def _load(target: Target) -> tuple[Library | None, str]:
     path = targets.library(target)
     if not path.is_file():
         return None, f"{path.name} was not built ({BUILD} builds it)"
-    if not is_new(target):  # looked up in the file: one that was loaded stays, whatever replaces it
-        return None, f"{path.name} was made of other sources of its kernels; run {BUILD}"
+    if not sources.fits(path):
+        return (
+            None,
+            f"{path.name} is damaged, or older than the sources of its kernels; run {BUILD}",
+        )
     try:
         library = Library(path, target)
     except (OSError, AttributeError) as error:
@@ -116,14 +119,6 @@ def _load(target: Target) -> tuple[Library | None, str]:
     if not library.runs_here():
         return None, f"this processor has not all instructions of {target.name}"
     return library, ""
-
-
-def is_new(target: Target) -> bool:
-    """Whether the library for a target is there and made of the sources as they are now."""
-    try:
-        return sources.digest().encode() in targets.library(target).read_bytes()
-    except OSError:
-        return False
 
 
 def _can_build() -> bool:

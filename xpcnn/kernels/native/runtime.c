@@ -265,11 +265,6 @@ static void run(kernel_t kernel, int64_t jobs, int64_t threads, const int64_t *p
     unlock(&pool);
 }
 
-#ifndef DIGEST
-#define DIGEST ""
-#endif
-EXPORT const char *xpcnn_digest = DIGEST; /* of the sources that this was made of */
-
 /* -- Python ------------------------------------------------------------------------------------ */
 
 static struct {

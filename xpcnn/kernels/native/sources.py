@@ -1,8 +1,13 @@
-"""Of which files machine code is made, so that it is known when it is out of date."""
+"""Of which files libraries are made, and whether one is whole and made of them as they are now.
+
+Beside each library lies a note with two digests: of its sources, and of itself. Loading a file that
+is damaged would end the process.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from functools import cache
 from pathlib import Path
 
@@ -18,6 +23,29 @@ def digest() -> str:
         content = path.read_bytes().replace(b"\r\n", b"\n")
         found.update(path.name.encode() + hashlib.sha256(content).digest())
     return found.hexdigest()[:16]
+
+
+def note(library: Path) -> None:
+    """Write down of what a library was made."""
+    content = {"sources": digest(), "sha256": _sha256(library)}
+    _note_of(library).write_text(json.dumps(content) + "\n")
+
+
+def fits(library: Path) -> bool:
+    """Whether a library is whole, and made of the sources as they are now."""
+    try:
+        found = json.loads(_note_of(library).read_text())
+        return bool(found == {"sources": digest(), "sha256": _sha256(library)})
+    except (OSError, ValueError):
+        return False
+
+
+def _note_of(library: Path) -> Path:
+    return library.with_name(f"{library.name}.json")
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def files() -> list[Path]:
