@@ -102,7 +102,7 @@ def _networks() -> list[Workload]:
         Workload(
             "mobilenetv2",
             "train",
-            (8, 3, 96, 96),
+            (32, 3, 64, 64),
             partial(networks.mobilenet_v2, 10),
             zoo=lambda zoo: zoo.mobilenet_v2(10, dropout=0.0),
         ),
