@@ -56,12 +56,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         targets.FOLDER.mkdir(exist_ok=True)
         with _alone():
-            old = [
-                target
-                for target in wanted
-                if not (given.if_old and sources.fits(targets.library(target)))
-            ]
-            build(old, given.system)
+            if given.if_old:
+                wanted = [t for t in wanted if not sources.fits(targets.library(t, given.system))]
+            build(wanted, given.system)
     except (OSError, RuntimeError) as error:
         print(f"cannot build the kernels: {error}", file=sys.stderr)
         return 1
@@ -109,7 +106,8 @@ def _link(target: Target, folder: Path, system: str) -> None:
     path = targets.library(target, system)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     flags: list[str | Path] = [
-        "-shared", "-O2", "-g0", "-fvisibility=hidden", "-o", part, sources.RUNTIME, *sorted(folder.glob("*.o")),
+        "-shared", "-O2", "-g0", "-fvisibility=hidden", "-o", part, sources.RUNTIME,
+        *sorted(folder.glob("*.o")),
     ]  # fmt: skip
     if system != "win32":
         flags += ["-fPIC", "-lm", "-lpthread"]

@@ -110,7 +110,7 @@ def _load(target: Target) -> tuple[Library | None, str]:
     if not sources.fits(path):
         return (
             None,
-            f"{path.name} is damaged, or older than the sources of its kernels; run {BUILD}",
+            f"{path.name} is damaged or older than the sources of its kernels; run {BUILD}",
         )
     try:
         library = Library(path, target)
