@@ -1,11 +1,8 @@
-"""The commands that tell of kernels and compile them: xpcnn info --kernels, xpcnn warmup."""
+"""The command that tells of kernels: xpcnn info --kernels."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +11,13 @@ import pytest
 import xpcnn
 from xpcnn import kernels
 from xpcnn.cli import main
+from xpcnn.kernels.native import choice
 
 ROOT = Path(xpcnn.__file__).parents[1]
 
-NO_NUMBA = 'Numba is not installed; pip install "xpcnn[fast]"'
-needs_numba = pytest.mark.skipif(
-    kernels.why_not_compiled(np) is not None, reason="Numba cannot be used"
+NOTHING = "there is no library for this machine"
+needs_kernels = pytest.mark.skipif(
+    kernels.why_not_compiled(np) is not None, reason="there are no compiled kernels"
 )
 
 
@@ -28,19 +26,20 @@ def run(command: str) -> int:
 
 
 @pytest.fixture
-def no_numba(monkeypatch):
-    monkeypatch.setattr(kernels.dispatch, "_why_no_numba", lambda: NO_NUMBA)
+def no_kernels(monkeypatch):
+    nothing = choice.Choice(None, None, NOTHING)
+    monkeypatch.setattr(choice, "chosen", lambda: nothing)
 
 
 # -- info ----------------------------------------------------------------------------------------
 
 
-@needs_numba
+@needs_kernels
 def test_kernels_of_a_network(capsys):
     assert run("info --kernels --network simple --batch 3 --device cpu") == 0
     printed = capsys.readouterr().out
     assert printed.startswith("simple on cpu, float32, input (3, 1, 28, 28)\n")
-    assert "compiled kernels (cpu): Numba " in printed
+    assert f"compiled kernels (cpu): {choice.chosen().why}, " in printed
     table = [line.split("  ") for line in printed.split("\n\n")[1].splitlines()]
     rows = [[cell.strip() for cell in line if cell.strip()] for line in table]
     assert rows[0] == ["layers", "output", "kernels"]
@@ -50,17 +49,17 @@ def test_kernels_of_a_network(capsys):
     assert rows[-1] == ["Linear", "(3, 10)", "linear: cpu"]
 
 
-def test_kernels_without_numba(no_numba, capsys):
+def test_kernels_without_numba(no_kernels, capsys):
     assert run("info --kernels --batch 2 --device cpu") == 0
     printed = capsys.readouterr().out
-    reason = NO_NUMBA
+    reason = NOTHING
     assert f"compiled kernels (cpu): no, {reason}\n" in printed
     assert "conv_relu_max_pool: generic\n" in printed
     assert f"    linear: not cpu: {reason}\n" in printed
     assert ": cpu" not in printed.replace("not cpu", "")
 
 
-def test_kernels_as_json(no_numba, capsys):
+def test_kernels_as_json(no_kernels, capsys):
     assert run("info --kernels --network mlp --batch 2 --device cpu --json") == 0
     told = json.loads(capsys.readouterr().out)
     assert told["input_shape"] == [2, 1, 28, 28]
@@ -73,7 +72,7 @@ def test_kernels_as_json(no_numba, capsys):
     assert list(last["kernels"][0]["declined"]) == ["cpu"]
 
 
-@needs_numba
+@needs_kernels
 def test_kernels_of_a_saved_model_with_a_layer_they_decline(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     layers = [xpcnn.Conv3d(1, 2, 3), xpcnn.Flatten(), xpcnn.Linear(out_features=3)]
@@ -94,7 +93,6 @@ def test_kernels_of_a_saved_model_with_a_layer_they_decline(tmp_path, monkeypatc
         ("info --json", "--json goes with --kernels"),
         ("info --kernels --network simple --model x", "not allowed with argument --network"),
         ("info --kernels --batch 0", "expected a whole number of at least 1, got '0'"),
-        ("warmup --networks simple,huge", "there is no network 'huge'; expected names from simple"),
     ],
 )
 def test_wrong_use(command, message, capsys):
@@ -105,41 +103,3 @@ def test_wrong_use(command, message, capsys):
 def test_missing_model_file(capsys):
     assert run("info --kernels --model missing.safetensors") == 1
     assert "there is no model file 'missing.safetensors'" in capsys.readouterr().err
-
-
-# -- warmup --------------------------------------------------------------------------------------
-
-
-def test_warmup_without_numba(no_numba, capsys):
-    assert run("warmup") == 1
-    error = capsys.readouterr().err
-    assert error == (
-        "xpcnn warmup: error: there is nothing to compile: Numba is not installed; pip install "
-        '"xpcnn[fast]"\n'
-    )
-
-
-@needs_numba
-def test_nothing_is_left_to_compile_after_warmup(capsys):
-    assert run("warmup --networks mlp") == 0
-    first, last = capsys.readouterr().out.splitlines()
-    assert first.startswith("mlp: ")
-    assert last.startswith("machine code lies in ")
-    program = (
-        "import numpy as np, xpcnn\n"
-        "x = np.zeros((7, 1, 28, 28), 'float32')\n"
-        "model = xpcnn.Model(xpcnn.networks.make('mlp'), device='cpu', seed=0)\n"
-        "model.compile('adam', 'cross_entropy', ['accuracy'])\n"
-        "model.fit(x, np.zeros(7, int), epochs=2, batch_size=3, verbose=0)\n"
-        "model.evaluate(x, np.zeros(7, int))\n"
-        "from xpcnn.kernels.cpu import compiling\n"
-        "print(compiling.report()[0])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.stdout == "0\n", done.stderr

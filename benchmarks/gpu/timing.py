@@ -19,7 +19,8 @@ import numpy as np
 from benchmarks.gpu import networks, training
 from benchmarks.gpu.checks import Check, Context, Outcome, SkipError, torch_settings
 from xpcnn import kernels
-from xpcnn.bench import baselines, program
+from xpcnn.bench import program
+from xpcnn.bench.baselines import pytorch
 from xpcnn.bench.workloads import WORKLOADS
 from xpcnn.training.dataset import Batch
 from xpcnn.training.graph_capture import CapturedSteps
@@ -171,7 +172,7 @@ def _torch_training(
         x = x.contiguous(memory_format=torch.channels_last)
 
     def make(capturable: bool) -> Step:
-        network = baselines.torch_network(workload).to("cuda")
+        network = pytorch.torch_network(workload).to("cuda")
         if images.ndim == 4:
             network = network.to(memory_format=torch.channels_last)
         adam = torch.optim.Adam(network.parameters(), fused=True, capturable=capturable)

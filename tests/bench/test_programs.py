@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 import os
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from xpcnn import kernels
-from xpcnn.bench import baselines, own, program
+from xpcnn.bench import own, program
+from xpcnn.bench.baselines import jax, pytorch, runtimes
 from xpcnn.bench.workloads import WORKLOADS
 
-SMALL = {"resnet18-predict": 1, "mobilenet-predict": 1}
+SMALL = {name: 1 for name in WORKLOADS if name.endswith("-predict")}
+STEEP = {"resnet18", "mobilenet", "mobilenetv2", "vgg", "depthwise"}
 NAMES = [
-    *("simple", "deep", "oned", "mlp", "resnet18", "mobilenet"),
-    *("conv512-forward", "conv512-gradients", "simple-predict", *SMALL),
+    *("simple", "deep", "oned", "mlp", "conv64-pair", "conv256-pair", "odd", *sorted(STEEP)),
+    *("conv512-forward", "conv512-gradients", *SMALL),
 ]
 
 
@@ -52,11 +56,11 @@ def test_as_in_pytorch(name, channels_last):
     workload = small(name)
     if channels_last and len(workload.shape) != 4:
         pytest.skip("no such layout")
-    made = baselines.make_torch(workload, 1, channels_last=channels_last, fused_adam=False)
+    made = pytorch.make_torch(workload, 1, channels_last=channels_last)
     first, second = ours(workload)
     other = arrays(made)
     assert first.keys() == other.keys()
-    if name not in ("resnet18", "mobilenet"):
+    if name not in STEEP:
         close(first, other, first)
         close(second, arrays(made), [each for each in first if each in ("loss", "y")])
         return
@@ -67,11 +71,61 @@ def test_as_in_pytorch(name, channels_last):
     assert np.linalg.norm(flat[0] - flat[1]) <= 2e-2 * np.linalg.norm(flat[1])
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if name in SMALL])
+def test_as_in_onnxruntime(name, tmp_path):
+    pytest.importorskip("onnxruntime")
+    workload = small(name)
+    own.write_onnx(workload, tmp_path / "file.onnx")
+    made = runtimes.make_onnxruntime(workload, 1, tmp_path / "file.onnx")
+    first, _ = ours(workload)
+    other = arrays(made)
+    assert first.keys() == other.keys()
+    close(first, other, first)
+
+
+def test_onnxruntime_gets_the_threads_of_the_run(tmp_path, monkeypatch):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    made = []
+
+    class Session(onnxruntime.InferenceSession):
+        def __init__(self, path, options, **rest):
+            made.append(options)
+            super().__init__(path, options, **rest)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    own.write_onnx(small("simple-predict"), tmp_path / "file.onnx")
+    runtimes.make_onnxruntime(small("simple-predict"), 3, tmp_path / "file.onnx")
+    (options,) = made
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (3, 1)
+
+
+def test_openvino_is_asked_as_its_interface_has_it(monkeypatch, tmp_path):
+    """OpenVINO itself is not at hand: what it is told, and that its answer comes back."""
+
+    class Fake:
+        def compile_model(self, path, device, settings):
+            assert (path, device) == (tmp_path, "CPU")
+            assert settings["INFERENCE_NUM_THREADS"] == 3
+            assert settings["INFERENCE_PRECISION_HINT"] == "f32"
+            return self
+
+        def create_infer_request(self):
+            return self
+
+        def infer(self, inputs):
+            return {0: 2 * inputs[0]}
+
+    monkeypatch.setitem(sys.modules, "openvino", SimpleNamespace(Core=Fake))
+    workload = small("simple-predict")
+    found = arrays(runtimes.make_openvino(workload, 3, tmp_path))
+    np.testing.assert_array_equal(found["y"][0], 2 * program.images(workload.shape))
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if WORKLOADS[name].basic])
 def test_as_in_jax(name):
     pytest.importorskip("jax")
     workload = small(name)
-    made = baselines.make_jax(workload, os.cpu_count() or 1)
+    made = jax.make_jax(workload, os.cpu_count() or 1)
     first, second = ours(workload)
     other = arrays(made)
     assert other.keys() == first.keys() - {"gradients"}
@@ -80,13 +134,43 @@ def test_as_in_jax(name):
 
 
 def test_fused_adam_is_the_same_adam():
-    pytest.importorskip("torch")
-    losses = []
-    for fused in (False, True):
-        made = baselines.make_torch(small("mlp"), 1, channels_last=False, fused_adam=fused)
-        losses.append([arrays(made)["loss"][0] for _ in range(3)])
-    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
-    assert losses[0][2] < losses[0][0]
+    torch = pytest.importorskip("torch")
+    workload = small("mlp")
+    network = pytorch.torch_network(workload)
+    adam = torch.optim.Adam(network.parameters(), foreach=False, fused=False)
+    x = torch.from_numpy(program.images(workload.shape))
+    y = torch.from_numpy(program.labels(len(x)))
+    expected = []
+    for _ in range(3):
+        adam.zero_grad()
+        loss = torch.nn.functional.cross_entropy(network(x), y)
+        loss.backward()
+        adam.step()
+        expected.append(float(loss.detach()))
+    made = pytorch.make_torch(workload, 1)
+    losses = [arrays(made)["loss"][0] for _ in range(3)]
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+    assert losses[2] < losses[0]
+
+
+@pytest.mark.parametrize("name", ["mlp", "conv512-gradients", "simple-predict"])
+def test_compiled_pytorch_computes_the_same(name, monkeypatch):
+    torch = pytest.importorskip("torch")
+    graphs = []
+
+    def keep(graph, _):
+        graphs.append(graph)
+        return graph.forward
+
+    compile_to = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda network: compile_to(network, backend=keep))
+    workload = small(name)
+    first, second = ours(workload)
+    made = pytorch.make_torch(workload, 1, compiled=True)
+    other = arrays(made)
+    assert len(graphs) == 1  # the whole network, and it went that way at all
+    close(first, other, first)
+    close(second, arrays(made), [each for each in first if each in ("loss", "y")])
 
 
 def test_first_values_depend_on_the_name_alone():

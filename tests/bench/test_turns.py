@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import pytest
 import xpcnn
 from xpcnn.bench import turns
 from xpcnn.bench.configurations import CONFIGURATIONS, Configuration
-from xpcnn.bench.turns import Worker, WorkerError, take_turns
+from xpcnn.bench.turns import FreshWorker, Worker, WorkerError, take_turns
 from xpcnn.bench.workloads import WORKLOADS
 
 MLP = WORKLOADS["mlp"].with_batch(2)
@@ -58,6 +60,48 @@ def test_the_matrix_product_has_a_worker_too():
         assert worker.turn(1e-6)["least_ms"] > 0
 
 
+def test_a_fresh_worker_starts_a_process_each_time(monkeypatch):
+    folders, started, told = [], [], []
+
+    class Watched(Worker):
+        def __init__(self, *arguments, environment, **rest):
+            folders.append(Path(environment["NUMBA_CACHE_DIR"]))
+            assert list(folders[-1].iterdir()) == []
+            super().__init__(*arguments, environment=environment, **rest)
+            started.append(self.process)
+
+        def ready(self):
+            told.append(super().ready())
+            return told[-1]
+
+    monkeypatch.setattr(turns, "Worker", Watched)
+    workload = replace(MLP, fresh=True)
+    with FreshWorker(GENERIC, workload, 1) as worker:
+        ready = worker.ready()
+        assert len(ready["digests"]) == 1
+        before = time.time()
+        answer = worker.turn(0.1)
+        took = (time.time() - before) * 1e3
+    assert answer["steps"] == 1
+    assert answer["ms"] == answer["least_ms"]
+    # the import is in it, and so takes longer than the step; the end of the process is not
+    assert told[1]["first_step_s"] * 1e3 < answer["ms"] < took
+    assert answer["peak_mib"] == told[1]["peak_mib"]
+    assert len(set(folders)) == len({process.pid for process in started}) == 2
+    assert not any(folder.exists() for folder in folders)
+    assert [process.returncode for process in started] == [0, 0]
+
+
+def test_a_fresh_workers_process_has_the_environment(tmp_path):
+    (tmp_path / "torch.py").write_text("import os; raise ImportError(os.environ['SOME_NAME'])")
+    environment = {"PYTHONPATH": str(tmp_path), "SOME_NAME": "some value"}
+    with (
+        Worker(CONFIGURATIONS["torch"], MLP, 1, environment=environment) as worker,
+        pytest.raises(WorkerError, match="ImportError: some value"),
+    ):
+        worker.ready()
+
+
 def test_what_a_process_dies_of_is_told(tmp_path, monkeypatch):
     (tmp_path / "torch.py").write_text("raise ImportError('out of order')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -75,7 +119,8 @@ def test_a_process_that_says_nothing_is_noticed():
 
 
 def test_a_baselines_process_holds_nothing_of_ours_but_the_benchmark():
-    code = turns._LIGHT.replace("sys.exit(main())", "import xpcnn.bench.baselines").strip()
+    baselines = "from xpcnn.bench.baselines import jax, pytorch, runtimes, torch_layers"
+    code = turns._LIGHT.replace("sys.exit(main())", baselines).strip()
     code += "\nprint(sorted(name for name in sys.modules if name.startswith('xpcnn.')))"
     code += "\nprint('array_api_compat' in sys.modules)"
     package = Path(xpcnn.__file__).parent
@@ -86,6 +131,17 @@ def test_a_baselines_process_holds_nothing_of_ours_but_the_benchmark():
     loaded, compat = done.stdout.splitlines()
     assert all(name.startswith("'xpcnn.bench") for name in loaded.strip("[]").split(", "))
     assert compat == "False"
+
+
+def test_a_network_that_cannot_be_compiled_is_told(tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with (
+        Worker(CONFIGURATIONS["torch-compile"], MLP, 1) as worker,
+        pytest.raises(WorkerError, match="no-such-compiler"),
+    ):
+        worker.ready()
 
 
 def test_all_libraries_get_the_same_threads_and_this_package(monkeypatch):

@@ -30,12 +30,30 @@ def test_multiply_adds(name, expected):
         ("resnet18", 11_173_962),  # the usual network for images of 32 x 32
         ("resnet18-224-predict", 11_689_512),  # torchvision's resnet18
         ("mobilenet", 2_236_682),  # torchvision's mobilenet_v2 with ten classes
+        ("mobilenetv2", 2_236_682),
+        ("mobilenetv2-224-predict", 3_504_872),  # torchvision's mobilenet_v2
+        ("squeezenet-224-predict", 1_235_496),  # torchvision's squeezenet1_1
+        ("lenet5-predict", 61_706),
     ],
 )
 def test_networks_have_the_parameters_of_the_published_ones(name, expected):
     model = xpcnn.Model(WORKLOADS[name].build(xpcnn.layers), device="cpu", seed=0)
     model.build(WORKLOADS[name].shape)
     assert sum(parameter.data.size for parameter in model.parameters().values()) == expected
+
+
+@pytest.mark.parametrize("name", [name for name in WORKLOADS if WORKLOADS[name].zoo])
+def test_the_zoo_has_the_network_that_is_described(name):
+    workload = WORKLOADS[name]
+    described = xpcnn.Sequential(workload.build(xpcnn.layers))
+    published = workload.zoo(xpcnn.zoo)
+    assert described.output_shape(workload.shape) == published.output_shape(workload.shape)
+    assert described.multiply_adds(workload.shape) == published.multiply_adds(workload.shape)
+    shapes = [
+        [parameter.shape for parameter in network.parameters().values()]
+        for network in (described, published)
+    ]
+    assert shapes[0] == shapes[1]
 
 
 def test_images_of_the_small_networks_are_cut_to_a_quarter_of_an_eighth():

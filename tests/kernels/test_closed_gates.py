@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.compiled import needs_compiled_kernels
 from xpcnn import kernels
 from xpcnn.window import Window
 
@@ -41,7 +42,7 @@ STEPS = {
 @pytest.mark.parametrize("step", STEPS)
 def test_what_comes_to_closed_gates_goes_nowhere(step, kernel_set, value):
     if kernel_set == "cpu":
-        pytest.importorskip("numba", exc_type=ImportError)
+        needs_compiled_kernels()
     arguments, more = STEPS[step]
     with kernels.force(kernel_set):
         result = kernels.run(np, step.split()[0], *arguments)

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 import xpcnn
+from tests.compiled import needs_compiled_kernels
 from tests.kernels.arrays import Guards, error
 from xpcnn import kernels
 from xpcnn._xp import numpy_namespace
+from xpcnn.kernels import cpu
 from xpcnn.kernels.dispatch import OPS
 from xpcnn.window import Window
 
-pytest.importorskip("numba", exc_type=ImportError)
-
-from xpcnn.kernels import cpu
+needs_compiled_kernels()
 
 XP = numpy_namespace()
 
@@ -29,13 +29,15 @@ def draw_window(rng, ndim):
     return Window(ints(1, 4), ints(1, 4), padding, ints(1, 3))
 
 
-def draw_conv(seed, groups=1):
+def draw_conv(seed, groups=1, few=False):
     """Draw the arguments of a convolution: contiguous, channels-last, reversed or read-only."""
     rng = np.random.default_rng(seed)
     ndim = int(rng.integers(1, 3))
     channels = int(rng.integers(1, 20)) * groups
     # 64 channels are laid out with room between the pixels.
     filters = 64 if seed % 7 == 3 else int(rng.integers(8, 40)) * groups
+    if few:
+        filters = int(rng.integers(1, 8)) * groups
     window = draw_window(rng, ndim)
     spatial = tuple(int(v) for v in rng.integers(6, 12, ndim))
     x = rng.standard_normal((int(rng.integers(1, 4)), channels, *spatial)).astype("float32")
@@ -72,6 +74,25 @@ def test_convolution(seed):
     groups = 2 if seed % 6 == 0 else 1
     rng, x, w, b, window = draw_conv(seed, groups)
     assert compare("conv", x, w, b, (window, groups), rng) < 1e-5
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_convolution_of_few_filters(seed):
+    groups = 1 if seed % 3 == 0 else 1 + seed % 5
+    rng, x, w, b, window = draw_conv(seed + 4000, groups, few=True)
+    assert compare("conv", x, w, b, (window, groups), rng) < 1e-5
+    if groups == 1:
+        assert compare("conv_relu", x, w, b, (window, 1), rng) < 1e-5
+
+
+@pytest.mark.parametrize("op", ["conv", "conv_transpose"])
+def test_memory_of_few_channels_is_dense(op):
+    x, w = np.ones((2, 4, 9, 8), "float32"), np.ones((4, 4, 3, 3), "float32")
+    window = Window((3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
+    size = (1,) if op == "conv" else ((9, 8), 1)
+    y, _ = cpu.PAIRS[op].forward(XP, x, w, None, window, *size)
+    assert y.shape == x.shape
+    assert y.flags.c_contiguous
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -254,16 +275,14 @@ def test_what_is_declined():
     volume = Window((1, 1, 1), (1, 1, 1), ((0, 0),) * 3, (1, 1, 1))
     x3, w3 = np.ones((1, 1, 2, 2, 2), "float32"), np.ones((1, 1, 1, 1, 1), "float32")
     assert_declined(pair.forward(XP, x3, w3, None, volume, 1))
-    # Few filters in a group, and not depthwise.
-    narrow = np.ones((4, 2, 1, 1), "float32")
     pixel = Window((1, 1), (1, 1), ((0, 0),) * 2, (1, 1))
     x4 = np.ones((1, 4, 2, 2), "float32")
-    assert_declined(pair.forward(XP, x4, narrow, None, pixel, 2))
     # Pooling windows that overlap.
     overlapping = Window((2, 2), (1, 1), ((0, 0),) * 2, (1, 1))
     fused = cpu.PAIRS["conv_relu_max_pool"]
     one = np.ones((8, 4, 1, 1), "float32")
-    assert_declined(pair.forward(XP, x4, one[:7], None, pixel, 1))
+    # Few filters, with pooling behind them.
+    assert_declined(fused.forward(XP, x4, one[:7], None, pixel, 1, pixel))
     assert_declined(fused.forward(XP, x4, one, None, pixel, 1, overlapping))
 
 
@@ -333,8 +352,8 @@ def test_results_do_not_depend_on_threads_or_run():
         """
     )
     digests = set()
-    for threads in ("1", "2", "2"):
-        environment = os.environ | {"NUMBA_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": "1"}
+    for threads in ("1", "2", "2", "5"):
+        environment = os.environ | {"XPCNN_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": "1"}
         done = subprocess.run(
             [sys.executable, "-c", program],
             env=environment,
@@ -344,15 +363,6 @@ def test_results_do_not_depend_on_threads_or_run():
         )
         digests.add(done.stdout)
     assert len(digests) == 1
-
-
-def test_numbas_own_setting_is_left_alone():
-    import numba
-
-    before = numba.get_num_threads()
-    model = xpcnn.Model(xpcnn.networks.make("simple"), device="cpu", seed=0)
-    model.predict(np.zeros((2, 1, 28, 28), "float32"))
-    assert numba.get_num_threads() == before
 
 
 def test_two_models_in_two_threads():
@@ -405,6 +415,8 @@ def test_nothing_outside_is_written_or_used(seed, monkeypatch):
     monkeypatch.setattr(cpu.buffers, "empty", guards)
     rng, x, w, b, window = draw_conv(seed + 3000)
     assert compare("conv", x, w, b, (window, 1), rng) < 1e-5
+    few = draw_conv(seed + 5000, 1 + seed % 3, few=True)
+    assert compare("conv", *few[1:4], (few[4], 1 + seed % 3), few[0]) < 1e-5
     size = tuple(min(n, 2) for n in window.output_shape(x.shape[2:]))
     pool = Window(size, size, ((0, 0),) * len(size), (1,) * len(size))
     windows = (window, 1, pool)
@@ -415,7 +427,7 @@ def test_nothing_outside_is_written_or_used(seed, monkeypatch):
     guards.assert_whole(11)
 
 
-@pytest.mark.parametrize("op", ["conv", "conv_relu_max_pool"])
+@pytest.mark.parametrize("op", ["conv", "few filters", "conv_relu_max_pool"])
 def test_lanes_behind_the_last_filter_are_never_added_up(op, monkeypatch):
     """Their numbers are anything: here so large that NumPy would warn of an overflow."""
 
@@ -429,6 +441,8 @@ def test_lanes_behind_the_last_filter_are_never_added_up(op, monkeypatch):
     w, b = rng.standard_normal((30, 1, 5, 5)), rng.standard_normal(30)
     window = Window((5, 5), (1, 1), ((0, 0),) * 2, (1, 1))
     pool = Window((2, 2), (2, 2), ((0, 0),) * 2, (1, 1))
-    windows = (window, 1) if op == "conv" else (window, 1, pool)
+    windows = (window, 1, pool) if op == "conv_relu_max_pool" else (window, 1)
+    if op == "few filters":
+        op, w, b = "conv", w[:5], b[:5]
     args = (op, x, w.astype("float32"), b.astype("float32"), windows, rng, False)
     assert compare(*args) < 1e-5

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 import xpcnn
+from tests.compiled import needs_compiled_kernels
 from tests.kernels.arrays import Guards, lay
 from xpcnn import kernels
 from xpcnn._xp import numpy_namespace
-from xpcnn.kernels.dispatch import OPS
-
-pytest.importorskip("numba", exc_type=ImportError)
-
 from xpcnn.kernels import cpu
 from xpcnn.kernels.cpu import activations, buffers
+from xpcnn.kernels.dispatch import OPS
+
+needs_compiled_kernels()
 
 XP = numpy_namespace()
 CASES = [

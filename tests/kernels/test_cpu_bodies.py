@@ -14,15 +14,12 @@ import numpy as np
 import pytest
 
 import xpcnn
-
-pytest.importorskip("numba", exc_type=ImportError)
-
-from numba.core.dispatcher import Dispatcher
-
+from tests.compiled import needs_compiled_kernels
 from xpcnn import kernels
 from xpcnn.kernels import cpu
-from xpcnn.kernels.cpu import jobs, kept, threads
-from xpcnn.kernels.cpu.jobs import Floats
+from xpcnn.kernels.cpu import jobs
+
+needs_compiled_kernels()
 
 
 def modules():
@@ -30,50 +27,26 @@ def modules():
         yield importlib.import_module(f"xpcnn.kernels.cpu.{found.name}")
 
 
-def made_by_tables(module):
-    """List the jobs that a module makes of formulas."""
-    table = getattr(module, "TABLE", {})
-    return [(job.function.__name__, job) for row in table.values() for job in row[:2]]
-
-
 def functions():
-    """Yield all functions that become machine code."""
+    """Yield all functions that become machine code, by their decorators; and what tables make."""
     for module in modules():
-        for name, value in [*vars(module).items(), *made_by_tables(module)]:
-            kind = value.function if isinstance(value, jobs.Job) else value
-            function = getattr(kind, "py_func", kind)
-            if isinstance(value, (jobs.Job, Dispatcher)) and function.__module__ == module.__name__:
-                yield f"{module.__name__}.{name}", function, value
-
-
-def test_divisions_by_zero_do_not_raise():
-    options = {n: v.targetoptions for n, _, v in functions() if isinstance(v, Dispatcher)}
-    assert len(options) > 20
-    for name, chosen in options.items():
-        assert chosen.get("error_model") == "numpy", name
+        for node in ast.parse(inspect.getsource(module)).body:
+            if isinstance(node, ast.FunctionDef):
+                names = {d.id for d in node.decorator_list if isinstance(d, ast.Name)}
+                if names & {"Job", "inner"}:
+                    yield f"{module.__name__}.{node.name}", node
+    for job in jobs.ALL.values():
+        source = textwrap.dedent(inspect.getsource(job.function))
+        yield f"{job.function.__module__}.{job.function.__name__}", ast.parse(source)
 
 
 def test_bodies_hold_nothing_that_raises():
     found = list(functions())
     assert len(found) > 150
-    assert {"xpcnn.kernels.cpu.activations.silu_gradient"} <= {name for name, _, _ in found}
-    for name, function, _ in found:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    assert {"xpcnn.kernels.cpu.activations.silu_gradient"} <= {name for name, _ in found}
+    for name, tree in found:
         raising = [n for n in ast.walk(tree) if isinstance(n, (ast.Raise, ast.Assert))]
         assert not raising, name
-
-
-def test_a_job_that_divides_by_zero_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(kept, "places", lambda: (tmp_path,))
-    job = jobs.Job(divide)
-    out = np.full(3, 7.0, np.float32)
-    threads.launch(1, job, 1, np.array([1.0, 0.0, -1.0], np.float32), 0, 0.0, out)
-    np.testing.assert_array_equal(out, [np.inf, np.nan, -np.inf])
-
-
-def divide(job: int, x: Floats, whole: int, by: float, out: Floats) -> None:
-    for i in range(3):
-        out[i] = x[i] / by + (i // 3) * (1 if whole == 0 else i // whole)
 
 
 @pytest.mark.parametrize("width", [3, 8, 11])

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 import xpcnn
+from tests.compiled import needs_compiled_kernels
 from tests.kernels.arrays import Guards, lay
 from tests.pytorch import torch
 from xpcnn import kernels
 from xpcnn._xp import numpy_namespace
-
-pytest.importorskip("numba", exc_type=ImportError)
-
 from xpcnn.kernels.cpu import buffers, loss
+
+needs_compiled_kernels()
 
 XP = numpy_namespace()
 IGNORED = -7

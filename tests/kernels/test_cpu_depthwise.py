@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 import xpcnn
+from tests.compiled import needs_compiled_kernels
 from tests.kernels.arrays import Guards, error32, lay
 from xpcnn._xp import numpy_namespace
+from xpcnn.kernels.cpu import buffers, depthwise
 from xpcnn.window import Window
 
-pytest.importorskip("numba", exc_type=ImportError)
-
-from xpcnn.kernels.cpu import buffers, depthwise
+needs_compiled_kernels()
 
 XP = numpy_namespace()
 

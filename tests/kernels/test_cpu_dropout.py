@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 import xpcnn
+from tests.compiled import needs_compiled_kernels
 from tests.kernels.arrays import Guards, lay
 from xpcnn import kernels, rng
 from xpcnn._xp import numpy_namespace
-
-pytest.importorskip("numba", exc_type=ImportError)
-
 from xpcnn.kernels.cpu import buffers, dropout
+
+needs_compiled_kernels()
 
 XP = numpy_namespace()
 KEYS = [np.array(k, np.uint64) for k in ((1, 2), (2**64 - 1, 2**63), (0x123456789ABCDEF0, 7))]

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 import xpcnn
+from tests.compiled import needs_compiled_kernels
 from tests.kernels.arrays import Guards, lay
 from xpcnn import kernels
 from xpcnn._xp import numpy_namespace
-from xpcnn.kernels.dispatch import OPS
-
-pytest.importorskip("numba", exc_type=ImportError)
-
 from xpcnn.kernels import cpu
 from xpcnn.kernels.cpu import buffers, glu, prelu
+from xpcnn.kernels.dispatch import OPS
+
+needs_compiled_kernels()
 
 XP = numpy_namespace()
 SHAPES = [(3, 18), (5, 9), (2, 4, 8), (4, 6, 10), (2, 3, 6, 4), (2, 30, 6, 7), (1, 70, 40, 41)]

@@ -1,57 +1,54 @@
-"""Loops over jobs whose body is compiled by itself."""
+"""Jobs: kernels with a body in Python, in a library or compiled in this process."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-pytest.importorskip("numba", exc_type=ImportError)
+from tests.compiled import needs_compiled_kernels
+from xpcnn.kernels.cpu import elementwise, jobs, threads
+from xpcnn.kernels.cpu.jobs import Bytes, Floats, Ints, Job, Worker, addresses_of
 
-from xpcnn.kernels.cpu import compiling, kept, threads
-from xpcnn.kernels.cpu.jobs import Bytes, Floats, Ints, Job, addresses_of
-
-
-@pytest.fixture(autouse=True, scope="module")
-def machine_code_in_a_folder_of_its_own(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("kernels")
-        patch.setattr(kept, "places", lambda: (folder,))
-        yield folder
+needs_compiled_kernels()
 
 
-def plain(job: int, x: Floats, at: Ints, flags: Bytes, n: int, scale: float, out: Floats) -> None:
+@pytest.fixture
+def compiling(monkeypatch):
+    """Have new kernels compiled by Numba, as in a process that has no library."""
+    pytest.importorskip("numba", exc_type=ImportError)
+    from xpcnn.kernels.native import jit, targets
+
+    machine = jit.Jit(targets.HOST)
+    monkeypatch.setattr(jobs, "machine", lambda: machine)
+
+
+def plain(
+    job: int, worker: Worker, x: Floats, at: Ints, flags: Bytes, n: int, scale: float, out: Floats,
+    seen: Ints,
+) -> None:  # fmt: skip
+    seen[worker] += 1
     for i in range(n):
         k = job * n + i
         out[k] = x[at[k]] * scale if flags[k] else np.float32(-1)
 
 
-def test_every_job_is_done_once(machine_code_in_a_folder_of_its_own):
+def test_every_job_is_done_once(compiling):
     job = Job(plain)
     rng = np.random.default_rng(0)
-    for jobs, n in ((1, 1), (7, 3), (100, 40)):
-        x = rng.random(jobs * n, dtype="float32")
-        at = rng.permutation(jobs * n)
-        flags = rng.integers(0, 2, jobs * n, dtype="uint8")
+    for count, n in ((1, 1), (7, 3), (100, 40)):
+        x = rng.random(count * n, dtype="float32")
+        at = rng.permutation(count * n)
+        flags = rng.integers(0, 2, count * n, dtype="uint8")
         expected = np.where(flags, x[at] * np.float32(0.3), np.float32(-1))
         for operations in (1, 10 * threads.WORTH_IT):
-            out = np.zeros(jobs * n + 1, "float32")
-            threads.launch(operations, job, jobs, x, at, flags, n, 0.3, out)
+            out, seen = np.zeros(count * n + 1, "float32"), np.zeros(8, np.int64)
+            threads.launch(operations, job, count, x, at, flags, n, 0.3, out, seen)
             np.testing.assert_array_equal(out[:-1], expected)
             assert out[-1] == 0
-    job(0, x, at, flags, n, 0.3, out)
-    assert list(machine_code_in_a_folder_of_its_own.glob("test_cpu_jobs-*/*.code"))
-
-
-def test_machine_code_is_loaded_the_second_time():
-    x, out = np.ones(2, "float32"), np.zeros(2, "float32")
-    arguments = (2, x, np.arange(2), np.ones(2, "uint8"), 1, 2.0, out)
-    Job(plain)(*arguments)
-    count = compiling.report()[0]
-    again = Job(plain)
-    again(*arguments)
-    assert compiling.report()[0] == count
-    assert again._compiled.cache_hits == 1
-    np.testing.assert_array_equal(out, [2, 2])
+            assert seen[0] == count or operations > 1
+    out[...] = 3
+    job(0, x, at, flags, n, 0.3, out, seen)
+    assert (out == 3).all()
 
 
 @pytest.mark.parametrize(
@@ -67,11 +64,28 @@ def test_machine_code_is_loaded_the_second_time():
 def test_wrong_arguments_go_nowhere(position, wrong):
     arguments = [np.ones(2, "float32"), np.arange(2), np.ones(2, "uint8"), 1, 1.0]
     arguments[position] = wrong
-    out = np.zeros(2, "float32")
+    out, seen = np.zeros(2, "float32"), np.zeros(1, np.int64)
     with pytest.raises(TypeError, match=f"plain: argument {position + 1} is to be "):
+        Job(plain)(1, *arguments, out, seen)
+    with pytest.raises(TypeError, match="takes 7 arguments, got 6"):
         Job(plain)(1, *arguments, out)
-    with pytest.raises(TypeError):
-        Job(plain)(1, *arguments)
+
+
+def test_wrong_arguments_of_a_kernel_that_ran_before():
+    """Only numbers are looked at then; Python's own conversion complains, and nothing runs."""
+    x, y = np.ones(16, np.float32), np.zeros(16, np.float32)
+    kernel, arguments = elementwise._apply, [x, 16, x, 16, 1, 16, elementwise.ADD, y, 16]
+    kernel(1, *arguments)
+    assert (y == 2).all()
+    y.fill(5)
+    for position in (1, 3, 4, 5, 6, 8):
+        wrong = [*arguments]
+        wrong[position] = "many"
+        with pytest.raises((TypeError, ValueError)):
+            kernel(1, *wrong)
+    with pytest.raises((TypeError, IndexError)):
+        kernel(1, *arguments[:-1])
+    assert (y == 5).all()
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 20])
@@ -79,3 +93,25 @@ def test_addresses_are_those_that_numpy_names(count):
     arrays = [np.empty(1 + i, "float32")[i:] for i in range(count)]
     found = addresses_of(arrays)
     assert found.tolist() == [a.__array_interface__["data"][0] for a in arrays]
+
+
+def divide(job: int, x: Floats, whole: int, by: float, out: Floats) -> None:
+    for i in range(3):
+        out[i] = x[i] / by + (i // 3) * (1 if whole == 0 else i // whole)
+
+
+def test_a_job_that_divides_by_zero_goes_on(compiling):
+    out = np.full(3, 7.0, np.float32)
+    Job(divide)(1, np.array([1.0, 0.0, -1.0], np.float32), 0, 0.0, out)
+    np.testing.assert_array_equal(out, [np.inf, np.nan, -np.inf])
+
+
+def fails(job: int, n: int, out: Floats) -> None:
+    for i in range(0, 8, n):
+        out[i] = 1
+
+
+def test_bodies_that_may_raise_are_not_compiled(compiling):
+    """A loop with a step that may be zero would."""
+    with pytest.raises(RuntimeError, match="machine code would call .*numba"):
+        Job(fails)(1, 2, np.zeros(8, np.float32))

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 import xpcnn
+from tests.compiled import needs_compiled_kernels
 from tests.kernels.arrays import Guards, lay
 from xpcnn import kernels
 from xpcnn._xp import numpy_namespace
+from xpcnn.kernels.cpu import buffers, leaky_relu
 from xpcnn.ops.activation import LEAKY_RELU
 
-pytest.importorskip("numba", exc_type=ImportError)
-
-from xpcnn.kernels.cpu import buffers, leaky_relu
+needs_compiled_kernels()
 
 XP = numpy_namespace()
 SHAPES = [(2, 4), (5, 9), (3, 1, 7), (2, 3, 5, 4), (2, 30, 6, 7), (3, 64, 5, 5), (1, 9001)]

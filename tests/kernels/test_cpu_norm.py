@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 import xpcnn
+from tests.compiled import needs_compiled_kernels
 from tests.kernels.arrays import Guards, error32, lay
 from xpcnn._xp import numpy_namespace
-
-pytest.importorskip("numba", exc_type=ImportError)
-
 from xpcnn.kernels.cpu import buffers, norm
+
+needs_compiled_kernels()
 
 XP = numpy_namespace()
 EPS = 1e-3

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 import xpcnn
+from tests.compiled import needs_compiled_kernels
 from tests.kernels.arrays import Guards, lay
 from xpcnn import ops
 from xpcnn._xp import numpy_namespace
+from xpcnn.kernels.cpu import buffers, pool
 from xpcnn.window import Window
 
-pytest.importorskip("numba", exc_type=ImportError)
-
-from xpcnn.kernels.cpu import buffers, pool
+needs_compiled_kernels()
 
 XP = numpy_namespace()
 

@@ -8,11 +8,12 @@ import textwrap
 import numpy as np
 import pytest
 
-pytest.importorskip("numba", exc_type=ImportError)
-
+from tests.compiled import needs_compiled_kernels
 from tests.kernels.arrays import error
 from xpcnn.kernels.cpu import winograd
 from xpcnn.kernels.cpu.layout import Image
+
+needs_compiled_kernels()
 
 LIMIT = 1e-5
 
@@ -20,7 +21,7 @@ LIMIT = 1e-5
 @pytest.fixture(autouse=True, params=["apart", "together"])
 def way(request, monkeypatch):
     """Transform, multiply and transform back one after the other, or for a few tiles at a time."""
-    monkeypatch.setattr(winograd, "TOGETHER", 1024 if request.param == "together" else 0)
+    monkeypatch.setattr(winograd, "FEW_CHANNELS", 1024 if request.param == "together" else 0)
     monkeypatch.setattr(winograd, "MANY", 0)
     return request.param
 
@@ -204,7 +205,7 @@ class Output(tests.Output):
         super().__init__(*arguments)
         self.flat = guard(self.flat)
 tests.Output = Output
-tests.winograd.TOGETHER, tests.winograd.MANY = 1024 * ({way!r} == "together"), 0
+tests.winograd.FEW_CHANNELS, tests.winograd.MANY = 1024 * ({way!r} == "together"), 0
 for channels, filters in ((32, 32), (33, 47), (40, 31)):
     for width in (7, 8):
         arguments = tests.draw(13, 2, (8, width), channels, filters, ((1, 1), (1, 1)))
@@ -295,9 +296,9 @@ PRINT = """
 import hashlib
 import sys
 sys.path.insert(0, {folder!r})
-import numba
+import xpcnn
 from test_cpu_winograd import draw, forward, input_gradient, weight_gradient
-numba.set_num_threads({threads})
+xpcnn.set_num_threads({threads})
 x, w, b, dy, padding = draw(12, 3, (33, 30), 50, 70)
 for result in (forward(x, w, b, padding), input_gradient(x, w, dy, padding),
                weight_gradient(x, w, dy, padding)):
@@ -307,9 +308,9 @@ for result in (forward(x, w, b, padding), input_gradient(x, w, dy, padding),
 
 def test_bits_depend_neither_on_the_run_nor_on_the_threads():
     folder = os.path.dirname(__file__)
-    environment = {**os.environ, "NUMBA_NUM_THREADS": "2"}
+    environment = {**os.environ, "XPCNN_NUM_THREADS": "3"}
     found = set()
-    for threads in (1, 2, 2):
+    for threads in (1, 2, 2, 3):
         code = textwrap.dedent(PRINT).format(folder=folder, threads=threads)
         run = subprocess.run(
             [sys.executable, "-c", code], env=environment, capture_output=True, text=True

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from tests.compiled import needs_compiled_kernels
 from xpcnn import _xp, kernels
 from xpcnn.kernels import Decision, Declined
 from xpcnn.kernels.dispatch import OpPair
+from xpcnn.kernels.native import choice
 
 
 def pair(answer):
@@ -58,14 +60,15 @@ def test_an_inner_trace_keeps_its_decisions_for_itself():
 
 def test_why_the_compiled_kernels_are_not_asked(monkeypatch):
     xp = _xp.numpy_namespace()
-    monkeypatch.setattr(kernels.dispatch, "_why_no_numba", lambda: "Numba is not there")
+    nothing = choice.Choice(None, None, "there is no library")
+    monkeypatch.setattr(choice, "chosen", lambda: nothing)
     with kernels.trace() as decisions:
         kernels.run(xp, "relu", np.ones(3))
-    assert decisions == [Decision("relu", "generic", (("cpu", "Numba is not there"),))]
+    assert decisions == [Decision("relu", "generic", (("cpu", "there is no library"),))]
 
 
 def test_an_operation_that_the_compiled_kernels_lack():
-    pytest.importorskip("numba", exc_type=ImportError)
+    needs_compiled_kernels()
     with kernels.trace() as decisions:
         kernels.run(_xp.numpy_namespace(), "no such operation")
     assert decisions == [

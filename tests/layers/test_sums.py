@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import xpcnn as xc
+from tests.compiled import needs_compiled_kernels
 from tests.layers.cases import CASES
 from xpcnn import kernels
 
@@ -81,7 +82,7 @@ def exact(name):
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_million_terms(name, kernel_set):
     if kernel_set == "cpu":
-        pytest.importorskip("numba", exc_type=ImportError)
+        needs_compiled_kernels()
     expected = exact(name)
     for lay in (in_order, channels_last) if len(LAYERS[name][1]) > 2 else (in_order,):
         with kernels.force("generic" if kernel_set == "generic" else None):

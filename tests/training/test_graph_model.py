@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import xpcnn
+from tests.compiled import needs_compiled_kernels
 from xpcnn import metrics
 from xpcnn._xp import to_numpy
 from xpcnn.graph import Program
@@ -117,7 +118,7 @@ def test_chains_and_sums_are_fused():
 
 
 def test_compiled_kernels_run_in_a_graph(rng):
-    pytest.importorskip("numba", exc_type=ImportError)
+    needs_compiled_kernels()
     from xpcnn import kernels
 
     x = rng.standard_normal((4, 2, 16, 16)).astype("float32")

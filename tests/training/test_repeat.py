@@ -11,7 +11,8 @@ import pytest
 
 import xpcnn
 from xpcnn import kernels
-from xpcnn.kernels import repeatable
+from xpcnn.kernels import dispatch, repeatable
+from xpcnn.kernels.dispatch import OpPair
 
 pytestmark = pytest.mark.skipif(
     kernels.why_not_compiled(np) is not None, reason="only compiled kernels can be recorded"
@@ -46,6 +47,31 @@ def activations():
         L.Conv2d(1, 16, 3), L.Tanh(), L.Conv2d(16, 16, 3), L.PReLU(16), L.Conv2d(16, 16, 3),
         L.GELU(), L.MaxPool2d(4), L.Flatten(), L.Linear(None, 20), L.GLU(), L.Softmax(),
     ]  # fmt: skip
+
+
+def normalised():
+    return [
+        L.InstanceNorm2d(1), L.Conv2d(1, 16, 3, stride=2), L.GroupNorm(4, 16), L.ReLU(),
+        L.Upsample(scale_factor=2, mode="bilinear"), L.AdaptiveAvgPool2d(5), L.Flatten(),
+        L.LayerNorm(400), L.Linear(None, 10),
+    ]  # fmt: skip
+
+
+def narrow():
+    return [
+        L.Conv2d(1, 6, 5), L.ReLU(), L.AvgPool2d(2), L.Conv2d(6, 5, 3), L.BatchNorm2d(5), L.ReLU(),
+        L.MaxPool2d(2), L.Flatten(), L.Linear(None, 10),
+    ]  # fmt: skip
+
+
+def joined():
+    nodes = [
+        ("squeezed", L.Conv2d(24, 16, 1), "x"),
+        ("wide", L.Conv2d(24, 30, 3, padding=1), "x"),
+        ("both", xpcnn.operations.Concat(1), ["squeezed", "wide"]),
+    ]
+    body = L.Graph("x", nodes, "both")
+    return [L.Conv2d(1, 24, 3), body, L.GlobalAvgPool2d(), L.Flatten(), L.Linear(46, 10)]
 
 
 def make(layers, size=28):
@@ -85,7 +111,9 @@ def through_layers(monkeypatch):
     return counts
 
 
-@pytest.mark.parametrize("layers", [small, residual, unfused, activations])
+@pytest.mark.parametrize(
+    "layers", [small, residual, unfused, activations, normalised, narrow, joined]
+)
 def test_runs_after_the_first_bypass_the_layers_and_return_the_same_bits(layers, through_layers):
     model = make(layers)
     results = [model.forward(x) for x in images(repeatable.BEFORE + 1)]
@@ -239,20 +267,31 @@ def own_layer():
 
 
 def numpy_inside():
-    return [L.Conv2d(1, 16, 3), L.LPPool2d(2, 2), L.Flatten(), L.Linear(None, 10)]
+    return [L.Conv2d(1, 16, 3), L.LPPool2d(4, 2), L.Flatten(), L.Linear(None, 10)]
 
 
 def numpy_at_the_end():
-    return [L.Conv2d(1, 16, 3), L.BatchNorm2d(16), L.LPPool2d(2, 2)]
+    return [L.Conv2d(1, 16, 3), L.BatchNorm2d(16), L.LPPool2d(4, 2)]
 
 
 def numpy_in_a_kernel():
-    """Normalising a single channel begins with a copy that NumPy makes."""
-    return [L.BatchNorm2d(1), L.Conv2d(1, 16, 3), L.ReLU(), L.Flatten(), L.Linear(None, 10)]
+    return [L.Conv2d(1, 16, 3), L.Tanh(), L.Flatten(), L.Linear(None, 10)]
+
+
+@pytest.fixture
+def tanh_by_numpy(monkeypatch):
+    """Have a compiled kernel that does something besides launching: NumPy computes."""
+    own = (("cpu", OpPair(lambda xp, x: (np.tanh(x), None), lambda *_: None)),)
+    real = dispatch._candidates
+    monkeypatch.setattr(
+        dispatch, "_candidates", lambda op, *rest: own if op == "tanh" else real(op, *rest)
+    )
 
 
 @pytest.mark.parametrize("layers", [own_layer, numpy_inside, numpy_at_the_end, numpy_in_a_kernel])
-def test_networks_that_need_more_than_compiled_kernels_always_run(layers, through_layers):
+def test_networks_that_need_more_than_compiled_kernels_always_run(
+    layers, through_layers, tanh_by_numpy
+):
     model = make(layers, 12)
     record(model, 12)
     through_layers.clear()

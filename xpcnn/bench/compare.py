@@ -6,12 +6,15 @@ import statistics
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from xpcnn.bench import environment
 from xpcnn.bench.configurations import Configuration
+from xpcnn.bench.own import write_onnx
 from xpcnn.bench.program import Digest, difference
-from xpcnn.bench.turns import Worker, WorkerError, take_turns
+from xpcnn.bench.turns import FreshWorker, Worker, WorkerError, take_turns
 from xpcnn.bench.worker import SGEMM_SIZE
 from xpcnn.bench.workloads import Workload
 
@@ -90,20 +93,23 @@ def measure(workload: Workload, settings: Settings) -> dict[str, Any]:
     """Run one workload in all configurations that take it."""
     chosen = [each for each in settings.configurations if each.takes(workload)]
     runs: dict[str, dict[str, Any]] = {}
-    workers: dict[str, Worker] = {}
+    workers: dict[str, Worker | FreshWorker] = {}
     digests: dict[str, list[Digest]] = {}
     with ExitStack() as stack:
+        onnx = None
+        if any(configuration.reads_onnx for configuration in chosen):
+            onnx = Path(stack.enter_context(TemporaryDirectory())) / "workload.onnx"
+            write_onnx(workload, onnx)
         for configuration in chosen:
             run = runs[configuration.name] = {}
             try:
                 if configuration.library == "xpcnn" and configuration.kernels != "generic":
-                    run["first_step_maybe_compiling_s"] = _prepare(
-                        configuration, workload, settings
-                    )
-                worker = stack.enter_context(Worker(configuration, workload, settings.threads))
+                    run |= _prepare(configuration, workload, settings)
+                worker = _worker(configuration, workload, settings, onnx)
+                stack.enter_context(worker)
                 ready = worker.ready()
             except WorkerError as error:
-                run["error"] = str(error)
+                run["left_out" if configuration.may_fail else "error"] = str(error)
                 continue
             run["first_step_s"] = ready["first_step_s"]
             digests[configuration.name] = ready["digests"]
@@ -120,17 +126,28 @@ def measure(workload: Workload, settings: Settings) -> dict[str, Any]:
         "name": workload.name,
         "kind": workload.kind,
         "shape": list(workload.shape),
-        "gflop": 2 * workload.multiply_adds() / 1e9,
+        "gflop": None if workload.fresh else 2 * workload.multiply_adds() / 1e9,
         "runs": runs,
         "differences": _differences(settings.configurations[0].name, digests),
     }
 
 
-def _prepare(configuration: Configuration, workload: Workload, settings: Settings) -> float:
+def _worker(
+    configuration: Configuration, workload: Workload, settings: Settings, onnx: Path | None
+) -> Worker | FreshWorker:
+    if workload.fresh:
+        return FreshWorker(configuration, workload, settings.threads)
+    return Worker(configuration, workload, settings.threads, onnx=onnx)
+
+
+def _prepare(
+    configuration: Configuration, workload: Workload, settings: Settings
+) -> dict[str, float]:
     """Run one step in a process of its own, so that what is measured finds compiled kernels."""
+    if workload.fresh:
+        return {}
     with Worker(configuration, workload, settings.threads, warm_up=1) as worker:
-        seconds: float = worker.ready()["first_step_s"]
-        return seconds
+        return {"first_step_maybe_compiling_s": worker.ready()["first_step_s"]}
 
 
 def _summary(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:

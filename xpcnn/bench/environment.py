@@ -6,11 +6,12 @@ import os
 import platform
 from datetime import UTC, datetime
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import xpcnn
 
-LIBRARIES = ("numpy", "numba", "torch", "jax")
+LIBRARIES = ("numpy", "numba", "torch", "onnxruntime", "openvino", "jax")
 
 
 def describe() -> dict[str, Any]:
@@ -18,6 +19,7 @@ def describe() -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "cpu": cpu_name(),
+        "avx512": has_avx512(),
         "cores": cores(),
         "load": load(),
         "system": platform.platform(),
@@ -40,15 +42,24 @@ def load() -> float | None:
 
 def cpu_name() -> str:
     """Return the name of the processor, as far as the system tells."""
+    return cpu_info().get("model name") or platform.processor() or platform.machine()
+
+
+def has_avx512() -> bool | None:
+    """Tell whether the processor has vectors of 512 bits; ``None`` where the system does not."""
+    flags = cpu_info().get("flags")
+    return None if flags is None else "avx512f" in flags.split()
+
+
+def cpu_info() -> dict[str, str]:
+    """Return what Linux tells of the first core, by name; nothing elsewhere."""
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            for line in file:
-                name, _, value = line.partition(":")
-                if name.strip() == "model name":
-                    return value.strip()
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        return {}
+    first, _, _ = text.partition("\n\n")
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def version(name: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import xpcnn
@@ -16,11 +17,13 @@ def network(
 ) -> xpcnn.Model:
     """Return the network with the same first values as in every other library."""
     layers = workload.build(xpcnn.layers)
-    model = xpcnn.Model(layers, device=device, dtype=dtype, seed=0, precision=precision)
+    names = xpcnn.Sequential(layers).parameters()
+    network = layers if workload.zoo is None else workload.zoo(xpcnn.zoo)
+    model = xpcnn.Model(network, device=device, dtype=dtype, seed=0, precision=precision)
     model.build(workload.shape)
     values = {
-        name: program.first_value(name, parameter.shape or ())
-        for name, parameter in model.parameters().items()
+        own: program.first_value(name, parameter.shape or ())
+        for name, (own, parameter) in zip(names, model.parameters().items(), strict=True)
     }
     model.load_state_dict(values, strict=False)
     return model
@@ -41,6 +44,13 @@ def make(workload: Workload, device: str = "cpu") -> Program:
         return Program(lambda: model.forward(x), lambda y: {"y": y})
     dy = program.channels_last(program.output_gradient(model.build(workload.shape)))
     return _gradients(model, x, model.device.asarray(dy))
+
+
+def write_onnx(workload: Workload, path: Path) -> None:
+    """Write the network, for just the input of the workload, for those that read ONNX files."""
+    from xpcnn.interop import onnx  # not with this file: measured processes have no use for it
+
+    onnx.save(network(workload, "cpu", "float32"), path, input_shape=workload.shape)
 
 
 def _training(model: xpcnn.Model, x: Any, y: Any) -> Program:

@@ -46,6 +46,14 @@ def first_value(name: str, shape: tuple[int, ...]) -> np.ndarray:
     return values + np.float32(1) if name.endswith("weight") else values
 
 
+def first_values(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """Draw the first values of the parameters of one layer, by their place, not their names."""
+    return {
+        name: first_value(f"{place}.{'weight' if name.endswith('weight') else 'bias'}", shape)
+        for place, (name, shape) in enumerate(shapes.items())
+    }
+
+
 def images(shape: tuple[int, ...]) -> np.ndarray:
     """Draw an input."""
     return np.random.default_rng(0).random(shape, dtype=np.float32)

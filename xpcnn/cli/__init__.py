@@ -1,4 +1,4 @@
-"""The command ``xpcnn``: train, evaluate, predict, bench, warmup, info."""
+"""The command ``xpcnn``: train, evaluate, predict, bench, info."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import xpcnn
 from xpcnn import _starting
-from xpcnn.cli import bench, common, evaluate, info, predict, train, warmup
+from xpcnn.cli import bench, common, evaluate, info, predict, train
 from xpcnn.cli.train import DEFAULTS
 from xpcnn.networks import NETWORKS
 from xpcnn.training.scaling import PRECISIONS
@@ -91,7 +91,6 @@ def _parser() -> argparse.ArgumentParser:
         _add_evaluate: evaluate.run,
         _add_predict: predict.run,
         _add_bench: bench.run,
-        _add_warmup: warmup.run,
         _add_info: info.run,
     }
     for add, run in runs.items():
@@ -173,16 +172,27 @@ def _add_predict(command: argparse.ArgumentParser) -> None:
 def _add_bench(command: argparse.ArgumentParser) -> None:
     """Compare the speed of xpcnn and PyTorch on this machine.
 
-    Let xpcnn and PyTorch take turns at training, at single layers and at prediction, each in a
-    process of its own on the CPU, and print times, ratios and memory. Before it measures, it
-    compares what the libraries compute. Takes about ten minutes.
+    Let xpcnn, PyTorch and, in prediction, onnxruntime take turns at training, at single layers and
+    at prediction, each in a process of its own on the CPU, and print times, ratios and memory.
+    Before it measures, it compares what the libraries compute. Takes about an hour, and less with
+    --quick, --no-torch-compile or some of the --workloads.
     """
     command.add_argument(
         "--workloads",
         type=bench.workload_list,
         metavar="NAMES",
-        default="*",
         help="names or patterns such as 'conv*', with commas between them (default all)",
+    )
+    command.add_argument(
+        "--layers",
+        action="store_true",
+        help="instead of workloads, every layer and loss beside PyTorch's, the worst ratio first",
+    )
+    command.add_argument(
+        "--only",
+        type=bench.layer_list,
+        metavar="NAME,...",
+        help="of the layers and losses those of these classes; patterns such as '*Pool2d' will do",
     )
     _add_count(command, "--rounds", f"turns of each (default {bench.ROUNDS})")
     command.add_argument("--quick", action="store_true", help="fewer and shorter turns")
@@ -194,6 +204,7 @@ def _add_bench(command: argparse.ArgumentParser) -> None:
         "--output",
         "write FILE.json and FILE.md as well; in a folder they are called bench",
     )
+    _add_file(command, "--json", "write what was measured to this file")
     _add_count(command, "--threads", "for each library (default all cores)")
     _add_count(command, "--batch-size", "instead of the workloads' own sizes")
     command.add_argument(
@@ -205,21 +216,10 @@ def _add_bench(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--jax", action="store_true", help="measure JAX as well")
     command.add_argument(
-        "--fused-adam", action="store_true", help="measure PyTorch with its fused Adam as well"
-    )
-
-
-def _add_warmup(command: argparse.ArgumentParser) -> None:
-    """Compile the CPU kernels ahead.
-
-    Compile the kernels for NumPy arrays now, rather than when a model first needs them. They are
-    kept on disk. Needs Numba: pip install "xpcnn[fast]"
-    """
-    command.add_argument(
-        "--networks",
-        type=_networks,
-        metavar="NAME,...",
-        help=f"only what these need: {', '.join(NETWORKS)} (default: all kernels)",
+        "--no-torch-compile",
+        dest="torch_compile",
+        action="store_false",
+        help="leave out torch.compile, which compiles each workload for up to a minute",
     )
 
 
@@ -298,17 +298,6 @@ def _data_set(text: str) -> str:
             f"{text!r} is neither 'digits' nor 'mnist' nor an existing folder"
         )
     return text
-
-
-def _networks(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",")]
-    for name in names:
-        if name not in NETWORKS:
-            raise argparse.ArgumentTypeError(
-                f"there is no network {name!r}; expected names from {', '.join(NETWORKS)}, "
-                "separated by commas"
-            )
-    return names
 
 
 def _positive_float(text: str) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from importlib import metadata
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ from xpcnn import kernels, networks
 from xpcnn._xp import Array
 from xpcnn.cli.common import load_model
 from xpcnn.kernels import threads
+from xpcnn.kernels.native import choice
 from xpcnn.layers.layer import Layer
 from xpcnn.training.model import Model
 
@@ -92,11 +92,8 @@ def _compiled_kernels(model: Model) -> list[str]:
     reason = kernels.why_not_compiled(model.device.xp)
     if reason is not None:
         return [f"compiled kernels (cpu): no, {reason}"]
-    from xpcnn.kernels.cpu import kept
-
     return [
-        f"compiled kernels (cpu): Numba {metadata.version('numba')}, "
-        f"{threads.get_num_threads()} threads, machine code in {kept.where()}",
+        f"compiled kernels (cpu): {choice.chosen().why}, {threads.get_num_threads()} threads",
         "BLAS of NumPy: held to one thread while they run",
     ]
 

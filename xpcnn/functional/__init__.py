@@ -7,6 +7,7 @@ are.
 from typing import TYPE_CHECKING
 
 from xpcnn.functional.pairs import avg_pool_forward as avg_pool_forward
+from xpcnn.functional.pairs import concat as concat
 from xpcnn.functional.pairs import conv_backward as conv_backward
 from xpcnn.functional.pairs import conv_block_backward as conv_block_backward
 from xpcnn.functional.pairs import conv_block_forward as conv_block_forward
@@ -21,6 +22,7 @@ from xpcnn.functional.pairs import lp_pool_forward as lp_pool_forward
 from xpcnn.functional.pairs import max_pool_forward as max_pool_forward
 from xpcnn.functional.pairs import max_pool_indices_forward as max_pool_indices_forward
 from xpcnn.functional.pairs import pool_backward as pool_backward
+from xpcnn.functional.pairs import rearrange as rearrange
 from xpcnn.functional.pairs import resize_forward as resize_forward
 from xpcnn.functional.pairs import run as run
 from xpcnn.functional.pairs import run_backward as run_backward

@@ -6,6 +6,7 @@ and what it saved; ``saved(dy, ...)``, with the gradient of the output, is the b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -255,3 +256,34 @@ def in_order(x: Array) -> Array:
     xp = _xp.namespace(x)
     result = kernels.run(xp, "in_order", x) if kernels.select(xp, "in_order") else None
     return x if result is None else result[0]
+
+
+def concat(arrays: Sequence[Array], axis: int) -> Array:
+    """Return arrays one behind the other along an axis, by a kernel where there is one for that."""
+    xp = _xp.namespace(*arrays)
+    result = None
+    if kernels.select(xp, "concat"):
+        result = kernels.run(xp, "concat", arrays[0], arrays[1:], axis)
+    return xp.concat(arrays, axis=axis) if result is None else result[0]
+
+
+def rearrange(x: Array, cut: Ints, order: Ints, merged: Ints) -> Array:
+    """Cut the axes of x, bring the pieces into another order, and merge them again.
+
+    Parameters
+    ----------
+    x : array
+    cut : tuple of int
+        The shape with the axes cut.
+    order : tuple of int
+        The new order of the pieces.
+    merged : tuple of int
+        The shape of the result.
+    """
+    xp = _xp.namespace(x)
+    result = None
+    if kernels.select(xp, "rearrange"):
+        result = kernels.run(xp, "rearrange", x, cut, order, merged)
+    if result is not None:
+        return result[0]
+    return xp.reshape(xp.permute_dims(xp.reshape(x, cut), order), merged)

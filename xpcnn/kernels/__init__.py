@@ -93,11 +93,11 @@ class Capture(Protocol):
 
 
 @cache
-def _compiled_set() -> ModuleType:
+def _compiled_threads() -> ModuleType:
     with deferred():
-        from xpcnn.kernels import cpu
+        from xpcnn.kernels.cpu import threads
 
-    return cpu
+    return threads
 
 
 def can_record() -> bool:
@@ -107,7 +107,7 @@ def can_record() -> bool:
 
 def record() -> Recording:
     """Return what notes the launches of compiled kernels in this thread while it is entered."""
-    recording: Recording = _compiled_set().threads.Recording()
+    recording: Recording = _compiled_threads().Recording()
     return recording
 
 

@@ -7,13 +7,9 @@ library has faster ones for some. :meth:`Op.run` asks the sets one after the oth
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import inspect
-import os
-import sys
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from types import ModuleType
@@ -24,6 +20,7 @@ from xpcnn.backends import backend_of
 from xpcnn.interrupts import deferred
 from xpcnn.kernels import threads
 from xpcnn.kernels.half import in_float32
+from xpcnn.kernels.native import choice
 from xpcnn.kernels.trace import Declined, active, log
 
 Function = Callable[..., Any]
@@ -237,39 +234,6 @@ def run(xp: ModuleType, op: str, *operands: Any, **options: Any) -> Any:
 # -- Which sets of kernels there are --------------------------------------------------------------
 
 
-@cache
-def _why_no_numba() -> str | None:
-    """Say why Numba cannot be used here; ``None`` if it can.
-
-    One that is installed need not work: it says so when it is imported with a NumPy that is newer
-    than it knows. Then the generic kernels do the work, and that is said once.
-    """
-    if importlib.util.find_spec("numba") is None:
-        return 'Numba is not installed; pip install "xpcnn[fast]"'
-    try:
-        with deferred():  # a module of which half was imported stays like that
-            importlib.import_module("numba")
-    except Exception as error:
-        reason = f"Numba cannot be imported ({error}); install a version that fits your NumPy"
-        warnings.warn(f"there are no compiled kernels: {reason}", RuntimeWarning, stacklevel=2)
-        return reason
-    return None
-
-
-_threads_lost = False
-
-
-def _after_fork() -> None:
-    """Remember, in a forked process, that Numba's threads are not in it: calling them ends it."""
-    global _threads_lost
-    layer = getattr(sys.modules.get("numba"), "threading_layer", None)
-    with suppress(ValueError):  # none were started
-        _threads_lost = _threads_lost or (layer is not None and bool(layer()))
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-
 _forced: ContextVar[str | None] = ContextVar("xpcnn_kernel_set", default=None)
 
 
@@ -352,11 +316,8 @@ def why_not_compiled(xp: ModuleType) -> str | None:
     """Say why the compiled kernels cannot run on arrays of `xp`; ``None`` if they can."""
     if not is_numpy(xp):
         return "for NumPy arrays only"
-    if (reason := _why_no_numba()) is not None:
-        return reason
-    if _threads_lost:
-        return "not in a process forked from one in which Numba's threads run"
-    return None
+    found = choice.chosen()
+    return found.why if found.target is None else None
 
 
 def _absent(xp: ModuleType, op: str) -> list[tuple[str, Any]]:

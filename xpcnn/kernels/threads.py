@@ -8,6 +8,7 @@ compiled kernels run. Nothing here costs anything while nothing changes.
 from __future__ import annotations
 
 import os
+from functools import cache
 from typing import Any
 
 from xpcnn.interrupts import deferred
@@ -25,14 +26,22 @@ _blas: list[tuple[Any, int]] | None = None
 def available() -> int:
     """Return the most threads that can be had: the cores this process may use.
 
-    ``NUMBA_NUM_THREADS``, if set, takes the place of their number.
+    ``XPCNN_NUM_THREADS``, if set, takes the place of their number, and so does
+    ``NUMBA_NUM_THREADS``.
     """
-    wanted = os.environ.get("NUMBA_NUM_THREADS", "")
-    if wanted.isdecimal() and int(wanted) > 0:
-        return int(wanted)
+    for name in ("XPCNN_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        wanted = os.environ.get(name, "")
+        if wanted.isdecimal() and int(wanted) > 0:
+            return int(wanted)
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+@cache
+def most() -> int:
+    """Return how many threads compiled kernels ever get at most: each has memory of its own."""
+    return available()
 
 
 def get_num_threads() -> int:
@@ -60,7 +69,7 @@ def set_num_threads(n: int | None) -> None:
     Parameters
     ----------
     n : int or None
-        From 1 to the number of cores that this process may use, or ``NUMBA_NUM_THREADS`` where
+        From 1 to the number of cores that this process may use, or ``XPCNN_NUM_THREADS`` where
         that is set; ``None`` goes back to that number, which is the default.
 
     Raises
@@ -82,7 +91,7 @@ def set_num_threads(n: int | None) -> None:
         if n > available():
             raise ValueError(
                 f"set_num_threads: n must be at most {available()}, the number of cores that this "
-                f"process may use (or NUMBA_NUM_THREADS), got {n}"
+                f"process may use (or XPCNN_NUM_THREADS), got {n}"
             )
     _chosen, _number = n, None
     if not held:

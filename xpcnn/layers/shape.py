@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from xpcnn._xp import Array
-from xpcnn.functional import in_order
+from xpcnn.functional import in_order, rearrange
 from xpcnn.layers.layer import Layer, Shape
 from xpcnn.ops.checks import check_rank, check_spatial
 from xpcnn.window import as_int
@@ -127,15 +127,10 @@ class Identity(Layer):
         return dy if need_dx else None
 
 
-def rearrange(xp: ModuleType, x: Array, cut: Shape, order: Shape, merged: Shape) -> Array:
-    """Cut the axes of x, bring the pieces into another order, and merge them again."""
-    return xp.reshape(xp.permute_dims(xp.reshape(x, cut), order), merged)
-
-
-def rearrange_back(xp: ModuleType, dy: Array, cut: Shape, order: Shape, shape: Shape) -> Array:
-    """Undo :func:`rearrange`, for an array that had this shape before."""
+def rearrange_back(dy: Array, cut: Shape, order: Shape, shape: Shape) -> Array:
+    """Undo :func:`xpcnn.functional.rearrange`, for an array that had this shape before."""
     back = tuple(order.index(axis) for axis in range(len(order)))
-    return rearrange(xp, dy, tuple(cut[axis] for axis in order), back, shape)
+    return rearrange(dy, tuple(cut[axis] for axis in order), back, shape)
 
 
 class _Rearrange(Layer):
@@ -151,10 +146,10 @@ class _Rearrange(Layer):
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
         merged = self.output_shape(x.shape)
         plan = self.plan(tuple(x.shape))
-        return rearrange(xp, x, *plan, merged), (*plan, tuple(x.shape))
+        return rearrange(x, *plan, merged), (*plan, tuple(x.shape))
 
     def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        return rearrange_back(xp, dy, *saved) if need_dx else None
+        return rearrange_back(dy, *saved) if need_dx else None
 
 
 class PixelShuffle(_Rearrange):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
+from xpcnn.functional import rearrange
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.operation import Arrays, Needs, Operation
-from xpcnn.layers.shape import rearrange, rearrange_back
+from xpcnn.layers.shape import rearrange_back
 
 
 class Blocks(Operation):
@@ -28,10 +29,10 @@ class Blocks(Operation):
         shape = tuple(inputs[0].shape)
         (merged,) = self.output_shapes(shape)
         plan = self.plan(shape)
-        return (rearrange(xp, inputs[0], *plan, merged),), (*plan, shape)
+        return (rearrange(inputs[0], *plan, merged),), (*plan, shape)
 
     def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
-        return (rearrange_back(xp, dys[0], *saved),)
+        return (rearrange_back(dys[0], *saved),)
 
 
 class DepthToSpace(Blocks):

@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from xpcnn._xp import Array
+from xpcnn.functional import concat
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.operation import Arrays, Needs, Operation
 
@@ -43,7 +44,7 @@ class Concat(Operation):
     def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         self.output_shapes(*(tuple(x.shape) for x in inputs))
         axis = self.dim % inputs[0].ndim
-        return (xp.concat(inputs, axis=axis),), (axis, [x.shape[axis] for x in inputs])
+        return (concat(inputs, axis),), (axis, [x.shape[axis] for x in inputs])
 
     def _run_backward(self, xp: ModuleType, dys: Arrays, saved: Any, need: Needs) -> Arrays:
         parts = cut(dys[0], *saved)

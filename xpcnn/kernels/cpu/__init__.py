@@ -1,67 +1,18 @@
-"""Kernels for NumPy float32 arrays, compiled by Numba.
+"""Compiled kernels for NumPy float32 arrays.
 
-What they do not take (other dtypes, three dimensions, groups of few channels) they decline, and
-the generic kernels run.
+What they do not take (other dtypes, convolution of volumes) they decline, and the generic kernels
+run.
 """
 
 from __future__ import annotations
 
-from functools import partial
+from typing import Any
 
-from xpcnn.kernels.cpu import (
-    activations,
-    conv_transpose,
-    dropout,
-    elementwise,
-    fused,
-    glu,
-    layout,
-    leaky_relu,
-    linear,
-    loss,
-    methods,
-    norm,
-    pointwise_loss,
-    pool,
-    prelu,
-    softmax,
-    update,
-)
-from xpcnn.kernels.dispatch import OpPair
-from xpcnn.ops.update import no_backward
 
-PAIRS: dict[str, OpPair] = {
-    "conv": OpPair(methods.conv_forward, methods.conv_backward),
-    "conv_relu_max_pool": OpPair(fused.forward, fused.backward),
-    "conv_relu": OpPair(partial(methods.conv_forward, relu=True), methods.conv_backward),
-    "conv_transpose": OpPair(conv_transpose.forward, conv_transpose.backward),
-    "linear": OpPair(linear.linear_forward, linear.linear_backward),
-    "linear_relu": OpPair(partial(linear.linear_forward, relu=True), linear.linear_backward),
-    "batch_norm": OpPair(norm.batch_norm_forward, norm.batch_norm_backward),
-    "batch_norm_relu": OpPair(
-        partial(norm.batch_norm_forward, relu=True), norm.batch_norm_backward
-    ),
-    "batch_norm_add_relu": OpPair(
-        norm.batch_norm_add_relu_forward, norm.batch_norm_add_relu_backward
-    ),
-    "max_pool": OpPair(pool.max_pool_forward, pool.max_pool_backward),
-    "avg_pool": OpPair(pool.avg_pool_forward, pool.avg_pool_backward),
-    "global_avg_pool": OpPair(pool.global_avg_pool_forward, pool.global_avg_pool_backward),
-    "global_max_pool": OpPair(pool.global_max_pool_forward, pool.global_max_pool_backward),
-    "relu": OpPair(elementwise.relu_forward, elementwise.relu_backward),
-    "leaky_relu": OpPair(leaky_relu.leaky_relu_forward, leaky_relu.leaky_relu_backward),
-    "prelu": OpPair(prelu.prelu_forward, prelu.prelu_backward),
-    "dropout": OpPair(dropout.dropout_forward, dropout.dropout_backward),
-    "glu": OpPair(glu.glu_forward, glu.glu_backward),
-    **activations.PAIRS,
-    "softmax": OpPair(softmax.softmax_forward, softmax.softmax_backward),
-    "softmin": OpPair(softmax.softmin_forward, softmax.softmax_backward),
-    "log_softmax": OpPair(softmax.log_softmax_forward, softmax.log_softmax_backward),
-    "add": OpPair(elementwise.add_forward, elementwise.add_backward),
-    "add_relu": OpPair(elementwise.add_relu_forward, elementwise.add_relu_backward),
-    **pointwise_loss.PAIRS,
-    "cross_entropy": OpPair(loss.cross_entropy_forward, loss.cross_entropy_backward),
-    "in_order": OpPair(layout.in_order, no_backward),
-    "adam": OpPair(update.adam, no_backward),
-    "sgd": OpPair(update.sgd, no_backward),
-}
+def __getattr__(name: str) -> Any:
+    """Load the kernels when they are asked for; the command that compiles them must not."""
+    if name != "PAIRS":
+        raise AttributeError(name)
+    from xpcnn.kernels.cpu.pairs import PAIRS
+
+    return PAIRS

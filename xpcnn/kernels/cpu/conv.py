@@ -11,7 +11,6 @@ from functools import lru_cache
 from math import gcd
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
 from xpcnn.kernels.constant import derive
@@ -236,7 +235,7 @@ def product(
         images * recipe.rows.size * int(recipe.strip[1]) * w.size // 8, times_strips, jobs * parts,
         *what[:4], recipe.strip, recipe.phases, len(recipe.phases), recipe.rows, recipe.runs,
         recipe.cells, pack(w, recipe, transposed, groups), bias, int64(numbers), y,
-        scratch(int(recipe.strip[-1])),
+        threads.scratch(int(recipe.strip[-1])),
     )  # fmt: skip
 
 
@@ -260,11 +259,6 @@ def _pack(w: np.ndarray, recipe: Recipe, transposed: bool, groups: int) -> np.nd
             step, blocks, packed[at:],
         )  # fmt: skip
     return packed
-
-
-def scratch(size: int) -> np.ndarray:
-    """Return scratch memory of that many numbers for each thread."""
-    return buffers.empty(max(1, int(size)) * numba.config.NUMBA_NUM_THREADS)
 
 
 @lru_cache(maxsize=512)
@@ -332,7 +326,7 @@ def weight_gradient(
         what.flat, what.numbers, recipe.strip, recipe.rows, taps, taps.size,
         *d[:4], int64((out[1] * d_pixel, d_pixel, out[0], d_size)), recipe.cells,
         recipe.cells.size // span, n, int64((groups, blocks, width, channels, splits, parts)),
-        partial, sums.reshape(-1), scratch(int(recipe.strip[-1]) + d_size),
+        partial, sums.reshape(-1), threads.scratch(int(recipe.strip[-1]) + d_size),
     )  # fmt: skip
     dw = buffers.empty(w.shape)
     threads.launch(

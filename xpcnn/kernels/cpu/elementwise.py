@@ -13,7 +13,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.jobs import Floats, Job
-from xpcnn.kernels.cpu.layout import dense_image, source
+from xpcnn.kernels.cpu.layout import dense_image, flat_view, source
 from xpcnn.kernels.cpu.vector import WIDTH, add, load, relu, store, where_open, zero
 from xpcnn.kernels.lifting import lift
 from xpcnn.kernels.trace import Declined
@@ -47,10 +47,7 @@ def as_rows(x: np.ndarray) -> Rows:
     channels = x.shape[1]
     last = x.transpose(0, *range(2, x.ndim), 1)
     if channels < WIDTH:
-        # Rows filled up with zeros, so that a vector never reaches past the last one.
-        wide = buffers.zeros((*last.shape[:-1], WIDTH))
-        wide[..., :channels] = last
-        return Rows(wide.reshape(-1), WIDTH, WIDTH)
+        return _filled_up(x, last)
     if x.flags.writeable and x.flags.aligned:
         if last.flags.c_contiguous:
             return Rows(last.reshape(-1), channels, channels)
@@ -64,6 +61,38 @@ def as_rows(x: np.ndarray) -> Rows:
     dense = buffers.empty(last.shape)
     dense[...] = last
     return Rows(dense.reshape(-1), channels, channels)
+
+
+def _filled_up(x: np.ndarray, last: np.ndarray) -> Rows:
+    """Return rows with zeros behind a few channels: a vector never reaches past the last row."""
+    out = buffers.empty((*last.shape[:-1], WIDTH))
+    if x.ndim in (3, 4) and x.size:
+        image = lift(x)
+        height, width = image.shape[2:]
+        flat, strides = flat_view(image)
+        threads.launch(
+            2 * out.size, _fill_up, len(x) * height, flat, *strides, x.shape[1], height, width,
+            out.reshape(-1),
+        )  # fmt: skip
+    else:
+        out[..., : x.shape[1]] = last
+        out[..., x.shape[1] :] = 0.0
+    return Rows(out.reshape(-1), WIDTH, WIDTH)
+
+
+@Job
+def _fill_up(
+    job: int, x: Floats, image: int, channel: int, line: int, pixel: int, channels: int,
+    height: int, width: int, y: Floats,
+) -> None:  # fmt: skip
+    """Write one line of an image."""
+    n = job // height
+    start = n * image + (job - n * height) * line
+    for j in range(width):
+        to = (job * width + j) * WIDTH
+        store(y, to, zero())
+        for c in range(channels):
+            y[to + c] = x[start + j * pixel + c * channel]
 
 
 def _pitch(last: np.ndarray) -> int:
@@ -148,6 +177,9 @@ def _apply(
     per_job = max(1, PIECE // width)
     first = (job // columns) * per_job
     left = job % columns * PIECE
+    closes = what == RELU
+    if what == ADD_RELU:
+        closes = True
     right = min(width, left + PIECE)
     for r in range(first, min(rows, first + per_job)):
         for k in range(left, right, WIDTH):
@@ -157,7 +189,7 @@ def _apply(
                 value = where_open(load(b, r * b_pitch + c), value, zero())
             elif what != RELU:
                 value = add(value, load(b, r * b_pitch + c))
-            if what in (RELU, ADD_RELU):
+            if closes:
                 value = relu(value)
             store(y, r * pitch + c, value)
 

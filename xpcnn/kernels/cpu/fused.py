@@ -11,7 +11,6 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numba import carray, get_thread_id
 
 from xpcnn.kernels.cpu import buffers, conv, threads
 from xpcnn.kernels.cpu.conv import (
@@ -21,10 +20,9 @@ from xpcnn.kernels.cpu.conv import (
     make_recipe,
     pack,
     run_table,
-    scratch,
     window_axes,
 )
-from xpcnn.kernels.cpu.jobs import Bytes, Floats, Ints, Job, inner
+from xpcnn.kernels.cpu.jobs import Bytes, Floats, Ints, Job, Worker, inner
 from xpcnn.kernels.cpu.layout import (
     Strides,
     in_place,
@@ -34,11 +32,12 @@ from xpcnn.kernels.cpu.layout import (
 )
 from xpcnn.kernels.cpu.methods import conv_backward, conv_forward, gradients, winograd_pays
 from xpcnn.kernels.cpu.pool import max_pool_backward, max_pool_forward
-from xpcnn.kernels.cpu.product import COLUMNS, ROWS, _times_tile, five_more
+from xpcnn.kernels.cpu.product import COLUMNS, TOGETHER, times_rows
 from xpcnn.kernels.cpu.strips import CLOSED, UNPOOL, open_strip
 from xpcnn.kernels.cpu.vector import (
     add,
     beats,
+    behind,
     copy_transposed,
     load,
     relu,
@@ -104,37 +103,38 @@ def _write(
 
 @Job
 def _forward(
-    job: int, x: Floats, source: Ints, strip: Ints, windows: Ints,
+    job: int, worker: Worker, x: Floats, source: Ints, strip: Ints, windows: Ints,
     phases: Ints, count_phases: int, runs: Ints, count_runs: int, length: int, w: Floats,
-    bias: Floats, nothing: Floats, numbers: Ints, y: Floats, winner: Bytes, memory: Floats,
+    bias: Floats, nothing: Floats, cells: Ints, numbers: Ints, y: Floats, winner: Bytes,
+    memory: Floats,
 ) -> None:  # fmt: skip
     span, strips, size = strip[0], strip[1], strip[9]
     blocks, channels, pooled_h, pooled_w, last = (
         numbers[0], numbers[1], numbers[2], numbers[3], numbers[4],
     )  # fmt: skip
     row, block = blocks * COLUMNS, count_runs * length * COLUMNS
-    taps = carray(runs, count_runs)
     total, step = pooled_h * pooled_w, WINDOWS * row
     n = job // strips
     m = (job - n * strips) * span
-    mine = get_thread_id() * (size + count_phases * step)
+    mine = worker * (size + count_phases * step)
     src, base = open_strip(x, source, strip, n, m, memory, mine)
     mine += size
     all_windows = min(span, pooled_h - m) * pooled_w
     for first in range(0, all_windows, WINDOWS):
         count = min(WINDOWS, all_windows - first)
-        for b in range(blocks):
+        for b in range(0, blocks, TOGETHER):
             for f in range(count_phases):
                 at, to = base + phases[f], mine + f * step + b * COLUMNS
-                for j in range(0, count, ROWS):
-                    j1, j2, j3, j4, j5 = five_more(j, count)
-                    _times_tile(
-                        src, at + windows[first + j], at + windows[first + j1],
-                        at + windows[first + j2], at + windows[first + j3],
-                        at + windows[first + j4], at + windows[first + j5],
-                        taps, length, w, b * block, COLUMNS, nothing, 0, 1,
-                        memory, to + j * row, to + j1 * row, to + j2 * row, to + j3 * row,
-                        to + j4 * row, to + j5 * row,
+                if b + TOGETHER <= blocks:
+                    times_rows(
+                        src, at, windows, first, first + count, runs, count_runs, length, w,
+                        b * block, block, TOGETHER, nothing, 0, 1, memory, to, behind(cells,
+                        -first),
+                    )  # fmt: skip
+                else:
+                    times_rows(
+                        src, at, windows, first, first + count, runs, count_runs, length, w,
+                        b * block, block, 1, nothing, 0, 1, memory, to, behind(cells, -first),
                     )  # fmt: skip
         q = n * total + m * pooled_w + first
         _pool(memory, mine, count, count_phases, row, bias, winner, q * row)
@@ -169,9 +169,9 @@ def forward(
     threads.launch(
         n * shape[0] * shape[1] * phases.size * w.size // 8, _forward, n * int(strip[1]),
         what.flat, what.numbers, strip, windows.rows, phases, phases.size, runs, runs.size, length,
-        pack(w, plain, False, 1), padded_bias(b, row), padded_bias(None, COLUMNS),
-        int64(numbers), y.reshape(-1), winner,
-        scratch(int(strip[-1]) + phases.size * WINDOWS * row),
+        pack(w, plain, False, 1), padded_bias(b, row), padded_bias(None, TOGETHER * COLUMNS),
+        int64(tuple(range(0, WINDOWS * row, row))), int64(numbers), y.reshape(-1), winner,
+        threads.scratch(int(strip[-1]) + phases.size * WINDOWS * row),
     )  # fmt: skip
     y = lower(y if flat else y.transpose(0, 3, 1, 2), x.ndim)
     return y, (x, w, b is not None, winner, size, row)

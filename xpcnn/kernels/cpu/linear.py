@@ -13,12 +13,11 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numba import carray, config, get_thread_id
 
 from xpcnn.kernels.cpu import buffers, threads
-from xpcnn.kernels.cpu.jobs import Floats, Ints, Job, inner
+from xpcnn.kernels.cpu.jobs import Floats, Ints, Job, Worker, inner
 from xpcnn.kernels.cpu.layout import padded_bias
-from xpcnn.kernels.cpu.product import COLUMNS, ROWS, _outer_tile, _times_tile, five_more
+from xpcnn.kernels.cpu.product import COLUMNS, TOGETHER, outer_rows, times_rows
 from xpcnn.kernels.cpu.sums import gated_rows, rows_of, sum_rows
 from xpcnn.kernels.cpu.vector import fma, load, store, store_half, sums, zero
 from xpcnn.kernels.trace import Declined
@@ -128,54 +127,64 @@ def _copy_columns(
 
 @Job
 def _input_gradient(
-    job: int, d: Floats, n: int, d_row: int, w: Floats, outputs: int, width: int, nothing: Floats,
-    one: Ints, dx: Floats, dx_row: int, block: int, scratch: Floats, size: int,
+    job: int, worker: Worker, d: Floats, n: int, d_row: int, w: Floats, outputs: int, width: int,
+    rows: Ints, cells: Ints, nothing: Floats, runs: Ints, dx: Floats, dx_row: int, block: int,
+    scratch: Floats, size: int,
 ) -> None:  # fmt: skip
     blocks = (width + 16 * block - 1) // (16 * block)
     r = job // blocks
-    first, last = r * SAMPLES, min(n, (r + 1) * SAMPLES)
+    first = r * SAMPLES
+    count = min(SAMPLES, n - first)
     column = (job - r * blocks) * 16 * block
     columns = min(16 * block, width - column)
     parts = (columns + 15) // 16
-    mine, runs = get_thread_id() * size, carray(one, 1)
+    mine, apart = worker * size, outputs * COLUMNS
     _copy_columns(w, column, width, outputs, columns, parts, scratch, mine)
-    for b in range(parts):
-        to = column + b * 16
-        for p in range(first, last, ROWS):
-            p1, p2, p3, p4, p5 = five_more(p, last)
-            _times_tile(
-                d, p * d_row, p1 * d_row, p2 * d_row, p3 * d_row, p4 * d_row, p5 * d_row,
-                runs, outputs, scratch, mine + b * outputs * 16, COLUMNS, nothing, 0, 1,
-                dx, p * dx_row + to, p1 * dx_row + to, p2 * dx_row + to, p3 * dx_row + to,
-                p4 * dx_row + to, p5 * dx_row + to,
+    for b in range(0, parts, TOGETHER):
+        to = first * dx_row + column + b * COLUMNS
+        if b + TOGETHER <= parts:
+            times_rows(
+                d, first * d_row, rows, 0, count, runs, 1, outputs, scratch, mine + b * apart,
+                apart, TOGETHER, nothing, 0, 1, dx, to, cells,
+            )  # fmt: skip
+        else:
+            times_rows(
+                d, first * d_row, rows, 0, count, runs, 1, outputs, scratch, mine + b * apart,
+                apart, 1, nothing, 0, 1, dx, to, cells,
             )  # fmt: skip
 
 
 @Job
 def _weight_gradient(
-    job: int, d: Floats, n: int, d_row: int, outputs: int, x: Floats, x_row: int, width: int,
-    rows: Ints, cells: Ints, dw: Floats, block: int, scratch: Floats, size: int,
+    job: int, worker: Worker, d: Floats, n: int, d_row: int, outputs: int, x: Floats, x_row: int,
+    width: int, rows: Ints, taps: Ints, cells: Ints, dw: Floats, block: int, scratch: Floats,
+    size: int,
 ) -> None:  # fmt: skip
     column = job * 16 * block
     columns = min(16 * block, width - column)
     parts = (columns + 15) // 16
     direct = n <= SAMPLES and columns % 16 == 0
-    mine = get_thread_id() * size
+    mine = worker * size
     total = mine + parts * SAMPLES * 16
     for first in range(0, n, SAMPLES):
         count = min(SAMPLES, n - first)
         _copy_columns(x, first * x_row + column, x_row, count, columns, parts, scratch, mine)
-        for b in range(parts):
-            g, at, row = (
-                (dw, column + b * 16, width) if direct else (scratch, total + b * outputs * 16, 16)
-            )
-            for o in range(0, outputs, ROWS):
-                o1, o2, o3, o4, o5 = five_more(o, outputs)
-                _outer_tile(
-                    d, rows, first * d_row, o, o1, o2, o3, o4, o5,
-                    scratch, cells, mine + b * count * 16, np.int64(0), count, int(first == 0),
-                    g, at + o * row, at + o1 * row, at + o2 * row, at + o3 * row,
-                    at + o4 * row, at + o5 * row,
+        fresh, apart = int(first == 0), count * COLUMNS
+        for b in range(0, parts, TOGETHER):
+            g, at, row, g_apart = dw, column + b * COLUMNS, width, COLUMNS
+            if not direct:
+                g, at, row, g_apart = (
+                    scratch, total + b * outputs * COLUMNS, COLUMNS, outputs * COLUMNS,
+                )  # fmt: skip
+            if b + TOGETHER <= parts:
+                outer_rows(
+                    d, first * d_row, rows, taps, 0, outputs, scratch, mine + b * apart, apart,
+                    cells, 0, count, fresh, TOGETHER, g, at, row, g_apart,
+                )  # fmt: skip
+            else:
+                outer_rows(
+                    d, first * d_row, rows, taps, 0, outputs, scratch, mine + b * apart, apart,
+                    cells, 0, count, fresh, 1, g, at, row, g_apart,
                 )  # fmt: skip
     for b in range(0 if direct else parts):
         lanes = min(16, columns - b * 16)
@@ -194,7 +203,8 @@ def _sum_of_products(
     threads.launch(
         count * outputs * width // 8, _weight_gradient, -(-width // (block * COLUMNS)),
         d, count, d_row, outputs, x, x_row, width, _steps(min(count, SAMPLES), d_row),
-        _steps(min(count, SAMPLES), COLUMNS), dw.reshape(-1), block, _scratch(size), size,
+        _steps(outputs, 1), _steps(min(count, SAMPLES), COLUMNS), dw.reshape(-1), block,
+        threads.scratch(size), size,
     )  # fmt: skip
     if n == count:
         return dw
@@ -226,12 +236,7 @@ def _steps(count: int, apart: int) -> np.ndarray:
 
 
 _NO_RUNS = np.zeros(1, np.int64)
-_NOTHING = np.zeros(2 * COLUMNS, np.float32)
-
-
-def _scratch(size: int) -> np.ndarray:
-    """Return memory to work in, that many numbers for each thread."""
-    return buffers.empty(size * config.NUMBA_NUM_THREADS)
+_NOTHING = np.zeros(TOGETHER * COLUMNS, np.float32)
 
 
 def linear_forward(xp: Any, x: Any, w: Any, b: Any, *, relu: bool = False) -> Any:
@@ -276,7 +281,8 @@ def linear_backward(xp: Any, dy: Any, saved: Any, need_dx: bool) -> tuple[Any, A
     size = block * COLUMNS * outputs
     threads.launch(
         n * outputs * width // 8, _input_gradient, jobs * -(-n // SAMPLES),
-        d, n, d_row, rows_of(w)[0], outputs, width, _NOTHING, _NO_RUNS, dx.reshape(-1), dx_row,
-        block, _scratch(size), size,
+        d, n, d_row, rows_of(w)[0], outputs, width, _steps(min(n, SAMPLES), d_row),
+        _steps(min(n, SAMPLES), dx_row), _NOTHING, _NO_RUNS, dx.reshape(-1), dx_row, block,
+        threads.scratch(size), size,
     )  # fmt: skip
     return dx[:, :width].reshape(*dy.shape[:-1], width), dw, db

@@ -15,9 +15,17 @@ from numpy.lib.stride_tricks import as_strided
 
 from xpcnn.kernels.cpu import conv, depthwise, sparse, winograd
 from xpcnn.kernels.cpu.conv import Pair
-from xpcnn.kernels.cpu.layout import Image, as_image, new_output, source
+from xpcnn.kernels.cpu.layout import (
+    Image,
+    as_image,
+    in_order,
+    new_output,
+    source,
+    takes_images,
+)
 from xpcnn.kernels.cpu.strips import GATE, UNPOOL, Source
 from xpcnn.kernels.cpu.sums import sum_rows
+from xpcnn.kernels.cpu.vector import WIDTH
 from xpcnn.kernels.lifting import lift, lift_window, lower
 from xpcnn.kernels.precision import get_precision
 from xpcnn.kernels.trace import note
@@ -31,10 +39,9 @@ def conv_forward(
     xp: Any, x: Any, w: Any, b: Any, window: Window, groups: int, *, relu: bool = False
 ) -> Any:
     """Convolve; with `relu`, drop negative results in the same pass."""
-    declined = conv.takes(x, w, groups)
-    if declined is not None:
-        if depthwise.takes(x, w, groups) is not None:
-            return declined
+    if declined := takes_images(x, w):
+        return declined
+    if w.shape[0] // groups < WIDTH and depthwise.takes(x, w, groups) is None:
         note("depthwise")
         y, saved = depthwise.conv_forward(xp, x, w, b, window, groups, relu=relu)
         return y, (True, saved)
@@ -50,7 +57,10 @@ def convolve(
 ) -> np.ndarray:
     """Convolve images (N, C, H, W) by the method that is fastest."""
     if not winograd_pays(x.shape, w, g, groups):
-        return conv.forward(x, w, b, g, groups, relu)
+        y = conv.forward(x, w, b, g, groups, relu)
+        if len(w) < WIDTH:
+            y, _ = in_order(None, y)  # most of the memory of a few filters is empty
+        return y
     n, _, *spatial = x.shape
     out = g.output_shape(spatial)
     flat, y = new_output(n, len(w), out, len(w))

@@ -5,6 +5,10 @@ statistics take one pass over memory: each piece is summed roughly, which gives 
 what lies around the center is summed, with its squares. The pieces are combined in float64, which
 makes up for what a center lacked to the mean. No normalised copy of x is kept: backward works it
 out.
+
+The kernels are there for group normalisation too, where each sample has numbers of its own. They
+take any number of parts, one behind another, each of so many positions and cut into so many pieces,
+and read the coefficients of the part; for batch normalisation the batch is the only part.
 """
 
 from __future__ import annotations
@@ -103,10 +107,11 @@ def _forward(
     shift = fill_up(beta, rows.lanes)
     flat, y = new_rows(x.shape)
     added, per = rows if other is None else as_rows(other), per_piece(rows.lanes)
+    pieces = -(-positions // per)
     threads.launch(
-        2 * x.size, _normalise, -(-positions // per), rows.flat, rows.pitch, added.flat,
-        added.pitch, -mean, scale, shift, rows.lanes, positions, per, int(other is not None),
-        int(closes), flat,
+        2 * x.size, normalise, pieces, rows.flat, rows.pitch, added.flat, added.pitch, -mean,
+        scale, shift, rows.lanes, positions, per, pieces, int(other is not None), int(closes),
+        flat,
     )  # fmt: skip
     gate = OPEN if not closes else RECOMPUTED if other is None else FROM_OUTPUT
     kept = y if gate == FROM_OUTPUT else None
@@ -124,8 +129,8 @@ def _statistics(rows: Rows, positions: int) -> tuple[np.ndarray, np.ndarray]:
     pieces = -(-positions // per)
     partial = buffers.empty((pieces, 3, lanes), np.float64)
     threads.launch(
-        4 * positions * lanes, _moments, pieces, rows.flat, rows.pitch, lanes, positions, per,
-        partial.reshape(-1),
+        4 * positions * lanes, moments, pieces, rows.flat, rows.pitch, lanes, positions, per,
+        pieces, partial.reshape(-1),
     )  # fmt: skip
     mean, variance = np.empty(lanes, np.float32), np.empty(lanes, np.float32)
     total, squares = np.zeros(lanes), np.zeros(lanes)
@@ -150,8 +155,8 @@ def batch_norm_add_relu_backward(
         gated, dother = new_rows(dy.shape)
     partial = buffers.empty((pieces, 2, lanes), np.float64)
     threads.launch(
-        4 * dy.size, _sums, pieces, x.flat, x.pitch, d.flat, d.pitch, gate.flat, gate.pitch,
-        saved.center, saved.scale, saved.shift, lanes, positions, per, saved.gate, gated,
+        4 * dy.size, gradient_sums, pieces, x.flat, x.pitch, d.flat, d.pitch, gate.flat, gate.pitch,
+        saved.center, saved.scale, saved.shift, lanes, positions, per, pieces, saved.gate, gated,
         partial.reshape(-1),
     )  # fmt: skip
     total = partial.sum(axis=0)
@@ -166,8 +171,8 @@ def batch_norm_add_relu_backward(
             d = Rows(gated, lanes, lanes)
         flat, dx = new_rows(dy.shape)
         threads.launch(
-            4 * dy.size, _input_gradient, pieces, x.flat, x.pitch, d.flat, d.pitch, saved.center,
-            saved.scale, saved.shift, constant, slope, lanes, positions, per,
+            4 * dy.size, input_gradient, pieces, x.flat, x.pitch, d.flat, d.pitch, saved.center,
+            saved.scale, saved.shift, constant, slope, lanes, positions, per, pieces,
             int(saved.gate == RECOMPUTED), int(saved.own_statistics), flat,
         )  # fmt: skip
     gradients = (dgamma[:channels].astype(np.float32), dbeta[:channels].astype(np.float32))
@@ -185,12 +190,14 @@ def _store_four(
 
 
 @Job
-def _moments(
-    job: int, x: Floats, pitch: int, lanes: int, positions: int, per: int, partial: Doubles,
+def moments(
+    job: int, x: Floats, pitch: int, lanes: int, positions: int, per: int, pieces: int,
+    partial: Doubles,
 ) -> None:  # fmt: skip
     """Write for every piece its center, and the sums of what is around it and of the squares."""
-    first = job * per
-    count = min(per, positions - first)
+    part = job // pieces
+    first = part * positions + (job - part * pieces) * per
+    count = min(per, (part + 1) * positions - first)
     share = splat(np.float32(-1.0 / count))
     for k in range(0, lanes, 4 * WIDTH):
         c0, c1 = min(k, lanes - WIDTH), min(k + WIDTH, lanes - WIDTH)
@@ -264,15 +271,19 @@ def _combine_moments(
 
 
 @Job
-def _normalise(
+def normalise(
     job: int, x: Floats, pitch: int, other: Floats, other_pitch: int, center: Floats, scale: Floats,
-    shift: Floats, lanes: int, positions: int, per: int, adds: int, closes: int, y: Floats,
+    shift: Floats, lanes: int, positions: int, per: int, pieces: int, adds: int, closes: int,
+    y: Floats,
 ) -> None:  # fmt: skip
-    for p in range(job * per, min(positions, (job + 1) * per)):
+    """Compute ``(x + center) * scale + shift``, perhaps plus `other`, perhaps followed by ReLU."""
+    part = job // pieces
+    first, of = part * positions + (job - part * pieces) * per, part * lanes
+    for p in range(first, min((part + 1) * positions, first + per)):
         for k in range(0, lanes, WIDTH):
             c = min(k, lanes - WIDTH)
-            value = add(load(x, p * pitch + c), load(center, c))
-            value = fma(value, load(scale, c), load(shift, c))
+            value = add(load(x, p * pitch + c), load(center, of + c))
+            value = fma(value, load(scale, of + c), load(shift, of + c))
             if adds == 1:
                 value = add(value, load(other, p * other_pitch + c))
             if closes == 1:
@@ -281,26 +292,28 @@ def _normalise(
 
 
 @Job
-def _sums(
+def gradient_sums(
     job: int, x: Floats, pitch: int, dy: Floats, dy_pitch: int, y: Floats, y_pitch: int,
-    center: Floats, scale: Floats, shift: Floats, lanes: int, positions: int, per: int, gate: int,
-    gated: Floats, partial: Doubles,
+    center: Floats, scale: Floats, shift: Floats, lanes: int, positions: int, per: int,
+    pieces: int, gate: int, gated: Floats, partial: Doubles,
 ) -> None:  # fmt: skip
     """Write for every piece the sums of dy and of dy * (x + center), dy being gated by ReLU."""
-    last = min(positions, (job + 1) * per)
+    part = job // pieces
+    first, of = part * positions + (job - part * pieces) * per, part * lanes
+    last = min((part + 1) * positions, first + per)
     for k in range(0, lanes, 2 * WIDTH):
         c0, c1 = min(k, lanes - WIDTH), min(k + WIDTH, lanes - WIDTH)
-        m0, m1 = load(center, c0), load(center, c1)
+        m0, m1 = load(center, of + c0), load(center, of + c1)
         sum0, sum1, with0, with1 = wide_zero(), wide_zero(), wide_zero(), wide_zero()
-        for run in range(job * per, last, RUN):
+        for run in range(first, last, RUN):
             a0, a1, b0, b1 = zero(), zero(), zero(), zero()
             for p in range(run, min(last, run + RUN)):
                 d0, d1 = load(dy, p * dy_pitch + c0), load(dy, p * dy_pitch + c1)
                 v0 = add(load(x, p * pitch + c0), m0)
                 v1 = add(load(x, p * pitch + c1), m1)
                 if gate == RECOMPUTED:
-                    y0 = fma(v0, load(scale, c0), load(shift, c0))
-                    y1 = fma(v1, load(scale, c1), load(shift, c1))
+                    y0 = fma(v0, load(scale, of + c0), load(shift, of + c0))
+                    y1 = fma(v1, load(scale, of + c1), load(shift, of + c1))
                     d0, d1 = where_open(y0, d0, zero()), where_open(y1, d1, zero())
                 elif gate == FROM_OUTPUT:
                     d0 = where_open(load(y, p * y_pitch + c0), d0, zero())
@@ -319,24 +332,27 @@ def _sums(
 
 
 @Job
-def _input_gradient(
+def input_gradient(
     job: int, x: Floats, pitch: int, dy: Floats, dy_pitch: int, center: Floats, scale: Floats,
-    shift: Floats, constant: Floats, slope: Floats, lanes: int, positions: int, per: int, gate: int,
-    own: int, dx: Floats,
+    shift: Floats, constant: Floats, slope: Floats, lanes: int, positions: int, per: int,
+    pieces: int, gate: int, own: int, dx: Floats,
 ) -> None:  # fmt: skip
     """Compute ``scale * dy``, with own statistics plus ``constant + slope * (x + center)``."""
-    for p in range(job * per, min(positions, (job + 1) * per)):
+    part = job // pieces
+    first, of = part * positions + (job - part * pieces) * per, part * lanes
+    for p in range(first, min((part + 1) * positions, first + per)):
         for k in range(0, lanes, WIDTH):
             c = min(k, lanes - WIDTH)
             d = load(dy, p * dy_pitch + c)
             if gate == 1 or own == 1:
-                value = add(load(x, p * pitch + c), load(center, c))
+                value = add(load(x, p * pitch + c), load(center, of + c))
                 if gate == 1:
-                    d = where_open(fma(value, load(scale, c), load(shift, c)), d, zero())
+                    y = fma(value, load(scale, of + c), load(shift, of + c))
+                    d = where_open(y, d, zero())
                 if own == 1:
-                    rest = fma(value, load(slope, c), load(constant, c))
-                    store(dx, p * lanes + c, fma(d, load(scale, c), rest))
+                    rest = fma(value, load(slope, of + c), load(constant, of + c))
+                    store(dx, p * lanes + c, fma(d, load(scale, of + c), rest))
                 else:
-                    store(dx, p * lanes + c, multiply(d, load(scale, c)))
+                    store(dx, p * lanes + c, multiply(d, load(scale, of + c)))
             else:
-                store(dx, p * lanes + c, multiply(d, load(scale, c)))
+                store(dx, p * lanes + c, multiply(d, load(scale, of + c)))

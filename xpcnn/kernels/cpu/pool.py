@@ -7,6 +7,7 @@ dx collects from the windows that saw it, so that it is written once and needs n
 from __future__ import annotations
 
 from functools import lru_cache
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ from xpcnn.kernels.cpu.vector import (
     multiply,
     narrow,
     splat,
+    square_root,
     store,
     store_bytes,
     where_equal,
@@ -49,6 +51,10 @@ EXACT = 1 << 24
 
 Links = tuple[tuple[tuple[int, int], ...], ...]
 """For every position of one axis of the result: (position in the source, tap) pairs."""
+
+
+Tables = tuple[np.ndarray, np.ndarray]
+"""Bounds, and what lies between them; see :func:`seen_by`."""
 
 
 class Images(NamedTuple):
@@ -101,21 +107,35 @@ def reverse(seen: Links, size: int) -> Links:
 
 @lru_cache(maxsize=512)
 def _reach(window: Window, spatial: Sizes) -> np.ndarray:
-    """For both axes and every window: its start, and the taps (from, to) inside the image.
+    """Return :func:`reach` of a window."""
+    lines, columns = (links(window, spatial, axis) for axis in (0, 1))
+    return reach(lines, columns, window.dilation)
+
+
+def reach(lines: Links, columns: Links, dilation: Sizes) -> np.ndarray:
+    """For both axes and every window: where tap 0 lies, and the taps (from, to) inside the image.
 
     As one array: three numbers per line of the output, then three per column.
     """
     numbers: list[int] = []
-    for axis in (0, 1):
-        for q, pairs in enumerate(links(window, spatial, axis)):
-            start = q * window.stride[axis] - window.padding[axis][0]
-            first, last = (pairs[0][1], pairs[-1][1] + 1) if pairs else (0, 0)
-            numbers += [start, first, last]
+    for seen, apart in ((lines, dilation[0]), (columns, dilation[1])):
+        for pairs in seen:
+            if pairs:
+                position, tap = pairs[0]
+                numbers += [position - tap * apart, tap, pairs[-1][1] + 1]
+            else:
+                numbers += [0, 0, 0]  # nothing is read
     return np.array(numbers, np.int64)
 
 
 @lru_cache(maxsize=512)
-def _seen_by(window: Window, spatial: Sizes) -> tuple[np.ndarray, np.ndarray]:
+def _seen_by(window: Window, spatial: Sizes) -> Tables:
+    """Return :func:`seen_by` of a window."""
+    lines, columns = (links(window, spatial, axis) for axis in (0, 1))
+    return seen_by(lines, columns, spatial)
+
+
+def seen_by(lines: Links, columns: Links, spatial: Sizes) -> Tables:
     """For both axes and every position of the input: the windows that see it, and by which tap.
 
     Returns
@@ -128,15 +148,16 @@ def _seen_by(window: Window, spatial: Sizes) -> tuple[np.ndarray, np.ndarray]:
     """
     bounds: list[int] = []
     pairs: list[tuple[int, int]] = []
-    for axis in (0, 1):
-        for seen in reverse(links(window, spatial, axis), spatial[axis]):
+    for windows, size in ((lines, spatial[0]), (columns, spatial[1])):
+        for seen in reverse(windows, size):
             bounds.append(len(pairs))
             pairs += reversed(seen)  # by the first tap first
         bounds.append(len(pairs))
     return np.array(bounds, np.int64), np.array([*pairs, (0, 0)], np.int64).reshape(-1)
 
 
-def _declines(x: Any) -> Declined | None:
+def declines(x: Any) -> Declined | None:
+    """Say why such an array is not pooled here; ``None`` if it is."""
     if x.dtype != np.float32 or x.size == 0:
         return declined(x)
     return None if x.ndim in (3, 4) else Declined(f"{x.ndim - 2} spatial dimensions")
@@ -144,62 +165,130 @@ def _declines(x: Any) -> Declined | None:
 
 def max_pool_forward(xp: Any, x: Any, window: Window) -> Any:
     """Take the largest number under each window; the first of equals wins, NaN spreads."""
-    if refusal := _declines(x):
+    if refusal := declines(x):
         return refusal
     if window.taps > MOST_TAPS:
         return Declined(f"a window of {window.taps} taps, more than {MOST_TAPS}")
-    image, window = lift(x), lift_window(window)
-    flat, y, size, reach = _outputs(image, window)
-    winner = buffers.empty(flat.size, np.uint8)
-    threads.launch(
-        y.size * window.taps, _max_forward, x.shape[0] * size[0], *as_images(x), *size, reach,
-        window.kernel[1], *window.dilation, flat, winner,
-    )  # fmt: skip
-    return lower(y, x.ndim), (winner, image.shape)
+    g, spatial = lift_window(window), lift(x).shape[2:]
+    size = g.output_shape(spatial)
+    y, winner = take_maxima(x, size, _reach(g, spatial), g.kernel, g.dilation)
+    return y, (winner, x.shape)
 
 
 def max_pool_backward(xp: Any, dy: Any, saved: Any, window: Window) -> np.ndarray:
     """Send each gradient to the number that won."""
     winner, shape = saved
-    return _backward(dy, shape, window, winner, np.ones(1, np.float32), 0)
+    g = lift_window(window)
+    tables = _seen_by(g, spatial_of(shape))
+    return give_back(dy, shape, tables, g.kernel, winner, np.ones(1, np.float32), average=False)
 
 
 def avg_pool_forward(xp: Any, x: Any, window: Window, divisor: Any) -> Any:
     """Add what lies under each window and divide by `divisor`, one for all or one per position."""
-    if refusal := _declines(x):
+    if refusal := declines(x):
         return refusal
-    image, window = lift(x), lift_window(window)
-    flat, y, size, reach = _outputs(image, window)
+    return _means_of(x, window, divisor, squares=False)
+
+
+def _means_of(x: np.ndarray, window: Window, divisor: Any, *, squares: bool) -> Any:
+    """Return what :func:`take_means` does for a window, and the shares with the input's shape."""
+    g, spatial = lift_window(window), lift(x).shape[2:]
+    size = g.output_shape(spatial)
     share = (1.0 / np.broadcast_to(np.asarray(divisor), size)).astype(np.float32).reshape(-1)
-    threads.launch(
-        y.size * window.taps, _avg_forward, x.shape[0] * size[0], *as_images(x), *size, reach,
-        *window.dilation, share, flat,
-    )  # fmt: skip
-    return lower(y, x.ndim), (share, image.shape)
+    y = take_means(x, size, _reach(g, spatial), g.kernel, g.dilation, share, squares=squares)
+    return y, (share, x.shape)
 
 
-def _outputs(x: np.ndarray, window: Window) -> tuple[np.ndarray, np.ndarray, Sizes, np.ndarray]:
-    """Return flat memory for the output, its view, its height and width, and :func:`_reach`."""
-    spatial = x.shape[2:]
-    size = window.output_shape(spatial)
-    return *new_rows((*x.shape[:2], *size)), size, _reach(window, spatial)
+def lp_pool_forward(xp: Any, x: Any, window: Window, divisor: Any, p: float) -> Any:
+    """Take the root of the mean square of each window; other powers are declined."""
+    if refusal := declines(x):
+        return refusal
+    if p != 2.0:
+        return Declined(f"norm_type {p}, another than 2")
+    y, shares = _means_of(x, window, divisor, squares=True)
+    return y, (x, y, shares)
+
+
+def lp_pool_backward(xp: Any, dy: Any, saved: Any, window: Window, p: float) -> np.ndarray:
+    """Return dx; where the output is zero and has no derivative, it is zero."""
+    x, y, shares = saved
+    slope = np.divide(dy, y, out=np.zeros_like(dy), where=y != 0)
+    dx = avg_pool_backward(xp, slope, shares, window)
+    dx *= x
+    return dx
 
 
 def avg_pool_backward(xp: Any, dy: Any, saved: Any, window: Window) -> np.ndarray:
     """Give each number under a window its share of the gradient."""
     share, shape = saved
-    return _backward(dy, shape, window, np.zeros(1, np.uint8), share, 1)
+    g = lift_window(window)
+    tables = _seen_by(g, spatial_of(shape))
+    return give_back(dy, shape, tables, g.kernel, np.zeros(1, np.uint8), share, average=True)
 
 
-def _backward(
-    dy: Any, shape: Sizes, window: Window, winner: np.ndarray, share: np.ndarray, average: int
-) -> np.ndarray:
-    window = lift_window(window)
-    flat, dx = new_rows(shape)
+def spatial_of(shape: Sizes) -> Sizes:
+    """Return height and width of an array (N, C, H, W) or (N, C, L)."""
+    return shape[2:] if len(shape) == 4 else (1, *shape[2:])
+
+
+def take_maxima(
+    x: np.ndarray, size: Sizes, reaching: np.ndarray, kernel: Sizes, dilation: Sizes
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the maxima of windows, and which of their taps won.
+
+    Parameters
+    ----------
+    x : array (N, C, H, W) or (N, C, L)
+    size : (lines, columns) of the result
+    reaching : array
+        What :func:`reach` returns.
+    kernel : (lines, columns)
+        Taps of a window, at most; 256 in all.
+    dilation : (lines, columns)
+        Distance of the taps.
+    """
+    flat, y = new_rows((*x.shape[:2], *size))
+    winner = buffers.empty(flat.size, np.uint8)
     threads.launch(
-        dy.size * window.taps, _gather, shape[0] * shape[2], *as_images(dy), *shape[2:],
-        *lift(dy).shape[2:], *_seen_by(window, shape[2:]), window.kernel[1], winner, share,
-        average, flat,
+        y.size * prod(kernel), _max_forward, x.shape[0] * size[0], *as_images(x), *size, reaching,
+        kernel[1], *dilation, flat, winner,
+    )  # fmt: skip
+    return lower(y, x.ndim), winner
+
+
+def take_means(
+    x: np.ndarray, size: Sizes, reaching: np.ndarray, kernel: Sizes, dilation: Sizes,
+    share: np.ndarray, *, squares: bool = False,
+) -> np.ndarray:  # fmt: skip
+    """Return the sums of windows, each times its `share`; see :func:`take_maxima`.
+
+    With `squares`, the squares are added up, and the root is taken in the end.
+    """
+    flat, y = new_rows((*x.shape[:2], *size))
+    threads.launch(
+        y.size * prod(kernel), _avg_forward, x.shape[0] * size[0], *as_images(x), *size, reaching,
+        *dilation, share, int(squares), flat,
+    )  # fmt: skip
+    return lower(y, x.ndim)
+
+
+def give_back(
+    dy: np.ndarray, shape: Sizes, tables: Tables, kernel: Sizes, winner: np.ndarray,
+    share: np.ndarray, *, average: bool,
+) -> np.ndarray:  # fmt: skip
+    """Return the gradient of an input of that shape.
+
+    Parameters
+    ----------
+    tables : two arrays
+        What :func:`seen_by` returns.
+    winner, share : arrays
+        Of these one is read: the winners, or for an average the shares.
+    """
+    flat, dx = new_rows((*shape[:2], *spatial_of(shape)))
+    threads.launch(
+        dy.size * prod(kernel), _gather, shape[0] * dx.shape[2], *as_images(dy), *dx.shape[2:],
+        *lift(dy).shape[2:], *tables, kernel[1], winner, share, int(average), flat,
     )  # fmt: skip
     return lower(dx, dy.ndim)
 
@@ -242,8 +331,9 @@ def _max_forward(
 @Job
 def _avg_forward(
     job: int, x: Floats, image: int, line: int, pixel: int, lanes: int, out_h: int, out_w: int,
-    reach: Ints, dilation_h: int, dilation_w: int, share: Floats, y: Floats,
+    reach: Ints, dilation_h: int, dilation_w: int, share: Floats, squares: int, y: Floats,
 ) -> None:  # fmt: skip
+    """Write sums times their share, or the roots of the sums of squares times their share."""
     n = job // out_h
     i = job - n * out_h
     low_h, high_h = load_index(reach, 3 * i + 1), load_index(reach, 3 * i + 2)
@@ -260,10 +350,17 @@ def _avg_forward(
             for a in range(low_h, high_h):
                 at = start + a * dilation_h * line
                 for b in range(low_w, high_w):
-                    total0 = add(total0, load(x, at + b * dilation_w * pixel + c0))
-                    total1 = add(total1, load(x, at + b * dilation_w * pixel + c1))
-            store(y, to + c0, multiply(total0, scale))
-            store(y, to + c1, multiply(total1, scale))
+                    v0 = load(x, at + b * dilation_w * pixel + c0)
+                    v1 = load(x, at + b * dilation_w * pixel + c1)
+                    if squares == 1:
+                        total0, total1 = fma(v0, v0, total0), fma(v1, v1, total1)
+                    else:
+                        total0, total1 = add(total0, v0), add(total1, v1)
+            mean0, mean1 = multiply(total0, scale), multiply(total1, scale)
+            if squares == 1:
+                mean0, mean1 = square_root(mean0), square_root(mean1)
+            store(y, to + c0, mean0)
+            store(y, to + c1, mean1)
 
 
 @Job

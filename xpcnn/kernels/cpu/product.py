@@ -1,136 +1,341 @@
-"""The two register tiles that convolution and linear layers are made of.
+"""The register tiles that convolution and linear layers are made of.
 
-Both gather one operand from anywhere, so that an image is read in place, whatever the rank,
+They gather one operand from anywhere, so that an image is read in place, whatever the rank,
 stride, dilation and padding: nothing is copied into columns.
 
     times   y[p, o]  = bias[o] + sum over r, t of x[p + runs[r] + t] * w[r, t, o]
     outer   g[k, o]  = sum over p of x[rows[p] + taps[k]] * d[cells[p] + o]
 
-A tile of 6 rows and 16 columns stays in registers: twelve accumulators, two vectors of weights and
-one broadcast number are fifteen of the sixteen registers of AVX2.
+A tile of some rows and columns stays in registers. With AVX2 it is 6 rows of 16 columns: twelve
+sums, two vectors of weights and one number in all places are fifteen of sixteen registers. With
+AVX-512 it is 12 rows of 32. Columns come in blocks of 16 for either, so that what is kept in memory
+does not depend on the processor, and each result is the sum of the same terms in the same order.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from xpcnn.kernels.cpu.jobs import inner
-from xpcnn.kernels.cpu.vector import add, fma, load, load_index, load_splat, relu, store, zero
+from xpcnn.kernels.cpu.vector import (
+    WIDE,
+    call,
+    load_number,
+    loop,
+    lower_of,
+    nothing,
+    operation,
+    pointer_at,
+    register,
+    select_relu,
+    to_all,
+    whole,
+)
+from xpcnn.kernels.native import choice
 
-ROWS = 6
+_TARGET = choice.chosen().target
+ROWS = 6 if _TARGET is None else _TARGET.rows
+"""Rows of a tile."""
+FEW = ROWS // 2
+"""Rows of the tile that does what is left, if it is no more than these."""
 COLUMNS = 16
+"""Columns of a block."""
+TOGETHER = 2 * WIDE // COLUMNS
+"""Blocks of columns in a tile."""
 BLOCK = 96
 """Rows worked on before the next columns: their inputs stay in the first-level cache."""
 
 
-@inner
-def add_products(x: Any, at: int, w0: Any, w1: Any, a0: Any, a1: Any) -> Any:
-    """Return two sums with x[at] times two vectors added."""
-    v = load_splat(x, at)
-    return fma(v, w0, a0), fma(v, w1, a1)
+class _Sums:
+    """The results of a tile while it is worked on, in registers.
 
-
-@inner
-def store_row(y: Any, at: int, a0: Any, a1: Any) -> None:
-    """Write the sixteen columns of a row."""
-    store(y, at, a0)
-    store(y, at + 8, a1)
-
-
-@inner
-def five_more(row: int, end: int) -> Any:
-    """Return the five rows after one, for a tile; the last again where they would reach `end`."""
-    last = end - 1
-    r1, r2, r3 = min(row + 1, last), min(row + 2, last), min(row + 3, last)
-    return r1, r2, r3, min(row + 4, last), min(row + 5, last)
-
-
-@inner
-def _times_tile(
-    x: Any, p0: int, p1: int, p2: int, p3: int, p4: int, p5: int,
-    runs: Any, length: int, w: Any, k: int, stride: int, bias: Any, b: int, negative: int,
-    y: Any, y0: int, y1: int, y2: int, y3: int, y4: int, y5: int,
-) -> None:  # fmt: skip
-    b0, b1 = load(bias, b), load(bias, b + 8)
-    a00, a01, a10, a11, a20, a21 = b0, b1, b0, b1, b0, b1
-    a30, a31, a40, a41, a50, a51 = b0, b1, b0, b1, b0, b1
-    for r in range(runs.size):
-        o = runs[r]
-        q0, q1, q2, q3, q4, q5 = p0 + o, p1 + o, p2 + o, p3 + o, p4 + o, p5 + o
-        for t in range(length):
-            w0, w1 = load(w, k), load(w, k + 8)
-            a00, a01 = add_products(x, q0 + t, w0, w1, a00, a01)
-            a10, a11 = add_products(x, q1 + t, w0, w1, a10, a11)
-            a20, a21 = add_products(x, q2 + t, w0, w1, a20, a21)
-            a30, a31 = add_products(x, q3 + t, w0, w1, a30, a31)
-            a40, a41 = add_products(x, q4 + t, w0, w1, a40, a41)
-            a50, a51 = add_products(x, q5 + t, w0, w1, a50, a51)
-            k += stride
-    if negative == 0:
-        a00, a01, a10, a11 = relu(a00), relu(a01), relu(a10), relu(a11)
-        a20, a21, a30, a31 = relu(a20), relu(a21), relu(a30), relu(a31)
-        a40, a41, a50, a51 = relu(a40), relu(a41), relu(a50), relu(a51)
-    store_row(y, y0, a00, a01)
-    store_row(y, y1, a10, a11)
-    store_row(y, y2, a20, a21)
-    store_row(y, y3, a30, a31)
-    store_row(y, y4, a40, a41)
-    store_row(y, y5, a50, a51)
-
-
-@inner
-def _outer_tile(
-    x: Any, rows: Any, xb: int, t0: int, t1: int, t2: int, t3: int, t4: int, t5: int,
-    d: Any, cells: Any, db: int, first: int, last: int, fresh: int,
-    g: Any, g0: int, g1: int, g2: int, g3: int, g4: int, g5: int,
-) -> None:  # fmt: skip
-    # Each block of rows is summed by itself: a sum that goes on for ever loses digits.
-    a00, a01, a10, a11, a20, a21 = zero(), zero(), zero(), zero(), zero(), zero()
-    a30, a31, a40, a41, a50, a51 = zero(), zero(), zero(), zero(), zero(), zero()
-    for p in range(first, last):
-        q, c = xb + load_index(rows, p), db + load_index(cells, p)
-        d0, d1 = load(d, c), load(d, c + 8)
-        a00, a01 = add_products(x, q + t0, d0, d1, a00, a01)
-        a10, a11 = add_products(x, q + t1, d0, d1, a10, a11)
-        a20, a21 = add_products(x, q + t2, d0, d1, a20, a21)
-        a30, a31 = add_products(x, q + t3, d0, d1, a30, a31)
-        a40, a41 = add_products(x, q + t4, d0, d1, a40, a41)
-        a50, a51 = add_products(x, q + t5, d0, d1, a50, a51)
-    if fresh == 0:
-        # First all are read: a tile that is not full writes one result several times.
-        a00, a01 = add(a00, load(g, g0)), add(a01, load(g, g0 + 8))
-        a10, a11 = add(a10, load(g, g1)), add(a11, load(g, g1 + 8))
-        a20, a21 = add(a20, load(g, g2)), add(a21, load(g, g2 + 8))
-        a30, a31 = add(a30, load(g, g3)), add(a31, load(g, g3 + 8))
-        a40, a41 = add(a40, load(g, g4)), add(a41, load(g, g4 + 8))
-        a50, a51 = add(a50, load(g, g5)), add(a51, load(g, g5 + 8))
-    store_row(g, g0, a00, a01)
-    store_row(g, g1, a10, a11)
-    store_row(g, g2, a20, a21)
-    store_row(g, g3, a30, a31)
-    store_row(g, g4, a40, a41)
-    store_row(g, g5, a50, a51)
-
-
-@inner
-def _outer_block(
-    x: Any, rows: Any, xb: int, taps: Any, first_tap: int, last_tap: int,
-    d: Any, cells: Any, db: int, first_block: int, last_block: int, first: int, last: int,
-    fresh: int, g: Any, gb: int, g_row: int,
-) -> None:  # fmt: skip
-    """Add the products of some rows to the results of some taps and blocks of columns.
-
-    With ``fresh=1`` there is nothing to add to yet.
+    Parameters
+    ----------
+    rows, blocks : int
+        Its size, in rows and in blocks of columns.
     """
-    for b in range(first_block, last_block):
-        column = b * COLUMNS
-        for t in range(first_tap, last_tap, ROWS):
-            # A tile that is not full does its last tap several times, with one result.
-            t1, t2, t3, t4, t5 = five_more(t, last_tap)
-            out = gb + column
-            _outer_tile(
-                x, rows, xb, taps[t], taps[t1], taps[t2], taps[t3], taps[t4], taps[t5],
-                d, cells, db + column, first, last, fresh,
-                g, out + t * g_row, out + t1 * g_row, out + t2 * g_row, out + t3 * g_row,
-                out + t4 * g_row, out + t5 * g_row,
+
+    def __init__(self, builder: Any, rows: int, blocks: int) -> None:
+        self.builder, self.rows = builder, rows
+        per_block = COLUMNS // WIDE
+        self.vectors = [(b, v * WIDE) for b in range(blocks) for v in range(per_block)]
+        self.cells = [[register(builder) for _ in self.vectors] for _ in range(rows)]
+
+    def places(self, start: Any, apart: Any) -> list[Any]:
+        """Return where the vectors of a row are, of which blocks lie `apart`."""
+        builder = self.builder
+        found = []
+        for block, column in self.vectors:
+            place = builder.add(start, builder.mul(apart, whole(block))) if block else start
+            found.append(builder.add(place, whole(column)) if column else place)
+        return found
+
+    def load(self, array: Any, start: Any, apart: Any) -> list[Any]:
+        """Read the vectors of a row."""
+        kind = self.cells[0][0].type.pointee
+        return [
+            self.builder.load(pointer_at(self.builder, array, place, kind), align=4)
+            for place in self.places(start, apart)
+        ]
+
+    def fill(self, values: list[Any] | None) -> None:
+        """Begin all rows with the same values; ``None`` for zeros."""
+        kind = self.cells[0][0].type.pointee
+        for row in self.cells:
+            for cell, value in zip(row, values or [nothing(kind)] * len(row), strict=True):
+                self.builder.store(value, cell)
+
+    def add_products(self, numbers: list[Any], vectors: list[Any]) -> None:
+        """Add to each row its number times the vectors."""
+        builder = self.builder
+        for row, number in zip(self.cells, numbers, strict=True):
+            factor = to_all(builder, number, WIDE)
+            for cell, vector in zip(row, vectors, strict=True):
+                name = f"llvm.fmuladd.v{WIDE}f32"
+                total = call(builder, name, vector.type, factor, vector, builder.load(cell))
+                builder.store(total, cell)
+
+    def change(self, row: int, values: list[Any]) -> None:
+        """Add values to a row."""
+        for cell, value in zip(self.cells[row], values, strict=True):
+            self.builder.store(self.builder.fadd(self.builder.load(cell), value), cell)
+
+    def write(self, row: int, array: Any, start: Any, apart: Any) -> None:
+        """Write a row to memory."""
+        builder = self.builder
+        for cell, place in zip(self.cells[row], self.places(start, apart), strict=True):
+            value = builder.load(cell)
+            builder.store(value, pointer_at(builder, array, place, value.type), align=4)
+
+
+def _rows_from(builder: Any, first: Any, end: Any, rows: int) -> list[Any]:
+    """Number the rows of a tile; the last of all again where they would reach the end."""
+    last = builder.sub(end, whole(1))
+    return [lower_of(builder, builder.add(first, whole(i)), last) for i in range(rows)]
+
+
+def _times(rows: int, blocks: int) -> Callable[..., None]:
+    @operation(
+        "nothing", "array", "int", "array", "int", "int", "array", "int", "int", "array", "int",
+        "int", "array", "int", "int", "array", "int", "array",
+    )  # fmt: skip
+    def times(
+        builder: Any, x: Any, base: Any, table: Any, p: Any, end: Any, runs: Any, count: Any,
+        length: Any, w: Any, k: Any, apart: Any, bias: Any, column: Any, negative: Any, y: Any,
+        to: Any, cells: Any,
+    ) -> None:  # fmt: skip
+        """Write one tile of :func:`times_rows`."""
+        sums = _Sums(builder, rows, blocks)
+        places = _rows_from(builder, p, end, rows)
+        starts = [builder.add(base, load_number(builder, table, place)) for place in places]
+        sums.fill(sums.load(bias, column, whole(COLUMNS)))
+        with loop(builder, count) as r:
+            run = load_number(builder, runs, r)
+            lines = [builder.gep(x, [builder.add(start, run)]) for start in starts]
+            weights = builder.add(k, builder.mul(builder.mul(r, length), whole(COLUMNS)))
+            with loop(builder, length) as t:
+                row = builder.add(weights, builder.mul(t, whole(COLUMNS)))
+                numbers = [builder.load(builder.gep(line, [t])) for line in lines]
+                sums.add_products(numbers, sums.load(w, row, apart))
+        drops = builder.icmp_signed("==", negative, whole(0))
+        with builder.if_then(drops):
+            for cell in (c for row in sums.cells for c in row):
+                builder.store(select_relu(builder, builder.load(cell)), cell)
+        for i, place in enumerate(places):
+            start = builder.add(to, load_number(builder, cells, place))
+            sums.write(i, y, start, whole(COLUMNS))
+
+    return times
+
+
+def _outer(rows: int, blocks: int) -> Callable[..., None]:
+    @operation(
+        "nothing", "array", "int", "array", "array", "int", "int", "array", "int", "int", "array",
+        "int", "int", "int", "array", "int", "int", "int",
+    )  # fmt: skip
+    def outer(
+        builder: Any, x: Any, base: Any, table: Any, taps: Any, t: Any, end: Any, d: Any,
+        d_base: Any, d_apart: Any, cells: Any, first: Any, last: Any, fresh: Any, g: Any, to: Any,
+        row: Any, apart: Any,
+    ) -> None:  # fmt: skip
+        """Write one tile of :func:`outer_rows`."""
+        sums = _Sums(builder, rows, blocks)
+        places = _rows_from(builder, t, end, rows)
+        lines = [
+            builder.gep(x, [builder.add(base, load_number(builder, taps, place))])
+            for place in places
+        ]
+        # Each block of rows is summed by itself: a sum that goes on for ever loses digits.
+        sums.fill(None)
+        with loop(builder, builder.sub(last, first)) as i:
+            p = builder.add(first, i)
+            q = load_number(builder, table, p)
+            numbers = [builder.load(builder.gep(line, [q])) for line in lines]
+            c = builder.add(d_base, load_number(builder, cells, p))
+            sums.add_products(numbers, sums.load(d, c, d_apart))
+        starts = [builder.add(to, builder.mul(place, row)) for place in places]
+        with builder.if_then(builder.icmp_signed("==", fresh, whole(0))):
+            # First all are read: a tile that is not full writes one result several times.
+            for i, start in enumerate(starts):
+                sums.change(i, sums.load(g, start, apart))
+        for i, start in enumerate(starts):
+            sums.write(i, g, start, apart)
+
+    return outer
+
+
+def _plain(rows: int, blocks: int) -> Callable[..., None]:
+    @operation(
+        "nothing", "array", "int", "int", "int", "int", "int", "int", "int", "array", "int", "int",
+        "array", "int", "int",
+    )  # fmt: skip
+    def plain(
+        builder: Any, x: Any, base: Any, first: Any, end: Any, row: Any, block: Any, length: Any,
+        across: Any, w: Any, k: Any, apart: Any, y: Any, to: Any, y_apart: Any,
+    ) -> None:  # fmt: skip
+        """Write one tile of :func:`plain_rows`."""
+        sums = _Sums(builder, rows, blocks)
+        lines = []
+        for place in _rows_from(builder, first, end, rows):
+            within = builder.mul(builder.and_(place, whole(COLUMNS - 1)), row)
+            beyond = builder.mul(builder.ashr(place, whole(4)), block)
+            start = builder.add(base, builder.add(within, beyond))
+            lines.append(builder.gep(x, [start]))
+        sums.fill(None)
+        with loop(builder, length) as t:
+            q = builder.mul(t, across)
+            numbers = [builder.load(builder.gep(line, [q])) for line in lines]
+            here = builder.add(k, builder.mul(t, whole(COLUMNS)))
+            sums.add_products(numbers, sums.load(w, here, apart))
+        for i in range(rows):
+            start = builder.add(to, builder.mul(builder.add(first, whole(i)), whole(COLUMNS)))
+            sums.write(i, y, start, y_apart)
+
+    return plain
+
+
+_times_tile, _times_few = _times(ROWS, 1), _times(FEW, 1)
+_times_wide, _times_wide_few = _times(ROWS, TOGETHER), _times(FEW, TOGETHER)
+_outer_tile, _outer_few = _outer(ROWS, 1), _outer(FEW, 1)
+_outer_wide, _outer_wide_few = _outer(ROWS, TOGETHER), _outer(FEW, TOGETHER)
+_plain_tile, _plain_few = _plain(ROWS, 1), _plain(FEW, 1)
+_plain_wide, _plain_wide_few = _plain(ROWS, TOGETHER), _plain(FEW, TOGETHER)
+
+
+@inner
+def times_rows(
+    x: Any, base: int, table: Any, first: int, last: int, runs: Any, count: int, length: int,
+    w: Any, k: int, apart: int, blocks: int, bias: Any, column: int, negative: int, y: Any,
+    to: int, cells: Any,
+) -> None:  # fmt: skip
+    """Multiply some rows by one block of columns, or by :data:`TOGETHER` of them.
+
+    Parameters
+    ----------
+    x, base, table : what is multiplied; row p begins at ``base + table[p]``
+    first, last : the rows
+    runs, count, length : where in a row its `count` runs begin, of `length` numbers each
+    w, k, apart : weights from `k` on, ``[run][number][16]``; those of the next block `apart`
+    blocks : 1, or ``TOGETHER``
+    bias, column : what is added begins at `column`
+    negative : 0 to drop negative results
+    y, to, cells : the results of row p go to ``to + cells[p]``
+    """
+    for p in range(first, last, ROWS):
+        if last - p > FEW:
+            if TOGETHER == 1 or blocks == 1:
+                _times_tile(
+                    x, base, table, p, last, runs, count, length, w, k, apart, bias, column,
+                    negative, y, to, cells,
+                )  # fmt: skip
+            else:
+                _times_wide(
+                    x, base, table, p, last, runs, count, length, w, k, apart, bias, column,
+                    negative, y, to, cells,
+                )  # fmt: skip
+        elif TOGETHER == 1 or blocks == 1:
+            _times_few(
+                x, base, table, p, last, runs, count, length, w, k, apart, bias, column, negative,
+                y, to, cells,
             )  # fmt: skip
+        else:
+            _times_wide_few(
+                x, base, table, p, last, runs, count, length, w, k, apart, bias, column, negative,
+                y, to, cells,
+            )  # fmt: skip
+
+
+@inner
+def outer_rows(
+    x: Any, base: int, table: Any, taps: Any, first_tap: int, last_tap: int, d: Any, d_base: int,
+    d_apart: int, cells: Any, first: int, last: int, fresh: int, blocks: int, g: Any, to: int,
+    row: int, apart: int,
+) -> None:  # fmt: skip
+    """Add the products of some rows to the results of some taps, for one block or more.
+
+    Parameters
+    ----------
+    x, base, table, taps : number k of row p is at ``base + table[p] + taps[k]``
+    first_tap, last_tap : the taps
+    d, d_base, d_apart, cells : 16 numbers at ``d_base + cells[p]``; a block is `d_apart` further
+    first, last : the rows
+    fresh : 1 if there is nothing to add to yet
+    blocks : 1, or ``TOGETHER``
+    g, to, row, apart : results of tap k are at ``to + k * row``; a block is `apart` further
+    """
+    for t in range(first_tap, last_tap, ROWS):
+        if last_tap - t > FEW:
+            if TOGETHER == 1 or blocks == 1:
+                _outer_tile(
+                    x, base, table, taps, t, last_tap, d, d_base, d_apart, cells, first, last,
+                    fresh, g, to, row, apart,
+                )  # fmt: skip
+            else:
+                _outer_wide(
+                    x, base, table, taps, t, last_tap, d, d_base, d_apart, cells, first, last,
+                    fresh, g, to, row, apart,
+                )  # fmt: skip
+        elif TOGETHER == 1 or blocks == 1:
+            _outer_few(
+                x, base, table, taps, t, last_tap, d, d_base, d_apart, cells, first, last, fresh,
+                g, to, row, apart,
+            )  # fmt: skip
+        else:
+            _outer_wide_few(
+                x, base, table, taps, t, last_tap, d, d_base, d_apart, cells, first, last, fresh,
+                g, to, row, apart,
+            )  # fmt: skip
+
+
+@inner
+def plain_rows(
+    x: Any, base: int, count: int, row: int, block: int, length: int, across: int, w: Any, k: int,
+    apart: int, blocks: int, y: Any, to: int, y_apart: int,
+) -> None:  # fmt: skip
+    """Multiply a matrix by one block of columns or more; tiles that are not full write more rows.
+
+    Parameters
+    ----------
+    x, base, count : row p begins at ``base + p % 16 * row + p // 16 * block``
+    length, across : numbers of a row, and their distance
+    w, k, apart : weights from `k` on, ``[number][16]``; those of the next block `apart`
+    blocks : 1, or ``TOGETHER``
+    y, to, y_apart : the results, ``[row][16]``; those of the next block `y_apart`
+    """
+    for p in range(0, count, ROWS):
+        if count - p > FEW:
+            if TOGETHER == 1 or blocks == 1:
+                _plain_tile(
+                    x, base, p, count, row, block, length, across, w, k, apart, y, to, y_apart
+                )
+            else:
+                _plain_wide(
+                    x, base, p, count, row, block, length, across, w, k, apart, y, to, y_apart
+                )
+        elif TOGETHER == 1 or blocks == 1:
+            _plain_few(x, base, p, count, row, block, length, across, w, k, apart, y, to, y_apart)
+        else:
+            _plain_wide_few(
+                x, base, p, count, row, block, length, across, w, k, apart, y, to, y_apart
+            )

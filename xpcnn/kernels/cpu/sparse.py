@@ -10,18 +10,18 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import get_thread_id
 
 from xpcnn.kernels.cpu import buffers, threads
-from xpcnn.kernels.cpu.conv import Pair, make_recipe, run_table, scratch, window_axes
-from xpcnn.kernels.cpu.jobs import Bytes, Doubles, Floats, Ints, Job, inner
+from xpcnn.kernels.cpu.conv import Pair, make_recipe, run_table, window_axes
+from xpcnn.kernels.cpu.jobs import Bytes, Doubles, Floats, Ints, Job, Worker, inner
 from xpcnn.kernels.cpu.layout import in_place, int64, source
-from xpcnn.kernels.cpu.product import COLUMNS, ROWS, five_more
+from xpcnn.kernels.cpu.product import COLUMNS
 from xpcnn.kernels.cpu.strips import CLOSED, Source, open_strip, transpose
 from xpcnn.kernels.cpu.sums import add_rows
 from xpcnn.kernels.cpu.vector import (
     WIDTH,
     add,
+    at_number,
     fma,
     load,
     load_bytes,
@@ -39,8 +39,18 @@ from xpcnn.kernels.cpu.vector import (
 )
 from xpcnn.window import Window
 
+ROWS = 6
+"""Vectors of the image in a tile."""
 STRIP = 6500
 """Numbers of the image in a piece: they stay in the first-level cache."""
+
+
+@inner
+def _five_more(row: int, end: int) -> Any:
+    """Return the five rows after one, for a tile; the last again where they would reach `end`."""
+    last = end - 1
+    r1, r2, r3 = min(row + 1, last), min(row + 2, last), min(row + 3, last)
+    return r1, r2, r3, min(row + 4, last), min(row + 5, last)
 
 
 @inner
@@ -103,7 +113,8 @@ def _look_up(
 
 @Job
 def _sum(
-    s: int, x: Floats, x_source: Ints, strip: Ints, windows: Ints, steps: Ints, vectors: Ints,
+    s: int, worker: Worker, x: Floats, x_source: Ints, strip: Ints, windows: Ints, steps: Ints,
+    vectors: Ints,
     d: Floats, winner: Bytes, d_source: Ints, cells: Ints, images: int, numbers: Ints,
     g: Floats, db: Doubles, scratch: Floats,
 ) -> None:  # fmt: skip
@@ -113,9 +124,10 @@ def _sum(
     phases, count_all, total = numbers[3], numbers[4], images * strips
     pooled_h, width = d_source[14], d_source[15]
     own = (size + WIDTH + COLUMNS - 1) // COLUMNS * COLUMNS  # vectors lie in one cache line
-    mine = get_thread_id() * (own + span * width * row + COLUMNS)
-    places = np.empty(span * width * row, np.int32)
+    cells_of_piece = span * width * row
+    mine = worker * (own + 2 * cells_of_piece + COLUMNS)
     values = mine + own
+    places = at_number(scratch, values + cells_of_piece + COLUMNS)  # of int32, as large as float32
     for piece in range(s * total // splits, (s + 1) * total // splits):
         n = piece // strips
         m = (piece - n * strips) * span
@@ -129,7 +141,7 @@ def _sum(
         for o in range(filters):
             base = (s * filters + o) * count_all * WIDTH
             for t in range(0, count_all, ROWS):
-                t1, t2, t3, t4, t5 = five_more(t, count_all)
+                t1, t2, t3, t4, t5 = _five_more(t, count_all)
                 _tile(
                     src, at, places, scratch, values, o, row, count, vectors[t], vectors[t1],
                     vectors[t2], vectors[t3], vectors[t4], vectors[t5],
@@ -192,13 +204,13 @@ def weight_gradient(
     splits = max(1, min(16, n * shape[0] * shape[1] // 128, pieces))
     partial = buffers.zeros(splits * filters * vectors.size * WIDTH)
     sums = buffers.zeros((splits, row), np.float64)
-    size = int(recipe.strip[-1]) + WIDTH + span * shape[1] * row + 2 * COLUMNS
+    size = int(recipe.strip[-1]) + WIDTH + 2 * span * shape[1] * row + 2 * COLUMNS
     threads.launch(
         n * shape[0] * shape[1] * filters * vectors.size * 2, _sum, splits,
         what.flat, what.numbers, recipe.strip, recipe.rows, steps, vectors,
         d.flat, d.winner, d.numbers, recipe.cells, n,
         int64((filters, row, splits, steps.size, vectors.size)),
-        partial, sums.reshape(-1), scratch(size),
+        partial, sums.reshape(-1), threads.scratch(size),
     )  # fmt: skip
     dw = buffers.empty(w.shape)
     threads.launch(

@@ -11,10 +11,16 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import carray, get_thread_id
 
-from xpcnn.kernels.cpu.jobs import Bytes, Doubles, Floats, Ints, Job, inner
-from xpcnn.kernels.cpu.product import BLOCK, COLUMNS, ROWS, _outer_block, _times_tile, five_more
+from xpcnn.kernels.cpu.jobs import Bytes, Doubles, Floats, Ints, Job, Worker, inner
+from xpcnn.kernels.cpu.product import (
+    BLOCK,
+    COLUMNS,
+    ROWS,
+    TOGETHER,
+    outer_rows,
+    times_rows,
+)
 from xpcnn.kernels.cpu.sums import add_rows
 from xpcnn.kernels.cpu.vector import (
     behind,
@@ -260,7 +266,8 @@ def fill_images(
 
 @Job
 def times_strips(
-    job: int, x: Floats, gate: Floats, winner: Bytes, source: Ints, strip: Ints, phases: Ints,
+    job: int, worker: Worker, x: Floats, gate: Floats, winner: Bytes, source: Ints, strip: Ints,
+    phases: Ints,
     count_phases: int, rows: Ints, runs: Ints, cells: Ints, w: Floats, bias: Floats, numbers: Ints,
     y: Floats, scratch: Floats,
 ) -> None:  # fmt: skip
@@ -296,7 +303,7 @@ def times_strips(
     if in_place == 1:
         src, at = x, n * source[1] + (m * advance + start) * line
     else:
-        src, at = scratch, get_thread_id() * size
+        src, at = scratch, worker * size
         fill(
             x, gate, winner, source, n, m * advance + start, lines, left, line, pixel, scratch,
             at,
@@ -304,32 +311,55 @@ def times_strips(
     for f in range(0, 7 * count_phases, 7):
         per_line, table, run = phases[f + 1], phases[f + 2], phases[f + 3]
         count = min(span, phases[f] - m) * per_line
-        length = phases[f + 6]
-        taps = carray(behind(runs, run), phases[f + 5])
-        block = phases[f + 5] * length * COLUMNS
+        count_runs, length = phases[f + 5], phases[f + 6]
+        taps = behind(runs, run)
+        block = count_runs * length * COLUMNS
         out = n * y_image + m * y_line
         for first in range(0, count, BLOCK):
             last = min(count, first + BLOCK)
             for g in range(groups):
                 base = at + g * channels
-                for b in range(part * per_part, min(blocks, (part + 1) * per_part)):
+                last_block = min(blocks, (part + 1) * per_part)
+                for b in range(part * per_part, last_block, TOGETHER):
                     column = g * width + b * COLUMNS
                     weights = phases[f + 4] + (g * blocks + b) * block
-                    for p in range(table + first, table + last, ROWS):
-                        p1, p2, p3, p4, p5 = five_more(p, table + last)
-                        to = out + column
-                        _times_tile(
-                            src, base + rows[p], base + rows[p1], base + rows[p2],
-                            base + rows[p3], base + rows[p4], base + rows[p5],
-                            taps, length, w, weights, COLUMNS, bias, column, negative,
-                            y, to + cells[p], to + cells[p1], to + cells[p2], to + cells[p3],
-                            to + cells[p4], to + cells[p5],
+                    if b + TOGETHER <= last_block:
+                        times_rows(
+                            src, base, rows, table + first, table + last, taps, count_runs, length,
+                            w, weights, block, TOGETHER, bias, column, negative, y, out + column,
+                            cells,
                         )  # fmt: skip
+                    else:
+                        times_rows(
+                            src, base, rows, table + first, table + last, taps, count_runs, length,
+                            w, weights, block, 1, bias, column, negative, y, out + column, cells,
+                        )  # fmt: skip
+
+
+@inner
+def outer_block(
+    x: Any, rows: Any, base: int, taps: Any, first_tap: int, last_tap: int, d: Any, cells: Any,
+    d_base: int, blocks: int, first: int, last: int, fresh: int, g: Any, to: int, row: int,
+) -> None:  # fmt: skip
+    """Add the products of some rows to the results of some taps, for all blocks of columns."""
+    for b in range(0, blocks, TOGETHER):
+        column = b * COLUMNS
+        if b + TOGETHER <= blocks:
+            outer_rows(
+                x, base, rows, taps, first_tap, last_tap, d, d_base + column, COLUMNS, cells,
+                first, last, fresh, TOGETHER, g, to + column, row, COLUMNS,
+            )  # fmt: skip
+        else:
+            outer_rows(
+                x, base, rows, taps, first_tap, last_tap, d, d_base + column, COLUMNS, cells,
+                first, last, fresh, 1, g, to + column, row, COLUMNS,
+            )  # fmt: skip
 
 
 @Job
 def outer_strips(
-    job: int, x: Floats, x_source: Ints, x_strip: Ints, rows: Ints, taps: Ints, count_taps: int,
+    job: int, worker: Worker, x: Floats, x_source: Ints, x_strip: Ints, rows: Ints, taps: Ints,
+    count_taps: int,
     d: Floats, gate: Floats, winner: Bytes, d_source: Ints, d_strip: Ints, cells: Ints,
     per_line: int, images: int, numbers: Ints, g: Floats, db: Doubles, scratch: Floats,
 ) -> None:  # fmt: skip
@@ -351,7 +381,7 @@ def outer_strips(
     total = images * strips
     part = job % parts
     s = job // parts
-    mine = get_thread_id() * (size + d_size)
+    mine = worker * (size + d_size)
     begin = s * total // splits
     for piece in range(begin, (s + 1) * total // splits):
         n = piece // strips
@@ -369,10 +399,10 @@ def outer_strips(
                 add_rows(scratch, mine + size + k * width, cells, count, blocks, db,
                           (s * groups + k) * row)  # fmt: skip
             for first in range(0, count, BLOCK):
-                _outer_block(
+                outer_block(
                     src, rows, at + k * channels, taps, part * per_part,
                     min(count_taps, (part + 1) * per_part), scratch, cells,
-                    mine + size + k * width, 0, blocks, first, min(count, first + BLOCK),
+                    mine + size + k * width, blocks, first, min(count, first + BLOCK),
                     int(piece == begin and first == 0), g, base, row,
                 )  # fmt: skip
 

@@ -9,94 +9,55 @@ one-dimensional contiguous array, or a pointer to its numbers.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic, models, register_model
+from xpcnn.kernels.native import choice
 
 WIDTH = 8
 
-_FLOAT = ir.FloatType()
-_BYTE = ir.IntType(8)
-_VECTOR = ir.VectorType(_FLOAT, WIDTH)
-_BYTES = ir.VectorType(_BYTE, WIDTH)
-_HALF = ir.VectorType(_FLOAT, WIDTH // 2)
-_LANES = ir.VectorType(ir.IntType(32), WIDTH)
-_WIDE = ir.VectorType(ir.DoubleType(), WIDTH)
+_TARGET = choice.chosen().target
+WIDE = 8 if _TARGET is None else _TARGET.wide
+"""Numbers in a register of this processor; the products and Winograd's transforms use all of it."""
+_FULL = f"vec{WIDE}"
+
+if choice.chosen().compiles:
+    from llvmlite import ir
+    from numba.core import cgutils
+
+    from xpcnn.kernels.native.instructions import writes
+
+    _FLOAT = ir.FloatType()
+    _BYTE = ir.IntType(8)
+    _VECTOR = ir.VectorType(_FLOAT, WIDTH)
+    _BYTES = ir.VectorType(_BYTE, WIDTH)
+    _HALF = ir.VectorType(_FLOAT, WIDTH // 2)
+    _LANES = ir.VectorType(ir.IntType(32), WIDTH)
+    _WIDE = ir.VectorType(ir.DoubleType(), WIDTH)
+    _REGISTER = ir.VectorType(_FLOAT, WIDE)
 
 
-class _Vector(types.Type):
-    """Several numbers in one register."""
-
-    def __init__(self, name: str, register: ir.VectorType) -> None:
-        super().__init__(name=name)
-        self.register = register
-
-
-@register_model(_Vector)
-class _VectorModel(models.PrimitiveModel):
-    def __init__(self, manager: Any, kind: _Vector) -> None:
-        super().__init__(manager, kind, kind.register)
-
-
-vec8, vec4, wide8 = (
-    _Vector("float32x8", _VECTOR), _Vector("float32x4", _HALF), _Vector("float64x8", _WIDE),
-)  # fmt: skip
-
-_ARRAY = None
-"""Stands for an argument that is an array or a pointer."""
-
-
-def _operation(result: Any, *kinds: Any) -> Callable[[Callable[..., Any]], Any]:
+def operation(result: str, *kinds: str) -> Callable[[Callable[..., Any]], Any]:
     """Make a function for kernels of one that writes its instructions; a decorator.
 
     Parameters
     ----------
-    result, *kinds
-        Numba's types of what it returns and of its arguments. For an :data:`_ARRAY`, the decorated
-        function gets the pointer to its numbers.
+    result, *kinds : str
+        The types of what it returns and of its arguments; see :mod:`.native.instructions`. For an
+        "array", the decorated function gets the pointer to its numbers.
     """
-
-    def decorate(write: Callable[..., Any]) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            values = [
-                _data(context, builder, given, value) if kind is _ARRAY else value
-                for kind, given, value in zip(kinds, signature.args, args, strict=True)
-            ]
-            written = write(builder, *values)
-            return context.get_dummy_value() if result == types.void else written
-
-        def define(typing: Any, *given: Any) -> Any:
-            arguments = [
-                own if kind is _ARRAY else kind for kind, own in zip(kinds, given, strict=True)
-            ]
-            return result(*arguments), generate
-
-        define.__name__, define.__doc__ = write.__name__, write.__doc__
-        # Numba reads the number of arguments there; the first is not one of the kernel's.
-        setattr(define, "__signature__", inspect.signature(write))  # noqa: B010
-        return intrinsic(define)
-
-    return decorate
+    if choice.chosen().compiles:
+        return writes(result, *kinds)
+    return lambda write: write
 
 
-def _data(context: Any, builder: Any, kind: Any, value: Any) -> Any:
-    """Return the pointer to the numbers of an array, or the pointer that is given instead."""
-    if isinstance(kind, types.CPointer):
-        return value
-    return context.make_array(kind)(context, builder, value).data
-
-
-def _at(builder: Any, array: Any, index: Any, element: Any) -> Any:
+def pointer_at(builder: Any, array: Any, index: Any, element: Any) -> Any:
     """Return a pointer to array[index], seen as `element`."""
     return builder.bitcast(builder.gep(array, [index]), element.as_pointer())
 
 
-def _splat(builder: Any, number: Any, width: int = WIDTH) -> Any:
+def to_all(builder: Any, number: Any, width: int = WIDTH) -> Any:
     """Put a number into all places of a vector."""
     undefined = ir.Constant(ir.VectorType(number.type, width), ir.Undefined)
     first = builder.insert_element(undefined, number, ir.Constant(ir.IntType(32), 0))
@@ -104,114 +65,154 @@ def _splat(builder: Any, number: Any, width: int = WIDTH) -> Any:
     return builder.shuffle_vector(first, undefined, places)
 
 
-def _nothing() -> Any:
-    return ir.Constant(_VECTOR, [0.0] * WIDTH)
+def nothing(kind: Any) -> Any:
+    """Return a vector of zeros."""
+    return ir.Constant(kind, [0.0] * kind.count)
 
 
-def _call(builder: Any, name: str, result: Any, *values: Any) -> Any:
+def call(builder: Any, name: str, result: Any, *values: Any) -> Any:
     """Call one of LLVM's own functions."""
     kind = ir.FunctionType(result, [value.type for value in values])
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), values)
 
 
+def whole(number: int) -> Any:
+    """Return a whole number that is known."""
+    return ir.Constant(ir.IntType(64), number)
+
+
+def lower_of(builder: Any, a: Any, b: Any) -> Any:
+    """Return the lower of two whole numbers."""
+    return builder.select(builder.icmp_signed("<", a, b), a, b)
+
+
+def load_number(builder: Any, array: Any, index: Any) -> Any:
+    """Read one int64 number."""
+    return builder.load(pointer_at(builder, array, index, ir.IntType(64)), align=8)
+
+
+def register(builder: Any) -> Any:
+    """Return a place for a vector of the full width, which will be a register."""
+    return cgutils.alloca_once(builder, _REGISTER)
+
+
+@contextmanager
+def loop(builder: Any, count: Any) -> Iterator[Any]:
+    """Write a loop, of which the number of the round is given."""
+    with cgutils.for_range(builder, count) as found:
+        yield found.index
+
+
+def select_relu(builder: Any, value: Any) -> Any:
+    """Put 0 in the place of negative numbers; NaN stays."""
+    none = nothing(value.type)
+    return builder.select(builder.fcmp_ordered("<", value, none), none, value)
+
+
 # -- Memory ----------------------------------------------------------------------------------------
 
 
-@_operation(vec8, _ARRAY, types.intp)
+@operation("vec8", "array", "int")
 def load(builder: Any, array: Any, index: Any) -> Any:
     """Read a[i] to a[i + 7]."""
-    return builder.load(_at(builder, array, index, _VECTOR), align=4)
+    return builder.load(pointer_at(builder, array, index, _VECTOR), align=4)
 
 
-@_operation(vec8, _ARRAY, types.intp)
+@operation("vec8", "array", "int")
 def load_splat(builder: Any, array: Any, index: Any) -> Any:
     """Read a[i] into all eight places."""
-    return _splat(builder, builder.load(_at(builder, array, index, _FLOAT), align=4))
+    return to_all(builder, builder.load(pointer_at(builder, array, index, _FLOAT), align=4))
 
 
-@_operation(types.int64, _ARRAY, types.intp)
+@operation("int", "array", "int")
 def load_index(builder: Any, array: Any, index: Any) -> Any:
     """Read one int64 number, without Numba's provision for negative indices."""
-    return builder.load(_at(builder, array, index, ir.IntType(64)), align=8)
+    return load_number(builder, array, index)
 
 
-@_operation(types.int64, _ARRAY, types.intp)
+@operation("int", "array", "int")
 def load_whole(builder: Any, array: Any, index: Any) -> Any:
     """Read one int32 number, without Numba's provision for negative indices."""
-    number = builder.load(_at(builder, array, index, ir.IntType(32)), align=4)
+    number = builder.load(pointer_at(builder, array, index, ir.IntType(32)), align=4)
     return builder.sext(number, ir.IntType(64))
 
 
-@_operation(vec8, _ARRAY, types.intp)
+@operation("vec8", "array", "int")
 def load_bytes(builder: Any, array: Any, index: Any) -> Any:
     """Read eight uint8 numbers as float32."""
-    return builder.uitofp(builder.load(_at(builder, array, index, _BYTES), align=1), _VECTOR)
+    return builder.uitofp(builder.load(pointer_at(builder, array, index, _BYTES), align=1), _VECTOR)
 
 
-@_operation(types.void, _ARRAY, types.intp, vec8)
+@operation("nothing", "array", "int", "vec8")
 def store(builder: Any, array: Any, index: Any, value: Any) -> None:
     """Write a[i] to a[i + 7]."""
-    builder.store(value, _at(builder, array, index, _VECTOR), align=4)
+    builder.store(value, pointer_at(builder, array, index, _VECTOR), align=4)
 
 
-@_operation(types.void, _ARRAY, types.intp, vec8)
+@operation("nothing", "array", "int", "vec8")
 def store_bytes(builder: Any, array: Any, index: Any, value: Any) -> None:
     """Write whole numbers from 0 to 255 as eight uint8."""
     numbers = builder.fptoui(value, _BYTES)
-    builder.store(numbers, _at(builder, array, index, _BYTES), align=1)
+    builder.store(numbers, pointer_at(builder, array, index, _BYTES), align=1)
 
 
-@_operation(types.void, _ARRAY, types.intp, vec8)
+@operation("nothing", "array", "int", "vec8")
 def store_whole(builder: Any, array: Any, index: Any, value: Any) -> None:
     """Write eight whole numbers below 2**24 as int32."""
     numbers = builder.fptosi(value, _LANES)
-    builder.store(numbers, _at(builder, array, index, _LANES), align=4)
+    builder.store(numbers, pointer_at(builder, array, index, _LANES), align=4)
 
 
-@_operation(types.void, _ARRAY, types.intp, vec8, types.intp)
+@operation("nothing", "array", "int", "vec", "int")
 def store_first(builder: Any, array: Any, index: Any, value: Any, count: Any) -> None:
-    """Write the first `count` of eight numbers (all, if it is more); slower than :func:`store`."""
-    _store_masked(builder, value, _at(builder, array, index, _VECTOR), count)
+    """Write the first `count` numbers of a vector (all, if it is more), which takes longer."""
+    _store_masked(builder, value, pointer_at(builder, array, index, value.type), count)
 
 
-@_operation(types.void, _ARRAY, types.intp, vec4, types.float32, types.intp)
+@operation("nothing", "array", "int", "vec4", "float", "int")
 def store_half(
     builder: Any, array: Any, index: Any, value: Any, floor: Any, count: Any
 ) -> None:  # fmt: skip
     """Write the first `count` of four numbers, or `floor` where they are below it; NaN stays."""
-    limit = _splat(builder, floor, WIDTH // 2)
+    limit = to_all(builder, floor, WIDTH // 2)
     value = builder.select(builder.fcmp_ordered("<", value, limit), limit, value)
-    _store_masked(builder, value, _at(builder, array, index, _HALF), count)
+    _store_masked(builder, value, pointer_at(builder, array, index, _HALF), count)
 
 
 def _store_masked(builder: Any, value: Any, pointer: Any, count: Any) -> None:
     """Write the first `count` numbers of a vector."""
     width, alignment = value.type.count, ir.Constant(ir.IntType(32), 4)
-    counts = _splat(builder, builder.trunc(count, ir.IntType(32)), width)
+    counts = to_all(builder, builder.trunc(count, ir.IntType(32)), width)
     mask = builder.icmp_signed("<", ir.Constant(counts.type, list(range(width))), counts)
     name = f"llvm.masked.store.v{width}f32.p0"
-    _call(builder, name, ir.VoidType(), value, pointer, alignment, mask)
+    call(builder, name, ir.VoidType(), value, pointer, alignment, mask)
 
 
-@_operation(types.CPointer(types.float32), types.int64)
+@operation("floats", "int")
 def pointer_to(builder: Any, address: Any) -> Any:
     """Turn an address into a pointer to float32 numbers."""
     return builder.inttoptr(address, _FLOAT.as_pointer())
 
 
-@_operation(types.CPointer(types.int64), types.CPointer(types.int64), types.intp)
+@operation("ints", "ints", "int")
 def behind(builder: Any, pointer: Any, count: Any) -> Any:
     """Return the pointer to the number `count` places on."""
     return builder.gep(pointer, [count])
 
 
-@_operation(types.CPointer(types.float32))
+@operation("floats", "floats", "int")
+def at_number(builder: Any, pointer: Any, count: Any) -> Any:
+    """Return the pointer to the float32 number `count` places on."""
+    return builder.gep(pointer, [count])
+
+
+@operation("floats")
 def room(builder: Any) -> Any:
     """Return a pointer to memory for 64 numbers, good until the function returns."""
     return cgutils.alloca_once(builder, _FLOAT, size=64)
 
 
-@_operation(types.void, _ARRAY, types.intp, types.intp, _ARRAY, types.intp, types.intp)
+@operation("nothing", "array", "int", "int", "array", "int", "int")
 def copy_transposed(
     builder: Any, source: Any, at: Any, row: Any, target: Any, to: Any, target_row: Any
 ) -> None:
@@ -219,7 +220,7 @@ def copy_transposed(
     rows = []
     for i in range(WIDTH):
         place = builder.add(at, builder.mul(row, row.type(i)))
-        rows.append(builder.load(_at(builder, source, place, _VECTOR), align=4))
+        rows.append(builder.load(pointer_at(builder, source, place, _VECTOR), align=4))
     # Neighbours are merged by ones, by twos and by fours.
     low, high = [0, 8, 1, 9, 4, 12, 5, 13], [2, 10, 3, 11, 6, 14, 7, 15]
     ones = [_pick(builder, rows[i], rows[i + 1], m) for i in (0, 2, 4, 6) for m in (low, high)]
@@ -228,7 +229,7 @@ def copy_transposed(
     for half, lanes in enumerate(([0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15])):
         for i in range(4):
             place = builder.add(to, builder.mul(target_row, target_row.type(4 * half + i)))
-            pointer = _at(builder, target, place, _VECTOR)
+            pointer = pointer_at(builder, target, place, _VECTOR)
             builder.store(_pick(builder, twos[i], twos[i + 4], lanes), pointer, align=4)
 
 
@@ -240,49 +241,49 @@ def _pick(builder: Any, a: Any, b: Any, lanes: list[int]) -> Any:
 # -- Arithmetic ------------------------------------------------------------------------------------
 
 
-@_operation(vec8, types.float32)
+@operation("vec8", "float")
 def splat(builder: Any, number: Any) -> Any:
     """Put one number into all eight places."""
-    return _splat(builder, number)
+    return to_all(builder, number)
 
 
-@_operation(vec8)
+@operation("vec8")
 def zero(builder: Any) -> Any:
     """Return eight zeros."""
-    return _nothing()
+    return nothing(_VECTOR)
 
 
-@_operation(vec8, vec8, vec8, vec8)
+@operation("vec", "vec", "vec", "vec")
 def fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
     """Return a * b + c; fused where the processor can, and never a library call."""
-    return _call(builder, f"llvm.fmuladd.v{WIDTH}f32", _VECTOR, a, b, c)
+    return call(builder, f"llvm.fmuladd.v{a.type.count}f32", a.type, a, b, c)
 
 
-@_operation(vec8, vec8, vec8)
+@operation("vec", "vec", "vec")
 def add(builder: Any, a: Any, b: Any) -> Any:
     """Return a + b."""
     return builder.fadd(a, b)
 
 
-@_operation(vec8, vec8, vec8)
+@operation("vec", "vec", "vec")
 def multiply(builder: Any, a: Any, b: Any) -> Any:
     """Return a * b."""
     return builder.fmul(a, b)
 
 
-@_operation(vec8, vec8, vec8)
+@operation("vec", "vec", "vec")
 def divide(builder: Any, a: Any, b: Any) -> Any:
     """Return a / b."""
     return builder.fdiv(a, b)
 
 
-@_operation(vec8, vec8)
+@operation("vec", "vec")
 def square_root(builder: Any, a: Any) -> Any:
     """Return the square root of a."""
-    return _call(builder, f"llvm.sqrt.v{WIDTH}f32", _VECTOR, a)
+    return call(builder, f"llvm.sqrt.v{a.type.count}f32", a.type, a)
 
 
-@_operation(vec8, vec8, vec8, vec8, vec8)
+@operation("vec", "vec", "vec", "vec", "vec")
 def beats(builder: Any, value: Any, best: Any, yes: Any, no: Any) -> Any:
     """Return `yes` where `value` is larger than `best` or NaN, and `no` elsewhere."""
     larger = builder.fcmp_ordered(">", value, best)
@@ -290,25 +291,25 @@ def beats(builder: Any, value: Any, best: Any, yes: Any, no: Any) -> Any:
     return builder.select(builder.or_(larger, missing), yes, no)
 
 
-@_operation(vec8, vec8)
+@operation("vec", "vec")
 def relu(builder: Any, value: Any) -> Any:
     """Return 0 where `value` is negative, and `value` (NaN too) elsewhere."""
-    return builder.select(builder.fcmp_ordered("<", value, _nothing()), _nothing(), value)
+    return select_relu(builder, value)
 
 
-@_operation(vec8, vec8, vec8, vec8, vec8)
+@operation("vec", "vec", "vec", "vec", "vec")
 def where_equal(builder: Any, a: Any, b: Any, yes: Any, no: Any) -> Any:
     """Return `yes` where a == b, and `no` elsewhere."""
     return builder.select(builder.fcmp_ordered("==", a, b), yes, no)
 
 
-@_operation(vec8, vec8, vec8, vec8)
+@operation("vec", "vec", "vec", "vec")
 def where_open(builder: Any, a: Any, yes: Any, no: Any) -> Any:
     """Return `no` where a <= 0, and `yes` elsewhere: the gate of ReLU, which NaN opens."""
-    return builder.select(builder.fcmp_ordered("<=", a, _nothing()), no, yes)
+    return builder.select(builder.fcmp_ordered("<=", a, nothing(a.type)), no, yes)
 
 
-@_operation(vec4, vec8, vec8, vec8, vec8, _ARRAY, types.intp)
+@operation("vec4", "vec8", "vec8", "vec8", "vec8", "array", "int")
 def sums(builder: Any, a: Any, b: Any, c: Any, d: Any, base: Any, index: Any) -> Any:
     """Return four numbers: the sum of each vector, plus base[i] to base[i + 3]."""
     low, high = _pairs(builder, a, b), _pairs(builder, c, d)
@@ -319,13 +320,40 @@ def sums(builder: Any, a: Any, b: Any, c: Any, d: Any, base: Any, index: Any) ->
     total = builder.fadd(
         _pick(builder, both, both, [0, 1, 2, 3]), _pick(builder, both, both, [4, 5, 6, 7])
     )
-    return builder.fadd(total, builder.load(_at(builder, base, index, _HALF), align=4))
+    return builder.fadd(total, builder.load(pointer_at(builder, base, index, _HALF), align=4))
 
 
 def _pairs(builder: Any, a: Any, b: Any) -> Any:
     """Add neighbours: a0 + a1, b0 + b1, a2 + a3, ..."""
     even = _pick(builder, a, b, [0, 8, 2, 10, 4, 12, 6, 14])
     return builder.fadd(even, _pick(builder, a, b, [1, 9, 3, 11, 5, 13, 7, 15]))
+
+
+# -- Full registers --------------------------------------------------------------------------------
+
+
+@operation(_FULL, "array", "int")
+def load_full(builder: Any, array: Any, index: Any) -> Any:
+    """Read as many numbers from a[i] on as a register has, :data:`WIDE`."""
+    return builder.load(pointer_at(builder, array, index, _REGISTER), align=4)
+
+
+@operation("nothing", "array", "int", _FULL)
+def store_full(builder: Any, array: Any, index: Any, value: Any) -> None:
+    """Write a register."""
+    builder.store(value, pointer_at(builder, array, index, _REGISTER), align=4)
+
+
+@operation(_FULL, "float")
+def splat_full(builder: Any, number: Any) -> Any:
+    """Put one number into all places of a register."""
+    return to_all(builder, number, WIDE)
+
+
+@operation(_FULL)
+def zero_full(builder: Any) -> Any:
+    """Return a register of zeros."""
+    return nothing(_REGISTER)
 
 
 # -- Long sums -------------------------------------------------------------------------------------
@@ -335,34 +363,34 @@ RUN = 32
 loses digits, a shorter one time."""
 
 
-@_operation(wide8)
+@operation("wide8")
 def wide_zero(builder: Any) -> Any:
     """Return eight zeros of float64."""
     return ir.Constant(_WIDE, [0.0] * WIDTH)
 
 
-@_operation(wide8, wide8, vec8)
+@operation("wide8", "wide8", "vec8")
 def widen(builder: Any, total: Any, value: Any) -> Any:
     """Return a sum of float64 with eight float32 numbers added."""
     return builder.fadd(total, builder.fpext(value, _WIDE))
 
 
-@_operation(vec8, wide8)
+@operation("vec8", "wide8")
 def narrow(builder: Any, total: Any) -> Any:
     """Round eight float64 numbers to float32."""
     return builder.fptrunc(total, _VECTOR)
 
 
-@_operation(wide8, _ARRAY, types.intp)
+@operation("wide8", "array", "int")
 def load_wide(builder: Any, array: Any, index: Any) -> Any:
     """Read eight float64 numbers."""
-    return builder.load(_at(builder, array, index, _WIDE), align=8)
+    return builder.load(pointer_at(builder, array, index, _WIDE), align=8)
 
 
-@_operation(types.void, _ARRAY, types.intp, wide8)
+@operation("nothing", "array", "int", "wide8")
 def store_wide(builder: Any, array: Any, index: Any, total: Any) -> None:
     """Write eight float64 numbers."""
-    builder.store(total, _at(builder, array, index, _WIDE), align=8)
+    builder.store(total, pointer_at(builder, array, index, _WIDE), align=8)
 
 
 # -- What elementary functions are made of ---------------------------------------------------------
@@ -377,107 +405,107 @@ _ROUNDER = 12582912.0
 """1.5 * 2**23: a whole number that is added to it shows in its lowest bits."""
 
 
-def _whole(number: int) -> Any:
+def _in_all(number: int) -> Any:
     """Return a whole number in all places."""
     return ir.Constant(_LANES, [number] * WIDTH)
 
 
-@_operation(vec8, vec8, vec8)
+@operation("vec", "vec", "vec")
 def subtract(builder: Any, a: Any, b: Any) -> Any:
     """Return a - b."""
     return builder.fsub(a, b)
 
 
-@_operation(vec8, vec8)
+@operation("vec", "vec")
 def negative(builder: Any, a: Any) -> Any:
     """Return -a."""
     return builder.fneg(a)
 
 
-@_operation(vec8, vec8)
+@operation("vec", "vec")
 def absolute(builder: Any, a: Any) -> Any:
     """Return a without its sign."""
-    return _call(builder, f"llvm.fabs.v{WIDTH}f32", _VECTOR, a)
+    return call(builder, f"llvm.fabs.v{a.type.count}f32", a.type, a)
 
 
-@_operation(vec8, vec8, vec8)
+@operation("vec", "vec", "vec")
 def with_sign(builder: Any, a: Any, b: Any) -> Any:
     """Return a with the sign of b."""
-    return _call(builder, f"llvm.copysign.v{WIDTH}f32", _VECTOR, a, b)
+    return call(builder, f"llvm.copysign.v{WIDTH}f32", _VECTOR, a, b)
 
 
-@_operation(vec8, vec8)
+@operation("vec", "vec")
 def nearest(builder: Any, a: Any) -> Any:
     """Round to the nearest whole number."""
-    return _call(builder, f"llvm.rint.v{WIDTH}f32", _VECTOR, a)
+    return call(builder, f"llvm.rint.v{WIDTH}f32", _VECTOR, a)
 
 
-@_operation(vec8, vec8, vec8)
+@operation("vec", "vec", "vec")
 def at_least(builder: Any, a: Any, limit: Any) -> Any:
     """Return the larger of a and a limit; NaN of a stays."""
     return builder.select(builder.fcmp_ordered("<", a, limit), limit, a)
 
 
-@_operation(vec8, vec8, vec8)
+@operation("vec", "vec", "vec")
 def at_most(builder: Any, a: Any, limit: Any) -> Any:
     """Return the smaller of a and a limit; NaN of a stays."""
     return builder.select(builder.fcmp_ordered(">", a, limit), limit, a)
 
 
-@_operation(vec8, vec8, vec8, vec8, vec8)
+@operation("vec", "vec", "vec", "vec", "vec")
 def where_less(builder: Any, a: Any, b: Any, yes: Any, no: Any) -> Any:
     """Return `yes` where a < b, and `no` elsewhere, also where one of them is NaN."""
     return builder.select(builder.fcmp_ordered("<", a, b), yes, no)
 
 
-@_operation(vec8, vec8, vec8, vec8, vec8)
+@operation("vec", "vec", "vec", "vec", "vec")
 def where_at_most(builder: Any, a: Any, b: Any, yes: Any, no: Any) -> Any:
     """Return `yes` where a <= b, and `no` elsewhere, also where one of them is NaN."""
     return builder.select(builder.fcmp_ordered("<=", a, b), yes, no)
 
 
-@_operation(vec8, vec8, vec8)
+@operation("vec", "vec", "vec")
 def times_power_of_two(builder: Any, a: Any, power: Any) -> Any:
     """Return a * 2**power for whole powers from -252 to 254, rounded once; NaN stays."""
     # The sum's lowest bits are the power. No conversion: of NaN its result would be undefined.
     shifted = builder.bitcast(builder.fadd(power, ir.Constant(_VECTOR, [_ROUNDER] * WIDTH)), _LANES)
     start = builder.bitcast(ir.Constant(_VECTOR, [_ROUNDER] * WIDTH), _LANES)
     power = builder.sub(shifted, start)
-    half = builder.ashr(power, _whole(1))
+    half = builder.ashr(power, _in_all(1))
     for part in (half, builder.sub(power, half)):
-        bits = builder.shl(builder.add(part, _whole(_BIAS)), _whole(_MANTISSA))
+        bits = builder.shl(builder.add(part, _in_all(_BIAS)), _in_all(_MANTISSA))
         a = builder.fmul(a, builder.bitcast(bits, _VECTOR))
     return a
 
 
-@_operation(vec8, vec8)
+@operation("vec", "vec")
 def exponent(builder: Any, a: Any) -> Any:
     """Return n of a = m * 2**n, m as in :func:`mantissa`; a is positive, finite and not tiny."""
     return builder.sitofp(_exponent(builder, builder.bitcast(a, _LANES)), _VECTOR)
 
 
-@_operation(vec8, vec8)
+@operation("vec", "vec")
 def mantissa(builder: Any, a: Any) -> Any:
     """Return m of a = m * 2**n, from the root of 1/2 to that of 2."""
     bits = builder.bitcast(a, _LANES)
-    power = builder.shl(_exponent(builder, bits), _whole(_MANTISSA))
+    power = builder.shl(_exponent(builder, bits), _in_all(_MANTISSA))
     return builder.bitcast(builder.sub(bits, power), _VECTOR)
 
 
 def _exponent(builder: Any, bits: Any) -> Any:
-    return builder.ashr(builder.sub(bits, _whole(_ROOT_HALF)), _whole(_MANTISSA))
+    return builder.ashr(builder.sub(bits, _in_all(_ROOT_HALF)), _in_all(_MANTISSA))
 
 
-@_operation(vec8, vec8, types.intp)
+@operation("vec", "vec", "int")
 def keep_last(builder: Any, a: Any, count: Any) -> Any:
     """Return a with zeros in the place of all but the last `count` of its numbers."""
     first = builder.sub(count.type(WIDTH), count)
-    firsts = _splat(builder, builder.trunc(first, ir.IntType(32)))
+    firsts = to_all(builder, builder.trunc(first, ir.IntType(32)))
     places = ir.Constant(_LANES, list(range(WIDTH)))
-    return builder.select(builder.icmp_signed(">=", places, firsts), a, _nothing())
+    return builder.select(builder.icmp_signed(">=", places, firsts), a, nothing(_VECTOR))
 
 
-@_operation(types.float32, vec8)
+@operation("float", "vec")
 def largest(builder: Any, a: Any) -> Any:
     """Return the largest of the eight numbers; what comes of NaN is left open."""
     for width in (4, 2, 1):
@@ -486,7 +514,7 @@ def largest(builder: Any, a: Any) -> Any:
     return builder.extract_element(a, ir.Constant(ir.IntType(32), 0))
 
 
-@_operation(types.float64, wide8)
+@operation("double", "wide8")
 def sum_of(builder: Any, total: Any) -> Any:
     """Return the sum of eight float64 numbers."""
     for width in (4, 2, 1):
@@ -495,7 +523,7 @@ def sum_of(builder: Any, total: Any) -> Any:
     return builder.extract_element(total, ir.Constant(ir.IntType(32), 0))
 
 
-@_operation(types.uint64, types.uint64, types.uint64)
+@operation("uint", "uint", "uint")
 def upper_product(builder: Any, a: Any, b: Any) -> Any:
     """Return the upper 64 of the 128 bits of a product of whole numbers."""
     twice = ir.IntType(128)
@@ -503,7 +531,7 @@ def upper_product(builder: Any, a: Any, b: Any) -> Any:
     return builder.trunc(builder.lshr(product, twice(64)), ir.IntType(64))
 
 
-@_operation(types.float32, vec8)
+@operation("float", "vec")
 def first_of(builder: Any, a: Any) -> Any:
     """Return the first of the eight numbers."""
     return builder.extract_element(a, ir.Constant(ir.IntType(32), 0))

@@ -19,12 +19,12 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numba import config
 
 from xpcnn.kernels.constant import derive, is_promised
 from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.layout import Image, int64, padded_bias
-from xpcnn.kernels.cpu.product import COLUMNS, ROWS
+from xpcnn.kernels.cpu.product import COLUMNS, ROWS, TOGETHER
+from xpcnn.kernels.cpu.vector import WIDE
 from xpcnn.kernels.cpu.winograd_products import (
     GAP,
     PART,
@@ -45,7 +45,7 @@ GROUP = 10 << 20
 """Bytes of transformed filters held at a time; an eighth if each is used once only."""
 KEPT = 1 << 20
 """Numbers in the transformed filters of a layer that are kept from one image to the next."""
-TOGETHER, MANY = 128, 2 * TILES
+FEW_CHANNELS, MANY = 128, 2 * TILES
 """Channels up to which, and tiles from which on, a few tiles at a time go through all parts."""
 HELD = 3 << 20
 """Bytes of transformed inputs held at a time, if that is at least 144 tiles."""
@@ -143,7 +143,7 @@ def weight_gradient(
     row, column = _whole(channels), _whole(filters)
     held = _held(tiles, row + column)
     workers = threads.workers()
-    own = buffers.empty(workers * PLACES * (8 + max(row, column, 2 * PART * COLUMNS + GAP)))
+    own = buffers.empty(workers * PLACES * (WIDE + max(row, column, 2 * PART * COLUMNS + GAP)))
     block = held * COLUMNS
     v_step, d_step = held * row + GAP, held * column + GAP
     v, d = buffers.empty(PLACES * v_step), buffers.empty(PLACES * d_step)
@@ -179,7 +179,7 @@ def _run(
     if tiles == 0:
         return
     row, blocks = _whole(channels), -(-filters // COLUMNS)
-    together = row <= TOGETHER and tiles >= MANY
+    together = row <= FEW_CHANNELS and tiles >= MANY
     held = tiles if together else _held(tiles, row)
     piece = -(-tiles // (2 * -(-tiles // (2 * TILES)))) if together else held
     v_step, u_step = piece * row + GAP, channels * COLUMNS + GAP
@@ -190,7 +190,7 @@ def _run(
     small = blocks * u_step * PLACES < KEPT
     if together or (small and is_promised(w)):
         group = blocks
-    room = PLACES * (8 + max(row, TILES * COLUMNS + GAP))
+    room = PLACES * (WIDE + max(row, TOGETHER * (TILES * COLUMNS + GAP)))
     own = buffers.empty(workers * room)
 
     def transformed(b: int, end: int) -> np.ndarray:
@@ -212,7 +212,7 @@ def _run(
     sizes, written = (row, v_step, channels, u_step), (filters, not relu, *strides, *out)
     if together:
         room += PLACES * v_step
-        own = buffers.empty(room * config.NUMBA_NUM_THREADS)
+        own = threads.scratch(room)
         k = int64((*sizes, 0, tiles, 0, blocks, across, down, *written))
         image, _, *area = source
         numbers = (image.image, image.line, image.pixel, *area, channels, 6, across, down)

@@ -1,7 +1,7 @@
 """The transforms of Winograd's convolution, from pixels and filters to 6x6 places.
 
 See :mod:`xpcnn.kernels.cpu.winograd`. They evaluate polynomials at 0, 5/8, -5/8, 3/2, -3/2 and
-infinity, along the columns and then along the rows, for eight channels at once.
+infinity, along the columns and then along the rows, for as many channels at once as a register has.
 """
 
 from __future__ import annotations
@@ -12,7 +12,19 @@ import numpy as np
 
 from xpcnn.kernels.cpu.jobs import Floats, Ints, Job, inner
 from xpcnn.kernels.cpu.product import COLUMNS
-from xpcnn.kernels.cpu.vector import add, fma, load, multiply, splat, store, zero
+from xpcnn.kernels.cpu.vector import (
+    WIDE,
+    add,
+    fma,
+    load,
+    load_full,
+    multiply,
+    splat_full,
+    store,
+    store_full,
+    zero,
+    zero_full,
+)
 
 PLACES = 36
 CHANNELS = 16
@@ -30,36 +42,36 @@ _ONE = np.float32(1)
 @inner
 def _inputs(d0: Any, d1: Any, d2: Any, d3: Any, d4: Any, d5: Any) -> Any:
     """Transform six inputs."""
-    r0 = fma(d0, splat(_PRODUCT), fma(d2, splat(-_SUM), d4))
-    r5 = fma(d1, splat(_PRODUCT), fma(d3, splat(-_SUM), d5))
-    even, odd = fma(d2, splat(-_B2), d4), fma(d1, splat(-_B2), d3)
-    r1, r2 = fma(odd, splat(_A), even), fma(odd, splat(-_A), even)
-    even, odd = fma(d2, splat(-_A2), d4), fma(d1, splat(-_A2), d3)
-    r3, r4 = fma(odd, splat(_B), even), fma(odd, splat(-_B), even)
+    r0 = fma(d0, splat_full(_PRODUCT), fma(d2, splat_full(-_SUM), d4))
+    r5 = fma(d1, splat_full(_PRODUCT), fma(d3, splat_full(-_SUM), d5))
+    even, odd = fma(d2, splat_full(-_B2), d4), fma(d1, splat_full(-_B2), d3)
+    r1, r2 = fma(odd, splat_full(_A), even), fma(odd, splat_full(-_A), even)
+    even, odd = fma(d2, splat_full(-_A2), d4), fma(d1, splat_full(-_A2), d3)
+    r3, r4 = fma(odd, splat_full(_B), even), fma(odd, splat_full(-_B), even)
     return r0, r1, r2, r3, r4, r5
 
 
 @inner
 def _factors(g0: Any, g1: Any, g2: Any, g3: Any, last: Any) -> Any:
     """Transform three or four factors, the last of which is given again."""
-    even, odd = fma(g2, splat(_A2), g0), fma(g3, splat(_A3), multiply(g1, splat(_A)))
-    r1, r2 = add(even, odd), fma(odd, splat(-_ONE), even)
-    even, odd = fma(g2, splat(_B2), g0), fma(g3, splat(_B3), multiply(g1, splat(_B)))
-    r3, r4 = add(even, odd), fma(odd, splat(-_ONE), even)
-    a, b = splat(_SCALE_A), splat(_SCALE_B)
+    even, odd = fma(g2, splat_full(_A2), g0), fma(g3, splat_full(_A3), multiply(g1, splat_full(_A)))
+    r1, r2 = add(even, odd), fma(odd, splat_full(-_ONE), even)
+    even, odd = fma(g2, splat_full(_B2), g0), fma(g3, splat_full(_B3), multiply(g1, splat_full(_B)))
+    r3, r4 = add(even, odd), fma(odd, splat_full(-_ONE), even)
+    a, b = splat_full(_SCALE_A), splat_full(_SCALE_B)
     r1, r2, r3, r4 = multiply(r1, a), multiply(r2, a), multiply(r3, b), multiply(r4, b)
-    return multiply(g0, splat(_SCALE_0)), r1, r2, r3, r4, last
+    return multiply(g0, splat_full(_SCALE_0)), r1, r2, r3, r4, last
 
 
 @inner
 def outputs(m0: Any, m1: Any, m2: Any, m3: Any, m4: Any, m5: Any) -> Any:
     """Transform six products back to four outputs; the third and m5 are three factors' last."""
-    s1, t1 = add(m1, m2), fma(m2, splat(-_ONE), m1)
-    s2, t2 = add(m3, m4), fma(m4, splat(-_ONE), m3)
+    s1, t1 = add(m1, m2), fma(m2, splat_full(-_ONE), m1)
+    s2, t2 = add(m3, m4), fma(m4, splat_full(-_ONE), m3)
     y0 = add(m0, add(s1, s2))
-    y1 = fma(t1, splat(_A), multiply(t2, splat(_B)))
-    y2 = fma(s1, splat(_A2), multiply(s2, splat(_B2)))
-    y3 = fma(t1, splat(_A3), fma(t2, splat(_B3), m5))
+    y1 = fma(t1, splat_full(_A), multiply(t2, splat_full(_B)))
+    y2 = fma(s1, splat_full(_A2), multiply(s2, splat_full(_B2)))
+    y3 = fma(t1, splat_full(_A3), fma(t2, splat_full(_B3), m5))
     return y0, y1, y2, y3
 
 
@@ -83,7 +95,7 @@ def _copy_patch(
 
 @inner
 def _transform(
-    x: Any, start: int, line: int, pixel: int, size: int, vectors: int, half: Any, h: int,
+    x: Any, start: int, line: int, pixel: int, size: int, channels: int, half: Any, h: int,
     out: Any, to: int, step: int, block: int, six: int,
 ) -> None:  # fmt: skip
     """Transform a square of 6x6 inputs, 4x4 gradients or 3x3 weights, as `size` says.
@@ -91,46 +103,58 @@ def _transform(
     Channels go 16 by 16 to places `block` apart. `six` is 6 in a form that keeps the compiler from
     unrolling, which takes it long and gains nothing.
     """
-    for v in range(vectors):
+    for c in range(0, channels, WIDE):
         for j in range(size):
-            q, p = start + j * pixel + v * 8, h + j * 8
-            d0, d1, d2 = load(x, q), load(x, q + line), load(x, q + 2 * line)
+            q, p = start + j * pixel + c, h + j * WIDE
+            d0, d1, d2 = load_full(x, q), load_full(x, q + line), load_full(x, q + 2 * line)
             if size == 6:
-                d3, d4, d5 = load(x, q + 3 * line), load(x, q + 4 * line), load(x, q + 5 * line)
+                d3, d4, d5 = (
+                    load_full(x, q + 3 * line),
+                    load_full(x, q + 4 * line),
+                    load_full(x, q + 5 * line),
+                )
                 d0, d1, d2, d3, d4, d5 = _inputs(d0, d1, d2, d3, d4, d5)
             else:
-                last = load(x, q + (size - 1) * line)
-                d3 = last if size == 4 else zero()
+                last = load_full(x, q + (size - 1) * line)
+                d3 = last if size == 4 else zero_full()
                 d0, d1, d2, d3, d4, d5 = _factors(d0, d1, d2, d3, last)
-            store(half, p, d0)
-            store(half, p + 48, d1)
-            store(half, p + 96, d2)
-            store(half, p + 144, d3)
-            store(half, p + 192, d4)
-            store(half, p + 240, d5)
+            store_full(half, p, d0)
+            store_full(half, p + 6 * WIDE, d1)
+            store_full(half, p + 12 * WIDE, d2)
+            store_full(half, p + 18 * WIDE, d3)
+            store_full(half, p + 24 * WIDE, d4)
+            store_full(half, p + 30 * WIDE, d5)
         for i in range(six):
-            p, q = h + i * 48, to + (v >> 1) * block + (v & 1) * 8 + i * 6 * step
-            d0, d1, d2 = load(half, p), load(half, p + 8), load(half, p + 16)
+            p, q = h + i * 6 * WIDE, to + (c >> 4) * block + (c & 15) + i * 6 * step
+            d0, d1, d2 = (
+                load_full(half, p),
+                load_full(half, p + WIDE),
+                load_full(half, p + 2 * WIDE),
+            )
             if size == 6:
-                d3, d4, d5 = load(half, p + 24), load(half, p + 32), load(half, p + 40)
+                d3, d4, d5 = (
+                    load_full(half, p + 3 * WIDE),
+                    load_full(half, p + 4 * WIDE),
+                    load_full(half, p + 5 * WIDE),
+                )
                 d0, d1, d2, d3, d4, d5 = _inputs(d0, d1, d2, d3, d4, d5)
             else:
-                last = load(half, p + (size - 1) * 8)
-                d3 = last if size == 4 else zero()
+                last = load_full(half, p + (size - 1) * WIDE)
+                d3 = last if size == 4 else zero_full()
                 d0, d1, d2, d3, d4, d5 = _factors(d0, d1, d2, d3, last)
-            store(out, q, d0)
-            store(out, q + step, d1)
-            store(out, q + 2 * step, d2)
-            store(out, q + 3 * step, d3)
-            store(out, q + 4 * step, d4)
-            store(out, q + 5 * step, d5)
+            store_full(out, q, d0)
+            store_full(out, q + step, d1)
+            store_full(out, q + 2 * step, d2)
+            store_full(out, q + 3 * step, d3)
+            store_full(out, q + 4 * step, d4)
+            store_full(out, q + 5 * step, d5)
 
 
 @inner
 def transform_some(
     k: Any, x: Any, start: int, stop: int, own: Any, at: int, out: Any, to: int
 ) -> None:
-    """Transform some tiles, of inputs or of gradients, with 8 numbers a place to work in."""
+    """Transform some tiles, of inputs or of gradients, with a register a place to work in."""
     image, line, pixel, height, width = k[0], k[1], k[2], k[3], k[4]
     top, left, channels, size, across, down = k[5], k[6], k[7], k[8], k[9], k[10]
     row, step, block, six = k[13], k[14], k[15], k[16]
@@ -142,12 +166,12 @@ def transform_some(
         inside = i >= 0 and j >= 0 and i + size <= height and j + size <= width
         source, q, a, b = x, n * image + i * line + j * pixel, line, pixel
         if not inside or channels != padded:
-            q, a, b, source = at + 8 * PLACES, size * padded, padded, own
+            q, a, b, source = at + WIDE * PLACES, size * padded, padded, own
             _copy_patch(
                 x, n * image, line, pixel, height, width, i, j, size, channels, own, q, padded
             )
         here = to + (tile - start) * row
-        _transform(source, q, a, b, size, padded // 8, own, at, out, here, step, block, six)
+        _transform(source, q, a, b, size, padded, own, at, out, here, step, block, six)
 
 
 @Job
@@ -188,10 +212,11 @@ def transform_filters(
     lane, apart, tap_row, tap_column, filters = k[0], k[1], k[2], k[3], k[4]
     channels, step, first, last, size, six = k[5], k[6], k[7], k[8], k[9], k[10]
     at = worker * room
-    taps, square = at + 8 * PLACES, 9 * COLUMNS
+    taps, square = at + WIDE * PLACES, 9 * COLUMNS
     # Turned filters are read from the last tap.
     base = 0 if tap_row > 0 else -2 * (tap_row + tap_column)
-    for b in range(first + worker, last, workers):
+    for turn in range((last - first - worker + workers - 1) // workers):
+        b = first + worker + turn * workers
         lanes = min(COLUMNS, filters - b * COLUMNS)
         for p in range(taps, taps + CHANNELS * square, 8):
             store(own, p, zero())
@@ -210,6 +235,6 @@ def transform_filters(
             to = (b - first) * PLACES * step + c * COLUMNS
             for t in range(part):
                 _transform(
-                    own, taps + t * square, 3 * COLUMNS, COLUMNS, size, 2, own, at,
-                    out, to + t * COLUMNS, step, 8, six,
+                    own, taps + t * square, 3 * COLUMNS, COLUMNS, size, COLUMNS, own, at,
+                    out, to + t * COLUMNS, step, COLUMNS, six,
                 )  # fmt: skip

@@ -1,136 +1,15 @@
-"""The workloads as PyTorch and JAX run them.
-
-The one file beside those that find devices and the kernels that names array libraries: what is
-compared here is their own layers and optimizers, not arrays, so there is no door of ours to go
-through. They are imported inside the functions, in a process that has nothing else to do.
-"""
+"""The basic workloads as JAX runs them."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 from xpcnn.bench import program
 from xpcnn.bench.program import Program
 from xpcnn.bench.workloads import Workload
-
-# -- PyTorch -------------------------------------------------------------------------------------
-
-
-def torch_layers() -> SimpleNamespace:
-    """Return PyTorch's layers, and the two that it has under other names or not at all.
-
-    ReLU works in place, as in the networks of torchvision: that is PyTorch at its best.
-    """
-    from torch import nn
-
-    class Residual(nn.Module):
-        def __init__(self, body: Any, shortcut: Any = None) -> None:
-            super().__init__()
-            self.body = body
-            self.shortcut = shortcut
-
-        def forward(self, x: Any) -> Any:
-            return self.body(x) + (x if self.shortcut is None else self.shortcut(x))
-
-    names = ("BatchNorm2d", "Conv1d", "Conv2d", "Flatten", "Linear", "MaxPool1d", "MaxPool2d")
-    return SimpleNamespace(
-        **{name: getattr(nn, name) for name in (*names, "Sequential")},
-        ReLU=lambda: nn.ReLU(inplace=True),
-        GlobalAvgPool2d=lambda: nn.AdaptiveAvgPool2d(1),
-        Residual=Residual,
-    )
-
-
-def torch_network(workload: Workload) -> Any:
-    """Return the network with the same first values as in every other library."""
-    import torch
-
-    nn = torch_layers()
-    network = nn.Sequential(*workload.build(nn))
-    with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            value = program.first_value(name, tuple(parameter.shape))
-            parameter.copy_(torch.from_numpy(value))
-    return network
-
-
-def make_torch(
-    workload: Workload, threads: int, *, channels_last: bool, fused_adam: bool
-) -> Program:
-    """Make a workload ready in PyTorch."""
-    import torch
-
-    torch.set_num_threads(threads)
-    network, x = torch_network(workload), torch.from_numpy(program.images(workload.shape))
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    network, x = network.to(memory_format=layout), x.contiguous(memory_format=layout)
-    if workload.kind == "train":
-        return _torch_training(network, x, fused_adam)
-    if workload.kind == "gradients":
-        return _torch_gradients(network, x, layout)
-    network.eval()
-
-    def step() -> Any:
-        with torch.inference_mode():
-            return network(x)
-
-    return Program(step, lambda y: {"y": y})
-
-
-def torch_training_step(network: Any, x: Any, y: Any, *, fused_adam: bool) -> Callable[[], float]:
-    """Return what makes a step of training with Adam, and returns the loss."""
-    import torch
-
-    optimizer = torch.optim.Adam(network.parameters(), fused=fused_adam or None)
-    criterion = torch.nn.CrossEntropyLoss()
-
-    def step() -> float:
-        optimizer.zero_grad()
-        loss = criterion(network(x), y)
-        loss.backward()
-        optimizer.step()
-        return float(loss.detach())
-
-    return step
-
-
-def _torch_training(network: Any, x: Any, fused_adam: bool) -> Program:
-    import torch
-
-    y = torch.from_numpy(program.labels(len(x)))
-    step = torch_training_step(network, x, y, fused_adam=fused_adam)
-
-    def arrays(loss: float) -> dict[str, Any]:
-        return {"loss": loss, "gradients": [p.grad for p in network.parameters()]}
-
-    return Program(step, arrays)
-
-
-def _torch_gradients(network: Any, x: Any, layout: Any) -> Program:
-    import torch
-
-    x.requires_grad_()
-    names = ["dx", *(name for name, _ in network.named_parameters())]
-    wanted = [x, *network.parameters()]
-    with torch.no_grad():
-        dy = torch.from_numpy(program.output_gradient(tuple(network(x).shape)))
-    dy = dy.contiguous(memory_format=layout)
-
-    def step() -> tuple[Any, Iterable[Any]]:
-        y = network(x)
-        return y, torch.autograd.grad(y, wanted, dy)
-
-    def arrays(result: tuple[Any, Iterable[Any]]) -> dict[str, Any]:
-        y, gradients = result
-        return {"y": y.detach()} | dict(zip(names, gradients, strict=True))
-
-    return Program(step, arrays)
-
-
-# -- JAX -----------------------------------------------------------------------------------------
 
 Apply = Callable[[dict[str, Any], Any], Any]
 Pair = tuple[dict[str, tuple[int, ...]], Apply]

@@ -1,0 +1,105 @@
+"""Pooling to a given size, by the kernels of pooling and tables of windows of any length."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xpcnn.kernels.cpu.pool import (
+    MOST_TAPS,
+    Links,
+    Tables,
+    declines,
+    give_back,
+    reach,
+    seen_by,
+    spatial_of,
+    take_maxima,
+    take_means,
+)
+from xpcnn.kernels.lifting import lift
+from xpcnn.kernels.trace import Declined
+from xpcnn.window import Ints
+
+NO_DILATION = (1, 1)
+
+
+class Windows(NamedTuple):
+    """What follows from the sizes of input and output.
+
+    Attributes
+    ----------
+    reaching : array
+        What each window sees; see :func:`xpcnn.kernels.cpu.pool.reach`.
+    tables : two arrays
+        By which windows each position is seen; see :func:`xpcnn.kernels.cpu.pool.seen_by`.
+    longest : (lines, columns)
+        Taps of the largest window.
+    share : float32 array
+        One over the taps of every window.
+    """
+
+    reaching: np.ndarray
+    tables: Tables
+    longest: Ints
+    share: np.ndarray
+
+
+def _links(n: int, m: int) -> Links:
+    """Say what each of m windows sees of an axis of length n."""
+    bounds = ((i * n // m, -(-(i + 1) * n // m)) for i in range(m))
+    return tuple(tuple((p, p - start) for p in range(start, end)) for start, end in bounds)
+
+
+@lru_cache(maxsize=512)
+def _windows(spatial: Ints, size: Ints) -> Windows:
+    lines, columns = (_links(n, m) for n, m in zip(spatial, size, strict=True))
+    heights, widths = (np.array([len(taps) for taps in seen]) for seen in (lines, columns))
+    share = (1.0 / np.outer(heights, widths)).astype(np.float32).reshape(-1)
+    longest = (int(heights.max()), int(widths.max()))
+    tables = seen_by(lines, columns, spatial)
+    return Windows(reach(lines, columns, NO_DILATION), tables, longest, share)
+
+
+def _windows_of(x: np.ndarray, size: Ints) -> tuple[Windows, Ints]:
+    """Return the windows for an input, and height and width of the output."""
+    out = spatial_of((*x.shape[:2], *size))
+    return _windows(lift(x).shape[2:], out), out
+
+
+def avg_forward(xp: Any, x: Any, size: Ints) -> Any:
+    """Average (N, C, *spatial) over windows, as many as `size` says: (N, C, *size)."""
+    if refusal := declines(x):
+        return refusal
+    windows, out = _windows_of(x, size)
+    y = take_means(x, out, windows.reaching, windows.longest, NO_DILATION, windows.share)
+    return y, tuple(x.shape)
+
+
+def avg_backward(xp: Any, dy: Any, shape: Ints) -> np.ndarray:
+    """Give each number under a window its share of the gradient."""
+    windows = _windows(spatial_of(shape), lift(dy).shape[2:])
+    none = np.zeros(1, np.uint8)
+    return give_back(dy, shape, windows.tables, windows.longest, none, windows.share, average=True)
+
+
+def max_forward(xp: Any, x: Any, size: Ints) -> Any:
+    """Take the largest of every window; the first of equals wins, and the last NaN."""
+    if refusal := declines(x):
+        return refusal
+    windows, out = _windows_of(x, size)
+    if prod(windows.longest) > MOST_TAPS:
+        return Declined(f"windows of {prod(windows.longest)} taps, more than {MOST_TAPS}")
+    y, winner = take_maxima(x, out, windows.reaching, windows.longest, NO_DILATION)
+    return y, (winner, tuple(x.shape))
+
+
+def max_backward(xp: Any, dy: Any, saved: Any) -> np.ndarray:
+    """Send each gradient to the number that won."""
+    winner, shape = saved
+    windows = _windows(spatial_of(shape), lift(dy).shape[2:])
+    none = np.ones(1, np.float32)
+    return give_back(dy, shape, windows.tables, windows.longest, winner, none, average=False)
