@@ -81,6 +81,11 @@ def test_a_sure_class_keeps_its_digits(shape):
     for a, b in zip(run(cpu.PAIRS["log_softmax"], x, dy, 1), expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6)
     assert (expected[0][0, 4] != 0.0).all()
+    # What only the sure class has a part in is 1 - p times its gradient.
+    dy = np.zeros_like(dy)
+    dy[0, 4] = 1.0
+    expected = exact("log_softmax", x, dy, 1)[1]
+    np.testing.assert_allclose(run(cpu.PAIRS["log_softmax"], x, dy, 1)[1], expected, rtol=1e-6)
 
 
 def test_small_shares_keep_their_digits():

@@ -53,7 +53,7 @@ def _forward_job(name: str, formula: Any) -> Job:
             c = min(k, last - WIDTH)
             store(y, c, formula(load(x, c), settings))
 
-    return _named(run, name)
+    return named_job(run, name)
 
 
 def _backward_job(name: str, formula: Any) -> Job:
@@ -65,10 +65,10 @@ def _backward_job(name: str, formula: Any) -> Job:
             c = min(k, last - WIDTH)
             store(dx, c, formula(load(dy, c), load(kept, c), settings))
 
-    return _named(run, f"{name}_gradient")
+    return named_job(run, f"{name}_gradient")
 
 
-def _named(function: Callable[..., None], name: str) -> Job:
+def named_job(function: Callable[..., None], name: str) -> Job:
     """Make a job under a name of its own, by which its machine code is kept."""
     function.__name__ = function.__qualname__ = name
     return Job(function)

@@ -96,10 +96,10 @@ def _run(
     """Return the terms and their slopes, in the memory order of x if possible."""
     order = order_along(x, CLASS_AXIS)
     if order is None:
-        # There are neither eight classes nor eight places, so that some without label are added.
+        # There are neither eight classes nor eight places: some are added, and cut off again.
         more = [(0, WIDTH), *[(0, 0)] * (numbers.ndim - 1)]
         padded = np.pad(x, [more[0], (0, 0), *more[1:]])
-        numbers, factors = np.pad(numbers, more, constant_values=-1), np.pad(factors, more)
+        numbers, factors = np.pad(numbers, more), np.pad(factors, more)
         terms, slopes = _run(padded, numbers, factors, spread, smoothing)
         return terms[: len(x)], slopes[: len(x)]
     # The axes behind the classes are one fewer where there are none.

@@ -7,14 +7,20 @@ both, which are there anyway, so that nothing besides is kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from xpcnn.kernels.cpu import buffers, threads
-from xpcnn.kernels.cpu.activations import CHEAP, COSTLY, in_order, memory_order, refused
+from xpcnn.kernels.cpu.activations import (
+    CHEAP,
+    COSTLY,
+    in_order,
+    memory_order,
+    named_job,
+    refused,
+)
 from xpcnn.kernels.cpu.elementwise import PIECE
 from xpcnn.kernels.cpu.functions import exp, log, log1p, sigmoid
 from xpcnn.kernels.cpu.jobs import Floats, Job, inner
@@ -161,12 +167,7 @@ def _loss(name: str, term: Any, slope: Any, work: int) -> PointwiseLoss:
             c = min(k, last - WIDTH)
             store(dx, c, multiply(splat(scale), slope(load(x, c), load(t, c), settings)))
 
-    return PointwiseLoss(_named(run, name), _named(run_back, f"{name}_slope"), work)
-
-
-def _named(function: Callable[..., None], name: str) -> Job:
-    function.__name__ = function.__qualname__ = name
-    return Job(function)
+    return PointwiseLoss(named_job(run, name), named_job(run_back, f"{name}_slope"), work)
 
 
 TABLE = {
