@@ -152,6 +152,7 @@ class Trainer:
                                 model, len(indices), load, self._replay, self._way.forget_last
                             )
                             self._after_step(batch, indices, rate, step, counted)
+                            del step  # it holds the arrays from before the step
                             if self._running.first_not_finite is not None:
                                 break
                         logs = self._measured(counted)
