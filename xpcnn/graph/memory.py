@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.graph.program import Program
+from xpcnn.graph.segments import Line
 from xpcnn.kernels import trace
 from xpcnn.kernels.workspace import CACHE_SIZED
 from xpcnn.layers.conv import Conv
@@ -88,41 +89,33 @@ class Profile:
     def __init__(self, program: Program, inputs: Sequence[Array]) -> None:
         self.samples = int(inputs[0].shape[0])
         lines = program.lines(training=True)
-        values: dict[Any, Any] = dict(zip(program.inputs, inputs, strict=True))
-        before = [_kept_by(line.step) for line in lines]
-        generic = []
-        token = runs_again.set(True)
+        _forget(lines)
+        always = [_kept_by(line.step) for line in lines]
         try:
-            for step, takes, gives, _, _ in lines:
-                with trace() as decisions:
-                    y = step.forward(*map(values.get, takes), training=True)
-                generic.append(any(d.kernel_set in (None, "generic") for d in decisions))
-                values |= zip(gives, y if len(gives) != 1 else (y,), strict=True)
-        finally:
-            runs_again.reset(token)
-        own = {key for a in (*inputs, *_own_arrays(program)) for key in _pieces(a)}
-        self.steps = []
-        for number, (line, old) in enumerate(zip(lines, before, strict=True)):
-            kept = _kept_by(line.step)
-            self.steps.append(
-                StepMemory(
-                    " + ".join(layer.who for layer in line.step.layers),
-                    line.inputs,
-                    line.outputs,
-                    line.last_uses,
-                    {key: kept[key] for key in kept.keys() - old.keys() - own},
-                    _gradient_bytes(line.step.layers),
-                    *_conv_bytes(line.step.layers, [values.get(name) for name in line.inputs]),
-                    generic[number],
-                    program.can_run_again(number),
+            values, generic = _run(program, inputs)
+            own = {key for a in (*inputs, *_own_arrays(program)) for key in _pieces(a)}
+            self.steps = []
+            for number, line in enumerate(lines):
+                kept = _kept_by(line.step)
+                self.steps.append(
+                    StepMemory(
+                        " + ".join(layer.who for layer in line.step.layers),
+                        line.inputs,
+                        line.outputs,
+                        line.last_uses,
+                        {key: kept[key] for key in kept.keys() - always[number].keys() - own},
+                        _gradient_bytes(line.step.layers),
+                        *_conv_bytes(line.step.layers, [values.get(name) for name in line.inputs]),
+                        generic[number],
+                        program.can_run_again(number),
+                    )
                 )
-            )
-        arrays = {name: a for name, a in values.items() if a is not None}
-        self.gradients = {n: _bytes(a) for n, a in arrays.items() if n not in program.inputs}
-        self.values = {n: _pieces(a) for n, a in arrays.items() if n not in program.inputs}
+        finally:
+            _forget(lines)
+        made = {n: a for n, a in values.items() if a is not None and n not in program.inputs}
+        self.gradients = {name: _bytes(array) for name, array in made.items()}
+        self.values = {name: _pieces(array) for name, array in made.items()}
         self.outputs = program.outputs
-        for line in lines:
-            line.step.forget()
 
     def peaks(self, samples: int, workspace: int, segments: Ranges = ()) -> tuple[float, float]:
         """Return the most memory at one time in the forward, and in the backward, in bytes.
@@ -292,6 +285,27 @@ class _Walk:
                 there.discard(name)
         for name in there:
             self._drop(self._value(name))
+
+
+def _run(program: Program, inputs: Sequence[Array]) -> tuple[dict[Any, Any], list[bool]]:
+    """Run all steps forward; return all values, and which steps generic kernels have run."""
+    values: dict[Any, Any] = dict(zip(program.inputs, inputs, strict=True))
+    generic = []
+    token = runs_again.set(True)
+    try:
+        for step, takes, gives, _, _ in program.lines(training=True):
+            with trace() as decisions:
+                y = step.forward(*map(values.get, takes), training=True)
+            generic.append(any(d.kernel_set in (None, "generic") for d in decisions))
+            values |= zip(gives, y if len(gives) != 1 else (y,), strict=True)
+    finally:
+        runs_again.reset(token)
+    return values, generic
+
+
+def _forget(lines: Iterable[Line]) -> None:
+    for line in lines:
+        line.step.forget()
 
 
 # -- What is held ----------------------------------------------------------------------------------

@@ -136,7 +136,8 @@ class StepMemory:
     model : TrainingState
         Built, with an optimizer.
     inputs : sequence of array
-        A few samples on its device, which are run forward once; the model stays as it is.
+        A few samples on its device, which are run forward once. The model stays as it is, but
+        that a forward before it has no backward any more.
     """
 
     def __init__(self, model: TrainingState, inputs: Sequence[Array]) -> None:
@@ -263,12 +264,12 @@ def _profile(model: TrainingState, inputs: Sequence[Array]) -> Profile:
     for layer, _ in counts:
         layer.step = 1  # what runs again takes the mask before
     try:
-        return Profile(model.program, model.narrow(inputs))
+        with limited(_chunks()[-1], 0):
+            return Profile(model.program, model.narrow(inputs))
     finally:
         for layer, count in counts:
             layer.step = count
         now.restore()
-        model.forget_step()
 
 
 def _fixed(model: TrainingState) -> _Fixed:

@@ -262,7 +262,8 @@ class Model(TrainingState):
             or "1.5GiB". Parameters, gradients, and all that the optimizer keeps count, as in
             :meth:`memory`; `x` and `y` do not. A step that would take more works in smaller
             chunks, and computes activations again that it has no room to keep: up to one forward
-            more for each step. The second gives the same bits, the first the same to rounding.
+            more for each step. The second gives the same bits, the first the same to rounding. A
+            callback that puts other layers into the network ends the limit.
         verbose : {"auto", 0, 1}
             0 is silent; otherwise progress is shown.
 
@@ -564,6 +565,8 @@ class Model(TrainingState):
 
     def memory(self, batch_size: int = 32) -> MemoryUse:
         """Say what a training step of :meth:`fit` takes, by what four samples leave in memory.
+
+        They are run forward, so do not ask between a forward of your own and its backward.
 
         Parameters
         ----------
