@@ -90,6 +90,19 @@ def to_device(x: Array, physical: Any) -> Array:
     return move(x, physical)
 
 
+def storage(x: Array) -> tuple[int, int]:
+    """Say in which piece of memory an array lies, and how many bytes that piece has.
+
+    Views of one piece of memory have the same, as long as one of them is there.
+    """
+    return backend_of(namespace(x)).storage(x)
+
+
+def itemsize(x: Array) -> int:
+    """Return the bytes of one element of an array."""
+    return backend_of(namespace(x)).itemsize(x)
+
+
 def same_device(x: Array, y: Array) -> bool:
     """Tell whether two arrays of one library lie on the same physical device."""
     return bool(device_of(x) == device_of(y))

@@ -320,3 +320,18 @@ def test_too_few_batches(capture):
     made = make()
     made.fit(x, y, batch_size=32, epochs=2, capture=True, verbose=0)
     assert capture.log == ["close"]
+
+
+def test_captured_steps_run_segments_again(capture):
+    """Masks that are held serve the second run of the forward too."""
+    models = [make(), make()]
+    for model, captured in zip(models, (False, True), strict=True):
+        model.build((None, 2, 6, 6))
+        model.program.run_again([(0, 3), (3, len(model.program.steps))])
+        fit(model, captured)
+        assert len(model.segments) == 2
+    assert capture.log.count("capture") == EPOCHS
+    whole = state(fit(make(), False))
+    for name, value in state(models[0]).items():
+        np.testing.assert_array_equal(value, whole[name])
+        np.testing.assert_allclose(state(models[1])[name], value, rtol=1e-9, atol=1e-12)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import math
 import warnings
 from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
@@ -124,6 +125,18 @@ class Backend:
         if hasattr(x, "__array__") or not hasattr(x, "__dlpack__"):
             return np.asarray(x)
         return np.asarray(np.from_dlpack(x))
+
+    def storage(self, x: Any) -> tuple[int, int]:
+        """Say in which piece of memory an array lies, and how many bytes that piece has.
+
+        Views of one piece of memory have the same, as long as one of them is there. Where a
+        library does not tell, each array is a piece of its own.
+        """
+        return id(x), math.prod(x.shape) * self.itemsize(x)
+
+    def itemsize(self, x: Any) -> int:
+        """Return the bytes of one element; 8, the most, where a library does not tell."""
+        return int(getattr(x.dtype, "itemsize", 8))
 
     def memory_use(self, physical: Any) -> tuple[str, str]:
         """Say what the pool of GPU memory holds, and which call gives back what is free.

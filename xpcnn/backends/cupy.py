@@ -54,6 +54,10 @@ class CuPy(Backend):
     def to_numpy(self, x: Any) -> np.ndarray:
         return np.asarray(x.get())
 
+    def storage(self, x: Any) -> tuple[int, int]:
+        memory = x.data.mem
+        return memory.ptr, memory.size
+
     def memory_use(self, physical: Any) -> tuple[str, str]:
         import cupy
 

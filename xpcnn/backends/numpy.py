@@ -23,6 +23,14 @@ class NumPy(Backend):
     def device_name(self, physical: Any) -> str:
         return "cpu"
 
+    def storage(self, x: Any) -> tuple[int, int]:
+        owner = link = x
+        while link is not None:
+            if isinstance(link, np.ndarray):
+                owner = link
+            link = getattr(link, "base", None)
+        return id(owner), owner.nbytes
+
     def from_numpy(self, xp: ModuleType, host: np.ndarray, dtype: Any, physical: Any) -> Any:
         return host
 

@@ -44,6 +44,10 @@ class PyTorch(Backend):
         # NumPy has no bfloat16; float32 holds each of its numbers.
         return np.asarray(host.float() if host.dtype == torch.bfloat16 else host)
 
+    def storage(self, x: Any) -> tuple[int, int]:
+        storage = x.untyped_storage()
+        return storage.data_ptr(), storage.nbytes()
+
     def memory_use(self, physical: Any) -> tuple[str, str]:
         if physical.type != "cuda":
             return "", ""

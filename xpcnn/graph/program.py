@@ -10,28 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import cached_property, partial
 from itertools import repeat
-from typing import Any, NamedTuple
+from typing import Any
 
 from xpcnn import _xp
 from xpcnn._xp import Array, namespace
 from xpcnn.graph.flat import Flat, is_ours, replaced_methods, unroll
 from xpcnn.graph.fuse import Placed
 from xpcnn.graph.fuse import steps as steps_of
+from xpcnn.graph.segments import Line, Segment
 from xpcnn.kernels.repeatable import Repeatable
 from xpcnn.layers.graph import Graph
 from xpcnn.layers.layer import Layer
 from xpcnn.layers.parameter import Buffer
 from xpcnn.ops.fused import ADD
-
-
-class Line(NamedTuple):
-    """A step of a program, and the numbers of the values it takes and gives."""
-
-    step: Any
-    inputs: tuple[Any, ...]
-    outputs: tuple[Any, ...]
-    last_uses: tuple[Any, ...]
-    has_parameters: bool
 
 
 class Program:
@@ -59,6 +50,9 @@ class Program:
             )
             for training in (False, True)
         }
+        self._segments: tuple[Segment, ...] = ()
+        self._begins: dict[int, Segment] = {}
+        self._ends: dict[int, Segment] = {}
         self._ran = False
 
     def lines(self, *, training: bool) -> list[Line]:
@@ -70,12 +64,61 @@ class Program:
         """The steps of training."""
         return [line.step for line in self.lines(training=True)]
 
+    @property
+    def segments(self) -> tuple[tuple[int, int], ...]:
+        """The steps of training that run again for the backward, as ranges of their numbers."""
+        return tuple(segment.range for segment in self._segments)
+
+    def run_again(self, segments: Iterable[tuple[int, int]]) -> None:
+        """Choose which steps keep nothing for the backward, and run again when it comes to them.
+
+        That takes less memory and more time; the gradients are the same bits.
+
+        Parameters
+        ----------
+        segments : iterable of (start, stop)
+            Ranges of the numbers of steps of training, in order, without overlap. Only the arrays
+            that a segment takes are kept.
+
+        Raises
+        ------
+        ValueError
+            If a range is empty, not in order, or holds a step that :meth:`can_run_again` refuses.
+        """
+        lines, found, last = self._lines[True], [], 0
+        for start, stop in segments:
+            if not last <= start < stop <= len(lines):
+                raise ValueError(
+                    f"segments are ranges of the {len(lines)} steps, in order, which do not "
+                    f"overlap; got ({start}, {stop}) behind step {last}"
+                )
+            for number in range(start, stop):
+                if not self.can_run_again(number):
+                    names = " + ".join(layer.who for layer in lines[number].step.layers)
+                    raise ValueError(
+                        f"step {number}, {names}, holds a layer that is not of this package, and "
+                        "may do something else the second time"
+                    )
+            found.append(Segment((start, stop), lines[start:stop]))
+            last = stop
+        self._segments = tuple(found)
+        self._begins = {segment.range[0]: segment for segment in found}
+        self._ends = {segment.range[1] - 1: segment for segment in found}
+
+    def can_run_again(self, number: int) -> bool:
+        """Whether all layers of a step of training are those of this package, as they came."""
+        layers = self._lines[True][number].step.layers
+        return all(is_ours(inner) for layer in layers for _, inner in layer.layers_within())
+
     def forward(self, *inputs: Array, training: bool) -> Any:
         """Run all steps forward; several outputs come as a tuple."""
         if self._builds is not None:
             self._builds._check_inputs(inputs)
         values: dict[Any, Any] = dict(zip(self.inputs, inputs, strict=True))
-        for step, takes, gives, last_uses, _ in self._lines[training]:
+        segmented = training and bool(self._segments)
+        for number, (step, takes, gives, last_uses, _) in enumerate(self._lines[training]):
+            if segmented and number in self._begins:
+                self._begins[number].keep(values)
             if len(takes) == 1:
                 y = step.forward(values[takes[0]], training=training)
             else:
@@ -86,6 +129,8 @@ class Program:
                 values |= zip(gives, y, strict=True)
             for name in last_uses:
                 del values[name]
+            if segmented and number in self._ends:
+                self._ends[number].forget()
         self._ran = training
         if len(self.outputs) == 1:
             return values[self.outputs[0]]
@@ -103,7 +148,10 @@ class Program:
         for line in lines:
             if line.has_parameters or not wanted.isdisjoint(line.inputs):
                 wanted.update(line.outputs)
-        for step, takes, gives, _, _ in reversed(lines):
+        for number in reversed(range(len(lines))):
+            step, takes, gives, _, _ = lines[number]
+            if number in self._ends:
+                self._ends[number].run(gradients)
             given = list(map(gradients.pop, gives, repeat(None)))
             if given[0] is None if len(given) == 1 else all(dy is None for dy in given):
                 step.forget()
@@ -111,6 +159,7 @@ class Program:
             need: Any = list(map(wanted.__contains__, takes))
             dxs = step.backward(*given, need_dx=need[0] if len(need) == 1 else need)
             _add(gradients, takes, dxs if isinstance(dxs, tuple) else (dxs,))
+            del given, dxs  # or they would stay through the next step
         if not need_dx:
             return None
         found = tuple(gradients.pop(name, None) for name in self.inputs)

@@ -46,7 +46,7 @@ class LayerStep:
 
     def forget(self) -> None:
         """Drop what is kept for a backward: nobody needs its gradient."""
-        self.layers[0]._saved = None
+        self.layers[0].forget()
 
 
 class Step:
@@ -102,6 +102,8 @@ class Step:
     def forget(self) -> None:
         """Drop what is kept for a backward."""
         self._saved = None
+        for layer in self.layers:
+            layer.forget()
 
 
 class PlainStep(Step):
@@ -286,6 +288,8 @@ class SumStep:
     def forget(self) -> None:
         """Drop what is kept for a backward."""
         self._saved = None
+        for layer in self.layers:
+            layer.forget()
 
 
 class SameStep:

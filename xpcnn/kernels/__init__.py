@@ -21,6 +21,7 @@ from xpcnn.backends import backend_of
 from xpcnn.interrupts import deferred
 from xpcnn.kernels.dispatch import Op, OpPair, Saved, force, forced, run, select, why_not_compiled
 from xpcnn.kernels.trace import Decision, Declined, note, trace
+from xpcnn.kernels.workspace import idle_limit
 
 __all__ = [
     "Capture",
@@ -33,6 +34,7 @@ __all__ = [
     "Transfer",
     "can_record",
     "force",
+    "give_up_idle",
     "note",
     "open_capture",
     "open_transfer",
@@ -103,6 +105,12 @@ def _compiled_threads() -> ModuleType:
 def can_record() -> bool:
     """Whether kernels for NumPy arrays are compiled ones, whose launches can be recorded."""
     return forced() in (None, "cpu") and why_not_compiled(np) is None
+
+
+def give_up_idle() -> None:
+    """Give up memory that compiled kernels keep to use it again, if that is limited."""
+    if idle_limit() is not None and can_record():
+        _compiled_set().buffers.clear()
 
 
 def record() -> Recording:

@@ -205,6 +205,14 @@ def _by_rank(name: str, x: Tensor) -> Any:
     return getattr(_aten, name.format(x.ndim - 2))
 
 
+def _shape_of(x: Tensor) -> Tensor:
+    """Return a tensor of that shape without its memory: ATen reads none of it going backward.
+
+    It goes by the order of the axes in memory, so that x itself is returned if that is another.
+    """
+    return x.new_empty(1).expand(x.shape) if x.is_contiguous() else x
+
+
 def max_pool_forward(xp: Any, x: Tensor, window: Window) -> Any:
     """Take the largest element under each window."""
     geometry = _geometry(window)
@@ -214,7 +222,7 @@ def max_pool_forward(xp: Any, x: Tensor, window: Window) -> Any:
         return varies
     images = lift(x)
     y, indices = _by_rank("max_pool{}d_with_indices", images)(images, *geometry, False)
-    return lower(y, x.ndim), (images, indices, geometry, x.ndim)
+    return lower(y, x.ndim), (_shape_of(images), indices, geometry, x.ndim)
 
 
 def max_pool_backward(xp: Any, dy: Tensor, saved: Any, window: Window) -> Tensor:
@@ -237,7 +245,7 @@ def avg_pool_forward(xp: Any, x: Tensor, window: Window, divisor: np.ndarray | f
     pool = _by_rank("avg_pool{}d", images)
     scale = torch.as_tensor(np.asarray(1.0 / divisor), dtype=x.dtype, device=x.device)
     total = lower(pool(images, *geometry[:3], False, True, 1), x.ndim)
-    return total * scale, (images, scale, geometry, x.ndim)
+    return total * scale, (_shape_of(images), scale, geometry, x.ndim)
 
 
 def avg_pool_backward(xp: Any, dy: Tensor, saved: Any, window: Window) -> Tensor:

@@ -1,15 +1,21 @@
-"""How much scratch memory a kernel may use, and the batch chunks that follow from it."""
+"""How much scratch memory a kernel may use, and the batch chunks that follow from it.
+
+Also how much memory kernels may keep to use it again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import ModuleType
 
 from xpcnn import _xp
 from xpcnn._xp import Array
 
 _limit = 64 * 2**20
-_CACHE_SIZED = 2 * 2**20
+_most_idle: int | None = None
+CACHE_SIZED = 2 * 2**20
+"""Bytes of a piece in host memory, where columns had better stay in a cache."""
 
 
 def set_workspace_limit(n_bytes: int) -> None:
@@ -34,6 +40,33 @@ def get_workspace_limit() -> int:
     return _limit
 
 
+@contextmanager
+def limited(workspace: int, idle: int) -> Iterator[None]:
+    """Limit memory, for the whole process, while what is in the ``with`` runs.
+
+    Parameters
+    ----------
+    workspace : int
+        As for :func:`set_workspace_limit`.
+    idle : int
+        The most bytes that kernels keep to use them again, when they take more.
+    """
+    global _most_idle
+    before = _limit, _most_idle
+    set_workspace_limit(workspace)
+    _most_idle = idle
+    try:
+        yield
+    finally:
+        set_workspace_limit(before[0])
+        _most_idle = before[1]
+
+
+def idle_limit() -> int | None:
+    """Return how many bytes kernels may keep that nobody uses; ``None`` is any number."""
+    return _most_idle
+
+
 def joined(xp: ModuleType, pieces: Sequence[Array], axis: int) -> Array:
     """Put pieces together along an axis; a single one is not copied."""
     return pieces[0] if len(pieces) == 1 else xp.concat(pieces, axis=axis)
@@ -45,7 +78,7 @@ def batch_chunks(x: Array, bytes_per_sample: int) -> list[slice]:
     In host memory the pieces are smaller still, about the size of a cache: columns that are read
     back from a cache cost a fraction of columns that went out to memory.
     """
-    budget = min(_limit, _CACHE_SIZED) if _xp.on_host(x) else _limit
+    budget = min(_limit, CACHE_SIZED) if _xp.on_host(x) else _limit
     step = max(1, budget // max(1, bytes_per_sample))
     n = x.shape[0]
     pieces = max(1, -(-n // step))

@@ -12,7 +12,7 @@ from xpcnn import rng
 from xpcnn._xp import Array, dtype_name
 from xpcnn.device import Device
 from xpcnn.errors import choice_error, rank_error
-from xpcnn.layers.layer import Layer, Shape, seed_from
+from xpcnn.layers.layer import Layer, Shape, runs_again, seed_from
 from xpcnn.ops.checks import LAYOUTS, check_rank, check_spatial
 from xpcnn.ops.dropout import DROPOUT
 from xpcnn.window import as_number
@@ -77,7 +77,8 @@ class Dropout(Layer):
     def _next_key(self) -> np.ndarray:
         """Return what the mask of the next training forward follows from, and count it."""
         assert self.seed is not None, "there was a forward"
-        self.step += 1
+        if not runs_again.get():
+            self.step += 1
         return rng.key(self.seed, "dropout", self.step - 1)
 
     def draw(self) -> np.ndarray:

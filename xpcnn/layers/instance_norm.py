@@ -75,7 +75,7 @@ class InstanceNorm(ChannelNorm):
             )
         # every channel is a group of its own
         (y, mean, variance), saved = GROUP_NORM.run(xp, x, gamma, beta, x.shape[1], self.eps)
-        if self.track_running_stats and self.momentum is not None:
+        if self._tracks(training) and self.momentum is not None:
             unbiased = variance * (count / (count - 1))
             self._move_statistics(xp.mean(mean, axis=0), xp.mean(unbiased, axis=0), self.momentum)
         return y, saved

@@ -142,6 +142,13 @@ whole_batches: ContextVar[bool] = ContextVar("xpcnn_whole_batches", default=Fals
 """Whether a model runs, which takes batches only: there a missing axis is a mistake."""
 
 
+runs_again: ContextVar[bool] = ContextVar("xpcnn_runs_again", default=False)
+"""Whether a training forward is the last one once more, since its backward needs what was dropped.
+
+A layer that counts its forwards, draws random numbers or gathers statistics must not do so again:
+it takes the numbers of the last one, and leaves what it gathers as it is."""
+
+
 class _Alone(NamedTuple):
     """What the forward of a sample without a batch axis has left."""
 
@@ -369,6 +376,11 @@ class Layer(Checked):
             run = self._backward_wide if self._widens else self._backward
             dx = run(xp, dy, saved, need_dx)
         return dx if dx is None or not alone else xp.squeeze(dx, axis=0)
+
+    def forget(self) -> None:
+        """Drop what is kept for a backward, in the layers inside too: it will not come."""
+        for _, layer in self.layers_within():
+            layer._saved = None
 
     def _forward_alone(self, x: Array, training: bool) -> Array:
         """Run the forward for a sample without a batch axis."""

@@ -13,7 +13,7 @@ from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.initializers import ones, zeros
 from xpcnn.kernels import Op
-from xpcnn.layers.layer import Shape, WeightedLayer, check_inferred
+from xpcnn.layers.layer import Shape, WeightedLayer, check_inferred, runs_again
 from xpcnn.layers.parameter import Buffer, Parameter
 from xpcnn.ops.checks import LAYOUTS
 from xpcnn.ops.norm import BATCH_NORM
@@ -123,6 +123,10 @@ class ChannelNorm(PerChannelNorm):
         self._check_channels(shape)
         return shape
 
+    def _tracks(self, training: bool) -> bool:
+        """Whether this forward counts for the running statistics: in training, and once."""
+        return training and self.track_running_stats and not runs_again.get()
+
     def _move_statistics(self, mean: Array, variance: Array, share: float) -> None:
         for running, new in ((self.running_mean, mean), (self.running_var, variance)):
             if new.dtype != running.value.dtype:  # half precision is added up in float32
@@ -172,7 +176,7 @@ class BatchNorm(ChannelNorm):
 
     def _forward_nothing(self, x: Array, training: bool) -> Array:
         y = super()._forward_nothing(x, training)
-        if training and self.track_running_stats:  # a batch all the same, as PyTorch has it
+        if self._tracks(training):  # a batch all the same, as PyTorch has it
             self.num_batches_tracked.renew(self.num_batches_tracked.value + np.int64(1))
         return y
 
@@ -200,7 +204,7 @@ class BatchNorm(ChannelNorm):
         statistics = None if own_statistics else (self.running_mean.value, self.running_var.value)
         operands = (x, *self._values(), self.eps, statistics)
         (y, mean, variance), saved = op.run(xp, *operands, *more)
-        if training and self.track_running_stats:
+        if self._tracks(training):
             self._track(mean, variance * (count / (count - 1)))
         return y, saved
 

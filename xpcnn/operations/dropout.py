@@ -7,7 +7,7 @@ from typing import Any
 
 from xpcnn import _xp, rng
 from xpcnn.device import Device
-from xpcnn.layers.layer import Shape, seed_from
+from xpcnn.layers.layer import Shape, runs_again, seed_from
 from xpcnn.layers.operation import Arrays, Needs, Operation
 
 
@@ -52,8 +52,9 @@ class MaskedDropout(Operation):
             return (x, kept), None
         if self.seed is None:
             self.seed = seed_from(None)
-        drawn = rng.uniform(rng.key(self.seed, "dropout", self.step), shape)
-        self.step += 1
+        if not runs_again.get():
+            self.step += 1
+        drawn = rng.uniform(rng.key(self.seed, "dropout", self.step - 1), shape)
         kept = Device.of(x).asarray(drawn >= share)
         scale = xp.astype(kept, x.dtype) * rng.scale_of_kept(share)
         return (x * scale, kept), scale

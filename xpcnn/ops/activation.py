@@ -31,12 +31,14 @@ def relu_backward(xp: ModuleType, dy: Array, y: Array) -> Array:
 
 
 def leaky_relu_forward(xp: ModuleType, x: Array, negative_slope: float) -> tuple[Array, Any]:
-    return xp.where(x > 0, x, x * negative_slope), (x, negative_slope)
+    y = xp.where(x > 0, x, x * negative_slope)
+    # With a positive slope the output is positive where the input is, and the next layer has it.
+    return y, (y if negative_slope > 0 else x, negative_slope)
 
 
 def leaky_relu_backward(xp: ModuleType, dy: Array, saved: Any) -> Array:
-    x, negative_slope = saved
-    return xp.where(x > 0, dy, dy * negative_slope)
+    x_or_y, negative_slope = saved
+    return xp.where(x_or_y > 0, dy, dy * negative_slope)
 
 
 def sigmoid(xp: ModuleType, x: Array) -> Array:

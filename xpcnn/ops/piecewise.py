@@ -43,12 +43,14 @@ def _slope(xp: ModuleType, w: Array, x: Array) -> Array:
 
 
 def hardtanh_forward(xp: ModuleType, x: Array, min_val: float, max_val: float) -> tuple[Array, Any]:
-    return _xp.clip(x, min_val, max_val), (x, min_val, max_val)
+    y = _xp.clip(x, min_val, max_val)
+    return y, (y, min_val, max_val)
 
 
 def hardtanh_backward(xp: ModuleType, dy: Array, saved: Any) -> Array:
-    x, min_val, max_val = saved
-    return _outside(xp, xp.logical_and(x > min_val, x < max_val), dy)
+    # The output lies between the limits where the input does; the next layer has it too.
+    y, min_val, max_val = saved
+    return _outside(xp, xp.logical_and(y > min_val, y < max_val), dy)
 
 
 def hardsigmoid_forward(xp: ModuleType, x: Array) -> tuple[Array, Array]:

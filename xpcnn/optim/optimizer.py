@@ -315,6 +315,13 @@ class Optimizer(Checked):
             gradients = {name: g * scale for name, g in gradients.items()}
         return gradients
 
+    def count_slots(self) -> int:
+        """Return how many arrays it keeps for each parameter, each as large as that one."""
+        slots: dict[str, Array] = {}
+        one = np.ones(1, np.float32)
+        self._update_all([Task("", one, one, slots, 1)], self.lr)
+        return len(slots)
+
     # -- State ---------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Array]:

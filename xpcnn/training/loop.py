@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, NoReturn
 
@@ -19,6 +20,7 @@ from xpcnn.training.dataset import Batch, Samples
 from xpcnn.training.evaluation import counting, evaluate, figures
 from xpcnn.training.graph_capture import CapturedSteps
 from xpcnn.training.history import History
+from xpcnn.training.memory import PROBED, Plan, StepMemory, as_bytes
 from xpcnn.training.monitors import better_way, known_log
 from xpcnn.training.state import Snapshot, TrainingState, all_below
 from xpcnn.training.step import Step, train_step
@@ -47,6 +49,7 @@ class Trainer:
         callbacks: Sequence[Callback] | None,
         verbose: str | int,
         capture: bool,
+        memory: int | str | None,
     ) -> None:
         self.model = model
         self.samples = samples
@@ -62,6 +65,13 @@ class Trainer:
         self._check_schedule()
         self._ask_callbacks()
         capture = as_flag(capture, "fit", "capture")
+        self._limit = None if memory is None else as_bytes(memory, "fit")
+        if capture and self._limit is not None:
+            raise ValueError(
+                "fit: captured steps have memory of their own, which memory= cannot limit; leave "
+                "out capture or memory"
+            )
+        self._plan = self._make_plan()
         self.captured = CapturedSteps(model, self.batch_size) if capture else None
         self._replay = None if self.captured is None else self.captured.step
 
@@ -94,6 +104,15 @@ class Trainer:
         finally:
             now.restore()
             model.forget_step()
+
+    def _make_plan(self) -> Plan | None:
+        """Choose how steps stay below the limit of memory, by a look at some samples."""
+        if self._limit is None:
+            return None
+        count = min(PROBED, self.batch_size, len(self.samples))
+        inputs = self.samples.batch(np.arange(self.model.batch or count)).inputs
+        size = min(self.batch_size, len(self.samples))
+        return StepMemory(self.model, inputs).plan(self._limit, size)
 
     def _names(self) -> list[str]:
         """List what the logs of an epoch will hold."""
@@ -138,7 +157,8 @@ class Trainer:
         assert model.optimizer is not None
         begun: list[Callback] = []
         try:
-            with model.fitting(), each_ends(begun):
+            following = nullcontext() if self._plan is None else self._plan.followed(model)
+            with model.fitting(), following, each_ends(begun):
                 for callback in self.callbacks:
                     callback.on_train_begin(self.epochs, self.batches)
                     begun.append(callback)
@@ -152,6 +172,7 @@ class Trainer:
                                 model, len(indices), load, self._replay, self._way.forget_last
                             )
                             self._after_step(batch, indices, rate, step, counted)
+                            del step  # it holds the arrays from before the step
                             if self._running.first_not_finite is not None:
                                 break
                         logs = self._measured(counted)

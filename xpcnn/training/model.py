@@ -36,6 +36,7 @@ from xpcnn.training.doubts import doubt_ends, doubt_inputs, what_outputs_are
 from xpcnn.training.evaluation import counting, evaluate, figures
 from xpcnn.training.history import History
 from xpcnn.training.loop import Trainer, stop
+from xpcnn.training.memory import PROBED, MemoryUse, StepMemory
 from xpcnn.training.oom import MemoryGuard
 from xpcnn.training.rollback import all_or_nothing
 from xpcnn.training.state import Snapshot, TrainingState
@@ -217,6 +218,7 @@ class Model(TrainingState):
         class_weight: Mapping[int, float] | Sequence[float] | None = None,
         sample_weight: Any = None,
         capture: bool = False,
+        memory: int | str | None = None,
         verbose: str | int = "auto",
     ) -> History:
         """Train.
@@ -255,6 +257,13 @@ class Model(TrainingState):
             the third batch of an epoch on. The numbers are the same to rounding; within an epoch,
             callbacks must leave the model as it is. Where a step cannot be captured, a warning is
             logged and training goes on without.
+        memory : int or str, optional
+            What the arrays of a training step may take together: bytes, or text such as "500MB"
+            or "1.5GiB". Parameters, gradients, and all that the optimizer keeps count, as in
+            :meth:`memory`; `x` and `y` do not. A step that would take more works in smaller
+            chunks, and computes activations again that it has no room to keep: up to one forward
+            more for each step. The second gives the same bits, the first the same to rounding. A
+            callback that puts other layers into the network ends the limit.
         verbose : {"auto", 0, 1}
             0 is silent; otherwise progress is shown.
 
@@ -266,7 +275,8 @@ class Model(TrainingState):
         Raises
         ------
         ValueError, TypeError
-            If an argument, the data or the labels do not fit; the model is as before the call.
+            If an argument, the data or the labels do not fit, or `memory` is too little for any
+            step; the model is as before the call.
         NonFiniteError
             If the loss, the validation loss or a weight became NaN or infinite; the weights are
             the last good ones.
@@ -299,6 +309,7 @@ class Model(TrainingState):
                     callbacks=callbacks,
                     verbose=verbose,
                     capture=capture,
+                    memory=memory,
                 )
             try:
                 return fit.run()
@@ -551,6 +562,54 @@ class Model(TrainingState):
         text = summarize(self.network, shapes, self.dtype, self.precision)
         print(text)
         return Summary(text)
+
+    def memory(self, batch_size: int = 32) -> MemoryUse:
+        """Say what a training step of :meth:`fit` takes, by what four samples leave in memory.
+
+        They are run forward, so do not ask between a forward of your own and its backward.
+
+        Parameters
+        ----------
+        batch_size : int
+
+        Returns
+        -------
+        MemoryUse
+            Bytes of activations for each step of the network, of parameters, gradients and
+            optimizer, and the most at one time; ``print`` shows a table. The most is an upper
+            bound rather than a mean: what is measured is 0.6 to 1 times that. Memory that compiled
+            kernels keep to use it again is not in it, unless ``fit(memory=...)`` limits it.
+
+        Raises
+        ------
+        RuntimeError
+            If the model is not built, or has no optimizer.
+
+        Examples
+        --------
+        >>> import xpcnn
+        >>> model = xpcnn.Model([xpcnn.Linear(1000, 10)], device="cpu", seed=0)
+        >>> model.build((None, 1000))
+        (1, 10)
+        >>> model.compile("sgd", "cross_entropy")
+        >>> model.memory(batch_size=100).parameters
+        40040
+        """
+        size = as_int(batch_size, "Model.memory", "batch_size", 1)
+        if self.input_shape is None or self.optimizer is None:
+            missing = "built" if self.input_shape is None else "compiled"
+            raise RuntimeError(
+                f"the model is not {missing} yet, which decides about memory; call model.build "
+                "and model.compile first"
+            )
+        with self.on_device():
+            count = self.batch or PROBED
+            shapes = data_adapter.one_each(self.input_shape, self.inputs, "Model.memory", "input")
+            inputs = [
+                self.device.zeros((count, *(n or 1 for n in shape[1:])), dtype)
+                for shape, dtype in zip(shapes, self.input_dtypes(), strict=True)
+            ]
+            return StepMemory(self, inputs).use(size)
 
     def save(self, path: str | Path) -> None:
         """Write weights, training state and architecture to one safetensors file.

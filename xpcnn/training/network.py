@@ -123,6 +123,16 @@ class PlacedNetwork(Closed, Named):
         return self._program
 
     @property
+    def segments(self) -> Sequence[tuple[int, int]]:
+        """Which steps run again for the backward; see :meth:`xpcnn.graph.Program.run_again`."""
+        return () if self._program is None else self._program.segments
+
+    def run_again(self, segments: Sequence[tuple[int, int]]) -> None:
+        """Choose which steps run again, as long as the network stays as it is."""
+        if self._has_program() and self._program is not None:
+            self._program.run_again(segments)
+
+    @property
     def layers(self) -> tuple[Layer, ...]:
         """The layers, in the order in which they are run."""
         network = self.network

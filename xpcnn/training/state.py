@@ -135,12 +135,13 @@ class TrainingState(PlacedNetwork):
     def forget_step(self) -> None:
         """Drop the gradients, and all that was kept for a backward that will not come."""
         self.zero_grad()
-        for _, layer in self.network.layers_within():
-            layer._saved = None
+        self.network.forget()
         if self.loss is not None:
             self.loss._saved = None
         if self._program is not None:
+            segments = self._program.segments
             self._program = Program(self.network)
+            self._program.run_again(segments)
 
     def first_not_finite(self, inputs: tuple[Array, ...]) -> str | None:
         """Name the first layer whose output is not finite; the state stays as it is."""

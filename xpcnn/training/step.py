@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.interrupts import deferred
+from xpcnn.kernels import give_up_idle
 from xpcnn.losses.running import LossPart
 from xpcnn.training.dataset import Batch, map_arrays
 from xpcnn.training.oom import MemoryGuard
@@ -123,6 +124,7 @@ def _update(state: TrainingState, outcome: Outcome, numbers: Array | None) -> st
     """Let the optimizer change the parameters; say what is not finite, if something is."""
     assert state.optimizer is not None
     scaling, parameters = state.scaling, state.parameters()
+    give_up_idle()
     if scaling is None or scaling.unscale(parameters):
         state.optimizer.step(parameters, numbers=numbers)
     elif not outcome.has_finite_loss():

@@ -14,6 +14,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from xpcnn.kernels.workspace import idle_limit
+
 ALIGNMENT = 64
 """Bytes: a cache line, so that no vector lies across two."""
 
@@ -81,6 +83,12 @@ def clear() -> None:
         _forget(0)
 
 
+def idle() -> int:
+    """Return the bytes of all storage that no array refers to."""
+    blocks = [block for row in _blocks.values() for block in row]
+    return sum(block.memory.nbytes for block in blocks if _references(block) == _IDLE)
+
+
 def _take(size: int) -> np.ndarray:
     global _requests
     _requests += 1
@@ -90,6 +98,9 @@ def _take(size: int) -> np.ndarray:
             break
     else:
         _forget(FORGET)
+        most = idle_limit()
+        if most is not None and idle() > most:
+            _forget(0)
         block = _Block(size, _requests)
         _blocks.setdefault(size, []).append(block)
     if _noted:
