@@ -110,7 +110,7 @@ def can_record() -> bool:
 def give_up_idle() -> None:
     """Give up memory that compiled kernels keep to use it again, if that is limited."""
     if idle_limit() is not None and can_record():
-        _compiled_set().buffers.clear()
+        _compiled_threads().buffers.clear()
 
 
 def record() -> Recording:
