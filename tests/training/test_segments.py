@@ -9,7 +9,7 @@ import xpcnn
 from tests.training.test_plan import residual_network
 from xpcnn import kernels, operations, zoo
 from xpcnn._xp import to_numpy
-from xpcnn.bench import workloads
+from xpcnn.bench import networks
 from xpcnn.graph import Program
 
 
@@ -67,17 +67,17 @@ def norms():
 
 
 NETWORKS = {
-    "simple": (lambda: workloads.simple(xpcnn.layers), (2, 1, 28, 28)),
-    "deep": (lambda: workloads.deep(xpcnn.layers), (2, 1, 28, 28)),
-    "mlp": (lambda: workloads.mlp(xpcnn.layers), (4, 784)),
-    "oned": (lambda: workloads.oned(xpcnn.layers), (2, 1, 784)),
+    "simple": (lambda: networks.simple(xpcnn.layers), (2, 1, 28, 28)),
+    "deep": (lambda: networks.deep(xpcnn.layers), (2, 1, 28, 28)),
+    "mlp": (lambda: networks.mlp(xpcnn.layers), (4, 784)),
+    "oned": (lambda: networks.oned(xpcnn.layers), (2, 1, 784)),
     "residual": (residual_network, (4, 2, 9, 8)),
     "branches": (branches, (4, 3, 8, 8)),
     "dropouts": (dropouts, (4, 3, 8, 8)),
     "norms": (norms, (4, 3, 8, 8)),
 }
 LARGE = {
-    "mobilenet": (lambda: workloads.mobilenet(xpcnn.layers), (2, 3, 32, 32)),
+    "mobilenet": (lambda: networks.mobilenet(xpcnn.layers), (2, 3, 32, 32)),
     "squeezenet": (zoo.squeezenet1_1, (2, 3, 64, 64)),
     "unet": (lambda: zoo.unet(2, 3), (2, 3, 32, 32)),
 }
@@ -186,7 +186,7 @@ def test_a_replaced_method_does_not_run_again():
 
 @pytest.mark.parametrize("segments", [[(0, 0)], [(1, 3), (2, 4)], [(2, 3), (0, 1)], [(0, 9)]])
 def test_wrong_segments(segments):
-    program = Program(workloads.mlp(xpcnn.layers))
+    program = Program(networks.mlp(xpcnn.layers))
     program.run_again([(0, 2)])
     with pytest.raises(ValueError, match=r"segments are ranges of the 3 steps.* got \("):
         program.run_again(segments)
@@ -199,7 +199,7 @@ def keeping(program):
 
 
 def test_what_is_kept():
-    program = Program(workloads.mlp(xpcnn.layers))
+    program = Program(networks.mlp(xpcnn.layers))
     x = np.ones((2, 784), "float32")
     y = program.forward(x, training=True)
     assert keeping(program) == 3

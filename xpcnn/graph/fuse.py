@@ -12,6 +12,7 @@ from xpcnn.graph.steps import (
     ConvBlockStep,
     FoldedStep,
     LayerStep,
+    LimitedConvStep,
     LinearReluStep,
     NormReluStep,
     PlainStep,
@@ -24,6 +25,7 @@ from xpcnn.layers.layer import Layer
 from xpcnn.layers.linear import Linear
 from xpcnn.layers.norm import BatchNorm
 from xpcnn.layers.operation import Operation
+from xpcnn.layers.piecewise import Hardtanh, ReLU6
 from xpcnn.layers.pool import MaxPool
 from xpcnn.layers.shape import Flatten
 from xpcnn.operations import Add
@@ -102,17 +104,18 @@ def _next_step(flat: Flat, chain: list[Link], *, training: bool) -> tuple[int, A
         return used, ConvBlockStep(front, flat_behind, **places)
     if kind == "folded":
         apart: list[Any] = [PlainStep(front[:1], is_first=False)]
-        apart.append(_norm_step(front[1:], is_first=False))
+        if _is_relu(front[-1]):
+            apart.append(NormReluStep(front[1:], is_first=False))
+        else:
+            apart += [PlainStep([layer], is_first=False) for layer in front[1:]]
         return used, FoldedStep(front, apart, **places)
+    if kind == "limited_conv":
+        return used, LimitedConvStep(front, **places)
     if kind == "linear_relu":
         return used, LinearReluStep(front, **places)
     if kind == "norm_relu":
         return used, NormReluStep(front, **places)
     return 1, PlainStep(front, **places) if _is_trusted(front[0]) else LayerStep(front[0])
-
-
-def _norm_step(layers: list[Layer], **places: bool) -> Any:
-    return (PlainStep if len(layers) == 1 else NormReluStep)(layers, **places)
 
 
 def _match(layers: list[Any], *, training: bool) -> tuple[int, str]:
@@ -121,7 +124,9 @@ def _match(layers: list[Any], *, training: bool) -> tuple[int, str]:
     first, second, third = front[:3]
     conv = computes_as(first, Conv) and first.padding_mode == "zeros"
     if conv and computes_as(second, BatchNorm) and not training:
-        return (3 if _is_relu(third) else 2), "folded"
+        return (3 if _is_relu(third) or _is_limit(third) else 2), "folded"
+    if conv and _is_limit(second) and not training:
+        return 2, "limited_conv"
     if not _is_relu(second):
         return 1, "plain"
     if conv:
@@ -136,6 +141,11 @@ def _match(layers: list[Any], *, training: bool) -> tuple[int, str]:
 
 def _is_relu(layer: Any) -> bool:
     return type(layer) is ReLU and computes_as(layer, ReLU)
+
+
+def _is_limit(layer: Any) -> bool:
+    """Whether a layer keeps numbers between two limits."""
+    return any(type(layer) is kind and computes_as(layer, kind) for kind in (ReLU6, Hardtanh))
 
 
 def _is_sound(flat: Flat, value: int | None) -> bool:

@@ -23,6 +23,7 @@ from xpcnn.ops.fused import (
     ADD_RELU,
     BATCH_NORM_ADD_RELU,
     BATCH_NORM_RELU,
+    CONV_HARDTANH,
     CONV_RELU,
     LINEAR_RELU,
 )
@@ -142,6 +143,25 @@ class ConvBlockStep(Step):
         return CONV_RELU_MAX_POOL.run, (*operands, self._pool.window(out)), options
 
 
+class LimitedConvStep(Step):
+    """Convolution and an activation that keeps numbers between two limits, without training."""
+
+    def _call(self, x: Array, training: bool) -> Call:
+        conv: Any = self.layers[0]
+        op, options = conv_and(self.layers[1], x)
+        operands = (x, *conv.operands(), conv.geometry(tuple(x.shape)), conv.groups)
+        return op.run, (*operands, *options), {}
+
+
+def conv_and(activation: Any, x: Array) -> tuple[Op, tuple[Any, ...]]:
+    """Return the operation of a convolution with an activation behind it, and its options."""
+    if activation is None:
+        return CONV, ()
+    if activation.op == "hardtanh":
+        return CONV_HARDTANH, activation._options(x)
+    return CONV_RELU, ()
+
+
 class LinearReluStep(Step):
     """A fully connected layer and ReLU."""
 
@@ -171,7 +191,7 @@ class FoldedStep(Step):
         super().__init__(layers, **places)
         self._conv: Any = layers[0]
         self._norm: Any = layers[1]
-        self._op: Op = CONV if len(layers) == 2 else CONV_RELU
+        self._behind: Any = layers[2] if len(layers) > 2 else None
         self._apart = apart
         self._folded: tuple[list[Any], Array, Array] | None = None
         self._epoch = -1
@@ -187,7 +207,8 @@ class FoldedStep(Step):
             return x
         _, weight, bias = folded
         window = self._conv.geometry(tuple(x.shape))
-        y, _ = self._op.run(namespace(x), x, weight, bias, window, self._conv.groups)
+        op, options = conv_and(self._behind, x)
+        y, _ = op.run(namespace(x), x, weight, bias, window, self._conv.groups, *options)
         return y
 
     def _is_old(self, x: Array) -> bool:

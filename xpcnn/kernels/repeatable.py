@@ -21,10 +21,8 @@ from xpcnn._xp import Array
 from xpcnn.kernels import constant, precision, threads
 from xpcnn.kernels.trace import is_active, trace
 
-MOST = 8
-LARGEST = 1 << 20
-"""Samples and bytes of an input from which on the kernels take so long that Python does not matter.
-"""
+LARGEST = 1 << 22
+"""Bytes of an input from which on the kernels take so long that Python does not matter."""
 
 BEFORE = 2
 """Runs before the one that is recorded: weights are arranged for good in the second."""
@@ -140,12 +138,7 @@ class Repeatable:
 
 
 def _small(x: Array) -> bool:
-    return (
-        type(x) is np.ndarray
-        and x.dtype == np.float32
-        and 0 < x.nbytes < LARGEST
-        and len(x) <= MOST
-    )
+    return type(x) is np.ndarray and x.dtype == np.float32 and 0 < x.nbytes < LARGEST
 
 
 def _settings() -> tuple[Any, ...] | None:

@@ -10,6 +10,7 @@ from xpcnn.ops.activation import RELU
 from xpcnn.ops.conv import CONV
 from xpcnn.ops.linear import LINEAR
 from xpcnn.ops.norm import BATCH_NORM
+from xpcnn.ops.piecewise import HARDTANH
 
 
 def add_forward(xp: ModuleType, a: Array, b: Array) -> tuple[Array, None]:
@@ -25,6 +26,7 @@ def add_backward(xp: ModuleType, dy: Array, saved: None) -> tuple[Array, Array]:
 ADD = Op("add", add_forward, add_backward)
 ADD_RELU = Fused("add_relu", (ADD, RELU))
 CONV_RELU = Fused("conv_relu", (CONV, RELU))
+CONV_HARDTANH = Fused("conv_hardtanh", (CONV, HARDTANH))
 LINEAR_RELU = Fused("linear_relu", (LINEAR, RELU))
 BATCH_NORM_RELU = Fused("batch_norm_relu", (BATCH_NORM, RELU))
 BATCH_NORM_ADD_RELU = Fused("batch_norm_add_relu", (BATCH_NORM, ADD_RELU))

@@ -16,7 +16,10 @@ import numpy as np
 from xpcnn.kernels.constant import derive
 from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.layout import (
+    UNLIMITED,
+    Limits,
     Strides,
+    float32,
     in_place,
     int64,
     new_output,
@@ -223,18 +226,19 @@ def _make_strip(
 
 def product(
     what: Source, images: int, recipe: Recipe, w: np.ndarray, transposed: bool, groups: int,
-    blocks: int, bias: np.ndarray, relu: bool, y: np.ndarray, y_image: int, y_line: int,
+    blocks: int, bias: np.ndarray, limits: Limits, y: np.ndarray, y_image: int, y_line: int,
 ) -> None:  # fmt: skip
     """Pack the weights and run :func:`strips.times_strips`; see there."""
     width, channels = w.shape[0] // groups, w.shape[1]
     lanes, inner = (channels, width) if transposed else (width, channels)
     jobs = images * int(recipe.strip[1])
     parts = min(blocks, -(-JOBS // jobs)) if groups == 1 else 1
-    numbers = (groups, blocks, lanes, inner, int(not relu), y_image, y_line, parts)
+    numbers = (groups, blocks, lanes, inner, int(limits != UNLIMITED), y_image, y_line, parts)
     threads.launch(
         images * recipe.rows.size * int(recipe.strip[1]) * w.size // 8, times_strips, jobs * parts,
         *what[:4], recipe.strip, recipe.phases, len(recipe.phases), recipe.rows, recipe.runs,
-        recipe.cells, pack(w, recipe, transposed, groups), bias, int64(numbers), y,
+        recipe.cells, pack(w, recipe, transposed, groups), bias, int64(numbers),
+        float32(limits), y,
         threads.scratch(int(recipe.strip[-1])),
     )  # fmt: skip
 
@@ -278,13 +282,15 @@ def output_row(groups: int, width: int, blocks: int) -> int:
     return (groups - 1) * width + blocks * COLUMNS
 
 
-def forward(x: np.ndarray, w: np.ndarray, b: Any, g: Window, groups: int, relu: bool) -> np.ndarray:
-    """Convolve images (N, C, H, W); with `relu`, drop negative results in the same pass."""
+def forward(
+    x: np.ndarray, w: np.ndarray, b: Any, g: Window, groups: int, limits: Limits
+) -> np.ndarray:
+    """Convolve images (N, C, H, W), and keep results between limits in the same pass."""
     what = source(x)
     out, blocks, row, recipe = _forward_layout(g, x.shape, w.shape[0], groups, in_place(what))
     flat, y = new_output(len(x), w.shape[0], out, row)
     product(
-        what, len(x), recipe, w, False, groups, blocks, padded_bias(b, row + COLUMNS), relu,
+        what, len(x), recipe, w, False, groups, blocks, padded_bias(b, row + COLUMNS), limits,
         flat, out[0] * out[1] * row, out[1] * row,
     )  # fmt: skip
     return y
@@ -402,7 +408,7 @@ def input_gradient(
         spatial[1] * row, row,
     )  # fmt: skip
     product(
-        d, n, recipe, w, True, groups, blocks, padded_bias(b, row + COLUMNS), False,
+        d, n, recipe, w, True, groups, blocks, padded_bias(b, row + COLUMNS), UNLIMITED,
         flat, spatial[0] * spatial[1] * row, g.stride[0] * spatial[1] * row,
     )  # fmt: skip
     return dx

@@ -24,6 +24,7 @@ from xpcnn.kernels.cpu.conv import (
 )
 from xpcnn.kernels.cpu.jobs import Bytes, Floats, Ints, Job, Worker, inner
 from xpcnn.kernels.cpu.layout import (
+    RELU,
     Strides,
     in_place,
     int64,
@@ -128,13 +129,14 @@ def _forward(
                 if b + TOGETHER <= blocks:
                     times_rows(
                         src, at, windows, first, first + count, runs, count_runs, length, w,
-                        b * block, block, TOGETHER, nothing, 0, 1, memory, to, behind(cells,
-                        -first),
+                        b * block, block, TOGETHER, nothing, 0, 0, nothing, memory, to,
+                        behind(cells, -first),
                     )  # fmt: skip
                 else:
                     times_rows(
                         src, at, windows, first, first + count, runs, count_runs, length, w,
-                        b * block, block, 1, nothing, 0, 1, memory, to, behind(cells, -first),
+                        b * block, block, 1, nothing, 0, 0, nothing, memory, to,
+                        behind(cells, -first),
                     )  # fmt: skip
         q = n * total + m * pooled_w + first
         _pool(memory, mine, count, count_phases, row, bias, winner, q * row)
@@ -205,7 +207,7 @@ def _apart(
     xp: Any, x: Any, w: Any, b: Any, window: Window, groups: int, pool: Window
 ) -> tuple[Any, Any]:
     """Convolve by Winograd's transform, which is worth a pass over memory for the pooling."""
-    y, conv_saved = conv_forward(xp, x, w, b, window, groups, relu=True)
+    y, conv_saved = conv_forward(xp, x, w, b, window, groups, limits=RELU)
     y, pool_saved = max_pool_forward(xp, y, pool)
     return y, (conv_saved, pool_saved)
 

@@ -22,6 +22,10 @@ from xpcnn.kernels.trace import Declined
 from xpcnn.window import Ints
 
 Strides = tuple[int, int, int, int]
+Limits = tuple[float, float]
+"""What results are kept between: the least and the largest."""
+UNLIMITED: Limits = (-np.inf, np.inf)
+RELU: Limits = (0.0, np.inf)
 
 NO_FLOATS, NO_BYTES = np.zeros(1, np.float32), np.zeros(1, np.uint8)
 
@@ -87,6 +91,12 @@ def source(
 def int64(numbers: tuple[int, ...]) -> np.ndarray:
     """Return numbers as an array, made once: kernels take many integers as one argument."""
     return np.array(numbers, np.int64)
+
+
+@lru_cache(maxsize=256)
+def float32(numbers: tuple[float, ...]) -> np.ndarray:
+    """Return numbers as an array, made once."""
+    return np.array(numbers, np.float32)
 
 
 def in_place(what: Source) -> Strides | None:

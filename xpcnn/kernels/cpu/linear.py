@@ -145,12 +145,12 @@ def _input_gradient(
         if b + TOGETHER <= parts:
             times_rows(
                 d, first * d_row, rows, 0, count, runs, 1, outputs, scratch, mine + b * apart,
-                apart, TOGETHER, nothing, 0, 1, dx, to, cells,
+                apart, TOGETHER, nothing, 0, 0, nothing, dx, to, cells,
             )  # fmt: skip
         else:
             times_rows(
                 d, first * d_row, rows, 0, count, runs, 1, outputs, scratch, mine + b * apart,
-                apart, 1, nothing, 0, 1, dx, to, cells,
+                apart, 1, nothing, 0, 0, nothing, dx, to, cells,
             )  # fmt: skip
 
 

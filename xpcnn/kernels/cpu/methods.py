@@ -16,7 +16,10 @@ from numpy.lib.stride_tricks import as_strided
 from xpcnn.kernels.cpu import conv, depthwise, sparse, winograd
 from xpcnn.kernels.cpu.conv import Pair
 from xpcnn.kernels.cpu.layout import (
+    RELU,
+    UNLIMITED,
     Image,
+    Limits,
     as_image,
     in_order,
     new_output,
@@ -28,7 +31,7 @@ from xpcnn.kernels.cpu.sums import sum_rows
 from xpcnn.kernels.cpu.vector import WIDTH
 from xpcnn.kernels.lifting import lift, lift_window, lower
 from xpcnn.kernels.precision import get_precision
-from xpcnn.kernels.trace import note
+from xpcnn.kernels.trace import Declined, note
 from xpcnn.window import Window
 
 FEW_TILES = 12
@@ -36,28 +39,49 @@ FEW_TILES = 12
 
 
 def conv_forward(
-    xp: Any, x: Any, w: Any, b: Any, window: Window, groups: int, *, relu: bool = False
+    xp: Any, x: Any, w: Any, b: Any, window: Window, groups: int, *, limits: Limits = UNLIMITED
 ) -> Any:
-    """Convolve; with `relu`, drop negative results in the same pass."""
+    """Convolve, and keep results between limits in the same pass; backward knows those of ReLU."""
     if declined := takes_images(x, w):
         return declined
     if w.shape[0] // groups < WIDTH and depthwise.takes(x, w, groups) is None:
         note("depthwise")
-        y, saved = depthwise.conv_forward(xp, x, w, b, window, groups, relu=relu)
+        y, saved = depthwise.conv_forward(xp, x, w, b, window, groups, limits=limits)
         return y, (True, saved)
     g, image = lift_window(window), lift(x)
     if winograd_pays(image.shape, w, g, groups):
         note("Winograd")
-    y = lower(convolve(image, w, b, g, groups, relu), x.ndim)
-    return y, (False, (x, w, b is not None, y if relu else None))
+    y = lower(convolve(image, w, b, g, groups, limits), x.ndim)
+    return y, (False, (x, w, b is not None, y if limits == RELU else None))
+
+
+def conv_hardtanh_forward(
+    xp: Any, x: Any, w: Any, b: Any, window: Window, groups: int, min_val: float, max_val: float
+) -> Any:
+    """Convolve, and keep results between two limits in the same pass."""
+    found = conv_forward(xp, x, w, b, window, groups, limits=(min_val, max_val))
+    if isinstance(found, Declined):
+        return found
+    y, saved = found
+    return y, (saved, y, min_val, max_val)
+
+
+def conv_hardtanh_backward(
+    xp: Any, dy: Any, saved: Any, window: Window, groups: int, need_dx: bool
+) -> tuple[Any, Any, Any]:
+    """Return the gradients (dx, dw, db)."""
+    (is_depthwise, state), y, min_val, max_val = saved
+    state = (*state[:-1], None)  # what is beyond the limits is dropped here, not by ReLU's gate
+    dy = np.where((y > min_val) & (y < max_val), dy, np.float32(0))
+    return conv_backward(xp, dy, (is_depthwise, state), window, groups, need_dx)
 
 
 def convolve(
-    x: np.ndarray, w: np.ndarray, b: Any, g: Window, groups: int, relu: bool
+    x: np.ndarray, w: np.ndarray, b: Any, g: Window, groups: int, limits: Limits
 ) -> np.ndarray:
     """Convolve images (N, C, H, W) by the method that is fastest."""
     if not winograd_pays(x.shape, w, g, groups):
-        y = conv.forward(x, w, b, g, groups, relu)
+        y = conv.forward(x, w, b, g, groups, limits)
         if len(w) < WIDTH:
             y, _ = in_order(None, y)  # most of the memory of a few filters is empty
         return y
@@ -65,7 +89,7 @@ def convolve(
     out = g.output_shape(spatial)
     flat, y = new_output(n, len(w), out, len(w))
     winograd.forward(
-        as_image(source(x), n), n, tuple(spatial), _before(g), w, b, relu, flat,
+        as_image(source(x), n), n, tuple(spatial), _before(g), w, b, limits, flat,
         _strides(out, len(w)), out,
     )  # fmt: skip
     return y

@@ -31,6 +31,7 @@ from xpcnn.kernels.cpu import (
     softmax,
     update,
 )
+from xpcnn.kernels.cpu.layout import RELU
 from xpcnn.kernels.dispatch import OpPair
 from xpcnn.ops.pad import pad_backward
 from xpcnn.ops.update import no_backward
@@ -38,7 +39,8 @@ from xpcnn.ops.update import no_backward
 PAIRS: dict[str, OpPair] = {
     "conv": OpPair(methods.conv_forward, methods.conv_backward),
     "conv_relu_max_pool": OpPair(fused.forward, fused.backward),
-    "conv_relu": OpPair(partial(methods.conv_forward, relu=True), methods.conv_backward),
+    "conv_relu": OpPair(partial(methods.conv_forward, limits=RELU), methods.conv_backward),
+    "conv_hardtanh": OpPair(methods.conv_hardtanh_forward, methods.conv_hardtanh_backward),
     "conv_transpose": OpPair(conv_transpose.forward, conv_transpose.backward),
     "linear": OpPair(linear.linear_forward, linear.linear_backward),
     "linear_relu": OpPair(partial(linear.linear_forward, relu=True), linear.linear_backward),

@@ -21,6 +21,7 @@ from xpcnn.kernels.cpu.jobs import inner
 from xpcnn.kernels.cpu.vector import (
     WIDE,
     call,
+    load_limit,
     load_number,
     loop,
     lower_of,
@@ -28,7 +29,7 @@ from xpcnn.kernels.cpu.vector import (
     operation,
     pointer_at,
     register,
-    select_relu,
+    select_within,
     to_all,
     whole,
 )
@@ -118,12 +119,12 @@ def _rows_from(builder: Any, first: Any, end: Any, rows: int) -> list[Any]:
 def _times(rows: int, blocks: int) -> Callable[..., None]:
     @operation(
         "nothing", "array", "int", "array", "int", "int", "array", "int", "int", "array", "int",
-        "int", "array", "int", "int", "array", "int", "array",
+        "int", "array", "int", "int", "array", "array", "int", "array",
     )  # fmt: skip
     def times(
         builder: Any, x: Any, base: Any, table: Any, p: Any, end: Any, runs: Any, count: Any,
-        length: Any, w: Any, k: Any, apart: Any, bias: Any, column: Any, negative: Any, y: Any,
-        to: Any, cells: Any,
+        length: Any, w: Any, k: Any, apart: Any, bias: Any, column: Any, clamps: Any,
+        limits: Any, y: Any, to: Any, cells: Any,
     ) -> None:  # fmt: skip
         """Write one tile of :func:`times_rows`."""
         sums = _Sums(builder, rows, blocks)
@@ -138,10 +139,10 @@ def _times(rows: int, blocks: int) -> Callable[..., None]:
                 row = builder.add(weights, builder.mul(t, whole(COLUMNS)))
                 numbers = [builder.load(builder.gep(line, [t])) for line in lines]
                 sums.add_products(numbers, sums.load(w, row, apart))
-        drops = builder.icmp_signed("==", negative, whole(0))
-        with builder.if_then(drops):
+        with builder.if_then(builder.icmp_signed("!=", clamps, whole(0))):
+            low, high = (load_limit(builder, limits, place, WIDE) for place in (0, 1))
             for cell in (c for row in sums.cells for c in row):
-                builder.store(select_relu(builder, builder.load(cell)), cell)
+                builder.store(select_within(builder, builder.load(cell), low, high), cell)
         for i, place in enumerate(places):
             start = builder.add(to, load_number(builder, cells, place))
             sums.write(i, y, start, whole(COLUMNS))
@@ -226,8 +227,8 @@ _plain_wide, _plain_wide_few = _plain(ROWS, TOGETHER), _plain(FEW, TOGETHER)
 @inner
 def times_rows(
     x: Any, base: int, table: Any, first: int, last: int, runs: Any, count: int, length: int,
-    w: Any, k: int, apart: int, blocks: int, bias: Any, column: int, negative: int, y: Any,
-    to: int, cells: Any,
+    w: Any, k: int, apart: int, blocks: int, bias: Any, column: int, clamps: int, limits: Any,
+    y: Any, to: int, cells: Any,
 ) -> None:  # fmt: skip
     """Multiply some rows by one block of columns, or by :data:`TOGETHER` of them.
 
@@ -239,7 +240,7 @@ def times_rows(
     w, k, apart : weights from `k` on, ``[run][number][16]``; those of the next block `apart`
     blocks : 1, or ``TOGETHER``
     bias, column : what is added begins at `column`
-    negative : 0 to drop negative results
+    clamps, limits : whether results are kept between two limits
     y, to, cells : the results of row p go to ``to + cells[p]``
     """
     for p in range(first, last, ROWS):
@@ -247,22 +248,22 @@ def times_rows(
             if TOGETHER == 1 or blocks == 1:
                 _times_tile(
                     x, base, table, p, last, runs, count, length, w, k, apart, bias, column,
-                    negative, y, to, cells,
+                    clamps, limits, y, to, cells,
                 )  # fmt: skip
             else:
                 _times_wide(
                     x, base, table, p, last, runs, count, length, w, k, apart, bias, column,
-                    negative, y, to, cells,
+                    clamps, limits, y, to, cells,
                 )  # fmt: skip
         elif TOGETHER == 1 or blocks == 1:
             _times_few(
-                x, base, table, p, last, runs, count, length, w, k, apart, bias, column, negative,
-                y, to, cells,
+                x, base, table, p, last, runs, count, length, w, k, apart, bias, column, clamps,
+                limits, y, to, cells,
             )  # fmt: skip
         else:
             _times_wide_few(
-                x, base, table, p, last, runs, count, length, w, k, apart, bias, column, negative,
-                y, to, cells,
+                x, base, table, p, last, runs, count, length, w, k, apart, bias, column, clamps,
+                limits, y, to, cells,
             )  # fmt: skip
 
 

@@ -96,6 +96,11 @@ def register(builder: Any) -> Any:
     return cgutils.alloca_once(builder, _REGISTER)
 
 
+def load_limit(builder: Any, limits: Any, place: int, width: int) -> Any:
+    """Read one of two limits into all places of a vector."""
+    return to_all(builder, builder.load(pointer_at(builder, limits, whole(place), _FLOAT)), width)
+
+
 @contextmanager
 def loop(builder: Any, count: Any) -> Iterator[Any]:
     """Write a loop, of which the number of the round is given."""
@@ -103,10 +108,10 @@ def loop(builder: Any, count: Any) -> Iterator[Any]:
         yield found.index
 
 
-def select_relu(builder: Any, value: Any) -> Any:
-    """Put 0 in the place of negative numbers; NaN stays."""
-    none = nothing(value.type)
-    return builder.select(builder.fcmp_ordered("<", value, none), none, value)
+def select_within(builder: Any, value: Any, low: Any, high: Any) -> Any:
+    """Put limits in the place of what is beyond them; NaN stays."""
+    value = builder.select(builder.fcmp_ordered("<", value, low), low, value)
+    return builder.select(builder.fcmp_ordered(">", value, high), high, value)
 
 
 # -- Memory ----------------------------------------------------------------------------------------
@@ -294,7 +299,15 @@ def beats(builder: Any, value: Any, best: Any, yes: Any, no: Any) -> Any:
 @operation("vec", "vec")
 def relu(builder: Any, value: Any) -> Any:
     """Return 0 where `value` is negative, and `value` (NaN too) elsewhere."""
-    return select_relu(builder, value)
+    none = nothing(value.type)
+    return builder.select(builder.fcmp_ordered("<", value, none), none, value)
+
+
+@operation("vec", "vec", "array")
+def within(builder: Any, value: Any, limits: Any) -> Any:
+    """Return `value` (NaN too), but not below the first of two limits and not above the second."""
+    low, high = (load_limit(builder, limits, place, value.type.count) for place in (0, 1))
+    return select_within(builder, value, low, high)
 
 
 @operation("vec", "vec", "vec", "vec", "vec")

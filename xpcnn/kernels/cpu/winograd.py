@@ -22,7 +22,7 @@ import numpy as np
 
 from xpcnn.kernels.constant import derive, is_promised
 from xpcnn.kernels.cpu import buffers, threads
-from xpcnn.kernels.cpu.layout import Image, int64, padded_bias
+from xpcnn.kernels.cpu.layout import UNLIMITED, Image, Limits, float32, int64, padded_bias
 from xpcnn.kernels.cpu.product import COLUMNS, ROWS, TOGETHER
 from xpcnn.kernels.cpu.vector import WIDE
 from xpcnn.kernels.cpu.winograd_products import (
@@ -76,7 +76,7 @@ def pays(n: int, channels: int, filters: int, out: Pair, *, weights: bool = Fals
 
 def forward(
     image: Image, n: int, spatial: Pair, before: Pair, w: np.ndarray, bias: np.ndarray | None,
-    relu: bool, y: np.ndarray, strides: Triple, out: Pair,
+    limits: Limits, y: np.ndarray, strides: Triple, out: Pair,
 ) -> None:  # fmt: skip
     """Convolve with 3x3 filters, stride 1.
 
@@ -93,8 +93,8 @@ def forward(
         on the right follows from `out`.
     w : float32 array (filters, channels, 3, 3), of at least 8 filters and 8 channels
     bias : float32 array (filters,) or None
-    relu : bool
-        Drop negative results.
+    limits : (float, float)
+        What results are kept between.
     y : float32 array of one dimension
         Takes the outputs; nothing between or behind them is written.
     strides : (image, line, pixel)
@@ -104,7 +104,7 @@ def forward(
     """
     filters, channels = w.shape[:2]
     source = (image, n, *spatial, *before)
-    _run(source, w, (filters, channels * 9), (channels, 9), (3, 1), bias, relu,
+    _run(source, w, (filters, channels * 9), (channels, 9), (3, 1), bias, limits,
          y, strides, out)  # fmt: skip
 
 
@@ -120,7 +120,7 @@ def input_gradient(
     """
     filters, channels = w.shape[:2]
     source = (gradient, n, *spatial, *before)
-    _run(source, w, (channels, 9), (filters, channels * 9), (-3, -1), None, False,
+    _run(source, w, (channels, 9), (filters, channels * 9), (-3, -1), None, UNLIMITED,
          dx, strides, out)  # fmt: skip
 
 
@@ -169,7 +169,7 @@ def weight_gradient(
 
 def _run(
     source: Source, w: np.ndarray, outer: Pair, inner: Pair, taps: Pair, bias: np.ndarray | None,
-    relu: bool, y: np.ndarray, strides: Triple, out: Pair,
+    limits: Limits, y: np.ndarray, strides: Triple, out: Pair,
 ) -> None:  # fmt: skip
     """Convolve with filters whose distances and numbers along both axes are given."""
     (filters, lane), (channels, apart) = outer, inner
@@ -208,8 +208,9 @@ def _run(
         return found
 
     shift = padded_bias(bias, blocks * COLUMNS)
+    bounds = float32(limits)
     # What the products take, but for the tiles and filters that they are about.
-    sizes, written = (row, v_step, channels, u_step), (filters, not relu, *strides, *out)
+    sizes, written = (row, v_step, channels, u_step), (filters, limits != UNLIMITED, *strides, *out)
     if together:
         room += PLACES * v_step
         own = threads.scratch(room)
@@ -219,7 +220,7 @@ def _run(
         threads.launch(
             tiles * PLACES * channels * blocks * 2, convolve_tiles, -(-tiles // piece),
             int64((*numbers, 0, tiles, row, v_step, COLUMNS, 6)), image.flat, k,
-            filters_of(0, blocks), shift, piece, own, room, y,
+            filters_of(0, blocks), shift, bounds, piece, own, room, y,
         )  # fmt: skip
         return
     v = buffers.empty(PLACES * v_step)
@@ -233,7 +234,7 @@ def _run(
                 u = filters_of(b, end)
             k = int64((*sizes, first, last, b, end, across, down, *written))
             work = (last - first) * PLACES * channels * (end - b) * 2
-            threads.launch(work, multiply, workers, workers, k, v, u, shift, own, room, y)
+            threads.launch(work, multiply, workers, workers, k, v, u, shift, bounds, own, room, y)
 
 
 def _transform_tiles(

@@ -9,7 +9,7 @@ from typing import Any
 
 from xpcnn.kernels.cpu.jobs import Floats, Ints, Job, Worker, inner
 from xpcnn.kernels.cpu.product import COLUMNS, TOGETHER, plain_rows
-from xpcnn.kernels.cpu.vector import WIDE, add, load_full, relu, store_first, store_full
+from xpcnn.kernels.cpu.vector import WIDE, add, load_full, store_first, store_full, within
 from xpcnn.kernels.cpu.winograd_tiles import PLACES, outputs, transform_some
 
 TILES = 48
@@ -35,7 +35,8 @@ def _multiply_tiles(
 
 @inner
 def _output_tile(
-    own: Any, m: int, step: int, h: int, bias: Any, b: int, negative: int, lanes: int,
+    own: Any, m: int, step: int, h: int, bias: Any, b: int, clamps: int, limits: Any,
+    lanes: int,
     rows: int, columns: int, y: Any, to: int, line: int, pixel: int,
 ) -> None:  # fmt: skip
     """Transform 6x6 products back, and write what lies inside the image and its channels."""
@@ -60,8 +61,10 @@ def _output_tile(
             p + 5 * WIDE),
         )  # fmt: skip
         y0, y1, y2, y3 = add(y0, shift), add(y1, shift), add(y2, shift), add(y3, shift)
-        if negative == 0:
-            y0, y1, y2, y3 = relu(y0), relu(y1), relu(y2), relu(y3)
+        if clamps == 1:
+            y0, y1, y2, y3 = (
+                within(y0, limits), within(y1, limits), within(y2, limits), within(y3, limits)
+            )  # fmt: skip
         q = to + i * line
         if columns == 4 and lanes >= WIDE:
             store_full(y, q, y0)
@@ -80,7 +83,8 @@ def _output_tile(
 @inner
 def _output_tiles(
     own: Any, at: int, m: int, m_step: int, start: int, stop: int, across: int, down: int,
-    bias: Any, filters: int, column: int, columns: int, negative: int, y: Any, y_image: int,
+    bias: Any, filters: int, column: int, columns: int, clamps: int, limits: Any,
+    y: Any, y_image: int,
     y_line: int,
     y_pixel: int, out_h: int, out_w: int,
 ) -> None:  # fmt: skip
@@ -91,7 +95,7 @@ def _output_tiles(
         for o in range(column, min(column + columns, filters), WIDE):
             apart = (o - column) // COLUMNS * PLACES * m_step + (o - column) % COLUMNS
             _output_tile(
-                own, m + (tile - start) * COLUMNS + apart, m_step, at, bias, o, negative,
+                own, m + (tile - start) * COLUMNS + apart, m_step, at, bias, o, clamps, limits,
                 filters - o, min(4, out_h - i), min(4, out_w - j), y, to + o, y_line, y_pixel,
             )  # fmt: skip
 
@@ -99,7 +103,7 @@ def _output_tiles(
 @inner
 def _finish_tiles(
     v: Any, v_at: int, start: int, stop: int, first: int, u: Any, b: int, block: int, blocks: int,
-    k: Any, bias: Any, own: Any, at: int, y: Any,
+    k: Any, bias: Any, limits: Any, own: Any, at: int, y: Any,
 ) -> None:  # fmt: skip
     """Multiply some tiles by one block of 16 filters or more, and transform back.
 
@@ -119,14 +123,15 @@ def _finish_tiles(
         )
     _output_tiles(
         own, at, m, m_step, first + start, first + stop, k[8], k[9], bias, k[10], block * COLUMNS,
-        blocks * COLUMNS, k[11], y, k[12], k[13], k[14], k[15], k[16],
+        blocks * COLUMNS, k[11], limits, y, k[12], k[13], k[14], k[15], k[16],
     )  # fmt: skip
 
 
 @Job
 def multiply(
-    worker: int, workers: int, k: Ints, v: Floats, u: Floats, bias: Floats, own: Floats, room: int,
-    y: Floats,
+    worker: int, workers: int, k: Ints, v: Floats, u: Floats, bias: Floats, limits: Floats,
+    own: Floats,
+    room: int, y: Floats,
 ) -> None:  # fmt: skip
     """Multiply and transform back a worker's share of the tiles and blocks of 16 filters."""
     first, last, b0, b1 = k[4], k[5], k[6], k[7]
@@ -138,15 +143,17 @@ def multiply(
         start = job // parts * TILES
         stop = min(start + TILES, last - first)
         _finish_tiles(
-            v, 0, start, stop, first, u, b, b0 + b, min(TOGETHER, b1 - b0 - b), k, bias, own,
+            v, 0, start, stop, first, u, b, b0 + b, min(TOGETHER, b1 - b0 - b), k, bias, limits,
+            own,
             worker * room, y,
         )  # fmt: skip
 
 
 @Job
 def convolve_tiles(
-    job: int, worker: Worker, tiles: Ints, x: Floats, k: Ints, u: Floats, bias: Floats, piece: int,
-    own: Floats, room: int, y: Floats,
+    job: int, worker: Worker, tiles: Ints, x: Floats, k: Ints, u: Floats, bias: Floats,
+    limits: Floats,
+    piece: int, own: Floats, room: int, y: Floats,
 ) -> None:  # fmt: skip
     """Transform some tiles, multiply and transform back, all within the second-level cache."""
     at = worker * room
@@ -156,7 +163,21 @@ def convolve_tiles(
     transform_some(tiles, x, start, stop, own, at, own, v)
     for b in range(0, k[7], TOGETHER):
         _finish_tiles(
-            own, v, 0, stop - start, start, u, b, b, min(TOGETHER, k[7] - b), k, bias, own, at, y
+            own,
+            v,
+            0,
+            stop - start,
+            start,
+            u,
+            b,
+            b,
+            min(TOGETHER, k[7] - b),
+            k,
+            bias,
+            limits,
+            own,
+            at,
+            y,
         )
 
 
