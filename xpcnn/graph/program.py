@@ -20,7 +20,7 @@ from xpcnn.graph.fuse import steps as steps_of
 from xpcnn.graph.segments import Line, Segment
 from xpcnn.kernels.repeatable import Repeatable
 from xpcnn.layers.graph import Graph
-from xpcnn.layers.layer import Layer
+from xpcnn.layers.layer import Layer, changes
 from xpcnn.layers.parameter import Buffer
 from xpcnn.ops.fused import ADD
 
@@ -249,6 +249,9 @@ class _Inference:
     def is_pure(self) -> bool:
         """Whether all layers are those of this package, with no method replaced."""
         return all(is_ours(layer) for layer in self._layers)
+
+    def changes(self) -> int:
+        return changes()
 
     def attributes(self) -> list[Any]:
         return [value for layer in self._layers for value in vars(layer).values()]

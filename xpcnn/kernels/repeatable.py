@@ -37,6 +37,9 @@ class Function(Protocol):
     def is_pure(self) -> bool:
         """Whether it does nothing besides, and depends on nothing else."""
 
+    def changes(self) -> int:
+        """Return a number; the same one as last time means that no attribute changed."""
+
     def attributes(self) -> list[Any]:
         """List objects; others than last time mean that the function changed."""
 
@@ -65,7 +68,7 @@ class Repeatable:
         self._function = function
         self._shape: tuple[int, ...] = ()
         self._runs = 0
-        self._epoch = -1
+        self._epoch = self._changes = -1
         self._recordings: list[_Recording] = []
         """Empty while a thread uses the one there is: its memory serves one at a time."""
 
@@ -81,13 +84,22 @@ class Repeatable:
         self._runs += 1
         if self._runs == BEFORE + 1 and (settings := self._settings()) is not None:
             return self._record(x, settings)
+        found = self.again(x)
+        return self._function.run(x) if found is None else found
+
+    def again(self, x: Any) -> np.ndarray | None:
+        """Return what the recording gives; ``None`` if there is none for such an array."""
+        if type(x) is not np.ndarray or x.shape != self._shape or x.dtype != np.float32:
+            return None
+        if is_active():
+            return None
         try:
             recording = self._recordings.pop()
         except IndexError:
-            return self._function.run(x)
+            return None
         if not self._is_valid(recording, x):
             self._runs = 0
-            return self._function.run(x)
+            return None
         y = recording.again(x)
         self._recordings = [recording]
         return y
@@ -119,15 +131,18 @@ class Repeatable:
         if epoch != constant.epoch():  # somebody changes arrays at this very moment
             self._runs = 0
         elif good:
-            self._epoch, self._recordings = epoch, [recording]
+            self._epoch, self._changes, self._recordings = epoch, -1, [recording]
         return result
 
     def _is_valid(self, recording: _Recording, x: np.ndarray) -> bool:
         """Whether the function would do the same again."""
         if recording.x.shape != x.shape or recording.settings != _settings():
             return False
-        if not identical(self._function.attributes(), recording.attributes):
-            return False
+        changes = self._function.changes()
+        if self._changes != changes:
+            if not identical(self._function.attributes(), recording.attributes):
+                return False
+            self._changes = changes
         epoch = constant.epoch()
         if self._epoch != epoch:
             arrays = self._function.arrays()

@@ -468,6 +468,9 @@ class Model(TrainingState):
         in their first axis gets them whole, and one that works for one number of samples gets so
         many at a time, whatever `batch_size` says.
         """
+        known = None if named else self._recorded(x, batch_size)
+        if known is not None:
+            return known
         with self.on_device(), self.unbuilt_if_it_fails():
             given, whole = self._arrange(x, named, "predict"), isinstance(self.network, Graph)
             inputs = self._checked(given, "predict", whole=whole)
@@ -496,6 +499,14 @@ class Model(TrainingState):
             if isinstance(found[0], tuple):
                 return tuple(map(np.concatenate, zip(*found, strict=True)))
             return np.concatenate(found)
+
+    def _recorded(self, x: tuple[Any, ...], batch_size: Any) -> np.ndarray | None:
+        """Return what is predicted for an array like the last ones, without looking at it again."""
+        if len(x) != 1 or not self._has_program() or type(batch_size) is not int:
+            return None
+        if not isinstance(x[0], np.ndarray) or not 0 < len(x[0]) <= batch_size:
+            return None
+        return self.program.infer.again(x[0])
 
     def _training_data(
         self, x: Any, y: Any, who: str, sample_weight: Any = None, *, needs_optimizer: bool = True

@@ -69,10 +69,9 @@ class Recording:
         return self._taken.hold(result)
 
     def repeat(self) -> None:
-        """Launch the same again."""
+        """Launch the same again; nothing of it asks BLAS."""
         if not self._launches:
             return
-        threads.hold_blas()
         if self._program is None:
             self._program = jobs.machine().program(self._launches)
         self._program.run()
