@@ -40,6 +40,8 @@ ROWS = 6 if _TARGET is None else _TARGET.rows
 """Rows of a tile."""
 FEW = ROWS // 2
 """Rows of the tile that does what is left, if it is no more than these."""
+OUTER_ROWS = min(ROWS, 8)
+"""Rows of a tile of outer products: of 12, LLVM reads all numbers first and lacks registers."""
 COLUMNS = 16
 """Columns of a block."""
 TOGETHER = 2 * WIDE // COLUMNS
@@ -87,11 +89,14 @@ class _Sums:
             for cell, value in zip(row, values or [nothing(kind)] * len(row), strict=True):
                 self.builder.store(value, cell)
 
-    def add_products(self, numbers: list[Any], vectors: list[Any]) -> None:
-        """Add to each row its number times the vectors."""
+    def add_products(self, lines: list[Any], place: Any, vectors: list[Any]) -> None:
+        """Add to each row the number at some place of its line, times the vectors.
+
+        A number is read right before it is used, since all at once need too many registers.
+        """
         builder = self.builder
-        for row, number in zip(self.cells, numbers, strict=True):
-            factor = to_all(builder, number, WIDE)
+        for row, line in zip(self.cells, lines, strict=True):
+            factor = to_all(builder, builder.load(builder.gep(line, [place])), WIDE)
             for cell, vector in zip(row, vectors, strict=True):
                 name = f"llvm.fmuladd.v{WIDE}f32"
                 total = call(builder, name, vector.type, factor, vector, builder.load(cell))
@@ -137,8 +142,7 @@ def _times(rows: int, blocks: int) -> Callable[..., None]:
             weights = builder.add(k, builder.mul(builder.mul(r, length), whole(COLUMNS)))
             with loop(builder, length) as t:
                 row = builder.add(weights, builder.mul(t, whole(COLUMNS)))
-                numbers = [builder.load(builder.gep(line, [t])) for line in lines]
-                sums.add_products(numbers, sums.load(w, row, apart))
+                sums.add_products(lines, t, sums.load(w, row, apart))
         with builder.if_then(builder.icmp_signed("!=", clamps, whole(0))):
             low, high = (load_limit(builder, limits, place, WIDE) for place in (0, 1))
             for cell in (c for row in sums.cells for c in row):
@@ -172,9 +176,8 @@ def _outer(rows: int, blocks: int) -> Callable[..., None]:
         with loop(builder, builder.sub(last, first)) as i:
             p = builder.add(first, i)
             q = load_number(builder, table, p)
-            numbers = [builder.load(builder.gep(line, [q])) for line in lines]
             c = builder.add(d_base, load_number(builder, cells, p))
-            sums.add_products(numbers, sums.load(d, c, d_apart))
+            sums.add_products(lines, q, sums.load(d, c, d_apart))
         starts = [builder.add(to, builder.mul(place, row)) for place in places]
         with builder.if_then(builder.icmp_signed("==", fresh, whole(0))):
             # First all are read: a tile that is not full writes one result several times.
@@ -206,9 +209,8 @@ def _plain(rows: int, blocks: int) -> Callable[..., None]:
         sums.fill(None)
         with loop(builder, length) as t:
             q = builder.mul(t, across)
-            numbers = [builder.load(builder.gep(line, [q])) for line in lines]
             here = builder.add(k, builder.mul(t, whole(COLUMNS)))
-            sums.add_products(numbers, sums.load(w, here, apart))
+            sums.add_products(lines, q, sums.load(w, here, apart))
         for i in range(rows):
             start = builder.add(to, builder.mul(builder.add(first, whole(i)), whole(COLUMNS)))
             sums.write(i, y, start, y_apart)
@@ -218,8 +220,8 @@ def _plain(rows: int, blocks: int) -> Callable[..., None]:
 
 _times_tile, _times_few = _times(ROWS, 1), _times(FEW, 1)
 _times_wide, _times_wide_few = _times(ROWS, TOGETHER), _times(FEW, TOGETHER)
-_outer_tile, _outer_few = _outer(ROWS, 1), _outer(FEW, 1)
-_outer_wide, _outer_wide_few = _outer(ROWS, TOGETHER), _outer(FEW, TOGETHER)
+_outer_tile, _outer_few = _outer(OUTER_ROWS, 1), _outer(OUTER_ROWS // 2, 1)
+_outer_wide, _outer_wide_few = _outer(OUTER_ROWS, TOGETHER), _outer(OUTER_ROWS // 2, TOGETHER)
 _plain_tile, _plain_few = _plain(ROWS, 1), _plain(FEW, 1)
 _plain_wide, _plain_wide_few = _plain(ROWS, TOGETHER), _plain(FEW, TOGETHER)
 
@@ -285,8 +287,8 @@ def outer_rows(
     blocks : 1, or ``TOGETHER``
     g, to, row, apart : results of tap k are at ``to + k * row``; a block is `apart` further
     """
-    for t in range(first_tap, last_tap, ROWS):
-        if last_tap - t > FEW:
+    for t in range(first_tap, last_tap, OUTER_ROWS):
+        if last_tap - t > OUTER_ROWS // 2:
             if TOGETHER == 1 or blocks == 1:
                 _outer_tile(
                     x, base, table, taps, t, last_tap, d, d_base, d_apart, cells, first, last,

@@ -16,7 +16,7 @@ from xpcnn.kernels.cpu.jobs import Bytes, Doubles, Floats, Ints, Job, Worker, in
 from xpcnn.kernels.cpu.product import (
     BLOCK,
     COLUMNS,
-    ROWS,
+    OUTER_ROWS,
     TOGETHER,
     outer_rows,
     times_rows,
@@ -378,8 +378,8 @@ def outer_strips(
     groups, blocks, width, channels = numbers[0], numbers[1], numbers[2], numbers[3]
     splits, parts = numbers[4], numbers[5]
     row = blocks * COLUMNS
-    tiles = (count_taps + ROWS - 1) // ROWS
-    per_part = (tiles + parts - 1) // parts * ROWS
+    tiles = (count_taps + OUTER_ROWS - 1) // OUTER_ROWS
+    per_part = (tiles + parts - 1) // parts * OUTER_ROWS
     total = images * strips
     part = job % parts
     s = job // parts
