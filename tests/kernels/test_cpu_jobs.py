@@ -14,7 +14,7 @@ import pytest
 from tests.compiled import needs_compiled_kernels
 from xpcnn.kernels.cpu import elementwise, jobs, threads
 from xpcnn.kernels.cpu.jobs import Bytes, Floats, Ints, Job, Worker, addresses_of
-from xpcnn.kernels.native import targets
+from xpcnn.kernels.native import library, sources, targets
 
 needs_compiled_kernels()
 
@@ -138,7 +138,17 @@ def test_wrong_arguments_of_a_kernel_that_ran_before():
             kernel(1, *wrong)
     with pytest.raises((TypeError, IndexError)):
         kernel(1, *arguments[:-1])
+    with pytest.raises((TypeError, IndexError)):
+        kernel(1, *arguments, 7)
     assert (y == 5).all()
+
+
+def test_more_arguments_than_there_is_room_for():
+    assert library.letters(["int"] * 65) == b"i" * 64
+    with pytest.raises(ValueError, match="at most 64 arguments, got 65"):
+        library.letters(["int"] * 66)
+    runtime = sources.RUNTIME.read_text()
+    assert f"#define MOST_ARGUMENTS {library.MOST_ARGUMENTS} " in runtime
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 20])
