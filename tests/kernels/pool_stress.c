@@ -80,6 +80,8 @@ int main(int number, char **given)
         pid_t child = fork();
         if (child == 0) {
             alarm(30); /* ends a child that waits for somebody who is not there */
+            failed |= started != 1 || !try_lock(&pool); /* no threads, and nobody has the pool */
+            unlock(&pool);
             for (int k = 0; k < 20; k++)
                 failed |= launch(&seed);
             pid_t grandchild = fork();
