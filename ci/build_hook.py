@@ -56,7 +56,9 @@ class KernelsHook(BuildHookInterface):
     def _compile(self) -> str:
         """Run the build command; return what went wrong."""
         command = [sys.executable, "-m", "xpcnn.kernels.cpu.build", "--if-old"]
-        environment = os.environ | {"PYTHONPATH": self.root, "XPCNN_ISA": "none"}
+        # pip's isolated environments are found by PYTHONPATH.
+        path = os.pathsep.join(filter(None, [self.root, os.environ.get("PYTHONPATH")]))
+        environment = os.environ | {"PYTHONPATH": path, "XPCNN_ISA": "none"}
         done = subprocess.run(
             command, cwd=self.root, env=environment, capture_output=True, text=True, check=False
         )

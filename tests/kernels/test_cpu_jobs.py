@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+import warnings
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from tests.compiled import needs_compiled_kernels
 from xpcnn.kernels.cpu import elementwise, jobs, threads
 from xpcnn.kernels.cpu.jobs import Bytes, Floats, Ints, Job, Worker, addresses_of
+from xpcnn.kernels.native import library, sources, targets
 
 needs_compiled_kernels()
 
@@ -51,6 +58,52 @@ def test_every_job_is_done_once(compiling):
     assert (out == 3).all()
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
+def test_a_forked_process_has_threads_of_its_own(compiling):
+    """Those of the process that forked are not there, and would be waited for without end."""
+    job, x, count = Job(plain), np.arange(8, dtype="float32"), 8
+    at, flags = np.arange(count), np.ones(count, "uint8")
+    out, seen = np.zeros(count, "float32"), np.zeros(8, np.int64)
+    job.launch(3, count, (x, at, flags, 1, 1.0, out, seen))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Python warns of a fork while there are threads
+        child = os.fork()
+    if child == 0:
+        signal.alarm(20)  # ends the process
+        out[:] = 0
+        job.launch(3, count, (x, at, flags, 1, 1.0, out, seen))
+        os._exit(0 if (out == x).all() else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_threads_that_come_first_at_once_share_what_compiles(monkeypatch):
+    """One of them would look for its machine code in that of the other."""
+    jit = pytest.importorskip("xpcnn.kernels.native.jit", exc_type=ImportError)
+    both = threading.Barrier(2)
+
+    class Slow(jit.Jit):
+        def __init__(self, target):
+            both.wait(20)
+            super().__init__(target)
+
+    monkeypatch.setattr(jit, "Jit", Slow)
+    monkeypatch.setattr(jobs, "_compiling", {})
+    here = SimpleNamespace(library=None, target=targets.HOST)
+    monkeypatch.setattr(jobs.choice, "chosen", lambda: here)
+    jobs.machine.cache_clear()
+    found = []
+    try:
+        threads_ = [threading.Thread(target=lambda: found.append(jobs.machine())) for _ in "ab"]
+        for thread in threads_:
+            thread.start()
+        for thread in threads_:
+            thread.join()
+    finally:
+        jobs.machine.cache_clear()
+    assert len(found) == 2
+    assert found[0] is found[1]
+
+
 @pytest.mark.parametrize(
     ("position", "wrong"),
     [
@@ -85,7 +138,17 @@ def test_wrong_arguments_of_a_kernel_that_ran_before():
             kernel(1, *wrong)
     with pytest.raises((TypeError, IndexError)):
         kernel(1, *arguments[:-1])
+    with pytest.raises((TypeError, IndexError)):
+        kernel(1, *arguments, 7)
     assert (y == 5).all()
+
+
+def test_more_arguments_than_there_is_room_for():
+    assert library.letters(["int"] * 65) == b"i" * 64
+    with pytest.raises(ValueError, match="at most 64 arguments, got 65"):
+        library.letters(["int"] * 66)
+    runtime = sources.RUNTIME.read_text()
+    assert f"#define MOST_ARGUMENTS {library.MOST_ARGUMENTS} " in runtime
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 20])

@@ -28,6 +28,8 @@ Worker = int
 
 ALL: dict[str, Job] = {}
 """All kernels, by the names of their C functions; each is added when it is made."""
+_compiling: dict[str, Any] = {}
+"""What compiles in this process, by "here", once it is there."""
 _DTYPES = {"Floats": np.float32, "Doubles": np.float64, "Ints": np.int64, "Bytes": np.uint8}
 
 
@@ -110,7 +112,8 @@ def machine() -> Any:
     from xpcnn.kernels.native.jit import Jit
 
     assert found.target is not None
-    return Jit(found.target)
+    # Threads that come here at once have to share one: an address belongs to what compiled it.
+    return _compiling.setdefault("here", Jit(found.target))
 
 
 def addresses_of(arrays: list[np.ndarray]) -> np.ndarray:

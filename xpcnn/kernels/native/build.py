@@ -88,16 +88,22 @@ def build(wanted: list[Target], system: str = sys.platform) -> None:
         return
     print(f"xpcnn: compiling kernels for {', '.join(t.name for t in wanted)} ...", flush=True)
     before = time.perf_counter()
+    made_of = sources.digest()  # now: what changes from here on may be in the library or not
     with tempfile.TemporaryDirectory() as work:
-        running = []
-        for target in wanted:
-            folder = Path(work) / target.name
-            folder.mkdir()
-            command = [sys.executable, "-m", "xpcnn.kernels.native.objects", target.name]
-            running.append((target, folder, _start([*command, str(folder)])))
-        for target, folder, process in running:
-            _finish(process)
-            _link(target, folder, system)
+        running: list[tuple[Target, Path, subprocess.Popen[str]]] = []
+        try:
+            for target in wanted:
+                folder = Path(work) / target.name
+                folder.mkdir()
+                command = [sys.executable, "-m", "xpcnn.kernels.native.objects", target.name]
+                running.append((target, folder, _start([*command, str(folder)])))
+            for target, folder, process in running:
+                _finish(process)
+                _link(target, folder, system)
+                sources.note(targets.library(target, system), made_of)
+        finally:
+            for *_, process in running:
+                _end(process)
     print(f"xpcnn: compiled in {time.perf_counter() - before:.0f} s", flush=True)
 
 
@@ -116,7 +122,6 @@ def _link(target: Target, folder: Path, system: str) -> None:
     try:
         _finish(_start([*_compiler(target, system), *flags]))
         os.replace(part, path)
-        sources.note(path)
     finally:
         part.unlink(missing_ok=True)
 
@@ -146,10 +151,19 @@ def _finish(process: subprocess.Popen[str]) -> None:
         raise RuntimeError(said.strip()[-2000:] or f"exit status {process.returncode}")
 
 
+def _end(process: subprocess.Popen[str]) -> None:
+    """End what still runs after an error."""
+    if process.poll() is None:
+        process.kill()
+        process.communicate()
+
+
 @contextmanager
 def _alone() -> Iterator[None]:
-    """Let one process build at a time."""
+    """Let one process build at a time, and remove what one that was killed has left."""
     with (targets.FOLDER / ".lock").open("w") as file:
         if fcntl is not None:
             fcntl.flock(file, fcntl.LOCK_EX)
+            for left in targets.FOLDER.glob("*.part"):
+                left.unlink()
         yield

@@ -15,7 +15,7 @@ import sys
 import warnings
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from xpcnn.interrupts import deferred
 from xpcnn.kernels.native import sources, targets
@@ -129,13 +129,26 @@ def _can_build() -> bool:
 
 def _build(wanted: str) -> list[str]:
     """Build the library that was wanted, or the best for this processor; return what went wrong."""
-    quiet = os.environ.get("XPCNN_QUIET", "0") not in ("", "0")
-    done = subprocess.run(
-        [sys.executable, "-m", "xpcnn.kernels.cpu.build", "--if-old", "--isa", wanted or "best"],
-        env=os.environ | {"PYTHONPATH": str(_ROOT)}, cwd=_ROOT, check=False, text=True,
-        stdout=subprocess.DEVNULL if quiet else sys.stderr, stderr=subprocess.PIPE,
-    )  # fmt: skip
+    command = [sys.executable, "-m", "xpcnn.kernels.cpu.build", "--if-old"]
+    path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
+    try:
+        done = subprocess.run(
+            [*command, "--isa", wanted or "best"], env=os.environ | {"PYTHONPATH": path},
+            cwd=_ROOT, check=False, text=True, stdout=_progress(), stderr=subprocess.PIPE,
+        )  # fmt: skip
+    except OSError as error:
+        return [f"a build cannot be started: {error}"]
     return [done.stderr.strip()[-500:]] if done.returncode != 0 else []
+
+
+def _progress() -> Any:
+    """Return where a build says what it does: this process's messages, if a file takes them."""
+    if os.environ.get("XPCNN_QUIET", "0") in ("", "0"):
+        try:
+            return sys.stderr.fileno()
+        except (AttributeError, OSError):
+            pass  # a notebook's, or none at all
+    return subprocess.DEVNULL
 
 
 def _numba(why: str) -> Choice:

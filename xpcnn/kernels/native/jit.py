@@ -7,6 +7,7 @@ they run machine code.
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +33,13 @@ class Jit:
         compiler.prepare()
         self._target, self._lock = target, threading.Lock()
         self._functions: dict[int, Any] = {}
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forget_threads)
+
+    def _forget_threads(self) -> None:
+        """Start anew in a forked process: threads of the pool, or one with the lock, are gone."""
+        self.__dict__.pop("_pool", None)
+        self._lock = threading.Lock()
 
     @cached_property
     def _engine(self) -> Any:
@@ -85,13 +93,14 @@ class Jit:
             function(0, jobs, 0, address)
             return
         bounds = [jobs * i // threads for i in range(threads + 1)]
-        others = [
-            self._pool.submit(function, bounds[i], bounds[i + 1], i, address)
-            for i in range(1, threads)
-        ]
-        function(0, bounds[1], 0, address)
-        for other in others:
-            other.result()
+        with deferred():  # the arrays have to be there until all threads are done with them
+            others = [
+                self._pool.submit(function, bounds[i], bounds[i + 1], i, address)
+                for i in range(1, threads)
+            ]
+            function(0, bounds[1], 0, address)
+            for other in others:
+                other.result()
 
 
 class Program:

@@ -13,10 +13,14 @@ from xpcnn.kernels.native.targets import Target
 
 _LETTERS = {"int": "i", "float": "f", "Worker": ""}
 _FUNCTIONS = (
-    "PyTuple_GetItem", "PyLong_AsLongLong", "PyFloat_AsDouble", "PyErr_Occurred",
+    "PyTuple_Size", "PyTuple_GetItem", "PyLong_AsLongLong", "PyFloat_AsDouble", "PyErr_Occurred",
     "PyEval_SaveThread", "PyEval_RestoreThread",
 )  # fmt: skip
 """What the library calls of Python's stable interface, in the order in which it expects them."""
+
+
+MOST_ARGUMENTS = 64
+"""Of a kernel; the library has room for so many."""
 
 
 class _Launch(ctypes.Structure):
@@ -107,5 +111,14 @@ def symbol(name: str) -> str:
 
 
 def letters(hints: Sequence[str]) -> bytes:
-    """Say how arguments are packed, by the hints of a body but for that of the job."""
-    return "".join(_LETTERS.get(hint, "p") for hint in hints[1:]).encode()
+    """Say how arguments are packed, by the hints of a body but for that of the job.
+
+    Raises
+    ------
+    ValueError
+        If there are too many.
+    """
+    found = "".join(_LETTERS.get(hint, "p") for hint in hints[1:]).encode()
+    if len(found) > MOST_ARGUMENTS:
+        raise ValueError(f"a kernel takes at most {MOST_ARGUMENTS} arguments, got {len(found)}")
+    return found

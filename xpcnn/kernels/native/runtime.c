@@ -63,9 +63,10 @@ static void doze(void)
 
 typedef void (*kernel_t)(int64_t first, int64_t last, int64_t worker, const int64_t *packed);
 
-#define MOST 128    /* threads */
-#define TRIES 4000  /* looks for work before a thread sleeps: longer than most kernels are apart */
-#define PATIENCE 64 /* turns given away to others before a thread that waits dozes */
+#define MOST 128          /* threads */
+#define MOST_ARGUMENTS 64 /* of a kernel, as in library.py */
+#define TRIES 4000        /* looks for work before a thread sleeps: longer than most are apart */
+#define PATIENCE 64       /* turns given away to others before a thread that waits dozes */
 
 /* -- The pool ----------------------------------------------------------------------------------
 
@@ -179,20 +180,25 @@ static void after_fork(void)
 {
     unlock(&pool);
 }
+
+/* When the library is loaded, once, so that no fork can meet a launch without having been told. */
+__attribute__((constructor)) static void prepare(void)
+{
+    pthread_atfork(before_fork, after_fork, after_fork);
+}
 #endif
 
 /* Start threads until there are as many as wanted; returns how many there are. */
 static int64_t start_workers(int64_t wanted)
 {
 #ifndef _WIN32
-    static int prepared = 0;
-    if (!prepared) {
-        prepared = 1;
-        pthread_atfork(before_fork, after_fork, after_fork);
-    }
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &before); /* signals are for Python's own threads */
+    sigset_t others, before; /* signals are for Python's own threads, but for a worker's own faults */
+    sigfillset(&others);
+    sigdelset(&others, SIGSEGV);
+    sigdelset(&others, SIGBUS);
+    sigdelset(&others, SIGILL);
+    sigdelset(&others, SIGFPE);
+    pthread_sigmask(SIG_BLOCK, &others, &before);
 #endif
     while (started < wanted) {
         struct worker *worker = &workers[started];
@@ -268,6 +274,7 @@ static void run(kernel_t kernel, int64_t jobs, int64_t threads, const int64_t *p
 /* -- Python ------------------------------------------------------------------------------------ */
 
 static struct {
+    intptr_t (*size_of_tuple)(void *);
     void *(*item_of_tuple)(void *, intptr_t);
     long long (*whole)(void *);
     double (*real)(void *);
@@ -284,9 +291,14 @@ EXPORT void xpcnn_connect(void **functions, int64_t head_of_objects)
 }
 
 /* Pack arguments, of which `kinds` has a letter each: i whole, f real, and p an array's numbers.
-   Returns 0, or -1 with Python's error set. */
+   Returns 0, or -1 with Python's error set, also where there are too many or too few. */
 EXPORT int xpcnn_pack(void *arguments, const char *kinds, int64_t *packed)
 {
+    intptr_t size = python.size_of_tuple(arguments);
+    if (size != (intptr_t)strlen(kinds)) {
+        python.item_of_tuple(arguments, size); /* sets an IndexError */
+        return -1;
+    }
     for (int64_t i = 0; kinds[i]; i++) {
         void *item = python.item_of_tuple(arguments, i);
         if (item == NULL)
@@ -305,11 +317,11 @@ EXPORT int xpcnn_pack(void *arguments, const char *kinds, int64_t *packed)
     return 0;
 }
 
-/* Run a kernel for Python; its lock is free meanwhile. */
+/* Run a kernel for Python; its lock is free meanwhile. `kinds` has at most MOST_ARGUMENTS letters. */
 EXPORT int xpcnn_launch(void *arguments, const char *kinds, kernel_t kernel, int64_t jobs,
                         int64_t threads)
 {
-    int64_t packed[64];
+    int64_t packed[MOST_ARGUMENTS];
     if (xpcnn_pack(arguments, kinds, packed) != 0)
         return -1;
     void *state = python.release();

@@ -25,9 +25,9 @@ def digest() -> str:
     return found.hexdigest()[:16]
 
 
-def note(library: Path) -> None:
-    """Write down of what a library was made."""
-    content = {"sources": digest(), "sha256": _sha256(library)}
+def note(library: Path, made_of: str) -> None:
+    """Write down of what a library was made: the digest of its sources when that began."""
+    content = {"sources": made_of, "sha256": _sha256(library)}
     _note_of(library).write_text(json.dumps(content) + "\n")
 
 
