@@ -30,6 +30,7 @@ from xpcnn.kernels.cpu.layout import (
     int64,
     padded_bias,
     source,
+    takes_images,
 )
 from xpcnn.kernels.cpu.methods import conv_backward, conv_forward, gradients, winograd_pays
 from xpcnn.kernels.cpu.pool import max_pool_backward, max_pool_forward
@@ -151,10 +152,12 @@ def forward(
     """Compute ``max_pool(relu(conv(x, w) + b))``; declines overlapping or padded pooling."""
     if pool.kernel != pool.stride or pool.is_padded or pool.extent != pool.kernel:
         return Declined("pooling windows overlap, are padded or dilated")
-    if groups != 1 or pool.taps >= CLOSED:
-        return Declined("groups, or a very large pooling window")
-    if declined := conv.takes(x, w, groups):
+    if pool.taps >= CLOSED:
+        return Declined("a very large pooling window")
+    if declined := takes_images(x, w):
         return declined
+    if conv.takes(x, w, groups) or groups != 1:
+        return _apart(xp, x, w, b, window, groups, pool)
     g, image = lift_window(window), lift(x)
     few = min(w.shape[:2]) < APART_FROM
     if not few and winograd_pays(image.shape, w, g, groups):
@@ -206,7 +209,7 @@ def _layout(
 def _apart(
     xp: Any, x: Any, w: Any, b: Any, window: Window, groups: int, pool: Window
 ) -> tuple[Any, Any]:
-    """Convolve by Winograd's transform, which is worth a pass over memory for the pooling."""
+    """Convolve and pool one after the other: few filters, or a way that is worth the pass."""
     y, conv_saved = conv_forward(xp, x, w, b, window, groups, limits=RELU)
     y, pool_saved = max_pool_forward(xp, y, pool)
     return y, (conv_saved, pool_saved)

@@ -186,7 +186,9 @@ def _run(
     workers = threads.workers()
     # Filters that are needed again are kept; others had better not leave the cache.
     wanted = (GROUP if held < tiles else GROUP // 8) // (4 * PLACES * u_step)
-    group = min(blocks, -(-max(1, wanted) // workers) * workers)
+    # Each thread multiplies by as many blocks at once as a tile has.
+    even = workers * TOGETHER
+    group = min(blocks, -(-max(1, wanted) // even) * even)
     small = blocks * u_step * PLACES < KEPT
     if together or (small and is_promised(w)):
         group = blocks
