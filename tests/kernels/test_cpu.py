@@ -281,9 +281,29 @@ def test_what_is_declined():
     overlapping = Window((2, 2), (1, 1), ((0, 0),) * 2, (1, 1))
     fused = cpu.PAIRS["conv_relu_max_pool"]
     one = np.ones((8, 4, 1, 1), "float32")
-    # Few filters, with pooling behind them.
-    assert_declined(fused.forward(XP, x4, one[:7], None, pixel, 1, pixel))
     assert_declined(fused.forward(XP, x4, one, None, pixel, 1, overlapping))
+
+
+@pytest.mark.parametrize(("filters", "groups"), [(3, 1), (7, 1), (16, 2), (6, 2), (4, 4)])
+def test_pooling_behind_few_filters_or_groups(filters, groups):
+    rng = np.random.default_rng(filters)
+    x = rng.standard_normal((2, 4, 9, 11)).astype("float32")
+    w = rng.standard_normal((filters, 4 // groups, 3, 3)).astype("float32")
+    b = rng.standard_normal(filters).astype("float32")
+    window = Window((3, 3), (1, 1), ((1, 1), (0, 2)), (1, 1))
+    pool = Window((2, 3), (2, 3), ((0, 0), (0, 0)), (1, 1))
+    pair = cpu.PAIRS["conv_relu_max_pool"]
+    y, saved = pair.forward(XP, x, w, b, window, groups, pool)
+    exact = [a.astype("float64") for a in (x, w, b)]
+    expected, after_conv = OPS["conv"](*exact, window, groups)
+    expected, after_relu = OPS["relu"](expected)
+    expected, after_pool = OPS["max_pool"](expected, pool)
+    assert error(y, expected) < 1e-6
+    dy = rng.standard_normal(y.shape).astype("float32")
+    found = pair.backward(XP, dy, saved, window, groups, pool, True)
+    wanted = after_conv(after_relu(after_pool(dy.astype("float64"))), True)
+    for gradient, other in zip(found, wanted, strict=True):
+        assert error(gradient, other) < 1e-6
 
 
 def test_a_model_really_runs_on_them():
