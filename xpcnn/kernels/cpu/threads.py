@@ -10,7 +10,7 @@ import numpy as np
 from xpcnn.kernels import threads
 from xpcnn.kernels.cpu import buffers, jobs
 
-WORTH_IT = 250_000
+WORTH_IT = 100_000
 """Elementary operations below which waking other threads takes longer than the work itself."""
 
 _recordings: dict[int, Recording] = {}
