@@ -15,7 +15,7 @@ import numpy as np
 from xpcnn.kernels.cpu import buffers, formulas, threads
 from xpcnn.kernels.cpu.elementwise import PIECE
 from xpcnn.kernels.cpu.jobs import Floats, Job
-from xpcnn.kernels.cpu.vector import WIDTH, load, store
+from xpcnn.kernels.cpu.vector import WIDE, WIDTH, load_full, store_full
 from xpcnn.kernels.dispatch import OpPair
 from xpcnn.kernels.trace import Declined
 
@@ -49,9 +49,9 @@ class Activation(NamedTuple):
 def _forward_job(name: str, formula: Any) -> Job:
     def run(job: int, x: Floats, size: int, settings: Floats, y: Floats) -> None:
         last = min(size, (job + 1) * PIECE)
-        for k in range(job * PIECE, last, WIDTH):
-            c = min(k, last - WIDTH)
-            store(y, c, formula(load(x, c), settings))
+        for k in range(job * PIECE, last, WIDE):
+            c = min(k, last - WIDE)
+            store_full(y, c, formula(load_full(x, c), settings))
 
     return named_job(run, name)
 
@@ -61,9 +61,9 @@ def _backward_job(name: str, formula: Any) -> Job:
         job: int, dy: Floats, kept: Floats, size: int, settings: Floats, dx: Floats
     ) -> None:  # fmt: skip
         last = min(size, (job + 1) * PIECE)
-        for k in range(job * PIECE, last, WIDTH):
-            c = min(k, last - WIDTH)
-            store(dx, c, formula(load(dy, c), load(kept, c), settings))
+        for k in range(job * PIECE, last, WIDE):
+            c = min(k, last - WIDE)
+            store_full(dx, c, formula(load_full(dy, c), load_full(kept, c), settings))
 
     return named_job(run, f"{name}_gradient")
 
@@ -158,12 +158,13 @@ def forward(name: str, xp: Any, x: Any, *options: float) -> Any:
     settings = np.array(values or (0.0,), np.float32)
     order = memory_order(x)
     dense = in_order(x, order)
-    flat = buffers.empty(dense.shape)
+    flat = filled(dense)
+    out = buffers.empty(flat.size)
     threads.launch(
-        activation.work * x.size, activation.run, -(-x.size // PIECE), dense.reshape(-1), x.size,
-        settings, flat.reshape(-1),
+        activation.work * x.size, activation.run, -(-flat.size // PIECE), flat, flat.size,
+        settings, out,
     )  # fmt: skip
-    y = flat.transpose(np.argsort(order))
+    y = out[: x.size].reshape(dense.shape).transpose(np.argsort(order))
     return y, State(y if activation.keeps_output else x, settings)
 
 
@@ -171,13 +172,14 @@ def backward(name: str, xp: Any, dy: Any, saved: State) -> np.ndarray:
     """Return the gradient, in the memory order of what was kept."""
     activation, (kept, settings) = TABLE[name], saved
     order = memory_order(kept)
-    given, dense = in_order(dy, order), in_order(kept, order)
-    flat = buffers.empty(dense.shape)
+    given, dense = filled(in_order(dy, order)), in_order(kept, order)
+    flat = filled(dense)
+    out = buffers.empty(flat.size)
     threads.launch(
-        activation.work * dy.size, activation.run_back, -(-dy.size // PIECE), given.reshape(-1),
-        dense.reshape(-1), dy.size, settings, flat.reshape(-1),
+        activation.work * dy.size, activation.run_back, -(-flat.size // PIECE), given, flat,
+        flat.size, settings, out,
     )  # fmt: skip
-    dx = flat.transpose(np.argsort(order))
+    dx = out[: dy.size].reshape(dense.shape).transpose(np.argsort(order))
     return dx.astype(dy.dtype, copy=False)
 
 
@@ -211,6 +213,12 @@ def memory_order(x: np.ndarray) -> tuple[int, ...]:
 def in_order(x: np.ndarray, order: tuple[int, ...]) -> np.ndarray:
     """Return x as dense float32 with its axes in some order; in place if it lies in it."""
     return np.require(x.transpose(order), np.float32, ["C", "A"])
+
+
+def filled(dense: np.ndarray) -> np.ndarray:
+    """Return the numbers of a dense array along one axis, and zeros up to a register's width."""
+    flat = dense.reshape(-1)
+    return flat if flat.size >= WIDE else np.pad(flat, (0, WIDE - flat.size))
 
 
 PAIRS = {

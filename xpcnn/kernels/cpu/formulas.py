@@ -19,18 +19,17 @@ from xpcnn.kernels.cpu.jobs import inner
 from xpcnn.kernels.cpu.vector import (
     absolute,
     add,
+    all_like,
     at_least,
     at_most,
     divide,
     fma,
-    load_splat,
+    load_all_like,
     multiply,
     negative,
-    splat,
     subtract,
     where_at_most,
     where_less,
-    zero,
 )
 
 SIXTH = 0.1666666716337204
@@ -52,7 +51,7 @@ def sigmoid(x: Any, settings: Any) -> Any:
 @inner
 def sigmoid_gradient(dy: Any, kept: Any, settings: Any) -> Any:
     """Read the output."""
-    return multiply(multiply(dy, kept), subtract(splat(1.0), kept))
+    return multiply(multiply(dy, kept), subtract(all_like(dy, 1.0), kept))
 
 
 @inner
@@ -64,7 +63,7 @@ def tanh(x: Any, settings: Any) -> Any:
 @inner
 def tanh_gradient(dy: Any, kept: Any, settings: Any) -> Any:
     """Read the output."""
-    return multiply(dy, subtract(splat(1.0), multiply(kept, kept)))
+    return multiply(dy, subtract(all_like(dy, 1.0), multiply(kept, kept)))
 
 
 @inner
@@ -83,7 +82,7 @@ def tanhshrink_gradient(dy: Any, kept: Any, settings: Any) -> Any:
 def log_sigmoid(x: Any, settings: Any) -> Any:
     """Return the logarithm of the sigmoid."""
     e = functions.exp(negative(absolute(x)))
-    return subtract(at_most(x, zero()), functions.log1p(e))
+    return subtract(at_most(x, all_like(x, 0.0)), functions.log1p(e))
 
 
 @inner
@@ -94,16 +93,16 @@ def log_sigmoid_gradient(dy: Any, kept: Any, settings: Any) -> Any:
 @inner
 def softplus(x: Any, settings: Any) -> Any:
     """Return log(1 + exp(beta * x)) / beta, or x above a limit; beta and the limit of beta * x."""
-    beta, limit = load_splat(settings, 0), load_splat(settings, 1)
+    beta, limit = load_all_like(x, settings, 0), load_all_like(x, settings, 1)
     z = multiply(x, beta)
     e = functions.exp(negative(absolute(z)))
-    smooth = divide(add(at_least(z, zero()), functions.log1p(e)), beta)
+    smooth = divide(add(at_least(z, all_like(x, 0.0)), functions.log1p(e)), beta)
     return where_less(limit, z, x, smooth)
 
 
 @inner
 def softplus_gradient(dy: Any, kept: Any, settings: Any) -> Any:
-    beta, limit = load_splat(settings, 0), load_splat(settings, 1)
+    beta, limit = load_all_like(dy, settings, 0), load_all_like(dy, settings, 1)
     z = multiply(kept, beta)
     return where_less(limit, z, dy, multiply(dy, functions.sigmoid(z)))
 
@@ -111,12 +110,12 @@ def softplus_gradient(dy: Any, kept: Any, settings: Any) -> Any:
 @inner
 def softsign(x: Any, settings: Any) -> Any:
     """Return x / (1 + |x|)."""
-    return divide(x, add(splat(1.0), absolute(x)))
+    return divide(x, add(all_like(x, 1.0), absolute(x)))
 
 
 @inner
 def softsign_gradient(dy: Any, kept: Any, settings: Any) -> Any:
-    size = add(splat(1.0), absolute(kept))
+    size = add(all_like(dy, 1.0), absolute(kept))
     return divide(divide(dy, size), size)
 
 
@@ -126,16 +125,24 @@ def elu(x: Any, settings: Any) -> Any:
 
     The settings are scale, height, rate, and height * rate; SELU and CELU are such functions too.
     """
-    scale, height, rate = load_splat(settings, 0), load_splat(settings, 1), load_splat(settings, 2)
-    curve = multiply(height, functions.expm1(multiply(at_most(x, zero()), rate)))
-    return where_less(zero(), x, multiply(x, scale), curve)
+    scale, height, rate = (
+        load_all_like(x, settings, 0),
+        load_all_like(x, settings, 1),
+        load_all_like(x, settings, 2),
+    )
+    curve = multiply(height, functions.expm1(multiply(at_most(x, all_like(x, 0.0)), rate)))
+    return where_less(all_like(x, 0.0), x, multiply(x, scale), curve)
 
 
 @inner
 def elu_gradient(dy: Any, kept: Any, settings: Any) -> Any:
-    scale, rate, slope = load_splat(settings, 0), load_splat(settings, 2), load_splat(settings, 3)
-    curve = multiply(slope, functions.exp(multiply(at_most(kept, zero()), rate)))
-    return multiply(dy, where_less(zero(), kept, scale, curve))
+    scale, rate, slope = (
+        load_all_like(dy, settings, 0),
+        load_all_like(dy, settings, 2),
+        load_all_like(dy, settings, 3),
+    )
+    curve = multiply(slope, functions.exp(multiply(at_most(kept, all_like(dy, 0.0)), rate)))
+    return multiply(dy, where_less(all_like(dy, 0.0), kept, scale, curve))
 
 
 @inner
@@ -147,17 +154,19 @@ def silu(x: Any, settings: Any) -> Any:
 @inner
 def silu_gradient(dy: Any, kept: Any, settings: Any) -> Any:
     s = functions.sigmoid(kept)
-    slope = multiply(s, fma(kept, subtract(splat(1.0), s), splat(1.0)))
+    slope = multiply(s, fma(kept, subtract(all_like(dy, 1.0), s), all_like(dy, 1.0)))
     return multiply(dy, slope)
 
 
 @inner
 def _mish_share(x: Any, e: Any) -> Any:
     """Return tanh(log(1 + exp(x))), given e = exp(-|x|)."""
-    negative_side = multiply(e, add(e, splat(2.0)))
-    positive_side = fma(splat(2.0), e, splat(1.0))
-    numerator = where_less(x, zero(), negative_side, positive_side)
-    rest = where_less(x, zero(), splat(2.0), multiply(splat(2.0), multiply(e, e)))
+    negative_side = multiply(e, add(e, all_like(x, 2.0)))
+    positive_side = fma(all_like(x, 2.0), e, all_like(x, 1.0))
+    numerator = where_less(x, all_like(x, 0.0), negative_side, positive_side)
+    rest = where_less(
+        x, all_like(x, 0.0), all_like(x, 2.0), multiply(all_like(x, 2.0), multiply(e, e))
+    )
     return divide(numerator, add(numerator, rest))
 
 
@@ -171,7 +180,7 @@ def mish(x: Any, settings: Any) -> Any:
 def mish_gradient(dy: Any, kept: Any, settings: Any) -> Any:
     e = functions.exp(negative(absolute(kept)))
     share, s = _mish_share(kept, e), functions.sigmoid_of(kept, e)
-    bend = multiply(multiply(kept, s), subtract(splat(1.0), multiply(share, share)))
+    bend = multiply(multiply(kept, s), subtract(all_like(dy, 1.0), multiply(share, share)))
     return multiply(dy, add(share, bend))
 
 
@@ -184,15 +193,15 @@ def gelu(x: Any, settings: Any) -> Any:
 @inner
 def gelu_gradient(dy: Any, kept: Any, settings: Any) -> Any:
     e = functions.half_square_exp(kept)
-    density = multiply(e, splat(PER_ROOT_2PI))
+    density = multiply(e, all_like(dy, PER_ROOT_2PI))
     return multiply(dy, add(functions.normal_share(kept, e), multiply(kept, density)))
 
 
 @inner
 def _gelu_tanh_inside(x: Any) -> Any:
     """Return 2 * z, z = sqrt(2 / pi) * (x + c * x**3): (1 + tanh(z)) / 2 is sigmoid(2 * z)."""
-    cube = multiply(multiply(multiply(x, splat(CUBIC)), x), x)
-    return multiply(splat(ROOT_8_PER_PI), add(x, cube))
+    cube = multiply(multiply(multiply(x, all_like(x, CUBIC)), x), x)
+    return multiply(all_like(x, ROOT_8_PER_PI), add(x, cube))
 
 
 @inner
@@ -205,10 +214,10 @@ def gelu_tanh(x: Any, settings: Any) -> Any:
 def gelu_tanh_gradient(dy: Any, kept: Any, settings: Any) -> Any:
     inside = _gelu_tanh_inside(kept)
     e = functions.exp(negative(absolute(inside)))
-    square = multiply(multiply(kept, kept), splat(3.0 * CUBIC))
-    slope = multiply(splat(ROOT_8_PER_PI), add(square, splat(1.0)))
+    square = multiply(multiply(kept, kept), all_like(dy, 3.0 * CUBIC))
+    slope = multiply(all_like(dy, ROOT_8_PER_PI), add(square, all_like(dy, 1.0)))
     # The derivative of the sigmoid; s * (1 - s) would lose the digits of s near 1.
-    above = add(e, splat(1.0))
+    above = add(e, all_like(dy, 1.0))
     density = multiply(divide(divide(e, above), above), slope)
     return multiply(dy, add(functions.sigmoid_of(inside, e), multiply(kept, density)))
 
@@ -216,25 +225,30 @@ def gelu_tanh_gradient(dy: Any, kept: Any, settings: Any) -> Any:
 @inner
 def hardtanh(x: Any, settings: Any) -> Any:
     """Return x within limits, which are the settings; with 0 and 6 it is ReLU6."""
-    return at_most(at_least(x, load_splat(settings, 0)), load_splat(settings, 1))
+    return at_most(at_least(x, load_all_like(x, settings, 0)), load_all_like(x, settings, 1))
 
 
 @inner
 def hardtanh_gradient(dy: Any, kept: Any, settings: Any) -> Any:
     """Read the output: it is between the limits where the input was."""
-    below = where_less(kept, load_splat(settings, 1), dy, zero())
-    return where_less(load_splat(settings, 0), kept, below, zero())
+    below = where_less(kept, load_all_like(dy, settings, 1), dy, all_like(dy, 0.0))
+    return where_less(load_all_like(dy, settings, 0), kept, below, all_like(dy, 0.0))
 
 
 @inner
 def hardsigmoid(x: Any, settings: Any) -> Any:
     """Return (x + 3) / 6 within 0 and 1."""
-    return divide(at_most(at_least(add(x, splat(3.0)), zero()), splat(6.0)), splat(6.0))
+    return divide(
+        at_most(at_least(add(x, all_like(x, 3.0)), all_like(x, 0.0)), all_like(x, 6.0)),
+        all_like(x, 6.0),
+    )
 
 
 @inner
 def hardsigmoid_gradient(dy: Any, kept: Any, settings: Any) -> Any:
-    return where_less(absolute(kept), splat(3.0), multiply(dy, splat(SIXTH)), zero())
+    return where_less(
+        absolute(kept), all_like(dy, 3.0), multiply(dy, all_like(dy, SIXTH)), all_like(dy, 0.0)
+    )
 
 
 @inner
@@ -245,36 +259,36 @@ def hardswish(x: Any, settings: Any) -> Any:
 
 @inner
 def hardswish_gradient(dy: Any, kept: Any, settings: Any) -> Any:
-    slope = add(divide(kept, splat(3.0)), splat(0.5))
-    slope = where_at_most(splat(3.0), kept, splat(1.0), slope)
-    return where_at_most(kept, splat(-3.0), zero(), multiply(dy, slope))
+    slope = add(divide(kept, all_like(dy, 3.0)), all_like(dy, 0.5))
+    slope = where_at_most(all_like(dy, 3.0), kept, all_like(dy, 1.0), slope)
+    return where_at_most(kept, all_like(dy, -3.0), all_like(dy, 0.0), multiply(dy, slope))
 
 
 @inner
 def softshrink(x: Any, settings: Any) -> Any:
     """Return x brought nearer to zero by the first setting, which is not negative."""
-    nearer = load_splat(settings, 0)
+    nearer = load_all_like(x, settings, 0)
     return subtract(x, at_most(at_least(x, negative(nearer)), nearer))
 
 
 @inner
 def hardshrink(x: Any, settings: Any) -> Any:
     """Return x, or zero where it is no further from zero than the first setting."""
-    return where_at_most(absolute(x), load_splat(settings, 0), zero(), x)
+    return where_at_most(absolute(x), load_all_like(x, settings, 0), all_like(x, 0.0), x)
 
 
 @inner
 def shrink_gradient(dy: Any, kept: Any, settings: Any) -> Any:
     """Read the output: the gradient passes where it is further from zero than the second."""
-    return where_less(load_splat(settings, 1), absolute(kept), dy, zero())
+    return where_less(load_all_like(dy, settings, 1), absolute(kept), dy, all_like(dy, 0.0))
 
 
 @inner
 def threshold(x: Any, settings: Any) -> Any:
     """Return x above the first setting, and the second elsewhere."""
-    return where_at_most(x, load_splat(settings, 0), load_splat(settings, 1), x)
+    return where_at_most(x, load_all_like(x, settings, 0), load_all_like(x, settings, 1), x)
 
 
 @inner
 def threshold_gradient(dy: Any, kept: Any, settings: Any) -> Any:
-    return where_at_most(kept, load_splat(settings, 0), zero(), dy)
+    return where_at_most(kept, load_all_like(dy, settings, 0), all_like(dy, 0.0), dy)

@@ -14,6 +14,7 @@ from xpcnn.kernels.cpu.jobs import inner
 from xpcnn.kernels.cpu.vector import (
     absolute,
     add,
+    all_like,
     at_least,
     at_most,
     divide,
@@ -23,14 +24,12 @@ from xpcnn.kernels.cpu.vector import (
     multiply,
     nearest,
     negative,
-    splat,
     subtract,
     times_power_of_two,
     where_at_most,
     where_equal,
     where_less,
     with_sign,
-    zero,
 )
 
 PER_LN2 = 1.4426950408889634
@@ -49,23 +48,23 @@ HUGE = 3.4028234663852886e38
 @inner
 def _within(x: Any) -> Any:
     """Limit x to where its exponential is neither zero nor infinite in float32, and a bit more."""
-    return at_most(at_least(x, splat(-120.0)), splat(100.0))
+    return at_most(at_least(x, all_like(x, -120.0)), all_like(x, 100.0))
 
 
 @inner
 def _power(x: Any) -> Any:
     """Return n, the nearest whole number to x / log(2)."""
-    return nearest(multiply(x, splat(PER_LN2)))
+    return nearest(multiply(x, all_like(x, PER_LN2)))
 
 
 @inner
 def _expm1_of_rest(x: Any, n: Any) -> Any:
     """Return exp(r) - 1 for r = x - n * log(2), which is small."""
-    r = fma(n, splat(-LN2_LOW), fma(n, splat(-LN2_HIGH), x))
-    p = fma(splat(0.0013901283964514732), r, splat(0.008363146334886551))
-    p = fma(p, r, splat(0.04166685417294502))
-    p = fma(p, r, splat(0.16666577756404877))
-    p = fma(p, r, splat(0.5))
+    r = fma(n, all_like(x, -LN2_LOW), fma(n, all_like(x, -LN2_HIGH), x))
+    p = fma(all_like(x, 0.0013901283964514732), r, all_like(x, 0.008363146334886551))
+    p = fma(p, r, all_like(x, 0.04166685417294502))
+    p = fma(p, r, all_like(x, 0.16666577756404877))
+    p = fma(p, r, all_like(x, 0.5))
     return fma(multiply(r, r), p, r)
 
 
@@ -74,7 +73,7 @@ def exp(x: Any) -> Any:
     """Return the exponential."""
     x = _within(x)
     n = _power(x)
-    return times_power_of_two(add(_expm1_of_rest(x, n), splat(1.0)), n)
+    return times_power_of_two(add(_expm1_of_rest(x, n), all_like(x, 1.0)), n)
 
 
 @inner
@@ -84,66 +83,66 @@ def expm1(x: Any) -> Any:
     n = _power(inside)
     rest = _expm1_of_rest(inside, n)
     # 2**n * (1 + rest) - 1, the one being taken from the power, which is exact.
-    power_less_one = subtract(times_power_of_two(splat(1.0), n), splat(1.0))
+    power_less_one = subtract(times_power_of_two(all_like(x, 1.0), n), all_like(x, 1.0))
     near = add(times_power_of_two(rest, n), power_less_one)
-    far = times_power_of_two(add(rest, splat(1.0)), n)
-    return where_equal(x, zero(), x, where_less(splat(20.0), x, far, near))
+    far = times_power_of_two(add(rest, all_like(x, 1.0)), n)
+    return where_equal(x, all_like(x, 0.0), x, where_less(all_like(x, 20.0), x, far, near))
 
 
 @inner
 def _log_of_near_one(f: Any) -> Any:
     """Return log(1 + f) for 1 + f from the root of 1/2 to that of 2."""
-    p = fma(splat(-0.07974110543727875), f, splat(0.12655651569366455))
-    p = fma(p, f, splat(-0.12989291548728943))
-    p = fma(p, f, splat(0.1420995146036148))
-    p = fma(p, f, splat(-0.16641581058502197))
-    p = fma(p, f, splat(0.20001201331615448))
-    p = fma(p, f, splat(-0.25000303983688354))
-    p = fma(p, f, splat(0.3333333134651184))
-    p = fma(p, f, splat(-0.5))
+    p = fma(all_like(f, -0.07974110543727875), f, all_like(f, 0.12655651569366455))
+    p = fma(p, f, all_like(f, -0.12989291548728943))
+    p = fma(p, f, all_like(f, 0.1420995146036148))
+    p = fma(p, f, all_like(f, -0.16641581058502197))
+    p = fma(p, f, all_like(f, 0.20001201331615448))
+    p = fma(p, f, all_like(f, -0.25000303983688354))
+    p = fma(p, f, all_like(f, 0.3333333134651184))
+    p = fma(p, f, all_like(f, -0.5))
     return fma(multiply(f, f), p, f)
 
 
 @inner
 def _with_powers(log: Any, n: Any) -> Any:
     """Return log + n * log(2)."""
-    return fma(n, splat(LN2_HIGH), fma(n, splat(LN2_LOW), log))
+    return fma(n, all_like(log, LN2_HIGH), fma(n, all_like(log, LN2_LOW), log))
 
 
 @inner
 def _at_the_ends(x: Any, y: Any, result: Any) -> Any:
     """Return the logarithm of y as x gives it: y is 0, less, infinite or NaN."""
-    result = where_less(splat(HUGE), y, y, result)
-    result = where_less(y, zero(), splat(math.nan), result)
-    result = where_equal(y, zero(), splat(-math.inf), result)
+    result = where_less(all_like(x, HUGE), y, y, result)
+    result = where_less(y, all_like(x, 0.0), all_like(x, math.nan), result)
+    result = where_equal(y, all_like(x, 0.0), all_like(x, -math.inf), result)
     return where_equal(x, x, result, x)
 
 
 @inner
 def log(x: Any) -> Any:
     """Return the natural logarithm: minus infinity for zero, NaN below."""
-    scaled = where_less(x, splat(TINY), multiply(x, splat(8388608.0)), x)
-    moved = where_less(x, splat(TINY), splat(-23.0), zero())
+    scaled = where_less(x, all_like(x, TINY), multiply(x, all_like(x, 8388608.0)), x)
+    moved = where_less(x, all_like(x, TINY), all_like(x, -23.0), all_like(x, 0.0))
     n = add(exponent(scaled), moved)
-    result = _with_powers(_log_of_near_one(subtract(mantissa(scaled), splat(1.0))), n)
+    result = _with_powers(_log_of_near_one(subtract(mantissa(scaled), all_like(x, 1.0))), n)
     return _at_the_ends(x, x, result)
 
 
 @inner
 def log1p(x: Any) -> Any:
     """Return log(1 + x), accurate near zero too."""
-    y = add(x, splat(1.0))
+    y = add(x, all_like(x, 1.0))
     # Near zero the sum has lost digits that x has; there its power of two is 1.
-    f = where_less(absolute(x), splat(0.25), x, subtract(mantissa(y), splat(1.0)))
+    f = where_less(absolute(x), all_like(x, 0.25), x, subtract(mantissa(y), all_like(x, 1.0)))
     result = _with_powers(_log_of_near_one(f), exponent(y))
-    result = where_equal(x, zero(), x, result)
+    result = where_equal(x, all_like(x, 0.0), x, result)
     return _at_the_ends(x, y, result)
 
 
 @inner
 def sigmoid_of(x: Any, e: Any) -> Any:
     """Return 1 / (1 + exp(-x)), given e = exp(-|x|)."""
-    return divide(where_less(x, zero(), e, splat(1.0)), add(splat(1.0), e))
+    return divide(where_less(x, all_like(x, 0.0), e, all_like(x, 1.0)), add(all_like(x, 1.0), e))
 
 
 @inner
@@ -157,29 +156,29 @@ def tanh(x: Any) -> Any:
     """Return the hyperbolic tangent."""
     size = absolute(x)
     z = multiply(size, size)
-    p = fma(splat(-0.006096937227994204), z, splat(0.02099735476076603))
-    p = fma(p, z, splat(-0.05385095253586769))
-    p = fma(p, z, splat(0.13332770764827728))
-    p = fma(p, z, splat(-0.333333283662796))
+    p = fma(all_like(x, -0.006096937227994204), z, all_like(x, 0.02099735476076603))
+    p = fma(p, z, all_like(x, -0.05385095253586769))
+    p = fma(p, z, all_like(x, 0.13332770764827728))
+    p = fma(p, z, all_like(x, -0.333333283662796))
     near = fma(multiply(size, z), p, size)
-    above = add(exp(add(size, size)), splat(1.0))
-    far = subtract(splat(1.0), divide(splat(2.0), above))
-    return with_sign(where_less(size, splat(0.625), near, far), x)
+    above = add(exp(add(size, size)), all_like(x, 1.0))
+    far = subtract(all_like(x, 1.0), divide(all_like(x, 2.0), above))
+    return with_sign(where_less(size, all_like(x, 0.625), near, far), x)
 
 
 @inner
 def _erfc_over_exp(t: Any) -> Any:
     """Return (1 - erf(z)) / exp(-z**2), given t = 2.5 / (2.5 + z) with z not negative."""
-    u = fma(t, splat(2.0), splat(-1.0))
-    p = fma(splat(-5.70432712265756e-05), u, splat(0.00025186350103467703))
-    p = fma(p, u, splat(0.0002102386497426778))
-    p = fma(p, u, splat(-0.001921784714795649))
-    p = fma(p, u, splat(-0.0033685171511024237))
-    p = fma(p, u, splat(0.011344324797391891))
-    p = fma(p, u, splat(0.06850185245275497))
-    p = fma(p, u, splat(0.18156565725803375))
-    p = fma(p, u, splat(0.3218607008457184))
-    p = fma(p, u, splat(0.4216127395629883))
+    u = fma(t, all_like(t, 2.0), all_like(t, -1.0))
+    p = fma(all_like(t, -5.70432712265756e-05), u, all_like(t, 0.00025186350103467703))
+    p = fma(p, u, all_like(t, 0.0002102386497426778))
+    p = fma(p, u, all_like(t, -0.001921784714795649))
+    p = fma(p, u, all_like(t, -0.0033685171511024237))
+    p = fma(p, u, all_like(t, 0.011344324797391891))
+    p = fma(p, u, all_like(t, 0.06850185245275497))
+    p = fma(p, u, all_like(t, 0.18156565725803375))
+    p = fma(p, u, all_like(t, 0.3218607008457184))
+    p = fma(p, u, all_like(t, 0.4216127395629883))
     return multiply(t, p)
 
 
@@ -190,36 +189,36 @@ def exp_of_minus_product(a: Any, b: Any) -> Any:
     lost = fma(a, b, negative(product))
     e = exp(negative(product))
     # Where the product overflows nothing is known of what was lost, and e is zero.
-    return where_equal(e, zero(), e, fma(negative(lost), e, e))
+    return where_equal(e, all_like(a, 0.0), e, fma(negative(lost), e, e))
 
 
 @inner
 def erf(x: Any) -> Any:
     """Return 2 / sqrt(pi) times the integral of exp(-t**2) from 0 to x."""
     z = multiply(x, x)
-    p = fma(splat(7.853857823647559e-05), z, splat(-0.0008010192541405559))
-    p = fma(p, z, splat(0.005188327748328447))
-    p = fma(p, z, splat(-0.026853810995817184))
-    p = fma(p, z, splat(0.1128358542919159))
-    p = fma(p, z, splat(-0.3761262595653534))
-    near = multiply(x, fma(p, z, splat(1.1283791065216064)))
+    p = fma(all_like(x, 7.853857823647559e-05), z, all_like(x, -0.0008010192541405559))
+    p = fma(p, z, all_like(x, 0.005188327748328447))
+    p = fma(p, z, all_like(x, -0.026853810995817184))
+    p = fma(p, z, all_like(x, 0.1128358542919159))
+    p = fma(p, z, all_like(x, -0.3761262595653534))
+    near = multiply(x, fma(p, z, all_like(x, 1.1283791065216064)))
     size = absolute(x)
-    t = divide(splat(2.5), add(splat(2.5), size))
+    t = divide(all_like(x, 2.5), add(all_like(x, 2.5), size))
     above = multiply(_erfc_over_exp(t), exp_of_minus_product(size, size))
-    far = with_sign(subtract(splat(1.0), above), x)
-    return where_less(size, splat(1.0), near, far)
+    far = with_sign(subtract(all_like(x, 1.0), above), x)
+    return where_less(size, all_like(x, 1.0), near, far)
 
 
 @inner
 def half_square_exp(x: Any) -> Any:
     """Return exp(-x**2 / 2)."""
-    return exp_of_minus_product(multiply(x, splat(0.5)), x)
+    return exp_of_minus_product(multiply(x, all_like(x, 0.5)), x)
 
 
 @inner
 def normal_share(x: Any, e: Any) -> Any:
     """Return the share of a normal distribution below x, given e = exp(-x**2 / 2)."""
     # Of z = |x| / sqrt(2), numerator and denominator of t times sqrt(2), which spares a rounding.
-    t = divide(splat(2.5 * ROOT_TWO), add(splat(2.5 * ROOT_TWO), absolute(x)))
-    above = multiply(multiply(_erfc_over_exp(t), splat(0.5)), e)
-    return where_at_most(x, zero(), above, subtract(splat(1.0), above))
+    t = divide(all_like(x, 2.5 * ROOT_TWO), add(all_like(x, 2.5 * ROOT_TWO), absolute(x)))
+    above = multiply(multiply(_erfc_over_exp(t), all_like(x, 0.5)), e)
+    return where_at_most(x, all_like(x, 0.0), above, subtract(all_like(x, 1.0), above))

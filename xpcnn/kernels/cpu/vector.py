@@ -418,9 +418,9 @@ _ROUNDER = 12582912.0
 """1.5 * 2**23: a whole number that is added to it shows in its lowest bits."""
 
 
-def _in_all(number: int) -> Any:
+def _in_all(number: int, width: int) -> Any:
     """Return a whole number in all places."""
-    return ir.Constant(_LANES, [number] * WIDTH)
+    return ir.Constant(ir.VectorType(ir.IntType(32), width), [number] * width)
 
 
 @operation("vec", "vec", "vec")
@@ -444,13 +444,13 @@ def absolute(builder: Any, a: Any) -> Any:
 @operation("vec", "vec", "vec")
 def with_sign(builder: Any, a: Any, b: Any) -> Any:
     """Return a with the sign of b."""
-    return call(builder, f"llvm.copysign.v{WIDTH}f32", _VECTOR, a, b)
+    return call(builder, f"llvm.copysign.v{a.type.count}f32", a.type, a, b)
 
 
 @operation("vec", "vec")
 def nearest(builder: Any, a: Any) -> Any:
     """Round to the nearest whole number."""
-    return call(builder, f"llvm.rint.v{WIDTH}f32", _VECTOR, a)
+    return call(builder, f"llvm.rint.v{a.type.count}f32", a.type, a)
 
 
 @operation("vec", "vec", "vec")
@@ -481,32 +481,52 @@ def where_at_most(builder: Any, a: Any, b: Any, yes: Any, no: Any) -> Any:
 def times_power_of_two(builder: Any, a: Any, power: Any) -> Any:
     """Return a * 2**power for whole powers from -252 to 254, rounded once; NaN stays."""
     # The sum's lowest bits are the power. No conversion: of NaN its result would be undefined.
-    shifted = builder.bitcast(builder.fadd(power, ir.Constant(_VECTOR, [_ROUNDER] * WIDTH)), _LANES)
-    start = builder.bitcast(ir.Constant(_VECTOR, [_ROUNDER] * WIDTH), _LANES)
-    power = builder.sub(shifted, start)
-    half = builder.ashr(power, _in_all(1))
+    width, lanes = a.type.count, _lanes(a)
+    rounder = ir.Constant(a.type, [_ROUNDER] * width)
+    shifted = builder.bitcast(builder.fadd(power, rounder), lanes)
+    power = builder.sub(shifted, builder.bitcast(rounder, lanes))
+    half = builder.ashr(power, _in_all(1, width))
     for part in (half, builder.sub(power, half)):
-        bits = builder.shl(builder.add(part, _in_all(_BIAS)), _in_all(_MANTISSA))
-        a = builder.fmul(a, builder.bitcast(bits, _VECTOR))
+        bits = builder.shl(builder.add(part, _in_all(_BIAS, width)), _in_all(_MANTISSA, width))
+        a = builder.fmul(a, builder.bitcast(bits, a.type))
     return a
 
 
 @operation("vec", "vec")
 def exponent(builder: Any, a: Any) -> Any:
     """Return n of a = m * 2**n, m as in :func:`mantissa`; a is positive, finite and not tiny."""
-    return builder.sitofp(_exponent(builder, builder.bitcast(a, _LANES)), _VECTOR)
+    return builder.sitofp(_exponent(builder, builder.bitcast(a, _lanes(a))), a.type)
 
 
 @operation("vec", "vec")
 def mantissa(builder: Any, a: Any) -> Any:
     """Return m of a = m * 2**n, from the root of 1/2 to that of 2."""
-    bits = builder.bitcast(a, _LANES)
-    power = builder.shl(_exponent(builder, bits), _in_all(_MANTISSA))
-    return builder.bitcast(builder.sub(bits, power), _VECTOR)
+    bits = builder.bitcast(a, _lanes(a))
+    power = builder.shl(_exponent(builder, bits), _in_all(_MANTISSA, a.type.count))
+    return builder.bitcast(builder.sub(bits, power), a.type)
 
 
 def _exponent(builder: Any, bits: Any) -> Any:
-    return builder.ashr(builder.sub(bits, _in_all(_ROOT_HALF)), _in_all(_MANTISSA))
+    width = bits.type.count
+    return builder.ashr(builder.sub(bits, _in_all(_ROOT_HALF, width)), _in_all(_MANTISSA, width))
+
+
+def _lanes(a: Any) -> Any:
+    """Return the type of the bits of a vector."""
+    return ir.VectorType(ir.IntType(32), a.type.count)
+
+
+@operation("vec", "vec", "float")
+def all_like(builder: Any, a: Any, number: Any) -> Any:
+    """Return one number in all places of a vector that is as wide as a."""
+    return to_all(builder, number, a.type.count)
+
+
+@operation("vec", "vec", "array", "int")
+def load_all_like(builder: Any, a: Any, array: Any, index: Any) -> Any:
+    """Read array[i] into all places of a vector that is as wide as a."""
+    number = builder.load(pointer_at(builder, array, index, _FLOAT), align=4)
+    return to_all(builder, number, a.type.count)
 
 
 @operation("vec", "vec", "int")
