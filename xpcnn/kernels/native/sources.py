@@ -53,5 +53,5 @@ def files() -> list[Path]:
     here = Path(__file__)
     return [
         *sorted(KERNELS.glob("*.py")), RUNTIME, here.with_name("compiler.py"),
-        here.with_name("targets.py"),
+        here.with_name("instructions.py"), here.with_name("targets.py"),
     ]  # fmt: skip
