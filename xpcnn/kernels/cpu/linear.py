@@ -17,9 +17,9 @@ import numpy as np
 from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.jobs import Floats, Ints, Job, Worker, inner
 from xpcnn.kernels.cpu.layout import padded_bias
-from xpcnn.kernels.cpu.product import COLUMNS, TOGETHER, outer_rows, times_rows
+from xpcnn.kernels.cpu.product import COLUMNS, DOT_ROWS, TOGETHER, dot_rows, outer_rows, times_rows
 from xpcnn.kernels.cpu.sums import gated_rows, rows_of, sum_rows
-from xpcnn.kernels.cpu.vector import fma, load, store, store_half, sums, zero
+from xpcnn.kernels.cpu.vector import load, store
 from xpcnn.kernels.trace import Declined
 
 CHUNK = 1024
@@ -30,35 +30,6 @@ LONGEST = 32 * 240
 
 SAMPLES = 240
 """Rows of x or d taken at a time where they are the sum's, or the output's, rows."""
-
-
-@inner
-def _dot_tile(
-    x: Any, x0: int, x1: int, x2: int, w: Any, w0: int, w1: int, w2: int, w3: int, count: int,
-    base: Any, b0: int, b1: int, b2: int, floor: Any, y: Any, y0: int, y1: int, y2: int,
-    columns: int,
-) -> None:  # fmt: skip
-    """Multiply three rows of x with four of w, and add what stands in `base`."""
-    a00, a01, a02, a03 = zero(), zero(), zero(), zero()
-    a10, a11, a12, a13 = zero(), zero(), zero(), zero()
-    a20, a21, a22, a23 = zero(), zero(), zero(), zero()
-    for k in range(0, count, 8):
-        u0, u1, u2 = load(x, x0 + k), load(x, x1 + k), load(x, x2 + k)
-        v = load(w, w0 + k)
-        a00, a10, a20 = fma(u0, v, a00), fma(u1, v, a10), fma(u2, v, a20)
-        v = load(w, w1 + k)
-        a01, a11, a21 = fma(u0, v, a01), fma(u1, v, a11), fma(u2, v, a21)
-        v = load(w, w2 + k)
-        a02, a12, a22 = fma(u0, v, a02), fma(u1, v, a12), fma(u2, v, a22)
-        v = load(w, w3 + k)
-        a03, a13, a23 = fma(u0, v, a03), fma(u1, v, a13), fma(u2, v, a23)
-    # All reading before all writing: the last rows of a block may be one and the same.
-    s0 = sums(a00, a01, a02, a03, base, b0)
-    s1 = sums(a10, a11, a12, a13, base, b1)
-    s2 = sums(a20, a21, a22, a23, base, b2)
-    store_half(y, y0, s0, floor, columns)
-    store_half(y, y1, s1, floor, columns)
-    store_half(y, y2, s2, floor, columns)
 
 
 @inner
@@ -90,16 +61,10 @@ def _forward(
         count = min(CHUNK, whole - k)
         base, base_row = (y, y_row) if k > 0 else (bias, 0)
         limit = floor if k + count == width else no_floor
-        for o in range(o_first, o_last, 4):
-            o1, o2, o3 = min(o + 1, o_last - 1), min(o + 2, o_last - 1), min(o + 3, o_last - 1)
-            for p in range(first, last, 3):
-                p1, p2 = min(p + 1, last - 1), min(p + 2, last - 1)
-                _dot_tile(
-                    x, p * x_row + k, p1 * x_row + k, p2 * x_row + k, w, o * w_row + k,
-                    o1 * w_row + k, o2 * w_row + k, o3 * w_row + k, count,
-                    base, p * base_row + o, p1 * base_row + o, p2 * base_row + o, limit,
-                    y, p * y_row + o, p1 * y_row + o, p2 * y_row + o, o_last - o,
-                )  # fmt: skip
+        dot_rows(
+            x, k, x_row, first, last, w, k, w_row, o_first, o_last, count, base, 0, base_row,
+            limit, y, 0, y_row,
+        )  # fmt: skip
     if whole < width:
         for p in range(first, last):
             _add_rest(
@@ -224,7 +189,7 @@ def _blocks(n: int, outputs: int) -> tuple[int, int]:
     An even number of equal jobs is best for the usual numbers of threads.
     """
     count = max(1, round(n / 96)) * 2 if n > 48 else 1
-    rows = -(-n // (3 * count)) * 3
+    rows = -(-n // (DOT_ROWS * count)) * DOT_ROWS
     if n >= 256:
         return rows, 128
     return rows, min((20, 24, 16, 28), key=lambda size: (-(-outputs // size) + 1) // 2 * size)
