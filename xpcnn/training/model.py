@@ -424,7 +424,7 @@ class Model(TrainingState):
         """Return the size of a batch, and what brings it to the device."""
         with self.unbuilt_if_it_fails():
             samples = self._samples(*self._training_data(x, y, who, sample_weight))
-        return len(samples), partial(samples.batch, np.arange(len(samples)))
+        return len(samples), partial(samples.batch, slice(None))
 
     def _check_outcome(self, step: Step) -> None:
         """Raise if the step was taken back, because its numbers are not finite."""
