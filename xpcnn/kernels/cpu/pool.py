@@ -83,7 +83,7 @@ def as_images(x: np.ndarray) -> Images:
         rows = as_rows(x)
         return Images(rows.flat, h * w * rows.pitch, w * rows.pitch, rows.pitch, rows.lanes)
     image = as_image(source(lift(x)), len(x))
-    return Images(*image, channels)
+    return Images(*image[:4], channels)
 
 
 def links(window: Window, spatial: Sizes, axis: int) -> Links:
