@@ -29,10 +29,10 @@ def draw_window(rng, ndim):
     return Window(ints(1, 4), ints(1, 4), padding, ints(1, 3))
 
 
-def draw_conv(seed, groups=1, few=False):
+def draw_conv(seed, groups=1, few=False, ndim=None):
     """Draw the arguments of a convolution: contiguous, channels-last, reversed or read-only."""
     rng = np.random.default_rng(seed)
-    ndim = int(rng.integers(1, 3))
+    ndim = ndim or int(rng.integers(1, 3))
     channels = int(rng.integers(1, 20)) * groups
     # 64 channels are laid out with room between the pixels.
     filters = 64 if seed % 7 == 3 else int(rng.integers(8, 40)) * groups
@@ -83,6 +83,43 @@ def test_convolution_of_few_filters(seed):
     assert compare("conv", x, w, b, (window, groups), rng) < 1e-5
     if groups == 1:
         assert compare("conv_relu", x, w, b, (window, 1), rng) < 1e-5
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_convolution_of_volumes(seed):
+    groups = 1 + seed % 5 if seed % 3 == 0 else 1
+    rng, x, w, b, window = draw_conv(seed + 5000, groups, few=seed % 4 == 0, ndim=3)
+    assert compare("conv", x, w, b, (window, groups), rng, seed % 8 > 0) < 1e-5
+    if groups == 1:
+        assert compare("conv_relu", x, w, b, (window, 1), rng) < 1e-5
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_volume_is_written_or_read_outside(seed, monkeypatch):
+    """Every buffer lies between sentinels that must survive, and starts as NaN."""
+    guards = Guards(0xFF)
+    monkeypatch.setattr(cpu.buffers, "empty", guards)
+    rng, x, w, b, window = draw_conv(seed + 6000, 1 + seed % 2, few=seed % 3 == 0, ndim=3)
+    assert compare("conv", x, w, b, (window, 1 + seed % 2), rng) < 1e-5
+    guards.assert_whole(4)
+
+
+def test_volumes_are_the_same_bits_on_all_threads():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((3, 20, 9, 12, 11)).astype("float32")
+    w = rng.standard_normal((24, 20, 3, 3, 3)).astype("float32")
+    window = Window((3, 3, 3), (2, 1, 1), ((1, 1),) * 3, (1, 1, 1))
+    found = []
+    before = xpcnn.get_num_threads()
+    try:
+        for threads in (1, 2):
+            xpcnn.set_num_threads(threads)
+            y, saved = cpu.PAIRS["conv"].forward(XP, x, w, None, window, 1)
+            found.append([y, *cpu.PAIRS["conv"].backward(XP, y, saved, window, 1, True)[:2]])
+    finally:
+        xpcnn.set_num_threads(before)
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("op", ["conv", "conv_transpose"])
@@ -272,9 +309,9 @@ def test_what_is_declined():
     _, x, w, b, window = draw_conv(4)
     pair = cpu.PAIRS["conv"]
     assert_declined(pair.forward(XP, x.astype("float64"), w, b, window, 1))
-    volume = Window((1, 1, 1), (1, 1, 1), ((0, 0),) * 3, (1, 1, 1))
-    x3, w3 = np.ones((1, 1, 2, 2, 2), "float32"), np.ones((1, 1, 1, 1, 1), "float32")
-    assert_declined(pair.forward(XP, x3, w3, None, volume, 1))
+    four = Window((1,) * 4, (1,) * 4, ((0, 0),) * 4, (1,) * 4)
+    x4, w4 = np.ones((1, 1, 2, 2, 2, 2), "float32"), np.ones((1, 1, 1, 1, 1, 1), "float32")
+    assert_declined(pair.forward(XP, x4, w4, None, four, 1))
     pixel = Window((1, 1), (1, 1), ((0, 0),) * 2, (1, 1))
     x4 = np.ones((1, 4, 2, 2), "float32")
     # Pooling windows that overlap.

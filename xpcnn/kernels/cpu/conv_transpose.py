@@ -50,5 +50,5 @@ def backward(
     db = None
     if has_bias:
         n, channels, *size = image.shape
-        db = methods.channel_sums(as_image(source(image), n), n, (size[0], size[1]), channels)
+        db = methods.channel_sums(as_image(source(image), n), n, tuple(size), channels)
     return dx, dw, db

@@ -84,6 +84,8 @@ def takes(x: Any, w: Any, groups: int) -> Declined | None:
     """Say why this is not a depthwise convolution of float32 arrays; ``None`` if it is."""
     if refusal := takes_images(x, w):
         return refusal
+    if x.ndim == 5:
+        return Declined("one or two spatial dimensions only")
     if groups == 1 or groups != x.shape[1]:
         return Declined(f"{groups} groups of {x.shape[1]} channels: not depthwise")
     return Declined("an empty batch") if x.size == 0 else None

@@ -55,7 +55,7 @@ def as_rows(x: np.ndarray) -> Rows:
         if pitch:
             extent = (prod(last.shape[:-1]) - 1) * pitch + channels
             return Rows(as_strided(x, (extent,), (4,)), pitch, channels)
-    if x.ndim in (3, 4):
+    if x.ndim in (3, 4, 5):
         copy = dense_image(source(lift(x)), len(x))
         return Rows(copy.flat, copy.pixel, channels)
     dense = buffers.empty(last.shape)
@@ -66,13 +66,13 @@ def as_rows(x: np.ndarray) -> Rows:
 def _filled_up(x: np.ndarray, last: np.ndarray) -> Rows:
     """Return rows with zeros behind a few channels: a vector never reaches past the last row."""
     out = buffers.empty((*last.shape[:-1], WIDTH))
-    if x.ndim in (3, 4) and x.size:
+    if x.ndim in (3, 4, 5) and x.size:
         image = lift(x)
-        height, width = image.shape[2:]
+        planes, (height, width) = prod(image.shape[2:-2]), image.shape[-2:]
         flat, strides = flat_view(image)
         threads.launch(
-            2 * out.size, _fill_up, len(x) * height, flat, *strides, x.shape[1], height, width,
-            out.reshape(-1),
+            2 * out.size, _fill_up, len(x) * planes * height, flat, *strides, x.shape[1], planes,
+            height, width, out.reshape(-1),
         )  # fmt: skip
     else:
         out[..., : x.shape[1]] = last
@@ -82,12 +82,13 @@ def _filled_up(x: np.ndarray, last: np.ndarray) -> Rows:
 
 @Job
 def _fill_up(
-    job: int, x: Floats, image: int, channel: int, line: int, pixel: int, channels: int,
-    height: int, width: int, y: Floats,
+    job: int, x: Floats, image: int, channel: int, line: int, pixel: int, plane: int,
+    channels: int, planes: int, height: int, width: int, y: Floats,
 ) -> None:  # fmt: skip
-    """Write one line of an image."""
-    n = job // height
-    start = n * image + (job - n * height) * line
+    """Write one line of an image, or of a plane of a volume."""
+    z = job // height
+    n = z // planes
+    start = n * image + (z - n * planes) * plane + (job - z * height) * line
     for j in range(width):
         to = (job * width + j) * WIDTH
         store(y, to, zero())

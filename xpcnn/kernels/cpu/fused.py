@@ -156,6 +156,8 @@ def forward(
         return Declined("a very large pooling window")
     if declined := takes_images(x, w):
         return declined
+    if x.ndim == 5:
+        return Declined("one or two spatial dimensions only")
     if conv.takes(x, w, groups) or groups != 1:
         return _apart(xp, x, w, b, window, groups, pool)
     g, image = lift_window(window), lift(x)
@@ -176,7 +178,7 @@ def forward(
         what.flat, what.numbers, strip, windows.rows, phases, phases.size, runs, runs.size, length,
         pack(w, plain, False, 1), padded_bias(b, row), padded_bias(None, TOGETHER * COLUMNS),
         int64(tuple(range(0, WINDOWS * row, row))), int64(numbers), y.reshape(-1), winner,
-        threads.scratch(int(strip[-1]) + phases.size * WINDOWS * row),
+        threads.scratch(windows.scratch + phases.size * WINDOWS * row),
     )  # fmt: skip
     y = lower(y if flat else y.transpose(0, 3, 1, 2), x.ndim)
     return y, (x, w, b is not None, winner, size, row)

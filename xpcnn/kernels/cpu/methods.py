@@ -8,6 +8,7 @@ wanted (:func:`xpcnn.set_precision`). Everything else is summed directly.
 from __future__ import annotations
 
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ from xpcnn.kernels.cpu.vector import WIDTH
 from xpcnn.kernels.lifting import lift, lift_window, lower
 from xpcnn.kernels.precision import get_precision
 from xpcnn.kernels.trace import Declined, note
-from xpcnn.window import Window
+from xpcnn.window import Ints, Window
 
 FEW_TILES = 12
 """Tiles below which reading transformed filters, four times as large, takes the longest."""
@@ -79,7 +80,7 @@ def conv_hardtanh_backward(
 def convolve(
     x: np.ndarray, w: np.ndarray, b: Any, g: Window, groups: int, limits: Limits
 ) -> np.ndarray:
-    """Convolve images (N, C, H, W) by the method that is fastest."""
+    """Convolve images (N, C, H, W) or volumes (N, C, D, H, W) by the method that is fastest."""
     if not winograd_pays(x.shape, w, g, groups):
         y = conv.forward(x, w, b, g, groups, limits)
         if len(w) < WIDTH:
@@ -109,7 +110,7 @@ def conv_backward(
 
 
 def gradients(
-    d: Source, out: Pair, x: Any, w: Any, has_bias: bool, window: Window, groups: int,
+    d: Source, out: Ints, x: Any, w: Any, has_bias: bool, window: Window, groups: int,
     need_dx: bool,
 ) -> tuple[Any, Any, Any]:  # fmt: skip
     """Return (dx, dw, db); `d` is the gradient of the convolution's output."""
@@ -166,12 +167,16 @@ def _winograd_pays(
     return winograd.pays(n, channels, filters, g.output_shape(spatial), weights=weights)
 
 
-def channel_sums(d: Image, n: int, out: Pair, channels: int) -> np.ndarray:
-    """Sum each channel of some images."""
-    if d.image == out[0] * out[1] * channels:
+def channel_sums(d: Image, n: int, out: Ints, channels: int) -> np.ndarray:
+    """Sum each channel of some images or volumes."""
+    if d.image == prod(out) * channels:
         return sum_rows(d.flat.reshape(-1, channels))
-    image = as_strided(d.flat, (n, *out, channels), (4 * d.image, 4 * d.line, 4 * d.pixel, 4))
-    total: np.ndarray = image.sum(axis=(0, 1, 2), dtype=np.float64).astype(np.float32)
+    planes, height, width = (1, *out)[-3:]
+    distances = (d.image, d.plane, d.line, d.pixel, 1)
+    image = as_strided(
+        d.flat, (n, planes, height, width, channels), tuple(4 * step for step in distances)
+    )
+    total: np.ndarray = image.sum(axis=(0, 1, 2, 3), dtype=np.float64).astype(np.float32)
     return total
 
 

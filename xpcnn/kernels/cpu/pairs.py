@@ -33,7 +33,6 @@ from xpcnn.kernels.cpu import (
 )
 from xpcnn.kernels.cpu.layout import RELU
 from xpcnn.kernels.dispatch import OpPair
-from xpcnn.ops.pad import pad_backward
 from xpcnn.ops.update import no_backward
 
 PAIRS: dict[str, OpPair] = {
@@ -62,7 +61,7 @@ PAIRS: dict[str, OpPair] = {
     "lp_pool": OpPair(pool.lp_pool_forward, pool.lp_pool_backward),
     "global_avg_pool": OpPair(pool.global_avg_pool_forward, pool.global_avg_pool_backward),
     "global_max_pool": OpPair(pool.global_max_pool_forward, pool.global_max_pool_backward),
-    "pad": OpPair(pad.forward, pad_backward),
+    "pad": OpPair(pad.forward, pad.backward),
     "resize": OpPair(resize.resize_forward, resize.resize_backward),
     "relu": OpPair(elementwise.relu_forward, elementwise.relu_backward),
     "leaky_relu": OpPair(leaky_relu.leaky_relu_forward, leaky_relu.leaky_relu_backward),
