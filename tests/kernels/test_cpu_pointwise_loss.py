@@ -21,8 +21,14 @@ LOSSES = {
     "smooth_l1_of_0": lambda **options: xpcnn.SmoothL1Loss(beta=0.0, **options),
     "bce_with_logits": xpcnn.BCEWithLogitsLoss,
     "bce": xpcnn.BCELoss,
+    "soft_margin": xpcnn.SoftMarginLoss,
+    "hinge_embedding": lambda **options: xpcnn.HingeEmbeddingLoss(margin=0.8, **options),
+    "kl_div": xpcnn.KLDivLoss,
+    "kl_div_of_logs": lambda **options: xpcnn.KLDivLoss(log_target=True, **options),
+    "poisson": xpcnn.PoissonNLLLoss,
+    "poisson_of_rates": lambda **options: xpcnn.PoissonNLLLoss(log_input=False, **options),
 }
-SHAPES = [(8,), (2, 4), (5, 9), (3, 1, 7), (2, 3, 5, 4), (2, 30, 6, 7), (1, 9001)]
+SHAPES = [(1,), (7,), (8,), (2, 4), (5, 9), (3, 1, 7), (2, 3, 5, 4), (2, 30, 6, 7), (1, 9001)]
 
 each_loss = pytest.mark.parametrize("name", LOSSES)
 
@@ -35,8 +41,16 @@ def draw(name, shape):
         target = rng.random(shape, dtype="float32").round(1)
     if name == "bce":
         x = rng.random(shape, dtype="float32").round(3)
-        x.reshape(-1)[:4], target.reshape(-1)[:4] = [0, 1, 0, 1], [0, 0, 1, 1]
-    target.reshape(-1)[4] = x.reshape(-1)[4]
+        few = min(x.size, 4)
+        x.reshape(-1)[:few], target.reshape(-1)[:few] = [0, 1, 0, 1][:few], [0, 0, 1, 1][:few]
+    if name in ("soft_margin", "hinge_embedding"):
+        target = np.where(target < 0, -1, 1).astype("float32")
+    if name == "poisson_of_rates":
+        x = np.abs(x) + np.float32(0.1)
+    if name in ("kl_div", "poisson", "poisson_of_rates"):
+        target = np.maximum(target, 0)  # about half of them zeros
+    else:
+        target.reshape(-1)[4:5] = x.reshape(-1)[4:5]
     return x, target
 
 
@@ -116,6 +130,8 @@ def test_nan_and_infinity_are_where_the_definition_has_them(name):
         special = [np.nan, 0.0, 1e-45, 1e-30, 1e-7, 0.3, 0.99999994, 1.0]
     if name.startswith("bce"):
         wanted = [np.nan, 0.0, 0.25, 1.0]
+    if name in ("soft_margin", "hinge_embedding"):
+        wanted = [np.nan, 1.0, -1.0]
     x, target = (a.astype("float32") for a in np.meshgrid(special, wanted))
     loss = LOSSES[name](reduction="none")
     with np.errstate(all="ignore"):
@@ -160,4 +176,5 @@ def test_nothing_is_written_outside(name, shape, monkeypatch):
     expected = exact(loss, x, target)
     for a, b in zip(run(loss, x, target)[:2], expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-6, atol=1e-6)
-    guards.assert_whole(2)
+    run(LOSSES[name](), x, target)
+    guards.assert_whole(4)

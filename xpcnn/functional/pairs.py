@@ -240,9 +240,9 @@ def run(op: str, x: Array, *arguments: Any, who: str) -> tuple[Array, Saved]:
     return found
 
 
-def run_if_any(op: str, x: Array, *arguments: Any) -> tuple[Array, Saved] | None:
+def run_if_any(op: str, x: Array, *arguments: Any, **options: Any) -> tuple[Any, Saved] | None:
     """Run the forward of an operation that not every kernel set has; ``None`` if none takes it."""
-    found: tuple[Array, Saved] | None = kernels.run(_xp.namespace(x), op, x, *arguments)
+    found: tuple[Any, Saved] | None = kernels.run(_xp.namespace(x), op, x, *arguments, **options)
     return found
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from xpcnn import _xp
-from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.losses.loss import EPSILON, ConstantArray, Loss, Terms, check_same_shape
 from xpcnn.ops.activation import sigmoid
@@ -22,9 +21,9 @@ class _BinaryLoss(Loss):
 
     def __init__(self, weight: Any = None, reduction: str = "mean") -> None:
         super().__init__(reduction)
-        self.weight, self._weight = self._factors("weight", weight)
+        self.weight, self._weight = self._constant("weight", weight)
 
-    def _factors(self, name: str, values: Any) -> tuple[Any, ConstantArray | None]:
+    def _constant(self, name: str, values: Any) -> tuple[Any, ConstantArray | None]:
         if values is None:
             return None, None
         constant = ConstantArray(_xp.to_numpy(values))
@@ -52,24 +51,8 @@ class _BinaryLoss(Loss):
                 f"predictions of shape {target}"
             )
 
-    def _by_kernel(
-        self, operation: str, prediction: Array, target: Array, *settings: float
-    ) -> Terms | None:
-        """Return the terms by a kernel that has the loss in one go; ``None`` if there is none."""
-        result = F.run_if_any(operation, prediction, target, *settings)
-        if result is None:
-            return None
-        terms = self._weighted(result[0], prediction)
-        return terms, math.prod(prediction.shape), (prediction, None, result[1])
-
-    def _gradient_by_kernel(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
-        prediction, _, of_kernel = saved
-        if self._weight is None:
-            return of_kernel.backward(xp, scale, of_kernel.state)
-        return scale * self._weighted(of_kernel.backward(xp, 1.0, of_kernel.state), prediction)
-
-    def _weighted(self, terms: Array, prediction: Array) -> Array:
-        return terms if self._weight is None else terms * self._weight.like(prediction)
+    def _factors(self, prediction: Array) -> Array | None:
+        return None if self._weight is None else self._weight.like(prediction)
 
     def _check_values(self, target: np.ndarray) -> None:
         if (target < 0).any() or (target > 1).any():
@@ -117,11 +100,27 @@ class MultiLabelSoftMarginLoss(_BinaryLoss):
                 f"{tuple(prediction.shape)}"
             )
 
+    def _factors(self, prediction: Array) -> Array | None:
+        return None  # the weights are inside of the terms
+
+    def _operation(self) -> tuple[Any, ...] | None:
+        return ("bce_with_logits_loss",)
+
+    def _by_kernel(
+        self, xp: ModuleType, prediction: Any, target: Array, whole: bool
+    ) -> Terms | None:
+        # The mean over the samples of means over the classes is that over all numbers.
+        is_mean = whole and self.reduction == "mean" and self._weight is None
+        return super()._by_kernel(xp, prediction, target, whole) if is_mean else None
+
     def _terms(self, xp: ModuleType, prediction: Array, target: Array) -> Terms:
         target = xp.astype(target, prediction.dtype)
         of_each = _yes_or_no(xp, prediction, target, 1.0 - target)
         terms = xp.mean(self._weighted(of_each, prediction), axis=-1)
         return terms, math.prod(terms.shape), (prediction, target)
+
+    def _weighted(self, terms: Array, prediction: Array) -> Array:
+        return terms if self._weight is None else terms * self._weight.like(prediction)
 
     def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
         prediction, target = saved
@@ -171,34 +170,30 @@ class BCEWithLogitsLoss(_BinaryLoss):
 
     def __init__(self, weight: Any = None, reduction: str = "mean", pos_weight: Any = None) -> None:
         super().__init__(weight, reduction)
-        self.pos_weight, self._pos_weight = self._factors("pos_weight", pos_weight)
+        self.pos_weight, self._pos_weight = self._constant("pos_weight", pos_weight)
 
     def _check_fit(self, xp: ModuleType, prediction: Array, target: Array) -> None:
         super()._check_fit(xp, prediction, target)
         self._check_broadcast("pos_weight", self._pos_weight, tuple(prediction.shape))
 
+    def _operation(self) -> tuple[Any, ...] | None:
+        return ("bce_with_logits_loss",) if self._pos_weight is None else None
+
     def _terms(self, xp: ModuleType, prediction: Array, target: Array) -> Terms:
         target = xp.astype(target, prediction.dtype, copy=False)
-        if self._pos_weight is None:
-            found = self._by_kernel("bce_with_logits_loss", prediction, target)
-            if found is not None:
-                return found
         terms = _yes_or_no(xp, prediction, self._positive(target, prediction), 1.0 - target)
-        notes = prediction, target, None
-        return self._weighted(terms, prediction), math.prod(prediction.shape), notes
+        return terms, math.prod(prediction.shape), (prediction, target)
 
     def _positive(self, target: Array, prediction: Array) -> Array:
         """Return the share of yes, times its weight."""
         return target if self._pos_weight is None else target * self._pos_weight.like(prediction)
 
     def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
-        prediction, target, of_kernel = saved
-        if of_kernel is not None:
-            return self._gradient_by_kernel(xp, saved, scale)
+        prediction, target = saved
         # 1 - sigmoid(x) is written as sigmoid(-x), so that sure answers keep their digits.
         if_no = (1.0 - target) * sigmoid(xp, prediction)
         slope = if_no - self._positive(target, prediction) * sigmoid(xp, -prediction)
-        return scale * self._weighted(slope, prediction)
+        return scale * slope
 
 
 class BCELoss(_BinaryLoss):
@@ -237,7 +232,7 @@ class BCELoss(_BinaryLoss):
 
     def _check_fit(self, xp: ModuleType, prediction: Array, target: Array) -> None:
         super()._check_fit(xp, prediction, target)
-        if _xp.on_host(prediction):
+        if _xp.on_host(prediction) and not self._is_surely_right(xp, prediction):
             outside = xp.logical_or(prediction < 0.0, prediction > 1.0)
             if bool(xp.any(outside)):  # NaN passes, for training to find its source
                 raise ValueError(
@@ -246,25 +241,26 @@ class BCELoss(_BinaryLoss):
                     "network in Sigmoid, or use BCEWithLogitsLoss, which takes scores"
                 )
 
+    @staticmethod
+    def _is_surely_right(xp: ModuleType, prediction: Array) -> bool:
+        """Whether a quick look finds nothing wrong; NaN may hide something from it."""
+        if 0 in prediction.shape:
+            return True
+        return float(xp.min(prediction)) >= 0.0 and float(xp.max(prediction)) <= 1.0
+
+    def _operation(self) -> tuple[Any, ...] | None:
+        return "bce_loss", EPSILON
+
     def _terms(self, xp: ModuleType, prediction: Array, target: Array) -> Terms:
         target = xp.astype(target, prediction.dtype, copy=False)
-        found = self._by_kernel("bce_loss", prediction, target, self._least(xp, prediction))
-        if found is not None:
-            return found
         with np.errstate(divide="ignore", invalid="ignore"):
             log_yes = xp.maximum(xp.log(prediction), -100.0)
             log_no = xp.maximum(xp.log1p(-prediction), -100.0)
-        terms = self._weighted((target - 1.0) * log_no - target * log_yes, prediction)
-        return terms, math.prod(prediction.shape), (prediction, target, None)
-
-    def _least(self, xp: ModuleType, prediction: Array) -> float:
-        """Return below what the derivative never divides by."""
-        return max(EPSILON, float(xp.finfo(prediction.dtype).smallest_normal))
+        terms = (target - 1.0) * log_no - target * log_yes
+        return terms, math.prod(prediction.shape), (prediction, target)
 
     def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
-        prediction, target, of_kernel = saved
-        if of_kernel is not None:
-            return self._gradient_by_kernel(xp, saved, scale)
-        least = self._least(xp, prediction)
+        prediction, target = saved
+        least = max(EPSILON, float(xp.finfo(prediction.dtype).smallest_normal))
         slope = (prediction - target) / xp.maximum(prediction * (1.0 - prediction), least)
-        return scale * self._weighted(slope, prediction)
+        return scale * slope

@@ -47,6 +47,19 @@ class KLDivLoss(SameShapeLoss):
         super().__init__(reduction)
         self.log_target = bool(log_target)
 
+    def _operation(self) -> tuple[Any, ...] | None:
+        return ("kl_div_loss_of_logs" if self.log_target else "kl_div_loss",)
+
+    def _by_kernel(
+        self, xp: ModuleType, prediction: Any, target: Array, whole: bool
+    ) -> Terms | None:
+        found = super()._by_kernel(xp, prediction, target, whole)
+        return None if found is None else (found[0], self._count(prediction), found[2])
+
+    def _count(self, prediction: Array) -> int:
+        shape = prediction.shape
+        return math.prod(shape[:1] if self.reduction == "batchmean" else shape)
+
     def _terms(self, xp: ModuleType, prediction: Array, target: Array) -> Terms:
         target = xp.astype(target, prediction.dtype)
         if self.log_target:
@@ -57,9 +70,7 @@ class KLDivLoss(SameShapeLoss):
             # 0 * log(0) counts as 0
             entropy = share * xp.log(xp.where(share == 0.0, 1.0, share))
             terms = entropy - share * prediction
-        shape = prediction.shape
-        count = math.prod(shape[:1] if self.reduction == "batchmean" else shape)
-        return terms, count, share
+        return terms, self._count(prediction), share
 
     def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
         return -scale * saved
@@ -106,6 +117,11 @@ class PoissonNLLLoss(SameShapeLoss):
         self.log_input = bool(log_input)
         self.full = bool(full)
         self.eps = self._number("eps", eps, above=0.0)
+
+    def _operation(self) -> tuple[Any, ...] | None:
+        if self.full:
+            return None
+        return ("poisson_nll_loss",) if self.log_input else ("poisson_nll_loss_of_rates", self.eps)
 
     def _terms(self, xp: ModuleType, prediction: Array, target: Array) -> Terms:
         target = xp.astype(target, prediction.dtype)

@@ -10,10 +10,12 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from xpcnn import _xp
+from xpcnn import functional as F
 from xpcnn._registry import Checked
 from xpcnn._xp import Array
 from xpcnn.device import Device
 from xpcnn.errors import cast_hint, choice_error, dtype_error
+from xpcnn.kernels.dispatch import Saved
 from xpcnn.losses.running import LossPart
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -27,7 +29,8 @@ class Loss(Checked):
     """Measures how far predictions lie from targets.
 
     A subclass implements :meth:`_terms` and :meth:`_gradient`, and may override
-    :meth:`_check_fit`, :meth:`_check_values` and :meth:`prepare_target`.
+    :meth:`_operation`, :meth:`_factors`, :meth:`_check_fit`, :meth:`_check_values` and
+    :meth:`prepare_target`.
 
     Parameters
     ----------
@@ -93,6 +96,14 @@ class Loss(Checked):
         """
         raise NotImplementedError(f"{type(self).__name__} does not implement _gradient")
 
+    def _operation(self) -> tuple[Any, ...] | None:
+        """Name what kernel sets may have of the loss in one go, and its settings, if anything."""
+        return None
+
+    def _factors(self, prediction: Array) -> Array | None:
+        """Return by what the terms are to be multiplied, if there is anything."""
+        return None
+
     def _check_fit(self, xp: ModuleType, prediction: Array, target: Array) -> None:
         """Raise if prediction and target do not belong together; see also :meth:`_check`."""
 
@@ -135,12 +146,18 @@ class Loss(Checked):
             prediction, target = (_with_batch_axis(x) for x in (prediction, target))
         xp = self._check(prediction, target, sample_weight)
         self._check_fit(xp, prediction, target)
-        terms, count, notes = self._terms(xp, prediction, target)
+        factors = self._factors(prediction)
+        whole = self.reduction != "none" and sample_weight is None and factors is None
+        found = self._by_kernel(xp, prediction, target, whole)
+        is_sum = whole and found is not None
+        terms, count, notes = found or self._terms(xp, prediction, target)
         scale: Array | float = 1.0
         if sample_weight is not None:
             weights = xp.astype(sample_weight, terms.dtype)
             scale = xp.reshape(weights, (-1, *(1,) * (terms.ndim - 1)))
             terms = terms * scale
+        if factors is not None:
+            scale, terms = scale * factors, terms * factors
         if self.reduction not in ("sum", "none"):
             if isinstance(count, int):
                 scale = scale * (1.0 / max(count, 1))
@@ -151,14 +168,36 @@ class Loss(Checked):
         self._saved = (terms, notes, scale)
         if self.reduction == "none":
             return xp.reshape(terms, ()) if self._alone else terms
-        total = value = xp.sum(terms, dtype=terms.dtype)
-        if self.reduction != "sum":
+        total = value = terms if is_sum else xp.sum(terms, dtype=terms.dtype)
+        if self.reduction == "sum":
+            self._parts = (value, (LossPart(total, None),))
+            return value
+        # NaN, as in PyTorch, where there is no term, or every target is ignored
+        if isinstance(count, int):
+            value = total / count if count else total * math.nan
+        else:
             with np.errstate(divide="ignore", invalid="ignore"):
-                # NaN, as in PyTorch, where there is no term, or every target is ignored
-                value = total * math.nan if isinstance(count, int) and not count else total / count
-        part = LossPart(total, None if self.reduction == "sum" else count)
-        self._parts = (value, (part,))
+                value = total / count
+        self._parts = (value, (LossPart(total, count),))
         return value
+
+    def _by_kernel(
+        self, xp: ModuleType, prediction: Any, target: Array, whole: bool
+    ) -> Terms | None:
+        """Return what :meth:`_terms` does, by a kernel that has the loss in one go, or nothing.
+
+        Parameters
+        ----------
+        whole : bool
+            Whether to return the sum of the terms in their place.
+        """
+        operation = self._operation()
+        if operation is None:
+            return None
+        name, *settings = operation
+        target = xp.astype(target, prediction.dtype, copy=False)
+        found = F.run_if_any(name, prediction, target, *settings, whole=whole)
+        return None if found is None else (found[0], math.prod(prediction.shape), found[1])
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         """Run :meth:`forward`, that of a subclass too."""
@@ -211,7 +250,11 @@ class Loss(Checked):
                     f"{expected}, got {tuple(dy.shape)}"
                 )
             scale = dy * scale
-        gradient = self._gradient(_xp.namespace(terms), notes, scale)
+        xp = _xp.namespace(terms)
+        if isinstance(notes, Saved):
+            gradient = notes.backward(xp, scale, notes.state)
+        else:
+            gradient = self._gradient(xp, notes, scale)
         return _without_batch_axis(gradient) if self._alone else gradient
 
     def _check(self, prediction: Array, target: Array, sample_weight: Array | None) -> ModuleType:

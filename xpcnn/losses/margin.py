@@ -261,6 +261,9 @@ class SoftMarginLoss(_SignLoss, SameShapeLoss):
     reads = "logits"
     answers = "columns"
 
+    def _operation(self) -> tuple[Any, ...] | None:
+        return ("soft_margin_loss",)
+
     def _terms(self, xp: ModuleType, prediction: Array, target: Array) -> Terms:
         target = xp.astype(target, prediction.dtype)
         z = -target * prediction
@@ -293,6 +296,9 @@ class HingeEmbeddingLoss(_SignLoss, SameShapeLoss):
     def __init__(self, margin: float = 1.0, reduction: str = "mean") -> None:
         super().__init__(reduction)
         self.margin = self._number("margin", margin)
+
+    def _operation(self) -> tuple[Any, ...] | None:
+        return "hinge_embedding_loss", self.margin
 
     def _terms(self, xp: ModuleType, prediction: Array, target: Array) -> Terms:
         target = xp.astype(target, prediction.dtype)

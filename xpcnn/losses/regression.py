@@ -7,7 +7,6 @@ from types import ModuleType
 from typing import Any
 
 from xpcnn import _xp
-from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.losses.loss import SameShapeLoss, Terms
 
@@ -18,24 +17,11 @@ class _DifferenceLoss(SameShapeLoss):
     reads = "values"
 
     def _terms(self, xp: ModuleType, prediction: Array, target: Array) -> Terms:
-        target = xp.astype(target, prediction.dtype, copy=False)
-        count = math.prod(prediction.shape)
-        operation, *settings = self._operation()
-        result = F.run_if_any(operation, prediction, target, *settings)
-        if result is not None:
-            return result[0], count, (None, result[1])
-        difference = prediction - target
-        return self._function(xp, difference), count, (difference, None)
+        difference = prediction - xp.astype(target, prediction.dtype, copy=False)
+        return self._function(xp, difference), math.prod(prediction.shape), difference
 
     def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
-        difference, kernel_saved = saved
-        if difference is None:
-            return kernel_saved.backward(xp, scale, kernel_saved.state)
-        return self._slope(xp, difference, scale)
-
-    def _operation(self) -> tuple[Any, ...]:
-        """Name what kernel sets may have of it in one go, and its settings."""
-        raise NotImplementedError(f"{type(self).__name__} does not implement _operation")
+        return self._slope(xp, saved, scale)
 
     def _function(self, xp: ModuleType, difference: Array) -> Array:
         raise NotImplementedError(f"{type(self).__name__} does not implement _function")
