@@ -13,17 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpcnn.kernels.cpu import buffers, threads
-from xpcnn.kernels.cpu.activations import (
-    CHEAP,
-    COSTLY,
-    in_order,
-    memory_order,
-    named_job,
-    refused,
-)
+from xpcnn.kernels.cpu.activations import CHEAP, COSTLY, named_job, refused
 from xpcnn.kernels.cpu.elementwise import PIECE
 from xpcnn.kernels.cpu.functions import exp, log, log1p, sigmoid
 from xpcnn.kernels.cpu.jobs import Floats, Job, inner
+from xpcnn.kernels.cpu.order import in_order, inverse, memory_order
 from xpcnn.kernels.cpu.vector import (
     WIDTH,
     absolute,
@@ -207,7 +201,7 @@ def forward(name: str, xp: Any, x: Any, target: Any, *settings: float) -> Any:
         loss.work * x.size, loss.run, -(-x.size // PIECE), dense.reshape(-1),
         in_order(target, order).reshape(-1), x.size, numbers, flat.reshape(-1),
     )  # fmt: skip
-    return flat.transpose(np.argsort(order)), State(x, target, numbers)
+    return flat.transpose(inverse(order)), State(x, target, numbers)
 
 
 def backward(name: str, xp: Any, scale: Any, saved: State) -> Any:
@@ -222,7 +216,7 @@ def backward(name: str, xp: Any, scale: Any, saved: State) -> Any:
         in_order(target, order).reshape(-1), x.size, settings, float(scale) if single else 1.0,
         flat.reshape(-1),
     )  # fmt: skip
-    gradient = flat.transpose(np.argsort(order))
+    gradient = flat.transpose(inverse(order))
     return gradient if single else scale * gradient
 
 
