@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpcnn.kernels.cpu import buffers, formulas, threads
-from xpcnn.kernels.cpu.elementwise import PIECE
+from xpcnn.kernels.cpu.elementwise import PIECE, filled
 from xpcnn.kernels.cpu.jobs import Floats, Job
+from xpcnn.kernels.cpu.order import in_order, inverse, memory_order
 from xpcnn.kernels.cpu.vector import WIDE, WIDTH, load_full, store_full
 from xpcnn.kernels.dispatch import OpPair
 from xpcnn.kernels.trace import Declined
@@ -164,7 +165,7 @@ def forward(name: str, xp: Any, x: Any, *options: float) -> Any:
         activation.work * x.size, activation.run, -(-flat.size // PIECE), flat, flat.size,
         settings, out,
     )  # fmt: skip
-    y = out[: x.size].reshape(dense.shape).transpose(np.argsort(order))
+    y = out[: x.size].reshape(dense.shape).transpose(inverse(order))
     return y, State(y if activation.keeps_output else x, settings)
 
 
@@ -179,7 +180,7 @@ def backward(name: str, xp: Any, dy: Any, saved: State) -> np.ndarray:
         activation.work * dy.size, activation.run_back, -(-flat.size // PIECE), given, flat,
         flat.size, settings, out,
     )  # fmt: skip
-    dx = out[: dy.size].reshape(dense.shape).transpose(np.argsort(order))
+    dx = out[: dy.size].reshape(dense.shape).transpose(inverse(order))
     return dx.astype(dy.dtype, copy=False)
 
 
@@ -203,22 +204,6 @@ def refused(x: Any) -> Declined | None:
     if x.size < WIDTH:
         return Declined(f"arrays of shape {x.shape}")
     return None
-
-
-def memory_order(x: np.ndarray) -> tuple[int, ...]:
-    """Return the axes of x, those with the longest steps in memory first."""
-    return tuple(sorted(range(x.ndim), key=lambda axis: -x.strides[axis]))
-
-
-def in_order(x: np.ndarray, order: tuple[int, ...]) -> np.ndarray:
-    """Return x as dense float32 with its axes in some order; in place if it lies in it."""
-    return np.require(x.transpose(order), np.float32, ["C", "A"])
-
-
-def filled(dense: np.ndarray) -> np.ndarray:
-    """Return the numbers of a dense array along one axis, and zeros up to a register's width."""
-    flat = dense.reshape(-1)
-    return flat if flat.size >= WIDE else np.pad(flat, (0, WIDE - flat.size))
 
 
 PAIRS = {

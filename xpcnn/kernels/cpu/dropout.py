@@ -13,9 +13,10 @@ import numpy as np
 
 from xpcnn import rng
 from xpcnn.kernels.cpu import buffers, threads
-from xpcnn.kernels.cpu.activations import in_order, memory_order, refused
+from xpcnn.kernels.cpu.activations import refused
 from xpcnn.kernels.cpu.elementwise import PIECE
 from xpcnn.kernels.cpu.jobs import Bytes, Floats, Ints, Job, inner
+from xpcnn.kernels.cpu.order import in_order, inverse, memory_order
 from xpcnn.kernels.cpu.vector import (
     WIDTH,
     load,
@@ -140,7 +141,7 @@ def _apply(x: np.ndarray, state: State) -> np.ndarray:
             x.size, _multiply_rows, jobs, dense.reshape(-1), mask.reshape(-1), *rows,
             flat.reshape(-1),
         )  # fmt: skip
-    return flat.transpose(np.argsort(order))
+    return flat.transpose(inverse(order))
 
 
 @inner

@@ -14,7 +14,20 @@ from numpy.lib.stride_tricks import as_strided
 from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.jobs import Floats, Job
 from xpcnn.kernels.cpu.layout import dense_image, flat_view, source
-from xpcnn.kernels.cpu.vector import WIDTH, add, load, relu, store, where_open, zero
+from xpcnn.kernels.cpu.order import inverse, is_dense, memory_order
+from xpcnn.kernels.cpu.vector import (
+    WIDE,
+    WIDTH,
+    add,
+    load,
+    load_full,
+    relu,
+    store,
+    store_full,
+    where_open,
+    zero,
+    zero_full,
+)
 from xpcnn.kernels.lifting import lift
 from xpcnn.kernels.trace import Declined
 
@@ -140,14 +153,15 @@ def declined(*arrays: Any) -> Declined:
 
 def apply(what: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return what :data:`RELU` and its neighbours say, in the memory order of a if possible."""
-    axes = sorted(range(a.ndim), key=lambda axis: -a.strides[axis])
-    dense_a, dense_b = a.transpose(axes), b.transpose(axes)
-    if _usable(dense_a) and _usable(dense_b):
-        out = buffers.empty(dense_a.shape)
-        y = out.transpose(np.argsort(axes))
-        arguments = (dense_a.reshape(-1), a.size, dense_b.reshape(-1), a.size, 1, a.size)
-        threads.launch(a.size, _apply, _jobs(1, a.size), *arguments, what, out.reshape(-1), a.size)
-        return y
+    order = memory_order(a)
+    dense_a = a.transpose(order)
+    dense_b = dense_a if b is a else b.transpose(order)
+    if is_dense(dense_a) and is_dense(dense_b):
+        flat_a = filled(dense_a)
+        flat_b = flat_a if b is a else filled(dense_b)
+        out, size = buffers.empty(flat_a.size), flat_a.size
+        threads.launch(size, _apply_flat, -(-size // PIECE), flat_a, flat_b, size, what, out)
+        return out[: a.size].reshape(dense_a.shape).transpose(inverse(order))
     rows_a = as_rows(a)
     rows_b = rows_a if b is a else as_rows(b)
     flat, y = new_rows(a.shape)
@@ -159,13 +173,34 @@ def apply(what: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return y
 
 
-def _usable(dense: np.ndarray) -> bool:
-    return dense.flags.c_contiguous and dense.flags.writeable and dense.flags.aligned
+def filled(dense: np.ndarray) -> np.ndarray:
+    """Return the numbers of a dense array along one axis, and zeros up to a register's width."""
+    flat = dense.reshape(-1)
+    return flat if flat.size >= WIDE else np.pad(flat, (0, WIDE - flat.size))
 
 
 def _jobs(rows: int, width: int) -> int:
     """Return into how many pieces rows are cut, along both axes."""
     return -(-rows // max(1, PIECE // width)) * -(-width // PIECE)
+
+
+@Job
+def _apply_flat(job: int, a: Floats, b: Floats, size: int, what: int, y: Floats) -> None:
+    """Work on a piece of the memory; the last register of each overlaps with that before it."""
+    last = min(size, (job + 1) * PIECE)
+    closes = what == RELU
+    if what == ADD_RELU:
+        closes = True
+    for k in range(job * PIECE, last, WIDE):
+        c = min(k, last - WIDE)
+        value = load_full(a, c)
+        if what == GATE:
+            value = where_open(load_full(b, c), value, zero_full())
+        elif what != RELU:
+            value = add(value, load_full(b, c))
+        if closes:
+            value = relu(value)
+        store_full(y, c, value)
 
 
 @Job

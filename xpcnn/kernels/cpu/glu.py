@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpcnn.kernels.cpu import buffers, threads
-from xpcnn.kernels.cpu.activations import COSTLY, in_order, memory_order
+from xpcnn.kernels.cpu.activations import COSTLY
 from xpcnn.kernels.cpu.elementwise import PIECE
 from xpcnn.kernels.cpu.functions import sigmoid
 from xpcnn.kernels.cpu.jobs import Floats, Job
+from xpcnn.kernels.cpu.order import in_order, inverse, memory_order
 from xpcnn.kernels.cpu.vector import WIDTH, load, multiply, splat, store, subtract
 from xpcnn.kernels.trace import Declined
 
@@ -40,7 +41,7 @@ def glu_forward(xp: Any, x: Any, axis: int) -> Any:
         COSTLY * flat.size, _glu, _jobs(rows, half), dense.reshape(-1), rows, half,
         flat.reshape(-1),
     )  # fmt: skip
-    return flat.transpose(np.argsort(order)), State(x, order, axis)
+    return flat.transpose(inverse(order)), State(x, order, axis)
 
 
 def glu_backward(xp: Any, dy: Any, saved: State) -> np.ndarray:
@@ -54,7 +55,7 @@ def glu_backward(xp: Any, dy: Any, saved: State) -> np.ndarray:
         COSTLY * dy.size, _glu_back, _jobs(rows, half), given.reshape(-1), dense.reshape(-1),
         rows, half, flat.reshape(-1),
     )  # fmt: skip
-    dx = flat.transpose(np.argsort(order))
+    dx = flat.transpose(inverse(order))
     return dx.astype(dy.dtype, copy=False)
 
 

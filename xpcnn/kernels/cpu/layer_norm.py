@@ -16,6 +16,7 @@ import numpy as np
 from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.elementwise import PIECE, declined
 from xpcnn.kernels.cpu.jobs import Doubles, Floats, Job, inner
+from xpcnn.kernels.cpu.order import inverse, is_dense
 from xpcnn.kernels.cpu.vector import (
     RUN,
     WIDTH,
@@ -87,9 +88,9 @@ def layer_norm_backward(xp: Any, dy: Any, saved: State, need_dx: bool) -> tuple[
     if saved.has_gamma or saved.has_beta:
         sums = _sums_of_columns(saved, d, rows, length)
         columns = saved.order[len(saved.order) - saved.ndim :]
-        inverse = np.argsort(columns)
+        back = inverse(tuple(columns))
         shape = [dy.shape[axis] for axis in columns]
-        found = [np.ascontiguousarray(s.reshape(shape).transpose(inverse)) for s in sums]
+        found = [np.ascontiguousarray(s.reshape(shape).transpose(back)) for s in sums]
         dbeta = found[0] if saved.has_beta else None
         dgamma = found[1] if saved.has_gamma else None
     if need_dx:
@@ -100,7 +101,7 @@ def layer_norm_backward(xp: Any, dy: Any, saved: State, need_dx: bool) -> tuple[
             int(saved.centers), saved.center, saved.inv_std, saved.gamma, np.empty(2 * jobs),
             out.reshape(-1),
         )  # fmt: skip
-        dx = out.transpose(np.argsort(saved.order))
+        dx = out.transpose(inverse(saved.order))
     return dx, dgamma, dbeta
 
 
@@ -136,7 +137,7 @@ def _forward(x: Any, gamma: Any, beta: Any, ndim: int, eps: float, *, centers: b
     )  # fmt: skip
     has = gamma is not None, beta is not None
     state = State(dense, order, center, inv_std, weight, *has, ndim, centers)
-    return y.transpose(np.argsort(order)), state
+    return y.transpose(inverse(order)), state
 
 
 def _memory_order(x: np.ndarray, first: int) -> Ints:
@@ -150,7 +151,8 @@ def _memory_order(x: np.ndarray, first: int) -> Ints:
 
 def _dense(x: np.ndarray, order: Ints) -> np.ndarray:
     """Return x with its axes in that order, in one piece; copies if it must."""
-    return np.require(x.transpose(order), None, ["C", "A"])
+    turned = x.transpose(order)
+    return turned if is_dense(turned) else np.require(turned, None, ["C", "A"])
 
 
 def _flat(values: np.ndarray, order: list[int]) -> np.ndarray:

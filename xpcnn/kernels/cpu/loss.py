@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from xpcnn.kernels.cpu import buffers, threads
-from xpcnn.kernels.cpu.activations import COSTLY, in_order
+from xpcnn.kernels.cpu.activations import COSTLY
 from xpcnn.kernels.cpu.elementwise import PIECE
 from xpcnn.kernels.cpu.functions import exp, expm1, log1p
 from xpcnn.kernels.cpu.jobs import Floats, Job, inner
+from xpcnn.kernels.cpu.order import in_order, inverse
 from xpcnn.kernels.cpu.softmax import (
     jobs_of_columns,
     jobs_of_rows,
@@ -116,7 +117,7 @@ def _run(
         int(smoothing > 0.0), 1.0 - smoothing, float(spread.sum(dtype=np.float64)),
         terms.reshape(-1), slopes.reshape(-1),
     )  # fmt: skip
-    return terms.transpose(np.argsort(of_places)), slopes.transpose(np.argsort(order))
+    return terms.transpose(inverse(of_places)), slopes.transpose(inverse(order))
 
 
 @Job

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpcnn.kernels.cpu import buffers, threads
-from xpcnn.kernels.cpu.activations import COSTLY, in_order, memory_order
+from xpcnn.kernels.cpu.activations import COSTLY
 from xpcnn.kernels.cpu.elementwise import PIECE
 from xpcnn.kernels.cpu.functions import exp, expm1, log1p
 from xpcnn.kernels.cpu.jobs import Floats, Job, inner
+from xpcnn.kernels.cpu.order import in_order, inverse, memory_order
 from xpcnn.kernels.cpu.vector import (
     WIDTH,
     divide,
@@ -100,7 +101,7 @@ def _forward(x: Any, axis: int, sign: float, logs: int) -> Any:
         COSTLY * x.size, kernel, jobs(before, length, behind), dense.reshape(-1), before, length,
         behind, sign, logs, flat.reshape(-1),
     )  # fmt: skip
-    y = flat.transpose(np.argsort(order))
+    y = flat.transpose(inverse(order))
     return y, State(y, axis, order, sign)
 
 
@@ -114,7 +115,7 @@ def _backward(dy: Any, saved: State, logs: int) -> np.ndarray:
         COSTLY * dy.size, kernel, jobs(before, length, behind), given.reshape(-1),
         dense.reshape(-1), before, length, behind, sign, logs, flat.reshape(-1),
     )  # fmt: skip
-    dx = flat.transpose(np.argsort(order))
+    dx = flat.transpose(inverse(order))
     return dx.astype(dy.dtype, copy=False)
 
 
