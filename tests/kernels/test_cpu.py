@@ -14,7 +14,7 @@ from tests.compiled import needs_compiled_kernels
 from tests.kernels.arrays import Guards, error
 from xpcnn import kernels
 from xpcnn._xp import numpy_namespace
-from xpcnn.kernels import cpu
+from xpcnn.kernels import constant, cpu
 from xpcnn.kernels.dispatch import OPS
 from xpcnn.window import Window
 
@@ -503,3 +503,42 @@ def test_lanes_behind_the_last_filter_are_never_added_up(op, monkeypatch):
         op, w, b = "conv", w[:5], b[:5]
     args = (op, x, w.astype("float32"), b.astype("float32"), windows, rng, False)
     assert compare(*args) < 1e-5
+
+
+@pytest.mark.parametrize("op", ["adam", "sgd"])
+@pytest.mark.parametrize("bad", [None, np.nan, np.inf, -1e20])
+@pytest.mark.parametrize("at", [(1, 0), (2, 3), (2, 8200)])
+def test_an_update_knows_whether_its_parameters_are_moderate(op, bad, at):
+    """Bad numbers in a tail of less than a vector, in the first piece, and in the second."""
+    shapes = [(8,), (5,), (9000,)]
+    p, g = ([np.full(shape, value, np.float32) for shape in shapes] for value in (1.0, 0.5))
+    if bad is not None:
+        p[at[0]][at[1]] = bad
+    none = [None] * 3
+    if op == "adam":
+        settings = (none, none, [1] * 3, 1e-3, (0.9, 0.999), 1e-8, (0.0, 0.0))
+    else:
+        settings = (none, 1e-3, 0.9, 0.0, False, 0.0)
+    (new, *_), _ = kernels.run(np, op, p, g, *settings)
+    for array in new:
+        assert not constant.is_moderate(array)  # nobody has promised not to change it
+        constant.promise(array)
+        assert constant.is_moderate(array) == (bad is None)
+        constant.withdraw(array)
+        assert not constant.is_moderate(array)
+
+
+def test_a_training_step_looks_at_no_parameter_that_its_update_has_seen(monkeypatch):
+    looked = []
+    monkeypatch.setattr(
+        "xpcnn.training.state.all_below", lambda arrays, power: looked.append(len(arrays)) or True
+    )
+    model = xpcnn.Model([xpcnn.Linear(8, 16), xpcnn.BatchNorm1d(16)], device="cpu", seed=0)
+    model.compile("adam", "mse")
+    x, y = np.ones((4, 8), np.float32), np.ones((4, 16), np.float32)
+    x[::2] = 2.0
+    model.train_on_batch(x, y)
+    assert looked == [3]  # the running statistics and their count
+    model.parameters()["0.weight"].data[0, 0] = np.nan
+    assert model.is_moderate()  # says the function in the place of the real one
+    assert looked == [3, 4]
