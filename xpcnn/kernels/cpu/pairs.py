@@ -31,7 +31,8 @@ from xpcnn.kernels.cpu import (
     softmax,
     update,
 )
-from xpcnn.kernels.cpu.layout import RELU
+from xpcnn.kernels.cpu.activations import BEHIND
+from xpcnn.kernels.cpu.epilogue import RELU
 from xpcnn.kernels.dispatch import OpPair
 from xpcnn.ops.pad import pad_backward
 from xpcnn.ops.update import no_backward
@@ -39,8 +40,18 @@ from xpcnn.ops.update import no_backward
 PAIRS: dict[str, OpPair] = {
     "conv": OpPair(methods.conv_forward, methods.conv_backward),
     "conv_relu_max_pool": OpPair(fused.forward, fused.backward),
-    "conv_relu": OpPair(partial(methods.conv_forward, limits=RELU), methods.conv_backward),
-    "conv_hardtanh": OpPair(methods.conv_hardtanh_forward, methods.conv_hardtanh_backward),
+    "conv_relu": OpPair(partial(methods.conv_forward, epilogue=RELU), methods.conv_backward),
+    **{
+        f"conv_{name}": OpPair(
+            partial(methods.conv_and_forward, name), partial(methods.conv_and_backward, name)
+        )
+        for name in BEHIND
+    },
+    "conv_add": OpPair(partial(methods.conv_add_forward, ""), no_backward),
+    **{
+        f"conv_add_{name}": OpPair(partial(methods.conv_add_forward, name), no_backward)
+        for name in ("relu", *BEHIND)
+    },
     "conv_transpose": OpPair(conv_transpose.forward, conv_transpose.backward),
     "linear": OpPair(linear.linear_forward, linear.linear_backward),
     "linear_relu": OpPair(partial(linear.linear_forward, relu=True), linear.linear_backward),
