@@ -12,7 +12,7 @@ from xpcnn import kernels
 from xpcnn.kernels.cpu import buffers
 from xpcnn.ops import OPS
 from xpcnn.ops.conv import CONV
-from xpcnn.ops.fused import CONV_ADD, CONV_AND
+from xpcnn.ops.fused import CONV_ADD, CONV_AND, LINEAR_ADD, LINEAR_AND
 from xpcnn.window import Window
 
 needs_compiled_kernels()
@@ -218,3 +218,70 @@ def test_sums_that_are_left_to_a_kernel_of_their_own(filters, groups, reason):
     assert [d.op for d in decisions] == ["conv_add_relu", "conv", "add_relu"]
     assert reason in decisions[0].declined[0][1]
     assert error(y, by_definition(operands, "relu", other)) < 3e-6
+
+
+# -- Linear layers ---------------------------------------------------------------------------------
+
+LINEAR = [((5, 33), 21), ((2, 3, 8), 64), ((1, 7), 5), ((130, 100), 37), ((3, 1), 1)]
+"""Shapes of the input, and outputs."""
+
+
+def draw_linear(shape, outputs):
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal(s).astype(np.float32) for s in (shape, (outputs, shape[-1])))
+    other = rng.standard_normal((*shape[:-1], outputs)).astype(np.float32)
+    return x, w, rng.standard_normal(outputs).astype(np.float32), other
+
+
+def linear_by_definition(x, w, b, name, other=0.0):
+    y = x.astype(float) @ w.astype(float).T + b + other
+    with kernels.force("generic"):
+        return op_of(OPS, name)(y, *ACTIVATIONS[name])[0] if name else y
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize(("shape", "outputs"), LINEAR)
+def test_an_activation_behind_a_linear_layer(shape, outputs, name):
+    x, w, b, _ = draw_linear(shape, outputs)
+    y, _ = run(op_of(LINEAR_AND, name), (x, w, b), name, **told(name))
+    assert y.dtype == np.float32
+    np.testing.assert_allclose(y, linear_by_definition(x, w, b, name), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize(("shape", "outputs"), LINEAR)
+def test_a_sum_and_an_activation_behind_a_linear_layer(shape, outputs, name):
+    x, w, b, other = draw_linear(shape, outputs)
+    expected = linear_by_definition(x, w, b, name, other)
+    wide = np.full((*other.shape[:-1], outputs + 3), np.nan, np.float32)
+    wide[..., :outputs] = other
+    for given in (other, wide[..., :outputs], np.asfortranarray(other)):
+        y, _ = run(op_of(LINEAR_ADD, name), (x, w, b), name, given, training=False)
+        assert y.dtype == np.float32
+        np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["hardtanh", "sigmoid", "tanh"])
+@pytest.mark.parametrize(("shape", "outputs"), LINEAR)
+def test_gradients_of_a_linear_layer_that_follow_from_the_output(shape, outputs, name):
+    x, w, b, dy = draw_linear(shape, outputs)
+    with kernels.force("generic"):
+        exact = [a.astype(float) for a in (x, w, b)]
+        _, back = LINEAR_AND[name](*exact, *ACTIVATIONS[name])
+        expected = back(dy.astype(float), True)
+    _, saved = run(LINEAR_AND[name], (x, w, b), name)
+    for found, wanted in zip(saved(dy, True), expected, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("filler", [0x00, 0xFF, 0x7F])
+@pytest.mark.parametrize("name", ["relu", "hardtanh", "gelu"])
+@pytest.mark.parametrize(("shape", "outputs"), LINEAR)
+def test_a_linear_layer_stays_within_its_arrays(shape, outputs, name, filler, monkeypatch):
+    x, w, b, other = draw_linear(shape, outputs)
+    guards = Guards(filler)
+    monkeypatch.setattr(buffers, "empty", guards)
+    y, _ = run(LINEAR_ADD[name], (x, w, b), name, other, training=False)
+    expected = linear_by_definition(x, w, b, name, other)
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
+    guards.assert_whole(at_least=1)

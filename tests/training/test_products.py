@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 
@@ -159,3 +161,15 @@ def test_training_takes_activations_along_whose_output_says_the_gradient(activat
             assert decisions[0][:2] == (f"conv_{activation.op}", "cpu")
     for a, b in zip(*found, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("activation", [None, *ACTIVATIONS], ids=str)
+def test_linear_layers(activation):
+    behind = [[] if activation is None else [deepcopy(activation)] for _ in range(3)]
+    inside = [xpcnn.Linear(12, 20), *behind[1], xpcnn.Linear(20, 12)]
+    block = xpcnn.Residual(xpcnn.Sequential(*inside))
+    model, x = settled([xpcnn.Linear(9, 12), *behind[0], block, *behind[2]], (9,))
+    y, ops = operations(model, x)
+    linear = name_of("linear", activation)
+    assert ops == [linear, linear, name_of("linear_add", activation)]
+    np.testing.assert_allclose(y, single(model, x), rtol=1e-4, atol=1e-5)

@@ -181,6 +181,11 @@ def settings_of(name: str, options: tuple[float, ...]) -> tuple[float, ...] | De
     return values or (0.0,)
 
 
+def tells_gradient(name: str) -> bool:
+    """Whether the gradient of an activation follows from its output."""
+    return name in TABLE and TABLE[name].keeps_output
+
+
 def epilogue_of(name: str, options: tuple[Any, ...]) -> Epilogue | Declined:
     """Return what an operation and its options are as an epilogue; no name is none."""
     if name in _EPILOGUES:

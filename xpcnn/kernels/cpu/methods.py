@@ -20,6 +20,7 @@ from xpcnn.kernels.cpu.layout import (
     Image,
     as_image,
     dense_image,
+    float32,
     in_order,
     in_place,
     new_output,
@@ -85,7 +86,7 @@ def conv_and_forward(
     training: bool = True,
 ) -> Any:  # fmt: skip
     """Convolve, with the activation of some name in the same pass."""
-    by_output = name in activations.TABLE and activations.TABLE[name].keeps_output
+    by_output = activations.tells_gradient(name)
     if training and not by_output:
         return Declined("backward needs what goes into the activation")
     epilogue = activations.epilogue_of(name, options)
@@ -99,7 +100,7 @@ def conv_and_forward(
         return y, None
     # The activation has a gradient of its own, ReLU too if it is written with limits.
     conv_saved = is_depthwise, (*saved[:-1], None)
-    return y, (conv_saved, activations.State(y, np.array(epilogue.settings, np.float32)))
+    return y, (conv_saved, activations.State(y, float32(epilogue.settings)))
 
 
 def conv_and_backward(

@@ -54,7 +54,18 @@ PAIRS: dict[str, OpPair] = {
     },
     "conv_transpose": OpPair(conv_transpose.forward, conv_transpose.backward),
     "linear": OpPair(linear.linear_forward, linear.linear_backward),
-    "linear_relu": OpPair(partial(linear.linear_forward, relu=True), linear.linear_backward),
+    **{
+        f"linear_{name}": OpPair(
+            partial(linear.linear_and_forward, name), partial(linear.linear_and_backward, name)
+        )
+        for name in BEHIND
+    },
+    "linear_add": OpPair(partial(linear.linear_add_forward, ""), no_backward),
+    **{
+        f"linear_add_{name}": OpPair(partial(linear.linear_add_forward, name), no_backward)
+        for name in ("relu", *BEHIND)
+    },
+    "linear_relu": OpPair(partial(linear.linear_forward, epilogue=RELU), linear.linear_backward),
     "batch_norm": OpPair(norm.batch_norm_forward, norm.batch_norm_backward),
     "batch_norm_relu": OpPair(
         partial(norm.batch_norm_forward, relu=True), norm.batch_norm_backward
