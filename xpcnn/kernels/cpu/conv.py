@@ -17,9 +17,9 @@ import numpy as np
 
 from xpcnn.kernels.constant import derive
 from xpcnn.kernels.cpu import buffers, threads
+from xpcnn.kernels.cpu.epilogue import NOTHING, Epilogue
 from xpcnn.kernels.cpu.layout import (
-    UNLIMITED,
-    Limits,
+    NO_FLOATS,
     Strides,
     float32,
     in_place,
@@ -285,8 +285,8 @@ def _make_strip(
 
 def product(
     what: Source, images: int, recipe: Recipe, w: np.ndarray, transposed: bool, groups: int,
-    blocks: int, bias: np.ndarray, limits: Limits, y: np.ndarray, y_image: int, y_line: int,
-    y_plane: int,
+    blocks: int, bias: np.ndarray, epilogue: Epilogue, y: np.ndarray, y_image: int, y_line: int,
+    y_plane: int, other: np.ndarray | None = None,
 ) -> None:  # fmt: skip
     """Pack the weights and run :func:`strips.times_strips`; see there."""
     images *= recipe.planes
@@ -294,13 +294,16 @@ def product(
     lanes, inner = (channels, width) if transposed else (width, channels)
     jobs = images * int(recipe.strip[1])
     parts = min(blocks, -(-JOBS // jobs)) if groups == 1 else 1
-    clamps = int(limits != UNLIMITED)
-    numbers = (groups, blocks, lanes, inner, clamps, y_image, y_line, parts, y_plane)
+    numbers = (
+        groups, blocks, lanes, inner, epilogue.kind, y_image, y_line, parts, y_plane,
+        int(other is not None),
+    )  # fmt: skip
     threads.launch(
         images * recipe.rows.size * int(recipe.strip[1]) * w.size // 8, times_strips, jobs * parts,
         *what[:4], recipe.strip, recipe.phases, len(recipe.phases), recipe.rows, recipe.runs,
         recipe.cells, pack(w, recipe, transposed, groups), bias, int64(numbers),
-        float32(limits), y, threads.scratch(recipe.scratch),
+        float32(epilogue.settings), NO_FLOATS if other is None else other, y,
+        threads.scratch(recipe.scratch),
     )  # fmt: skip
 
 
@@ -344,16 +347,21 @@ def output_row(groups: int, width: int, blocks: int) -> int:
 
 
 def forward(
-    x: np.ndarray, w: np.ndarray, b: Any, g: Window, groups: int, limits: Limits
-) -> np.ndarray:
-    """Convolve images or volumes, and keep results between limits in the same pass."""
+    x: np.ndarray, w: np.ndarray, b: Any, g: Window, groups: int, epilogue: Epilogue,
+    other: np.ndarray | None = None,
+) -> np.ndarray:  # fmt: skip
+    """Convolve images or volumes, with a sum and an activation in the same pass.
+
+    What is added, `other`, is flat memory with the channels last. Each group then has a multiple
+    of 16 filters.
+    """
     what = source(x)
     out, blocks, row, recipe = _forward_layout(g, x.shape, w.shape[0], groups, in_place(what))
     flat, y = new_output(len(x), w.shape[0], out, row)
     line = out[-1] * row
     product(
-        what, len(x), recipe, w, False, groups, blocks, padded_bias(b, row + COLUMNS), limits,
-        flat, prod(out) * row, line, out[-2] * line,
+        what, len(x), recipe, w, False, groups, blocks, padded_bias(b, row + COLUMNS), epilogue,
+        flat, prod(out) * row, line, out[-2] * line, other,
     )  # fmt: skip
     return y
 
@@ -475,7 +483,7 @@ def input_gradient(
             g.kernel[-1], line, row, depth=depth,
         )  # fmt: skip
         product(
-            d, n, recipe, w, True, groups, blocks, bias, UNLIMITED, flat[axis.first * plane :],
+            d, n, recipe, w, True, groups, blocks, bias, NOTHING, flat[axis.first * plane :],
             prod(spatial) * row, g.stride[-2] * line, axis.step * plane,
         )  # fmt: skip
     return dx

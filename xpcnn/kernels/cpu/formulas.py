@@ -146,6 +146,13 @@ def elu_gradient(dy: Any, kept: Any, settings: Any) -> Any:
 
 
 @inner
+def leaky_relu(x: Any, settings: Any) -> Any:
+    """Return x where positive, and x times the setting elsewhere."""
+    small = multiply(x, load_all_like(x, settings, 0))
+    return where_less(all_like(x, 0.0), x, x, small)
+
+
+@inner
 def silu(x: Any, settings: Any) -> Any:
     """Return x * sigmoid(x)."""
     return multiply(x, functions.sigmoid(x))
