@@ -122,6 +122,18 @@ def test_volumes_are_the_same_bits_on_all_threads():
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("out", [(1,), (4,), (1, 1), (1, 5), (5, 1), (1, 1, 1), (1, 5, 1)])
+@pytest.mark.parametrize("filters", [2, 20])
+def test_convolution_to_few_positions(out, filters):
+    """Along an axis of one number NumPy's stride may be anything."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((3, 4, *(n + 2 for n in out))).astype("float32")
+    w = rng.standard_normal((filters, 4, *(3 for _ in out))).astype("float32")
+    ones = (1,) * len(out)
+    window = Window((3,) * len(out), ones, ((0, 0),) * len(out), ones)
+    assert compare("conv", x, w, w[:, 0].reshape(filters, -1)[:, 0], (window, 1), rng) < 1e-5
+
+
 @pytest.mark.parametrize("op", ["conv", "conv_transpose"])
 def test_memory_of_few_channels_is_dense(op):
     x, w = np.ones((2, 4, 9, 8), "float32"), np.ones((4, 4, 3, 3), "float32")

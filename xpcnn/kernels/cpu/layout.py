@@ -106,8 +106,10 @@ def float32(numbers: tuple[float, ...]) -> np.ndarray:
 def in_place(what: Source) -> Strides | None:
     """Return the strides of an array if a kernel may read it as it lies in memory."""
     kind, sn, sc, sh, sw = what.given[:5]
-    channels, plane = what.given[9], what.given[18]
-    dense = kind == COPY and (sc == 1 or channels == 1) and sw >= channels
+    channels, width, plane = what.given[9], what.given[15], what.given[18]
+    # Along an axis of one number a stride may be anything.
+    apart = sw >= channels or width == 1
+    dense = kind == COPY and (sc == 1 or channels == 1) and apart
     return (sn, sc, sh, sw, plane) if dense else None
 
 
