@@ -58,6 +58,10 @@ class Recording(Protocol):
     def hold(self, result: Array) -> bool:
         """Reserve the memory; ``False`` if something other than the result is kept in it."""
 
+    @property
+    def memory(self) -> int:
+        """Bytes that are reserved."""
+
     def repeat(self) -> None:
         """Launch the same again."""
 

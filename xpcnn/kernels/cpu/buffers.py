@@ -122,6 +122,11 @@ class Taken:
     def __exit__(self, *_: object) -> None:
         del _noted[threading.get_ident()]
 
+    @property
+    def bytes(self) -> int:
+        """Bytes that are held."""
+        return sum(memory.nbytes for memory in self._held)
+
     def has(self, array: np.ndarray) -> bool:
         """Whether an array lies in this storage."""
         return any(np.may_share_memory(array, block.memory) for block in self._blocks)

@@ -68,6 +68,11 @@ class Recording:
         """Reserve the memory; ``False`` if something other than the result is kept in it."""
         return self._taken.hold(result)
 
+    @property
+    def memory(self) -> int:
+        """Bytes that are reserved."""
+        return self._taken.bytes
+
     def repeat(self) -> None:
         """Launch the same again; nothing of it asks BLAS."""
         if not self._launches:
