@@ -302,6 +302,15 @@ def test_networks_that_need_more_than_compiled_kernels_always_run(
     assert Doubled.calls == (8 if layers is own_layer else 0)
 
 
+def test_a_recording_is_never_tried_on_the_numbers_it_was_made_with(through_layers):
+    model = make(lambda: [L.Conv2d(1, 16, 3), xpcnn.operations.Sin(), L.Flatten()], 12)
+    same = np.random.default_rng(0).standard_normal((1, 1, 12, 12), np.float32)
+    for _ in range(repeatable.BEFORE + 1):
+        model.forward(same)
+    for x in images(3, 12, seed=8):
+        np.testing.assert_array_equal(model.forward(x), expected(model, x))
+
+
 def test_large_inputs_always_run(through_layers):
     model = make(small)
     many = np.zeros((repeatable.LARGEST // (4 * 28 * 28) + 1, 1, 28, 28), np.float32)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from xpcnn.kernels.cpu import activations, conv, depthwise, sparse, winograd
+from xpcnn.kernels.cpu import activations, conv, depthwise, few, sparse, winograd
 from xpcnn.kernels.cpu.conv import Pair
 from xpcnn.kernels.cpu.epilogue import NOTHING, RELU, Epilogue
 from xpcnn.kernels.cpu.layout import (
@@ -134,6 +134,8 @@ def convolve(
     other: np.ndarray | None = None,
 ) -> np.ndarray:  # fmt: skip
     """Convolve images or volumes by the method that is fastest; `other` as in `conv.forward`."""
+    if few.takes(w, g, groups, size := g.output_shape(x.shape[2:])):
+        return few.forward(x, w, b, g, size, epilogue)
     if not winograd_pays(x.shape, w, g, groups):
         y = conv.forward(x, w, b, g, groups, epilogue, other)
         if len(w) < WIDTH:

@@ -72,7 +72,7 @@ class Source(NamedTuple):
 
 
 @inner
-def _copy_run(x: Any, at: int, count: int, out: Any, to: int) -> None:
+def copy_run(x: Any, at: int, count: int, out: Any, to: int) -> None:
     for k in range(0, count - 7, 8):
         store(out, to + k, load(x, at + k))
     if count % 8 != 0 and count >= 8:
@@ -109,7 +109,7 @@ def _copy_line(
     whole = sw == channels and pixel == channels
     runs, run = (1, width * channels) if whole else (width, channels)
     for p in range(runs):
-        _copy_run(x, at + p * sw, run, out, to + p * pixel)
+        copy_run(x, at + p * sw, run, out, to + p * pixel)
 
 
 @inner
