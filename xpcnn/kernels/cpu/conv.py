@@ -456,8 +456,32 @@ def input_gradient(
     b: Any = None,
 ) -> np.ndarray:  # fmt: skip
     """Return the gradient of an input of that shape, channels last; `b` is added to each pixel."""
-    n, all_channels, *spatial = shape
-    channels = w.shape[1]
+    n, all_channels, spatial = shape[0], shape[1], tuple(shape[2:])
+    row, blocks, reached, recipes = _input_layout(g, n, spatial, w.shape[:2], groups, tuple(out))
+    flat, dx = new_output(n, all_channels, spatial, row)
+    bias = padded_bias(b, row + COLUMNS)
+    if not reached:
+        flat.reshape(-1, row)[...] = bias[:row]
+    line = spatial[-1] * row
+    plane = spatial[-2] * line
+    for axis, recipe in recipes:
+        product(
+            d, n, recipe, w, True, groups, blocks, bias, NOTHING, flat[axis.first * plane :],
+            prod(spatial) * row, g.stride[-2] * line, axis.step * plane,
+        )  # fmt: skip
+    return dx
+
+
+@lru_cache(maxsize=512)
+def _input_layout(
+    g: Window, n: int, spatial: Ints, sizes: Pair, groups: int, out: Ints
+) -> tuple[int, int, bool, list[tuple[Axis, Recipe]]]:
+    """Return all that follows from shapes; `sizes` are filters, and channels in a group.
+
+    These are: numbers per pixel, blocks of columns, whether taps reach all positions, and a recipe
+    for each phase of the depth.
+    """
+    filters, channels = sizes
     blocks = -(-channels // COLUMNS)
     row = output_row(groups, channels, blocks)
     axes = [
@@ -466,24 +490,16 @@ def input_gradient(
             g.kernel, g.stride, g.dilation, g.padding, spatial, strict=True
         )
     ]
-    flat, dx = new_output(n, all_channels, tuple(spatial), row)
-    bias = padded_bias(b, row + COLUMNS)
-    if any(len(axis) < min(s, m) for axis, s, m in zip(axes, g.stride, spatial, strict=True)):
-        # positions that no tap reaches
-        flat.reshape(-1, row)[...] = bias[:row]
-    if not all(axes):
-        return dx
+    phases = (min(s, m) for s, m in zip(g.stride, spatial, strict=True))
+    reached = all(len(axis) == most for axis, most in zip(axes, phases, strict=True))
     *planes, lines, columns = axes
-    line = spatial[-1] * row
-    plane = spatial[-2] * line
+    recipes = []
     for axis in planes[0] if planes else (FLAT,):
-        depth = Depth(axis, out[0], prod(g.kernel[1:])) if planes else IMAGES
-        recipe = make_recipe(
-            lines, columns, n * axis.length, w.shape[0], groups, blocks, out[-2:], None,
-            g.kernel[-1], line, row, depth=depth,
-        )  # fmt: skip
-        product(
-            d, n, recipe, w, True, groups, blocks, bias, NOTHING, flat[axis.first * plane :],
-            prod(spatial) * row, g.stride[-2] * line, axis.step * plane,
-        )  # fmt: skip
-    return dx
+        if lines and columns:
+            depth = Depth(axis, out[0], prod(g.kernel[1:])) if planes else IMAGES
+            recipe = make_recipe(
+                lines, columns, n * axis.length, filters, groups, blocks, out[-2:], None,
+                g.kernel[-1], spatial[-1] * row, row, depth=depth,
+            )  # fmt: skip
+            recipes.append((axis, recipe))
+    return row, blocks, reached, recipes

@@ -2,7 +2,7 @@
 
 Which input positions a window covers, and which windows cover an input position, are tables; the
 gradient of the input is then the same kernel as the convolution itself. Padding is never made:
-the tables leave out what lies in it.
+the tables leave out what lies in it. The lines of a volume are those of all its planes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from xpcnn.kernels.cpu.layout import (
     padded_bias,
     takes_images,
 )
-from xpcnn.kernels.cpu.pool import Images, Links, as_images, links, reverse
+from xpcnn.kernels.cpu.pool import Images, Links, as_images, lines_of, links_of, reverse
 from xpcnn.kernels.cpu.vector import (
     RUN,
     WIDTH,
@@ -37,7 +37,6 @@ from xpcnn.kernels.cpu.vector import (
     within,
     zero,
 )
-from xpcnn.kernels.lifting import lift, lift_window, lower
 from xpcnn.kernels.trace import Declined
 from xpcnn.ops.conv import backward as generic_backward
 from xpcnn.window import Ints as Sizes
@@ -83,8 +82,6 @@ def takes(x: Any, w: Any, groups: int) -> Declined | None:
     """Say why this is not a depthwise convolution of float32 arrays; ``None`` if it is."""
     if refusal := takes_images(x, w):
         return refusal
-    if x.ndim == 5:
-        return Declined("one or two spatial dimensions only")
     if groups == 1 or groups != x.shape[1]:
         return Declined(f"{groups} groups of {x.shape[1]} channels: not depthwise")
     return Declined("an empty batch") if x.size == 0 else None
@@ -92,16 +89,16 @@ def takes(x: Any, w: Any, groups: int) -> Declined | None:
 
 @lru_cache(maxsize=512)
 def _forward_tables(window: Window, spatial: Sizes, line: int, pixel: int) -> Tables:
-    lines, columns = (links(window, spatial, axis) for axis in (0, 1))
-    return _tables(lines, columns, 1, window.kernel[1], line, pixel)
+    return _tables(*links_of(window, spatial), 1, window.kernel[-1], line, pixel)
 
 
 @lru_cache(maxsize=512)
 def _backward_tables(window: Window, spatial: Sizes, line: int, pixel: int) -> Tables:
-    lines, columns = (reverse(links(window, spatial, axis), spatial[axis]) for axis in (0, 1))
+    both = zip(links_of(window, spatial), lines_of(spatial), strict=True)
+    lines, columns = (reverse(seen, size) for seen, size in both)
     # Columns a stride apart are seen by the same taps.
-    period = window.stride[1]
-    return _tables(lines, columns, period, window.kernel[1], line, pixel)
+    period = window.stride[-1]
+    return _tables(lines, columns, period, window.kernel[-1], line, pixel)
 
 
 def _tables(
@@ -174,11 +171,10 @@ def conv_forward(
         return refusal
     images = as_images(_repeat(x, w.shape[0] // groups))
     bias = padded_bias(b, images.lanes)
-    spatial, window = lift(x).shape[2:], lift_window(window)
+    spatial = x.shape[2:]
     shape = (x.shape[0], w.shape[0], *window.output_shape(spatial))
     tables = _forward_tables(window, spatial, images.line, images.pixel)
     y = _run(images, tables, shape, window, _pack(w, images.lanes), bias, epilogue)
-    y = lower(y, x.ndim)
     return y, (images, x, w, b is not None, y if epilogue == RELU else None)
 
 
@@ -189,8 +185,8 @@ def conv_backward(
     images, x, w, has_bias, gate = saved
     if gate is not None:
         dy = elementwise.gated(dy, gate)
-    d, plane, shape = as_images(dy), lift_window(window), lift(x).shape
-    dw, db = _weight_gradient(images, d, w, lift(dy).shape, plane, shape[2:])
+    d, shape = as_images(dy), x.shape
+    dw, db = _weight_gradient(images, d, w, dy.shape, window, shape[2:])
     if not np.isfinite(db).all():
         # Infinity times the zeros around an image is NaN, and they are left out here.
         with np.errstate(invalid="ignore"):
@@ -198,14 +194,13 @@ def conv_backward(
     dx = None
     if need_dx:
         times = w.shape[0] // groups
-        tables = _backward_tables(plane, shape[2:], d.line, d.pixel)
+        tables = _backward_tables(window, shape[2:], d.line, d.pixel)
         wide = (shape[0], w.shape[0], *shape[2:])
         nothing = padded_bias(None, images.lanes)
-        dx = _run(d, tables, wide, plane, _pack(w, images.lanes), nothing, NOTHING)
+        dx = _run(d, tables, wide, window, _pack(w, images.lanes), nothing, NOTHING)
         if times > 1:
             apart = np.moveaxis(dx, 1, -1).reshape(shape[0], *shape[2:], groups, times)
             dx = np.moveaxis(apart.sum(axis=-1), -1, 1)
-        dx = lower(dx, x.ndim)
     return dx, dw, db if has_bias else None
 
 
@@ -214,7 +209,7 @@ def _run(
     bias: np.ndarray, epilogue: Epilogue,
 ) -> np.ndarray:  # fmt: skip
     flat, y = new_rows(shape)
-    height, width = shape[2:]
+    height, width = lines_of(shape[2:])
     bands = -(-height // BAND)
     blocks = -(-source.lanes // (2 * WIDTH))
     parts = min(blocks, max(1, JOBS // (shape[0] * bands)))

@@ -25,6 +25,7 @@ from xpcnn.window import Ints
 Strides = tuple[int, int, int, int, int]
 """Of images, channels, lines, pixels, and of the planes of volumes (0 for images)."""
 
+NO_STRIDES: Strides = (0, 0, 0, 0, 0)
 NO_FLOATS, NO_BYTES = np.zeros(1, np.float32), np.zeros(1, np.uint8)
 
 
@@ -60,11 +61,12 @@ def flat_view(x: np.ndarray) -> tuple[np.ndarray, Strides]:
     """
     if not (x.flags.writeable and x.flags.aligned):
         x = x.copy()
-    sn, sc, *planes, sh, sw = (s // 4 for s in x.strides)
-    strides = (sn, sc, sh, sw, planes[0] if planes else 0)
+    volumes = x.ndim == 5
+    sn, sc, sp, sh, sw = x.strides if volumes else (*x.strides[:2], 0, *x.strides[2:])
+    strides = (sn // 4, sc // 4, sh // 4, sw // 4, sp // 4)
     if x.flags.c_contiguous:
         return x.reshape(-1), strides
-    last = np.moveaxis(x, 1, -1)
+    last = x.transpose(0, 2, 3, 4, 1) if volumes else x.transpose(0, 2, 3, 1)
     if last.flags.c_contiguous:
         return last.reshape(-1), strides
     if min(strides) < 0:
@@ -81,13 +83,11 @@ def source(
 
     `size` is that of the strips, where it is another than that of `x`.
     """
-    flat, (*strides, plane) = flat_view(x)
-    gate_flat, (*gate_strides, gate_plane) = (
-        (NO_FLOATS, (0, 0, 0, 0, 0)) if gate is None else flat_view(gate)
-    )
-    _, channels, *planes, height, width = x.shape
-    numbers = (kind, *strides, *gate_strides, channels, *(size or (height, width)), *pool, height,
-               width, lanes, planes[0] if planes else 1, plane, gate_plane)  # fmt: skip
+    flat, strides = flat_view(x)
+    gate_flat, gate_strides = (NO_FLOATS, NO_STRIDES) if gate is None else flat_view(gate)
+    planes, (height, width) = x.shape[2] if x.ndim == 5 else 1, x.shape[-2:]
+    numbers = (kind, *strides[:4], *gate_strides[:4], x.shape[1], *(size or (height, width)),
+               *pool, height, width, lanes, planes, strides[4], gate_strides[4])  # fmt: skip
     return Source(flat, gate_flat, winner, int64(numbers), numbers)
 
 

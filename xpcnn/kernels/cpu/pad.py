@@ -68,7 +68,7 @@ def backward(xp: Any, dy: Any, shape: Sizes, padding: Pairs, mode: str) -> np.nd
     if mode == "constant":
         return _copy(dy, [(-before, -after) for before, after in padding], mode, 0.0)
     n, channels, spatial = *shape[:2], shape[2:]
-    tables = _tables(spatial, _as_sides(padding), mode)
+    tables = _tables(spatial, tuple(map(tuple, padding)), mode)
     flat, dx = new_rows(shape)
     lines, width = lines_of(spatial)
     padded_lines, padded_width = lines_of(dy.shape[2:])
@@ -82,21 +82,21 @@ def backward(xp: Any, dy: Any, shape: Sizes, padding: Pairs, mode: str) -> np.nd
 def _copy(x: np.ndarray, padding: Any, mode: str, value: float) -> np.ndarray:
     """Return x padded."""
     n, channels, spatial = *x.shape[:2], x.shape[2:]
-    *others, across = _as_sides(padding)
-    height, width = lines_of(spatial)
-    lines = _line_sources(spatial[:-1], tuple(others), mode)
-    runs, columns = _runs(width, across, mode)
-    out = [m + sum(sides) for m, sides in zip(spatial[:-1], others, strict=True)]
-    flat, y = new_rows((n, channels, *out, columns))
+    lines, runs, out = _plan(spatial, tuple(map(tuple, padding)), mode)
+    flat, y = new_rows((n, channels, *out))
     threads.launch(
-        flat.size, _copy_runs, n * len(lines), _dense(x), height, width, channels, lines,
-        len(lines), runs, len(runs) // 3, columns, value, flat,
+        flat.size, _copy_runs, n * len(lines), _dense(x), *lines_of(spatial), channels, lines,
+        len(lines), runs, len(runs) // 3, out[-1], value, flat,
     )  # fmt: skip
     return y
 
 
-def _as_sides(padding: Any) -> tuple[tuple[int, int], ...]:
-    return tuple((int(before), int(after)) for before, after in padding)
+@lru_cache(maxsize=512)
+def _plan(spatial: Sizes, sides: Pairs, mode: str) -> tuple[np.ndarray, np.ndarray, Sizes]:
+    """Return where lines come from, the runs of which they are made, and the padded size."""
+    out = tuple(m + sum(both) for m, both in zip(spatial, sides, strict=True))
+    lines = _line_sources(spatial[:-1], sides[:-1], mode)
+    return lines, _runs(spatial[-1], sides[-1], mode), out
 
 
 def _dense(x: np.ndarray) -> np.ndarray:
@@ -105,7 +105,6 @@ def _dense(x: np.ndarray) -> np.ndarray:
     return rows.flat if rows.pitch == rows.lanes else dense_image(source(lift(x)), len(x)).flat
 
 
-@lru_cache(maxsize=512)
 def _sources(n: int, sides: tuple[int, int], mode: str) -> np.ndarray:
     """Return from where each element of a padded axis comes; the definition pads the numbers."""
     found, _ = pad_forward(numpy_namespace(), np.arange(n), (sides,), mode, OUTSIDE)
@@ -113,7 +112,6 @@ def _sources(n: int, sides: tuple[int, int], mode: str) -> np.ndarray:
     return sources
 
 
-@lru_cache(maxsize=512)
 def _line_sources(sizes: Sizes, sides: Pairs, mode: str) -> np.ndarray:
     """Return the same for lines, which several axes number."""
     lines = np.zeros(1, np.int64)
@@ -124,22 +122,20 @@ def _line_sources(sizes: Sizes, sides: Pairs, mode: str) -> np.ndarray:
     return lines
 
 
-@lru_cache(maxsize=512)
-def _runs(n: int, sides: tuple[int, int], mode: str) -> tuple[np.ndarray, int]:
-    """Cut a padded axis into runs that come from neighbours or from outside; return its length too.
+def _runs(n: int, sides: tuple[int, int], mode: str) -> np.ndarray:
+    """Cut a padded axis into runs that come from neighbours or from outside.
 
     Of each run: where it begins, where it comes from, and how long it is.
     """
     runs: list[list[int]] = []
-    sources = _sources(n, sides, mode).tolist()
-    for place, origin in enumerate(sources):
+    for place, origin in enumerate(_sources(n, sides, mode).tolist()):
         if runs:
             start, first, length = runs[-1]
             if origin == (OUTSIDE if first == OUTSIDE else first + length):
                 runs[-1] = [start, first, length + 1]
                 continue
         runs.append([place, origin, 1])
-    return np.array(runs, np.int64).reshape(-1), len(sources)
+    return np.array(runs, np.int64).reshape(-1)
 
 
 def _places(n: int, sides: tuple[int, int], mode: str) -> Places:

@@ -89,6 +89,7 @@ PAIRS: dict[str, OpPair] = {
     "leaky_relu": OpPair(leaky_relu.leaky_relu_forward, leaky_relu.leaky_relu_backward),
     "prelu": OpPair(prelu.prelu_forward, prelu.prelu_backward),
     "dropout": OpPair(dropout.dropout_forward, dropout.dropout_backward),
+    "alpha_dropout": OpPair(dropout.alpha_dropout_forward, dropout.dropout_backward),
     "glu": OpPair(glu.glu_forward, glu.glu_backward),
     **activations.PAIRS,
     "softmax": OpPair(softmax.softmax_forward, softmax.softmax_backward),
