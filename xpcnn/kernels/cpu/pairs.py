@@ -77,6 +77,7 @@ PAIRS: dict[str, OpPair] = {
     "add_relu": OpPair(elementwise.add_relu_forward, elementwise.add_relu_backward),
     **pointwise_loss.PAIRS,
     "cross_entropy": OpPair(loss.cross_entropy_forward, loss.cross_entropy_backward),
+    "nll_loss": OpPair(loss.nll_forward, loss.nll_backward),
     "concat": OpPair(concat.concat, no_backward),
     "rearrange": OpPair(rearrange.rearrange, no_backward),
     "in_order": OpPair(layout.in_order, no_backward),

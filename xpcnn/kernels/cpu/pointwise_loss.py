@@ -236,7 +236,7 @@ def _loss(name: str, term: Any, slope: Any, work: int) -> PointwiseLoss:
             store_sixteen(terms, k, term(load_sixteen(x, k), load_sixteen(t, k), settings))
         left = last - whole
         if left > 0:
-            value = term(load_first(x, whole, left), load_first(t, whole, left), settings)
+            value = term(load_first(x, whole, left, 0.0), load_first(t, whole, left, 0.0), settings)
             store_first(terms, whole, value, left)
 
     def run_to_sum(
@@ -252,7 +252,7 @@ def _loss(name: str, term: Any, slope: Any, work: int) -> PointwiseLoss:
             total = widen_both(total, part)
         left = last - whole
         if left > 0:
-            value = term(load_first(x, whole, left), load_first(t, whole, left), settings)
+            value = term(load_first(x, whole, left, 0.0), load_first(t, whole, left, 0.0), settings)
             total = widen_both(total, keep_first(value, left))
         sums[job] = sum_of(total)
 
@@ -266,7 +266,9 @@ def _loss(name: str, term: Any, slope: Any, work: int) -> PointwiseLoss:
             store_sixteen(dx, k, multiply(splat_sixteen(scale), value))
         left = last - whole
         if left > 0:
-            value = slope(load_first(x, whole, left), load_first(t, whole, left), settings)
+            value = slope(
+                load_first(x, whole, left, 0.0), load_first(t, whole, left, 0.0), settings
+            )
             store_first(dx, whole, multiply(splat_sixteen(scale), value), left)
 
     return PointwiseLoss(

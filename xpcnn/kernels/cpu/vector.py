@@ -592,14 +592,14 @@ def load_sixteen(builder: Any, array: Any, index: Any) -> Any:
     return builder.load(pointer_at(builder, array, index, _sixteen()), align=4)
 
 
-@operation("vec16", "array", "int", "int")
-def load_first(builder: Any, array: Any, index: Any, count: Any) -> Any:
-    """Read a[i] and what follows, `count` numbers (at most 16), and put zeros behind them."""
+@operation("vec16", "array", "int", "int", "float")
+def load_first(builder: Any, array: Any, index: Any, count: Any, filler: Any) -> Any:
+    """Read `count` numbers from a[i] on (sixteen, if it is more), and put a filler behind them."""
     kind = _sixteen()
     return call(
         builder, f"llvm.masked.load.v{SIXTEEN}f32.p0", kind,
         pointer_at(builder, array, index, kind), ir.Constant(ir.IntType(32), 4),
-        _are_first(builder, count, SIXTEEN), nothing(kind),
+        _are_first(builder, count, SIXTEEN), to_all(builder, filler, SIXTEEN),
     )  # fmt: skip
 
 
@@ -640,3 +640,10 @@ def widen_both(builder: Any, total: Any, value: Any) -> Any:
         part = _pick(builder, value, value, list(half))
         total = builder.fadd(total, builder.fpext(part, _WIDE))
     return total
+
+
+@operation("vec16", "wide8", "wide8")
+def narrow_both(builder: Any, lower: Any, upper: Any) -> Any:
+    """Round twice eight float64 numbers to float32."""
+    lower, upper = builder.fptrunc(lower, _VECTOR), builder.fptrunc(upper, _VECTOR)
+    return _pick(builder, lower, upper, list(range(SIXTEEN)))
