@@ -96,18 +96,34 @@ class Places(NamedTuple):
         return _back(flat, (self.shape[0], *self.shape[2:]), self.of_places)
 
     def scales(self, scale: Any) -> tuple[np.ndarray, int, Any]:
-        """Return what kernels multiply slopes by, the step from place to place, and what is left.
+        """Return what :func:`scales_of` does, in the order of the places; what is left fits x."""
+        scales, step, rest = scales_of(scale, (self.shape[0], *self.shape[2:]), self.of_places)
+        several = rest is not None and rest.ndim > 0
+        return scales, step, np.expand_dims(rest, CLASS_AXIS) if several else rest
 
-        `scale` is a number, or an array that broadcasts against the terms.
-        """
-        if isinstance(scale, float):
-            return np.array([scale], np.float32), 0, None
-        if scale.dtype != np.float32:
-            return ONE, 0, np.expand_dims(scale, CLASS_AXIS) if scale.ndim else scale
-        if scale.ndim == 0:
-            return np.array([scale]), 0, None
-        scale = np.broadcast_to(scale, (self.shape[0], *self.shape[2:]))
-        return in_order(scale, self.of_places).reshape(-1), 1, None
+
+def scales_of(
+    scale: Any, shape: tuple[int, ...], order: tuple[int, ...] | None = None
+) -> tuple[np.ndarray, int, Any]:
+    """Return what kernels multiply slopes by, the step from term to term, and what is left.
+
+    Parameters
+    ----------
+    scale : float or array
+        A number, or an array that broadcasts against the terms. What is not float32 is left.
+    shape : tuple of int
+        Of the terms.
+    order : tuple of int, optional
+        The order of their axes in memory.
+    """
+    if isinstance(scale, float):
+        return np.array([scale], np.float32), 0, None
+    if scale.dtype != np.float32:
+        return ONE, 0, scale
+    if scale.ndim == 0:
+        return np.array([scale]), 0, None
+    scale = np.broadcast_to(scale, shape).transpose(order)
+    return np.ascontiguousarray(scale).reshape(-1), 1, None
 
 
 def _back(flat: np.ndarray, shape: tuple[int, ...], order: tuple[int, ...]) -> np.ndarray:
@@ -175,7 +191,7 @@ def cross_entropy_forward(
         COSTLY * x.size, _rows if places.sizes[2] == 1 else _columns, jobs, places.x,
         places.labels, *numbers, *places.sizes, per_job, terms, highest, others, totals, counts,
     )  # fmt: skip
-    found = _sum(totals) if whole else places.like_labels(terms)
+    found = sum_of_jobs(totals) if whole else places.like_labels(terms)
     return (found, _count(counts, weight)), State(places, numbers, highest, others)
 
 
@@ -216,7 +232,7 @@ def nll_forward(
         8 * size, _of_labels, jobs, places.x, places.labels, *numbers, *places.sizes[1:], size,
         terms, totals, counts,
     )  # fmt: skip
-    found = _sum(totals) if whole else places.like_labels(terms)
+    found = sum_of_jobs(totals) if whole else places.like_labels(terms)
     # The gradient does not depend on the logarithms.
     return (found, _count(counts, weight)), Named(places._replace(x=ONE), numbers)
 
@@ -256,7 +272,8 @@ def places_of(x: np.ndarray, labels: np.ndarray) -> Places:
     return Places(dense.reshape(-1), labels, x.shape, sizes, order, of_places)
 
 
-def _sum(totals: np.ndarray) -> np.float32:
+def sum_of_jobs(totals: np.ndarray) -> np.float32:
+    """Return the sum of what jobs have added up, rounded once."""
     return np.float32(totals.sum() if totals.size > 1 else totals[0])
 
 

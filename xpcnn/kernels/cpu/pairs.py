@@ -20,6 +20,7 @@ from xpcnn.kernels.cpu import (
     linear,
     local_response_norm,
     loss,
+    margin_loss,
     methods,
     norm,
     pad,
@@ -77,6 +78,15 @@ PAIRS: dict[str, OpPair] = {
     "add_relu": OpPair(elementwise.add_relu_forward, elementwise.add_relu_backward),
     **pointwise_loss.PAIRS,
     "cross_entropy": OpPair(loss.cross_entropy_forward, loss.cross_entropy_backward),
+    "multi_margin_loss": OpPair(
+        margin_loss.multi_margin_forward, margin_loss.multi_margin_backward
+    ),
+    "multi_label_margin_loss": OpPair(
+        margin_loss.multi_label_margin_forward, margin_loss.multi_label_margin_backward
+    ),
+    "triplet_margin_loss": OpPair(
+        margin_loss.triplet_margin_forward, margin_loss.triplet_margin_backward
+    ),
     "nll_loss": OpPair(loss.nll_forward, loss.nll_backward),
     "concat": OpPair(concat.concat, no_backward),
     "rearrange": OpPair(rearrange.rearrange, no_backward),

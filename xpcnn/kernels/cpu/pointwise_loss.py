@@ -17,6 +17,7 @@ from xpcnn.kernels.cpu.activations import CHEAP, COSTLY, in_order, memory_order,
 from xpcnn.kernels.cpu.elementwise import PIECE
 from xpcnn.kernels.cpu.functions import exp, log, log1p, sigmoid
 from xpcnn.kernels.cpu.jobs import Doubles, Floats, Job, inner
+from xpcnn.kernels.cpu.loss import sum_of_jobs
 from xpcnn.kernels.cpu.vector import (
     RUN,
     SIXTEEN,
@@ -163,6 +164,18 @@ def hinge_embedding_slope(x: Any, t: Any, settings: Any) -> Any:
 
 
 @inner
+def margin_ranking(x: Any, t: Any, settings: Any) -> Any:
+    """Return what t * x lacks to the setting, for the difference x of two scores."""
+    return at_least(subtract(load_all_like(x, settings, 0), multiply(t, x)), all_like(x, 0.0))
+
+
+@inner
+def margin_ranking_slope(x: Any, t: Any, settings: Any) -> Any:
+    lacking = subtract(load_all_like(x, settings, 0), multiply(t, x))
+    return where_at_most(all_like(x, 0.0), lacking, negative(t), all_like(x, 0.0))
+
+
+@inner
 def kl_div(x: Any, t: Any, settings: Any) -> Any:
     """Return ``t * log(t) - t * x``; 0 * log(0) counts as 0."""
     entropy = multiply(t, log(where_equal(t, all_like(x, 0.0), all_like(x, 1.0), t)))
@@ -290,6 +303,9 @@ TABLE = {
     "hinge_embedding_loss": _loss(
         "hinge_embedding_loss", hinge_embedding, hinge_embedding_slope, CHEAP
     ),
+    "margin_ranking_loss": _loss(
+        "margin_ranking_loss", margin_ranking, margin_ranking_slope, CHEAP
+    ),
     "kl_div_loss": _loss("kl_div_loss", kl_div, kl_div_slope, COSTLY),
     "kl_div_loss_of_logs": _loss(
         "kl_div_loss_of_logs", kl_div_of_logs, kl_div_of_logs_slope, COSTLY
@@ -340,7 +356,7 @@ def forward(
     if whole:
         sums = buffers.empty(pieces, np.float64)
         threads.launch(work, loss.run_to_sum, pieces, flat, flat_target, size, numbers, sums)
-        return np.float32(sums.sum() if pieces > 1 else sums[0]), saved
+        return sum_of_jobs(sums), saved
     terms = buffers.empty(size)
     threads.launch(work, loss.run, pieces, flat, flat_target, size, numbers, terms)
     return _back_in_order(terms, x.shape, order), saved
@@ -358,6 +374,19 @@ def backward(name: str, xp: Any, scale: Any, saved: State) -> Any:
     )  # fmt: skip
     gradient = _back_in_order(slopes, x.shape, order)
     return gradient if single else scale * gradient
+
+
+def ranking_forward(
+    xp: Any, first: Any, second: Any, target: Any, margin: float, whole: bool = False
+) -> Any:
+    """Return the terms of two scores, or their sum."""
+    return forward("margin_ranking_loss", xp, first - second, target, margin, whole=whole)
+
+
+def ranking_backward(xp: Any, scale: Any, saved: State) -> tuple[np.ndarray, np.ndarray]:
+    """Return the gradients by the first and by the second score."""
+    gradient = backward("margin_ranking_loss", xp, scale, saved)
+    return gradient, np.negative(gradient)
 
 
 def _alike(
@@ -379,5 +408,7 @@ def _back_in_order(
     return flat.reshape([shape[axis] for axis in order]).transpose(np.argsort(order))
 
 
-PAIRS = {name: OpPair(partial(forward, name), partial(backward, name)) for name in TABLE}
+PAIRS = {name: OpPair(partial(forward, name), partial(backward, name)) for name in TABLE} | {
+    "margin_ranking_loss": OpPair(ranking_forward, ranking_backward)
+}
 """The pairs by the name of their operation."""

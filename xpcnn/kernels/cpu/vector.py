@@ -647,3 +647,26 @@ def narrow_both(builder: Any, lower: Any, upper: Any) -> Any:
     """Round twice eight float64 numbers to float32."""
     lower, upper = builder.fptrunc(lower, _VECTOR), builder.fptrunc(upper, _VECTOR)
     return _pick(builder, lower, upper, list(range(SIXTEEN)))
+
+
+@operation("vec16", "vec16", "int")
+def zero_at(builder: Any, a: Any, place: Any) -> Any:
+    """Return a with a zero at one place; as it is if there is no such place."""
+    places = to_all(builder, place, SIXTEEN)
+    lanes = ir.Constant(places.type, list(range(SIXTEEN)))
+    return builder.select(builder.icmp_signed("==", lanes, places), nothing(a.type), a)
+
+
+@operation("wide8", "wide8", "vec16", "vec16")
+def widen_products(builder: Any, total: Any, a: Any, b: Any) -> Any:
+    """Return a sum of float64 with the products of sixteen numbers added, none of them rounded."""
+    for half in (range(WIDTH), range(WIDTH, SIXTEEN)):
+        parts = [builder.fpext(_pick(builder, x, x, list(half)), _WIDE) for x in (a, b)]
+        total = builder.fadd(total, builder.fmul(*parts))
+    return total
+
+
+@operation("double", "double")
+def root(builder: Any, number: Any) -> Any:
+    """Return the square root of a float64 number."""
+    return call(builder, "llvm.sqrt.f64", number.type, number)
