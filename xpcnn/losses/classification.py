@@ -367,6 +367,8 @@ def check_labels(
     """Raise unless labels on the host name classes, or are `ignore_index` where that is given."""
     if not labels.size:
         return
+    if labels.dtype == np.int64 and labels.view(np.uint64).max() < classes:
+        return  # at one look: those below zero come out as large ones
     lowest, highest = labels.min(), labels.max()
     if lowest >= 0 and highest < classes:
         return

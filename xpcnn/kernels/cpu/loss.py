@@ -143,14 +143,14 @@ class State(NamedTuple):
     places : Places
     numbers : tuple
         What kernels are told of labels, weights and smoothing.
-    highest, others : array
-        Of each place: its highest score h, and the sum of ``exp(x - h)`` over the others.
+    kept : array
+        The highest score h of each place; behind them, of each, the sum of ``exp(x - h)`` over the
+        others.
     """
 
     places: Places
     numbers: tuple[Any, ...]
-    highest: np.ndarray
-    others: np.ndarray
+    kept: np.ndarray
 
 
 def cross_entropy_forward(
@@ -185,25 +185,25 @@ def cross_entropy_forward(
         1.0 - smoothing, spread_sum,
     )  # fmt: skip
     jobs, per_job = places.cut()
-    terms, highest, others = (buffers.empty(places.labels.size) for _ in range(3))
-    totals, counts = buffers.empty(jobs, np.float64), buffers.empty(jobs, np.float64)
+    terms, kept = buffers.empty(places.labels.size), buffers.empty(2 * places.labels.size)
+    totals = buffers.empty((jobs, 2), np.float64)
     threads.launch(
         COSTLY * x.size, _rows if places.sizes[2] == 1 else _columns, jobs, places.x,
-        places.labels, *numbers, *places.sizes, per_job, terms, highest, others, totals, counts,
+        places.labels, *numbers, *places.sizes, per_job, terms, kept, totals.reshape(-1),
     )  # fmt: skip
-    found = sum_of_jobs(totals) if whole else places.like_labels(terms)
-    return (found, _count(counts, weight)), State(places, numbers, highest, others)
+    found = _sum_and_count(totals, weight, None if whole else places.like_labels(terms))
+    return found, State(places, numbers, kept)
 
 
 def cross_entropy_backward(xp: Any, scale: Any, saved: State) -> np.ndarray:
     """Return the gradient of ``sum(scale * terms)``."""
-    places, numbers, highest, others = saved
+    places, numbers, kept = saved
     scales, step, rest = places.scales(scale)
     jobs, per_job = places.cut()
     dx = buffers.empty(places.x.size)
     threads.launch(
         COSTLY * dx.size, _rows_back if places.sizes[2] == 1 else _columns_back, jobs, places.x,
-        places.labels, *numbers, *places.sizes, per_job, highest, others, scales, step, dx,
+        places.labels, *numbers, *places.sizes, per_job, kept, scales, step, dx,
     )  # fmt: skip
     gradient = places.like_scores(dx)
     return gradient if rest is None else rest * gradient
@@ -227,14 +227,14 @@ def nll_forward(
     size = places.labels.size
     jobs = -(-size // PIECE)
     terms = buffers.empty(size)
-    totals, counts = buffers.empty(jobs, np.float64), buffers.empty(jobs, np.float64)
+    totals = buffers.empty((jobs, 2), np.float64)
     threads.launch(
         8 * size, _of_labels, jobs, places.x, places.labels, *numbers, *places.sizes[1:], size,
-        terms, totals, counts,
+        terms, totals.reshape(-1),
     )  # fmt: skip
-    found = sum_of_jobs(totals) if whole else places.like_labels(terms)
+    found = _sum_and_count(totals, weight, None if whole else places.like_labels(terms))
     # The gradient does not depend on the logarithms.
-    return (found, _count(counts, weight)), Named(places._replace(x=ONE), numbers)
+    return found, Named(places._replace(x=ONE), numbers)
 
 
 def nll_backward(xp: Any, scale: Any, saved: Named) -> np.ndarray:
@@ -277,18 +277,23 @@ def sum_of_jobs(totals: np.ndarray) -> np.float32:
     return np.float32(totals.sum() if totals.size > 1 else totals[0])
 
 
-def _count(counts: np.ndarray, weight: Any) -> Any:
-    """Return what the mean is divided by: a number of labels, or the sum of their weights."""
-    count = counts.sum() if counts.size > 1 else counts[0]
-    return int(count) if weight is None else np.float32(count)
+def _sum_and_count(totals: np.ndarray, weight: Any, terms: np.ndarray | None) -> tuple[Any, Any]:
+    """Return the terms, or their sum if they are not given, and what the mean is divided by.
+
+    That is a number of labels, or the sum of their weights.
+    """
+    total, count = (totals.sum(axis=0) if len(totals) > 1 else totals[0]).tolist()
+    return (
+        np.float32(total) if terms is None else terms,
+        int(count) if weight is None else np.float32(count),
+    )
 
 
 @Job
 def _rows(
     job: int, x: Floats, labels: Ints, ignored: int, weights: Floats, weighted: int,
     spread: Floats, smooths: int, rest_share: float, spread_sum: float, before: int, classes: int,
-    one: int, per_job: int, terms: Floats, highest: Floats, others: Floats, totals: Doubles,
-    counts: Doubles,
+    one: int, per_job: int, terms: Floats, kept: Floats, totals: Doubles,
 ) -> None:  # fmt: skip
     """Work on rows of classes.
 
@@ -313,7 +318,7 @@ def _rows(
             rest = widen_both(rest, _exp_but_of_zero(below))
         # One of the highest is left to log1p, beside which the others may be small.
         other = sum_of(widen_both(wide_zero(), ties)) - 1.0 + sum_of(rest)
-        highest[r], others[r] = most, other
+        kept[r], kept[before + r] = most, other
         label = load_index(labels, r)
         if label == ignored:
             terms[r] = 0.0
@@ -333,18 +338,18 @@ def _rows(
         terms[r] = term
         total += term
         count += first_of(factor)
-    totals[job], counts[job] = total, count
+    totals[2 * job], totals[2 * job + 1] = total, count
 
 
 @Job
 def _rows_back(
     job: int, x: Floats, labels: Ints, ignored: int, weights: Floats, weighted: int,
     spread: Floats, smooths: int, rest_share: float, spread_sum: float, before: int, classes: int,
-    one: int, per_job: int, highest: Floats, others: Floats, scales: Floats, step: int, dx: Floats,
+    one: int, per_job: int, kept: Floats, scales: Floats, step: int, dx: Floats,
 ) -> None:  # fmt: skip
     for r in range(job * per_job, min(before, (job + 1) * per_job)):
         start, label = r * classes, load_index(labels, r)
-        top, other = splat_sixteen(highest[r]), splat_sixteen(others[r])
+        top, other = splat_sixteen(kept[r]), splat_sixteen(kept[before + r])
         scale, shift = splat_sixteen(scales[r * step]), log1p(other)
         factor, valid = splat_sixteen(0.0), splat_sixteen(0.0)
         if label != ignored:
@@ -373,8 +378,7 @@ def _rows_back(
 def _columns(
     job: int, x: Floats, labels: Ints, ignored: int, weights: Floats, weighted: int,
     spread: Floats, smooths: int, rest_share: float, spread_sum: float, before: int, classes: int,
-    behind: int, per_job: int, terms: Floats, highest: Floats, others: Floats, totals: Doubles,
-    counts: Doubles,
+    behind: int, per_job: int, terms: Floats, kept: Floats, totals: Doubles,
 ) -> None:  # fmt: skip
     """Do the same for sixteen places at a time, whose scores of one class are neighbours."""
     blocks = (behind + per_job - 1) // per_job
@@ -401,8 +405,8 @@ def _columns(
             low, high = widen(low, lower_eight(part)), widen(high, upper_eight(part))
         ties = subtract(ties, splat_sixteen(1.0))
         other = narrow_both(widen(low, lower_eight(ties)), widen(high, upper_eight(ties)))
-        store_first(highest, place, top, n)
-        store_first(others, place, other, n)
+        store_first(kept, place, top, n)
+        store_first(kept, before * behind + place, other, n)
         shift = log1p(other)
         own = multiply(splat_sixteen(rest_share), load_sixteen(found, FACTOR))
         y = subtract(subtract(load_sixteen(found, SCORE), top), shift)
@@ -419,15 +423,14 @@ def _columns(
         term = subtract(splat_sixteen(0.0), term)
         store_first(terms, place, term, n)
         total = widen_both(total, keep_first(term, n))
-    totals[job], counts[job] = sum_of(total), count
+    totals[2 * job], totals[2 * job + 1] = sum_of(total), count
 
 
 @Job
 def _columns_back(
     job: int, x: Floats, labels: Ints, ignored: int, weights: Floats, weighted: int,
     spread: Floats, smooths: int, rest_share: float, spread_sum: float, before: int, classes: int,
-    behind: int, per_job: int, highest: Floats, others: Floats, scales: Floats, step: int,
-    dx: Floats,
+    behind: int, per_job: int, kept: Floats, scales: Floats, step: int, dx: Floats,
 ) -> None:  # fmt: skip
     blocks = (behind + per_job - 1) // per_job
     outer, left = job // blocks, job % blocks * per_job
@@ -439,7 +442,8 @@ def _columns_back(
         _read_labels(
             labels, place, n, ignored, weights, weighted, spread, smooths, x, first, behind, found
         )
-        top, other = load_first(highest, place, n, 0.0), load_first(others, place, n, 0.0)
+        top = load_first(kept, place, n, 0.0)
+        other = load_first(kept, before * behind + place, n, 0.0)
         scale = splat_sixteen(scales[0])
         if step == 1:
             scale = load_first(scales, place, n, 0.0)
@@ -497,7 +501,7 @@ def _read_labels(
 @Job
 def _of_labels(
     job: int, x: Floats, labels: Ints, ignored: int, weights: Floats, weighted: int, classes: int,
-    behind: int, places: int, terms: Floats, totals: Doubles, counts: Doubles,
+    behind: int, places: int, terms: Floats, totals: Doubles,
 ) -> None:  # fmt: skip
     """Take the numbers at the labels, which are logarithms."""
     total: Any = 0.0
@@ -516,7 +520,7 @@ def _of_labels(
                 term = -(factor * x[at])
         terms[place] = term
         total += term
-    totals[job], counts[job] = total, count
+    totals[2 * job], totals[2 * job + 1] = total, count
 
 
 @Job

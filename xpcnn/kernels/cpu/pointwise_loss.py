@@ -7,7 +7,7 @@ both, which are there anyway, so that nothing besides is kept.
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -347,8 +347,7 @@ def forward(
     if x.size == 0:
         return Declined(f"arrays of shape {x.shape}")
     loss = TABLE[name]
-    # What reads no settings is given the address of a number all the same.
-    numbers = np.array(settings or (0.0,), np.float32)
+    numbers = _numbers(settings)
     saved = State(x, target, numbers)
     size, pieces = x.size, -(-x.size // PIECE)
     flat, flat_target, order = _alike(x, target)
@@ -360,6 +359,15 @@ def forward(
     terms = buffers.empty(size)
     threads.launch(work, loss.run, pieces, flat, flat_target, size, numbers, terms)
     return _back_in_order(terms, x.shape, order), saved
+
+
+@lru_cache(maxsize=256)
+def _numbers(settings: tuple[float, ...]) -> np.ndarray:
+    """Return settings for a kernel, to be read only.
+
+    What reads none is given the address of a number all the same.
+    """
+    return np.array(settings or (0.0,), np.float32)
 
 
 def backward(name: str, xp: Any, scale: Any, saved: State) -> Any:
@@ -393,7 +401,8 @@ def _alike(
     x: np.ndarray, target: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, tuple[int, ...] | None]:
     """Return both along one axis, in the memory order of x, which is ``None`` if it is usual."""
-    if all(a.flags.c_contiguous and a.flags.aligned for a in (x, target)):
+    a, b = x.flags, target.flags
+    if a.c_contiguous and b.c_contiguous and a.aligned and b.aligned:
         return x.reshape(-1), target.reshape(-1), None
     order = memory_order(x)
     return in_order(x, order).reshape(-1), in_order(target, order).reshape(-1), order
