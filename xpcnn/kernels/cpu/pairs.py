@@ -11,6 +11,7 @@ from xpcnn.kernels.cpu import (
     conv_transpose,
     dropout,
     elementwise,
+    embedding,
     fused,
     glu,
     group_norm,
@@ -89,6 +90,7 @@ PAIRS: dict[str, OpPair] = {
         margin_loss.triplet_margin_forward, margin_loss.triplet_margin_backward
     ),
     "nll_loss": OpPair(loss.nll_forward, loss.nll_backward),
+    "embedding": OpPair(embedding.embedding_forward, embedding.embedding_backward),
     "concat": OpPair(concat.concat, no_backward),
     "rearrange": OpPair(rearrange.rearrange, no_backward),
     "in_order": OpPair(layout.in_order, no_backward),
