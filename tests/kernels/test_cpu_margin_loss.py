@@ -22,6 +22,7 @@ LOSSES = {
     ),
     "multi_label_margin": lambda classes, **options: xpcnn.MultiLabelMarginLoss(**options),
     "margin_ranking": lambda classes, **options: xpcnn.MarginRankingLoss(margin=0.3, **options),
+    "cosine_embedding": lambda classes, **options: xpcnn.CosineEmbeddingLoss(margin=0.1, **options),
     "triplet_margin": lambda classes, **options: xpcnn.TripletMarginLoss(margin=0.6, **options),
 }
 SHAPES = [(1, 2), (5, 7), (3, 16), (40, 3), (33, 17), (6, 300)]
@@ -36,6 +37,8 @@ def draw(name, shape, seed=0):
     numbers = list(rng.standard_normal((3, *shape), dtype="float32"))
     if name == "triplet_margin":
         return tuple(numbers), None
+    if name == "cosine_embedding":
+        return tuple(numbers[:2]), rng.integers(-1, 2, rows)  # 0 counts nothing
     if name == "margin_ranking":
         return tuple(numbers[:2]), np.where(numbers[2] < 0, -1, 1).astype("float32")
     if name == "multi_label_margin":
@@ -102,6 +105,9 @@ def test_close_to_pytorch():
     ours, theirs = xpcnn.MultiLabelMarginLoss(), torch.nn.MultiLabelMarginLoss()
     compare(ours, theirs, (given,), target.astype("int32"), target)
     given, _ = draw("triplet_margin", (33, 17), 3)
+    pair, target = draw("cosine_embedding", (33, 17), 3)
+    target = np.where(target < 0, -1, 1)
+    compare(xpcnn.CosineEmbeddingLoss(), torch.nn.CosineEmbeddingLoss(), pair, target, target)
     compare(xpcnn.TripletMarginLoss(), torch.nn.TripletMarginLoss(), given, None, None)
 
 
@@ -133,6 +139,18 @@ def test_triplets_of_more_axes_and_sizes():
             for how in range(7):
                 laid = tuple(lay(x, how) for x in given)
                 assert_alike(run(loss, laid, None), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_cosines_of_no_length_and_of_nan():
+    given, target = draw("cosine_embedding", (12, 9), 8)
+    given[0][0], given[1][1], given[0][2, 3], given[1][3, 4] = 0, 0, np.nan, np.inf
+    given[0][4], given[1][4] = 0, 0
+    loss = xpcnn.CosineEmbeddingLoss(reduction="none")
+    with np.errstate(all="ignore"):
+        found = run(loss, given, target)
+        with kernels.force("generic"):
+            expected = loss(given, target), gradients(loss)
+    assert_alike(found, expected, rtol=2e-5, atol=1e-6)
 
 
 def test_equal_vectors_have_no_slope():

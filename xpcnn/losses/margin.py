@@ -407,6 +407,15 @@ class CosineEmbeddingLoss(_SignedPairLoss):
                 f"shape (N,), got {first}, {second} and {tuple(target.shape)}"
             )
 
+    def _by_kernel(
+        self, xp: ModuleType, prediction: Any, target: Array, whole: bool
+    ) -> Terms | None:
+        target = xp.astype(target, prediction[0].dtype, copy=False)
+        found = F.run_if_any(
+            "cosine_embedding_loss", *prediction, target, self.margin, EPSILON, whole=whole
+        )
+        return None if found is None else (found[0], prediction[0].shape[0], found[1])
+
     def _terms(self, xp: ModuleType, prediction: tuple[Array, ...], target: Array) -> Terms:
         x1, x2 = prediction
         target = xp.astype(target, x1.dtype)

@@ -118,6 +118,41 @@ def triplet_margin_backward(xp: Any, scale: Any, saved: State) -> tuple[np.ndarr
     return tuple(g if rest is None else rest[..., None] * g for g in gradients)
 
 
+def cosine_embedding_forward(
+    xp: Any, first: Any, second: Any, target: Any, margin: float, least: float, whole: bool = False
+) -> Any:
+    """Return the terms of pairs of vectors (N, D) and targets (N,), or their sum.
+
+    `least` is added to the squares of the lengths.
+    """
+    if refusal := _refused(first) or _refused(target):
+        return refusal
+    arrays = np.ascontiguousarray(first), np.ascontiguousarray(second)
+    rows, width = first.shape
+    per_job = _rows_per_job(width)
+    terms, slopes = buffers.empty(rows), buffers.empty(3 * rows)
+    totals = buffers.empty(-(-rows // per_job), np.float64)
+    threads.launch(
+        4 * first.size, _cosine, totals.size, *(a.reshape(-1) for a in arrays),
+        np.ascontiguousarray(target), rows, width, per_job, margin, least, slopes, terms, totals,
+    )  # fmt: skip
+    return sum_of_jobs(totals) if whole else terms, State((*arrays, slopes), (rows, width, per_job))
+
+
+def cosine_embedding_backward(xp: Any, scale: Any, saved: State) -> tuple[np.ndarray, ...]:
+    """Return the gradients of ``sum(scale * terms)`` by both sets of vectors."""
+    *arrays, slopes = saved.arrays
+    rows, _, per_job = saved.numbers
+    scales, step, rest = scales_of(scale, (rows,))
+    gradients = [buffers.empty(arrays[0].shape) for _ in range(2)]
+    threads.launch(
+        4 * arrays[0].size, _cosine_back, -(-rows // per_job),
+        *(a.reshape(-1) for a in arrays), slopes, *saved.numbers, scales, step,
+        *(g.reshape(-1) for g in gradients),
+    )  # fmt: skip
+    return tuple(g if rest is None else rest[..., None] * g for g in gradients)
+
+
 def _refused(x: np.ndarray) -> Declined | None:
     if x.dtype != np.float32 or x.size == 0:
         return Declined(f"{x.dtype} arrays of shape {x.shape}")
@@ -339,3 +374,54 @@ def _triplet_back(
             store_first(by_anchor, at, subtract(of_near, of_far), left)
             store_first(by_positive, at, negative(of_near), left)
             store_first(by_negative, at, of_far, left)
+
+
+@Job
+def _cosine(
+    job: int, first: Floats, second: Floats, target: Floats, rows: int, width: int, per_job: int,
+    margin: float, least: float, slopes: Floats, terms: Floats, totals: Doubles,
+) -> None:  # fmt: skip
+    """Keep what the derivatives by the one vector are multiples of: the other, and itself."""
+    total = 0.0
+    for r in range(job * per_job, min(rows, (job + 1) * per_job)):
+        across, along1, along2 = wide_zero(), wide_zero(), wide_zero()
+        for k in range(0, width, SIXTEEN):
+            a = load_first(first, r * width + k, width - k, 0.0)
+            b = load_first(second, r * width + k, width - k, 0.0)
+            across = widen_products(across, a, b)
+            along1, along2 = widen_products(along1, a, a), widen_products(along2, b, b)
+        square1, square2 = sum_of(along1) + least, sum_of(along2) + least
+        lengths = root(square1) * root(square2)
+        cosine = sum_of(across) / lengths
+        term = slope = 0.0
+        if target[r] == 1.0:
+            term, slope = 1.0 - cosine, -1.0
+        elif target[r] == -1.0:
+            term = cosine - margin
+            if term < 0.0:
+                term = 0.0
+            elif term >= 0.0:
+                slope = 1.0
+        terms[r] = term
+        total += term
+        slopes[r] = slope / lengths
+        slopes[rows + r] = slope * cosine / square1
+        slopes[2 * rows + r] = slope * cosine / square2
+    totals[job] = total
+
+
+@Job
+def _cosine_back(
+    job: int, first: Floats, second: Floats, slopes: Floats, rows: int, width: int, per_job: int,
+    scales: Floats, step: int, by_first: Floats, by_second: Floats,
+) -> None:  # fmt: skip
+    for r in range(job * per_job, min(rows, (job + 1) * per_job)):
+        scale = scales[r * step]
+        across = splat_sixteen(scale * slopes[r])
+        along1 = splat_sixteen(scale * slopes[rows + r])
+        along2 = splat_sixteen(scale * slopes[2 * rows + r])
+        for k in range(0, width, SIXTEEN):
+            at, left = r * width + k, width - k
+            a, b = load_first(first, at, left, 0.0), load_first(second, at, left, 0.0)
+            store_first(by_first, at, subtract(multiply(across, b), multiply(along1, a)), left)
+            store_first(by_second, at, subtract(multiply(across, a), multiply(along2, b)), left)

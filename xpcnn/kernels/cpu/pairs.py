@@ -89,6 +89,9 @@ PAIRS: dict[str, OpPair] = {
     "triplet_margin_loss": OpPair(
         margin_loss.triplet_margin_forward, margin_loss.triplet_margin_backward
     ),
+    "cosine_embedding_loss": OpPair(
+        margin_loss.cosine_embedding_forward, margin_loss.cosine_embedding_backward
+    ),
     "nll_loss": OpPair(loss.nll_forward, loss.nll_backward),
     "embedding": OpPair(embedding.embedding_forward, embedding.embedding_backward),
     "concat": OpPair(concat.concat, no_backward),
