@@ -7,6 +7,7 @@ backward works out the shares of the classes again: they are never written down.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -254,22 +255,28 @@ def nll_backward(xp: Any, scale: Any, saved: Named) -> np.ndarray:
 def places_of(x: np.ndarray, labels: np.ndarray) -> Places:
     """Return scores and labels in the memory order of the scores if possible."""
     labels = labels.astype(np.int64, copy=False)
-    usual = x.flags.c_contiguous and x.flags.aligned
-    sizes = sizes_around(x.shape, CLASS_AXIS)
-    if usual and (sizes[2] >= SIXTEEN or (sizes[2] == 1 and sizes[1] >= WIDTH)):
-        order = tuple(range(x.ndim))
-        dense, of_places = x, order[:-1]
-    else:
-        # With few classes and few places, the classes of each place are brought together.
-        last = (*(axis for axis in range(x.ndim) if axis != CLASS_AXIS), CLASS_AXIS)
-        order = order_along(x, CLASS_AXIS) or last
-        # The axes behind the classes are one fewer where there are none.
-        of_places = tuple(axis - (axis > CLASS_AXIS) for axis in order if axis != CLASS_AXIS)
-        dense = in_order(x, order)
-        sizes = sizes_around(dense.shape, order.index(CLASS_AXIS))
-        labels = labels.transpose(of_places)
-    labels = np.ascontiguousarray(labels).reshape(-1)
+    usual = _usual_places(x.shape) if x.flags.c_contiguous and x.flags.aligned else None
+    if usual is not None:
+        return Places(x.reshape(-1), np.ascontiguousarray(labels).reshape(-1), x.shape, *usual)
+    # With few classes and few places, the classes of each place are brought together.
+    last = (*(axis for axis in range(x.ndim) if axis != CLASS_AXIS), CLASS_AXIS)
+    order = order_along(x, CLASS_AXIS) or last
+    # The axes behind the classes are one fewer where there are none.
+    of_places = tuple(axis - (axis > CLASS_AXIS) for axis in order if axis != CLASS_AXIS)
+    dense = in_order(x, order)
+    sizes = sizes_around(dense.shape, order.index(CLASS_AXIS))
+    labels = np.ascontiguousarray(labels.transpose(of_places)).reshape(-1)
     return Places(dense.reshape(-1), labels, x.shape, sizes, order, of_places)
+
+
+@lru_cache(maxsize=256)
+def _usual_places(shape: tuple[int, ...]) -> tuple[Any, ...] | None:
+    """Return sizes and orders of scores in the order of their axes, if they can stay in it."""
+    before, classes, behind = sizes_around(shape, CLASS_AXIS)
+    if behind >= SIXTEEN or (behind == 1 and classes >= WIDTH):
+        order = tuple(range(len(shape)))
+        return (before, classes, behind), order, order[:-1]
+    return None
 
 
 def sum_of_jobs(totals: np.ndarray) -> np.float32:
