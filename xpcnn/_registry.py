@@ -243,7 +243,10 @@ class Checked(Closed, Configurable):
     """
 
     def __setattr__(self, name: str, value: Any) -> None:
-        made = name[0] != "_" and "_is_made" in vars(self)
+        if name[0] == "_":
+            object.__setattr__(self, name, value)
+            return
+        made = "_is_made" in vars(self)
         if made and _is_ours(type(self)) and name in _accepted(type(self)):
             vars(self).update(self._changes(name, value))
         else:

@@ -4,6 +4,7 @@ import math
 import os
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from tests.compiled import needs_compiled_kernels
 from xpcnn.kernels.cpu import functions
 from xpcnn.kernels.cpu.jobs import Floats, Job, inner
-from xpcnn.kernels.cpu.vector import load, store
+from xpcnn.kernels.cpu.vector import all_like, load, store
 from xpcnn.kernels.native import choice
 
 needs_compiled_kernels()
@@ -43,7 +44,10 @@ EXPECTED = {
     "share_below": lambda x: np.vectorize(math.erfc, otypes=[np.float64])(-x / math.sqrt(2)) / 2,
 }
 """What is computed, and what computes it in float64."""
-ALLOWED = {"share_below": 5e-7}
+POWERS = {"power of 1/3": 1 / 3, "power of -0.75": -0.75, "power of 2.5": 2.5, "power of 7.5": 7.5,
+          "power of -7.25": -7.25, "power of 0": 0.0}  # fmt: skip
+EXPECTED |= {name: partial(lambda p, x: x ** float(np.float32(p)), p) for name, p in POWERS.items()}
+ALLOWED = {"share_below": 5e-7} | dict.fromkeys(POWERS, 1e-6)
 """Relative errors, where they are not 3e-7."""
 
 
@@ -52,9 +56,22 @@ def share_below(x):
     return functions.normal_share(x, functions.half_square_exp(x))
 
 
+def raising(p):
+    """Return a function of vectors that raises them to a power."""
+
+    @inner
+    def raised(x):
+        return functions.power(x, all_like(x, p))
+
+    return raised
+
+
 def compiled(name):
     """Return a function of arrays that applies one of vectors."""
-    function = share_below if name == "share_below" else getattr(functions, name)
+    if name in POWERS:
+        function = raising(POWERS[name])
+    else:
+        function = share_below if name == "share_below" else getattr(functions, name)
 
     def run(job: "int", x: "Floats", size: "int", y: "Floats"):
         for k in range(0, size, 8):

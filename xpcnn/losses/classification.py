@@ -43,6 +43,26 @@ class _ClassLoss(Loss):
         self.label_smoothing = float(label_smoothing)
         self.weight, self._weight = class_weights(who, weight)
 
+    def _by_kernel(
+        self, xp: ModuleType, prediction: Any, target: Array, whole: bool
+    ) -> Terms | None:
+        operation = self._operation()
+        if operation is None or target.ndim == prediction.ndim or 0 in prediction.shape:
+            return None
+        self._check_classes(prediction.shape[1])
+        if isinstance(target, np.ndarray):  # on the host, so that looking costs nothing
+            self._check_labels(target, prediction.shape[1])
+        name, *settings = operation
+        weight = None if self.weight is None else self._weight.like(prediction)
+        found = F.run_if_any(
+            name, prediction, target, self.ignore_index, weight, *settings, whole=whole
+        )
+        if found is None:
+            return None
+        (terms, count), saved = found
+        # A count on the device is not read: that would be to wait for it.
+        return terms, count if isinstance(count, int) else xp.astype(count, terms.dtype), saved
+
     def _entropy(self, xp: ModuleType, logp: Array, target: Array) -> Terms:
         """Return the terms (N, d1, ...), the divisor of the mean, and T (N, C, d1, ...)."""
         self._check_classes(logp.shape[1])
@@ -220,35 +240,22 @@ class CrossEntropyLoss(_ClassLoss):
 
     reads = "logits"
 
+    def _operation(self) -> tuple[Any, ...] | None:
+        return "cross_entropy", self.label_smoothing
+
     def _terms(self, xp: ModuleType, prediction: Array, target: Array) -> Terms:
         if 0 in prediction.shape:  # no samples, or no places: nothing to work on
             terms, count, share = self._entropy(xp, prediction, target)
             return terms, count, (share, None)
-        if target.ndim < prediction.ndim:
-            self._check_classes(prediction.shape[1])
-            if isinstance(target, np.ndarray):  # on the host, so that looking costs nothing
-                self._check_labels(target, prediction.shape[1])
-            weight = None if self.weight is None else self._weight.like(prediction)
-            result = F.run_if_any(
-                "cross_entropy", prediction, target, self.ignore_index, weight, self.label_smoothing
-            )
-            if result is not None:
-                (terms, counted), saved = result
-                if isinstance(counted, int):
-                    return terms, counted or xp.zeros((), dtype=terms.dtype), (None, saved)
-                # It lies on the device, and to read it would be to wait.
-                return terms, xp.astype(counted, terms.dtype), (None, saved)
         logp, saved = F.run("log_softmax", prediction, 1, who=type(self).__name__)
         terms, count, share = self._entropy(xp, logp, target)
         return terms, count, (share, saved)
 
     def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
-        share, kernel_saved = saved
-        if share is None:
-            return kernel_saved.backward(xp, scale, kernel_saved.state)
-        if kernel_saved is None:
+        share, of_softmax = saved
+        if of_softmax is None:
             return share
-        return F.run_backward(-spread(xp, scale) * share, kernel_saved)
+        return F.run_backward(-spread(xp, scale) * share, of_softmax)
 
 
 class NLLLoss(_ClassLoss):
@@ -282,6 +289,9 @@ class NLLLoss(_ClassLoss):
         reduction: str = "mean",
     ) -> None:
         super().__init__(weight, ignore_index, reduction)
+
+    def _operation(self) -> tuple[Any, ...] | None:
+        return ("nll_loss",)
 
     def _terms(self, xp: ModuleType, prediction: Array, target: Array) -> Terms:
         return self._entropy(xp, prediction, target)
@@ -357,6 +367,8 @@ def check_labels(
     """Raise unless labels on the host name classes, or are `ignore_index` where that is given."""
     if not labels.size:
         return
+    if labels.dtype == np.int64 and labels.view(np.uint64).max() < classes:
+        return  # at one look: those below zero come out as large ones
     lowest, highest = labels.min(), labels.max()
     if lowest >= 0 and highest < classes:
         return

@@ -140,10 +140,14 @@ class Loss(Checked):
         TypeError
             If the prediction is not an array of floats, or the arrays are of different libraries.
         """
-        first = prediction[0] if isinstance(prediction, (tuple, list)) else prediction
-        self._alone = self._sample_axes is not None and self._sample_axes == np.ndim(first)
-        if self._alone:
+        alone = False
+        if self._sample_axes is not None:
+            first = prediction[0] if isinstance(prediction, (tuple, list)) else prediction
+            alone = self._sample_axes == np.ndim(first)
+        if alone:
             prediction, target = (_with_batch_axis(x) for x in (prediction, target))
+        if alone != self._alone:
+            self._alone = alone
         xp = self._check(prediction, target, sample_weight)
         self._check_fit(xp, prediction, target)
         factors = self._factors(prediction)

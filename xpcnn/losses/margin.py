@@ -109,6 +109,15 @@ class MultiMarginLoss(_ScoresLoss):
             )
         check_weight_count("MultiMarginLoss", self.weight, output_shape[1])
 
+    def _by_kernel(
+        self, xp: ModuleType, prediction: Any, target: Array, whole: bool
+    ) -> Terms | None:
+        weight = None if self.weight is None else self._weight.like(prediction)
+        found = F.run_if_any(
+            "multi_margin_loss", prediction, target, self.p, self.margin, weight, whole=whole
+        )
+        return None if found is None else (found[0], prediction.shape[0], found[1])
+
     def _terms(self, xp: ModuleType, prediction: Array, target: Array) -> Terms:
         dtype, classes = prediction.dtype, prediction.shape[1]
         right = mask_of_classes(xp, target, classes)
@@ -190,6 +199,12 @@ class MultiLabelMarginLoss(_ScoresLoss):
         behind = np.logical_or.accumulate(target < 0, axis=1)
         super()._check_classes(np.where(behind, 0, target), classes)
 
+    def _by_kernel(
+        self, xp: ModuleType, prediction: Any, target: Array, whole: bool
+    ) -> Terms | None:
+        found = F.run_if_any("multi_label_margin_loss", prediction, target, whole=whole)
+        return None if found is None else (found[0], prediction.shape[0], found[1])
+
     def _terms(self, xp: ModuleType, prediction: Array, target: Array) -> Terms:
         dtype, classes = prediction.dtype, prediction.shape[1]
         # A list ends at its first negative number: count those at and before each place.
@@ -203,7 +218,8 @@ class MultiLabelMarginLoss(_ScoresLoss):
         scores = 1.0 - xp.expand_dims(prediction, axis=2) + xp.expand_dims(prediction, axis=1)
         wrong = xp.expand_dims(xp.astype(times == 0.0, dtype), axis=1)
         share = xp.expand_dims(times, axis=2) * wrong / classes
-        terms = xp.sum(share * xp.maximum(scores, 0.0), axis=(1, 2), dtype=dtype)
+        lacking = xp.where(share == 0.0, 0.0, xp.maximum(scores, 0.0))
+        terms = xp.sum(share * lacking, axis=(1, 2), dtype=dtype)
         pairs = xp.where(scores > 0.0, share, 0.0)
         slope = xp.sum(pairs, axis=1, dtype=dtype) - xp.sum(pairs, axis=2, dtype=dtype)
         return terms, prediction.shape[0], slope
@@ -391,6 +407,15 @@ class CosineEmbeddingLoss(_SignedPairLoss):
                 f"shape (N,), got {first}, {second} and {tuple(target.shape)}"
             )
 
+    def _by_kernel(
+        self, xp: ModuleType, prediction: Any, target: Array, whole: bool
+    ) -> Terms | None:
+        target = xp.astype(target, prediction[0].dtype, copy=False)
+        found = F.run_if_any(
+            "cosine_embedding_loss", *prediction, target, self.margin, EPSILON, whole=whole
+        )
+        return None if found is None else (found[0], prediction[0].shape[0], found[1])
+
     def _terms(self, xp: ModuleType, prediction: tuple[Array, ...], target: Array) -> Terms:
         x1, x2 = prediction
         target = xp.astype(target, x1.dtype)
@@ -454,6 +479,14 @@ class MarginRankingLoss(_SignedPairLoss):
                 "MarginRankingLoss: expected scores and targets of one shape, got "
                 f"{first}, {second} and {wanted}"
             )
+
+    def _by_kernel(
+        self, xp: ModuleType, prediction: Any, target: Array, whole: bool
+    ) -> Terms | None:
+        first, second = prediction
+        target = xp.astype(target, first.dtype, copy=False)
+        found = F.run_if_any("margin_ranking_loss", first, second, target, self.margin, whole=whole)
+        return None if found is None else (found[0], math.prod(first.shape), found[1])
 
     def _terms(self, xp: ModuleType, prediction: tuple[Array, ...], target: Array) -> Terms:
         first, second = prediction
@@ -569,6 +602,13 @@ class TripletMarginLoss(PairLoss):
                 "TripletMarginLoss: expected three sets of vectors of one shape (N, D), got "
                 f"{shapes[0]}, {shapes[1]} and {shapes[2]}"
             )
+
+    def _by_kernel(self, xp: ModuleType, prediction: Any, target: Any, whole: bool) -> Terms | None:
+        if self.p != 2.0 or self.swap:
+            return None
+        found = F.run_if_any("triplet_margin_loss", *prediction, self.margin, self.eps, whole=whole)
+        count = math.prod(prediction[0].shape[:-1])
+        return None if found is None else (found[0], count, found[1])
 
     def _terms(self, xp: ModuleType, prediction: tuple[Array, ...], target: Any) -> Terms:
         anchor, positive, negative = prediction

@@ -8,6 +8,7 @@ from typing import Any
 
 from xpcnn import _xp
 from xpcnn._xp import Array
+from xpcnn.kernels.dispatch import run, select
 from xpcnn.ops import im2col as gather
 from xpcnn.ops.checks import check_spatial
 from xpcnn.window import as_window
@@ -98,6 +99,9 @@ def col2im(
             f"{who}: expected columns of shape (N, C * {window.taps}, {prod(out)}) for an output "
             f"of size {spatial}, got {tuple(columns.shape)}"
         )
+    found = run(xp, "col2im", columns, spatial, window, out) if select(xp, "col2im") else None
+    if found is not None:
+        return found[0]
     n, channels = columns.shape[0], columns.shape[1] // window.taps
     shape = (channels, n, *window.padded_shape(spatial))
     rows = xp.permute_dims(columns, (1, 0, 2))

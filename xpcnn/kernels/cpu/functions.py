@@ -34,6 +34,8 @@ from xpcnn.kernels.cpu.vector import (
 
 PER_LN2 = 1.4426950408889634
 """1 / log(2)."""
+LN2 = 0.6931471805599453
+"""log(2)."""
 LN2_HIGH = 0.693359375
 """log(2) in so few bits that whole multiples of it are exact."""
 LN2_LOW = -2.1219444005469058e-4
@@ -222,3 +224,27 @@ def normal_share(x: Any, e: Any) -> Any:
     t = divide(all_like(x, 2.5 * ROOT_TWO), add(all_like(x, 2.5 * ROOT_TWO), absolute(x)))
     above = multiply(multiply(_erfc_over_exp(t), all_like(x, 0.5)), e)
     return where_at_most(x, all_like(x, 0.0), above, subtract(all_like(x, 1.0), above))
+
+
+@inner
+def power(x: Any, p: Any) -> Any:
+    """Return x to a power that is no whole number, or zero; right to 1e-6 for p from -8 to 8."""
+    size = absolute(x)
+    scaled = where_less(size, all_like(x, TINY), multiply(size, all_like(x, 8388608.0)), size)
+    moved = where_less(size, all_like(x, TINY), all_like(x, -23.0), all_like(x, 0.0))
+    n = add(exponent(scaled), moved)
+    # 2**(p * n) apart from the rest: its exponent may be large, and nothing of it may be lost.
+    product = multiply(p, n)
+    whole = nearest(product)
+    rest = add(subtract(product, whole), fma(p, n, negative(product)))
+    log_of_mantissa = _log_of_near_one(subtract(mantissa(scaled), all_like(x, 1.0)))
+    e = exp(fma(rest, all_like(x, LN2), multiply(p, log_of_mantissa)))
+    whole = at_most(at_least(whole, all_like(x, -252.0)), all_like(x, 254.0))
+    result = times_power_of_two(e, whole)
+    none, infinite = all_like(x, 0.0), all_like(x, math.inf)
+    result = where_equal(size, none, where_less(none, p, none, infinite), result)
+    # Finite numbers below zero have no such power.
+    result = where_less(x, none, all_like(x, math.nan), result)
+    result = where_equal(size, infinite, where_less(none, p, infinite, none), result)
+    result = where_equal(x, x, result, x)
+    return where_equal(p, none, all_like(x, 1.0), result)

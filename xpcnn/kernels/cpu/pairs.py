@@ -11,6 +11,8 @@ from xpcnn.kernels.cpu import (
     conv_transpose,
     dropout,
     elementwise,
+    embedding,
+    fold,
     fused,
     glu,
     group_norm,
@@ -20,6 +22,8 @@ from xpcnn.kernels.cpu import (
     linear,
     local_response_norm,
     loss,
+    lp_pool,
+    margin_loss,
     methods,
     norm,
     pad,
@@ -80,7 +84,7 @@ PAIRS: dict[str, OpPair] = {
     "avg_pool": OpPair(pool.avg_pool_forward, pool.avg_pool_backward),
     "adaptive_max_pool": OpPair(adaptive_pool.max_forward, adaptive_pool.max_backward),
     "adaptive_avg_pool": OpPair(adaptive_pool.avg_forward, adaptive_pool.avg_backward),
-    "lp_pool": OpPair(pool.lp_pool_forward, pool.lp_pool_backward),
+    "lp_pool": OpPair(lp_pool.forward, lp_pool.backward),
     "global_avg_pool": OpPair(pool.global_avg_pool_forward, pool.global_avg_pool_backward),
     "global_max_pool": OpPair(pool.global_max_pool_forward, pool.global_max_pool_backward),
     "pad": OpPair(pad.forward, pad.backward),
@@ -99,6 +103,21 @@ PAIRS: dict[str, OpPair] = {
     "add_relu": OpPair(elementwise.add_relu_forward, elementwise.add_relu_backward),
     **pointwise_loss.PAIRS,
     "cross_entropy": OpPair(loss.cross_entropy_forward, loss.cross_entropy_backward),
+    "multi_margin_loss": OpPair(
+        margin_loss.multi_margin_forward, margin_loss.multi_margin_backward
+    ),
+    "multi_label_margin_loss": OpPair(
+        margin_loss.multi_label_margin_forward, margin_loss.multi_label_margin_backward
+    ),
+    "triplet_margin_loss": OpPair(
+        margin_loss.triplet_margin_forward, margin_loss.triplet_margin_backward
+    ),
+    "cosine_embedding_loss": OpPair(
+        margin_loss.cosine_embedding_forward, margin_loss.cosine_embedding_backward
+    ),
+    "nll_loss": OpPair(loss.nll_forward, loss.nll_backward),
+    "embedding": OpPair(embedding.embedding_forward, embedding.embedding_backward),
+    "col2im": OpPair(fold.col2im, no_backward),
     "concat": OpPair(concat.concat, no_backward),
     "rearrange": OpPair(rearrange.rearrange, no_backward),
     "in_order": OpPair(layout.in_order, no_backward),

@@ -7,7 +7,7 @@ both, which are there anyway, so that nothing besides is kept.
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from xpcnn.kernels.cpu.activations import CHEAP, COSTLY, named_job
 from xpcnn.kernels.cpu.elementwise import PIECE
 from xpcnn.kernels.cpu.functions import exp, log, log1p, sigmoid
 from xpcnn.kernels.cpu.jobs import Doubles, Floats, Job, inner
+from xpcnn.kernels.cpu.loss import sum_of_jobs
 from xpcnn.kernels.cpu.order import in_order, inverse, memory_order
 from xpcnn.kernels.cpu.vector import (
     RUN,
@@ -164,6 +165,18 @@ def hinge_embedding_slope(x: Any, t: Any, settings: Any) -> Any:
 
 
 @inner
+def margin_ranking(x: Any, t: Any, settings: Any) -> Any:
+    """Return what t * x lacks to the setting, for the difference x of two scores."""
+    return at_least(subtract(load_all_like(x, settings, 0), multiply(t, x)), all_like(x, 0.0))
+
+
+@inner
+def margin_ranking_slope(x: Any, t: Any, settings: Any) -> Any:
+    lacking = subtract(load_all_like(x, settings, 0), multiply(t, x))
+    return where_at_most(all_like(x, 0.0), lacking, negative(t), all_like(x, 0.0))
+
+
+@inner
 def kl_div(x: Any, t: Any, settings: Any) -> Any:
     """Return ``t * log(t) - t * x``; 0 * log(0) counts as 0."""
     entropy = multiply(t, log(where_equal(t, all_like(x, 0.0), all_like(x, 1.0), t)))
@@ -237,7 +250,7 @@ def _loss(name: str, term: Any, slope: Any, work: int) -> PointwiseLoss:
             store_sixteen(terms, k, term(load_sixteen(x, k), load_sixteen(t, k), settings))
         left = last - whole
         if left > 0:
-            value = term(load_first(x, whole, left), load_first(t, whole, left), settings)
+            value = term(load_first(x, whole, left, 0.0), load_first(t, whole, left, 0.0), settings)
             store_first(terms, whole, value, left)
 
     def run_to_sum(
@@ -253,7 +266,7 @@ def _loss(name: str, term: Any, slope: Any, work: int) -> PointwiseLoss:
             total = widen_both(total, part)
         left = last - whole
         if left > 0:
-            value = term(load_first(x, whole, left), load_first(t, whole, left), settings)
+            value = term(load_first(x, whole, left, 0.0), load_first(t, whole, left, 0.0), settings)
             total = widen_both(total, keep_first(value, left))
         sums[job] = sum_of(total)
 
@@ -267,7 +280,9 @@ def _loss(name: str, term: Any, slope: Any, work: int) -> PointwiseLoss:
             store_sixteen(dx, k, multiply(splat_sixteen(scale), value))
         left = last - whole
         if left > 0:
-            value = slope(load_first(x, whole, left), load_first(t, whole, left), settings)
+            value = slope(
+                load_first(x, whole, left, 0.0), load_first(t, whole, left, 0.0), settings
+            )
             store_first(dx, whole, multiply(splat_sixteen(scale), value), left)
 
     return PointwiseLoss(
@@ -288,6 +303,9 @@ TABLE = {
     "soft_margin_loss": _loss("soft_margin_loss", soft_margin, soft_margin_slope, COSTLY),
     "hinge_embedding_loss": _loss(
         "hinge_embedding_loss", hinge_embedding, hinge_embedding_slope, CHEAP
+    ),
+    "margin_ranking_loss": _loss(
+        "margin_ranking_loss", margin_ranking, margin_ranking_slope, CHEAP
     ),
     "kl_div_loss": _loss("kl_div_loss", kl_div, kl_div_slope, COSTLY),
     "kl_div_loss_of_logs": _loss(
@@ -330,8 +348,7 @@ def forward(
     if x.size == 0:
         return Declined(f"arrays of shape {x.shape}")
     loss = TABLE[name]
-    # What reads no settings is given the address of a number all the same.
-    numbers = np.array(settings or (0.0,), np.float32)
+    numbers = _numbers(settings)
     saved = State(x, target, numbers)
     size, pieces = x.size, -(-x.size // PIECE)
     flat, flat_target, order = _alike(x, target)
@@ -339,10 +356,19 @@ def forward(
     if whole:
         sums = buffers.empty(pieces, np.float64)
         threads.launch(work, loss.run_to_sum, pieces, flat, flat_target, size, numbers, sums)
-        return np.float32(sums.sum() if pieces > 1 else sums[0]), saved
+        return sum_of_jobs(sums), saved
     terms = buffers.empty(size)
     threads.launch(work, loss.run, pieces, flat, flat_target, size, numbers, terms)
     return _back_in_order(terms, x.shape, order), saved
+
+
+@lru_cache(maxsize=256)
+def _numbers(settings: tuple[float, ...]) -> np.ndarray:
+    """Return settings for a kernel, to be read only.
+
+    What reads none is given the address of a number all the same.
+    """
+    return np.array(settings or (0.0,), np.float32)
 
 
 def backward(name: str, xp: Any, scale: Any, saved: State) -> Any:
@@ -359,11 +385,25 @@ def backward(name: str, xp: Any, scale: Any, saved: State) -> Any:
     return gradient if single else scale * gradient
 
 
+def ranking_forward(
+    xp: Any, first: Any, second: Any, target: Any, margin: float, whole: bool = False
+) -> Any:
+    """Return the terms of two scores, or their sum."""
+    return forward("margin_ranking_loss", xp, first - second, target, margin, whole=whole)
+
+
+def ranking_backward(xp: Any, scale: Any, saved: State) -> tuple[np.ndarray, np.ndarray]:
+    """Return the gradients by the first and by the second score."""
+    gradient = backward("margin_ranking_loss", xp, scale, saved)
+    return gradient, np.negative(gradient)
+
+
 def _alike(
     x: np.ndarray, target: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, tuple[int, ...] | None]:
     """Return both along one axis, in the memory order of x, which is ``None`` if it is usual."""
-    if all(a.flags.c_contiguous and a.flags.aligned for a in (x, target)):
+    a, b = x.flags, target.flags
+    if a.c_contiguous and b.c_contiguous and a.aligned and b.aligned:
         return x.reshape(-1), target.reshape(-1), None
     order = memory_order(x)
     return in_order(x, order).reshape(-1), in_order(target, order).reshape(-1), order
@@ -378,5 +418,7 @@ def _back_in_order(
     return flat.reshape([shape[axis] for axis in order]).transpose(inverse(order))
 
 
-PAIRS = {name: OpPair(partial(forward, name), partial(backward, name)) for name in TABLE}
+PAIRS = {name: OpPair(partial(forward, name), partial(backward, name)) for name in TABLE} | {
+    "margin_ranking_loss": OpPair(ranking_forward, ranking_backward)
+}
 """The pairs by the name of their operation."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import reduce
+from functools import lru_cache, reduce
 from typing import Any
 
 import numpy as np
@@ -38,8 +38,7 @@ def rearrange(xp: Any, x: Any, cut: Sizes, order: Sizes, merged: Sizes) -> Any:
     if not (last.flags.c_contiguous and last.flags.aligned) or x.flags.c_contiguous:
         return Declined("the channels do not come last")
     pieces = x.reshape(cut).transpose(order)  # a view: cutting an axis copies nothing
-    images, channels, *spatial = _offsets(pieces, merged)
-    lines, columns = spatial if len(spatial) == 2 else (np.zeros(1, np.int64), *spatial)
+    images, channels, lines, columns = _offsets(pieces.shape, pieces.strides, merged)
     flat, y = new_output(len(images), len(channels), (len(lines), len(columns)), len(channels))
     threads.launch(
         8 * x.size, _collect, len(images) * len(lines), last.reshape(-1), images, lines, columns,
@@ -48,11 +47,15 @@ def rearrange(xp: Any, x: Any, cut: Sizes, order: Sizes, merged: Sizes) -> Any:
     return lower(y, x.ndim), None
 
 
-def _offsets(pieces: np.ndarray, merged: Sizes) -> list[np.ndarray]:
-    """Return how far each position of the merged axes is from the first, in numbers."""
+@lru_cache(maxsize=256)
+def _offsets(shape: Sizes, strides: Sizes, merged: Sizes) -> tuple[np.ndarray, ...]:
+    """Return how far each position of the merged axes is from the first, in float32 numbers.
+
+    Those of images, channels, lines and columns; a signal is one line.
+    """
     steps = [
-        np.arange(size, dtype=np.int64) * (stride // pieces.itemsize)
-        for size, stride in zip(pieces.shape, pieces.strides, strict=True)
+        np.arange(size, dtype=np.int64) * (stride // 4)
+        for size, stride in zip(shape, strides, strict=True)
     ]
     found = []
     for length in merged:
@@ -63,7 +66,9 @@ def _offsets(pieces: np.ndarray, merged: Sizes) -> list[np.ndarray]:
             parts.append(steps.pop(0))
             count *= len(parts[-1])
         found.append(reduce(np.add.outer, parts).reshape(-1))
-    return found
+    if len(found) == 3:
+        found.insert(2, np.zeros(1, np.int64))
+    return tuple(found)
 
 
 @Job

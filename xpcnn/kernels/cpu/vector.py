@@ -612,14 +612,14 @@ def load_sixteen(builder: Any, array: Any, index: Any) -> Any:
     return builder.load(pointer_at(builder, array, index, _sixteen()), align=4)
 
 
-@operation("vec16", "array", "int", "int")
-def load_first(builder: Any, array: Any, index: Any, count: Any) -> Any:
-    """Read a[i] and what follows, `count` numbers (at most 16), and put zeros behind them."""
+@operation("vec16", "array", "int", "int", "float")
+def load_first(builder: Any, array: Any, index: Any, count: Any, filler: Any) -> Any:
+    """Read `count` numbers from a[i] on (sixteen, if it is more), and put a filler behind them."""
     kind = _sixteen()
     return call(
         builder, f"llvm.masked.load.v{SIXTEEN}f32.p0", kind,
         pointer_at(builder, array, index, kind), ir.Constant(ir.IntType(32), 4),
-        _are_first(builder, count, SIXTEEN), nothing(kind),
+        _are_first(builder, count, SIXTEEN), to_all(builder, filler, SIXTEEN),
     )  # fmt: skip
 
 
@@ -660,3 +660,33 @@ def widen_both(builder: Any, total: Any, value: Any) -> Any:
         part = _pick(builder, value, value, list(half))
         total = builder.fadd(total, builder.fpext(part, _WIDE))
     return total
+
+
+@operation("vec16", "wide8", "wide8")
+def narrow_both(builder: Any, lower: Any, upper: Any) -> Any:
+    """Round twice eight float64 numbers to float32."""
+    lower, upper = builder.fptrunc(lower, _VECTOR), builder.fptrunc(upper, _VECTOR)
+    return _pick(builder, lower, upper, list(range(SIXTEEN)))
+
+
+@operation("vec16", "vec16", "int")
+def zero_at(builder: Any, a: Any, place: Any) -> Any:
+    """Return a with a zero at one place; as it is if there is no such place."""
+    places = to_all(builder, place, SIXTEEN)
+    lanes = ir.Constant(places.type, list(range(SIXTEEN)))
+    return builder.select(builder.icmp_signed("==", lanes, places), nothing(a.type), a)
+
+
+@operation("wide8", "wide8", "vec16", "vec16")
+def widen_products(builder: Any, total: Any, a: Any, b: Any) -> Any:
+    """Return a sum of float64 with the products of sixteen numbers added, none of them rounded."""
+    for half in (range(WIDTH), range(WIDTH, SIXTEEN)):
+        parts = [builder.fpext(_pick(builder, x, x, list(half)), _WIDE) for x in (a, b)]
+        total = builder.fadd(total, builder.fmul(*parts))
+    return total
+
+
+@operation("double", "double")
+def root(builder: Any, number: Any) -> Any:
+    """Return the square root of a float64 number."""
+    return call(builder, "llvm.sqrt.f64", number.type, number)

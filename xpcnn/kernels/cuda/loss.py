@@ -13,9 +13,9 @@ from xpcnn.kernels.trace import Declined
 
 def cross_entropy_forward(
     xp: ModuleType, x: Array, labels: Array, ignore_index: int, weight: Array | None = None,
-    smoothing: float = 0.0,
+    smoothing: float = 0.0, whole: bool = False,
 ) -> Any:  # fmt: skip
-    """Return the terms of (N, C) scores, and the number of labels that count.
+    """Return the terms of (N, C) scores, or their sum, and the number of labels that count.
 
     The number stays on the device, so that nobody waits for it. Labels on the device have not been
     looked at; those that are no class do not count, as in the generic kernels.
@@ -37,7 +37,8 @@ def cross_entropy_forward(
         "loss.cu", "cross_entropy", x, blocks, x, labels, terms, slopes, counts, rows, classes,
         ignore_index,
     )  # fmt: skip
-    return (terms, xp.sum(counts)), slopes
+    found = xp.sum(terms, dtype=terms.dtype) if whole else terms
+    return (found, xp.sum(counts)), slopes
 
 
 def cross_entropy_backward(xp: ModuleType, scale: Array | float, slopes: Array) -> Array:
