@@ -16,13 +16,7 @@ from xpcnn.kernels.cpu.elementwise import PIECE
 from xpcnn.kernels.cpu.functions import exp, expm1, log1p
 from xpcnn.kernels.cpu.jobs import Floats, Job, inner
 from xpcnn.kernels.cpu.order import in_order, inverse
-from xpcnn.kernels.cpu.softmax import (
-    jobs_of_columns,
-    jobs_of_rows,
-    one_if_zero,
-    order_along,
-    sizes_around,
-)
+from xpcnn.kernels.cpu.softmax import jobs_of_rows, order_along, sizes_around
 from xpcnn.kernels.cpu.vector import (
     WIDTH,
     add,
@@ -110,7 +104,7 @@ def _run(
     )  # fmt: skip
     before, classes, behind = sizes_around(dense.shape, order.index(CLASS_AXIS))
     terms, slopes = buffers.empty(numbers.shape), buffers.empty(dense.shape)
-    kernel, jobs = (_rows, jobs_of_rows) if behind == 1 else (_columns, jobs_of_columns)
+    kernel, jobs = (_rows, jobs_of_rows) if behind == 1 else (_columns, _jobs_of_columns)
     threads.launch(
         COSTLY * x.size, kernel, jobs(before, classes, behind), dense.reshape(-1),
         numbers.reshape(-1), factors.reshape(-1), spread, before, classes, behind,
@@ -118,6 +112,17 @@ def _run(
         terms.reshape(-1), slopes.reshape(-1),
     )  # fmt: skip
     return terms.transpose(inverse(of_places)), slopes.transpose(inverse(order))
+
+
+def _jobs_of_columns(before: int, classes: int, behind: int) -> int:
+    """Return into how many jobs neighbours are cut, whose numbers lie apart."""
+    return before * max(1, behind // (WIDTH * max(1, PIECE // classes // WIDTH)))
+
+
+@inner
+def one_if_zero(value: Any) -> Any:
+    """Return ones in the place of zeros, and zeros elsewhere."""
+    return where_equal(value, zero(), splat(1.0), zero())
 
 
 @Job

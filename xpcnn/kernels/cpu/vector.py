@@ -21,6 +21,7 @@ _TARGET = choice.chosen().target
 WIDE = 8 if _TARGET is None else _TARGET.wide
 """Numbers in a register of this processor; the products and Winograd's transforms use all of it."""
 _FULL = f"vec{WIDE}"
+_HAS_AVX512 = _TARGET is not None and _TARGET.level == 4
 
 if choice.chosen().compiles:
     from llvmlite import ir
@@ -187,8 +188,7 @@ def store_half(
 def _store_masked(builder: Any, value: Any, pointer: Any, count: Any) -> None:
     """Write the first `count` numbers of a vector."""
     width, alignment = value.type.count, ir.Constant(ir.IntType(32), 4)
-    counts = to_all(builder, builder.trunc(count, ir.IntType(32)), width)
-    mask = builder.icmp_signed("<", ir.Constant(counts.type, list(range(width))), counts)
+    mask = _are_first(builder, count, width)
     name = f"llvm.masked.store.v{width}f32.p0"
     call(builder, name, ir.VoidType(), value, pointer, alignment, mask)
 
@@ -480,6 +480,8 @@ def where_at_most(builder: Any, a: Any, b: Any, yes: Any, no: Any) -> Any:
 @operation("vec", "vec", "vec")
 def times_power_of_two(builder: Any, a: Any, power: Any) -> Any:
     """Return a * 2**power for whole powers from -252 to 254, rounded once; NaN stays."""
+    if _HAS_AVX512:
+        return _scaled(builder, a, power)
     # The sum's lowest bits are the power. No conversion: of NaN its result would be undefined.
     width, lanes = a.type.count, _lanes(a)
     rounder = ir.Constant(a.type, [_ROUNDER] * width)
@@ -504,6 +506,16 @@ def mantissa(builder: Any, a: Any) -> Any:
     bits = builder.bitcast(a, _lanes(a))
     power = builder.shl(_exponent(builder, bits), _in_all(_MANTISSA, a.type.count))
     return builder.bitcast(builder.sub(bits, power), a.type)
+
+
+def _scaled(builder: Any, a: Any, power: Any) -> Any:
+    """Return a * 2**power by the instruction that AVX-512 has for it."""
+    width = a.type.count
+    mask = ir.IntType(max(8, width))
+    operands = [a, power, a, ir.Constant(mask, -1)]
+    if width == 16:
+        operands.append(ir.Constant(ir.IntType(32), 4))  # round as everything does
+    return call(builder, f"llvm.x86.avx512.mask.scalef.ps.{32 * width}", a.type, *operands)
 
 
 def _exponent(builder: Any, bits: Any) -> Any:
@@ -568,3 +580,83 @@ def upper_product(builder: Any, a: Any, b: Any) -> Any:
 def first_of(builder: Any, a: Any) -> Any:
     """Return the first of the eight numbers."""
     return builder.extract_element(a, ir.Constant(ir.IntType(32), 0))
+
+
+# -- Sixteen numbers, whatever a register holds ----------------------------------------------------
+
+SIXTEEN = 16
+"""Sums in vectors of so many numbers have one order on every processor; where a register holds
+eight, the compiler takes two."""
+
+
+def _sixteen() -> Any:
+    return ir.VectorType(_FLOAT, SIXTEEN)
+
+
+def _are_first(builder: Any, count: Any, width: int) -> Any:
+    """Return a mask of the first `count` places."""
+    counts = to_all(builder, builder.trunc(count, ir.IntType(32)), width)
+    return builder.icmp_signed("<", ir.Constant(counts.type, list(range(width))), counts)
+
+
+@operation("vec16", "array", "int")
+def load_sixteen(builder: Any, array: Any, index: Any) -> Any:
+    """Read a[i] to a[i + 15]."""
+    return builder.load(pointer_at(builder, array, index, _sixteen()), align=4)
+
+
+@operation("vec16", "array", "int", "int", "float")
+def load_first(builder: Any, array: Any, index: Any, count: Any, filler: Any) -> Any:
+    """Read `count` numbers from a[i] on (all, if it is more), and put a filler behind them."""
+    kind = _sixteen()
+    return call(
+        builder, f"llvm.masked.load.v{SIXTEEN}f32.p0", kind,
+        pointer_at(builder, array, index, kind), ir.Constant(ir.IntType(32), 4),
+        _are_first(builder, count, SIXTEEN), to_all(builder, filler, SIXTEEN),
+    )  # fmt: skip
+
+
+@operation("nothing", "array", "int", "vec16")
+def store_sixteen(builder: Any, array: Any, index: Any, value: Any) -> None:
+    """Write a[i] to a[i + 15]."""
+    builder.store(value, pointer_at(builder, array, index, _sixteen()), align=4)
+
+
+@operation("vec16", "float")
+def splat_sixteen(builder: Any, number: Any) -> Any:
+    """Put one number into all sixteen places."""
+    return to_all(builder, number, SIXTEEN)
+
+
+@operation("vec", "vec", "int")
+def keep_first(builder: Any, a: Any, count: Any) -> Any:
+    """Return a with zeros in the place of all but the first `count` of its numbers."""
+    return builder.select(_are_first(builder, count, a.type.count), a, nothing(a.type))
+
+
+@operation("vec8", "vec16")
+def lower_eight(builder: Any, a: Any) -> Any:
+    """Return the first eight of sixteen numbers."""
+    return _pick(builder, a, a, list(range(WIDTH)))
+
+
+@operation("vec8", "vec16")
+def upper_eight(builder: Any, a: Any) -> Any:
+    """Return the last eight of sixteen numbers."""
+    return _pick(builder, a, a, list(range(WIDTH, SIXTEEN)))
+
+
+@operation("wide8", "wide8", "vec16")
+def widen_both(builder: Any, total: Any, value: Any) -> Any:
+    """Return a sum of float64 with both halves of sixteen float32 numbers added."""
+    for half in (range(WIDTH), range(WIDTH, SIXTEEN)):
+        part = _pick(builder, value, value, list(half))
+        total = builder.fadd(total, builder.fpext(part, _WIDE))
+    return total
+
+
+@operation("vec16", "wide8", "wide8")
+def narrow_both(builder: Any, lower: Any, upper: Any) -> Any:
+    """Round twice eight float64 numbers to float32."""
+    low, high = builder.fptrunc(lower, _VECTOR), builder.fptrunc(upper, _VECTOR)
+    return _pick(builder, low, high, list(range(SIXTEEN)))
