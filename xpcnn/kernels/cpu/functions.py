@@ -12,6 +12,7 @@ from typing import Any
 
 from xpcnn.kernels.cpu.jobs import inner
 from xpcnn.kernels.cpu.vector import (
+    SIXTEEN,
     absolute,
     add,
     all_like,
@@ -20,12 +21,19 @@ from xpcnn.kernels.cpu.vector import (
     divide,
     exponent,
     fma,
+    largest,
+    load_first,
+    load_sixteen,
+    lower_eight,
     mantissa,
     multiply,
     nearest,
     negative,
+    store_first,
+    store_sixteen,
     subtract,
     times_power_of_two,
+    upper_eight,
     where_at_most,
     where_equal,
     where_less,
@@ -269,3 +277,30 @@ def normal_share(x: Any, e: Any) -> Any:
     t = divide(all_like(x, RISE), add(all_like(x, RISE), absolute(x)))
     above = multiply(_share_over_exp(t), e)
     return where_at_most(x, all_like(x, 0.0), above, subtract(all_like(x, 1.0), above))
+
+
+# -- Sixteen numbers of a row ----------------------------------------------------------------------
+
+
+@inner
+def load_up_to(array: Any, index: int, end: int, filler: Any) -> Any:
+    """Read sixteen numbers, or fewer at the end, and a filler behind them."""
+    if end - index >= SIXTEEN:
+        return load_sixteen(array, index)
+    return load_first(array, index, end - index, filler)
+
+
+@inner
+def store_up_to(array: Any, index: int, end: int, value: Any) -> None:
+    """Write sixteen numbers, or fewer at the end."""
+    if end - index >= SIXTEEN:
+        store_sixteen(array, index, value)
+    else:
+        store_first(array, index, value, end - index)
+
+
+@inner
+def largest_of_both(value: Any) -> Any:
+    """Return the largest of sixteen numbers; what comes of NaN is left open."""
+    low, high = lower_eight(value), upper_eight(value)
+    return largest(where_less(low, high, high, low))

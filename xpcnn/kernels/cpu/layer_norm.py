@@ -15,24 +15,24 @@ import numpy as np
 
 from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.elementwise import PIECE, declined
+from xpcnn.kernels.cpu.functions import load_up_to, store_up_to
 from xpcnn.kernels.cpu.jobs import Doubles, Floats, Job, inner
 from xpcnn.kernels.cpu.order import inverse, is_dense
 from xpcnn.kernels.cpu.vector import (
     RUN,
+    SIXTEEN,
     WIDTH,
     add,
     fma,
-    keep_last,
-    load,
-    load_splat,
+    lower_eight,
     multiply,
-    splat,
-    store,
+    splat_sixteen,
     store_wide,
     sum_of,
+    upper_eight,
     wide_zero,
     widen,
-    zero,
+    widen_both,
 )
 from xpcnn.kernels.trace import Declined
 from xpcnn.window import Ints
@@ -170,13 +170,26 @@ def _sums_of_columns(
     """Return the sums of dy and of dy * x_hat over all rows."""
     per = max(RUN, -(-rows // PIECES))
     pieces, blocks = -(-rows // per), -(-length // BLOCK)
-    partial = buffers.empty((pieces, 2, length), np.float64)
+    partial = buffers.empty((pieces, 2, blocks * BLOCK), np.float64)
     threads.launch(
         2 * d.size, _column_sums, pieces * blocks, saved.x.reshape(-1), d.reshape(-1), rows, length,
         per, blocks, saved.center, saved.inv_std, partial.reshape(-1),
     )  # fmt: skip
-    total = partial.sum(axis=0).astype(np.float32)
+    total = partial[:, :, :length].sum(axis=0).astype(np.float32)
     return total[0], total[1]
+
+
+@inner
+def sum_of_row(x: Any, at: int, count: int) -> float:
+    """Return the sum of `count` numbers."""
+    total, end = wide_zero(), at + count
+    for run in range(at, end, 2 * SIXTEEN * RUN):
+        a0, a1 = splat_sixteen(0.0), splat_sixteen(0.0)
+        for k in range(run, min(end, run + 2 * SIXTEEN * RUN), 2 * SIXTEEN):
+            a0 = add(a0, load_up_to(x, k, end, 0.0))
+            a1 = add(a1, load_up_to(x, k + SIXTEEN, end, 0.0))
+        total = widen_both(widen_both(total, a0), a1)
+    return sum_of(total)
 
 
 @inner
@@ -186,29 +199,29 @@ def add_row(
 ) -> None:  # fmt: skip
     """Write the sums of p and of p * (x + center), where p is d + shift, perhaps times weights.
 
-    There are `count` of them, at least 8.
+    There are `count` of them.
     """
-    moved, middle = splat(shift), splat(center)
+    moved, middle = splat_sixteen(shift), splat_sixteen(center)
     plain, product = wide_zero(), wide_zero()
-    even = count - count % (2 * WIDTH)
-    for run in range(0, even, 2 * WIDTH * RUN):
-        a0, a1, b0, b1 = zero(), zero(), zero(), zero()
-        for k in range(run, min(even, run + 2 * WIDTH * RUN), 2 * WIDTH):
-            p0, p1 = add(load(d, at_d + k), moved), add(load(d, at_d + k + WIDTH), moved)
+    for run in range(0, count, 2 * SIXTEEN * RUN):
+        a0, a1, b0, b1 = (
+            splat_sixteen(0.0), splat_sixteen(0.0), splat_sixteen(0.0), splat_sixteen(0.0)
+        )  # fmt: skip
+        for k in range(run, min(count, run + 2 * SIXTEEN * RUN), 2 * SIXTEEN):
+            # What is put behind the row makes p zero.
+            p0 = add(load_up_to(d, at_d + k, at_d + count, -shift), moved)
+            p1 = add(load_up_to(d, at_d + k + SIXTEEN, at_d + count, -shift), moved)
             if weighted == 1:
-                p0, p1 = multiply(p0, load(weights, k)), multiply(p1, load(weights, k + WIDTH))
+                p0 = multiply(p0, load_up_to(weights, k, count, 0.0))
+                p1 = multiply(p1, load_up_to(weights, k + SIXTEEN, count, 0.0))
             a0, a1 = add(a0, p0), add(a1, p1)
-            b0 = fma(p0, add(load(x, at_x + k), middle), b0)
-            b1 = fma(p1, add(load(x, at_x + k + WIDTH), middle), b1)
-        plain, product = widen(widen(plain, a0), a1), widen(widen(product, b0), b1)
-    for k in range(even, count, WIDTH):
-        c = min(k, count - WIDTH)
-        p = add(load(d, at_d + c), moved)
-        if weighted == 1:
-            p = multiply(p, load(weights, c))
-        p = keep_last(p, count - k)
-        plain = widen(plain, p)
-        product = widen(product, multiply(p, add(load(x, at_x + c), middle)))
+            x0 = load_up_to(x, at_x + k, at_x + count, -center)
+            x1 = load_up_to(x, at_x + k + SIXTEEN, at_x + count, -center)
+            b0, b1 = fma(p0, add(x0, middle), b0), fma(p1, add(x1, middle), b1)
+        plain, product = (
+            widen_both(widen_both(plain, a0), a1),
+            widen_both(widen_both(product, b0), b1),
+        )
     sums[to] = sum_of(plain)
     sums[to + 1] = sum_of(product)
 
@@ -216,9 +229,7 @@ def add_row(
 @inner
 def moments_of_row(x: Any, at: int, count: int, sums: Any, to: int) -> None:
     """Write mean and variance of `count` numbers."""
-    nothing = np.float32(0.0)
-    add_row(x, at, nothing, x, at, nothing, x, 0, count, sums, to)
-    center = np.float32(-sums[to] / count)
+    center = np.float32(-sum_of_row(x, at, count) / count)
     add_row(x, at, center, x, at, center, x, 0, count, sums, to)
     rest = sums[to] / count
     variance = sums[to + 1] / count - rest * rest
@@ -232,23 +243,25 @@ def _normalise_rows(
     job: int, x: Floats, rows: int, length: int, per: int, centers: int, eps: float, gamma: Floats,
     beta: Floats, sums: Doubles, center: Floats, inv_std: Floats, y: Floats,
 ) -> None:  # fmt: skip
-    to = 2 * job
+    to, nothing = 2 * job, np.float32(0.0)
     for r in range(job * per, min(rows, (job + 1) * per)):
         at = r * length
         if centers == 1:
             moments_of_row(x, at, length, sums, to)
         else:
-            nothing = np.float32(0.0)
             add_row(x, at, nothing, x, at, nothing, x, 0, length, sums, to)
             sums[to] = 0.0
             sums[to + 1] /= length
         center[r] = -sums[to]
         inv_std[r] = 1.0 / math.sqrt(sums[to + 1] + eps)
-        middle, scale = load_splat(center, r), load_splat(inv_std, r)
-        for k in range(0, length, WIDTH):
-            c = min(k, length - WIDTH)
-            value = multiply(add(load(x, at + c), middle), scale)
-            store(y, at + c, fma(value, load(gamma, c), load(beta, c)))
+        middle, scale = splat_sixteen(center[r]), splat_sixteen(inv_std[r])
+        for k in range(0, length, SIXTEEN):
+            value = multiply(add(load_up_to(x, at + k, at + length, nothing), middle), scale)
+            factor, shift = (
+                load_up_to(gamma, k, length, nothing),
+                load_up_to(beta, k, length, nothing),
+            )
+            store_up_to(y, at + k, at + length, fma(value, factor, shift))
 
 
 @Job
@@ -260,20 +273,20 @@ def _row_gradient(
 
     Where the mean of x was not subtracted, that of g is not either.
     """
-    to = 2 * job
+    to, nothing = 2 * job, np.float32(0.0)
     for r in range(job * per, min(rows, (job + 1) * per)):
-        at = r * length
-        add_row(dy, at, np.float32(0.0), x, at, center[r], gamma, 1, length, sums, to)
+        at, end = r * length, (r + 1) * length
+        add_row(dy, at, nothing, x, at, center[r], gamma, 1, length, sums, to)
         inverse = inv_std[r]
         mean = sums[to] / length if centers == 1 else 0.0
-        constant = splat(np.float32(-mean * inverse))
-        slope = splat(np.float32(-sums[to + 1] / length * inverse * inverse * inverse))
-        middle, scale = load_splat(center, r), load_splat(inv_std, r)
-        for k in range(0, length, WIDTH):
-            c = min(k, length - WIDTH)
-            g = multiply(load(dy, at + c), load(gamma, c))
-            rest = fma(add(load(x, at + c), middle), slope, constant)
-            store(dx, at + c, fma(g, scale, rest))
+        constant = splat_sixteen(np.float32(-mean * inverse))
+        slope = splat_sixteen(np.float32(-sums[to + 1] / length * inverse * inverse * inverse))
+        middle, scale = splat_sixteen(center[r]), splat_sixteen(inverse)
+        for k in range(0, length, SIXTEEN):
+            factor = load_up_to(gamma, k, length, nothing)
+            g = multiply(load_up_to(dy, at + k, end, nothing), factor)
+            rest = fma(add(load_up_to(x, at + k, end, nothing), middle), slope, constant)
+            store_up_to(dx, at + k, end, fma(g, scale, rest))
 
 
 @Job
@@ -282,25 +295,25 @@ def _column_sums(
     inv_std: Floats, partial: Doubles,
 ) -> None:  # fmt: skip
     """Write for every piece of the rows the sums of dy and of dy * x_hat, column by column."""
-    piece = job // blocks
+    piece, nothing = job // blocks, np.float32(0.0)
     first, last = piece * per, min(rows, (piece + 1) * per)
     left = (job - piece * blocks) * BLOCK
-    for k in range(left, min(length, left + BLOCK), 2 * WIDTH):
-        c0, c1 = min(k, length - WIDTH), min(k + WIDTH, length - WIDTH)
-        sum0, sum1, with0, with1 = wide_zero(), wide_zero(), wide_zero(), wide_zero()
+    to = 2 * piece * blocks * BLOCK
+    for k in range(left, min(length, left + BLOCK), SIXTEEN):
+        low, high, with_low, with_high = wide_zero(), wide_zero(), wide_zero(), wide_zero()
         for run in range(first, last, RUN):
-            a0, a1, b0, b1 = zero(), zero(), zero(), zero()
+            plain, product = splat_sixteen(0.0), splat_sixteen(0.0)
             for r in range(run, min(last, run + RUN)):
-                middle, scale = load_splat(center, r), load_splat(inv_std, r)
-                d0, d1 = load(dy, r * length + c0), load(dy, r * length + c1)
-                a0, a1 = add(a0, d0), add(a1, d1)
-                x0 = multiply(add(load(x, r * length + c0), middle), scale)
-                x1 = multiply(add(load(x, r * length + c1), middle), scale)
-                b0, b1 = fma(d0, x0, b0), fma(d1, x1, b1)
-            sum0, sum1 = widen(sum0, a0), widen(sum1, a1)
-            with0, with1 = widen(with0, b0), widen(with1, b1)
-        to = 2 * piece * length
-        store_wide(partial, to + c0, sum0)
-        store_wide(partial, to + c1, sum1)
-        store_wide(partial, to + length + c0, with0)
-        store_wide(partial, to + length + c1, with1)
+                at, end = r * length + k, (r + 1) * length
+                middle, scale = splat_sixteen(center[r]), splat_sixteen(inv_std[r])
+                d = load_up_to(dy, at, end, nothing)
+                plain = add(plain, d)
+                x_hat = multiply(add(load_up_to(x, at, end, nothing), middle), scale)
+                product = fma(d, x_hat, product)
+            low, high = widen(low, lower_eight(plain)), widen(high, upper_eight(plain))
+            with_low = widen(with_low, lower_eight(product))
+            with_high = widen(with_high, upper_eight(product))
+        store_wide(partial, to + k, low)
+        store_wide(partial, to + k + WIDTH, high)
+        store_wide(partial, to + blocks * BLOCK + k, with_low)
+        store_wide(partial, to + blocks * BLOCK + k + WIDTH, with_high)

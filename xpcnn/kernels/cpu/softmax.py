@@ -15,7 +15,14 @@ import numpy as np
 from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.activations import COSTLY
 from xpcnn.kernels.cpu.elementwise import PIECE
-from xpcnn.kernels.cpu.functions import exp_and_expm1_of_negative, exp_of_negative, log1p
+from xpcnn.kernels.cpu.functions import (
+    exp_and_expm1_of_negative,
+    exp_of_negative,
+    largest_of_both,
+    load_up_to,
+    log1p,
+    store_up_to,
+)
 from xpcnn.kernels.cpu.jobs import Floats, Job, inner
 from xpcnn.kernels.cpu.order import in_order, inverse, memory_order
 from xpcnn.kernels.cpu.vector import (
@@ -25,16 +32,11 @@ from xpcnn.kernels.cpu.vector import (
     add,
     divide,
     fma,
-    largest,
-    load_first,
-    load_sixteen,
     lower_eight,
     multiply,
     narrow_both,
     negative,
     splat_sixteen,
-    store_first,
-    store_sixteen,
     subtract,
     sum_of,
     upper_eight,
@@ -242,30 +244,6 @@ def _columns(
                 at = first + i * behind
                 value = multiply(load_up_to(y, at, at + count, sign), share)
                 store_up_to(y, at, at + count, value)
-
-
-@inner
-def load_up_to(array: Any, index: int, end: int, filler: Any) -> Any:
-    """Read sixteen numbers, or fewer at the end, and a filler behind them."""
-    if end - index >= SIXTEEN:
-        return load_sixteen(array, index)
-    return load_first(array, index, end - index, filler)
-
-
-@inner
-def store_up_to(array: Any, index: int, end: int, value: Any) -> None:
-    """Write sixteen numbers, or fewer at the end."""
-    if end - index >= SIXTEEN:
-        store_sixteen(array, index, value)
-    else:
-        store_first(array, index, value, end - index)
-
-
-@inner
-def largest_of_both(value: Any) -> Any:
-    """Return the largest of sixteen numbers; what comes of NaN is left open."""
-    low, high = lower_eight(value), upper_eight(value)
-    return largest(where_less(low, high, high, low))
 
 
 @inner
