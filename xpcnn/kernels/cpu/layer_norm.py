@@ -1,8 +1,9 @@
 """Layer and RMS normalisation: rows of numbers that lie side by side, each with its own statistics.
 
 A row is summed twice, first to find its center and then around it, and normalised while it is in
-the cache. No normalised copy is kept: backward works it out from the input, which the layer before
-has most likely kept as well, and two numbers per row.
+the cache. Its gradient is worked out in the pass that sums those of gamma and beta. No normalised
+copy is kept: backward works it out from the input, which the layer before has most likely kept as
+well, and two numbers per row.
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ from xpcnn.kernels.cpu.vector import (
     WIDTH,
     add,
     fma,
-    lower_eight,
+    load,
+    load_sixteen,
+    load_wide,
     multiply,
     splat_sixteen,
+    store_sixteen,
     store_wide,
     sum_of,
-    upper_eight,
     wide_zero,
     widen,
     widen_both,
@@ -37,11 +40,11 @@ from xpcnn.kernels.cpu.vector import (
 from xpcnn.kernels.trace import Declined
 from xpcnn.window import Ints
 
-BLOCK = 64
-"""Columns that a job sums."""
-
 PIECES = 16
 """Pieces that the rows are cut into for sums of columns, at most."""
+
+LEAST = 4
+"""Rows of such a piece at least: the sums of each take memory."""
 
 
 class State(NamedTuple):
@@ -84,25 +87,28 @@ def layer_norm_backward(xp: Any, dy: Any, saved: State, need_dx: bool) -> tuple[
     length = saved.gamma.size
     rows = saved.x.size // length
     d = _dense(dy, saved.order)
-    dgamma = dbeta = dx = None
-    if saved.has_gamma or saved.has_beta:
-        sums = _sums_of_columns(saved, d, rows, length)
+    dgamma = dbeta = None
+    sums_columns = saved.has_gamma or saved.has_beta
+    per = max(LEAST, -(-rows // PIECES)) if sums_columns else rows_per_job(length)
+    pieces, lanes = -(-rows // per), -(-length // SIXTEEN) * SIXTEEN
+    counted = lanes if sums_columns else 0
+    partial = buffers.empty((pieces, 2, counted), np.float64)
+    runs = buffers.empty((pieces, 2, counted))
+    out = buffers.empty(saved.x.shape if need_dx else 0)
+    threads.launch(
+        6 * d.size, _row_gradient, pieces, saved.x.reshape(-1), d.reshape(-1), rows, length, per,
+        int(saved.centers), saved.center, saved.inv_std, saved.gamma, int(need_dx), counted,
+        np.empty(2 * pieces), runs.reshape(-1), partial.reshape(-1), out.reshape(-1),
+    )  # fmt: skip
+    if sums_columns:
+        sums = partial[:, :, :length].sum(axis=0).astype(np.float32)
         columns = saved.order[len(saved.order) - saved.ndim :]
-        back = inverse(tuple(columns))
+        back = inverse(columns)
         shape = [dy.shape[axis] for axis in columns]
         found = [np.ascontiguousarray(s.reshape(shape).transpose(back)) for s in sums]
         dbeta = found[0] if saved.has_beta else None
         dgamma = found[1] if saved.has_gamma else None
-    if need_dx:
-        out, per = buffers.empty(saved.x.shape), rows_per_job(length)
-        jobs = -(-rows // per)
-        threads.launch(
-            4 * d.size, _row_gradient, jobs, saved.x.reshape(-1), d.reshape(-1), rows, length, per,
-            int(saved.centers), saved.center, saved.inv_std, saved.gamma, np.empty(2 * jobs),
-            out.reshape(-1),
-        )  # fmt: skip
-        dx = out.transpose(inverse(saved.order))
-    return dx, dgamma, dbeta
+    return out.transpose(inverse(saved.order)) if need_dx else None, dgamma, dbeta
 
 
 def rms_norm_forward(xp: Any, x: Any, gamma: Any, ndim: int, eps: float) -> Any:
@@ -162,21 +168,6 @@ def _flat(values: np.ndarray, order: list[int]) -> np.ndarray:
 def rows_per_job(length: int) -> int:
     """Return how many rows a job takes, so that they stay in the first-level cache."""
     return max(1, PIECE // length)
-
-
-def _sums_of_columns(
-    saved: State, d: np.ndarray, rows: int, length: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the sums of dy and of dy * x_hat over all rows."""
-    per = max(RUN, -(-rows // PIECES))
-    pieces, blocks = -(-rows // per), -(-length // BLOCK)
-    partial = buffers.empty((pieces, 2, blocks * BLOCK), np.float64)
-    threads.launch(
-        2 * d.size, _column_sums, pieces * blocks, saved.x.reshape(-1), d.reshape(-1), rows, length,
-        per, blocks, saved.center, saved.inv_std, partial.reshape(-1),
-    )  # fmt: skip
-    total = partial[:, :, :length].sum(axis=0).astype(np.float32)
-    return total[0], total[1]
 
 
 @inner
@@ -267,53 +258,42 @@ def _normalise_rows(
 @Job
 def _row_gradient(
     job: int, x: Floats, dy: Floats, rows: int, length: int, per: int, centers: int, center: Floats,
-    inv_std: Floats, gamma: Floats, sums: Doubles, dx: Floats,
+    inv_std: Floats, gamma: Floats, writes: int, lanes: int, sums: Doubles, runs: Floats,
+    partial: Doubles, dx: Floats,
 ) -> None:  # fmt: skip
     """Compute ``inv_std * (g - mean(g) - x_hat * mean(g * x_hat))``, g being dy * gamma.
 
-    Where the mean of x was not subtracted, that of g is not either.
+    Where the mean of x was not subtracted, that of g is not either. Unless there are no `lanes`,
+    the sums of dy and of dy * x_hat over the rows are written too, column by column.
     """
-    to, nothing = 2 * job, np.float32(0.0)
-    for r in range(job * per, min(rows, (job + 1) * per)):
-        at, end = r * length, (r + 1) * length
-        add_row(dy, at, nothing, x, at, center[r], gamma, 1, length, sums, to)
-        inverse = inv_std[r]
-        mean = sums[to] / length if centers == 1 else 0.0
-        constant = splat_sixteen(np.float32(-mean * inverse))
-        slope = splat_sixteen(np.float32(-sums[to + 1] / length * inverse * inverse * inverse))
-        middle, scale = splat_sixteen(center[r]), splat_sixteen(inverse)
-        for k in range(0, length, SIXTEEN):
-            factor = load_up_to(gamma, k, length, nothing)
-            g = multiply(load_up_to(dy, at + k, end, nothing), factor)
-            rest = fma(add(load_up_to(x, at + k, end, nothing), middle), slope, constant)
-            store_up_to(dx, at + k, end, fma(g, scale, rest))
-
-
-@Job
-def _column_sums(
-    job: int, x: Floats, dy: Floats, rows: int, length: int, per: int, blocks: int, center: Floats,
-    inv_std: Floats, partial: Doubles,
-) -> None:  # fmt: skip
-    """Write for every piece of the rows the sums of dy and of dy * x_hat, column by column."""
-    piece, nothing = job // blocks, np.float32(0.0)
-    first, last = piece * per, min(rows, (piece + 1) * per)
-    left = (job - piece * blocks) * BLOCK
-    to = 2 * piece * blocks * BLOCK
-    for k in range(left, min(length, left + BLOCK), SIXTEEN):
-        low, high, with_low, with_high = wide_zero(), wide_zero(), wide_zero(), wide_zero()
-        for run in range(first, last, RUN):
-            plain, product = splat_sixteen(0.0), splat_sixteen(0.0)
-            for r in range(run, min(last, run + RUN)):
-                at, end = r * length + k, (r + 1) * length
-                middle, scale = splat_sixteen(center[r]), splat_sixteen(inv_std[r])
-                d = load_up_to(dy, at, end, nothing)
-                plain = add(plain, d)
-                x_hat = multiply(add(load_up_to(x, at, end, nothing), middle), scale)
-                product = fma(d, x_hat, product)
-            low, high = widen(low, lower_eight(plain)), widen(high, upper_eight(plain))
-            with_low = widen(with_low, lower_eight(product))
-            with_high = widen(with_high, upper_eight(product))
-        store_wide(partial, to + k, low)
-        store_wide(partial, to + k + WIDTH, high)
-        store_wide(partial, to + blocks * BLOCK + k, with_low)
-        store_wide(partial, to + blocks * BLOCK + k + WIDTH, with_high)
+    to, columns, nothing = 2 * job, 2 * job * lanes, np.float32(0.0)
+    first, last = job * per, min(rows, (job + 1) * per)
+    for run in range(first, last, RUN):
+        for k in range(columns, columns + 2 * lanes, SIXTEEN):
+            store_sixteen(runs, k, splat_sixteen(0.0))
+        for r in range(run, min(last, run + RUN)):
+            at, end = r * length, (r + 1) * length
+            middle, scale = splat_sixteen(center[r]), splat_sixteen(inv_std[r])
+            constant = slope = splat_sixteen(0.0)
+            if writes == 1:
+                add_row(dy, at, nothing, x, at, center[r], gamma, 1, length, sums, to)
+                inverse_std = inv_std[r]
+                mean = sums[to] / length if centers == 1 else 0.0
+                tilt = -sums[to + 1] / length * inverse_std * inverse_std * inverse_std
+                constant = splat_sixteen(np.float32(-mean * inverse_std))
+                slope = splat_sixteen(np.float32(tilt))
+            for k in range(0, length, SIXTEEN):
+                d = load_up_to(dy, at + k, end, nothing)
+                around = add(load_up_to(x, at + k, end, nothing), middle)
+                if writes == 1:
+                    g = multiply(d, load_up_to(gamma, k, length, nothing))
+                    value = fma(g, scale, fma(around, slope, constant))
+                    store_up_to(dx, at + k, end, value)
+                if lanes > 0:
+                    plain, product = columns + k, columns + lanes + k
+                    with_x = fma(d, multiply(around, scale), load_sixteen(runs, product))
+                    store_sixteen(runs, plain, add(load_sixteen(runs, plain), d))
+                    store_sixteen(runs, product, with_x)
+        for k in range(columns, columns + 2 * lanes, WIDTH):
+            total = wide_zero() if run == first else load_wide(partial, k)
+            store_wide(partial, k, widen(total, load(runs, k)))

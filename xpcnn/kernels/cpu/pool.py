@@ -14,10 +14,12 @@ import numpy as np
 
 from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.elementwise import as_rows, declined, new_rows
+from xpcnn.kernels.cpu.functions import load_up_to, store_up_to
 from xpcnn.kernels.cpu.jobs import Bytes, Floats, Ints, Job
 from xpcnn.kernels.cpu.layout import as_image, new_output, source
 from xpcnn.kernels.cpu.vector import (
     RUN,
+    SIXTEEN,
     WIDTH,
     add,
     beats,
@@ -26,12 +28,15 @@ from xpcnn.kernels.cpu.vector import (
     load_bytes,
     load_index,
     load_splat,
+    lower_eight,
     multiply,
-    narrow,
+    narrow_both,
     splat,
+    splat_sixteen,
     square_root,
     store,
     store_bytes,
+    upper_eight,
     where_equal,
     wide_zero,
     widen,
@@ -451,30 +456,35 @@ def global_max_pool_backward(xp: Any, dy: Any, saved: Any) -> np.ndarray:
 @Job
 def _means(n: int, x: Floats, pitch: int, lanes: int, positions: int, y: Floats) -> None:
     """Average the positions of an image."""
-    share = splat(np.float32(1.0 / positions))
-    for k in range(0, lanes, 2 * WIDTH):
-        c0, c1 = min(k, lanes - WIDTH), min(k + WIDTH, lanes - WIDTH)
-        total0, total1 = wide_zero(), wide_zero()
+    share, nothing = splat_sixteen(1.0 / positions), np.float32(0.0)
+    for k in range(0, lanes, 2 * SIXTEEN):
+        low0, high0, low1, high1 = wide_zero(), wide_zero(), wide_zero(), wide_zero()
         for first in range(0, positions, RUN):
-            piece0, piece1 = zero(), zero()
+            piece0, piece1 = splat_sixteen(0.0), splat_sixteen(0.0)
             for p in range(first, min(positions, first + RUN)):
                 at = (n * positions + p) * pitch
-                piece0, piece1 = add(piece0, load(x, at + c0)), add(piece1, load(x, at + c1))
-            total0, total1 = widen(total0, piece0), widen(total1, piece1)
-        store(y, n * lanes + c0, multiply(narrow(total0), share))
-        store(y, n * lanes + c1, multiply(narrow(total1), share))
+                piece0 = add(piece0, load_up_to(x, at + k, at + lanes, nothing))
+                piece1 = add(piece1, load_up_to(x, at + k + SIXTEEN, at + lanes, nothing))
+            low0, high0 = widen(low0, lower_eight(piece0)), widen(high0, upper_eight(piece0))
+            low1, high1 = widen(low1, lower_eight(piece1)), widen(high1, upper_eight(piece1))
+        to = n * lanes
+        mean0, mean1 = narrow_both(low0, high0), narrow_both(low1, high1)
+        store_up_to(y, to + k, to + lanes, multiply(mean0, share))
+        store_up_to(y, to + k + SIXTEEN, to + lanes, multiply(mean1, share))
 
 
 @Job
 def _maxima(
     n: int, x: Floats, pitch: int, lanes: int, positions: int, y: Floats, winner: Floats
 ) -> None:
-    for k in range(0, lanes, WIDTH):
-        c = min(k, lanes - WIDTH)
-        best, number = load(x, n * positions * pitch + c), zero()
+    nothing, to = np.float32(0.0), n * lanes
+    for k in range(0, lanes, SIXTEEN):
+        at = n * positions * pitch
+        best, number = load_up_to(x, at + k, at + lanes, nothing), splat_sixteen(0.0)
         for p in range(1, positions):
-            value = load(x, (n * positions + p) * pitch + c)
-            number = beats(value, best, splat(np.float32(p)), number)
+            at = (n * positions + p) * pitch
+            value = load_up_to(x, at + k, at + lanes, nothing)
+            number = beats(value, best, splat_sixteen(np.float32(p)), number)
             best = beats(value, best, value, best)
-        store(y, n * lanes + c, best)
-        store(winner, n * lanes + c, number)
+        store_up_to(y, to + k, to + lanes, best)
+        store_up_to(winner, to + k, to + lanes, number)
