@@ -32,11 +32,14 @@ from xpcnn.kernels.cpu.vector import (
     add,
     divide,
     fma,
+    load_sixteen,
     lower_eight,
     multiply,
     narrow_both,
     negative,
+    room,
     splat_sixteen,
+    store_sixteen,
     subtract,
     sum_of,
     upper_eight,
@@ -161,41 +164,52 @@ def _rows(
     job: int, x: Floats, rows: int, length: int, one: int, sign: float, logs: int, y: Floats
 ) -> None:  # fmt: skip
     per_job = max(1, PIECE // length)
+    first, last = job * per_job, min(rows, (job + 1) * per_job)
     signs, nothing = splat_sixteen(sign), splat_sixteen(0.0)
-    lowest = np.float32(-np.inf) * sign
-    for r in range(job * per_job, min(rows, (job + 1) * per_job)):
-        start = r * length
-        end = start + length
-        highest = splat_sixteen(-np.inf)
-        for k in range(start, end, SIXTEEN):
-            value = multiply(signs, load_up_to(x, k, end, lowest))
-            highest = where_less(highest, value, value, highest)
-        # NaN may be missing here, but spoils the sum below.
-        highest = splat_sixteen(largest_of_both(highest))
-        total, ties = wide_zero(), nothing
-        for run in range(start, end, SIXTEEN * RUN):
-            part = nothing
-            for k in range(run, min(end, run + SIXTEEN * RUN), SIXTEEN):
-                below = subtract(multiply(signs, load_up_to(x, k, end, lowest)), highest)
-                e = exp_of_negative(below)
-                if logs == 1:
-                    ties = add(ties, where_equal(below, nothing, splat_sixteen(1.0), nothing))
-                    e = where_equal(below, nothing, nothing, e)
-                else:
-                    store_up_to(y, k, end, e)
-                part = add(part, e)
-            total = widen_both(total, part)
+    lowest, numbers = np.float32(-np.inf) * sign, room()
+    for block in range(first, last, SIXTEEN):
+        count = min(SIXTEEN, last - block)
+        for i in range(count):
+            start = (block + i) * length
+            end = start + length
+            highest = splat_sixteen(-np.inf)
+            for k in range(start, end, SIXTEEN):
+                value = multiply(signs, load_up_to(x, k, end, lowest))
+                highest = where_less(highest, value, value, highest)
+            # NaN may be missing here, but spoils the sum below.
+            numbers[i] = largest_of_both(highest)
+            highest = splat_sixteen(numbers[i])
+            total, ties = wide_zero(), nothing
+            for run in range(start, end, SIXTEEN * RUN):
+                part = nothing
+                for k in range(run, min(end, run + SIXTEEN * RUN), SIXTEEN):
+                    below = subtract(multiply(signs, load_up_to(x, k, end, lowest)), highest)
+                    e = exp_of_negative(below)
+                    if logs == 1:
+                        ties = add(ties, where_equal(below, nothing, splat_sixteen(1.0), nothing))
+                        e = where_equal(below, nothing, nothing, e)
+                    else:
+                        store_up_to(y, k, end, e)
+                    part = add(part, e)
+                total = widen_both(total, part)
+            if logs == 1:
+                # One of the highest is left to log1p, beside which the others may be small.
+                others = sum_of(widen_both(wide_zero(), ties)) - 1.0 + sum_of(total)
+                numbers[SIXTEEN + i] = others
+            else:
+                share = splat_sixteen(1.0 / sum_of(total))
+                for k in range(start, end, SIXTEEN):
+                    store_up_to(y, k, end, multiply(load_up_to(y, k, end, sign), share))
         if logs == 1:
-            # One of the highest is left to log1p, beside which the others may be small.
-            others = sum_of(widen_both(wide_zero(), ties)) - 1.0 + sum_of(total)
-            shift = log1p(splat_sixteen(others))
-            for k in range(start, end, SIXTEEN):
-                below = subtract(multiply(signs, load_up_to(x, k, end, lowest)), highest)
-                store_up_to(y, k, end, subtract(below, shift))
-        else:
-            share = splat_sixteen(1.0 / sum_of(total))
-            for k in range(start, end, SIXTEEN):
-                store_up_to(y, k, end, multiply(load_up_to(y, k, end, sign), share))
+            # The logarithms of sixteen rows at once.
+            store_sixteen(numbers, SIXTEEN, log1p(load_sixteen(numbers, SIXTEEN)))
+            for i in range(count):
+                start = (block + i) * length
+                end = start + length
+                highest, shift = splat_sixteen(numbers[i]), splat_sixteen(numbers[SIXTEEN + i])
+                for k in range(start, end, SIXTEEN):
+                    below = subtract(multiply(signs, load_up_to(x, k, end, lowest)), highest)
+                    store_up_to(y, k, end, subtract(below, shift))
 
 
 @Job
