@@ -15,7 +15,7 @@ import numpy as np
 from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.elementwise import as_rows, declined, new_rows
 from xpcnn.kernels.cpu.functions import load_up_to, store_up_to
-from xpcnn.kernels.cpu.jobs import Bytes, Floats, Ints, Job
+from xpcnn.kernels.cpu.jobs import Bytes, Doubles, Floats, Ints, Job, inner
 from xpcnn.kernels.cpu.layout import as_image, new_output, source
 from xpcnn.kernels.cpu.vector import (
     RUN,
@@ -28,6 +28,7 @@ from xpcnn.kernels.cpu.vector import (
     load_bytes,
     load_index,
     load_splat,
+    load_wide,
     lower_eight,
     multiply,
     narrow_both,
@@ -36,6 +37,7 @@ from xpcnn.kernels.cpu.vector import (
     square_root,
     store,
     store_bytes,
+    store_wide,
     upper_eight,
     where_equal,
     wide_zero,
@@ -407,23 +409,17 @@ def _gather(
             store(dx, to + c1, total1)
 
 
-def _over_positions(kernel: Job, x: Any, results: int) -> np.ndarray:
-    """Run a kernel over all positions of x (N, C, *spatial); returns arrays (N, C)."""
-    rows = as_rows(x)
-    found = buffers.empty((results, x.shape[0], rows.lanes))
-    positions = x.size // (x.shape[0] * x.shape[1])
-    threads.launch(
-        x.size, kernel, x.shape[0], rows.flat, rows.pitch, rows.lanes, positions,
-        *(one.reshape(-1) for one in found),
-    )  # fmt: skip
-    return found[:, :, : x.shape[1]]
-
-
 def global_avg_pool_forward(xp: Any, x: Any) -> Any:
     """Average over all positions: (N, C, *spatial) to (N, C)."""
     if x.dtype != np.float32 or x.size == 0:
         return declined(x)
-    return _over_positions(_means, x, 1)[0], tuple(x.shape)
+    rows, positions = as_rows(x), prod(x.shape[2:])
+    y, width = buffers.empty((len(x), rows.lanes)), -(-rows.lanes // (2 * SIXTEEN)) * 2 * SIXTEEN
+    threads.launch(
+        x.size, _means, len(x), rows.flat, rows.pitch, rows.lanes, positions, width,
+        buffers.empty(len(x) * width, np.float64), y.reshape(-1),
+    )  # fmt: skip
+    return y[:, : x.shape[1]], tuple(x.shape)
 
 
 def global_avg_pool_backward(xp: Any, dy: Any, shape: Sizes) -> np.ndarray:
@@ -439,7 +435,13 @@ def global_max_pool_forward(xp: Any, x: Any) -> Any:
     """Take the largest of all positions: (N, C, *spatial) to (N, C). The first of equals wins."""
     if x.dtype != np.float32 or x.size == 0 or x.size // x.shape[0] >= EXACT:
         return declined(x)
-    y, winner = _over_positions(_maxima, x, 2)
+    rows, positions = as_rows(x), prod(x.shape[2:])
+    found = buffers.empty((2, len(x), rows.lanes))
+    threads.launch(
+        x.size, _maxima, len(x), rows.flat, rows.pitch, rows.lanes, positions,
+        *(one.reshape(-1) for one in found),
+    )  # fmt: skip
+    y, winner = found[:, :, : x.shape[1]]
     return y, (winner.astype(np.int64), tuple(x.shape))
 
 
@@ -453,24 +455,35 @@ def global_max_pool_backward(xp: Any, dy: Any, saved: Any) -> np.ndarray:
     return dx
 
 
+@inner
+def _add_to(sums: Any, at: int, value: Any, begins: bool) -> None:
+    """Add sixteen numbers to sums in memory, or begin these with them."""
+    low = wide_zero() if begins else load_wide(sums, at)
+    high = wide_zero() if begins else load_wide(sums, at + WIDTH)
+    store_wide(sums, at, widen(low, lower_eight(value)))
+    store_wide(sums, at + WIDTH, widen(high, upper_eight(value)))
+
+
 @Job
-def _means(n: int, x: Floats, pitch: int, lanes: int, positions: int, y: Floats) -> None:
-    """Average the positions of an image."""
+def _means(
+    n: int, x: Floats, pitch: int, lanes: int, positions: int, width: int, sums: Doubles, y: Floats
+) -> None:  # fmt: skip
+    """Average the positions of an image, some at a time, which stay in the first-level cache."""
     share, nothing = splat_sixteen(1.0 / positions), np.float32(0.0)
-    for k in range(0, lanes, 2 * SIXTEEN):
-        low0, high0, low1, high1 = wide_zero(), wide_zero(), wide_zero(), wide_zero()
-        for first in range(0, positions, RUN):
+    for first in range(0, positions, RUN):
+        for k in range(0, lanes, 2 * SIXTEEN):
             piece0, piece1 = splat_sixteen(0.0), splat_sixteen(0.0)
             for p in range(first, min(positions, first + RUN)):
                 at = (n * positions + p) * pitch
                 piece0 = add(piece0, load_up_to(x, at + k, at + lanes, nothing))
                 piece1 = add(piece1, load_up_to(x, at + k + SIXTEEN, at + lanes, nothing))
-            low0, high0 = widen(low0, lower_eight(piece0)), widen(high0, upper_eight(piece0))
-            low1, high1 = widen(low1, lower_eight(piece1)), widen(high1, upper_eight(piece1))
-        to = n * lanes
-        mean0, mean1 = narrow_both(low0, high0), narrow_both(low1, high1)
-        store_up_to(y, to + k, to + lanes, multiply(mean0, share))
-        store_up_to(y, to + k + SIXTEEN, to + lanes, multiply(mean1, share))
+            to = n * width + k
+            _add_to(sums, to, piece0, first == 0)
+            _add_to(sums, to + SIXTEEN, piece1, first == 0)
+    for k in range(0, lanes, SIXTEEN):
+        at, to = n * width + k, n * lanes
+        total = narrow_both(load_wide(sums, at), load_wide(sums, at + WIDTH))
+        store_up_to(y, to + k, to + lanes, multiply(total, share))
 
 
 @Job

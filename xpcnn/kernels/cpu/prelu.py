@@ -12,6 +12,7 @@ from xpcnn.kernels.cpu.functions import load_up_to, store_up_to
 from xpcnn.kernels.cpu.jobs import Doubles, Floats, Job
 from xpcnn.kernels.cpu.layout import fill_up
 from xpcnn.kernels.cpu.norm import per_piece
+from xpcnn.kernels.cpu.order import is_dense
 from xpcnn.kernels.cpu.vector import (
     RUN,
     SIXTEEN,
@@ -41,7 +42,8 @@ def prelu_forward(xp: Any, x: Any, w: Any) -> Any:
     if not takes(x) or w.dtype != np.float32:
         return declined(x, w)
     rows = as_rows(x)
-    slopes = fill_up(np.broadcast_to(w, x.shape[1]), rows.lanes)
+    ready = w.size == rows.lanes and is_dense(w)
+    slopes = w if ready else fill_up(np.broadcast_to(w, x.shape[1]), rows.lanes)
     flat, y = new_rows(x.shape)
     positions, per = x.size // x.shape[1], per_piece(rows.lanes)
     threads.launch(
