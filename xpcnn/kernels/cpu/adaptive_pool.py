@@ -15,6 +15,8 @@ from xpcnn.kernels.cpu.pool import (
     Tables,
     declines,
     give_back,
+    global_avg_pool_backward,
+    global_avg_pool_forward,
     join,
     reach,
     seen_by,
@@ -66,6 +68,9 @@ def avg_forward(xp: Any, x: Any, size: Ints) -> Any:
     """Average (N, C, *spatial) over windows, as many as `size` says: (N, C, *size)."""
     if refusal := declines(x):
         return refusal
+    if set(size) == {1}:
+        mean, shape = global_avg_pool_forward(xp, x)
+        return mean.reshape(*x.shape[:2], *size), shape
     windows = _windows(x.shape[2:], size)
     y = take_means(x, size, windows.reaching, windows.longest, 1, windows.share)
     return y, tuple(x.shape)
@@ -73,6 +78,8 @@ def avg_forward(xp: Any, x: Any, size: Ints) -> Any:
 
 def avg_backward(xp: Any, dy: Any, shape: Ints) -> np.ndarray:
     """Give each number under a window its share of the gradient."""
+    if set(dy.shape[2:]) == {1}:
+        return global_avg_pool_backward(xp, dy.reshape(dy.shape[:2]), shape)
     windows = _windows(shape[2:], dy.shape[2:])
     none = np.zeros(1, np.uint8)
     return give_back(dy, shape, windows.tables, windows.longest, none, windows.share, average=True)

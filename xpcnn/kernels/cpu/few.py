@@ -152,7 +152,7 @@ def forward(
     span = max(1, min(-(-out[0] // wanted), (most - reach) // g.stride[0] + 1))
     jobs = -(-out[0] // span)
     lines = (span - 1) * g.stride[0] + reach
-    flat, strides = flat_view(x)
+    flat, (*strides, _) = flat_view(x)
     numbers = (
         *strides, channels, height, width, filters, kernel_h, kernel_w, g.stride[0], down, across,
         g.padding[0][0], g.padding[1][0], *out, span, jobs, lines, line,

@@ -18,10 +18,12 @@ import numpy as np
 
 from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.elementwise import as_rows, declined, new_rows
-from xpcnn.kernels.cpu.jobs import Bytes, Floats, Ints, Job
+from xpcnn.kernels.cpu.functions import load_up_to, store_up_to
+from xpcnn.kernels.cpu.jobs import Bytes, Doubles, Floats, Ints, Job, inner
 from xpcnn.kernels.cpu.layout import as_image, dense_image, new_output, source
 from xpcnn.kernels.cpu.vector import (
     RUN,
+    SIXTEEN,
     WIDTH,
     add,
     beats,
@@ -30,12 +32,17 @@ from xpcnn.kernels.cpu.vector import (
     load_bytes,
     load_index,
     load_splat,
+    load_wide,
+    lower_eight,
     multiply,
-    narrow,
+    narrow_both,
     splat,
+    splat_sixteen,
     square_root,
     store,
     store_bytes,
+    store_wide,
+    upper_eight,
     where_equal,
     wide_zero,
     widen,
@@ -470,23 +477,17 @@ def _gather(
             store(dx, to + c1, total1)
 
 
-def _over_positions(kernel: Job, x: Any, results: int) -> np.ndarray:
-    """Run a kernel over all positions of x (N, C, *spatial); returns arrays (N, C)."""
-    rows = as_rows(x)
-    found = buffers.empty((results, x.shape[0], rows.lanes))
-    positions = x.size // (x.shape[0] * x.shape[1])
-    threads.launch(
-        x.size, kernel, x.shape[0], rows.flat, rows.pitch, rows.lanes, positions,
-        *(one.reshape(-1) for one in found),
-    )  # fmt: skip
-    return found[:, :, : x.shape[1]]
-
-
 def global_avg_pool_forward(xp: Any, x: Any) -> Any:
     """Average over all positions: (N, C, *spatial) to (N, C)."""
     if x.dtype != np.float32 or x.size == 0:
         return declined(x)
-    return _over_positions(_means, x, 1)[0], tuple(x.shape)
+    rows, positions = as_rows(x), prod(x.shape[2:])
+    y, width = buffers.empty((len(x), rows.lanes)), -(-rows.lanes // (2 * SIXTEEN)) * 2 * SIXTEEN
+    threads.launch(
+        x.size, _means, len(x), rows.flat, rows.pitch, rows.lanes, positions, width,
+        buffers.empty(len(x) * width, np.float64), y.reshape(-1),
+    )  # fmt: skip
+    return y[:, : x.shape[1]], tuple(x.shape)
 
 
 def global_avg_pool_backward(xp: Any, dy: Any, shape: Sizes) -> np.ndarray:
@@ -502,7 +503,13 @@ def global_max_pool_forward(xp: Any, x: Any) -> Any:
     """Take the largest of all positions: (N, C, *spatial) to (N, C). The first of equals wins."""
     if x.dtype != np.float32 or x.size == 0 or x.size // x.shape[0] >= EXACT:
         return declined(x)
-    y, winner = _over_positions(_maxima, x, 2)
+    rows, positions = as_rows(x), prod(x.shape[2:])
+    found = buffers.empty((2, len(x), rows.lanes))
+    threads.launch(
+        x.size, _maxima, len(x), rows.flat, rows.pitch, rows.lanes, positions,
+        *(one.reshape(-1) for one in found),
+    )  # fmt: skip
+    y, winner = found[:, :, : x.shape[1]]
     return y, (winner.astype(np.int64), tuple(x.shape))
 
 
@@ -516,33 +523,49 @@ def global_max_pool_backward(xp: Any, dy: Any, saved: Any) -> np.ndarray:
     return dx
 
 
+@inner
+def _add_to(sums: Any, at: int, value: Any, begins: bool) -> None:
+    """Add sixteen numbers to sums in memory, or begin these with them."""
+    low = wide_zero() if begins else load_wide(sums, at)
+    high = wide_zero() if begins else load_wide(sums, at + WIDTH)
+    store_wide(sums, at, widen(low, lower_eight(value)))
+    store_wide(sums, at + WIDTH, widen(high, upper_eight(value)))
+
+
 @Job
-def _means(n: int, x: Floats, pitch: int, lanes: int, positions: int, y: Floats) -> None:
-    """Average the positions of an image."""
-    share = splat(np.float32(1.0 / positions))
-    for k in range(0, lanes, 2 * WIDTH):
-        c0, c1 = min(k, lanes - WIDTH), min(k + WIDTH, lanes - WIDTH)
-        total0, total1 = wide_zero(), wide_zero()
-        for first in range(0, positions, RUN):
-            piece0, piece1 = zero(), zero()
+def _means(
+    n: int, x: Floats, pitch: int, lanes: int, positions: int, width: int, sums: Doubles, y: Floats
+) -> None:  # fmt: skip
+    """Average the positions of an image, some at a time, which stay in the first-level cache."""
+    share, nothing = splat_sixteen(1.0 / positions), np.float32(0.0)
+    for first in range(0, positions, RUN):
+        for k in range(0, lanes, 2 * SIXTEEN):
+            piece0, piece1 = splat_sixteen(0.0), splat_sixteen(0.0)
             for p in range(first, min(positions, first + RUN)):
                 at = (n * positions + p) * pitch
-                piece0, piece1 = add(piece0, load(x, at + c0)), add(piece1, load(x, at + c1))
-            total0, total1 = widen(total0, piece0), widen(total1, piece1)
-        store(y, n * lanes + c0, multiply(narrow(total0), share))
-        store(y, n * lanes + c1, multiply(narrow(total1), share))
+                piece0 = add(piece0, load_up_to(x, at + k, at + lanes, nothing))
+                piece1 = add(piece1, load_up_to(x, at + k + SIXTEEN, at + lanes, nothing))
+            to = n * width + k
+            _add_to(sums, to, piece0, first == 0)
+            _add_to(sums, to + SIXTEEN, piece1, first == 0)
+    for k in range(0, lanes, SIXTEEN):
+        at, to = n * width + k, n * lanes
+        total = narrow_both(load_wide(sums, at), load_wide(sums, at + WIDTH))
+        store_up_to(y, to + k, to + lanes, multiply(total, share))
 
 
 @Job
 def _maxima(
     n: int, x: Floats, pitch: int, lanes: int, positions: int, y: Floats, winner: Floats
 ) -> None:
-    for k in range(0, lanes, WIDTH):
-        c = min(k, lanes - WIDTH)
-        best, number = load(x, n * positions * pitch + c), zero()
+    nothing, to = np.float32(0.0), n * lanes
+    for k in range(0, lanes, SIXTEEN):
+        at = n * positions * pitch
+        best, number = load_up_to(x, at + k, at + lanes, nothing), splat_sixteen(0.0)
         for p in range(1, positions):
-            value = load(x, (n * positions + p) * pitch + c)
-            number = beats(value, best, splat(np.float32(p)), number)
+            at = (n * positions + p) * pitch
+            value = load_up_to(x, at + k, at + lanes, nothing)
+            number = beats(value, best, splat_sixteen(np.float32(p)), number)
             best = beats(value, best, value, best)
-        store(y, n * lanes + c, best)
-        store(winner, n * lanes + c, number)
+        store_up_to(y, to + k, to + lanes, best)
+        store_up_to(winner, to + k, to + lanes, number)

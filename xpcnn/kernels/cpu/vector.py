@@ -21,6 +21,7 @@ _TARGET = choice.chosen().target
 WIDE = 8 if _TARGET is None else _TARGET.wide
 """Numbers in a register of this processor; the products and Winograd's transforms use all of it."""
 _FULL = f"vec{WIDE}"
+_HAS_AVX512 = _TARGET is not None and _TARGET.level == 4
 
 if choice.chosen().compiles:
     from llvmlite import ir
@@ -499,6 +500,8 @@ def where_at_most(builder: Any, a: Any, b: Any, yes: Any, no: Any) -> Any:
 @operation("vec", "vec", "vec")
 def times_power_of_two(builder: Any, a: Any, power: Any) -> Any:
     """Return a * 2**power for whole powers from -252 to 254, rounded once; NaN stays."""
+    if _HAS_AVX512:
+        return _scaled(builder, a, power)
     # The sum's lowest bits are the power. No conversion: of NaN its result would be undefined.
     width, lanes = a.type.count, _lanes(a)
     rounder = ir.Constant(a.type, [_ROUNDER] * width)
@@ -523,6 +526,16 @@ def mantissa(builder: Any, a: Any) -> Any:
     bits = builder.bitcast(a, _lanes(a))
     power = builder.shl(_exponent(builder, bits), _in_all(_MANTISSA, a.type.count))
     return builder.bitcast(builder.sub(bits, power), a.type)
+
+
+def _scaled(builder: Any, a: Any, power: Any) -> Any:
+    """Return a * 2**power by the instruction that AVX-512 has for it."""
+    width = a.type.count
+    mask = ir.IntType(max(8, width))
+    operands = [a, power, a, ir.Constant(mask, -1)]
+    if width == 16:
+        operands.append(ir.Constant(ir.IntType(32), 4))  # round as everything does
+    return call(builder, f"llvm.x86.avx512.mask.scalef.ps.{32 * width}", a.type, *operands)
 
 
 def _exponent(builder: Any, bits: Any) -> Any:
