@@ -10,7 +10,7 @@ from tests.compiled import needs_compiled_kernels
 from tests.kernels.arrays import Guards, error32, lay
 from xpcnn._xp import numpy_namespace
 from xpcnn.kernels.cpu import buffers, depthwise
-from xpcnn.kernels.cpu.layout import RELU
+from xpcnn.kernels.cpu.epilogue import RELU
 from xpcnn.window import Window
 
 needs_compiled_kernels()
@@ -85,7 +85,7 @@ def test_convolution_relu(seed):
     rng, x, w, b, dy, window = draw(seed)
     groups = x.shape[1]
     x_laid = lay(x, int(rng.integers(6)))
-    y, saved = depthwise.conv_forward(XP, x_laid, w, b, window, groups, limits=RELU)
+    y, saved = depthwise.conv_forward(XP, x_laid, w, b, window, groups, epilogue=RELU)
     got = depthwise.conv_backward(XP, dy, saved, window, groups, True)
     plain = expected(x, w, b, dy, window)[0]
     assert error32(y, np.maximum(plain, 0)) < 1e-5
@@ -173,7 +173,7 @@ def test_nothing_is_written_outside(seed, monkeypatch):
     monkeypatch.setattr(buffers, "empty", guards)
     _, x, w, b, dy, window = draw(seed, 3 if seed % 4 == 3 else None)
     for how in range(6):
-        y, saved = depthwise.conv_forward(XP, lay(x, how), w, b, window, x.shape[1], limits=RELU)
+        y, saved = depthwise.conv_forward(XP, lay(x, how), w, b, window, x.shape[1], epilogue=RELU)
         got = depthwise.conv_backward(XP, lay(dy, how), saved, window, x.shape[1], True)
         # Memory that nobody wrote holds 0xA5A5A5A5, which is -2.9e-16.
         assert not any(

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from xpcnn.graph.flat import Flat, Link, Same, computes_as, is_ours
 from xpcnn.graph.steps import (
+    ConcatStep,
     ConvBlockStep,
     FoldedStep,
     LayerStep,
@@ -40,7 +41,7 @@ from xpcnn.layers.operation import Operation
 from xpcnn.layers.piecewise import Hardsigmoid, Hardswish, Hardtanh, ReLU6
 from xpcnn.layers.pool import MaxPool
 from xpcnn.layers.shape import Flatten
-from xpcnn.operations import Add
+from xpcnn.operations import Add, Concat
 
 BY_OUTPUT = (ReLU6, Hardtanh, Sigmoid, Tanh)
 """Activations whose gradient follows from their output, so that they join a product in training."""
@@ -71,18 +72,22 @@ def steps(flat: Flat, *, training: bool, together: bool) -> list[Placed]:
         for link in flat.links
         if _adds(link.layer) and len(link.inputs) == 2
     }
+    joined = {} if training else _joined(flat)
     taken = {
         part.outputs
         for found in sums.values()
         for part in (*found.front, found.behind)
         if part is not None
     }
+    taken.update(part.outputs for chains in joined.values() for chain in chains for part in chain)
     placed: list[Placed] = []
     for link in flat.links:
         if link.outputs in taken:
             continue
         if link.outputs in sums:
             placed.append(_place_sum(flat, sums[link.outputs], training=training))
+        elif link.outputs in joined:
+            placed.append(_place_concat(flat, link, joined[link.outputs]))
         elif isinstance(link.layer, (Operation, Same)):
             placed.append(Placed(_single(link.layer), link.inputs, link.outputs))
         else:
@@ -149,6 +154,8 @@ def _match(layers: list[Any], *, training: bool) -> tuple[int, str]:
         return 1, "plain"
     if conv:
         pooled = computes_as(third, MaxPool) and third.ndim == first.ndim
+        if not pooled and not training:
+            return 2, "product"
         return (3 if pooled else 2), "conv_block"
     if computes_as(first, Linear):
         return 2, "linear_relu"
@@ -270,3 +277,50 @@ def _place_sum(flat: Flat, found: Sum, *, training: bool) -> Placed:
     layers = [link.layer for link in (*front, *([behind] if behind else []))]
     sound = _is_sound(flat, inputs[0]) and front[0].layer.is_built
     return Placed(_product(layers, add.layer, {"is_first": not sound}), inputs, outputs)
+
+
+# -- Convolutions that are put together ------------------------------------------------------------
+
+
+def _joined(flat: Flat) -> dict[tuple[int, ...], list[tuple[Link, ...]]]:
+    """Find what is put together along the channels and comes from convolutions alone.
+
+    For each the layers of every term are listed: a convolution, and what else its step takes.
+    """
+    found = {}
+    for link in flat.links:
+        layer: Any = link.layer
+        if computes_as(layer, Concat) and layer.dim == 1 and len(link.inputs) > 1:
+            chains = [_convolution_before(flat, value, link) for value in link.inputs]
+            if all(chains):
+                found[link.outputs] = chains
+    return found
+
+
+def _convolution_before(flat: Flat, value: int | None, user: Link) -> tuple[Link, ...]:
+    """Return the layers of a step that begins with a convolution and gives a value to one user."""
+    links: list[Link] = []
+    following = user
+    while len(links) < 3:
+        link = flat.before(value)
+        if link is None or len(link.inputs) != 1 or flat.behind(link) is not following:
+            return ()
+        links.insert(0, link)
+        if computes_as(link.layer, Conv):
+            alone = len(links) == 1 and _is_product((link,))
+            layers = [part.layer for part in links]
+            whole = _match(layers, training=False) == (len(links), "product")
+            return tuple(links) if alone or whole else ()
+        value, following = link.inputs[0], link
+    return ()
+
+
+def _place_concat(flat: Flat, concat: Link, chains: list[tuple[Link, ...]]) -> Placed:
+    products, inputs = [], []
+    for chain in chains:
+        value = chain[0].inputs[0]
+        sound = _is_sound(flat, value) and chain[0].layer.is_built
+        layers = [link.layer for link in chain]
+        products.append(_product(layers, None, {"is_first": not sound}))
+        inputs.append(value)
+    return Placed(ConcatStep(products, concat.layer), tuple(inputs), concat.outputs)

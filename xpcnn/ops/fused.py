@@ -48,6 +48,12 @@ CONV_ADD = {
     **{op.name: Fused(f"conv_add_{op.name}", (CONV, ADD, op)) for op in _BEHIND},
 }
 """A convolution, a sum with another array of that shape, and an activation."""
+CONV_CONCAT = Op("conv_concat")
+"""Convolutions of several images with activations, put together along the channels.
+
+It takes a list of ``(x, w, b, window, groups, name, *options)`` without training. Only kernel sets
+have it; nobody is asked to put together what can as well be done one by one.
+"""
 LINEAR_AND = {
     "": LINEAR,
     "relu": LINEAR_RELU,

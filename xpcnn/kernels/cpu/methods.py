@@ -7,6 +7,7 @@ wanted (:func:`xpcnn.set_precision`). Everything else is summed directly.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -129,26 +130,70 @@ def conv_add_forward(
     return found if isinstance(found, Declined) else (found[0], None)
 
 
+def conv_concat_forward(xp: Any, convolutions: Sequence[Sequence[Any]]) -> Any:
+    """Convolve several images, each result in its place among the channels of one array.
+
+    Each convolution is given by image, filters, bias, window, groups, and the name of its
+    activation ("" for none) with its options.
+    """
+    epilogues, shapes = [], set()
+    for x, w, _, window, groups, name, *options in convolutions:
+        if declined := takes_images(x, w):
+            return declined
+        if groups != 1 or w.shape[0] % COLUMNS:
+            return Declined(f"{w.shape[0]} filters in {groups} groups, no multiple of {COLUMNS}")
+        epilogue = activations.epilogue_of(name, tuple(options))
+        if isinstance(epilogue, Declined):
+            return epilogue
+        epilogues.append(epilogue)
+        shapes.add((x.shape[0], *window.output_shape(x.shape[2:])))
+    if len(shapes) > 1:
+        return Declined("results of several sizes")
+    first = convolutions[0][0]
+    total = sum(w.shape[0] for _, w, *_ in convolutions)
+    ((n, *spatial),) = shapes
+    out = (1, *spatial) if first.ndim == 3 else tuple(spatial)
+    flat, y = new_output(n, total, out, total)
+    start = 0
+    for (x, w, b, window, *_), epilogue in zip(convolutions, epilogues, strict=True):
+        _convolve_into(lift(x), w, b, lift_window(window), 1, epilogue, flat[start:], total)
+        start += w.shape[0]
+    return lower(y, first.ndim), None
+
+
 def convolve(
     x: np.ndarray, w: np.ndarray, b: Any, g: Window, groups: int, epilogue: Epilogue,
     other: np.ndarray | None = None,
 ) -> np.ndarray:  # fmt: skip
     """Convolve images or volumes by the method that is fastest; `other` as in `conv.forward`."""
-    if few.takes(w, g, groups, size := g.output_shape(x.shape[2:])):
-        return few.forward(x, w, b, g, size, epilogue)
+    (n, _, *spatial), filters = x.shape, len(w)
+    out = g.output_shape(spatial)
+    if few.takes(w, g, groups, out):
+        return few.forward(x, w, b, g, out, epilogue)
+    row = filters
     if not winograd_pays(x.shape, w, g, groups):
-        y = conv.forward(x, w, b, g, groups, epilogue, other)
-        if len(w) < WIDTH:
-            y, _ = in_order(None, y)  # most of the memory of a few filters is empty
-        return y
+        row = conv.output_row(groups, filters // groups, -(-filters // groups // COLUMNS))
+    flat, y = new_output(n, filters, out, row)
+    _convolve_into(x, w, b, g, groups, epilogue, flat, row, other)
+    if filters < WIDTH:
+        y, _ = in_order(None, y)  # most of the memory of a few filters is empty
+    return y
+
+
+def _convolve_into(
+    x: np.ndarray, w: np.ndarray, b: Any, g: Window, groups: int, epilogue: Epilogue,
+    flat: np.ndarray, row: int, other: np.ndarray | None = None,
+) -> None:  # fmt: skip
+    """Write a convolution to memory with the channels last and pixels `row` numbers apart."""
+    if not winograd_pays(x.shape, w, g, groups):
+        conv.forward(x, w, b, g, groups, epilogue, flat, row, other)
+        return
     n, _, *spatial = x.shape
     out = g.output_shape(spatial)
-    flat, y = new_output(n, len(w), out, len(w))
     winograd.forward(
         as_image(source(x), n), n, tuple(spatial), _before(g), w, b, epilogue, flat,
-        _strides(out, len(w)), out, other,
+        _strides(out, row), out, other,
     )  # fmt: skip
-    return y
 
 
 def conv_backward(

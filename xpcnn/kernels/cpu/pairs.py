@@ -55,6 +55,7 @@ PAIRS: dict[str, OpPair] = {
         f"conv_add_{name}": OpPair(partial(methods.conv_add_forward, name), no_backward)
         for name in ("relu", *BEHIND)
     },
+    "conv_concat": OpPair(methods.conv_concat_forward, no_backward),
     "conv_transpose": OpPair(conv_transpose.forward, conv_transpose.backward),
     "linear": OpPair(linear.linear_forward, linear.linear_backward),
     **{
