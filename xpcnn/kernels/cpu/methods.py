@@ -15,7 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from xpcnn.kernels.cpu import activations, conv, depthwise, few, sparse, winograd
+from xpcnn.kernels.cpu import (
+    activations,
+    conv,
+    depthwise,
+    few,
+    sparse,
+    winograd,
+    winograd_volumes,
+)
 from xpcnn.kernels.cpu.conv import Pair
 from xpcnn.kernels.cpu.epilogue import NOTHING, RELU, Epilogue
 from xpcnn.kernels.cpu.layout import (
@@ -188,6 +196,9 @@ def _convolve_into(
     if not winograd_pays(x.shape, w, g, groups):
         conv.forward(x, w, b, g, groups, epilogue, flat, row, other)
         return
+    if x.ndim == 5:
+        winograd_volumes.forward(x, w, b, g, epilogue, flat, row)
+        return
     n, _, *spatial = x.shape
     out = g.output_shape(spatial)
     winograd.forward(
@@ -218,6 +229,8 @@ def gradients(
     is_sparse = d.given[0] == UNPOOL and sparse.pays(g, w.shape[1], (d.given[12], d.given[13]))
     pays = not is_sparse and winograd_pays(image.shape, w, g, groups, weights=True)
     pays_dx = need_dx and winograd_pays(image.shape, w, g, groups, dx=True)
+    if x.ndim == 5:
+        return _volume_gradients(d, out, x, w, has_bias, g, groups, need_dx, pays, pays_dx)
     whole = as_image(d, len(image)) if pays or pays_dx else None
     dx = None
     if whole is not None and pays_dx:
@@ -242,6 +255,23 @@ def gradients(
     )
 
 
+def _volume_gradients(
+    d: Source, out: Ints, x: Any, w: Any, has_bias: bool, g: Window, groups: int, need_dx: bool,
+    pays: bool, pays_dx: bool,
+) -> tuple[Any, Any, Any]:  # fmt: skip
+    """Return (dx, dw, db) for volumes; `pays` and `pays_dx` say where Winograd's transform does."""
+    dx = None
+    if need_dx and pays_dx:
+        dx = winograd_volumes.input_gradient(d, out, x.shape, w, g)
+    elif need_dx:
+        dx = conv.input_gradient(d, out, x.shape, w, g, groups)
+    if pays:
+        dw, db = winograd_volumes.weight_gradient(x, d, out, w, g)
+    else:
+        dw, db = conv.weight_gradient(x, d, out, w, g, groups)
+    return dx, dw.reshape(w.shape), db if has_bias else None
+
+
 def winograd_pays(
     shape: tuple[int, ...], w: Any, g: Window, groups: int, *, weights: bool = False,
     dx: bool = False,
@@ -256,6 +286,16 @@ def _winograd_pays(
     shape: tuple[int, ...], filters: int, g: Window, groups: int, weights: bool, dx: bool,
     precision: str,
 ) -> bool:  # fmt: skip
+    if g.ndim == 3:
+        if dx and g.stride[0] > 1:
+            return False
+        n, channels, *spatial = shape
+        planes = spatial[0] if dx else g.output_shape(spatial)[0]
+        more = g.kernel[0]  # taps in depth count as channels
+        images = (n * planes, channels if dx else channels * more, *spatial[1:])
+        plane = Window(g.kernel[1:], g.stride[1:], g.padding[1:], g.dilation[1:])
+        filters *= more if dx else 1
+        return _winograd_pays(images, filters, plane, groups, weights, dx, precision)
     plain = g.kernel == (3, 3) and g.stride == g.dilation == (1, 1) and groups == 1
     if not plain or max(g.padding[0][0], g.padding[1][0]) > 2 or precision == "exact":
         return False
