@@ -71,8 +71,19 @@ class Loss(Checked):
     _sample_axes: ClassVar[int | None] = None
     """Axes of a single prediction without a batch axis, where that can be told from a batch."""
 
+    _has_kernel: ClassVar[bool] = False
+    """Whether a kernel may take the place of :meth:`_terms`; not of that of a subclass."""
+
     _parts: tuple[Array, tuple[LossPart, ...]] | None = None
     _alone = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        own = vars(cls)
+        if "_operation" in own or "_by_kernel" in own:
+            cls._has_kernel = True
+        elif "_terms" in own or "_gradient" in own:
+            cls._has_kernel = False
 
     def __init__(self, reduction: str = "mean") -> None:
         if reduction not in self.reductions:
@@ -152,7 +163,7 @@ class Loss(Checked):
         self._check_fit(xp, prediction, target)
         factors = self._factors(prediction)
         whole = self.reduction != "none" and sample_weight is None and factors is None
-        found = self._by_kernel(xp, prediction, target, whole)
+        found = self._by_kernel(xp, prediction, target, whole) if self._has_kernel else None
         is_sum = whole and found is not None
         terms, count, notes = found or self._terms(xp, prediction, target)
         scale: Array | float = 1.0
