@@ -14,18 +14,18 @@ from xpcnn.graph.steps import (
     LayerStep,
     LimitedConvStep,
     LinearReluStep,
-    NormReluStep,
+    NormActivationStep,
     PlainStep,
     SameStep,
     SumStep,
 )
-from xpcnn.layers.activation import ReLU
+from xpcnn.layers.activation import LeakyReLU, ReLU
 from xpcnn.layers.conv import Conv
 from xpcnn.layers.layer import Layer
 from xpcnn.layers.linear import Linear
 from xpcnn.layers.norm import BatchNorm
 from xpcnn.layers.operation import Operation
-from xpcnn.layers.piecewise import Hardtanh, ReLU6
+from xpcnn.layers.piecewise import Hardswish, Hardtanh, ReLU6
 from xpcnn.layers.pool import MaxPool
 from xpcnn.layers.shape import Flatten
 from xpcnn.operations import Add
@@ -104,17 +104,17 @@ def _next_step(flat: Flat, chain: list[Link], *, training: bool) -> tuple[int, A
         return used, ConvBlockStep(front, flat_behind, **places)
     if kind == "folded":
         apart: list[Any] = [PlainStep(front[:1], is_first=False)]
-        if _is_relu(front[-1]):
-            apart.append(NormReluStep(front[1:], is_first=False))
+        if len(front) > 2:
+            apart.append(NormActivationStep(front[1:], is_first=False))
         else:
-            apart += [PlainStep([layer], is_first=False) for layer in front[1:]]
+            apart.append(PlainStep(front[1:], is_first=False))
         return used, FoldedStep(front, apart, **places)
     if kind == "limited_conv":
         return used, LimitedConvStep(front, **places)
     if kind == "linear_relu":
         return used, LinearReluStep(front, **places)
-    if kind == "norm_relu":
-        return used, NormReluStep(front, **places)
+    if kind == "norm_activation":
+        return used, NormActivationStep(front, **places)
     return 1, PlainStep(front, **places) if _is_trusted(front[0]) else LayerStep(front[0])
 
 
@@ -127,6 +127,8 @@ def _match(layers: list[Any], *, training: bool) -> tuple[int, str]:
         return (3 if _is_relu(third) or _is_limit(third) else 2), "folded"
     if conv and _is_limit(second) and not training:
         return 2, "limited_conv"
+    if computes_as(first, BatchNorm) and _goes_with_norm(second):
+        return 2, "norm_activation"
     if not _is_relu(second):
         return 1, "plain"
     if conv:
@@ -134,8 +136,6 @@ def _match(layers: list[Any], *, training: bool) -> tuple[int, str]:
         return (3 if pooled else 2), "conv_block"
     if computes_as(first, Linear):
         return 2, "linear_relu"
-    if computes_as(first, BatchNorm):
-        return 2, "norm_relu"
     return 1, "plain"
 
 
@@ -146,6 +146,12 @@ def _is_relu(layer: Any) -> bool:
 def _is_limit(layer: Any) -> bool:
     """Whether a layer keeps numbers between two limits."""
     return any(type(layer) is kind and computes_as(layer, kind) for kind in (ReLU6, Hardtanh))
+
+
+def _goes_with_norm(layer: Any) -> bool:
+    """Whether a layer is an activation that there is together with batch normalisation."""
+    kinds = (ReLU, LeakyReLU, ReLU6, Hardtanh, Hardswish)
+    return any(type(layer) is kind and computes_as(layer, kind) for kind in kinds)
 
 
 def _is_sound(flat: Flat, value: int | None) -> bool:

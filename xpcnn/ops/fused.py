@@ -6,11 +6,11 @@ from types import ModuleType
 
 from xpcnn._xp import Array
 from xpcnn.kernels.dispatch import Fused, Op
-from xpcnn.ops.activation import RELU
+from xpcnn.ops.activation import LEAKY_RELU, RELU
 from xpcnn.ops.conv import CONV
 from xpcnn.ops.linear import LINEAR
 from xpcnn.ops.norm import BATCH_NORM
-from xpcnn.ops.piecewise import HARDTANH
+from xpcnn.ops.piecewise import HARDSWISH, HARDTANH
 
 
 def add_forward(xp: ModuleType, a: Array, b: Array) -> tuple[Array, None]:
@@ -28,5 +28,9 @@ ADD_RELU = Fused("add_relu", (ADD, RELU))
 CONV_RELU = Fused("conv_relu", (CONV, RELU))
 CONV_HARDTANH = Fused("conv_hardtanh", (CONV, HARDTANH))
 LINEAR_RELU = Fused("linear_relu", (LINEAR, RELU))
-BATCH_NORM_RELU = Fused("batch_norm_relu", (BATCH_NORM, RELU))
+BATCH_NORM_AND = {
+    part.name: Fused(f"batch_norm_{part.name}", (BATCH_NORM, part))
+    for part in (RELU, LEAKY_RELU, HARDTANH, HARDSWISH)
+}
+"""Batch normalisation and an activation, by the name of that one."""
 BATCH_NORM_ADD_RELU = Fused("batch_norm_add_relu", (BATCH_NORM, ADD_RELU))
