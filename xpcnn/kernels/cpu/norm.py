@@ -241,6 +241,19 @@ def batch_norm_add_relu_backward(
 
 
 @inner
+def read_through(x: Any, pitch: int, first: int, last: int, lanes: int, total: Any) -> Any:
+    """Add up a vector of each cache line of some rows, for nothing but that they come to the cache.
+
+    What is read from its beginning to its end comes from memory twice as fast as what is read
+    channel by channel, row after row.
+    """
+    for p in range(first, last):
+        for k in range(0, lanes, 2 * WIDTH):
+            total = add(total, load(x, p * pitch + min(k, lanes - WIDTH)))
+    return total
+
+
+@inner
 def _store_four(
     out: Any, to: int, c0: int, c1: int, c2: int, c3: int, a: Any, b: Any, c: Any, d: Any
 ) -> None:
@@ -362,6 +375,11 @@ def gradient_sums(
     part = job // pieces
     first, of = part * positions + (job - part * pieces) * per, part * lanes
     last = min((part + 1) * positions, first + per)
+    read = read_through(x, pitch, first, last, lanes, zero())
+    read = read_through(dy, dy_pitch, first, last, lanes, read)
+    if gate == FROM_OUTPUT:
+        read = read_through(y, y_pitch, first, last, lanes, read)
+    store_wide(partial, 2 * job * lanes, widen(wide_zero(), read))  # so that it is read
     for k in range(0, lanes, 2 * WIDTH):
         c0, c1 = min(k, lanes - WIDTH), min(k + WIDTH, lanes - WIDTH)
         m0, m1 = load(center, of + c0), load(center, of + c1)
