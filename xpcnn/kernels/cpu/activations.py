@@ -14,6 +14,7 @@ import numpy as np
 
 from xpcnn.kernels.cpu import buffers, formulas, threads
 from xpcnn.kernels.cpu.elementwise import PIECE
+from xpcnn.kernels.cpu.epilogue import KINDS, NOTHING, RELU, Epilogue
 from xpcnn.kernels.cpu.jobs import Floats, Job
 from xpcnn.kernels.cpu.vector import WIDE, WIDTH, load_full, store_full
 from xpcnn.kernels.dispatch import OpPair
@@ -139,6 +140,11 @@ TABLE: dict[str, Activation] = {
 """The activations by the name of their operation; "gelu_tanh" is the other way of "gelu"."""
 
 
+BEHIND = tuple(name for name in KINDS if name != "gelu_tanh")
+"""The operations that a product may have behind it, besides ReLU."""
+_EPILOGUES = {"": NOTHING, "relu": RELU}
+
+
 class State(NamedTuple):
     """What backward needs: the input or the output, and the settings."""
 
@@ -150,12 +156,10 @@ def forward(name: str, xp: Any, x: Any, *options: float) -> Any:
     """Return what the activation makes of x, in the memory order of x."""
     if refusal := refused(x):
         return refusal
-    activation = TABLE[name]
-    values = activation.settings(*options)
-    if any(LARGEST < abs(value) < np.inf for value in values):
-        return Declined("settings beyond float32")
-    # What reads no settings is given the address of a number all the same.
-    settings = np.array(values or (0.0,), np.float32)
+    values = settings_of(name, options)
+    if isinstance(values, Declined):
+        return values
+    activation, settings = TABLE[name], np.array(values, np.float32)
     order = memory_order(x)
     dense = in_order(x, order)
     flat = filled(dense)
@@ -166,6 +170,32 @@ def forward(name: str, xp: Any, x: Any, *options: float) -> Any:
     )  # fmt: skip
     y = out[: x.size].reshape(dense.shape).transpose(np.argsort(order))
     return y, State(y if activation.keeps_output else x, settings)
+
+
+def settings_of(name: str, options: tuple[float, ...]) -> tuple[float, ...] | Declined:
+    """Return the numbers that a formula reads."""
+    values = TABLE[name].settings(*options)
+    if any(LARGEST < abs(value) < np.inf for value in values):
+        return Declined("settings beyond float32")
+    # What reads no settings is given the address of a number all the same.
+    return values or (0.0,)
+
+
+def tells_gradient(name: str) -> bool:
+    """Whether the gradient of an activation follows from its output."""
+    return name in TABLE and TABLE[name].keeps_output
+
+
+def epilogue_of(name: str, options: tuple[Any, ...]) -> Epilogue | Declined:
+    """Return what an operation and its options are as an epilogue; no name is none."""
+    if name in _EPILOGUES:
+        return _EPILOGUES[name]
+    if name == "leaky_relu":
+        return Epilogue(KINDS[name], options)
+    if name == "gelu":
+        name, options = ("gelu_tanh" if options == ("tanh",) else "gelu"), ()
+    settings = settings_of(name, options)
+    return settings if isinstance(settings, Declined) else Epilogue(KINDS[name], settings)
 
 
 def backward(name: str, xp: Any, dy: Any, saved: State) -> np.ndarray:

@@ -15,9 +15,9 @@ import numpy as np
 
 from xpcnn.kernels.constant import derive
 from xpcnn.kernels.cpu import buffers, threads
+from xpcnn.kernels.cpu.epilogue import NOTHING, Epilogue
 from xpcnn.kernels.cpu.layout import (
-    UNLIMITED,
-    Limits,
+    NO_FLOATS,
     Strides,
     float32,
     in_place,
@@ -226,19 +226,22 @@ def _make_strip(
 
 def product(
     what: Source, images: int, recipe: Recipe, w: np.ndarray, transposed: bool, groups: int,
-    blocks: int, bias: np.ndarray, limits: Limits, y: np.ndarray, y_image: int, y_line: int,
+    blocks: int, bias: np.ndarray, epilogue: Epilogue, y: np.ndarray, y_image: int, y_line: int,
+    other: np.ndarray | None = None,
 ) -> None:  # fmt: skip
     """Pack the weights and run :func:`strips.times_strips`; see there."""
     width, channels = w.shape[0] // groups, w.shape[1]
     lanes, inner = (channels, width) if transposed else (width, channels)
     jobs = images * int(recipe.strip[1])
     parts = min(blocks, -(-JOBS // jobs)) if groups == 1 else 1
-    numbers = (groups, blocks, lanes, inner, int(limits != UNLIMITED), y_image, y_line, parts)
+    numbers = (
+        groups, blocks, lanes, inner, epilogue.kind, y_image, y_line, parts, int(other is not None),
+    )  # fmt: skip
     threads.launch(
         images * recipe.rows.size * int(recipe.strip[1]) * w.size // 8, times_strips, jobs * parts,
         *what[:4], recipe.strip, recipe.phases, len(recipe.phases), recipe.rows, recipe.runs,
         recipe.cells, pack(w, recipe, transposed, groups), bias, int64(numbers),
-        float32(limits), y,
+        float32(epilogue.settings), NO_FLOATS if other is None else other, y,
         threads.scratch(int(recipe.strip[-1])),
     )  # fmt: skip
 
@@ -283,15 +286,20 @@ def output_row(groups: int, width: int, blocks: int) -> int:
 
 
 def forward(
-    x: np.ndarray, w: np.ndarray, b: Any, g: Window, groups: int, limits: Limits
-) -> np.ndarray:
-    """Convolve images (N, C, H, W), and keep results between limits in the same pass."""
+    x: np.ndarray, w: np.ndarray, b: Any, g: Window, groups: int, epilogue: Epilogue,
+    other: np.ndarray | None = None,
+) -> np.ndarray:  # fmt: skip
+    """Convolve images (N, C, H, W), with a sum and an activation in the same pass.
+
+    What is added, `other`, is flat memory with the channels last. Each group then has a multiple
+    of 16 filters.
+    """
     what = source(x)
     out, blocks, row, recipe = _forward_layout(g, x.shape, w.shape[0], groups, in_place(what))
     flat, y = new_output(len(x), w.shape[0], out, row)
     product(
-        what, len(x), recipe, w, False, groups, blocks, padded_bias(b, row + COLUMNS), limits,
-        flat, out[0] * out[1] * row, out[1] * row,
+        what, len(x), recipe, w, False, groups, blocks, padded_bias(b, row + COLUMNS), epilogue,
+        flat, out[0] * out[1] * row, out[1] * row, other,
     )  # fmt: skip
     return y
 
@@ -408,7 +416,7 @@ def input_gradient(
         spatial[1] * row, row,
     )  # fmt: skip
     product(
-        d, n, recipe, w, True, groups, blocks, padded_bias(b, row + COLUMNS), UNLIMITED,
+        d, n, recipe, w, True, groups, blocks, padded_bias(b, row + COLUMNS), NOTHING,
         flat, spatial[0] * spatial[1] * row, g.stride[0] * spatial[1] * row,
     )  # fmt: skip
     return dx

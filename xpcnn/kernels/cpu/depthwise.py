@@ -14,11 +14,9 @@ import numpy as np
 
 from xpcnn.kernels.cpu import buffers, elementwise, threads
 from xpcnn.kernels.cpu.elementwise import new_rows
+from xpcnn.kernels.cpu.epilogue import LIMITS, NOTHING, RELU, Epilogue, activate
 from xpcnn.kernels.cpu.jobs import Doubles, Floats, Ints, Job, inner
 from xpcnn.kernels.cpu.layout import (
-    RELU,
-    UNLIMITED,
-    Limits,
     float32,
     padded_bias,
     takes_images,
@@ -32,6 +30,7 @@ from xpcnn.kernels.cpu.vector import (
     load,
     load_index,
     load_wide,
+    room,
     store,
     store_wide,
     widen,
@@ -166,9 +165,9 @@ def _repeat(x: Any, times: int) -> Any:
 
 
 def conv_forward(
-    xp: Any, x: Any, w: Any, b: Any, window: Window, groups: int, *, limits: Limits = UNLIMITED
+    xp: Any, x: Any, w: Any, b: Any, window: Window, groups: int, *, epilogue: Epilogue = NOTHING
 ) -> Any:
-    """Convolve, and keep results between limits in the same pass; backward knows those of ReLU."""
+    """Convolve, with an activation in the same pass, of which backward knows ReLU."""
     if refusal := takes(x, w, groups):
         return refusal
     images = as_images(_repeat(x, w.shape[0] // groups))
@@ -176,9 +175,9 @@ def conv_forward(
     spatial, window = lift(x).shape[2:], lift_window(window)
     shape = (x.shape[0], w.shape[0], *window.output_shape(spatial))
     tables = _forward_tables(window, spatial, images.line, images.pixel)
-    y = _run(images, tables, shape, window, _pack(w, images.lanes), bias, limits)
+    y = _run(images, tables, shape, window, _pack(w, images.lanes), bias, epilogue)
     y = lower(y, x.ndim)
-    return y, (images, x, w, b is not None, y if limits == RELU else None)
+    return y, (images, x, w, b is not None, y if epilogue == RELU else None)
 
 
 def conv_backward(
@@ -200,7 +199,7 @@ def conv_backward(
         tables = _backward_tables(plane, shape[2:], d.line, d.pixel)
         wide = (shape[0], w.shape[0], *shape[2:])
         nothing = padded_bias(None, images.lanes)
-        dx = _run(d, tables, wide, plane, _pack(w, images.lanes), nothing, UNLIMITED)
+        dx = _run(d, tables, wide, plane, _pack(w, images.lanes), nothing, NOTHING)
         if times > 1:
             apart = np.moveaxis(dx, 1, -1).reshape(shape[0], *shape[2:], groups, times)
             dx = np.moveaxis(apart.sum(axis=-1), -1, 1)
@@ -210,7 +209,7 @@ def conv_backward(
 
 def _run(
     source: Images, tables: Tables, shape: Sizes, window: Window, packed: np.ndarray,
-    bias: np.ndarray, limits: Limits,
+    bias: np.ndarray, epilogue: Epilogue,
 ) -> np.ndarray:  # fmt: skip
     flat, y = new_rows(shape)
     height, width = shape[2:]
@@ -220,7 +219,7 @@ def _run(
     threads.launch(
         y.size * window.taps, _multiply, shape[0] * bands * parts, source.flat, source.image,
         source.line, source.pixel, source.lanes, height, tables.tiles.size // 4, width, *tables,
-        packed, bias, int(limits != UNLIMITED), float32(limits), bands, parts, flat,
+        packed, bias, epilogue.kind, float32(epilogue.settings), bands, parts, flat,
     )  # fmt: skip
     return y
 
@@ -254,7 +253,7 @@ def _weight_gradient(
 def _multiply(
     job: int, x: Floats, image: int, line: int, pixel: int, lanes: int, height: int, across: int,
     columns: int, lines: Ints, tiles: Ints, spans: Ints, places: Ints, w: Floats, bias: Floats,
-    clamps: int, limits: Floats, bands: int, parts: int, y: Floats,
+    kind: int, settings: Floats, bands: int, parts: int, y: Floats,
 ) -> None:  # fmt: skip
     """Go through the memory of a band of lines in its order, sixteen channels at a time."""
     blocks = (lanes + 2 * WIDTH - 1) // (2 * WIDTH)
@@ -289,11 +288,25 @@ def _multiply(
                     a10, a11 = fma(load(x, x1 + p0), w0, a10), fma(load(x, x1 + p1), w1, a11)
                     a20, a21 = fma(load(x, x2 + p0), w0, a20), fma(load(x, x2 + p1), w1, a21)
                     a30, a31 = fma(load(x, x3 + p0), w0, a30), fma(load(x, x3 + p1), w1, a31)
-                if clamps == 1:
-                    a00, a01 = within(a00, limits), within(a01, limits)
-                    a10, a11 = within(a10, limits), within(a11, limits)
-                    a20, a21 = within(a20, limits), within(a21, limits)
-                    a30, a31 = within(a30, limits), within(a31, limits)
+                if kind == LIMITS:
+                    a00, a01 = within(a00, settings), within(a01, settings)
+                    a10, a11 = within(a10, settings), within(a11, settings)
+                    a20, a21 = within(a20, settings), within(a21, settings)
+                    a30, a31 = within(a30, settings), within(a31, settings)
+                elif kind > LIMITS:
+                    # Vectors of y may overlap, and each result is to be taken once.
+                    own = room()
+                    store(own, 0, a00)
+                    store(own, 8, a01)
+                    store(own, 16, a10)
+                    store(own, 24, a11)
+                    store(own, 32, a20)
+                    store(own, 40, a21)
+                    store(own, 48, a30)
+                    store(own, 56, a31)
+                    activate(own, 0, 8 * WIDTH, kind, settings)
+                    a00, a01, a10, a11 = load(own, 0), load(own, 8), load(own, 16), load(own, 24)
+                    a20, a21, a30, a31 = load(own, 32), load(own, 40), load(own, 48), load(own, 56)
                 store(y, to + c0, a00)
                 store(y, to + c1, a01)
                 store(y, to + e1 * apart + c0, a10)

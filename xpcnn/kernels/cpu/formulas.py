@@ -146,6 +146,18 @@ def elu_gradient(dy: Any, kept: Any, settings: Any) -> Any:
 
 
 @inner
+def leaky_relu(x: Any, settings: Any) -> Any:
+    """Return x where positive, and x times the setting elsewhere."""
+    small = multiply(x, load_all_like(x, settings, 0))
+    return where_less(all_like(x, 0.0), x, x, small)
+
+
+@inner
+def leaky_relu_gradient(dy: Any, kept: Any, settings: Any) -> Any:
+    return where_less(all_like(dy, 0.0), kept, dy, multiply(dy, load_all_like(dy, settings, 0)))
+
+
+@inner
 def silu(x: Any, settings: Any) -> Any:
     """Return x * sigmoid(x)."""
     return multiply(x, functions.sigmoid(x))
@@ -292,14 +304,3 @@ def threshold(x: Any, settings: Any) -> Any:
 @inner
 def threshold_gradient(dy: Any, kept: Any, settings: Any) -> Any:
     return where_at_most(kept, load_all_like(dy, settings, 0), all_like(dy, 0.0), dy)
-
-
-@inner
-def leaky_relu(x: Any, settings: Any) -> Any:
-    """Return x where it is positive, and x times the setting elsewhere."""
-    return where_less(all_like(x, 0.0), x, x, multiply(x, load_all_like(x, settings, 0)))
-
-
-@inner
-def leaky_relu_gradient(dy: Any, kept: Any, settings: Any) -> Any:
-    return where_less(all_like(dy, 0.0), kept, dy, multiply(dy, load_all_like(dy, settings, 0)))

@@ -22,9 +22,9 @@ from xpcnn.kernels.cpu.conv import (
     run_table,
     window_axes,
 )
+from xpcnn.kernels.cpu.epilogue import RELU
 from xpcnn.kernels.cpu.jobs import Bytes, Floats, Ints, Job, Worker, inner
 from xpcnn.kernels.cpu.layout import (
-    RELU,
     Strides,
     in_place,
     int64,
@@ -210,7 +210,7 @@ def _apart(
     xp: Any, x: Any, w: Any, b: Any, window: Window, groups: int, pool: Window
 ) -> tuple[Any, Any]:
     """Convolve and pool one after the other: few filters, or a way that is worth the pass."""
-    y, conv_saved = conv_forward(xp, x, w, b, window, groups, limits=RELU)
+    y, conv_saved = conv_forward(xp, x, w, b, window, groups, epilogue=RELU)
     y, pool_saved = max_pool_forward(xp, y, pool)
     return y, (conv_saved, pool_saved)
 

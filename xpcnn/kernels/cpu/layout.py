@@ -22,10 +22,6 @@ from xpcnn.kernels.trace import Declined
 from xpcnn.window import Ints
 
 Strides = tuple[int, int, int, int]
-Limits = tuple[float, float]
-"""What results are kept between: the least and the largest."""
-UNLIMITED: Limits = (-np.inf, np.inf)
-RELU: Limits = (0.0, np.inf)
 
 NO_FLOATS, NO_BYTES = np.zeros(1, np.float32), np.zeros(1, np.uint8)
 

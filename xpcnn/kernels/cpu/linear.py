@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from xpcnn.kernels.cpu import buffers, threads
+from xpcnn.kernels.cpu import activations, buffers, threads
+from xpcnn.kernels.cpu.epilogue import NONE, NOTHING, RELU, Epilogue, finish_any
 from xpcnn.kernels.cpu.jobs import Floats, Ints, Job, Worker, inner
-from xpcnn.kernels.cpu.layout import padded_bias
+from xpcnn.kernels.cpu.layout import float32, padded_bias
 from xpcnn.kernels.cpu.product import COLUMNS, TOGETHER, outer_rows, times_rows
 from xpcnn.kernels.cpu.sums import gated_rows, rows_of, sum_rows
 from xpcnn.kernels.cpu.vector import fma, load, store, store_half, sums, zero
@@ -77,7 +78,8 @@ def _add_rest(
 @Job
 def _forward(
     job: int, x: Floats, n: int, x_row: int, w: Floats, outputs: int, w_row: int, width: int,
-    bias: Floats, floor: float, y: Floats, y_row: int, row_block: int, block: int,
+    bias: Floats, floor: float, y: Floats, y_row: int, row_block: int, block: int, kind: int,
+    settings: Floats, adds: int, other: Floats, other_row: int,
 ) -> None:  # fmt: skip
     no_floor = np.float32(-np.inf)
     blocks = (outputs + block - 1) // block
@@ -105,6 +107,12 @@ def _forward(
             _add_rest(
                 x, p * x_row + whole, w, o_first * w_row + whole, w_row, o_last - o_first,
                 width - whole, floor, y, p * y_row + o_first,
+            )  # fmt: skip
+    if kind != NONE or adds == 1:
+        for p in range(first, last):
+            finish_any(
+                y, p * y_row + o_first, o_last - o_first, adds, other, p * other_row + o_first,
+                kind, settings,
             )  # fmt: skip
 
 
@@ -239,11 +247,18 @@ _NO_RUNS = np.zeros(1, np.int64)
 _NOTHING = np.zeros(TOGETHER * COLUMNS, np.float32)
 
 
-def linear_forward(xp: Any, x: Any, w: Any, b: Any, *, relu: bool = False) -> Any:
-    """Multiply the last axis of x by w and add b; with `relu`, drop negative results."""
+def linear_forward(
+    xp: Any, x: Any, w: Any, b: Any, *, epilogue: Epilogue = NOTHING, other: Any = None
+) -> Any:
+    """Multiply the last axis of x by w, add b and `other`; backward knows ReLU and no sum."""
     if x.dtype != np.float32 or w.dtype != np.float32:
         return Declined("float32 only")
     (outputs, width), n = w.shape, x.size // x.shape[-1]
+    if other is not None and (other.dtype, other.shape) != (x.dtype, (*x.shape[:-1], outputs)):
+        return Declined(f"a sum with {other.dtype} of shape {other.shape}")
+    past, past_row = (_NOTHING, 0) if other is None else rows_of(other.reshape(n, outputs))
+    # ReLU is done where the last sums are.
+    floored = epilogue == RELU and other is None
     flat, row = rows_of(x.reshape(n, width))
     weights, w_row = rows_of(w)
     # Four numbers are read where fewer may be left.
@@ -252,11 +267,48 @@ def linear_forward(xp: Any, x: Any, w: Any, b: Any, *, relu: bool = False) -> An
     rows, block = _blocks(n, outputs)
     threads.launch(
         n * outputs * width // 8, _forward, -(-n // rows) * -(-outputs // block),
-        flat, n, row, weights, outputs, w_row, width, bias, 0.0 if relu else -np.inf, y, outputs,
-        rows, block,
+        flat, n, row, weights, outputs, w_row, width, bias, 0.0 if floored else -np.inf, y,
+        outputs, rows, block, NONE if floored else epilogue.kind, float32(epilogue.settings),
+        int(other is not None), past, past_row,
     )  # fmt: skip
     y = y[: n * outputs].reshape(*x.shape[:-1], outputs)
-    return y, (flat, row, w, b is not None, y if relu else None)
+    return y, (flat, row, w, b is not None, y if epilogue == RELU else None)
+
+
+def linear_and_forward(
+    name: str, xp: Any, x: Any, w: Any, b: Any, *options: Any, training: bool = True
+) -> Any:
+    """Do the same, with the activation of some name."""
+    by_output = activations.tells_gradient(name)
+    if training and not by_output:
+        return Declined("backward needs what goes into the activation")
+    epilogue = activations.epilogue_of(name, options)
+    if isinstance(epilogue, Declined):
+        return epilogue
+    found = linear_forward(xp, x, w, b, epilogue=epilogue)
+    if isinstance(found, Declined) or not by_output:
+        return found if isinstance(found, Declined) else (found[0], None)
+    y, saved = found
+    return y, ((*saved[:-1], None), activations.State(y, float32(epilogue.settings)))
+
+
+def linear_and_backward(name: str, xp: Any, dy: Any, saved: Any, need_dx: bool) -> Any:
+    """Return the gradients (dx, dw, db), of an activation that tells its own from its output."""
+    linear_saved, state = saved
+    return linear_backward(xp, activations.backward(name, xp, dy, state), linear_saved, need_dx)
+
+
+def linear_add_forward(
+    name: str, xp: Any, x: Any, w: Any, b: Any, other: Any, *options: Any, training: bool = True
+) -> Any:
+    """Add another array besides, and apply the activation of some name, without training."""
+    if training:
+        return Declined("backward goes through each by itself")
+    epilogue = activations.epilogue_of(name, options)
+    if isinstance(epilogue, Declined):
+        return epilogue
+    found = linear_forward(xp, x, w, b, epilogue=epilogue, other=other)
+    return found if isinstance(found, Declined) else (found[0], None)
 
 
 def linear_backward(xp: Any, dy: Any, saved: Any, need_dx: bool) -> tuple[Any, Any, Any]:

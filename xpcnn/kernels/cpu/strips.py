@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from xpcnn.kernels.cpu.epilogue import LIMITS, finish
 from xpcnn.kernels.cpu.jobs import Bytes, Doubles, Floats, Ints, Job, Worker, inner
 from xpcnn.kernels.cpu.product import (
     BLOCK,
@@ -67,7 +68,7 @@ class Source(NamedTuple):
 
 
 @inner
-def _copy_run(x: Any, at: int, count: int, out: Any, to: int) -> None:
+def copy_run(x: Any, at: int, count: int, out: Any, to: int) -> None:
     for k in range(0, count - 7, 8):
         store(out, to + k, load(x, at + k))
     if count % 8 != 0 and count >= 8:
@@ -104,7 +105,7 @@ def _copy_line(
     whole = sw == channels and pixel == channels
     runs, run = (1, width * channels) if whole else (width, channels)
     for p in range(runs):
-        _copy_run(x, at + p * sw, run, out, to + p * pixel)
+        copy_run(x, at + p * sw, run, out, to + p * pixel)
 
 
 @inner
@@ -269,7 +270,7 @@ def times_strips(
     job: int, worker: Worker, x: Floats, gate: Floats, winner: Bytes, source: Ints, strip: Ints,
     phases: Ints,
     count_phases: int, rows: Ints, runs: Ints, cells: Ints, w: Floats, bias: Floats,
-    numbers: Ints, limits: Floats, y: Floats, scratch: Floats,
+    numbers: Ints, settings: Floats, other: Floats, y: Floats, scratch: Floats,
 ) -> None:  # fmt: skip
     """Multiply the pixels under a window by weights, for every position of the window.
 
@@ -287,16 +288,22 @@ def times_strips(
         Output lines and positions in each; where its rows (and cells), its runs and its weights
         begin; number and length of the runs.
     numbers : int64 array
-        groups, blocks of 16 columns in each, columns and input channels of a group, whether
-        results are kept between the `limits`, distance of images and of strip lines in y, pieces
-        the blocks are cut into (1 if there are several groups: each writes a few zeros over the
-        next).
+        groups, blocks of 16 columns in each, columns and input channels of a group, the kind of
+        the epilogue, distance of images and of strip lines in y, pieces the blocks are cut into
+        (1 if there are several groups: each writes a few zeros over the next), 1 if `other` is
+        added.
+    settings : float32 array
+        Those of the epilogue.
+    other : float32 array
+        What is added to the results, laid out as y.
     """
     span, strips, start, advance = strip[0], strip[1], strip[2], strip[3]
     lines, left, line, pixel = strip[4], strip[5], strip[6], strip[7]
     in_place, size = strip[8], strip[9]
     groups, blocks, width, channels = numbers[0], numbers[1], numbers[2], numbers[3]
-    clamps, y_image, y_line, parts = numbers[4], numbers[5], numbers[6], numbers[7]
+    kind, y_image, y_line, parts = numbers[4], numbers[5], numbers[6], numbers[7]
+    adds = numbers[8]
+    clamps = int(kind == LIMITS and adds == 0)
     per_part = (blocks + parts - 1) // parts
     n = job // (strips * parts)
     part = job // strips - n * parts
@@ -327,14 +334,21 @@ def times_strips(
                     if b + TOGETHER <= last_block:
                         times_rows(
                             src, base, rows, table + first, table + last, taps, count_runs, length,
-                            w, weights, block, TOGETHER, bias, column, clamps, limits, y,
+                            w, weights, block, TOGETHER, bias, column, clamps, settings, y,
                             out + column, cells,
                         )  # fmt: skip
+                        together = TOGETHER
                     else:
                         times_rows(
                             src, base, rows, table + first, table + last, taps, count_runs, length,
-                            w, weights, block, 1, bias, column, clamps, limits, y, out + column,
-                            cells,
+                            w, weights, block, 1, bias, column, clamps, settings, y,
+                            out + column, cells,
+                        )  # fmt: skip
+                        together = 1
+                    if adds == 1 or kind > LIMITS:
+                        finish(
+                            y, out + column, cells, table + first, table + last,
+                            together * COLUMNS, adds, other, kind, settings,
                         )  # fmt: skip
 
 
