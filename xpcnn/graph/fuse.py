@@ -14,7 +14,7 @@ from xpcnn.graph.steps import (
     FoldedStep,
     LayerStep,
     LinearReluStep,
-    NormReluStep,
+    NormActivationStep,
     Parts,
     PlainStep,
     ProductStep,
@@ -49,6 +49,8 @@ BEHIND = (
     *BY_OUTPUT, ReLU, LeakyReLU, Hardswish, Hardsigmoid, SiLU, GELU, Softplus, ELU, SELU, Mish,
 )  # fmt: skip
 """Activations that join a product without training."""
+WITH_NORM = (ReLU, LeakyReLU, ReLU6, Hardtanh, Hardswish)
+"""Activations that join a normalisation, whose backward works them out anew."""
 
 
 class Placed(NamedTuple):
@@ -135,8 +137,8 @@ def _next_step(flat: Flat, chain: list[Link], *, training: bool) -> tuple[int, A
         return used, _product(front, None, places)
     if kind == "linear_relu":
         return used, LinearReluStep(front, **places)
-    if kind == "norm_relu":
-        return used, NormReluStep(front, **places)
+    if kind == "norm_activation":
+        return used, NormActivationStep(front, **places)
     return 1, PlainStep(front, **places) if _is_trusted(front[0]) else LayerStep(front[0])
 
 
@@ -147,6 +149,8 @@ def _match(layers: list[Any], *, training: bool) -> tuple[int, str]:
     conv = computes_as(first, Conv) and first.padding_mode == "zeros"
     if conv and computes_as(second, BatchNorm) and not training:
         return (3 if _is_any(third, BEHIND) else 2), "product"
+    if computes_as(first, BatchNorm) and _is_any(second, WITH_NORM):
+        return 2, "norm_activation"
     if not _is_relu(second):
         joins = _is_any(second, BY_OUTPUT if training else BEHIND)
         if joins and (conv or computes_as(first, Linear)):
@@ -159,8 +163,6 @@ def _match(layers: list[Any], *, training: bool) -> tuple[int, str]:
         return (3 if pooled else 2), "conv_block"
     if computes_as(first, Linear):
         return 2, "linear_relu"
-    if computes_as(first, BatchNorm):
-        return 2, "norm_relu"
     return 1, "plain"
 
 
@@ -215,17 +217,18 @@ class Sum(NamedTuple):
 def _product(front: list[Any], add: Any, places: dict[str, bool]) -> Any:
     """Make a step of a product and some of: normalisation, sum, activation, in this order."""
     norm = next((layer for layer in front[1:] if computes_as(layer, BatchNorm)), None)
-    activation = front[-1] if _is_any(front[-1], BEHIND) else None
+    activation: Any = front[-1] if _is_any(front[-1], BEHIND) else None
     parts = Parts(front[0], norm, add, activation)
     apart: list[Any] = [PlainStep(front[:1], is_first=False)]
     relu = activation if _is_relu(activation) else None
-    if norm is not None and add is None and relu is not None:
-        apart.append(NormReluStep([norm, relu], is_first=False))
+    if norm is not None and add is None and _is_any(activation, WITH_NORM):
+        apart.append(NormActivationStep([norm, activation], is_first=False))
+        activation = None
     elif norm is not None:
         apart.append(PlainStep([norm], is_first=False))
     if add is not None:
         apart.append(SumStep(add, None, relu))
-    if activation is not None and relu is None:
+    if activation is not None and (relu is None or add is None):
         apart.append(PlainStep([activation], is_first=False))
     return (ProductStep if norm is None else FoldedStep)(parts, apart, **places)
 

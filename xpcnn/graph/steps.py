@@ -21,7 +21,7 @@ from xpcnn.ops.fused import (
     ADD,
     ADD_RELU,
     BATCH_NORM_ADD_RELU,
-    BATCH_NORM_RELU,
+    BATCH_NORM_AND,
     CONV_ADD,
     CONV_AND,
     CONV_CONCAT,
@@ -155,12 +155,14 @@ class LinearReluStep(Step):
         return LINEAR_RELU.run, (x, *linear.operands()), {}
 
 
-class NormReluStep(Step):
-    """Batch normalisation and ReLU."""
+class NormActivationStep(Step):
+    """Batch normalisation and ReLU, or another activation that is cheap to work out again."""
 
     def _call(self, x: Array, training: bool) -> Call:
         norm: Any = self.layers[0]
-        return norm.normalise, (BATCH_NORM_RELU, x), {"training": training}
+        activation: Any = self.layers[1]
+        operands = (BATCH_NORM_AND[activation.op], x, *activation._options(x))
+        return norm.normalise, operands, {"training": training}
 
 
 class Parts(NamedTuple):

@@ -27,7 +27,11 @@ ADD = Op("add", add_forward, add_backward)
 ADD_RELU = Fused("add_relu", (ADD, RELU))
 CONV_RELU = Fused("conv_relu", (CONV, RELU))
 LINEAR_RELU = Fused("linear_relu", (LINEAR, RELU))
-BATCH_NORM_RELU = Fused("batch_norm_relu", (BATCH_NORM, RELU))
+BATCH_NORM_AND = {
+    part.name: Fused(f"batch_norm_{part.name}", (BATCH_NORM, part))
+    for part in (RELU, activation.LEAKY_RELU, piecewise.HARDTANH, piecewise.HARDSWISH)
+}
+"""Batch normalisation and an activation, by the name of that one."""
 BATCH_NORM_ADD_RELU = Fused("batch_norm_add_relu", (BATCH_NORM, ADD_RELU))
 
 _BEHIND = (

@@ -26,6 +26,7 @@ from xpcnn.kernels.cpu import (
     margin_loss,
     methods,
     norm,
+    norm_activation,
     pad,
     pointwise_loss,
     pool,
@@ -77,6 +78,7 @@ PAIRS: dict[str, OpPair] = {
     "batch_norm_add_relu": OpPair(
         norm.batch_norm_add_relu_forward, norm.batch_norm_add_relu_backward
     ),
+    **norm_activation.PAIRS,
     "group_norm": OpPair(group_norm.group_norm_forward, group_norm.group_norm_backward),
     "layer_norm": OpPair(layer_norm.layer_norm_forward, layer_norm.layer_norm_backward),
     "rms_norm": OpPair(layer_norm.rms_norm_forward, layer_norm.rms_norm_backward),
