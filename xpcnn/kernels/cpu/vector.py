@@ -568,3 +568,12 @@ def upper_product(builder: Any, a: Any, b: Any) -> Any:
 def first_of(builder: Any, a: Any) -> Any:
     """Return the first of the eight numbers."""
     return builder.extract_element(a, ir.Constant(ir.IntType(32), 0))
+
+
+def hidden(builder: Any, number: Any) -> Any:
+    """Return a whole number of which LLVM does not know where it comes from.
+
+    It would follow each place of a tile by a pointer of its own, more than there are registers.
+    """
+    kind = ir.FunctionType(number.type, [number.type])
+    return builder.asm(kind, "", "=r,0", [number], False)
