@@ -81,16 +81,23 @@ def _copy_patch(
     size: int, channels: int, out: Any, to: int, out_pixel: int,
 ) -> None:  # fmt: skip
     """Copy a square that may reach over the edges, with zeros there and behind the channels."""
-    for p in range(to, to + size * size * out_pixel, 8):
-        store(out, p, zero())
-    for i in range(max(row, 0), min(row + size, height)):
-        for j in range(max(column, 0), min(column + size, width)):
+    p = to
+    for i in range(row, row + size):
+        for j in range(column, column + size):
             source = start + i * line + j * pixel
-            p = to + ((i - row) * size + j - column) * out_pixel
-            for k in range(0, channels, 8):
-                # The last vector ends with the channels, since what follows may not be memory.
-                c = min(k, channels - 8)
-                store(out, p + c, load(x, source + c))
+            inside = 0 <= i < height and 0 <= j < width
+            if not inside or channels != out_pixel:
+                for k in range(0, out_pixel, WIDE):
+                    store_full(out, p + k, zero_full())
+            if inside and channels >= WIDE:
+                for k in range(0, channels, WIDE):
+                    # The last vector ends with the channels: what follows may not be memory.
+                    c = min(k, channels - WIDE)
+                    store_full(out, p + c, load_full(x, source + c))
+            elif inside:
+                store(out, p, load(x, source))
+                store(out, p + channels - 8, load(x, source + channels - 8))
+            p += out_pixel
 
 
 @inner
