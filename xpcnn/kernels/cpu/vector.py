@@ -577,3 +577,11 @@ def hidden(builder: Any, number: Any) -> Any:
     """
     kind = ir.FunctionType(number.type, [number.type])
     return builder.asm(kind, "", "=r,0", [number], False)
+
+
+@operation("nothing", "array", "int")
+def expect(builder: Any, array: Any, index: Any) -> None:
+    """Have the line of the cache fetched that a[i] lies in; nothing happens if it is no memory."""
+    pointer = builder.bitcast(builder.gep(array, [index]), _BYTE.as_pointer())
+    flags = [ir.Constant(ir.IntType(32), flag) for flag in (0, 3, 1)]
+    call(builder, "llvm.prefetch.p0", ir.VoidType(), pointer, *flags)

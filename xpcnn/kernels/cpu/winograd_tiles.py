@@ -16,6 +16,7 @@ from xpcnn.kernels.cpu.vector import (
     WIDE,
     add,
     copy_transposed,
+    expect,
     fma,
     load,
     load_full,
@@ -159,6 +160,15 @@ def _transform(
 
 
 @inner
+def _expect_next(x: Any, start: int, line: int, pixel: int, lines: int, channels: int) -> None:
+    """Have four columns fetched, by which the next tile goes beyond this one."""
+    for i in range(lines):
+        for j in range(4):
+            for c in range(0, channels, 16):
+                expect(x, start + i * line + j * pixel + c)
+
+
+@inner
 def transform_some(
     k: Any, x: Any, start: int, stop: int, own: Any, at: int, out: Any, to: int
 ) -> None:
@@ -172,6 +182,7 @@ def transform_some(
         i = tile // across % down * 4 - top
         j = tile % across * 4 - left
         inside = i >= 0 and j >= 0 and i + size <= height and j + size <= width
+        _expect_next(x, n * image + i * line + (j + size) * pixel, line, pixel, size, channels)
         source, q, a, b = x, n * image + i * line + j * pixel, line, pixel
         if not inside or channels != padded:
             q, a, b, source = at + WIDE * PLACES, size * padded, padded, own
