@@ -10,7 +10,7 @@ from tests.compiled import needs_compiled_kernels
 from tests.kernels.arrays import Guards, error32, lay
 from xpcnn._xp import numpy_namespace
 from xpcnn.kernels.cpu import buffers, depthwise
-from xpcnn.kernels.cpu.epilogue import RELU
+from xpcnn.kernels.cpu.epilogue import KINDS, RELU, Epilogue
 from xpcnn.window import Window
 
 needs_compiled_kernels()
@@ -144,13 +144,17 @@ def test_windows_with_tiles(kernel, stride, case, monkeypatch):
     guards.assert_whole(7)
 
 
+LIMITED = Epilogue(KINDS["hardtanh"], (-0.5, 2.0))
+
+
+@pytest.mark.parametrize("epilogue", [LIMITED, Epilogue(KINDS["silu"], (0.0,))])
 @pytest.mark.parametrize(("kernel", "stride", "case"), TILED)
-def test_tiles_give_the_bits_of_tables(kernel, stride, case, monkeypatch):
+def test_tiles_give_the_bits_of_tables(kernel, stride, case, epilogue, monkeypatch):
     x, w, b, dy, window = draw_tiled(kernel, stride, case)
     results = []
     for plan in (depthwise.tile_plan, lambda *_: None):
         monkeypatch.setattr(depthwise, "tile_plan", plan)
-        y, saved = depthwise.conv_forward(XP, x, w, b, window, x.shape[1], limits=(-0.5, 2.0))
+        y, saved = depthwise.conv_forward(XP, x, w, b, window, x.shape[1], epilogue=epilogue)
         dx = depthwise.conv_backward(XP, dy, saved, window, x.shape[1], True)[0]
         results.append([np.ascontiguousarray(a).tobytes() for a in (y, dx)])
     assert results[0] == results[1]

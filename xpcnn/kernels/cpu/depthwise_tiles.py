@@ -279,9 +279,9 @@ def convolve(
 
     `k` holds: the number of the scheme, its rows, step and grow; height and width of the source and
     of the result; positions down and across; where position 0 begins in the source (line, column)
-    and in the result; lines of the source that the rows read; bands; parts of the channels; the kind
-    of the epilogue, which `settings` are for. Behind one that is no limits the channels are a
-    multiple of a register's.
+    and in the result; lines of the source that the rows read; bands; parts of the channels; the
+    kind of the epilogue, which `settings` are for. If these are no limits, the channels are a
+    multiple of what a register holds.
     """
     kind, rows, step, grow, height, width = k[0], k[1], k[2], k[3], k[4], k[5]
     y_height, y_width, down, across, top, left = k[6], k[7], k[8], k[9], k[10], k[11]
@@ -305,8 +305,8 @@ def convolve(
                 c = min(block * WIDE, lanes - WIDE)
                 _tiles(
                     kind, x, at + c, line, pixel, low, high, left, width, first, last, w, c, lanes,
-                    bias, clamps, settings, y, to + c, y_width * lanes, lanes, y_low, y_high, y_left,
-                    y_width,
+                    bias, clamps, settings, y, to + c, y_width * lanes, lanes, y_low, y_high,
+                    y_left, y_width,
                 )  # fmt: skip
         if epilogue > LIMITS:
             for pixel_of_y in range(y_low * y_width, y_high * y_width):
