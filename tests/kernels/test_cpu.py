@@ -141,6 +141,16 @@ def test_which_volumes_go_through_winograd():
     assert [d.notes for d in decisions] == [("Winograd",), (), ()]
 
 
+@pytest.mark.parametrize("dilation", [(1, 1, 1), (2, 1, 3), (3, 2, 1)])
+def test_volumes_that_are_read_in_place(dilation):
+    """The channels come last, and there is no padding, but room around what is read."""
+    rng = np.random.default_rng(dilation[0])
+    x = lay(rng.standard_normal((2, 12, 8, 9, 10)).astype("float32"), 5)
+    w = rng.standard_normal((20, 12, 3, 2, 2)).astype("float32")
+    window = Window(w.shape[2:], (1, 2, 1), ((0, 0),) * 3, dilation)
+    assert compare("conv", x, w, None, (window, 1), rng) < 1e-5
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_no_volume_is_written_or_read_outside(seed, monkeypatch):
     """Every buffer lies between sentinels that must survive, and starts as NaN."""

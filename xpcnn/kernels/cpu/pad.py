@@ -139,12 +139,11 @@ def _runs(n: int, sides: tuple[int, int], mode: str) -> np.ndarray:
 
 
 def _places(n: int, sides: tuple[int, int], mode: str) -> Places:
-    """Return to where each element of an axis was copied, first to where it stayed."""
+    """Return to where each element of an axis was copied."""
     found: list[list[int]] = [[] for _ in range(n)]
     for place, origin in enumerate(_sources(n, sides, mode).tolist()):
         if origin != OUTSIDE:
-            at = 0 if place == origin + sides[0] else len(found[origin])
-            found[origin].insert(at, place)
+            found[origin].append(place)
     return tuple(map(tuple, found))
 
 
