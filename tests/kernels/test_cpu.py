@@ -14,7 +14,7 @@ from tests.compiled import needs_compiled_kernels
 from tests.kernels.arrays import Guards, error
 from xpcnn import kernels
 from xpcnn._xp import numpy_namespace
-from xpcnn.kernels import cpu
+from xpcnn.kernels import constant, cpu
 from xpcnn.kernels.dispatch import OPS
 from xpcnn.window import Window
 
@@ -29,10 +29,10 @@ def draw_window(rng, ndim):
     return Window(ints(1, 4), ints(1, 4), padding, ints(1, 3))
 
 
-def draw_conv(seed, groups=1, few=False):
+def draw_conv(seed, groups=1, few=False, ndim=None):
     """Draw the arguments of a convolution: contiguous, channels-last, reversed or read-only."""
     rng = np.random.default_rng(seed)
-    ndim = int(rng.integers(1, 3))
+    ndim = ndim or int(rng.integers(1, 3))
     channels = int(rng.integers(1, 20)) * groups
     # 64 channels are laid out with room between the pixels.
     filters = 64 if seed % 7 == 3 else int(rng.integers(8, 40)) * groups
@@ -83,6 +83,55 @@ def test_convolution_of_few_filters(seed):
     assert compare("conv", x, w, b, (window, groups), rng) < 1e-5
     if groups == 1:
         assert compare("conv_relu", x, w, b, (window, 1), rng) < 1e-5
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_convolution_of_volumes(seed):
+    groups = 1 + seed % 5 if seed % 3 == 0 else 1
+    rng, x, w, b, window = draw_conv(seed + 5000, groups, few=seed % 4 == 0, ndim=3)
+    assert compare("conv", x, w, b, (window, groups), rng, seed % 8 > 0) < 1e-5
+    if groups == 1:
+        assert compare("conv_relu", x, w, b, (window, 1), rng) < 1e-5
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_volume_is_written_or_read_outside(seed, monkeypatch):
+    """Every buffer lies between sentinels that must survive, and starts as NaN."""
+    guards = Guards(0xFF)
+    monkeypatch.setattr(cpu.buffers, "empty", guards)
+    rng, x, w, b, window = draw_conv(seed + 6000, 1 + seed % 2, few=seed % 3 == 0, ndim=3)
+    assert compare("conv", x, w, b, (window, 1 + seed % 2), rng) < 1e-5
+    guards.assert_whole(4)
+
+
+def test_volumes_are_the_same_bits_on_all_threads():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((3, 20, 9, 12, 11)).astype("float32")
+    w = rng.standard_normal((24, 20, 3, 3, 3)).astype("float32")
+    window = Window((3, 3, 3), (2, 1, 1), ((1, 1),) * 3, (1, 1, 1))
+    found = []
+    before = xpcnn.get_num_threads()
+    try:
+        for threads in (1, 2):
+            xpcnn.set_num_threads(threads)
+            y, saved = cpu.PAIRS["conv"].forward(XP, x, w, None, window, 1)
+            found.append([y, *cpu.PAIRS["conv"].backward(XP, y, saved, window, 1, True)[:2]])
+    finally:
+        xpcnn.set_num_threads(before)
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("out", [(1,), (4,), (1, 1), (1, 5), (5, 1), (1, 1, 1), (1, 5, 1)])
+@pytest.mark.parametrize("filters", [2, 20])
+def test_convolution_to_few_positions(out, filters):
+    """Along an axis of one number NumPy's stride may be anything."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((3, 4, *(n + 2 for n in out))).astype("float32")
+    w = rng.standard_normal((filters, 4, *(3 for _ in out))).astype("float32")
+    ones = (1,) * len(out)
+    window = Window((3,) * len(out), ones, ((0, 0),) * len(out), ones)
+    assert compare("conv", x, w, w[:, 0].reshape(filters, -1)[:, 0], (window, 1), rng) < 1e-5
 
 
 @pytest.mark.parametrize("op", ["conv", "conv_transpose"])
@@ -272,9 +321,9 @@ def test_what_is_declined():
     _, x, w, b, window = draw_conv(4)
     pair = cpu.PAIRS["conv"]
     assert_declined(pair.forward(XP, x.astype("float64"), w, b, window, 1))
-    volume = Window((1, 1, 1), (1, 1, 1), ((0, 0),) * 3, (1, 1, 1))
-    x3, w3 = np.ones((1, 1, 2, 2, 2), "float32"), np.ones((1, 1, 1, 1, 1), "float32")
-    assert_declined(pair.forward(XP, x3, w3, None, volume, 1))
+    four = Window((1,) * 4, (1,) * 4, ((0, 0),) * 4, (1,) * 4)
+    x4, w4 = np.ones((1, 1, 2, 2, 2, 2), "float32"), np.ones((1, 1, 1, 1, 1, 1), "float32")
+    assert_declined(pair.forward(XP, x4, w4, None, four, 1))
     pixel = Window((1, 1), (1, 1), ((0, 0),) * 2, (1, 1))
     x4 = np.ones((1, 4, 2, 2), "float32")
     # Pooling windows that overlap.
@@ -466,3 +515,42 @@ def test_lanes_behind_the_last_filter_are_never_added_up(op, monkeypatch):
         op, w, b = "conv", w[:5], b[:5]
     args = (op, x, w.astype("float32"), b.astype("float32"), windows, rng, False)
     assert compare(*args) < 1e-5
+
+
+@pytest.mark.parametrize("op", ["adam", "sgd"])
+@pytest.mark.parametrize("bad", [None, np.nan, np.inf, -1e20])
+@pytest.mark.parametrize("at", [(1, 0), (2, 3), (2, 8200)])
+def test_an_update_knows_whether_its_parameters_are_moderate(op, bad, at):
+    """Bad numbers in a tail of less than a vector, in the first piece, and in the second."""
+    shapes = [(8,), (5,), (9000,)]
+    p, g = ([np.full(shape, value, np.float32) for shape in shapes] for value in (1.0, 0.5))
+    if bad is not None:
+        p[at[0]][at[1]] = bad
+    none = [None] * 3
+    if op == "adam":
+        settings = (none, none, [1] * 3, 1e-3, (0.9, 0.999), 1e-8, (0.0, 0.0))
+    else:
+        settings = (none, 1e-3, 0.9, 0.0, False, 0.0)
+    (new, *_), _ = kernels.run(np, op, p, g, *settings)
+    for array in new:
+        assert not constant.is_moderate(array)  # nobody has promised not to change it
+        constant.promise(array)
+        assert constant.is_moderate(array) == (bad is None)
+        constant.withdraw(array)
+        assert not constant.is_moderate(array)
+
+
+def test_a_training_step_looks_at_no_parameter_that_its_update_has_seen(monkeypatch):
+    looked = []
+    monkeypatch.setattr(
+        "xpcnn.training.state.all_below", lambda arrays, power: looked.append(len(arrays)) or True
+    )
+    model = xpcnn.Model([xpcnn.Linear(8, 16), xpcnn.BatchNorm1d(16)], device="cpu", seed=0)
+    model.compile("adam", "mse")
+    x, y = np.ones((4, 8), np.float32), np.ones((4, 16), np.float32)
+    x[::2] = 2.0
+    model.train_on_batch(x, y)
+    assert looked == [3]  # the running statistics and their count
+    model.parameters()["0.weight"].data[0, 0] = np.nan
+    assert model.is_moderate()  # says the function in the place of the real one
+    assert looked == [3, 4]

@@ -22,6 +22,7 @@ XP = numpy_namespace()
 CASES = [
     ((2, 8, 7, 9), (3, 4)), ((2, 3, 5, 6), (4, 9)), ((3, 17, 13), (5,)), ((1, 30, 4, 4), (7, 3)),
     ((2, 16, 9, 1), (2, 5)), ((2, 64, 11, 10), (1, 3)), ((4, 1, 6), (13,)),
+    ((2, 12, 5, 6, 7), (3, 4, 2)), ((1, 3, 4, 2, 5), (3, 5, 3)),
 ]  # fmt: skip
 
 
@@ -113,11 +114,11 @@ def test_what_is_declined():
         PAIRS["adaptive_max_pool"].forward(XP, x, (2, 3)),
         PAIRS["adaptive_avg_pool"].forward(XP, x.astype("float64"), (3, 3)),
         PAIRS["adaptive_max_pool"].forward(XP, x[:0], (3, 3)),
-        PAIRS["adaptive_avg_pool"].forward(XP, x[:, :, None], (1, 3, 3)),
+        PAIRS["adaptive_avg_pool"].forward(XP, x[:, :, None, None], (1, 1, 3, 3)),
     ]
     assert [a.reason for a in declined] == [
         "windows of 280 taps, more than 256", "float64 arrays",
-        "arrays of shape (0, 8, 40, 40)", "3 spatial dimensions",
+        "arrays of shape (0, 8, 40, 40)", "4 spatial dimensions",
     ]  # fmt: skip
     with kernels.trace() as decisions:
         F.adaptive_avg_pool(x, (3, 3))

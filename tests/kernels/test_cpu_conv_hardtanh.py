@@ -9,7 +9,7 @@ import xpcnn
 from tests.compiled import needs_compiled_kernels
 from tests.kernels.arrays import error, lay
 from xpcnn import kernels
-from xpcnn.ops.fused import CONV_HARDTANH
+from xpcnn.ops.fused import CONV_AND
 from xpcnn.window import Window
 
 needs_compiled_kernels()
@@ -43,11 +43,11 @@ def test_as_the_definition(way, limits, how):
     x, w, b, window, groups = draw(way)
     exact = [a.astype(np.float64) for a in (x, w, b)]
     with kernels.force("generic"):
-        expected, back = CONV_HARDTANH(*exact, window, groups, *limits)
+        expected, back = CONV_AND["hardtanh"](*exact, window, groups, *limits)
         dy = np.random.default_rng(1).standard_normal(expected.shape).astype(np.float32)
         gradients = back(dy.astype(np.float64), True)
     with kernels.force("cpu"), kernels.trace() as decisions:
-        y, back = CONV_HARDTANH(lay(x, how), w, b, window, groups, *limits)
+        y, back = CONV_AND["hardtanh"](lay(x, how), w, b, window, groups, *limits)
     assert [(d.op, d.kernel_set) for d in decisions] == [("conv_hardtanh", "cpu")]
     assert y.dtype == np.float32
     assert error(y, expected) < 1e-5
@@ -63,7 +63,7 @@ def test_as_the_definition(way, limits, how):
 def test_nan_goes_through(way):
     x, w, b, window, groups = draw(way)
     x[0, 0, 3] = np.nan
-    y, _ = CONV_HARDTANH(x, w, b, window, groups, 0.0, 6.0)
+    y, _ = CONV_AND["hardtanh"](x, w, b, window, groups, 0.0, 6.0)
     plain, _ = xpcnn.ops.conv.CONV(x, w, b, window, groups)
     np.testing.assert_array_equal(np.isnan(y), np.isnan(plain))
     assert np.isnan(y).any()

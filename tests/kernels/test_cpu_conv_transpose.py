@@ -18,10 +18,10 @@ XP = numpy_namespace()
 PAIR, REFERENCE = cpu.PAIRS["conv_transpose"], OPS["conv_transpose"]
 
 
-def draw(seed):
+def draw(seed, ndim=None):
     """Draw the arguments; `window` and `out` are those of the convolution that is transposed."""
     rng = np.random.default_rng(seed)
-    ndim = int(rng.integers(1, 3))
+    ndim = ndim or int(rng.integers(1, 3))
     ints = lambda low, high: tuple(int(v) for v in rng.integers(low, high, ndim))  # noqa: E731
     padding = tuple((int(a), int(b)) for a, b in rng.integers(0, 3, (ndim, 2)))
     window = Window(ints(1, 4), ints(1, 4), padding, ints(1, 3))
@@ -38,9 +38,9 @@ def draw(seed):
     return rng, x, w, b, window, out, groups
 
 
-def compare(seed):
+def compare(seed, ndim=None):
     """Return the largest relative error of the output and all gradients."""
-    rng, x, w, b, window, out, groups = draw(seed)
+    rng, x, w, b, window, out, groups = draw(seed, ndim)
     need_dx = seed % 3 > 0
     y, saved = PAIR.forward(XP, x, w, b, window, out, groups)
     wide = [None if a is None else a.astype("float64") for a in (x, w, b)]
@@ -56,6 +56,11 @@ def compare(seed):
 @pytest.mark.parametrize("seed", range(80))
 def test_it_agrees(seed):
     assert compare(seed) < 1e-5
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_volumes_agree(seed):
+    assert compare(300 + seed, ndim=3) < 1e-5
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -44,10 +44,10 @@ def expected(x, w, b, dy, window):
     return y, dx, dw, dy.sum(axis=(0, *range(2, x.ndim)))
 
 
-def draw(seed):
+def draw(seed, ndim=None):
     rng = np.random.default_rng(seed)
-    ndim = 2 if seed % 3 else 1
-    spatial = tuple(int(v) for v in rng.integers(5, 24, ndim))
+    ndim = ndim or (2 if seed % 3 else 1)
+    spatial = tuple(int(v) for v in rng.integers(5, 24 if ndim < 3 else 10, ndim))
     ints = lambda low, high: tuple(int(v) for v in rng.integers(low, high, ndim))  # noqa: E731
     padding = tuple((int(a), int(b)) for a, b in rng.integers(0, 4, (ndim, 2)))
     window = Window(ints(1, 5), ints(1, 4), padding, ints(1, 3))
@@ -63,9 +63,11 @@ def draw(seed):
     return rng, x, w, b, dy, window
 
 
-@pytest.mark.parametrize("seed", range(80))
-def test_convolution(seed):
-    rng, x, w, b, dy, window = draw(seed)
+@pytest.mark.parametrize(
+    ("seed", "ndim"), [*((n, None) for n in range(80)), *((n, 3) for n in range(30))]
+)
+def test_convolution(seed, ndim):
+    rng, x, w, b, dy, window = draw(seed, ndim)
     groups = x.shape[1]
     y, saved = depthwise.conv_forward(XP, lay(x, int(rng.integers(6))), w, b, window, groups)
     laid = lay(dy, int(rng.integers(6)))
@@ -134,14 +136,14 @@ def test_what_is_declined():
     window = Window((1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1))
     declined = [
         depthwise.conv_forward(XP, x.astype("float64"), w, None, window, 4),
-        depthwise.conv_forward(XP, x[..., None], w[..., None], None, window, 4),
+        depthwise.conv_forward(XP, x[..., None, None], w[..., None, None], None, window, 4),
         depthwise.conv_forward(XP, x, np.ones((4, 2, 1, 1), np.float32), None, window, 2),
         depthwise.conv_forward(XP, x[:, :1], w, None, window, 1),
         depthwise.conv_forward(XP, x[:0], w, None, window, 4),
     ]
     assert [a.reason for a in declined] == [
         "float32 only",
-        "one or two spatial dimensions only",
+        "one to three spatial dimensions only",
         "2 groups of 4 channels: not depthwise",
         "1 groups of 1 channels: not depthwise",
         "an empty batch",
@@ -169,7 +171,7 @@ def test_same_bits_for_any_number_of_threads():
 def test_nothing_is_written_outside(seed, monkeypatch):
     guards = Guards(0xA5)
     monkeypatch.setattr(buffers, "empty", guards)
-    _, x, w, b, dy, window = draw(seed)
+    _, x, w, b, dy, window = draw(seed, 3 if seed % 4 == 3 else None)
     for how in range(6):
         y, saved = depthwise.conv_forward(XP, lay(x, how), w, b, window, x.shape[1], limits=RELU)
         got = depthwise.conv_backward(XP, lay(dy, how), saved, window, x.shape[1], True)

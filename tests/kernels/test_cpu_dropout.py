@@ -8,7 +8,9 @@ from tests.compiled import needs_compiled_kernels
 from tests.kernels.arrays import Guards, lay
 from xpcnn import kernels, rng
 from xpcnn._xp import numpy_namespace
+from xpcnn.kernels import cpu
 from xpcnn.kernels.cpu import buffers, dropout
+from xpcnn.kernels.dispatch import OPS
 
 needs_compiled_kernels()
 
@@ -21,6 +23,7 @@ CASES = [
     ((4, 9, 3), (1, 1, 1)), ((4, 9, 3), (1, 9, 1)), ((1, 2, 1, 4), (1, 2, 1, 4)),
     ((2, 70, 80, 81), (2, 70, 80, 81)), ((2, 70, 80, 81), (2, 70, 1, 1)),
     ((3, 5000, 2), (3, 5000, 1)), ((1, 20, 1, 1), (1, 20, 1, 1)),
+    ((3, 10, 9, 14, 11), (3, 10, 1, 1, 1)),
 ]  # fmt: skip
 """Shapes of arrays and of masks."""
 
@@ -61,6 +64,43 @@ def test_same_bits_as_numpy(shape, masked, key, p):
         np.testing.assert_array_equal(given, x)
 
 
+def alpha_of_mask(x, shape, p, key):
+    """Drop and shift as Klambauer et al. (2017) do: mean and variance stay 0 and 1."""
+    kept = np.random.Generator(np.random.Philox(key=key)).random(shape, dtype=np.float32)
+    kept = kept >= np.float32(p)
+    left = -1.0507009873554804934193349852946 * 1.6732632423543772848170429916717
+    scale = 1.0 / np.sqrt((1.0 - p) * (1.0 + p * left**2))
+    shift = -scale * p * left
+    return np.where(kept, scale * x.astype("float64") + shift, scale * left + shift), kept * scale
+
+
+@pytest.mark.parametrize(("shape", "masked"), CASES)
+@pytest.mark.parametrize("p", [0.1, 0.5])
+def test_alpha_dropout(shape, masked, p, monkeypatch):
+    guards = Guards(0xA5)
+    monkeypatch.setattr(buffers, "empty", guards)
+    x, dy = (np.random.default_rng(k).standard_normal(shape, dtype="float32") for k in (0, 1))
+    expected, factors = alpha_of_mask(x, masked, p, KEYS[0])
+    pair = cpu.PAIRS["alpha_dropout"]
+    for how in range(7) if len(shape) > 2 else (0, 4):
+        y, saved = pair.forward(XP, lay(x, how), masked, p, KEYS[0])
+        np.testing.assert_allclose(y, np.broadcast_to(expected, shape), rtol=1e-5, atol=1e-6)
+        dx = pair.backward(XP, lay(dy, how), saved)
+        np.testing.assert_allclose(dx, dy * factors, rtol=1e-6)
+        reference, state = OPS["alpha_dropout"].forward(XP, x, masked, p, KEYS[0])
+        assert_same_bits(y, reference)
+        assert_same_bits(dx, OPS["alpha_dropout"].backward(XP, dy, state))
+    guards.assert_whole(3)
+
+
+def test_alpha_dropout_of_nan_and_infinity():
+    x = draw((4, 90), 3)
+    pair = cpu.PAIRS["alpha_dropout"]
+    with np.errstate(invalid="ignore"):
+        expected, _ = OPS["alpha_dropout"].forward(XP, x, x.shape, 0.5, KEYS[0])
+    assert_same_bits(pair.forward(XP, x, x.shape, 0.5, KEYS[0])[0], expected)
+
+
 @pytest.mark.parametrize("p", [0.0, 1e-9, 0.3, 2**-24, 1 - 2**-24, 1.0])
 def test_every_probability(p):
     x = np.ones((300, 1000), np.float32)
@@ -90,6 +130,14 @@ def test_layers_run_on_it(layer):
     with kernels.trace() as decisions:
         layer.backward(layer.forward(draw((2, 8, 4, 4), 2), training=True))
     assert [(d.op, d.kernel_set) for d in decisions] == [("dropout", "cpu")]
+
+
+@pytest.mark.parametrize("layer", [xpcnn.AlphaDropout(), xpcnn.FeatureAlphaDropout()])
+def test_alpha_layers_run_on_it(layer):
+    layer.seed = 3
+    with kernels.trace() as decisions:
+        layer.backward(layer.forward(draw((2, 8, 4, 4), 2), training=True))
+    assert [(d.op, d.kernel_set) for d in decisions] == [("alpha_dropout", "cpu")]
 
 
 def test_what_is_declined():

@@ -298,7 +298,8 @@ def test_recorded_launches_work_on_the_same_memory_again():
     x = np.ones((4, 2000), np.float32)
     with cpu_threads.Recording() as recording:
         y = doubled(doubled(doubled(x)))
-    assert recording.hold(y)
+    y = recording.settle(y)
+    assert np.isnan(y).all()
     others = [buffers.zeros((4, 2000)) for _ in range(10)]
     x[...] = 3
     recording.repeat()
@@ -306,12 +307,29 @@ def test_recorded_launches_work_on_the_same_memory_again():
     assert not any(other.any() for other in others)
 
 
-def test_memory_that_somebody_else_keeps_is_not_reserved():
-    kept = []
+def test_memory_that_somebody_else_keeps_stays_as_it_is():
+    x = np.ones((4, 2000), np.float32)
     with cpu_threads.Recording() as recording:
-        kept.append(doubled(np.ones((4, 2000), np.float32)))
-        y = doubled(kept[0])
-    assert not recording.hold(y)
+        kept = doubled(x)
+        y = first = doubled(kept)
+    y = recording.settle(y)
+    x[...] = 3
+    recording.repeat()
+    np.testing.assert_array_equal(y, np.full((4, 2000), 12))
+    np.testing.assert_array_equal(kept, np.full((4, 2000), 2))
+    np.testing.assert_array_equal(first, np.full((4, 2000), 4))
+
+
+def test_memory_of_recorded_launches_is_what_is_needed_at_one_time():
+    x = np.ones((4, 2000), np.float32)
+    with cpu_threads.Recording() as recording:
+        y = x
+        for _ in range(9):
+            y = doubled(y)
+    y = recording.settle(y)
+    recording.repeat()
+    np.testing.assert_array_equal(y, np.full((4, 2000), 512))
+    assert 2 * x.nbytes <= recording.memory <= 2.2 * x.nbytes
 
 
 def test_recorded_is_what_this_thread_launches():
@@ -321,5 +339,7 @@ def test_recorded_is_what_this_thread_launches():
         other.start()
         other.join()
         y = doubled(x)
-    assert recording.hold(y)
+    y = recording.settle(y)
+    recording.repeat()
+    np.testing.assert_array_equal(y, np.full((4, 2000), 2))
     assert len(recording._launches) == 1

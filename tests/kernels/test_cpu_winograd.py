@@ -11,7 +11,8 @@ import pytest
 from tests.compiled import needs_compiled_kernels
 from tests.kernels.arrays import error
 from xpcnn.kernels.cpu import winograd
-from xpcnn.kernels.cpu.layout import RELU, UNLIMITED, Image
+from xpcnn.kernels.cpu.epilogue import NOTHING, RELU
+from xpcnn.kernels.cpu.layout import Image
 
 needs_compiled_kernels()
 
@@ -102,8 +103,8 @@ def forward(x, w, b, padding, relu=False, gap=0):
     out = (h + sum(padding[0]) - 2, wd + sum(padding[1]) - 2)
     y = Output((n, *out, w.shape[0]), gap)
     before = (padding[0][0], padding[1][0])
-    limits = RELU if relu else UNLIMITED
-    winograd.forward(as_image(x, gap), n, (h, wd), before, w, b, limits, y.flat, y.strides, out)
+    epilogue = RELU if relu else NOTHING
+    winograd.forward(as_image(x, gap), n, (h, wd), before, w, b, epilogue, y.flat, y.strides, out)
     return y.get()
 
 

@@ -105,3 +105,41 @@ def test_what_a_killed_build_left_goes_with_the_next(folder):
     with build._alone():
         pass
     assert left.exists() == (build.fcntl is None)
+
+
+ONE = """
+import sys
+from xpcnn.kernels.native import choice, targets
+target = targets.TARGETS[sys.argv[1]]
+choice.compile_for(target)
+from xpcnn.kernels.native import compiler
+compiler.prepare()
+from xpcnn.kernels.cpu import leaky_relu
+job = leaky_relu._leak
+code = compiler.object_code(job.function, job.hints, "xpcnn_one", target, sys.argv[2])
+sys.stdout.buffer.write(code)
+"""
+"""Writes the object file of one kernel for a target and a system."""
+
+
+@pytest.mark.parametrize(
+    ("isa", "system", "begins"),
+    [
+        ("x86-64-v3", "linux", b"\x7fELF"),
+        ("x86-64-v3", "win32", b"\x64\x86"),
+        ("aarch64", "win32", b"\x64\xaa"),
+        ("x86-64-v3", "darwin", b"\xcf\xfa\xed\xfe\x07\x00\x00\x01"),
+        ("aarch64", "darwin", b"\xcf\xfa\xed\xfe\x0c\x00\x00\x01"),
+    ],
+)
+def test_object_files_are_those_of_the_system(isa, system, begins):
+    """Each system has a format of its own, and Windows a list of the functions that are seen."""
+    pytest.importorskip("numba")
+    done = subprocess.run(
+        [sys.executable, "-c", ONE, isa, system],
+        env=os.environ | {choice.VARIABLE: "none"},
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout.startswith(begins)
+    assert (b"export:xpcnn_one" in done.stdout) == (system == "win32")

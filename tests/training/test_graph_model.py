@@ -10,7 +10,7 @@ from tests.compiled import needs_compiled_kernels
 from xpcnn import metrics
 from xpcnn._xp import to_numpy
 from xpcnn.graph import Program
-from xpcnn.graph.steps import ConvBlockStep, SumStep
+from xpcnn.graph.steps import ConvBlockStep, FoldedStep, SumStep
 from xpcnn.operations import Add, Concat, Multiply
 
 
@@ -109,10 +109,12 @@ def test_chains_and_sums_are_fused():
     assert [type(s.norm).__name__ for s in sums] == ["BatchNorm2d"] * 2
     assert [type(s.relu).__name__ for s in sums] == ["ReLU"] * 2
     assert isinstance(steps[0], ConvBlockStep)
-    # without training the normalisation belongs to the convolution in front of it
-    sums = [line.step for line in program.lines(training=False)]
-    sums = [step for step in sums if isinstance(step, SumStep)]
-    assert [s.norm for s in sums] == [None, None]
+    # without training the normalisation and the sum belong to the convolution in front of them
+    folded = [line.step for line in program.lines(training=False)]
+    folded = [step for step in folded if isinstance(step, FoldedStep)]
+    kinds = [[type(layer).__name__ for layer in step.layers] for step in folded]
+    block = [["Conv2d", "BatchNorm2d", "ReLU"], ["Conv2d", "BatchNorm2d", "Add", "ReLU"]]
+    assert kinds == [*block, block[0], ["Conv2d", "BatchNorm2d"], block[1]]
     inside = [layer for step in steps for layer in step.layers]
     assert len(inside) == len(set(map(id, inside))) == len(graph.nodes)
 

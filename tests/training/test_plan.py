@@ -133,8 +133,8 @@ def test_what_is_fused_in_a_residual_network():
     front, end = [1, 2], [1, 2, 1]
     blocks = [1, 2, 1, 3], [1, 1, 1, 2, 1, 3], [1, 2], [1, 2, 1, 1, 1]
     assert lengths(True) == [*front, *blocks[0], *blocks[1], *blocks[2], *blocks[3], *end]
-    # Without, the convolutions take the normalisations over.
-    blocks = [3, 2, 2], [2, 3, 2, 2], [1, 2], [3, 2, 1]
+    # Without, the convolutions take the normalisations over, and the sums with what is behind.
+    blocks = [3, 4], [2, 3, 4], [3], [3, 3]
     assert lengths(False) == [3, *blocks[0], *blocks[1], *blocks[2], *blocks[3], *end]
 
 

@@ -53,15 +53,8 @@ def trace(model: Model, shape: tuple[int, ...]) -> list[Row]:
     host = np.random.default_rng(0).random(shape, dtype="float32")
     x = model.device.asarray(host, model.dtype)
     model.forward(x, training=True)  # builds it, and compiles what is not compiled
-    program, rows = model.program, []
-    values: dict[Any, Any] = dict(zip(program.inputs, [x], strict=True))
-    for line in program.lines(training=True):
-        with kernels.trace() as decisions:
-            y = line.step.forward(*map(values.get, line.inputs), training=True)
-        outputs = y if isinstance(y, tuple) else (y,)
-        values |= zip(line.outputs, outputs, strict=True)
-        rows.append(_row(line.step.layers, outputs[0], decisions))
-    return rows
+    steps = model.program.trace(x, training=True)
+    return [_row(step.layers, step.outputs[0], step.decisions) for step in steps]
 
 
 def _row(layers: list[Layer], y: Array, decisions: list[kernels.Decision]) -> Row:

@@ -12,23 +12,42 @@ from xpcnn.graph.steps import (
     ConvBlockStep,
     FoldedStep,
     LayerStep,
-    LimitedConvStep,
     LinearReluStep,
     NormReluStep,
+    Parts,
     PlainStep,
+    ProductStep,
     SameStep,
     SumStep,
 )
-from xpcnn.layers.activation import ReLU
+from xpcnn.layers.activation import (
+    ELU,
+    GELU,
+    SELU,
+    LeakyReLU,
+    Mish,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softplus,
+    Tanh,
+)
 from xpcnn.layers.conv import Conv
 from xpcnn.layers.layer import Layer
 from xpcnn.layers.linear import Linear
 from xpcnn.layers.norm import BatchNorm
 from xpcnn.layers.operation import Operation
-from xpcnn.layers.piecewise import Hardtanh, ReLU6
+from xpcnn.layers.piecewise import Hardsigmoid, Hardswish, Hardtanh, ReLU6
 from xpcnn.layers.pool import MaxPool
 from xpcnn.layers.shape import Flatten
 from xpcnn.operations import Add
+
+BY_OUTPUT = (ReLU6, Hardtanh, Sigmoid, Tanh)
+"""Activations whose gradient follows from their output, so that they join a product in training."""
+BEHIND = (
+    *BY_OUTPUT, ReLU, LeakyReLU, Hardswish, Hardsigmoid, SiLU, GELU, Softplus, ELU, SELU, Mish,
+)  # fmt: skip
+"""Activations that join a product without training."""
 
 
 class Placed(NamedTuple):
@@ -42,23 +61,28 @@ class Placed(NamedTuple):
 def steps(flat: Flat, *, training: bool, together: bool) -> list[Placed]:
     """Make steps of all nodes, in order.
 
-    In training, a batch normalisation in front of a sum and ReLU belongs to the sum; without, to
-    the convolution before it, whose weights take it over.
+    In training, a batch normalisation in front of a sum and ReLU belongs to the sum; without, it
+    belongs to the convolution before it, whose weights take it over, and so does the sum.
     """
     if not together:
         return [Placed(_single(link.layer), link.inputs, link.outputs) for link in flat.links]
     sums = {
-        link.outputs: _sum(flat, link, with_norm=training)
+        link.outputs: _sum(flat, link, training=training)
         for link in flat.links
         if _adds(link.layer) and len(link.inputs) == 2
     }
-    taken = {part.outputs for found in sums.values() for part in found[1:] if part is not None}
+    taken = {
+        part.outputs
+        for found in sums.values()
+        for part in (*found.front, found.behind)
+        if part is not None
+    }
     placed: list[Placed] = []
     for link in flat.links:
         if link.outputs in taken:
             continue
         if link.outputs in sums:
-            placed.append(_place_sum(*sums[link.outputs]))
+            placed.append(_place_sum(flat, sums[link.outputs], training=training))
         elif isinstance(link.layer, (Operation, Same)):
             placed.append(Placed(_single(link.layer), link.inputs, link.outputs))
         else:
@@ -102,15 +126,8 @@ def _next_step(flat: Flat, chain: list[Link], *, training: bool) -> tuple[int, A
     if kind == "conv_block":
         flat_behind = len(layers) > used and isinstance(layers[used], Flatten)
         return used, ConvBlockStep(front, flat_behind, **places)
-    if kind == "folded":
-        apart: list[Any] = [PlainStep(front[:1], is_first=False)]
-        if _is_relu(front[-1]):
-            apart.append(NormReluStep(front[1:], is_first=False))
-        else:
-            apart += [PlainStep([layer], is_first=False) for layer in front[1:]]
-        return used, FoldedStep(front, apart, **places)
-    if kind == "limited_conv":
-        return used, LimitedConvStep(front, **places)
+    if kind == "product":
+        return used, _product(front, None, places)
     if kind == "linear_relu":
         return used, LinearReluStep(front, **places)
     if kind == "norm_relu":
@@ -124,10 +141,11 @@ def _match(layers: list[Any], *, training: bool) -> tuple[int, str]:
     first, second, third = front[:3]
     conv = computes_as(first, Conv) and first.padding_mode == "zeros"
     if conv and computes_as(second, BatchNorm) and not training:
-        return (3 if _is_relu(third) or _is_limit(third) else 2), "folded"
-    if conv and _is_limit(second) and not training:
-        return 2, "limited_conv"
+        return (3 if _is_any(third, BEHIND) else 2), "product"
     if not _is_relu(second):
+        joins = _is_any(second, BY_OUTPUT if training else BEHIND)
+        if joins and (conv or computes_as(first, Linear)):
+            return 2, "product"
         return 1, "plain"
     if conv:
         pooled = computes_as(third, MaxPool) and third.ndim == first.ndim
@@ -140,12 +158,12 @@ def _match(layers: list[Any], *, training: bool) -> tuple[int, str]:
 
 
 def _is_relu(layer: Any) -> bool:
-    return type(layer) is ReLU and computes_as(layer, ReLU)
+    return _is_any(layer, (ReLU,))
 
 
-def _is_limit(layer: Any) -> bool:
-    """Whether a layer keeps numbers between two limits."""
-    return any(type(layer) is kind and computes_as(layer, kind) for kind in (ReLU6, Hardtanh))
+def _is_any(layer: Any, kinds: tuple[type[Layer], ...]) -> bool:
+    """Whether a layer is of one of some kinds itself, not of a subclass."""
+    return type(layer) in kinds and computes_as(layer, type(layer))
 
 
 def _is_sound(flat: Flat, value: int | None) -> bool:
@@ -167,24 +185,88 @@ def _is_trusted(layer: Layer) -> bool:
     return is_ours(layer) and type(layer).forward is Layer.forward
 
 
-# -- Sums ------------------------------------------------------------------------------------------
+# -- Products with what is behind them, and sums ---------------------------------------------------
 
 
-def _sum(flat: Flat, add: Link, *, with_norm: bool) -> tuple[Link, Link | None, Link | None]:
-    """Find what can be done together with an addition: a normalisation before, ReLU behind."""
-    relu = flat.behind(add)
-    if relu is None or not _is_relu(relu.layer):
-        return add, None, None
-    for value in add.inputs if with_norm else ():
-        norm = flat.before(value)
-        if norm is not None and computes_as(norm.layer, BatchNorm) and flat.behind(norm) is add:
-            return add, norm, relu
-    return add, None, relu
+class Sum(NamedTuple):
+    """An addition, and what is done together with it.
+
+    Attributes
+    ----------
+    add : Link
+    front : tuple of Link
+        The layers that make one of its terms, in order.
+    behind : Link or None
+        The activation behind it.
+    """
+
+    add: Link
+    front: tuple[Link, ...]
+    behind: Link | None
 
 
-def _place_sum(add: Link, norm: Link | None, relu: Link | None) -> Placed:
-    inputs = add.inputs
-    if norm is not None:
-        inputs = (norm.inputs[0], inputs[1 - inputs.index(norm.outputs[0])])
-    step = SumStep(add.layer, norm and norm.layer, relu and relu.layer)
-    return Placed(step, inputs, (relu or add).outputs)
+def _product(front: list[Any], add: Any, places: dict[str, bool]) -> Any:
+    """Make a step of a product and some of: normalisation, sum, activation, in this order."""
+    norm = next((layer for layer in front[1:] if computes_as(layer, BatchNorm)), None)
+    activation = front[-1] if _is_any(front[-1], BEHIND) else None
+    parts = Parts(front[0], norm, add, activation)
+    apart: list[Any] = [PlainStep(front[:1], is_first=False)]
+    relu = activation if _is_relu(activation) else None
+    if norm is not None and add is None and relu is not None:
+        apart.append(NormReluStep([norm, relu], is_first=False))
+    elif norm is not None:
+        apart.append(PlainStep([norm], is_first=False))
+    if add is not None:
+        apart.append(SumStep(add, None, relu))
+    if activation is not None and relu is None:
+        apart.append(PlainStep([activation], is_first=False))
+    return (ProductStep if norm is None else FoldedStep)(parts, apart, **places)
+
+
+def _sum(flat: Flat, add: Link, *, training: bool) -> Sum:
+    """Find what can be done together with an addition.
+
+    In training that is a normalisation in front, if there is ReLU behind; else a product in front
+    with its normalisation, and any activation behind.
+    """
+    behind = flat.behind(add)
+    relu = behind if behind is not None and _is_relu(behind.layer) else None
+    if training and relu is None:
+        return Sum(add, (), None)
+    front: tuple[Link, ...]
+    for value in add.inputs:
+        link = flat.before(value)
+        if link is None or flat.behind(link) is not add:
+            continue
+        if computes_as(link.layer, BatchNorm):
+            if training:
+                return Sum(add, (link,), relu)
+            product = flat.before(link.inputs[0])
+            front = (product, link) if product and flat.behind(product) is link else ()
+        else:
+            front = (link,)
+        if front and not training and _is_product(front):
+            joins = behind is not None and _is_any(behind.layer, BEHIND)
+            return Sum(add, front, behind if joins else None)
+    return Sum(add, (), relu)
+
+
+def _is_product(front: tuple[Link, ...]) -> bool:
+    """Whether links begin with a convolution or a linear layer; only the former is normalised."""
+    layer: Any = front[0].layer
+    if computes_as(layer, Conv):
+        return bool(layer.padding_mode == "zeros")
+    return len(front) == 1 and computes_as(layer, Linear)
+
+
+def _place_sum(flat: Flat, found: Sum, *, training: bool) -> Placed:
+    add, front, behind = found
+    inputs, outputs = add.inputs, (behind or add).outputs
+    if front:
+        inputs = (front[0].inputs[0], inputs[1 - inputs.index(front[-1].outputs[0])])
+    if not front or training:
+        norm = front[0].layer if front else None
+        return Placed(SumStep(add.layer, norm, behind and behind.layer), inputs, outputs)
+    layers = [link.layer for link in (*front, *([behind] if behind else []))]
+    sound = _is_sound(flat, inputs[0]) and front[0].layer.is_built
+    return Placed(_product(layers, add.layer, {"is_first": not sound}), inputs, outputs)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import cached_property, partial
 from itertools import repeat
-from typing import Any
+from typing import Any, NamedTuple
 
 from xpcnn import _xp
 from xpcnn._xp import Array, namespace
@@ -19,10 +19,27 @@ from xpcnn.graph.fuse import Placed
 from xpcnn.graph.fuse import steps as steps_of
 from xpcnn.graph.segments import Line, Segment
 from xpcnn.kernels.repeatable import Repeatable
+from xpcnn.kernels.trace import Decision, trace
 from xpcnn.layers.graph import Graph
 from xpcnn.layers.layer import Layer, changes
 from xpcnn.layers.parameter import Buffer
 from xpcnn.ops.fused import ADD
+
+
+class Ran(NamedTuple):
+    """One step of a program that was run, and who computed what of it.
+
+    Attributes
+    ----------
+    layers : list of Layer
+    inputs, outputs : tuple of array
+    decisions : list of Decision
+    """
+
+    layers: list[Layer]
+    inputs: tuple[Any, ...]
+    outputs: tuple[Any, ...]
+    decisions: list[Decision]
 
 
 class Program:
@@ -164,6 +181,19 @@ class Program:
             return None
         found = tuple(gradients.pop(name, None) for name in self.inputs)
         return found[0] if len(found) == 1 else found
+
+    def trace(self, *inputs: Array, training: bool) -> list[Ran]:
+        """Run the steps forward, and record what each took, gave and had computed by whom."""
+        values: dict[Any, Any] = dict(zip(self.inputs, inputs, strict=True))
+        found = []
+        for line in self._lines[training]:
+            taken = tuple(map(values.get, line.inputs))
+            with trace() as decisions:
+                y = line.step.forward(*taken, training=training)
+            given = y if isinstance(y, tuple) else (y,)
+            values |= zip(line.outputs, given, strict=True)
+            found.append(Ran(list(line.step.layers), taken, given, decisions))
+        return found
 
     @cached_property
     def infer(self) -> Repeatable:

@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from xpcnn._xp import Array, namespace
 from xpcnn.errors import no_forward_error
-from xpcnn.kernels import Op
 from xpcnn.kernels.constant import epoch, is_promised, promise
 from xpcnn.layers.layer import Layer, output_of
+from xpcnn.layers.linear import Linear
 from xpcnn.ops.activation import RELU
-from xpcnn.ops.conv import CONV
 from xpcnn.ops.conv_pool import CONV_RELU_MAX_POOL
 from xpcnn.ops.fused import (
     ADD,
     ADD_RELU,
     BATCH_NORM_ADD_RELU,
     BATCH_NORM_RELU,
-    CONV_HARDTANH,
+    CONV_ADD,
+    CONV_AND,
     CONV_RELU,
+    LINEAR_ADD,
+    LINEAR_AND,
     LINEAR_RELU,
 )
 
@@ -143,25 +145,6 @@ class ConvBlockStep(Step):
         return CONV_RELU_MAX_POOL.run, (*operands, self._pool.window(out)), options
 
 
-class LimitedConvStep(Step):
-    """Convolution and an activation that keeps numbers between two limits, without training."""
-
-    def _call(self, x: Array, training: bool) -> Call:
-        conv: Any = self.layers[0]
-        op, options = conv_and(self.layers[1], x)
-        operands = (x, *conv.operands(), conv.geometry(tuple(x.shape)), conv.groups)
-        return op.run, (*operands, *options), {}
-
-
-def conv_and(activation: Any, x: Array) -> tuple[Op, tuple[Any, ...]]:
-    """Return the operation of a convolution with an activation behind it, and its options."""
-    if activation is None:
-        return CONV, ()
-    if activation.op == "hardtanh":
-        return CONV_HARDTANH, activation._options(x)
-    return CONV_RELU, ()
-
-
 class LinearReluStep(Step):
     """A fully connected layer and ReLU."""
 
@@ -179,44 +162,111 @@ class NormReluStep(Step):
         return norm.normalise, (BATCH_NORM_RELU, x), {"training": training}
 
 
-class FoldedStep(Step):
-    """Convolution, batch normalisation and perhaps ReLU without training: one convolution.
+class Parts(NamedTuple):
+    """Layers that follow one another, of which all but the first may be missing.
+
+    Attributes
+    ----------
+    product : convolution or linear layer
+    norm : batch normalisation
+    add : the sum with a second array
+    activation : one of those that :mod:`xpcnn.ops.fused` has behind a product
+    """
+
+    product: Any
+    norm: Any = None
+    add: Any = None
+    activation: Any = None
+
+    def call(self, x: Array, past: Array | None, operands: Any, *, training: bool) -> Call:
+        """Return the operation of all of them, for some weight and bias, and what it takes."""
+        name = ""
+        options: tuple[Any, ...] = ()
+        where: tuple[Any, ...] = ()
+        if self.activation is not None:
+            name = self.activation.op
+            options = () if name == "relu" else self.activation._options(x)
+        if isinstance(self.product, Linear):
+            self.product.output_shape(x.shape)
+            alone, added = LINEAR_AND, LINEAR_ADD
+        else:
+            where = self.product.geometry(tuple(x.shape)), self.product.groups
+            alone, added = CONV_AND, CONV_ADD
+        if past is not None:
+            operands = (x, *operands, *where, past, *options)
+            return added[name].run, operands, {"training": training}
+        told = {} if name in ("", "relu") else {"training": training}
+        return alone[name].run, (x, *operands, *where, *options), told
+
+
+class ProductStep(Step):
+    """A convolution or linear layer, perhaps a sum with a second array, perhaps an activation.
+
+    With a sum it is for inference only.
+
+    Parameters
+    ----------
+    parts : Parts
+    apart : list
+        Steps that do the same one by one, for what cannot be had in one operation.
+    """
+
+    def __init__(self, parts: Parts, apart: list[Any], **places: bool) -> None:
+        super().__init__([part for part in parts if part is not None], **places)
+        self._parts, self._apart = parts, apart
+        self._fitting: tuple[Any, ...] = ()
+        """The last shapes of two arrays that can be added without being broadcast."""
+
+    def forward(self, x: Array, past: Array | None = None, *, training: bool) -> Array:
+        """Return the output; `past` is the second array of the sum."""
+        if self._is_first:
+            self.layers[0]._check_input(x)
+        operands = self._operands(x)
+        if past is not None and (x.shape, past.shape) != self._fitting:
+            if past.shape == self._parts.product.output_shape(x.shape):
+                self._fitting = x.shape, past.shape
+            else:
+                operands = None
+        if operands is None:
+            for step in self._apart:
+                more = (past,) if isinstance(step, SumStep) else ()
+                x = step.forward(x, *more, training=False)
+            return x
+        run, arguments, options = self._parts.call(x, past, operands, training=training)
+        y, saved = run(namespace(x), *arguments, **options)
+        if training:
+            self._saved = saved, output_of(y) if self._is_last else None
+        return y
+
+    def _operands(self, x: Array) -> tuple[Any, ...] | None:
+        """Return weight and bias; ``None`` if the layers have to run one by one."""
+        operands: tuple[Any, ...] = self._parts.product.operands()
+        return operands
+
+
+class FoldedStep(ProductStep):
+    """Convolution, batch normalisation, perhaps sum and activation without training: one operation.
 
     Normalising by fixed statistics is a multiplication and a shift of every channel, which the
     weights can take over. They are worked out once, as long as nobody may have changed an array.
     Where somebody may have, the layers run one by one.
     """
 
-    def __init__(self, layers: list[Layer], apart: list[Step], **places: bool) -> None:
-        super().__init__(layers, **places)
-        self._conv: Any = layers[0]
-        self._norm: Any = layers[1]
-        self._behind: Any = layers[2] if len(layers) > 2 else None
-        self._apart = apart
+    def __init__(self, parts: Parts, apart: list[Any], **places: bool) -> None:
+        super().__init__(parts, apart, **places)
+        self._conv, self._norm = parts.product, parts.norm
         self._folded: tuple[list[Any], Array, Array] | None = None
         self._epoch = -1
 
-    def forward(self, x: Array, *, training: bool) -> Array:
-        """Return the output."""
-        if self._is_first:
-            self.layers[0]._check_input(x)
-        folded = self._fold(x) if self._is_old(x) else self._folded
-        if folded is None:
-            for step in self._apart:
-                x = step.forward(x, training=False)
-            return x
-        _, weight, bias = folded
-        window = self._conv.geometry(tuple(x.shape))
-        op, options = conv_and(self._behind, x)
-        y, _ = op.run(namespace(x), x, weight, bias, window, self._conv.groups, *options)
-        return y
-
-    def _is_old(self, x: Array) -> bool:
-        """Whether something may have been changed, or lent to somebody, since it was folded."""
-        if self._folded is None or self._epoch != epoch():
-            return True
-        *_, eps, dtype = self._folded[0]
-        return eps != self._norm.eps or dtype != x.dtype or not self._norm.track_running_stats
+    def _operands(self, x: Array) -> tuple[Any, ...] | None:
+        folded = self._folded
+        if folded is None or self._epoch != epoch():
+            folded = self._fold(x)  # something may have been changed, or lent to somebody
+        else:
+            *_, eps, dtype = folded[0]
+            if eps != self._norm.eps or dtype != x.dtype or not self._norm.track_running_stats:
+                folded = self._fold(x)
+        return None if folded is None else folded[1:]
 
     def _fold(self, x: Array) -> tuple[list[Any], Array, Array] | None:
         """Return weights and bias that normalise too; ``None`` if an array may have changed."""

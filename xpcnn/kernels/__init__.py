@@ -55,8 +55,12 @@ class Recording(Protocol):
     def __exit__(self, *_: object) -> None:
         """End it."""
 
-    def hold(self, result: Array) -> bool:
-        """Reserve the memory; ``False`` if something other than the result is kept in it."""
+    def settle(self, result: Array) -> Array:
+        """Give them memory of their own; return where they will leave the result."""
+
+    @property
+    def memory(self) -> int:
+        """Bytes of that memory."""
 
     def repeat(self) -> None:
         """Launch the same again."""

@@ -8,7 +8,7 @@ Who knows that an array does not, promises it.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -28,6 +28,7 @@ class _Promised:
 
 
 _promised: dict[int, _Promised] = {}
+_moderate: dict[int, weakref.ref[np.ndarray]] = {}
 _epoch = 0
 
 
@@ -49,6 +50,7 @@ def withdraw(array: Array) -> None:
     global _epoch
     _epoch += 1
     _promised.pop(id(array), None)
+    _moderate.pop(id(array), None)
 
 
 def is_promised(array: Array) -> bool:
@@ -70,3 +72,19 @@ def derive(array: Array, key: Any, make: Callable[[], Any]) -> Any:
         kept = make()
         found.forms[key] = kept if key in found.forms else None
     return kept
+
+
+def note_moderate(arrays: Iterable[np.ndarray]) -> None:
+    """State that all numbers of new arrays are finite, and so are products of any two of them.
+
+    A kernel that makes the numbers sees it on its way, which spares a pass over them.
+    """
+    for array in arrays:
+        number = id(array)
+        _moderate[number] = weakref.ref(array, partial(_moderate.pop, number))
+
+
+def is_moderate(array: Array) -> bool:
+    """Tell whether that is known of an array, and nobody may have changed it since."""
+    found = _moderate.get(id(array))
+    return found is not None and found() is array and is_promised(array)

@@ -19,7 +19,7 @@ from xpcnn._xp import dtype_name, is_numpy, namespace
 from xpcnn.backends import backend_of
 from xpcnn.interrupts import deferred
 from xpcnn.kernels import threads
-from xpcnn.kernels.half import in_float32
+from xpcnn.kernels.half import in_float32, inside
 from xpcnn.kernels.native import choice
 from xpcnn.kernels.trace import Declined, active, log
 
@@ -155,7 +155,7 @@ class Op:
 
 def _positional(function: Function) -> list[str]:
     """Name the parameters of a function that need no name where it is called."""
-    parameters = inspect.signature(function).parameters.values()
+    parameters = inspect.signature(inside(function)).parameters.values()
     return [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
 
 

@@ -34,6 +34,14 @@ def in_float32(
     return partial(_forward, forward), partial(_backward, backward)
 
 
+def inside(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function that one made by :func:`in_float32` stands for; any other is itself."""
+    if isinstance(function, partial) and function.func in (_forward, _backward):
+        found: Callable[..., Any] = function.args[0]
+        return found
+    return function
+
+
 def _forward(
     forward: Callable[..., Any], xp: ModuleType, *args: Any, **options: Any
 ) -> tuple[Any, Any]:

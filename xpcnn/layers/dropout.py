@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from xpcnn import rng
-from xpcnn._xp import Array, dtype_name
+from xpcnn._xp import Array
 from xpcnn.device import Device
 from xpcnn.errors import choice_error, rank_error
 from xpcnn.layers.layer import Layer, Shape, runs_again, seed_from
 from xpcnn.ops.checks import LAYOUTS, check_rank, check_spatial
-from xpcnn.ops.dropout import DROPOUT
+from xpcnn.ops.dropout import ALPHA_DROPOUT, DROPOUT
 from xpcnn.window import as_number
 
 
@@ -206,15 +206,8 @@ class AlphaDropout(Dropout):
         if not training or self.p in (0.0, 1.0):
             return super()._forward(xp, x, training)
         self._prepare(tuple(x.shape))
-        kept = self.draw() > 0.0
-        # of elements of mean 0 and variance 1, of which the share p becomes `left`, the variance is
-        # (1 - p) (1 + p left^2) and the mean p left
-        left = -_SELU_LIMIT
-        scale = ((1.0 - self.p) * (1.0 + self.p * left * left)) ** -0.5
-        shift = np.where(kept, 0.0, left) - self.p * left
-        device, dtype = Device.of(x), dtype_name(x)
-        mask = device.asarray(kept * scale, dtype)
-        return x * mask + device.asarray(shift * scale, dtype), (mask, None)
+        y, saved = ALPHA_DROPOUT.run(xp, x, self._drawn_shape, self.p, self._next_key())
+        return y, (None, saved)
 
 
 class FeatureAlphaDropout(AlphaDropout):
@@ -240,7 +233,3 @@ class FeatureAlphaDropout(AlphaDropout):
         if len(input_shape) < 2:
             raise rank_error(self.who, 4, LAYOUTS[2], input_shape)
         return tuple(input_shape)
-
-
-_SELU_LIMIT = 1.7580993408473766
-"""Scale times alpha of SELU, minus its limit at minus infinity."""

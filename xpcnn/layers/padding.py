@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from xpcnn._xp import Array
@@ -12,6 +13,13 @@ from xpcnn.layers.op_layer import OpLayer
 from xpcnn.ops.checks import check_rank
 from xpcnn.ops.pad import pad_pairs
 from xpcnn.window import Ints, Pairs, as_int, as_number
+
+
+@lru_cache(maxsize=512)
+def _padded(spatial: Ints, pairs: Pairs, mode: str, who: str) -> Ints:
+    """Check that an input of that size can be padded so, and return the padded size."""
+    pad_pairs(spatial, pairs, mode, who)
+    return tuple(n + sum(sides) for n, sides in zip(spatial, pairs, strict=True))
 
 
 class _Pad(OpLayer):
@@ -45,9 +53,7 @@ class _Pad(OpLayer):
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
         """Return (N, C, *spatial) with the padding added."""
         check_rank(input_shape, self.ndim, self.who)
-        spatial = tuple(input_shape[2:])
-        pad_pairs(spatial, self.pairs, self.mode, self.who)
-        padded = (n + sum(sides) for n, sides in zip(spatial, self.pairs, strict=True))
+        padded = _padded(tuple(input_shape[2:]), self.pairs, self.mode, self.who)
         return (*input_shape[:2], *padded)
 
     def _options(self, x: Array) -> tuple[Any, ...]:

@@ -6,11 +6,11 @@ from types import ModuleType
 
 from xpcnn._xp import Array
 from xpcnn.kernels.dispatch import Fused, Op
+from xpcnn.ops import activation, piecewise
 from xpcnn.ops.activation import RELU
 from xpcnn.ops.conv import CONV
 from xpcnn.ops.linear import LINEAR
 from xpcnn.ops.norm import BATCH_NORM
-from xpcnn.ops.piecewise import HARDTANH
 
 
 def add_forward(xp: ModuleType, a: Array, b: Array) -> tuple[Array, None]:
@@ -26,7 +26,36 @@ def add_backward(xp: ModuleType, dy: Array, saved: None) -> tuple[Array, Array]:
 ADD = Op("add", add_forward, add_backward)
 ADD_RELU = Fused("add_relu", (ADD, RELU))
 CONV_RELU = Fused("conv_relu", (CONV, RELU))
-CONV_HARDTANH = Fused("conv_hardtanh", (CONV, HARDTANH))
 LINEAR_RELU = Fused("linear_relu", (LINEAR, RELU))
 BATCH_NORM_RELU = Fused("batch_norm_relu", (BATCH_NORM, RELU))
 BATCH_NORM_ADD_RELU = Fused("batch_norm_add_relu", (BATCH_NORM, ADD_RELU))
+
+_BEHIND = (
+    piecewise.HARDTANH, piecewise.HARDSIGMOID, piecewise.HARDSWISH, activation.LEAKY_RELU,
+    activation.SILU, activation.SIGMOID, activation.TANH, activation.GELU, activation.SOFTPLUS,
+    activation.ELU, activation.MISH,
+)  # fmt: skip
+
+CONV_AND = {
+    "": CONV,
+    "relu": CONV_RELU,
+    **{op.name: Fused(f"conv_{op.name}", (CONV, op)) for op in _BEHIND},
+}
+"""A convolution and an activation, by the name of that; "" stands for none."""
+CONV_ADD = {
+    "": Fused("conv_add", (CONV, ADD)),
+    "relu": Fused("conv_add_relu", (CONV, ADD_RELU)),
+    **{op.name: Fused(f"conv_add_{op.name}", (CONV, ADD, op)) for op in _BEHIND},
+}
+"""A convolution, a sum with another array of that shape, and an activation."""
+LINEAR_AND = {
+    "": LINEAR,
+    "relu": LINEAR_RELU,
+    **{op.name: Fused(f"linear_{op.name}", (LINEAR, op)) for op in _BEHIND},
+}
+LINEAR_ADD = {
+    "": Fused("linear_add", (LINEAR, ADD)),
+    "relu": Fused("linear_add_relu", (LINEAR, ADD_RELU)),
+    **{op.name: Fused(f"linear_add_{op.name}", (LINEAR, ADD, op)) for op in _BEHIND},
+}
+"""The same of a linear layer."""

@@ -114,7 +114,7 @@ class Samples:
     def __len__(self) -> int:
         return self._size
 
-    def batch(self, indices: np.ndarray) -> Batch:
+    def batch(self, indices: np.ndarray | slice) -> Batch:
         """Return some samples on the device."""
         return self._arrange([source[indices] for source in self._sources])
 

@@ -38,6 +38,7 @@ from xpcnn.training.history import History
 from xpcnn.training.loop import Trainer, stop
 from xpcnn.training.memory import PROBED, MemoryUse, StepMemory
 from xpcnn.training.oom import MemoryGuard
+from xpcnn.training.recorded import CompiledPrediction, record_prediction
 from xpcnn.training.rollback import all_or_nothing
 from xpcnn.training.state import Snapshot, TrainingState
 from xpcnn.training.step import Step, train_step
@@ -424,7 +425,7 @@ class Model(TrainingState):
         """Return the size of a batch, and what brings it to the device."""
         with self.unbuilt_if_it_fails():
             samples = self._samples(*self._training_data(x, y, who, sample_weight))
-        return len(samples), partial(samples.batch, np.arange(len(samples)))
+        return len(samples), partial(samples.batch, slice(None))
 
     def _check_outcome(self, step: Step) -> None:
         """Raise if the step was taken back, because its numbers are not finite."""
@@ -499,6 +500,57 @@ class Model(TrainingState):
             if isinstance(found[0], tuple):
                 return tuple(map(np.concatenate, zip(*found, strict=True)))
             return np.concatenate(found)
+
+    def compile_for(self, input_shape: Sequence[int]) -> CompiledPrediction:
+        """Record the prediction for inputs of one shape ahead, so that the first is fast already.
+
+        With compiled kernels, :meth:`predict` records what it launches when small inputs (up to
+        4 MiB) of one shape come for the third time, and from then on repeats it without going
+        through the layers. Here that is done at once, and for inputs of any size. The outputs are
+        the same bits. A recording is dropped when a parameter, a setting of a layer or of the
+        kernels has changed, as by training; then ask again, or let :meth:`predict` do it.
+
+        Those of the last four shapes are kept, :meth:`predict`'s own included. Each holds the
+        memory that one prediction works in, as long as the model or until other shapes come.
+
+        Parameters
+        ----------
+        input_shape : sequence of int
+            Batch axis included, as of the arrays that will come: at most `batch_size` of
+            :meth:`predict` samples. Larger arrays are predicted in batches of that many, each of
+            which is an input of its own.
+
+        Returns
+        -------
+        CompiledPrediction
+            True if the prediction was recorded. Its `memory` is what is held, in bytes, and its
+            `reasons` say which layer stands in the way, and why.
+
+        Raises
+        ------
+        ValueError
+            If the network does not take inputs of that shape.
+
+        Examples
+        --------
+        >>> import numpy as np, xpcnn
+        >>> model = xpcnn.Model([xpcnn.Linear(20, 3), xpcnn.Softmax()], device="cpu", seed=0)
+        >>> found = model.compile_for((1, 20))
+        >>> model.predict(np.zeros((1, 20), np.float32)).shape
+        (1, 3)
+        """
+        shape = tuple([as_int(n, "Model.compile_for", "input_shape", 1) for n in input_shape])
+        if len(self.inputs) != 1 or len(self.outputs) != 1:
+            why = f"{len(self.inputs)} inputs and {len(self.outputs)} outputs, not one of each"
+        elif not _xp.is_numpy(self.device.xp):
+            why = f"the model is on {self.device.name}; compiled kernels take NumPy arrays"
+        elif self.input_dtypes() != ("float32",) or self.compute_dtype != "float32":
+            why = f"{self.input_dtypes()[0]} inputs, computed in {self.compute_dtype}"
+        else:
+            self.predict(np.zeros(shape, np.float32), batch_size=shape[0])  # checks, and builds
+            with self.on_device():
+                return record_prediction(self.program, shape)
+        return CompiledPrediction(shape, 0, (why,))
 
     def _recorded(self, x: tuple[Any, ...], batch_size: Any) -> np.ndarray | None:
         """Return what is predicted for an array like the last ones, without looking at it again."""

@@ -16,6 +16,7 @@ from xpcnn._xp import Array
 from xpcnn.device import Device
 from xpcnn.graph import Program
 from xpcnn.interrupts import deferred
+from xpcnn.kernels.constant import is_moderate as known_moderate
 from xpcnn.layers.layer import Layer
 from xpcnn.layers.parameter import Tensor
 from xpcnn.metrics import Metric
@@ -130,7 +131,8 @@ class TrainingState(PlacedNetwork):
 
     def is_moderate(self) -> bool:
         """Whether parameters and running statistics are finite, and products of two of them."""
-        return all_below([tensor.value for tensor in self._tensors], 0.5)
+        arrays = [tensor.value for tensor in self._tensors]
+        return all_below([array for array in arrays if not known_moderate(array)], 0.5)
 
     def forget_step(self) -> None:
         """Drop the gradients, and all that was kept for a backward that will not come."""

@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpcnn.kernels.cpu import buffers, formulas, threads
-from xpcnn.kernels.cpu.elementwise import PIECE
+from xpcnn.kernels.cpu.elementwise import PIECE, filled
+from xpcnn.kernels.cpu.epilogue import KINDS, NOTHING, RELU, Epilogue
 from xpcnn.kernels.cpu.jobs import Floats, Job
+from xpcnn.kernels.cpu.order import in_order, inverse, memory_order
 from xpcnn.kernels.cpu.vector import WIDE, WIDTH, load_full, store_full
 from xpcnn.kernels.dispatch import OpPair
 from xpcnn.kernels.trace import Declined
@@ -139,6 +141,11 @@ TABLE: dict[str, Activation] = {
 """The activations by the name of their operation; "gelu_tanh" is the other way of "gelu"."""
 
 
+BEHIND = tuple(name for name in KINDS if name != "gelu_tanh")
+"""The operations that a product may have behind it, besides ReLU."""
+_EPILOGUES = {"": NOTHING, "relu": RELU}
+
+
 class State(NamedTuple):
     """What backward needs: the input or the output, and the settings."""
 
@@ -150,12 +157,10 @@ def forward(name: str, xp: Any, x: Any, *options: float) -> Any:
     """Return what the activation makes of x, in the memory order of x."""
     if refusal := refused(x):
         return refusal
-    activation = TABLE[name]
-    values = activation.settings(*options)
-    if any(LARGEST < abs(value) < np.inf for value in values):
-        return Declined("settings beyond float32")
-    # What reads no settings is given the address of a number all the same.
-    settings = np.array(values or (0.0,), np.float32)
+    values = settings_of(name, options)
+    if isinstance(values, Declined):
+        return values
+    activation, settings = TABLE[name], np.array(values, np.float32)
     order = memory_order(x)
     dense = in_order(x, order)
     flat = filled(dense)
@@ -164,8 +169,34 @@ def forward(name: str, xp: Any, x: Any, *options: float) -> Any:
         activation.work * x.size, activation.run, -(-flat.size // PIECE), flat, flat.size,
         settings, out,
     )  # fmt: skip
-    y = out[: x.size].reshape(dense.shape).transpose(np.argsort(order))
+    y = out[: x.size].reshape(dense.shape).transpose(inverse(order))
     return y, State(y if activation.keeps_output else x, settings)
+
+
+def settings_of(name: str, options: tuple[float, ...]) -> tuple[float, ...] | Declined:
+    """Return the numbers that a formula reads."""
+    values = TABLE[name].settings(*options)
+    if any(LARGEST < abs(value) < np.inf for value in values):
+        return Declined("settings beyond float32")
+    # What reads no settings is given the address of a number all the same.
+    return values or (0.0,)
+
+
+def tells_gradient(name: str) -> bool:
+    """Whether the gradient of an activation follows from its output."""
+    return name in TABLE and TABLE[name].keeps_output
+
+
+def epilogue_of(name: str, options: tuple[Any, ...]) -> Epilogue | Declined:
+    """Return what an operation and its options are as an epilogue; no name is none."""
+    if name in _EPILOGUES:
+        return _EPILOGUES[name]
+    if name == "leaky_relu":
+        return Epilogue(KINDS[name], options)
+    if name == "gelu":
+        name, options = ("gelu_tanh" if options == ("tanh",) else "gelu"), ()
+    settings = settings_of(name, options)
+    return settings if isinstance(settings, Declined) else Epilogue(KINDS[name], settings)
 
 
 def backward(name: str, xp: Any, dy: Any, saved: State) -> np.ndarray:
@@ -179,7 +210,7 @@ def backward(name: str, xp: Any, dy: Any, saved: State) -> np.ndarray:
         activation.work * dy.size, activation.run_back, -(-flat.size // PIECE), given, flat,
         flat.size, settings, out,
     )  # fmt: skip
-    dx = out[: dy.size].reshape(dense.shape).transpose(np.argsort(order))
+    dx = out[: dy.size].reshape(dense.shape).transpose(inverse(order))
     return dx.astype(dy.dtype, copy=False)
 
 
@@ -203,22 +234,6 @@ def refused(x: Any) -> Declined | None:
     if x.size < WIDTH:
         return Declined(f"arrays of shape {x.shape}")
     return None
-
-
-def memory_order(x: np.ndarray) -> tuple[int, ...]:
-    """Return the axes of x, those with the longest steps in memory first."""
-    return tuple(sorted(range(x.ndim), key=lambda axis: -x.strides[axis]))
-
-
-def in_order(x: np.ndarray, order: tuple[int, ...]) -> np.ndarray:
-    """Return x as dense float32 with its axes in some order; in place if it lies in it."""
-    return np.require(x.transpose(order), np.float32, ["C", "A"])
-
-
-def filled(dense: np.ndarray) -> np.ndarray:
-    """Return the numbers of a dense array along one axis, and zeros up to a register's width."""
-    flat = dense.reshape(-1)
-    return flat if flat.size >= WIDE else np.pad(flat, (0, WIDE - flat.size))
 
 
 PAIRS = {

@@ -11,20 +11,20 @@ import numpy as np
 from xpcnn.kernels.cpu.pool import (
     MOST_TAPS,
     Links,
+    Reach,
     Tables,
     declines,
     give_back,
+    global_avg_pool_backward,
+    global_avg_pool_forward,
+    join,
     reach,
     seen_by,
-    spatial_of,
     take_maxima,
     take_means,
 )
-from xpcnn.kernels.lifting import lift
 from xpcnn.kernels.trace import Declined
 from xpcnn.window import Ints
-
-NO_DILATION = (1, 1)
 
 
 class Windows(NamedTuple):
@@ -32,17 +32,17 @@ class Windows(NamedTuple):
 
     Attributes
     ----------
-    reaching : array
+    reaching : three arrays
         What each window sees; see :func:`xpcnn.kernels.cpu.pool.reach`.
     tables : two arrays
         By which windows each position is seen; see :func:`xpcnn.kernels.cpu.pool.seen_by`.
-    longest : (lines, columns)
-        Taps of the largest window.
+    longest : tuple of int
+        Taps of the largest window along each axis.
     share : float32 array
         One over the taps of every window.
     """
 
-    reaching: np.ndarray
+    reaching: Reach
     tables: Tables
     longest: Ints
     share: np.ndarray
@@ -56,32 +56,31 @@ def _links(n: int, m: int) -> Links:
 
 @lru_cache(maxsize=512)
 def _windows(spatial: Ints, size: Ints) -> Windows:
-    lines, columns = (_links(n, m) for n, m in zip(spatial, size, strict=True))
-    heights, widths = (np.array([len(taps) for taps in seen]) for seen in (lines, columns))
-    share = (1.0 / np.outer(heights, widths)).astype(np.float32).reshape(-1)
-    longest = (int(heights.max()), int(widths.max()))
-    tables = seen_by(lines, columns, spatial)
-    return Windows(reach(lines, columns, NO_DILATION), tables, longest, share)
-
-
-def _windows_of(x: np.ndarray, size: Ints) -> tuple[Windows, Ints]:
-    """Return the windows for an input, and height and width of the output."""
-    out = spatial_of((*x.shape[:2], *size))
-    return _windows(lift(x).shape[2:], out), out
+    axes = [_links(n, m) for n, m in zip(spatial, size, strict=True)]
+    longest = tuple(max(map(len, axis)) for axis in axes)
+    lines, columns = join(axes, spatial, longest)
+    taps = np.outer([len(seen) for seen in lines], [len(seen) for seen in columns])
+    share = (1.0 / taps).astype(np.float32).reshape(-1)
+    return Windows(reach(lines, columns, 1), seen_by(lines, columns, spatial), longest, share)
 
 
 def avg_forward(xp: Any, x: Any, size: Ints) -> Any:
     """Average (N, C, *spatial) over windows, as many as `size` says: (N, C, *size)."""
     if refusal := declines(x):
         return refusal
-    windows, out = _windows_of(x, size)
-    y = take_means(x, out, windows.reaching, windows.longest, NO_DILATION, windows.share)
+    if set(size) == {1}:
+        mean, shape = global_avg_pool_forward(xp, x)
+        return mean.reshape(*x.shape[:2], *size), shape
+    windows = _windows(x.shape[2:], size)
+    y = take_means(x, size, windows.reaching, windows.longest, 1, windows.share)
     return y, tuple(x.shape)
 
 
 def avg_backward(xp: Any, dy: Any, shape: Ints) -> np.ndarray:
     """Give each number under a window its share of the gradient."""
-    windows = _windows(spatial_of(shape), lift(dy).shape[2:])
+    if set(dy.shape[2:]) == {1}:
+        return global_avg_pool_backward(xp, dy.reshape(dy.shape[:2]), shape)
+    windows = _windows(shape[2:], dy.shape[2:])
     none = np.zeros(1, np.uint8)
     return give_back(dy, shape, windows.tables, windows.longest, none, windows.share, average=True)
 
@@ -90,16 +89,16 @@ def max_forward(xp: Any, x: Any, size: Ints) -> Any:
     """Take the largest of every window; the first of equals wins, and the last NaN."""
     if refusal := declines(x):
         return refusal
-    windows, out = _windows_of(x, size)
+    windows = _windows(x.shape[2:], size)
     if prod(windows.longest) > MOST_TAPS:
         return Declined(f"windows of {prod(windows.longest)} taps, more than {MOST_TAPS}")
-    y, winner = take_maxima(x, out, windows.reaching, windows.longest, NO_DILATION)
+    y, winner = take_maxima(x, size, windows.reaching, windows.longest, 1)
     return y, (winner, tuple(x.shape))
 
 
 def max_backward(xp: Any, dy: Any, saved: Any) -> np.ndarray:
     """Send each gradient to the number that won."""
     winner, shape = saved
-    windows = _windows(spatial_of(shape), lift(dy).shape[2:])
+    windows = _windows(shape[2:], dy.shape[2:])
     none = np.ones(1, np.float32)
     return give_back(dy, shape, windows.tables, windows.longest, winner, none, average=False)

@@ -26,16 +26,22 @@ FORGET = 2000
 """Requests after which a block that was not wanted is given up."""
 
 
+def aligned(size: int) -> np.ndarray:
+    """Return that many bytes of new memory, which begin with a cache line."""
+    raw = np.empty(size + ALIGNMENT, np.uint8)
+    shift = -raw.ctypes.data % ALIGNMENT
+    # Views refer to the owner of memory, so the aligned piece must be an owner of its own.
+    return np.frombuffer(raw.data[shift : shift + size], np.uint8)
+
+
 class _Block:
     """Storage, and the number of the request that last took it."""
 
-    __slots__ = ("memory", "used")
+    __slots__ = ("address", "memory", "used")
 
     def __init__(self, size: int, used: int) -> None:
-        raw = np.empty(size + ALIGNMENT, np.uint8)
-        shift = -raw.ctypes.data % ALIGNMENT
-        # Views refer to the owner of memory, so the aligned piece must be an owner of its own.
-        self.memory = np.frombuffer(raw.data[shift : shift + size], np.uint8)
+        self.memory = aligned(size)
+        self.address = self.memory.ctypes.data
         self.used = used
 
 
@@ -109,11 +115,10 @@ def _take(size: int) -> np.ndarray:
 
 
 class Taken:
-    """The storage that this thread takes while this is entered, held from :meth:`hold` on."""
+    """The storage that this thread takes while this is entered, numbered in that order."""
 
     def __init__(self) -> None:
         self._blocks: list[_Block] = []
-        self._held: list[np.ndarray] = []
 
     def __enter__(self) -> Taken:
         _noted[threading.get_ident()] = self._blocks
@@ -122,29 +127,18 @@ class Taken:
     def __exit__(self, *_: object) -> None:
         del _noted[threading.get_ident()]
 
-    def has(self, array: np.ndarray) -> bool:
-        """Whether an array lies in this storage."""
-        return any(np.may_share_memory(array, block.memory) for block in self._blocks)
+    def find(self, address: int) -> tuple[int, int] | None:
+        """Return which storage is at an address now, and how many bytes from its start."""
+        for number in reversed(range(len(self._blocks))):
+            block = self._blocks[number]
+            within = address - block.address
+            if 0 <= within < block.memory.nbytes:
+                return number, within
+        return None
 
-    def hold(self, result: np.ndarray) -> bool:
-        """Keep the storage from being used for anything else, and fill it with NaN.
-
-        Whoever reads what nobody has written will notice.
-
-        Returns
-        -------
-        bool
-            ``False`` if something other than `result` already uses it.
-        """
-        with _lock:
-            blocks = {id(block): block for block in self._blocks}.values()
-            for block in blocks:
-                if _references(block) != _IDLE and not np.may_share_memory(result, block.memory):
-                    return False
-            self._held = [block.memory for block in blocks]
-        for memory in self._held:
-            memory.fill(0xFF)
-        return True
+    def size(self, number: int) -> int:
+        """Return how many bytes a storage has."""
+        return self._blocks[number].memory.nbytes
 
 
 def _forget(age: int) -> None:

@@ -2,22 +2,24 @@
 
 Forward and the gradient of the input are one product. The latter runs over the gradient with the
 weights transposed; with a stride it falls into phases, each reached by some of the taps.
+
+Each plane of a volume's result is an image of which a window sees several planes at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from math import gcd
+from math import gcd, prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from xpcnn.kernels.constant import derive
 from xpcnn.kernels.cpu import buffers, threads
+from xpcnn.kernels.cpu.epilogue import NOTHING, Epilogue
 from xpcnn.kernels.cpu.layout import (
-    UNLIMITED,
-    Limits,
+    NO_FLOATS,
     Strides,
     float32,
     in_place,
@@ -31,12 +33,14 @@ from xpcnn.kernels.cpu.layout import (
 )
 from xpcnn.kernels.cpu.product import COLUMNS
 from xpcnn.kernels.cpu.strips import Source, collect, outer_strips, times_strips
-from xpcnn.kernels.lifting import lift
 from xpcnn.kernels.trace import Declined
 from xpcnn.window import Ints, Window
 
 Pair = Ints
 """Two numbers, for lines and columns."""
+
+Triple = Ints
+"""Three numbers, for planes, lines and columns."""
 
 JOBS = 8
 """Pieces that the work is cut into at least, where it can be."""
@@ -61,14 +65,38 @@ class Axis(NamedTuple):
     advance: int
 
 
+FLAT = Axis(0, 1, 1, range(1), 0, 1, 1)
+"""The depth of an image."""
+
+
+class Depth(NamedTuple):
+    """How the planes of a volume take part in a product; the default is what images need.
+
+    Attributes
+    ----------
+    axis : Axis
+    size : int
+        Planes of what is read.
+    kernel_plane : int
+        Distance of the planes of a filter.
+    """
+
+    axis: Axis = FLAT
+    size: int = 1
+    kernel_plane: int = 0
+
+
+IMAGES = Depth()
+
+
 class Recipe(NamedTuple):
     """Everything about a product that follows from shapes; see :func:`strips.times_strips`.
 
     Attributes
     ----------
     packs : tuple
-        For every phase: where its packed weights begin; the first tap, the taps and their
-        distances, in numbers of a filter's plane.
+        For every phase: where its packed weights begin; the first tap, the taps (planes, lines,
+        columns) and their distances, in numbers of the filter of one channel.
     weights : int
         Numbers in the packed weights.
     """
@@ -78,8 +106,18 @@ class Recipe(NamedTuple):
     rows: np.ndarray
     runs: np.ndarray
     cells: np.ndarray
-    packs: tuple[tuple[int, int, Pair, Pair], ...]
+    packs: tuple[tuple[int, int, Triple, Triple], ...]
     weights: int
+
+    @property
+    def scratch(self) -> int:
+        """Numbers in the scratch memory of a strip."""
+        return int(self.strip[9])
+
+    @property
+    def planes(self) -> int:
+        """Planes of a volume of the result."""
+        return int(self.strip[10])
 
 
 def takes(x: Any, w: Any, groups: int) -> Declined | None:
@@ -94,16 +132,20 @@ def takes(x: Any, w: Any, groups: int) -> Declined | None:
 
 
 @lru_cache(maxsize=512)
-def forward_axes(g: Window, spatial: Pair) -> tuple[tuple[Axis, ...], tuple[Axis, ...]]:
-    """Describe a forward convolution of images of that size."""
+def forward_axes(g: Window, spatial: Ints) -> tuple[tuple[Axis, ...], ...]:
+    """Describe a forward convolution of images or volumes of that size, axis by axis."""
     out = g.output_shape(spatial)
-    lines, columns = (
+    return tuple(
         (Axis(0, 1, n, range(k), -before, d, s),)
         for n, k, (before, _), d, s in zip(
             out, g.kernel, g.padding, g.dilation, g.stride, strict=True
         )
     )
-    return lines, columns
+
+
+def depth_of(g: Window, spatial: Sequence[int], axes: tuple[tuple[Axis, ...], ...]) -> Depth:
+    """Return the depth of what :func:`forward_axes` describes."""
+    return IMAGES if g.ndim == 2 else Depth(axes[0][0], spatial[0], prod(g.kernel[1:]))
 
 
 @lru_cache(maxsize=512)
@@ -131,7 +173,7 @@ def gradient_axis(kernel: int, stride: int, dilation: int, before: int, n: int) 
 def make_recipe(
     lines: tuple[Axis, ...], columns: tuple[Axis, ...], images: int, channels: int, groups: int,
     blocks: int, size: Pair, strides: Strides | None, kernel_width: int, y_line: int, y_pixel: int,
-    dense: bool = False, limit: int = STRIP,
+    dense: bool = False, limit: int = STRIP, depth: Depth = IMAGES,
 ) -> Recipe:  # fmt: skip
     """Lay out the tables of a product.
 
@@ -153,12 +195,14 @@ def make_recipe(
         Whether the pixels of a strip have to lie side by side.
     limit : int
         Numbers in a strip, if it is not a single line.
+    depth : Depth
     """
     apart = channels if dense else spread(channels)
     strip, low, left = _make_strip(
-        lines, columns, images, size, strides, apart, limit, blocks if groups == 1 else 1
+        lines, columns, images, size, strides, apart, limit, blocks if groups == 1 else 1, depth
     )
     span, line, pixel = (int(strip[i]) for i in (0, 6, 7))
+    planes = plane_steps(strip, strides, depth)
     phases, tables, packs, at = [], [], [], [0, 0, 0]
     for a in lines:
         for c in columns:
@@ -168,15 +212,26 @@ def make_recipe(
             cells = down + (c.first + np.arange(c.length) * c.step) * y_pixel
             taps = len(a.taps), len(c.taps)
             runs, run = run_table(taps, (a.apart, c.apart), line, pixel, channels, groups)
+            runs = np.add.outer(planes, runs).reshape(-1)
             phases.append((a.length, c.length, at[0], at[1], at[2], runs.size, run))
             tables.append((rows.ravel(), runs, cells.ravel()))
-            first = a.taps[0] * kernel_width + c.taps[0]
-            packs.append((at[2], first, taps, (a.taps.step * kernel_width, c.taps.step)))
-            weights = taps[0] * taps[1] * (channels // groups) * COLUMNS * blocks * groups
+            deep, plane = depth.axis.taps, depth.kernel_plane
+            first = deep[0] * plane + a.taps[0] * kernel_width + c.taps[0]
+            steps = (deep.step * plane, a.taps.step * kernel_width, c.taps.step)
+            packs.append((at[2], first, (len(deep), *taps), steps))
+            weights = runs.size * run * COLUMNS * blocks * groups
             at = [at[0] + rows.size, at[1] + runs.size, at[2] + weights]
     rows, runs, cells = (np.concatenate(t).astype(np.int64) for t in zip(*tables, strict=True))
     numbers = np.array(phases, np.int64)
     return Recipe(strip, numbers, rows, runs, cells, tuple(packs), at[2])
+
+
+def plane_steps(strip: np.ndarray, strides: Strides | None, depth: Depth) -> np.ndarray:
+    """Where the planes under a window begin, in a strip or in place."""
+    step = int(strip[4] * strip[6])
+    if strides is not None and strip[8]:
+        step = depth.axis.apart * strides[4]
+    return np.arange(len(depth.axis.taps), dtype=np.int64) * step
 
 
 @lru_cache(maxsize=512)
@@ -193,7 +248,7 @@ def run_table(
 
 def _make_strip(
     lines: tuple[Axis, ...], columns: tuple[Axis, ...], images: int, size: Pair,
-    strides: Strides | None, apart: int, limit: int, blocks: int,
+    strides: Strides | None, apart: int, limit: int, blocks: int, depth: Depth,
 ) -> tuple[np.ndarray, int, int]:  # fmt: skip
     """Choose how many lines to work on at a time, and how they lie in the scratch memory."""
     left = max(0, max(-c.shift for c in columns))
@@ -203,13 +258,16 @@ def _make_strip(
     reach = max(a.shift + (len(a.taps) - 1) * a.apart for a in lines) - low
     advance, length = lines[0].advance, max(a.length for a in lines)
     padded = left > 0 or right > 0 or low < 0 or (length - 1) * advance + low + reach >= size[0]
+    axis, taps = depth.axis, len(depth.axis.taps)
+    deepest = (axis.length - 1) * axis.advance + axis.shift + (taps - 1) * axis.apart
+    padded = padded or axis.shift < 0 or deepest >= depth.size
     if strides is None or padded:
         pixel = apart
         line = (left + size[1] + right) * pixel
     else:
         pixel = strides[3]
         line = strides[2] if size[0] > 1 else size[1] * pixel
-    span = max(1, min(length, (limit // line - reach - 1) // advance + 1))
+    span = max(1, min(length, (limit // (line * taps) - reach - 1) // advance + 1))
     # Jobs enough for the threads: by strips where cutting the weights is not enough.
     wanted = -(-JOBS // (images * blocks))
     span = min(span, -(-length // wanted))
@@ -219,27 +277,33 @@ def _make_strip(
     in_place = strides is not None and not padded
     numbers = (
         span, strips, low, advance, height, left, line, pixel, int(in_place),
-        0 if in_place else height * line,
+        0 if in_place else taps * height * line,
+        axis.length, axis.shift, axis.advance, taps, axis.apart,
     )  # fmt: skip
     return np.array(numbers, np.int64), low, left
 
 
 def product(
     what: Source, images: int, recipe: Recipe, w: np.ndarray, transposed: bool, groups: int,
-    blocks: int, bias: np.ndarray, limits: Limits, y: np.ndarray, y_image: int, y_line: int,
+    blocks: int, bias: np.ndarray, epilogue: Epilogue, y: np.ndarray, y_image: int, y_line: int,
+    y_plane: int, other: np.ndarray | None = None,
 ) -> None:  # fmt: skip
     """Pack the weights and run :func:`strips.times_strips`; see there."""
+    images *= recipe.planes
     width, channels = w.shape[0] // groups, w.shape[1]
     lanes, inner = (channels, width) if transposed else (width, channels)
     jobs = images * int(recipe.strip[1])
     parts = min(blocks, -(-JOBS // jobs)) if groups == 1 else 1
-    numbers = (groups, blocks, lanes, inner, int(limits != UNLIMITED), y_image, y_line, parts)
+    numbers = (
+        groups, blocks, lanes, inner, epilogue.kind, y_image, y_line, parts, y_plane,
+        int(other is not None),
+    )  # fmt: skip
     threads.launch(
         images * recipe.rows.size * int(recipe.strip[1]) * w.size // 8, times_strips, jobs * parts,
         *what[:4], recipe.strip, recipe.phases, len(recipe.phases), recipe.rows, recipe.runs,
         recipe.cells, pack(w, recipe, transposed, groups), bias, int64(numbers),
-        float32(limits), y,
-        threads.scratch(int(recipe.strip[-1])),
+        float32(epilogue.settings), NO_FLOATS if other is None else other, y,
+        threads.scratch(recipe.scratch),
     )  # fmt: skip
 
 
@@ -251,15 +315,15 @@ def pack(w: np.ndarray, recipe: Recipe, transposed: bool, groups: int) -> np.nda
 
 
 def _pack(w: np.ndarray, recipe: Recipe, transposed: bool, groups: int) -> np.ndarray:
-    w = lift(np.ascontiguousarray(w))
-    (width, channels), taps = (w.shape[0] // groups, w.shape[1]), w.shape[2] * w.shape[3]
+    w = np.ascontiguousarray(w)
+    (width, channels), taps = (w.shape[0] // groups, w.shape[1]), prod(w.shape[2:])
     lanes, inner = (channels, width) if transposed else (width, channels)
     lane, step = (taps, channels * taps) if transposed else (channels * taps, taps)
     packed, blocks = buffers.empty(recipe.weights), -(-lanes // COLUMNS)
-    for at, first, (kh, kw), (sh, sw) in recipe.packs:
+    for at, first, kernel, steps in recipe.packs:
         threads.launch(
-            2 * groups * blocks * kh * kw * inner * COLUMNS, pack_weights, groups * blocks,
-            w.reshape(-1), first, width * channels * taps, lanes, lane, kh, sh, kw, sw, inner,
+            2 * groups * blocks * prod(kernel) * inner * COLUMNS, pack_weights, groups * blocks,
+            w.reshape(-1), first, width * channels * taps, lanes, lane, *kernel, *steps, inner,
             step, blocks, packed[at:],
         )  # fmt: skip
     return packed
@@ -283,15 +347,21 @@ def output_row(groups: int, width: int, blocks: int) -> int:
 
 
 def forward(
-    x: np.ndarray, w: np.ndarray, b: Any, g: Window, groups: int, limits: Limits
-) -> np.ndarray:
-    """Convolve images (N, C, H, W), and keep results between limits in the same pass."""
+    x: np.ndarray, w: np.ndarray, b: Any, g: Window, groups: int, epilogue: Epilogue,
+    other: np.ndarray | None = None,
+) -> np.ndarray:  # fmt: skip
+    """Convolve images or volumes, with a sum and an activation in the same pass.
+
+    What is added, `other`, is flat memory with the channels last. Each group then has a multiple
+    of 16 filters.
+    """
     what = source(x)
     out, blocks, row, recipe = _forward_layout(g, x.shape, w.shape[0], groups, in_place(what))
     flat, y = new_output(len(x), w.shape[0], out, row)
+    line = out[-1] * row
     product(
-        what, len(x), recipe, w, False, groups, blocks, padded_bias(b, row + COLUMNS), limits,
-        flat, out[0] * out[1] * row, out[1] * row,
+        what, len(x), recipe, w, False, groups, blocks, padded_bias(b, row + COLUMNS), epilogue,
+        flat, prod(out) * row, line, out[-2] * line, other,
     )  # fmt: skip
     return y
 
@@ -299,45 +369,47 @@ def forward(
 @lru_cache(maxsize=512)
 def _forward_layout(
     g: Window, shape: tuple[int, ...], filters: int, groups: int, strides: Strides | None
-) -> tuple[Pair, int, int, Recipe]:
+) -> tuple[Ints, int, int, Recipe]:
     """Return the output's size, blocks of columns, numbers per pixel, and the recipe."""
     n, channels, *spatial = shape
     width = filters // groups
     blocks, out = -(-width // COLUMNS), g.output_shape(spatial)
     row = output_row(groups, width, blocks)
-    lines, columns = forward_axes(g, tuple(spatial))
+    axes = forward_axes(g, tuple(spatial))
+    depth = depth_of(g, spatial, axes)
     recipe = make_recipe(
-        lines, columns, n, channels, groups, blocks, tuple(spatial), strides,
-        g.kernel[1], out[1] * row, row,
+        *axes[-2:], n * depth.axis.length, channels, groups, blocks, tuple(spatial[-2:]), strides,
+        g.kernel[-1], out[-1] * row, row, depth=depth,
     )  # fmt: skip
     return out, blocks, row, recipe
 
 
 def weight_gradient(
-    x: np.ndarray, d: Source, out: Pair, w: np.ndarray, g: Window, groups: int
+    x: np.ndarray, d: Source, out: Ints, w: np.ndarray, g: Window, groups: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the gradients of the weights and of the bias."""
-    n, what, d_pixel = len(x), source(x), spread(w.shape[0])
+    n, what, d_pixel = len(x) * prod(out[:-2]), source(x), spread(w.shape[0])
+    height, across = out[-2:]
     width, channels = w.shape[0] // groups, w.shape[1]
     blocks = -(-width // COLUMNS)
     row = blocks * COLUMNS
     recipe, taps = _gradient_layout(g, x.shape, groups, in_place(what), d_pixel)
     span = int(recipe.strip[0])
-    splits, parts = cut(taps.size * row, n * out[0] * out[1], n * int(recipe.strip[1]))
+    splits, parts = cut(taps.size * row, n * height * across, n * int(recipe.strip[1]))
     partial = buffers.empty(splits * groups * taps.size * row)
     sums = buffers.zeros((splits, groups, row), np.float64)
-    d_size = span * out[1] * d_pixel + COLUMNS
+    d_size = span * across * d_pixel + COLUMNS
     threads.launch(
-        n * out[0] * out[1] * groups * taps.size * row // 8, outer_strips, splits * parts,
+        n * height * across * groups * taps.size * row // 8, outer_strips, splits * parts,
         what.flat, what.numbers, recipe.strip, recipe.rows, taps, taps.size,
-        *d[:4], int64((out[1] * d_pixel, d_pixel, out[0], d_size)), recipe.cells,
+        *d[:4], int64((across * d_pixel, d_pixel, height, d_size)), recipe.cells,
         recipe.cells.size // span, n, int64((groups, blocks, width, channels, splits, parts)),
-        partial, sums.reshape(-1), threads.scratch(int(recipe.strip[-1]) + d_size),
+        partial, sums.reshape(-1), threads.scratch(recipe.scratch + d_size),
     )  # fmt: skip
     dw = buffers.empty(w.shape)
     threads.launch(
-        2 * partial.size, collect, groups * blocks, partial, splits, groups,
-        g.kernel[0] * g.kernel[1], channels, row, width, dw.reshape(-1),
+        2 * partial.size, collect, groups * blocks, partial, splits, groups, g.taps, channels,
+        row, width, dw.reshape(-1),
     )  # fmt: skip
     # The lanes behind the last filter hold anything.
     return dw, sums[:, :, :width].sum(axis=0).reshape(-1).astype(np.float32)
@@ -349,14 +421,15 @@ def _gradient_layout(
 ) -> tuple[Recipe, np.ndarray]:
     """Return the recipe by which x is read, and the table of taps."""
     n, channels, *spatial = shape
-    size = tuple(spatial)
-    lines, columns = forward_axes(g, size)
+    axes = forward_axes(g, tuple(spatial))
+    depth = depth_of(g, spatial, axes)
     recipe = make_recipe(
-        lines, columns, n, channels, groups, 1, size, strides, g.kernel[1],
-        columns[0].length * d_pixel, d_pixel,
+        *axes[-2:], n * depth.axis.length, channels, groups, 1, tuple(spatial[-2:]), strides,
+        g.kernel[-1], axes[-1][0].length * d_pixel, d_pixel, depth=depth,
     )  # fmt: skip
     line, pixel = int(recipe.strip[6]), int(recipe.strip[7])
-    return recipe, tap_table(g.kernel, g.dilation, line, pixel, channels // groups)
+    taps = tap_table(g.kernel[-2:], g.dilation[-2:], line, pixel, channels // groups)
+    return recipe, np.add.outer(plane_steps(recipe.strip, strides, depth), taps).reshape(-1)
 
 
 @lru_cache(maxsize=512)
@@ -379,36 +452,54 @@ def cut(results: int, rows: int, pieces: int) -> tuple[int, int]:
 
 
 def input_gradient(
-    d: Source, out: Pair, shape: Sequence[int], w: np.ndarray, g: Window, groups: int,
+    d: Source, out: Ints, shape: Sequence[int], w: np.ndarray, g: Window, groups: int,
     b: Any = None,
 ) -> np.ndarray:  # fmt: skip
     """Return the gradient of an input of that shape, channels last; `b` is added to each pixel."""
-    n, all_channels, *spatial = shape
-    channels = w.shape[1]
+    n, all_channels, spatial = shape[0], shape[1], tuple(shape[2:])
+    row, blocks, reached, recipes = _input_layout(g, n, spatial, w.shape[:2], groups, tuple(out))
+    flat, dx = new_output(n, all_channels, spatial, row)
+    bias = padded_bias(b, row + COLUMNS)
+    if not reached:
+        flat.reshape(-1, row)[...] = bias[:row]
+    line = spatial[-1] * row
+    plane = spatial[-2] * line
+    for axis, recipe in recipes:
+        product(
+            d, n, recipe, w, True, groups, blocks, bias, NOTHING, flat[axis.first * plane :],
+            prod(spatial) * row, g.stride[-2] * line, axis.step * plane,
+        )  # fmt: skip
+    return dx
+
+
+@lru_cache(maxsize=512)
+def _input_layout(
+    g: Window, n: int, spatial: Ints, sizes: Pair, groups: int, out: Ints
+) -> tuple[int, int, bool, list[tuple[Axis, Recipe]]]:
+    """Return all that follows from shapes; `sizes` are filters, and channels in a group.
+
+    These are: numbers per pixel, blocks of columns, whether taps reach all positions, and a recipe
+    for each phase of the depth.
+    """
+    filters, channels = sizes
     blocks = -(-channels // COLUMNS)
     row = output_row(groups, channels, blocks)
-    lines, columns = (
+    axes = [
         gradient_axis(k, s, dil, before, size)
         for k, s, dil, (before, _), size in zip(
             g.kernel, g.stride, g.dilation, g.padding, spatial, strict=True
         )
-    )
-    flat, dx = new_output(n, all_channels, tuple(spatial), row)
-    if (
-        not lines
-        or not columns
-        or len(lines) * len(columns) < min(g.stride[0], spatial[0]) * min(g.stride[1], spatial[1])
-    ):
-        # positions that no tap reaches
-        flat.reshape(-1, row)[...] = padded_bias(b, row + COLUMNS)[:row]
-    if not lines or not columns:
-        return dx
-    recipe = make_recipe(
-        lines, columns, n, w.shape[0], groups, blocks, out, None, g.kernel[1],
-        spatial[1] * row, row,
-    )  # fmt: skip
-    product(
-        d, n, recipe, w, True, groups, blocks, padded_bias(b, row + COLUMNS), UNLIMITED,
-        flat, spatial[0] * spatial[1] * row, g.stride[0] * spatial[1] * row,
-    )  # fmt: skip
-    return dx
+    ]
+    phases = (min(s, m) for s, m in zip(g.stride, spatial, strict=True))
+    reached = all(len(axis) == most for axis, most in zip(axes, phases, strict=True))
+    *planes, lines, columns = axes
+    recipes = []
+    for axis in planes[0] if planes else (FLAT,):
+        if lines and columns:
+            depth = Depth(axis, out[0], prod(g.kernel[1:])) if planes else IMAGES
+            recipe = make_recipe(
+                lines, columns, n * axis.length, filters, groups, blocks, out[-2:], None,
+                g.kernel[-1], spatial[-1] * row, row, depth=depth,
+            )  # fmt: skip
+            recipes.append((axis, recipe))
+    return row, blocks, reached, recipes

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from xpcnn.kernels.cpu import conv, methods
-from xpcnn.kernels.cpu.layout import UNLIMITED, as_image, in_order, source, takes_images
+from xpcnn.kernels.cpu.epilogue import NOTHING
+from xpcnn.kernels.cpu.layout import as_image, in_order, source, takes_images
 from xpcnn.kernels.cpu.vector import WIDTH
 from xpcnn.kernels.lifting import lift, lift_window, lower
 from xpcnn.kernels.trace import Declined, note
@@ -44,11 +45,11 @@ def backward(
     image = lift(dy)
     dx = None
     if need_dx:
-        dx = lower(methods.convolve(image, w, None, lift_window(window), groups, UNLIMITED), x.ndim)
+        dx = lower(methods.convolve(image, w, None, lift_window(window), groups, NOTHING), x.ndim)
     d = source(lift(x))
     _, dw, _ = methods.gradients(d, lift(x).shape[2:], dy, w, False, window, groups, False)
     db = None
     if has_bias:
         n, channels, *size = image.shape
-        db = methods.channel_sums(as_image(source(image), n), n, (size[0], size[1]), channels)
+        db = methods.channel_sums(as_image(source(image), n), n, tuple(size), channels)
     return dx, dw, db

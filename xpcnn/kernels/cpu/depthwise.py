@@ -2,7 +2,7 @@
 
 Which input positions a window covers, and which windows cover an input position, are tables; the
 gradient of the input is then the same kernel as the convolution itself. Padding is never made:
-the tables leave out what lies in it.
+the tables leave out what lies in it. The lines of a volume are those of all its planes.
 """
 
 from __future__ import annotations
@@ -14,16 +14,14 @@ import numpy as np
 
 from xpcnn.kernels.cpu import buffers, elementwise, threads
 from xpcnn.kernels.cpu.elementwise import new_rows
+from xpcnn.kernels.cpu.epilogue import LIMITS, NOTHING, RELU, Epilogue, activate
 from xpcnn.kernels.cpu.jobs import Doubles, Floats, Ints, Job, inner
 from xpcnn.kernels.cpu.layout import (
-    RELU,
-    UNLIMITED,
-    Limits,
     float32,
     padded_bias,
     takes_images,
 )
-from xpcnn.kernels.cpu.pool import Images, Links, as_images, links, reverse
+from xpcnn.kernels.cpu.pool import Images, Links, as_images, lines_of, links_of, reverse
 from xpcnn.kernels.cpu.vector import (
     RUN,
     WIDTH,
@@ -32,13 +30,13 @@ from xpcnn.kernels.cpu.vector import (
     load,
     load_index,
     load_wide,
+    room,
     store,
     store_wide,
     widen,
     within,
     zero,
 )
-from xpcnn.kernels.lifting import lift, lift_window, lower
 from xpcnn.kernels.trace import Declined
 from xpcnn.ops.conv import backward as generic_backward
 from xpcnn.window import Ints as Sizes
@@ -91,16 +89,16 @@ def takes(x: Any, w: Any, groups: int) -> Declined | None:
 
 @lru_cache(maxsize=512)
 def _forward_tables(window: Window, spatial: Sizes, line: int, pixel: int) -> Tables:
-    lines, columns = (links(window, spatial, axis) for axis in (0, 1))
-    return _tables(lines, columns, 1, window.kernel[1], line, pixel)
+    return _tables(*links_of(window, spatial), 1, window.kernel[-1], line, pixel)
 
 
 @lru_cache(maxsize=512)
 def _backward_tables(window: Window, spatial: Sizes, line: int, pixel: int) -> Tables:
-    lines, columns = (reverse(links(window, spatial, axis), spatial[axis]) for axis in (0, 1))
+    both = zip(links_of(window, spatial), lines_of(spatial), strict=True)
+    lines, columns = (reverse(seen, size) for seen, size in both)
     # Columns a stride apart are seen by the same taps.
-    period = window.stride[1]
-    return _tables(lines, columns, period, window.kernel[1], line, pixel)
+    period = window.stride[-1]
+    return _tables(lines, columns, period, window.kernel[-1], line, pixel)
 
 
 def _tables(
@@ -166,19 +164,18 @@ def _repeat(x: Any, times: int) -> Any:
 
 
 def conv_forward(
-    xp: Any, x: Any, w: Any, b: Any, window: Window, groups: int, *, limits: Limits = UNLIMITED
+    xp: Any, x: Any, w: Any, b: Any, window: Window, groups: int, *, epilogue: Epilogue = NOTHING
 ) -> Any:
-    """Convolve, and keep results between limits in the same pass; backward knows those of ReLU."""
+    """Convolve, with an activation in the same pass, of which backward knows ReLU."""
     if refusal := takes(x, w, groups):
         return refusal
     images = as_images(_repeat(x, w.shape[0] // groups))
     bias = padded_bias(b, images.lanes)
-    spatial, window = lift(x).shape[2:], lift_window(window)
+    spatial = x.shape[2:]
     shape = (x.shape[0], w.shape[0], *window.output_shape(spatial))
     tables = _forward_tables(window, spatial, images.line, images.pixel)
-    y = _run(images, tables, shape, window, _pack(w, images.lanes), bias, limits)
-    y = lower(y, x.ndim)
-    return y, (images, x, w, b is not None, y if limits == RELU else None)
+    y = _run(images, tables, shape, window, _pack(w, images.lanes), bias, epilogue)
+    return y, (images, x, w, b is not None, y if epilogue == RELU else None)
 
 
 def conv_backward(
@@ -188,8 +185,8 @@ def conv_backward(
     images, x, w, has_bias, gate = saved
     if gate is not None:
         dy = elementwise.gated(dy, gate)
-    d, plane, shape = as_images(dy), lift_window(window), lift(x).shape
-    dw, db = _weight_gradient(images, d, w, lift(dy).shape, plane, shape[2:])
+    d, shape = as_images(dy), x.shape
+    dw, db = _weight_gradient(images, d, w, dy.shape, window, shape[2:])
     if not np.isfinite(db).all():
         # Infinity times the zeros around an image is NaN, and they are left out here.
         with np.errstate(invalid="ignore"):
@@ -197,30 +194,29 @@ def conv_backward(
     dx = None
     if need_dx:
         times = w.shape[0] // groups
-        tables = _backward_tables(plane, shape[2:], d.line, d.pixel)
+        tables = _backward_tables(window, shape[2:], d.line, d.pixel)
         wide = (shape[0], w.shape[0], *shape[2:])
         nothing = padded_bias(None, images.lanes)
-        dx = _run(d, tables, wide, plane, _pack(w, images.lanes), nothing, UNLIMITED)
+        dx = _run(d, tables, wide, window, _pack(w, images.lanes), nothing, NOTHING)
         if times > 1:
             apart = np.moveaxis(dx, 1, -1).reshape(shape[0], *shape[2:], groups, times)
             dx = np.moveaxis(apart.sum(axis=-1), -1, 1)
-        dx = lower(dx, x.ndim)
     return dx, dw, db if has_bias else None
 
 
 def _run(
     source: Images, tables: Tables, shape: Sizes, window: Window, packed: np.ndarray,
-    bias: np.ndarray, limits: Limits,
+    bias: np.ndarray, epilogue: Epilogue,
 ) -> np.ndarray:  # fmt: skip
     flat, y = new_rows(shape)
-    height, width = shape[2:]
+    height, width = lines_of(shape[2:])
     bands = -(-height // BAND)
     blocks = -(-source.lanes // (2 * WIDTH))
     parts = min(blocks, max(1, JOBS // (shape[0] * bands)))
     threads.launch(
         y.size * window.taps, _multiply, shape[0] * bands * parts, source.flat, source.image,
         source.line, source.pixel, source.lanes, height, tables.tiles.size // 4, width, *tables,
-        packed, bias, int(limits != UNLIMITED), float32(limits), bands, parts, flat,
+        packed, bias, epilogue.kind, float32(epilogue.settings), bands, parts, flat,
     )  # fmt: skip
     return y
 
@@ -254,7 +250,7 @@ def _weight_gradient(
 def _multiply(
     job: int, x: Floats, image: int, line: int, pixel: int, lanes: int, height: int, across: int,
     columns: int, lines: Ints, tiles: Ints, spans: Ints, places: Ints, w: Floats, bias: Floats,
-    clamps: int, limits: Floats, bands: int, parts: int, y: Floats,
+    kind: int, settings: Floats, bands: int, parts: int, y: Floats,
 ) -> None:  # fmt: skip
     """Go through the memory of a band of lines in its order, sixteen channels at a time."""
     blocks = (lanes + 2 * WIDTH - 1) // (2 * WIDTH)
@@ -289,11 +285,25 @@ def _multiply(
                     a10, a11 = fma(load(x, x1 + p0), w0, a10), fma(load(x, x1 + p1), w1, a11)
                     a20, a21 = fma(load(x, x2 + p0), w0, a20), fma(load(x, x2 + p1), w1, a21)
                     a30, a31 = fma(load(x, x3 + p0), w0, a30), fma(load(x, x3 + p1), w1, a31)
-                if clamps == 1:
-                    a00, a01 = within(a00, limits), within(a01, limits)
-                    a10, a11 = within(a10, limits), within(a11, limits)
-                    a20, a21 = within(a20, limits), within(a21, limits)
-                    a30, a31 = within(a30, limits), within(a31, limits)
+                if kind == LIMITS:
+                    a00, a01 = within(a00, settings), within(a01, settings)
+                    a10, a11 = within(a10, settings), within(a11, settings)
+                    a20, a21 = within(a20, settings), within(a21, settings)
+                    a30, a31 = within(a30, settings), within(a31, settings)
+                elif kind > LIMITS:
+                    # Vectors of y may overlap, and each result is to be taken once.
+                    own = room()
+                    store(own, 0, a00)
+                    store(own, 8, a01)
+                    store(own, 16, a10)
+                    store(own, 24, a11)
+                    store(own, 32, a20)
+                    store(own, 40, a21)
+                    store(own, 48, a30)
+                    store(own, 56, a31)
+                    activate(own, 0, 8 * WIDTH, kind, settings)
+                    a00, a01, a10, a11 = load(own, 0), load(own, 8), load(own, 16), load(own, 24)
+                    a20, a21, a30, a31 = load(own, 32), load(own, 40), load(own, 48), load(own, 56)
                 store(y, to + c0, a00)
                 store(y, to + c1, a01)
                 store(y, to + e1 * apart + c0, a10)

@@ -6,6 +6,7 @@ A mask is drawn as one byte for each of its numbers, and that is what backward k
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from math import prod
 from typing import Any, NamedTuple
 
@@ -13,11 +14,13 @@ import numpy as np
 
 from xpcnn import rng
 from xpcnn.kernels.cpu import buffers, threads
-from xpcnn.kernels.cpu.activations import in_order, memory_order, refused
+from xpcnn.kernels.cpu.activations import refused
 from xpcnn.kernels.cpu.elementwise import PIECE
 from xpcnn.kernels.cpu.jobs import Bytes, Floats, Ints, Job, inner
+from xpcnn.kernels.cpu.order import in_order, inverse, memory_order
 from xpcnn.kernels.cpu.vector import (
     WIDTH,
+    add,
     load,
     load_bytes,
     load_splat,
@@ -25,7 +28,10 @@ from xpcnn.kernels.cpu.vector import (
     splat,
     store,
     upper_product,
+    where_equal,
+    zero,
 )
+from xpcnn.ops.dropout import alpha_numbers
 from xpcnn.window import Ints as Sizes
 
 FIRST_FACTOR, SECOND_FACTOR = np.uint64(0xD2E7470EE14C6C93), np.uint64(0xCA5A826395121157)
@@ -39,6 +45,8 @@ BITS = 24
 """Of which each has so many bits."""
 HALF, LOW, DROPPED = np.uint64(32), np.uint64(2**32 - 1), np.uint64(32 - BITS)
 ONE = np.uint64(1)
+NO_SHIFTS = (0, 0.0, 0.0)
+"""Whether something is added: to what was kept, and in the place of what was dropped."""
 WORK = 5
 """Elementary operations for each number that is drawn."""
 
@@ -83,15 +91,28 @@ def dropout_forward(xp: Any, x: Any, mask_shape: Sizes, p: float, key: np.ndarra
     """Multiply x by a mask of 0 and 1 / (1 - p); see the generic kernel."""
     if refusal := refused(x):
         return refusal
-    order, scale = memory_order(x), rng.scale_of_kept(p)
-    mask = _draw_mask(mask_shape, p, key)
+    state = _draw_state(x, mask_shape, p, key, rng.scale_of_kept(p))
+    return _apply(x, state), state
+
+
+def alpha_dropout_forward(xp: Any, x: Any, mask_shape: Sizes, p: float, key: np.ndarray) -> Any:
+    """Multiply x by a mask of 0 and a scale, and shift; see the generic kernel."""
+    if refusal := refused(x):
+        return refusal
+    scale, kept, dropped = alpha_numbers(p)
+    state = _draw_state(x, mask_shape, p, key, scale)
+    return _apply(x, state, (1, kept, dropped)), state
+
+
+def _draw_state(x: Any, mask_shape: Sizes, p: float, key: np.ndarray, scale: float) -> State:
+    """Draw a mask for x."""
+    order, mask = memory_order(x), _draw_mask(mask_shape, p, key)
     rows = _rows(tuple(x.shape[axis] for axis in order), tuple(mask_shape[axis] for axis in order))
     if rows is None:
         mask = np.ascontiguousarray(np.broadcast_to(mask, x.shape).transpose(order))
     else:
         mask = mask * np.float32(scale)
-    state = State(mask, order, scale, rows)
-    return _apply(x, state), state
+    return State(mask, order, scale, rows)
 
 
 def dropout_backward(xp: Any, dy: Any, saved: State) -> np.ndarray:
@@ -99,6 +120,7 @@ def dropout_backward(xp: Any, dy: Any, saved: State) -> np.ndarray:
     return _apply(dy, saved).astype(dy.dtype, copy=False)
 
 
+@lru_cache(maxsize=512)
 def _rows(shape: Sizes, masked: Sizes) -> Rows | None:
     """Return the rows of memory of some shape, if the mask has 1 in the place of some axes."""
     if masked == shape:
@@ -125,22 +147,22 @@ def _draw_mask(shape: Sizes, p: float, key: np.ndarray) -> np.ndarray:
     return kept[:count].reshape(shape)
 
 
-def _apply(x: np.ndarray, state: State) -> np.ndarray:
+def _apply(x: np.ndarray, state: State, shifts: tuple[int, float, float] = NO_SHIFTS) -> np.ndarray:
     mask, order, scale, rows = state
     dense = in_order(x, order)
     flat = buffers.empty(dense.shape)
     if rows is None:
         threads.launch(
             x.size, _multiply, -(-x.size // PIECE), dense.reshape(-1), mask.reshape(-1), x.size,
-            scale, flat.reshape(-1),
+            scale, *shifts, flat.reshape(-1),
         )  # fmt: skip
     else:
         jobs = -(-rows.number // max(1, PIECE // rows.width)) * -(-rows.width // PIECE)
         threads.launch(
             x.size, _multiply_rows, jobs, dense.reshape(-1), mask.reshape(-1), *rows,
-            flat.reshape(-1),
+            *shifts, flat.reshape(-1),
         )  # fmt: skip
-    return flat.transpose(np.argsort(order))
+    return flat.transpose(inverse(order))
 
 
 @inner
@@ -177,26 +199,45 @@ def _draw(job: int, key: Ints, count: int, least: int, kept: Bytes) -> None:
         _decide(d, lowest, kept, at + 6)
 
 
+@inner
+def _write(x: Any, at: int, factor: Any, shifts: int, kept: float, dropped: float, y: Any) -> None:
+    """Multiply eight numbers, and add what is to be added."""
+    value = multiply(load(x, at), factor)
+    if shifts == 1:
+        value = add(value, where_equal(factor, zero(), splat(dropped), splat(kept)))
+    store(y, at, value)
+
+
 @Job
-def _multiply(job: int, x: Floats, kept: Bytes, size: int, scale: float, y: Floats) -> None:
+def _multiply(
+    job: int, x: Floats, mask: Bytes, size: int, scale: float, shifts: int, kept: float,
+    dropped: float, y: Floats,
+) -> None:  # fmt: skip
     last = min(size, (job + 1) * PIECE)
     for k in range(job * PIECE, last, WIDTH):
         c = min(k, last - WIDTH)
-        mask = multiply(load_bytes(kept, c), splat(scale))
-        store(y, c, multiply(load(x, c), mask))
+        factor = multiply(load_bytes(mask, c), splat(scale))
+        _write(x, c, factor, shifts, kept, dropped, y)
 
 
 @Job
 def _multiply_rows(
-    job: int, x: Floats, factors: Floats, rows: int, width: int, together: int, y: Floats
+    job: int, x: Floats, factors: Floats, rows: int, width: int, together: int, shifts: int,
+    kept: float, dropped: float, y: Floats,
 ) -> None:  # fmt: skip
     """Multiply rows of 8 numbers or more by a factor each, or by one for each of their numbers."""
     per_job, columns = max(1, PIECE // width), (width + PIECE - 1) // PIECE
     first, left = job // columns * per_job, job % columns * PIECE
-    right = min(width, left + PIECE)
-    for r in range(first, min(rows, first + per_job)):
-        shared = r // max(1, together) * width
+    right, last = min(width, left + PIECE), min(rows, first + per_job)
+    if together == 0:
+        for r in range(first, last):
+            for k in range(left, right, WIDTH):
+                at = r * width + min(k, right - WIDTH)
+                _write(x, at, load_splat(factors, r), shifts, kept, dropped, y)
+        return
+    for n in range(first // together, (last - 1) // together + 1):
         for k in range(left, right, WIDTH):
             c = min(k, right - WIDTH)
-            factor = load_splat(factors, r) if together == 0 else load(factors, shared + c)
-            store(y, r * width + c, multiply(load(x, r * width + c), factor))
+            factor = load(factors, n * width + c)
+            for r in range(max(first, n * together), min(last, (n + 1) * together)):
+                _write(x, r * width + c, factor, shifts, kept, dropped, y)

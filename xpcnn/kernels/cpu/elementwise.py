@@ -14,7 +14,20 @@ from numpy.lib.stride_tricks import as_strided
 from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.jobs import Floats, Job
 from xpcnn.kernels.cpu.layout import dense_image, flat_view, source
-from xpcnn.kernels.cpu.vector import WIDTH, add, load, relu, store, where_open, zero
+from xpcnn.kernels.cpu.order import inverse, is_dense, memory_order
+from xpcnn.kernels.cpu.vector import (
+    WIDE,
+    WIDTH,
+    add,
+    load,
+    load_full,
+    relu,
+    store,
+    store_full,
+    where_open,
+    zero,
+    zero_full,
+)
 from xpcnn.kernels.lifting import lift
 from xpcnn.kernels.trace import Declined
 
@@ -55,7 +68,7 @@ def as_rows(x: np.ndarray) -> Rows:
         if pitch:
             extent = (prod(last.shape[:-1]) - 1) * pitch + channels
             return Rows(as_strided(x, (extent,), (4,)), pitch, channels)
-    if x.ndim in (3, 4):
+    if x.ndim in (3, 4, 5):
         copy = dense_image(source(lift(x)), len(x))
         return Rows(copy.flat, copy.pixel, channels)
     dense = buffers.empty(last.shape)
@@ -66,13 +79,13 @@ def as_rows(x: np.ndarray) -> Rows:
 def _filled_up(x: np.ndarray, last: np.ndarray) -> Rows:
     """Return rows with zeros behind a few channels: a vector never reaches past the last row."""
     out = buffers.empty((*last.shape[:-1], WIDTH))
-    if x.ndim in (3, 4) and x.size:
+    if x.ndim in (3, 4, 5) and x.size:
         image = lift(x)
-        height, width = image.shape[2:]
+        planes, (height, width) = prod(image.shape[2:-2]), image.shape[-2:]
         flat, strides = flat_view(image)
         threads.launch(
-            2 * out.size, _fill_up, len(x) * height, flat, *strides, x.shape[1], height, width,
-            out.reshape(-1),
+            2 * out.size, _fill_up, len(x) * planes * height, flat, *strides, x.shape[1], planes,
+            height, width, out.reshape(-1),
         )  # fmt: skip
     else:
         out[..., : x.shape[1]] = last
@@ -82,12 +95,13 @@ def _filled_up(x: np.ndarray, last: np.ndarray) -> Rows:
 
 @Job
 def _fill_up(
-    job: int, x: Floats, image: int, channel: int, line: int, pixel: int, channels: int,
-    height: int, width: int, y: Floats,
+    job: int, x: Floats, image: int, channel: int, line: int, pixel: int, plane: int,
+    channels: int, planes: int, height: int, width: int, y: Floats,
 ) -> None:  # fmt: skip
-    """Write one line of an image."""
-    n = job // height
-    start = n * image + (job - n * height) * line
+    """Write one line of an image, or of a plane of a volume."""
+    z = job // height
+    n = z // planes
+    start = n * image + (z - n * planes) * plane + (job - z * height) * line
     for j in range(width):
         to = (job * width + j) * WIDTH
         store(y, to, zero())
@@ -123,10 +137,10 @@ def new_rows(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
 
 def takes(*arrays: Any) -> bool:
     """Whether these kernels take such arrays: float32, of one shape, at least a vector each."""
-    first = arrays[0]
-    return first.ndim > 1 and all(
-        a.dtype == np.float32 and a.size >= WIDTH and a.shape == first.shape for a in arrays
-    )
+    shape = arrays[0].shape
+    if len(shape) < 2:
+        return False
+    return all(a.dtype == np.float32 and a.size >= WIDTH and a.shape == shape for a in arrays)
 
 
 def declined(*arrays: Any) -> Declined:
@@ -139,14 +153,15 @@ def declined(*arrays: Any) -> Declined:
 
 def apply(what: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return what :data:`RELU` and its neighbours say, in the memory order of a if possible."""
-    axes = sorted(range(a.ndim), key=lambda axis: -a.strides[axis])
-    dense_a, dense_b = a.transpose(axes), b.transpose(axes)
-    if _usable(dense_a) and _usable(dense_b):
-        out = buffers.empty(dense_a.shape)
-        y = out.transpose(np.argsort(axes))
-        arguments = (dense_a.reshape(-1), a.size, dense_b.reshape(-1), a.size, 1, a.size)
-        threads.launch(a.size, _apply, _jobs(1, a.size), *arguments, what, out.reshape(-1), a.size)
-        return y
+    order = memory_order(a)
+    dense_a = a.transpose(order)
+    dense_b = dense_a if b is a else b.transpose(order)
+    if is_dense(dense_a) and is_dense(dense_b):
+        flat_a = filled(dense_a)
+        flat_b = flat_a if b is a else filled(dense_b)
+        out, size = buffers.empty(flat_a.size), flat_a.size
+        threads.launch(size, _apply_flat, -(-size // PIECE), flat_a, flat_b, size, what, out)
+        return out[: a.size].reshape(dense_a.shape).transpose(inverse(order))
     rows_a = as_rows(a)
     rows_b = rows_a if b is a else as_rows(b)
     flat, y = new_rows(a.shape)
@@ -158,13 +173,34 @@ def apply(what: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return y
 
 
-def _usable(dense: np.ndarray) -> bool:
-    return dense.flags.c_contiguous and dense.flags.writeable and dense.flags.aligned
+def filled(dense: np.ndarray) -> np.ndarray:
+    """Return the numbers of a dense array along one axis, and zeros up to a register's width."""
+    flat = dense.reshape(-1)
+    return flat if flat.size >= WIDE else np.pad(flat, (0, WIDE - flat.size))
 
 
 def _jobs(rows: int, width: int) -> int:
     """Return into how many pieces rows are cut, along both axes."""
     return -(-rows // max(1, PIECE // width)) * -(-width // PIECE)
+
+
+@Job
+def _apply_flat(job: int, a: Floats, b: Floats, size: int, what: int, y: Floats) -> None:
+    """Work on a piece of the memory; the last register of each overlaps with that before it."""
+    last = min(size, (job + 1) * PIECE)
+    closes = what == RELU
+    if what == ADD_RELU:
+        closes = True
+    for k in range(job * PIECE, last, WIDE):
+        c = min(k, last - WIDE)
+        value = load_full(a, c)
+        if what == GATE:
+            value = where_open(load_full(b, c), value, zero_full())
+        elif what != RELU:
+            value = add(value, load_full(b, c))
+        if closes:
+            value = relu(value)
+        store_full(y, c, value)
 
 
 @Job

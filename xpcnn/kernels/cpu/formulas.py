@@ -81,8 +81,8 @@ def tanhshrink_gradient(dy: Any, kept: Any, settings: Any) -> Any:
 @inner
 def log_sigmoid(x: Any, settings: Any) -> Any:
     """Return the logarithm of the sigmoid."""
-    e = functions.exp(negative(absolute(x)))
-    return subtract(at_most(x, all_like(x, 0.0)), functions.log1p(e))
+    e = functions.exp_of_negative(negative(absolute(x)))
+    return subtract(at_most(x, all_like(x, 0.0)), functions.log1p_of_share(e))
 
 
 @inner
@@ -95,8 +95,8 @@ def softplus(x: Any, settings: Any) -> Any:
     """Return log(1 + exp(beta * x)) / beta, or x above a limit; beta and the limit of beta * x."""
     beta, limit = load_all_like(x, settings, 0), load_all_like(x, settings, 1)
     z = multiply(x, beta)
-    e = functions.exp(negative(absolute(z)))
-    smooth = divide(add(at_least(z, all_like(x, 0.0)), functions.log1p(e)), beta)
+    e = functions.exp_of_negative(negative(absolute(z)))
+    smooth = divide(add(at_least(z, all_like(x, 0.0)), functions.log1p_of_share(e)), beta)
     return where_less(limit, z, x, smooth)
 
 
@@ -146,6 +146,13 @@ def elu_gradient(dy: Any, kept: Any, settings: Any) -> Any:
 
 
 @inner
+def leaky_relu(x: Any, settings: Any) -> Any:
+    """Return x where positive, and x times the setting elsewhere."""
+    small = multiply(x, load_all_like(x, settings, 0))
+    return where_less(all_like(x, 0.0), x, x, small)
+
+
+@inner
 def silu(x: Any, settings: Any) -> Any:
     """Return x * sigmoid(x)."""
     return multiply(x, functions.sigmoid(x))
@@ -173,12 +180,12 @@ def _mish_share(x: Any, e: Any) -> Any:
 @inner
 def mish(x: Any, settings: Any) -> Any:
     """Return x * tanh(log(1 + exp(x)))."""
-    return multiply(x, _mish_share(x, functions.exp(negative(absolute(x)))))
+    return multiply(x, _mish_share(x, functions.exp_of_negative(negative(absolute(x)))))
 
 
 @inner
 def mish_gradient(dy: Any, kept: Any, settings: Any) -> Any:
-    e = functions.exp(negative(absolute(kept)))
+    e = functions.exp_of_negative(negative(absolute(kept)))
     share, s = _mish_share(kept, e), functions.sigmoid_of(kept, e)
     bend = multiply(multiply(kept, s), subtract(all_like(dy, 1.0), multiply(share, share)))
     return multiply(dy, add(share, bend))
@@ -213,7 +220,7 @@ def gelu_tanh(x: Any, settings: Any) -> Any:
 @inner
 def gelu_tanh_gradient(dy: Any, kept: Any, settings: Any) -> Any:
     inside = _gelu_tanh_inside(kept)
-    e = functions.exp(negative(absolute(inside)))
+    e = functions.exp_of_negative(negative(absolute(inside)))
     square = multiply(multiply(kept, kept), all_like(dy, 3.0 * CUBIC))
     slope = multiply(all_like(dy, ROOT_8_PER_PI), add(square, all_like(dy, 1.0)))
     # The derivative of the sigmoid; s * (1 - s) would lose the digits of s near 1.

@@ -1,8 +1,8 @@
-"""Elementary functions of eight numbers at once, and those that activations are made of.
+"""Elementary functions of vectors, and those that activations are made of.
 
 Each is right to 3e-7 relative (:func:`normal_share` to 5e-7) over the whole range: zeros keep their
 sign, what overflows is infinite, what underflows is denormal, and NaN stays. The coefficients of
-the polynomials make the largest relative error smallest; they were fitted in 40 digits.
+the polynomials make the largest relative error smallest.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 from xpcnn.kernels.cpu.jobs import inner
 from xpcnn.kernels.cpu.vector import (
+    SIXTEEN,
     absolute,
     add,
     all_like,
@@ -20,12 +21,19 @@ from xpcnn.kernels.cpu.vector import (
     divide,
     exponent,
     fma,
+    largest,
+    load_first,
+    load_sixteen,
+    lower_eight,
     mantissa,
     multiply,
     nearest,
     negative,
+    store_first,
+    store_sixteen,
     subtract,
     times_power_of_two,
+    upper_eight,
     where_at_most,
     where_equal,
     where_less,
@@ -40,7 +48,11 @@ LN2_HIGH = 0.693359375
 """log(2) in so few bits that whole multiples of it are exact."""
 LN2_LOW = -2.1219444005469058e-4
 """What is missing to log(2)."""
+LOWEST = -120.0
+"""From here on an exponential is zero in float32, and some way above."""
 ROOT_TWO = 1.4142135623730951
+RISE = 2.8
+"""A number x from zero on is turned into t = RISE / (RISE + x), of which there are polynomials."""
 TINY = 1.1754943508222875e-38
 """Below it numbers are denormal."""
 HUGE = 3.4028234663852886e38
@@ -50,7 +62,7 @@ HUGE = 3.4028234663852886e38
 @inner
 def _within(x: Any) -> Any:
     """Limit x to where its exponential is neither zero nor infinite in float32, and a bit more."""
-    return at_most(at_least(x, all_like(x, -120.0)), all_like(x, 100.0))
+    return at_most(at_least(x, all_like(x, LOWEST)), all_like(x, 100.0))
 
 
 @inner
@@ -60,9 +72,25 @@ def _power(x: Any) -> Any:
 
 
 @inner
+def _rest(x: Any, n: Any) -> Any:
+    """Return x - n * log(2), which is no further from zero than log(2) / 2."""
+    return fma(n, all_like(x, -LN2_LOW), fma(n, all_like(x, -LN2_HIGH), x))
+
+
+@inner
+def _exp_of_rest(r: Any) -> Any:
+    """Return exp(r) for what :func:`_rest` returns."""
+    p = fma(all_like(r, 0.008312520571053028), r, all_like(r, 0.04189015552401543))
+    p = fma(p, r, all_like(r, 0.16667114198207855))
+    p = fma(p, r, all_like(r, 0.499992311000824))
+    p = fma(p, r, all_like(r, 1.0))
+    return fma(p, r, all_like(r, 1.0))
+
+
+@inner
 def _expm1_of_rest(x: Any, n: Any) -> Any:
     """Return exp(r) - 1 for r = x - n * log(2), which is small."""
-    r = fma(n, all_like(x, -LN2_LOW), fma(n, all_like(x, -LN2_HIGH), x))
+    r = _rest(x, n)
     p = fma(all_like(x, 0.0013901283964514732), r, all_like(x, 0.008363146334886551))
     p = fma(p, r, all_like(x, 0.04166685417294502))
     p = fma(p, r, all_like(x, 0.16666577756404877))
@@ -75,7 +103,15 @@ def exp(x: Any) -> Any:
     """Return the exponential."""
     x = _within(x)
     n = _power(x)
-    return times_power_of_two(add(_expm1_of_rest(x, n), all_like(x, 1.0)), n)
+    return times_power_of_two(_exp_of_rest(_rest(x, n)), n)
+
+
+@inner
+def exp_of_negative(x: Any) -> Any:
+    """Return the exponential of what is not above zero."""
+    x = at_least(x, all_like(x, LOWEST))
+    n = _power(x)
+    return times_power_of_two(_exp_of_rest(_rest(x, n)), n)
 
 
 @inner
@@ -85,10 +121,19 @@ def expm1(x: Any) -> Any:
     n = _power(inside)
     rest = _expm1_of_rest(inside, n)
     # 2**n * (1 + rest) - 1, the one being taken from the power, which is exact.
-    power_less_one = subtract(times_power_of_two(all_like(x, 1.0), n), all_like(x, 1.0))
-    near = add(times_power_of_two(rest, n), power_less_one)
+    power = times_power_of_two(all_like(x, 1.0), n)
+    near = fma(rest, power, subtract(power, all_like(x, 1.0)))
     far = times_power_of_two(add(rest, all_like(x, 1.0)), n)
     return where_equal(x, all_like(x, 0.0), x, where_less(all_like(x, 20.0), x, far, near))
+
+
+@inner
+def exp_and_expm1_of_negative(x: Any) -> Any:
+    """Return exp(x) and exp(x) - 1, both accurate, for what is not above zero."""
+    x = at_least(x, all_like(x, LOWEST))
+    n = _power(x)
+    power, rest = times_power_of_two(all_like(x, 1.0), n), _expm1_of_rest(x, n)
+    return fma(rest, power, power), fma(rest, power, subtract(power, all_like(x, 1.0)))
 
 
 @inner
@@ -142,6 +187,19 @@ def log1p(x: Any) -> Any:
 
 
 @inner
+def log1p_of_share(x: Any) -> Any:
+    """Return log(1 + x) for x from 0 to 1."""
+    p = fma(all_like(x, 0.005232695024460554), x, all_like(x, -0.02950524352490902))
+    p = fma(p, x, all_like(x, 0.07822596281766891))
+    p = fma(p, x, all_like(x, -0.13663247227668762))
+    p = fma(p, x, all_like(x, 0.19106008112430573))
+    p = fma(p, x, all_like(x, -0.2484298199415207))
+    p = fma(p, x, all_like(x, 0.3331909775733948))
+    p = fma(p, x, all_like(x, -0.4999949336051941))
+    return multiply(x, fma(p, x, all_like(x, 0.9999999403953552)))
+
+
+@inner
 def sigmoid_of(x: Any, e: Any) -> Any:
     """Return 1 / (1 + exp(-x)), given e = exp(-|x|)."""
     return divide(where_less(x, all_like(x, 0.0), e, all_like(x, 1.0)), add(all_like(x, 1.0), e))
@@ -150,7 +208,7 @@ def sigmoid_of(x: Any, e: Any) -> Any:
 @inner
 def sigmoid(x: Any) -> Any:
     """Return 1 / (1 + exp(-x))."""
-    return sigmoid_of(x, exp(negative(absolute(x))))
+    return sigmoid_of(x, exp_of_negative(negative(absolute(x))))
 
 
 @inner
@@ -169,29 +227,26 @@ def tanh(x: Any) -> Any:
 
 
 @inner
-def _erfc_over_exp(t: Any) -> Any:
-    """Return (1 - erf(z)) / exp(-z**2), given t = 2.5 / (2.5 + z) with z not negative."""
-    u = fma(t, all_like(t, 2.0), all_like(t, -1.0))
-    p = fma(all_like(t, -5.70432712265756e-05), u, all_like(t, 0.00025186350103467703))
-    p = fma(p, u, all_like(t, 0.0002102386497426778))
-    p = fma(p, u, all_like(t, -0.001921784714795649))
-    p = fma(p, u, all_like(t, -0.0033685171511024237))
-    p = fma(p, u, all_like(t, 0.011344324797391891))
-    p = fma(p, u, all_like(t, 0.06850185245275497))
-    p = fma(p, u, all_like(t, 0.18156565725803375))
-    p = fma(p, u, all_like(t, 0.3218607008457184))
-    p = fma(p, u, all_like(t, 0.4216127395629883))
-    return multiply(t, p)
+def _share_over_exp(t: Any) -> Any:
+    """Return a normal distribution's share beyond x >= 0 over exp(-x**2 / 2); see RISE for t."""
+    p = fma(all_like(t, -0.029873671010136604), t, all_like(t, 0.14033788442611694))
+    p = fma(p, t, all_like(t, -0.23122496902942657))
+    p = fma(p, t, all_like(t, 0.11940135806798935))
+    p = fma(p, t, all_like(t, -0.004414284136146307))
+    p = fma(p, t, all_like(t, 0.09761427342891693))
+    p = fma(p, t, all_like(t, 0.12313351035118103))
+    p = fma(p, t, all_like(t, 0.1425475925207138))
+    return multiply(t, fma(p, t, all_like(t, 0.14247825741767883)))
 
 
 @inner
 def exp_of_minus_product(a: Any, b: Any) -> Any:
-    """Return exp(-a * b) for a * b >= 0, with the digits that rounding the product would cost."""
+    """Return exp(-a * b) for a * b from 0 to 120, with the digits that the product loses."""
     product = multiply(a, b)
     lost = fma(a, b, negative(product))
-    e = exp(negative(product))
-    # Where the product overflows nothing is known of what was lost, and e is zero.
-    return where_equal(e, all_like(a, 0.0), e, fma(negative(lost), e, e))
+    n = _power(negative(product))
+    r = subtract(_rest(negative(product), n), lost)
+    return times_power_of_two(_exp_of_rest(r), n)
 
 
 @inner
@@ -204,25 +259,25 @@ def erf(x: Any) -> Any:
     p = fma(p, z, all_like(x, 0.1128358542919159))
     p = fma(p, z, all_like(x, -0.3761262595653534))
     near = multiply(x, fma(p, z, all_like(x, 1.1283791065216064)))
-    size = absolute(x)
-    t = divide(all_like(x, 2.5), add(all_like(x, 2.5), size))
-    above = multiply(_erfc_over_exp(t), exp_of_minus_product(size, size))
-    far = with_sign(subtract(all_like(x, 1.0), above), x)
+    size = at_most(absolute(x), all_like(x, 10.5))
+    t = divide(all_like(x, RISE / ROOT_TWO), add(all_like(x, RISE / ROOT_TWO), size))
+    above = multiply(_share_over_exp(t), exp_of_minus_product(size, size))
+    far = with_sign(fma(all_like(x, -2.0), above, all_like(x, 1.0)), x)
     return where_less(size, all_like(x, 1.0), near, far)
 
 
 @inner
 def half_square_exp(x: Any) -> Any:
     """Return exp(-x**2 / 2)."""
-    return exp_of_minus_product(multiply(x, all_like(x, 0.5)), x)
+    size = at_most(absolute(x), all_like(x, 15.0))
+    return exp_of_minus_product(multiply(size, all_like(x, 0.5)), size)
 
 
 @inner
 def normal_share(x: Any, e: Any) -> Any:
     """Return the share of a normal distribution below x, given e = exp(-x**2 / 2)."""
-    # Of z = |x| / sqrt(2), numerator and denominator of t times sqrt(2), which spares a rounding.
-    t = divide(all_like(x, 2.5 * ROOT_TWO), add(all_like(x, 2.5 * ROOT_TWO), absolute(x)))
-    above = multiply(multiply(_erfc_over_exp(t), all_like(x, 0.5)), e)
+    t = divide(all_like(x, RISE), add(all_like(x, RISE), absolute(x)))
+    above = multiply(_share_over_exp(t), e)
     return where_at_most(x, all_like(x, 0.0), above, subtract(all_like(x, 1.0), above))
 
 
@@ -248,3 +303,30 @@ def power(x: Any, p: Any) -> Any:
     result = where_equal(size, infinite, where_less(none, p, infinite, none), result)
     result = where_equal(x, x, result, x)
     return where_equal(p, none, all_like(x, 1.0), result)
+
+
+# -- Sixteen numbers of a row ----------------------------------------------------------------------
+
+
+@inner
+def load_up_to(array: Any, index: int, end: int, filler: Any) -> Any:
+    """Read sixteen numbers, or fewer at the end, and a filler behind them."""
+    if end - index >= SIXTEEN:
+        return load_sixteen(array, index)
+    return load_first(array, index, end - index, filler)
+
+
+@inner
+def store_up_to(array: Any, index: int, end: int, value: Any) -> None:
+    """Write sixteen numbers, or fewer at the end."""
+    if end - index >= SIXTEEN:
+        store_sixteen(array, index, value)
+    else:
+        store_first(array, index, value, end - index)
+
+
+@inner
+def largest_of_both(value: Any) -> Any:
+    """Return the largest of sixteen numbers; what comes of NaN is left open."""
+    low, high = lower_eight(value), upper_eight(value)
+    return largest(where_less(low, high, high, low))

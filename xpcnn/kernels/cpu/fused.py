@@ -22,9 +22,9 @@ from xpcnn.kernels.cpu.conv import (
     run_table,
     window_axes,
 )
+from xpcnn.kernels.cpu.epilogue import RELU
 from xpcnn.kernels.cpu.jobs import Bytes, Floats, Ints, Job, Worker, inner
 from xpcnn.kernels.cpu.layout import (
-    RELU,
     Strides,
     in_place,
     int64,
@@ -156,6 +156,8 @@ def forward(
         return Declined("a very large pooling window")
     if declined := takes_images(x, w):
         return declined
+    if x.ndim == 5:
+        return Declined("one or two spatial dimensions only")
     if conv.takes(x, w, groups) or groups != 1:
         return _apart(xp, x, w, b, window, groups, pool)
     g, image = lift_window(window), lift(x)
@@ -176,7 +178,7 @@ def forward(
         what.flat, what.numbers, strip, windows.rows, phases, phases.size, runs, runs.size, length,
         pack(w, plain, False, 1), padded_bias(b, row), padded_bias(None, TOGETHER * COLUMNS),
         int64(tuple(range(0, WINDOWS * row, row))), int64(numbers), y.reshape(-1), winner,
-        threads.scratch(int(strip[-1]) + phases.size * WINDOWS * row),
+        threads.scratch(windows.scratch + phases.size * WINDOWS * row),
     )  # fmt: skip
     y = lower(y if flat else y.transpose(0, 3, 1, 2), x.ndim)
     return y, (x, w, b is not None, winner, size, row)
@@ -210,7 +212,7 @@ def _apart(
     xp: Any, x: Any, w: Any, b: Any, window: Window, groups: int, pool: Window
 ) -> tuple[Any, Any]:
     """Convolve and pool one after the other: few filters, or a way that is worth the pass."""
-    y, conv_saved = conv_forward(xp, x, w, b, window, groups, limits=RELU)
+    y, conv_saved = conv_forward(xp, x, w, b, window, groups, epilogue=RELU)
     y, pool_saved = max_pool_forward(xp, y, pool)
     return y, (conv_saved, pool_saved)
 

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpcnn.kernels.cpu import buffers, threads
-from xpcnn.kernels.cpu.activations import COSTLY, in_order, memory_order
+from xpcnn.kernels.cpu.activations import COSTLY
 from xpcnn.kernels.cpu.elementwise import PIECE
-from xpcnn.kernels.cpu.functions import sigmoid
+from xpcnn.kernels.cpu.functions import load_up_to, sigmoid, store_up_to
 from xpcnn.kernels.cpu.jobs import Floats, Job
-from xpcnn.kernels.cpu.vector import WIDTH, load, multiply, splat, store, subtract
+from xpcnn.kernels.cpu.order import in_order, inverse, memory_order
+from xpcnn.kernels.cpu.vector import SIXTEEN, WIDTH, multiply, splat_sixteen, subtract
 from xpcnn.kernels.trace import Declined
 
 
@@ -40,7 +41,7 @@ def glu_forward(xp: Any, x: Any, axis: int) -> Any:
         COSTLY * flat.size, _glu, _jobs(rows, half), dense.reshape(-1), rows, half,
         flat.reshape(-1),
     )  # fmt: skip
-    return flat.transpose(np.argsort(order)), State(x, order, axis)
+    return flat.transpose(inverse(order)), State(x, order, axis)
 
 
 def glu_backward(xp: Any, dy: Any, saved: State) -> np.ndarray:
@@ -54,7 +55,7 @@ def glu_backward(xp: Any, dy: Any, saved: State) -> np.ndarray:
         COSTLY * dy.size, _glu_back, _jobs(rows, half), given.reshape(-1), dense.reshape(-1),
         rows, half, flat.reshape(-1),
     )  # fmt: skip
-    dx = flat.transpose(np.argsort(order))
+    dx = flat.transpose(inverse(order))
     return dx.astype(dy.dtype, copy=False)
 
 
@@ -65,27 +66,29 @@ def _jobs(rows: int, half: int) -> int:
 
 @Job
 def _glu(job: int, x: Floats, rows: int, half: int, y: Floats) -> None:
-    """Work on rows of a first and a second half, of 8 numbers or more each."""
+    """Work on rows of a first and a second half."""
     per_job, columns = max(1, PIECE // half), (half + PIECE - 1) // PIECE
     first, left = job // columns * per_job, job % columns * PIECE
-    right = min(half, left + PIECE)
+    right, nothing = min(half, left + PIECE), np.float32(0.0)
     for r in range(first, min(rows, first + per_job)):
-        for k in range(left, right, WIDTH):
-            c = min(k, right - WIDTH)
-            at = 2 * r * half + c
-            store(y, r * half + c, multiply(load(x, at), sigmoid(load(x, at + half))))
+        start, end, to = 2 * r * half, 2 * r * half + right, r * half
+        for k in range(left, right, SIXTEEN):
+            share = sigmoid(load_up_to(x, start + half + k, end + half, nothing))
+            value = load_up_to(x, start + k, end, nothing)
+            store_up_to(y, to + k, to + right, multiply(value, share))
 
 
 @Job
 def _glu_back(job: int, dy: Floats, x: Floats, rows: int, half: int, dx: Floats) -> None:
     per_job, columns = max(1, PIECE // half), (half + PIECE - 1) // PIECE
     first, left = job // columns * per_job, job % columns * PIECE
-    right = min(half, left + PIECE)
+    right, nothing = min(half, left + PIECE), np.float32(0.0)
     for r in range(first, min(rows, first + per_job)):
-        for k in range(left, right, WIDTH):
-            c = min(k, right - WIDTH)
-            at = 2 * r * half + c
-            d, share = load(dy, r * half + c), sigmoid(load(x, at + half))
-            slope = multiply(share, subtract(splat(1.0), share))
-            store(dx, at, multiply(d, share))
-            store(dx, at + half, multiply(multiply(d, load(x, at)), slope))
+        start, end, to = 2 * r * half, 2 * r * half + right, r * half
+        for k in range(left, right, SIXTEEN):
+            share = sigmoid(load_up_to(x, start + half + k, end + half, nothing))
+            passed = multiply(load_up_to(dy, to + k, to + right, nothing), share)
+            store_up_to(dx, start + k, end, passed)
+            rest = multiply(passed, subtract(splat_sixteen(1.0), share))
+            value = multiply(load_up_to(x, start + k, end, nothing), rest)
+            store_up_to(dx, start + half + k, end + half, value)

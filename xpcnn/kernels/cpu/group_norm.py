@@ -16,6 +16,7 @@ import numpy as np
 
 from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.elementwise import Rows, as_rows, declined, new_rows
+from xpcnn.kernels.cpu.functions import load_up_to, store_up_to
 from xpcnn.kernels.cpu.jobs import Doubles, Floats, Job
 from xpcnn.kernels.cpu.layer_norm import add_row, moments_of_row, rows_per_job
 from xpcnn.kernels.cpu.layout import in_order
@@ -27,7 +28,7 @@ from xpcnn.kernels.cpu.norm import (
     normalise,
     per_piece,
 )
-from xpcnn.kernels.cpu.vector import WIDTH, add, fma, load, load_splat, store
+from xpcnn.kernels.cpu.vector import SIXTEEN, WIDTH, add, fma, splat_sixteen
 from xpcnn.kernels.trace import Declined
 
 
@@ -296,10 +297,11 @@ def _normalise_planes(
     shift: Floats, y: Floats,
 ) -> None:  # fmt: skip
     for r in range(job * per, min(planes, (job + 1) * per)):
-        middle, factor, moved = load_splat(center, r), load_splat(scale, r), load_splat(shift, r)
-        for k in range(0, plane, WIDTH):
-            at = r * plane + min(k, plane - WIDTH)
-            store(y, at, fma(add(load(x, at), middle), factor, moved))
+        middle, factor = splat_sixteen(center[r]), splat_sixteen(scale[r])
+        moved, end = splat_sixteen(shift[r]), (r + 1) * plane
+        for at in range(r * plane, end, SIXTEEN):
+            value = add(load_up_to(x, at, end, 0.0), middle)
+            store_up_to(y, at, end, fma(value, factor, moved))
 
 
 @Job
@@ -320,9 +322,8 @@ def _gradient_of_planes(
 ) -> None:  # fmt: skip
     """Compute ``scale * dy + constant + slope * (x + center)``."""
     for r in range(job * per, min(planes, (job + 1) * per)):
-        middle, factor = load_splat(center, r), load_splat(scale, r)
-        start, tilt = load_splat(constant, r), load_splat(slope, r)
-        for k in range(0, plane, WIDTH):
-            at = r * plane + min(k, plane - WIDTH)
-            rest = fma(add(load(x, at), middle), tilt, start)
-            store(dx, at, fma(load(dy, at), factor, rest))
+        middle, factor = splat_sixteen(center[r]), splat_sixteen(scale[r])
+        start, tilt, end = splat_sixteen(constant[r]), splat_sixteen(slope[r]), (r + 1) * plane
+        for at in range(r * plane, end, SIXTEEN):
+            rest = fma(add(load_up_to(x, at, end, 0.0), middle), tilt, start)
+            store_up_to(dx, at, end, fma(load_up_to(dy, at, end, 0.0), factor, rest))

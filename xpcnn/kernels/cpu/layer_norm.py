@@ -1,8 +1,9 @@
 """Layer and RMS normalisation: rows of numbers that lie side by side, each with its own statistics.
 
 A row is summed twice, first to find its center and then around it, and normalised while it is in
-the cache. No normalised copy is kept: backward works it out from the input, which the layer before
-has most likely kept as well, and two numbers per row.
+the cache. Its gradient is worked out in the pass that sums those of gamma and beta. No normalised
+copy is kept: backward works it out from the input, which the layer before has most likely kept as
+well, and two numbers per row.
 """
 
 from __future__ import annotations
@@ -15,32 +16,35 @@ import numpy as np
 
 from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.elementwise import PIECE, declined
+from xpcnn.kernels.cpu.functions import load_up_to, store_up_to
 from xpcnn.kernels.cpu.jobs import Doubles, Floats, Job, inner
+from xpcnn.kernels.cpu.order import inverse, is_dense
 from xpcnn.kernels.cpu.vector import (
     RUN,
+    SIXTEEN,
     WIDTH,
     add,
     fma,
-    keep_last,
     load,
-    load_splat,
+    load_sixteen,
+    load_wide,
     multiply,
-    splat,
-    store,
+    splat_sixteen,
+    store_sixteen,
     store_wide,
     sum_of,
     wide_zero,
     widen,
-    zero,
+    widen_both,
 )
 from xpcnn.kernels.trace import Declined
 from xpcnn.window import Ints
 
-BLOCK = 64
-"""Columns that a job sums."""
-
 PIECES = 16
 """Pieces that the rows are cut into for sums of columns, at most."""
+
+LEAST = 4
+"""Rows of such a piece at least: the sums of each take memory."""
 
 
 class State(NamedTuple):
@@ -83,25 +87,28 @@ def layer_norm_backward(xp: Any, dy: Any, saved: State, need_dx: bool) -> tuple[
     length = saved.gamma.size
     rows = saved.x.size // length
     d = _dense(dy, saved.order)
-    dgamma = dbeta = dx = None
-    if saved.has_gamma or saved.has_beta:
-        sums = _sums_of_columns(saved, d, rows, length)
+    dgamma = dbeta = None
+    sums_columns = saved.has_gamma or saved.has_beta
+    per = max(LEAST, -(-rows // PIECES)) if sums_columns else rows_per_job(length)
+    pieces, lanes = -(-rows // per), -(-length // SIXTEEN) * SIXTEEN
+    counted = lanes if sums_columns else 0
+    partial = buffers.empty((pieces, 2, counted), np.float64)
+    runs = buffers.empty((pieces, 2, counted))
+    out = buffers.empty(saved.x.shape if need_dx else 0)
+    threads.launch(
+        6 * d.size, _row_gradient, pieces, saved.x.reshape(-1), d.reshape(-1), rows, length, per,
+        int(saved.centers), saved.center, saved.inv_std, saved.gamma, int(need_dx), counted,
+        np.empty(2 * pieces), runs.reshape(-1), partial.reshape(-1), out.reshape(-1),
+    )  # fmt: skip
+    if sums_columns:
+        sums = partial[:, :, :length].sum(axis=0).astype(np.float32)
         columns = saved.order[len(saved.order) - saved.ndim :]
-        inverse = np.argsort(columns)
+        back = inverse(columns)
         shape = [dy.shape[axis] for axis in columns]
-        found = [np.ascontiguousarray(s.reshape(shape).transpose(inverse)) for s in sums]
+        found = [np.ascontiguousarray(s.reshape(shape).transpose(back)) for s in sums]
         dbeta = found[0] if saved.has_beta else None
         dgamma = found[1] if saved.has_gamma else None
-    if need_dx:
-        out, per = buffers.empty(saved.x.shape), rows_per_job(length)
-        jobs = -(-rows // per)
-        threads.launch(
-            4 * d.size, _row_gradient, jobs, saved.x.reshape(-1), d.reshape(-1), rows, length, per,
-            int(saved.centers), saved.center, saved.inv_std, saved.gamma, np.empty(2 * jobs),
-            out.reshape(-1),
-        )  # fmt: skip
-        dx = out.transpose(np.argsort(saved.order))
-    return dx, dgamma, dbeta
+    return out.transpose(inverse(saved.order)) if need_dx else None, dgamma, dbeta
 
 
 def rms_norm_forward(xp: Any, x: Any, gamma: Any, ndim: int, eps: float) -> Any:
@@ -136,7 +143,7 @@ def _forward(x: Any, gamma: Any, beta: Any, ndim: int, eps: float, *, centers: b
     )  # fmt: skip
     has = gamma is not None, beta is not None
     state = State(dense, order, center, inv_std, weight, *has, ndim, centers)
-    return y.transpose(np.argsort(order)), state
+    return y.transpose(inverse(order)), state
 
 
 def _memory_order(x: np.ndarray, first: int) -> Ints:
@@ -150,7 +157,8 @@ def _memory_order(x: np.ndarray, first: int) -> Ints:
 
 def _dense(x: np.ndarray, order: Ints) -> np.ndarray:
     """Return x with its axes in that order, in one piece; copies if it must."""
-    return np.require(x.transpose(order), None, ["C", "A"])
+    turned = x.transpose(order)
+    return turned if is_dense(turned) else np.require(turned, None, ["C", "A"])
 
 
 def _flat(values: np.ndarray, order: list[int]) -> np.ndarray:
@@ -162,19 +170,17 @@ def rows_per_job(length: int) -> int:
     return max(1, PIECE // length)
 
 
-def _sums_of_columns(
-    saved: State, d: np.ndarray, rows: int, length: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the sums of dy and of dy * x_hat over all rows."""
-    per = max(RUN, -(-rows // PIECES))
-    pieces, blocks = -(-rows // per), -(-length // BLOCK)
-    partial = buffers.empty((pieces, 2, length), np.float64)
-    threads.launch(
-        2 * d.size, _column_sums, pieces * blocks, saved.x.reshape(-1), d.reshape(-1), rows, length,
-        per, blocks, saved.center, saved.inv_std, partial.reshape(-1),
-    )  # fmt: skip
-    total = partial.sum(axis=0).astype(np.float32)
-    return total[0], total[1]
+@inner
+def sum_of_row(x: Any, at: int, count: int) -> float:
+    """Return the sum of `count` numbers."""
+    total, end = wide_zero(), at + count
+    for run in range(at, end, 2 * SIXTEEN * RUN):
+        a0, a1 = splat_sixteen(0.0), splat_sixteen(0.0)
+        for k in range(run, min(end, run + 2 * SIXTEEN * RUN), 2 * SIXTEEN):
+            a0 = add(a0, load_up_to(x, k, end, 0.0))
+            a1 = add(a1, load_up_to(x, k + SIXTEEN, end, 0.0))
+        total = widen_both(widen_both(total, a0), a1)
+    return sum_of(total)
 
 
 @inner
@@ -184,29 +190,29 @@ def add_row(
 ) -> None:  # fmt: skip
     """Write the sums of p and of p * (x + center), where p is d + shift, perhaps times weights.
 
-    There are `count` of them, at least 8.
+    There are `count` of them.
     """
-    moved, middle = splat(shift), splat(center)
+    moved, middle = splat_sixteen(shift), splat_sixteen(center)
     plain, product = wide_zero(), wide_zero()
-    even = count - count % (2 * WIDTH)
-    for run in range(0, even, 2 * WIDTH * RUN):
-        a0, a1, b0, b1 = zero(), zero(), zero(), zero()
-        for k in range(run, min(even, run + 2 * WIDTH * RUN), 2 * WIDTH):
-            p0, p1 = add(load(d, at_d + k), moved), add(load(d, at_d + k + WIDTH), moved)
+    for run in range(0, count, 2 * SIXTEEN * RUN):
+        a0, a1, b0, b1 = (
+            splat_sixteen(0.0), splat_sixteen(0.0), splat_sixteen(0.0), splat_sixteen(0.0)
+        )  # fmt: skip
+        for k in range(run, min(count, run + 2 * SIXTEEN * RUN), 2 * SIXTEEN):
+            # What is put behind the row makes p zero.
+            p0 = add(load_up_to(d, at_d + k, at_d + count, -shift), moved)
+            p1 = add(load_up_to(d, at_d + k + SIXTEEN, at_d + count, -shift), moved)
             if weighted == 1:
-                p0, p1 = multiply(p0, load(weights, k)), multiply(p1, load(weights, k + WIDTH))
+                p0 = multiply(p0, load_up_to(weights, k, count, 0.0))
+                p1 = multiply(p1, load_up_to(weights, k + SIXTEEN, count, 0.0))
             a0, a1 = add(a0, p0), add(a1, p1)
-            b0 = fma(p0, add(load(x, at_x + k), middle), b0)
-            b1 = fma(p1, add(load(x, at_x + k + WIDTH), middle), b1)
-        plain, product = widen(widen(plain, a0), a1), widen(widen(product, b0), b1)
-    for k in range(even, count, WIDTH):
-        c = min(k, count - WIDTH)
-        p = add(load(d, at_d + c), moved)
-        if weighted == 1:
-            p = multiply(p, load(weights, c))
-        p = keep_last(p, count - k)
-        plain = widen(plain, p)
-        product = widen(product, multiply(p, add(load(x, at_x + c), middle)))
+            x0 = load_up_to(x, at_x + k, at_x + count, -center)
+            x1 = load_up_to(x, at_x + k + SIXTEEN, at_x + count, -center)
+            b0, b1 = fma(p0, add(x0, middle), b0), fma(p1, add(x1, middle), b1)
+        plain, product = (
+            widen_both(widen_both(plain, a0), a1),
+            widen_both(widen_both(product, b0), b1),
+        )
     sums[to] = sum_of(plain)
     sums[to + 1] = sum_of(product)
 
@@ -214,9 +220,7 @@ def add_row(
 @inner
 def moments_of_row(x: Any, at: int, count: int, sums: Any, to: int) -> None:
     """Write mean and variance of `count` numbers."""
-    nothing = np.float32(0.0)
-    add_row(x, at, nothing, x, at, nothing, x, 0, count, sums, to)
-    center = np.float32(-sums[to] / count)
+    center = np.float32(-sum_of_row(x, at, count) / count)
     add_row(x, at, center, x, at, center, x, 0, count, sums, to)
     rest = sums[to] / count
     variance = sums[to + 1] / count - rest * rest
@@ -230,75 +234,66 @@ def _normalise_rows(
     job: int, x: Floats, rows: int, length: int, per: int, centers: int, eps: float, gamma: Floats,
     beta: Floats, sums: Doubles, center: Floats, inv_std: Floats, y: Floats,
 ) -> None:  # fmt: skip
-    to = 2 * job
+    to, nothing = 2 * job, np.float32(0.0)
     for r in range(job * per, min(rows, (job + 1) * per)):
         at = r * length
         if centers == 1:
             moments_of_row(x, at, length, sums, to)
         else:
-            nothing = np.float32(0.0)
             add_row(x, at, nothing, x, at, nothing, x, 0, length, sums, to)
             sums[to] = 0.0
             sums[to + 1] /= length
         center[r] = -sums[to]
         inv_std[r] = 1.0 / math.sqrt(sums[to + 1] + eps)
-        middle, scale = load_splat(center, r), load_splat(inv_std, r)
-        for k in range(0, length, WIDTH):
-            c = min(k, length - WIDTH)
-            value = multiply(add(load(x, at + c), middle), scale)
-            store(y, at + c, fma(value, load(gamma, c), load(beta, c)))
+        middle, scale = splat_sixteen(center[r]), splat_sixteen(inv_std[r])
+        for k in range(0, length, SIXTEEN):
+            value = multiply(add(load_up_to(x, at + k, at + length, nothing), middle), scale)
+            factor, shift = (
+                load_up_to(gamma, k, length, nothing),
+                load_up_to(beta, k, length, nothing),
+            )
+            store_up_to(y, at + k, at + length, fma(value, factor, shift))
 
 
 @Job
 def _row_gradient(
     job: int, x: Floats, dy: Floats, rows: int, length: int, per: int, centers: int, center: Floats,
-    inv_std: Floats, gamma: Floats, sums: Doubles, dx: Floats,
+    inv_std: Floats, gamma: Floats, writes: int, lanes: int, sums: Doubles, runs: Floats,
+    partial: Doubles, dx: Floats,
 ) -> None:  # fmt: skip
     """Compute ``inv_std * (g - mean(g) - x_hat * mean(g * x_hat))``, g being dy * gamma.
 
-    Where the mean of x was not subtracted, that of g is not either.
+    Where the mean of x was not subtracted, that of g is not either. Unless there are no `lanes`,
+    the sums of dy and of dy * x_hat over the rows are written too, column by column.
     """
-    to = 2 * job
-    for r in range(job * per, min(rows, (job + 1) * per)):
-        at = r * length
-        add_row(dy, at, np.float32(0.0), x, at, center[r], gamma, 1, length, sums, to)
-        inverse = inv_std[r]
-        mean = sums[to] / length if centers == 1 else 0.0
-        constant = splat(np.float32(-mean * inverse))
-        slope = splat(np.float32(-sums[to + 1] / length * inverse * inverse * inverse))
-        middle, scale = load_splat(center, r), load_splat(inv_std, r)
-        for k in range(0, length, WIDTH):
-            c = min(k, length - WIDTH)
-            g = multiply(load(dy, at + c), load(gamma, c))
-            rest = fma(add(load(x, at + c), middle), slope, constant)
-            store(dx, at + c, fma(g, scale, rest))
-
-
-@Job
-def _column_sums(
-    job: int, x: Floats, dy: Floats, rows: int, length: int, per: int, blocks: int, center: Floats,
-    inv_std: Floats, partial: Doubles,
-) -> None:  # fmt: skip
-    """Write for every piece of the rows the sums of dy and of dy * x_hat, column by column."""
-    piece = job // blocks
-    first, last = piece * per, min(rows, (piece + 1) * per)
-    left = (job - piece * blocks) * BLOCK
-    for k in range(left, min(length, left + BLOCK), 2 * WIDTH):
-        c0, c1 = min(k, length - WIDTH), min(k + WIDTH, length - WIDTH)
-        sum0, sum1, with0, with1 = wide_zero(), wide_zero(), wide_zero(), wide_zero()
-        for run in range(first, last, RUN):
-            a0, a1, b0, b1 = zero(), zero(), zero(), zero()
-            for r in range(run, min(last, run + RUN)):
-                middle, scale = load_splat(center, r), load_splat(inv_std, r)
-                d0, d1 = load(dy, r * length + c0), load(dy, r * length + c1)
-                a0, a1 = add(a0, d0), add(a1, d1)
-                x0 = multiply(add(load(x, r * length + c0), middle), scale)
-                x1 = multiply(add(load(x, r * length + c1), middle), scale)
-                b0, b1 = fma(d0, x0, b0), fma(d1, x1, b1)
-            sum0, sum1 = widen(sum0, a0), widen(sum1, a1)
-            with0, with1 = widen(with0, b0), widen(with1, b1)
-        to = 2 * piece * length
-        store_wide(partial, to + c0, sum0)
-        store_wide(partial, to + c1, sum1)
-        store_wide(partial, to + length + c0, with0)
-        store_wide(partial, to + length + c1, with1)
+    to, columns, nothing = 2 * job, 2 * job * lanes, np.float32(0.0)
+    first, last = job * per, min(rows, (job + 1) * per)
+    for run in range(first, last, RUN):
+        for k in range(columns, columns + 2 * lanes, SIXTEEN):
+            store_sixteen(runs, k, splat_sixteen(0.0))
+        for r in range(run, min(last, run + RUN)):
+            at, end = r * length, (r + 1) * length
+            middle, scale = splat_sixteen(center[r]), splat_sixteen(inv_std[r])
+            constant = slope = splat_sixteen(0.0)
+            if writes == 1:
+                add_row(dy, at, nothing, x, at, center[r], gamma, 1, length, sums, to)
+                inverse_std = inv_std[r]
+                mean = sums[to] / length if centers == 1 else 0.0
+                tilt = -sums[to + 1] / length * inverse_std * inverse_std * inverse_std
+                constant = splat_sixteen(np.float32(-mean * inverse_std))
+                slope = splat_sixteen(np.float32(tilt))
+            for k in range(0, length, SIXTEEN):
+                d = load_up_to(dy, at + k, end, nothing)
+                around = add(load_up_to(x, at + k, end, nothing), middle)
+                if writes == 1:
+                    g = multiply(d, load_up_to(gamma, k, length, nothing))
+                    value = fma(g, scale, fma(around, slope, constant))
+                    store_up_to(dx, at + k, end, value)
+                if lanes > 0:
+                    plain, product = columns + k, columns + lanes + k
+                    with_x = fma(d, multiply(around, scale), load_sixteen(runs, product))
+                    store_sixteen(runs, plain, add(load_sixteen(runs, plain), d))
+                    store_sixteen(runs, product, with_x)
+        for k in range(columns, columns + 2 * lanes, WIDTH):
+            total = wide_zero() if run == first else load_wide(partial, k)
+            store_wide(partial, k, widen(total, load(runs, k)))

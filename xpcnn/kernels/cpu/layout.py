@@ -1,7 +1,8 @@
 """Arrays as flat memory with strides, and the copies between layouts.
 
-Images are handled as (N, C, H, W); one-dimensional signals get a height of 1. Where the channels
-of a pixel lie side by side ("channels last") a kernel reads the array in place.
+Images are handled as (N, C, H, W); one-dimensional signals get a height of 1. Volumes
+(N, C, D, H, W) are D such planes for each sample. Where the channels of a pixel lie side by side
+("channels last") a kernel reads the array in place.
 """
 
 from __future__ import annotations
@@ -21,29 +22,28 @@ from xpcnn.kernels.lifting import lift
 from xpcnn.kernels.trace import Declined
 from xpcnn.window import Ints
 
-Strides = tuple[int, int, int, int]
-Limits = tuple[float, float]
-"""What results are kept between: the least and the largest."""
-UNLIMITED: Limits = (-np.inf, np.inf)
-RELU: Limits = (0.0, np.inf)
+Strides = tuple[int, int, int, int, int]
+"""Of images, channels, lines, pixels, and of the planes of volumes (0 for images)."""
 
+NO_STRIDES: Strides = (0, 0, 0, 0, 0)
 NO_FLOATS, NO_BYTES = np.zeros(1, np.float32), np.zeros(1, np.uint8)
 
 
 class Image(NamedTuple):
-    """A channels-last image batch in flat memory.
+    """A channels-last batch of images or volumes in flat memory.
 
     Attributes
     ----------
     flat : float32 array of one dimension
-    image, line, pixel : int
-        Distance from one image, line or pixel to the next, in numbers.
+    image, line, pixel, plane : int
+        Distance from one image, line, pixel or plane of a volume to the next, in numbers.
     """
 
     flat: np.ndarray
     image: int
     line: int
     pixel: int
+    plane: int = 0
 
 
 def spread(channels: int) -> int:
@@ -55,22 +55,23 @@ def spread(channels: int) -> int:
 
 
 def flat_view(x: np.ndarray) -> tuple[np.ndarray, Strides]:
-    """Return the memory of x (four axes) as one axis, and the strides; copies if it must.
+    """Return the memory of x (four or five axes) as one axis, and the strides; copies if it must.
 
     Read-only arrays are copied, since Numba would compile every kernel anew for them.
     """
     if not (x.flags.writeable and x.flags.aligned):
         x = x.copy()
-    sn, sc, sh, sw = x.strides
-    strides = (sn // 4, sc // 4, sh // 4, sw // 4)
+    volumes = x.ndim == 5
+    sn, sc, sp, sh, sw = x.strides if volumes else (*x.strides[:2], 0, *x.strides[2:])
+    strides = (sn // 4, sc // 4, sh // 4, sw // 4, sp // 4)
     if x.flags.c_contiguous:
         return x.reshape(-1), strides
-    last = x.transpose(0, 2, 3, 1)
+    last = x.transpose(0, 2, 3, 4, 1) if volumes else x.transpose(0, 2, 3, 1)
     if last.flags.c_contiguous:
         return last.reshape(-1), strides
     if min(strides) < 0:
         return flat_view(x.copy())
-    extent = 1 + sum((n - 1) * s for n, s in zip(x.shape, strides, strict=True))
+    extent = 1 + sum((n - 1) * s // 4 for n, s in zip(x.shape, x.strides, strict=True))
     return as_strided(x, (extent,), (4,)), strides
 
 
@@ -78,12 +79,15 @@ def source(
     x: np.ndarray, kind: int = COPY, gate: np.ndarray | None = None, winner: Any = NO_BYTES,
     size: Ints | None = None, pool: Ints = (1, 1), lanes: int = 0,
 ) -> Source:  # fmt: skip
-    """Describe what strips are filled from; `x` is (N, C, H, W), `size` that of the strips."""
+    """Describe what strips are filled from; `x` is (N, C, H, W) or (N, C, D, H, W).
+
+    `size` is that of the strips, where it is another than that of `x`.
+    """
     flat, strides = flat_view(x)
-    gate_flat, gate_strides = (NO_FLOATS, (0, 0, 0, 0)) if gate is None else flat_view(gate)
-    _, channels, height, width = x.shape
-    numbers = (kind, *strides, *gate_strides, channels, *(size or (height, width)), *pool, height,
-               width, lanes)  # fmt: skip
+    gate_flat, gate_strides = (NO_FLOATS, NO_STRIDES) if gate is None else flat_view(gate)
+    planes, (height, width) = x.shape[2] if x.ndim == 5 else 1, x.shape[-2:]
+    numbers = (kind, *strides[:4], *gate_strides[:4], x.shape[1], *(size or (height, width)),
+               *pool, height, width, lanes, planes, strides[4], gate_strides[4])  # fmt: skip
     return Source(flat, gate_flat, winner, int64(numbers), numbers)
 
 
@@ -102,34 +106,36 @@ def float32(numbers: tuple[float, ...]) -> np.ndarray:
 def in_place(what: Source) -> Strides | None:
     """Return the strides of an array if a kernel may read it as it lies in memory."""
     kind, sn, sc, sh, sw = what.given[:5]
-    channels = what.given[9]
-    return (
-        (sn, sc, sh, sw) if kind == COPY and (sc == 1 or channels == 1) and sw >= channels else None
-    )
+    channels, width, plane = what.given[9], what.given[15], what.given[18]
+    # Along an axis of one number a stride may be anything.
+    apart = sw >= channels or width == 1
+    dense = kind == COPY and (sc == 1 or channels == 1) and apart
+    return (sn, sc, sh, sw, plane) if dense else None
 
 
 def as_image(what: Source, n: int) -> Image:
     """Return what strips would be filled from as a whole, in place if it is that already."""
     strides = in_place(what)
     if strides is not None:
-        return Image(what.flat, strides[0], strides[2], strides[3])
+        return Image(what.flat, strides[0], strides[2], strides[3], strides[4])
     return dense_image(what, n)
 
 
 def dense_image(what: Source, n: int) -> Image:
     """Return what strips would be filled from as a new array, dense and channels-last."""
-    channels, height, width = what.given[9:12]
-    flat = buffers.empty(n * height * width * channels)
-    threads.launch(4 * flat.size, fill_images, n * height, *what[:4], flat)
-    return Image(flat, height * width * channels, width * channels, channels)
+    (channels, height, width), planes = what.given[9:12], what.given[17]
+    flat = buffers.empty(n * planes * height * width * channels)
+    threads.launch(4 * flat.size, fill_images, n * planes * height, *what[:4], flat)
+    plane = height * width * channels
+    return Image(flat, planes * plane, width * channels, channels, plane)
 
 
 def takes_images(x: Any, w: Any) -> Declined | None:
     """Say why images are not convolved with such filters here; ``None`` if they are."""
     if x.dtype != np.float32 or w.dtype != np.float32:
         return Declined("float32 only")
-    if x.ndim not in (3, 4):
-        return Declined("one or two spatial dimensions only")
+    if x.ndim not in (3, 4, 5):
+        return Declined("one to three spatial dimensions only")
     return None
 
 
@@ -163,26 +169,27 @@ def new_output(n: int, channels: int, spatial: Ints, row: int) -> tuple[np.ndarr
 
 @Job
 def pack_weights(
-    job: int, w: Floats, base: int, group: int, lanes: int, lane: int, kh: int, sh: int, kw: int,
-    sw: int, inner: int, si: int, blocks: int, out: Floats,
+    job: int, w: Floats, base: int, group: int, lanes: int, lane: int, kd: int, kh: int, kw: int,
+    sd: int, sh: int, sw: int, inner: int, si: int, blocks: int, out: Floats,
 ) -> None:  # fmt: skip
-    """Arrange weights as [group][block of 16 lanes][tap row][tap column][inner][16 lanes].
+    """Arrange weights as [group][block of 16 lanes][tap plane, row, column][inner][16 lanes].
 
     All distances are in numbers of the contiguous array `w`, starting at `base`.
     """
     g = job // blocks
     b = job - g * blocks
-    to = job * kh * kw * inner * 16
+    to = job * kd * kh * kw * inner * 16
     width = min(16, lanes - b * 16)
-    for i in range(kh):
-        for j in range(kw):
-            for k in range(inner):
-                source = base + g * group + b * 16 * lane + i * sh + j * sw + k * si
-                for t in range(width):
-                    out[to + t] = w[source + t * lane]
-                for t in range(width, 16):
-                    out[to + t] = 0.0
-                to += 16
+    for d in range(kd):
+        for i in range(kh):
+            for j in range(kw):
+                tap = base + g * group + b * 16 * lane + d * sd + i * sh + j * sw
+                for k in range(inner):
+                    for t in range(width):
+                        out[to + t] = w[tap + k * si + t * lane]
+                    for t in range(width, 16):
+                        out[to + t] = 0.0
+                    to += 16
 
 
 @Job
@@ -205,18 +212,18 @@ def _order(
 
 def in_order(xp: Any, x: Any) -> Any:
     """Return images in the memory order of their axes, for reshaping."""
-    if x.dtype != np.float32 or x.ndim not in (3, 4):
+    if x.dtype != np.float32 or x.ndim not in (3, 4, 5):
         return Declined("float32 images only")
     if x.flags.c_contiguous:
         return x, None
-    image = lift(x)
+    image = lift(x).reshape(*x.shape[:2], -1, x.shape[-1])
     what = source(image)
     n, channels, height, width = image.shape
     if in_place(what) is None:
         return Declined("the channels do not come last")
     y = buffers.empty(x.shape)
     threads.launch(
-        4 * y.size, _order, n * -(-channels // COLUMNS), *as_image(what, n), channels, height,
+        4 * y.size, _order, n * -(-channels // COLUMNS), *as_image(what, n)[:4], channels, height,
         width, y.reshape(-1),
     )  # fmt: skip
     return y, None

@@ -7,20 +7,29 @@ from typing import Any
 import numpy as np
 
 from xpcnn.kernels.cpu import buffers, threads
-from xpcnn.kernels.cpu.elementwise import PIECE, declined, takes
+from xpcnn.kernels.cpu.elementwise import PIECE, declined, filled, takes
 from xpcnn.kernels.cpu.jobs import Floats, Job
-from xpcnn.kernels.cpu.vector import WIDTH, load, multiply, splat, store, where_equal, where_open
+from xpcnn.kernels.cpu.order import in_order, inverse, memory_order
+from xpcnn.kernels.cpu.vector import (
+    WIDE,
+    load_full,
+    multiply,
+    splat_full,
+    store_full,
+    where_equal,
+    where_open,
+)
 
 
 @Job
 def _leak(job: int, a: Floats, x: Floats, size: int, slope: float, y: Floats) -> None:
     """Write a where x is positive, and slope * a elsewhere, where x is NaN too."""
     last = min(size, (job + 1) * PIECE)
-    for k in range(job * PIECE, last, WIDTH):
-        c = min(k, last - WIDTH)
-        value, gate = load(a, c), load(x, c)
-        small = multiply(value, splat(slope))
-        store(y, c, where_equal(gate, gate, where_open(gate, value, small), small))
+    for k in range(job * PIECE, last, WIDE):
+        c = min(k, last - WIDE)
+        value, gate = load_full(a, c), load_full(x, c)
+        small = multiply(value, splat_full(slope))
+        store_full(y, c, where_equal(gate, gate, where_open(gate, value, small), small))
 
 
 def leaky_relu_forward(xp: Any, x: Any, negative_slope: float) -> Any:
@@ -40,12 +49,12 @@ def leaky_relu_backward(xp: Any, dy: Any, saved: Any) -> np.ndarray:
 
 def _run(a: np.ndarray, x: np.ndarray, slope: float) -> np.ndarray:
     """Run the kernel on the memory of both, in the order of a's."""
-    axes = sorted(range(a.ndim), key=lambda axis: -a.strides[axis])
-    dense = np.require(a.transpose(axes), None, ["C", "A"])
-    gate = dense if x is a else np.require(x.transpose(axes), None, ["C", "A"])
-    y, jobs = buffers.empty(dense.shape), -(-a.size // PIECE)
+    order = memory_order(a)
+    dense = in_order(a, order)
+    values = filled(dense)
+    gates = values if x is a else filled(in_order(x, order))
+    out = buffers.empty(values.size)
     threads.launch(
-        a.size, _leak, jobs, dense.reshape(-1), gate.reshape(-1), a.size, float(slope),
-        y.reshape(-1),
-    )  # fmt: skip
-    return y.transpose(np.argsort(axes))
+        a.size, _leak, -(-values.size // PIECE), values, gates, values.size, float(slope), out
+    )
+    return out[: a.size].reshape(dense.shape).transpose(inverse(order))

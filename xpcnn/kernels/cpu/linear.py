@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from xpcnn.kernels.cpu import buffers, threads
+from xpcnn.kernels.cpu import activations, buffers, threads
+from xpcnn.kernels.cpu.epilogue import NONE, NOTHING, RELU, Epilogue, finish_any
 from xpcnn.kernels.cpu.jobs import Floats, Ints, Job, Worker, inner
-from xpcnn.kernels.cpu.layout import padded_bias
-from xpcnn.kernels.cpu.product import COLUMNS, TOGETHER, outer_rows, times_rows
+from xpcnn.kernels.cpu.layout import float32, padded_bias
+from xpcnn.kernels.cpu.product import COLUMNS, DOT_ROWS, TOGETHER, dot_rows, outer_rows, times_rows
 from xpcnn.kernels.cpu.sums import gated_rows, rows_of, sum_rows
-from xpcnn.kernels.cpu.vector import fma, load, store, store_half, sums, zero
+from xpcnn.kernels.cpu.vector import load, store
 from xpcnn.kernels.trace import Declined
 
 CHUNK = 1024
@@ -30,35 +31,6 @@ LONGEST = 32 * 240
 
 SAMPLES = 240
 """Rows of x or d taken at a time where they are the sum's, or the output's, rows."""
-
-
-@inner
-def _dot_tile(
-    x: Any, x0: int, x1: int, x2: int, w: Any, w0: int, w1: int, w2: int, w3: int, count: int,
-    base: Any, b0: int, b1: int, b2: int, floor: Any, y: Any, y0: int, y1: int, y2: int,
-    columns: int,
-) -> None:  # fmt: skip
-    """Multiply three rows of x with four of w, and add what stands in `base`."""
-    a00, a01, a02, a03 = zero(), zero(), zero(), zero()
-    a10, a11, a12, a13 = zero(), zero(), zero(), zero()
-    a20, a21, a22, a23 = zero(), zero(), zero(), zero()
-    for k in range(0, count, 8):
-        u0, u1, u2 = load(x, x0 + k), load(x, x1 + k), load(x, x2 + k)
-        v = load(w, w0 + k)
-        a00, a10, a20 = fma(u0, v, a00), fma(u1, v, a10), fma(u2, v, a20)
-        v = load(w, w1 + k)
-        a01, a11, a21 = fma(u0, v, a01), fma(u1, v, a11), fma(u2, v, a21)
-        v = load(w, w2 + k)
-        a02, a12, a22 = fma(u0, v, a02), fma(u1, v, a12), fma(u2, v, a22)
-        v = load(w, w3 + k)
-        a03, a13, a23 = fma(u0, v, a03), fma(u1, v, a13), fma(u2, v, a23)
-    # All reading before all writing: the last rows of a block may be one and the same.
-    s0 = sums(a00, a01, a02, a03, base, b0)
-    s1 = sums(a10, a11, a12, a13, base, b1)
-    s2 = sums(a20, a21, a22, a23, base, b2)
-    store_half(y, y0, s0, floor, columns)
-    store_half(y, y1, s1, floor, columns)
-    store_half(y, y2, s2, floor, columns)
 
 
 @inner
@@ -77,7 +49,8 @@ def _add_rest(
 @Job
 def _forward(
     job: int, x: Floats, n: int, x_row: int, w: Floats, outputs: int, w_row: int, width: int,
-    bias: Floats, floor: float, y: Floats, y_row: int, row_block: int, block: int,
+    bias: Floats, floor: float, y: Floats, y_row: int, row_block: int, block: int, kind: int,
+    settings: Floats, adds: int, other: Floats, other_row: int,
 ) -> None:  # fmt: skip
     no_floor = np.float32(-np.inf)
     blocks = (outputs + block - 1) // block
@@ -90,21 +63,21 @@ def _forward(
         count = min(CHUNK, whole - k)
         base, base_row = (y, y_row) if k > 0 else (bias, 0)
         limit = floor if k + count == width else no_floor
-        for o in range(o_first, o_last, 4):
-            o1, o2, o3 = min(o + 1, o_last - 1), min(o + 2, o_last - 1), min(o + 3, o_last - 1)
-            for p in range(first, last, 3):
-                p1, p2 = min(p + 1, last - 1), min(p + 2, last - 1)
-                _dot_tile(
-                    x, p * x_row + k, p1 * x_row + k, p2 * x_row + k, w, o * w_row + k,
-                    o1 * w_row + k, o2 * w_row + k, o3 * w_row + k, count,
-                    base, p * base_row + o, p1 * base_row + o, p2 * base_row + o, limit,
-                    y, p * y_row + o, p1 * y_row + o, p2 * y_row + o, o_last - o,
-                )  # fmt: skip
+        dot_rows(
+            x, k, x_row, first, last, w, k, w_row, o_first, o_last, count, base, 0, base_row,
+            limit, y, 0, y_row,
+        )  # fmt: skip
     if whole < width:
         for p in range(first, last):
             _add_rest(
                 x, p * x_row + whole, w, o_first * w_row + whole, w_row, o_last - o_first,
                 width - whole, floor, y, p * y_row + o_first,
+            )  # fmt: skip
+    if kind != NONE or adds == 1:
+        for p in range(first, last):
+            finish_any(
+                y, p * y_row + o_first, o_last - o_first, adds, other, p * other_row + o_first,
+                kind, settings,
             )  # fmt: skip
 
 
@@ -224,7 +197,7 @@ def _blocks(n: int, outputs: int) -> tuple[int, int]:
     An even number of equal jobs is best for the usual numbers of threads.
     """
     count = max(1, round(n / 96)) * 2 if n > 48 else 1
-    rows = -(-n // (3 * count)) * 3
+    rows = -(-n // (DOT_ROWS * count)) * DOT_ROWS
     if n >= 256:
         return rows, 128
     return rows, min((20, 24, 16, 28), key=lambda size: (-(-outputs // size) + 1) // 2 * size)
@@ -239,11 +212,18 @@ _NO_RUNS = np.zeros(1, np.int64)
 _NOTHING = np.zeros(TOGETHER * COLUMNS, np.float32)
 
 
-def linear_forward(xp: Any, x: Any, w: Any, b: Any, *, relu: bool = False) -> Any:
-    """Multiply the last axis of x by w and add b; with `relu`, drop negative results."""
+def linear_forward(
+    xp: Any, x: Any, w: Any, b: Any, *, epilogue: Epilogue = NOTHING, other: Any = None
+) -> Any:
+    """Multiply the last axis of x by w, add b and `other`; backward knows ReLU and no sum."""
     if x.dtype != np.float32 or w.dtype != np.float32:
         return Declined("float32 only")
     (outputs, width), n = w.shape, x.size // x.shape[-1]
+    if other is not None and (other.dtype, other.shape) != (x.dtype, (*x.shape[:-1], outputs)):
+        return Declined(f"a sum with {other.dtype} of shape {other.shape}")
+    past, past_row = (_NOTHING, 0) if other is None else rows_of(other.reshape(n, outputs))
+    # ReLU is done where the last sums are.
+    floored = epilogue == RELU and other is None
     flat, row = rows_of(x.reshape(n, width))
     weights, w_row = rows_of(w)
     # Four numbers are read where fewer may be left.
@@ -252,11 +232,48 @@ def linear_forward(xp: Any, x: Any, w: Any, b: Any, *, relu: bool = False) -> An
     rows, block = _blocks(n, outputs)
     threads.launch(
         n * outputs * width // 8, _forward, -(-n // rows) * -(-outputs // block),
-        flat, n, row, weights, outputs, w_row, width, bias, 0.0 if relu else -np.inf, y, outputs,
-        rows, block,
+        flat, n, row, weights, outputs, w_row, width, bias, 0.0 if floored else -np.inf, y,
+        outputs, rows, block, NONE if floored else epilogue.kind, float32(epilogue.settings),
+        int(other is not None), past, past_row,
     )  # fmt: skip
     y = y[: n * outputs].reshape(*x.shape[:-1], outputs)
-    return y, (flat, row, w, b is not None, y if relu else None)
+    return y, (flat, row, w, b is not None, y if epilogue == RELU else None)
+
+
+def linear_and_forward(
+    name: str, xp: Any, x: Any, w: Any, b: Any, *options: Any, training: bool = True
+) -> Any:
+    """Do the same, with the activation of some name."""
+    by_output = activations.tells_gradient(name)
+    if training and not by_output:
+        return Declined("backward needs what goes into the activation")
+    epilogue = activations.epilogue_of(name, options)
+    if isinstance(epilogue, Declined):
+        return epilogue
+    found = linear_forward(xp, x, w, b, epilogue=epilogue)
+    if isinstance(found, Declined) or not by_output:
+        return found if isinstance(found, Declined) else (found[0], None)
+    y, saved = found
+    return y, ((*saved[:-1], None), activations.State(y, float32(epilogue.settings)))
+
+
+def linear_and_backward(name: str, xp: Any, dy: Any, saved: Any, need_dx: bool) -> Any:
+    """Return the gradients (dx, dw, db), of an activation that tells its own from its output."""
+    linear_saved, state = saved
+    return linear_backward(xp, activations.backward(name, xp, dy, state), linear_saved, need_dx)
+
+
+def linear_add_forward(
+    name: str, xp: Any, x: Any, w: Any, b: Any, other: Any, *options: Any, training: bool = True
+) -> Any:
+    """Add another array besides, and apply the activation of some name, without training."""
+    if training:
+        return Declined("backward goes through each by itself")
+    epilogue = activations.epilogue_of(name, options)
+    if isinstance(epilogue, Declined):
+        return epilogue
+    found = linear_forward(xp, x, w, b, epilogue=epilogue, other=other)
+    return found if isinstance(found, Declined) else (found[0], None)
 
 
 def linear_backward(xp: Any, dy: Any, saved: Any, need_dx: bool) -> tuple[Any, Any, Any]:

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpcnn.kernels.cpu import buffers, threads
-from xpcnn.kernels.cpu.activations import COSTLY, in_order
+from xpcnn.kernels.cpu.activations import COSTLY
 from xpcnn.kernels.cpu.elementwise import PIECE
 from xpcnn.kernels.cpu.functions import exp, expm1, log1p
 from xpcnn.kernels.cpu.jobs import Doubles, Floats, Ints, Job, inner
+from xpcnn.kernels.cpu.order import in_order, inverse
 from xpcnn.kernels.cpu.softmax import order_along, sizes_around
 from xpcnn.kernels.cpu.vector import (
     RUN,
@@ -130,7 +131,7 @@ def scales_of(
 def _back(flat: np.ndarray, shape: tuple[int, ...], order: tuple[int, ...]) -> np.ndarray:
     if order == tuple(range(len(order))):
         return flat.reshape(shape)
-    return flat.reshape([shape[axis] for axis in order]).transpose(np.argsort(order))
+    return flat.reshape([shape[axis] for axis in order]).transpose(inverse(order))
 
 
 ONE = np.ones(1, np.float32)

@@ -35,7 +35,7 @@ class State(NamedTuple):
 
 def forward(xp: Any, x: Any, window: Window, divisor: Any, p: float) -> Any:
     """Raise to a power, add under each window, divide by `divisor`, and take the root."""
-    if p == 2.0:
+    if p in pool.POWERS:  # in one pass
         return pool.lp_pool_forward(xp, x, window, divisor, p)
     if not 1.0 <= p <= MOST:
         return Declined(f"norm_type {p}, not from 1 to {MOST:g}")

@@ -8,80 +8,136 @@ wanted (:func:`xpcnn.set_precision`). Everything else is summed directly.
 from __future__ import annotations
 
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from xpcnn.kernels.cpu import conv, depthwise, sparse, winograd
+from xpcnn.kernels.cpu import activations, conv, depthwise, few, sparse, winograd
 from xpcnn.kernels.cpu.conv import Pair
+from xpcnn.kernels.cpu.epilogue import NOTHING, RELU, Epilogue
 from xpcnn.kernels.cpu.layout import (
-    RELU,
-    UNLIMITED,
     Image,
-    Limits,
     as_image,
+    dense_image,
+    float32,
     in_order,
+    in_place,
     new_output,
     source,
     takes_images,
 )
+from xpcnn.kernels.cpu.product import COLUMNS
 from xpcnn.kernels.cpu.strips import GATE, UNPOOL, Source
 from xpcnn.kernels.cpu.sums import sum_rows
 from xpcnn.kernels.cpu.vector import WIDTH
 from xpcnn.kernels.lifting import lift, lift_window, lower
 from xpcnn.kernels.precision import get_precision
 from xpcnn.kernels.trace import Declined, note
-from xpcnn.window import Window
+from xpcnn.window import Ints, Window
 
 FEW_TILES = 12
 """Tiles below which reading transformed filters, four times as large, takes the longest."""
 
 
 def conv_forward(
-    xp: Any, x: Any, w: Any, b: Any, window: Window, groups: int, *, limits: Limits = UNLIMITED
-) -> Any:
-    """Convolve, and keep results between limits in the same pass; backward knows those of ReLU."""
+    xp: Any, x: Any, w: Any, b: Any, window: Window, groups: int, *, epilogue: Epilogue = NOTHING,
+    other: Any = None,
+) -> Any:  # fmt: skip
+    """Convolve, with a sum and an activation in the same pass; backward knows ReLU alone."""
     if declined := takes_images(x, w):
+        return declined
+    if other is not None and (declined := _adds(other, x, w, window, groups)):
         return declined
     if w.shape[0] // groups < WIDTH and depthwise.takes(x, w, groups) is None:
         note("depthwise")
-        y, saved = depthwise.conv_forward(xp, x, w, b, window, groups, limits=limits)
+        y, saved = depthwise.conv_forward(xp, x, w, b, window, groups, epilogue=epilogue)
         return y, (True, saved)
     g, image = lift_window(window), lift(x)
     if winograd_pays(image.shape, w, g, groups):
         note("Winograd")
-    y = lower(convolve(image, w, b, g, groups, limits), x.ndim)
-    return y, (False, (x, w, b is not None, y if limits == RELU else None))
+    past = None if other is None else _in_rows(lift(other))
+    y = lower(convolve(image, w, b, g, groups, epilogue, past), x.ndim)
+    return y, (False, (x, w, b is not None, y if epilogue == RELU else None))
 
 
-def conv_hardtanh_forward(
-    xp: Any, x: Any, w: Any, b: Any, window: Window, groups: int, min_val: float, max_val: float
-) -> Any:
-    """Convolve, and keep results between two limits in the same pass."""
-    found = conv_forward(xp, x, w, b, window, groups, limits=(min_val, max_val))
+def _adds(other: Any, x: Any, w: Any, window: Window, groups: int) -> Declined | None:
+    """Say why an array cannot be added to results at once; ``None`` if it can."""
+    shape = (x.shape[0], w.shape[0], *window.output_shape(x.shape[2:]))
+    if other.dtype != np.float32 or other.shape != shape:
+        return Declined(f"a sum with {other.dtype} of shape {other.shape}")
+    if lift(x).ndim > 4:
+        return Declined("a sum behind a convolution of volumes")
+    if w.shape[0] // groups % COLUMNS:
+        return Declined(f"a sum behind {w.shape[0] // groups} filters, no multiple of {COLUMNS}")
+    return None
+
+
+def _in_rows(images: np.ndarray) -> np.ndarray:
+    """Return the memory of images, channels last and dense; copies if it must."""
+    n, channels, height, width = images.shape
+    image, line, pixel = _strides((height, width), channels)
+    what = source(images)
+    if in_place(what) == (image, 1, line, pixel, 0):
+        return what.flat
+    return dense_image(what, n).flat
+
+
+def conv_and_forward(
+    name: str, xp: Any, x: Any, w: Any, b: Any, window: Window, groups: int, *options: Any,
+    training: bool = True,
+) -> Any:  # fmt: skip
+    """Convolve, with the activation of some name in the same pass."""
+    by_output = activations.tells_gradient(name)
+    if training and not by_output:
+        return Declined("backward needs what goes into the activation")
+    epilogue = activations.epilogue_of(name, options)
+    if isinstance(epilogue, Declined):
+        return epilogue
+    found = conv_forward(xp, x, w, b, window, groups, epilogue=epilogue)
     if isinstance(found, Declined):
         return found
-    y, saved = found
-    return y, (saved, y, min_val, max_val)
+    y, (is_depthwise, saved) = found
+    if not by_output:
+        return y, None
+    # The activation has a gradient of its own, ReLU too if it is written with limits.
+    conv_saved = is_depthwise, (*saved[:-1], None)
+    return y, (conv_saved, activations.State(y, float32(epilogue.settings)))
 
 
-def conv_hardtanh_backward(
-    xp: Any, dy: Any, saved: Any, window: Window, groups: int, need_dx: bool
+def conv_and_backward(
+    name: str, xp: Any, dy: Any, saved: Any, window: Window, groups: int, need_dx: bool
 ) -> tuple[Any, Any, Any]:
-    """Return the gradients (dx, dw, db)."""
-    (is_depthwise, state), y, min_val, max_val = saved
-    state = (*state[:-1], None)  # what is beyond the limits is dropped here, not by ReLU's gate
-    dy = np.where((y > min_val) & (y < max_val), dy, np.float32(0))
-    return conv_backward(xp, dy, (is_depthwise, state), window, groups, need_dx)
+    """Return the gradients (dx, dw, db), of an activation that tells its own from its output."""
+    conv_saved, state = saved
+    dy = activations.backward(name, xp, dy, state)
+    return conv_backward(xp, dy, conv_saved, window, groups, need_dx)
+
+
+def conv_add_forward(
+    name: str, xp: Any, x: Any, w: Any, b: Any, window: Window, groups: int, other: Any,
+    *options: Any, training: bool = True,
+) -> Any:  # fmt: skip
+    """Convolve, add another array, and apply the activation of some name, without training."""
+    if training:
+        return Declined("backward goes through each by itself")
+    epilogue = activations.epilogue_of(name, options)
+    if isinstance(epilogue, Declined):
+        return epilogue
+    found = conv_forward(xp, x, w, b, window, groups, epilogue=epilogue, other=other)
+    return found if isinstance(found, Declined) else (found[0], None)
 
 
 def convolve(
-    x: np.ndarray, w: np.ndarray, b: Any, g: Window, groups: int, limits: Limits
-) -> np.ndarray:
-    """Convolve images (N, C, H, W) by the method that is fastest."""
+    x: np.ndarray, w: np.ndarray, b: Any, g: Window, groups: int, epilogue: Epilogue,
+    other: np.ndarray | None = None,
+) -> np.ndarray:  # fmt: skip
+    """Convolve images or volumes by the method that is fastest; `other` as in `conv.forward`."""
+    if few.takes(w, g, groups, size := g.output_shape(x.shape[2:])):
+        return few.forward(x, w, b, g, size, epilogue)
     if not winograd_pays(x.shape, w, g, groups):
-        y = conv.forward(x, w, b, g, groups, limits)
+        y = conv.forward(x, w, b, g, groups, epilogue, other)
         if len(w) < WIDTH:
             y, _ = in_order(None, y)  # most of the memory of a few filters is empty
         return y
@@ -89,8 +145,8 @@ def convolve(
     out = g.output_shape(spatial)
     flat, y = new_output(n, len(w), out, len(w))
     winograd.forward(
-        as_image(source(x), n), n, tuple(spatial), _before(g), w, b, limits, flat,
-        _strides(out, len(w)), out,
+        as_image(source(x), n), n, tuple(spatial), _before(g), w, b, epilogue, flat,
+        _strides(out, len(w)), out, other,
     )  # fmt: skip
     return y
 
@@ -109,7 +165,7 @@ def conv_backward(
 
 
 def gradients(
-    d: Source, out: Pair, x: Any, w: Any, has_bias: bool, window: Window, groups: int,
+    d: Source, out: Ints, x: Any, w: Any, has_bias: bool, window: Window, groups: int,
     need_dx: bool,
 ) -> tuple[Any, Any, Any]:  # fmt: skip
     """Return (dx, dw, db); `d` is the gradient of the convolution's output."""
@@ -166,12 +222,16 @@ def _winograd_pays(
     return winograd.pays(n, channels, filters, g.output_shape(spatial), weights=weights)
 
 
-def channel_sums(d: Image, n: int, out: Pair, channels: int) -> np.ndarray:
-    """Sum each channel of some images."""
-    if d.image == out[0] * out[1] * channels:
+def channel_sums(d: Image, n: int, out: Ints, channels: int) -> np.ndarray:
+    """Sum each channel of some images or volumes."""
+    if d.image == prod(out) * channels:
         return sum_rows(d.flat.reshape(-1, channels))
-    image = as_strided(d.flat, (n, *out, channels), (4 * d.image, 4 * d.line, 4 * d.pixel, 4))
-    total: np.ndarray = image.sum(axis=(0, 1, 2), dtype=np.float64).astype(np.float32)
+    planes, height, width = (1, *out)[-3:]
+    distances = (d.image, d.plane, d.line, d.pixel, 1)
+    image = as_strided(
+        d.flat, (n, planes, height, width, channels), tuple(4 * step for step in distances)
+    )
+    total: np.ndarray = image.sum(axis=(0, 1, 2, 3), dtype=np.float64).astype(np.float32)
     return total
 
 

@@ -43,6 +43,10 @@ OPEN, RECOMPUTED, FROM_OUTPUT = range(3)
 """Which gradients pass: all; those of positive outputs, worked out anew; or read from y."""
 
 
+SUMMED = 4 * PIECE
+"""Numbers that are summed in one piece: its sums take up to three rows of float64."""
+
+
 class State(NamedTuple):
     """What backward needs.
 
@@ -124,8 +128,13 @@ def per_piece(lanes: int) -> int:
     return max(8, PIECE // lanes)
 
 
+def _per_sum(lanes: int) -> int:
+    """Return the number of rows in a piece that is summed."""
+    return max(RUN, SUMMED // lanes)
+
+
 def _statistics(rows: Rows, positions: int) -> tuple[np.ndarray, np.ndarray]:
-    lanes, per = rows.lanes, per_piece(rows.lanes)
+    lanes, per = rows.lanes, _per_sum(rows.lanes)
     pieces = -(-positions // per)
     partial = buffers.empty((pieces, 3, lanes), np.float64)
     threads.launch(
@@ -147,7 +156,7 @@ def batch_norm_add_relu_backward(
     """Return (dx, dgamma, dbeta, dother)."""
     x, d = saved.x, as_rows(dy)
     lanes, channels, positions = x.lanes, dy.shape[1], dy.size // dy.shape[1]
-    per = per_piece(lanes)
+    per = _per_sum(lanes)
     pieces = -(-positions // per)
     gate, gated, dother = d, d.flat, None
     if saved.gate == FROM_OUTPUT:
@@ -170,6 +179,8 @@ def batch_norm_add_relu_backward(
         if saved.gate == FROM_OUTPUT:
             d = Rows(gated, lanes, lanes)
         flat, dx = new_rows(dy.shape)
+        per = per_piece(lanes)
+        pieces = -(-positions // per)
         threads.launch(
             4 * dy.size, input_gradient, pieces, x.flat, x.pitch, d.flat, d.pitch, saved.center,
             saved.scale, saved.shift, constant, slope, lanes, positions, per, pieces,

@@ -35,19 +35,40 @@ from xpcnn.kernels.cpu import (
     softmax,
     update,
 )
-from xpcnn.kernels.cpu.layout import RELU
+from xpcnn.kernels.cpu.activations import BEHIND
+from xpcnn.kernels.cpu.epilogue import RELU
 from xpcnn.kernels.dispatch import OpPair
-from xpcnn.ops.pad import pad_backward
 from xpcnn.ops.update import no_backward
 
 PAIRS: dict[str, OpPair] = {
     "conv": OpPair(methods.conv_forward, methods.conv_backward),
     "conv_relu_max_pool": OpPair(fused.forward, fused.backward),
-    "conv_relu": OpPair(partial(methods.conv_forward, limits=RELU), methods.conv_backward),
-    "conv_hardtanh": OpPair(methods.conv_hardtanh_forward, methods.conv_hardtanh_backward),
+    "conv_relu": OpPair(partial(methods.conv_forward, epilogue=RELU), methods.conv_backward),
+    **{
+        f"conv_{name}": OpPair(
+            partial(methods.conv_and_forward, name), partial(methods.conv_and_backward, name)
+        )
+        for name in BEHIND
+    },
+    "conv_add": OpPair(partial(methods.conv_add_forward, ""), no_backward),
+    **{
+        f"conv_add_{name}": OpPair(partial(methods.conv_add_forward, name), no_backward)
+        for name in ("relu", *BEHIND)
+    },
     "conv_transpose": OpPair(conv_transpose.forward, conv_transpose.backward),
     "linear": OpPair(linear.linear_forward, linear.linear_backward),
-    "linear_relu": OpPair(partial(linear.linear_forward, relu=True), linear.linear_backward),
+    **{
+        f"linear_{name}": OpPair(
+            partial(linear.linear_and_forward, name), partial(linear.linear_and_backward, name)
+        )
+        for name in BEHIND
+    },
+    "linear_add": OpPair(partial(linear.linear_add_forward, ""), no_backward),
+    **{
+        f"linear_add_{name}": OpPair(partial(linear.linear_add_forward, name), no_backward)
+        for name in ("relu", *BEHIND)
+    },
+    "linear_relu": OpPair(partial(linear.linear_forward, epilogue=RELU), linear.linear_backward),
     "batch_norm": OpPair(norm.batch_norm_forward, norm.batch_norm_backward),
     "batch_norm_relu": OpPair(
         partial(norm.batch_norm_forward, relu=True), norm.batch_norm_backward
@@ -66,12 +87,13 @@ PAIRS: dict[str, OpPair] = {
     "lp_pool": OpPair(lp_pool.forward, lp_pool.backward),
     "global_avg_pool": OpPair(pool.global_avg_pool_forward, pool.global_avg_pool_backward),
     "global_max_pool": OpPair(pool.global_max_pool_forward, pool.global_max_pool_backward),
-    "pad": OpPair(pad.forward, pad_backward),
+    "pad": OpPair(pad.forward, pad.backward),
     "resize": OpPair(resize.resize_forward, resize.resize_backward),
     "relu": OpPair(elementwise.relu_forward, elementwise.relu_backward),
     "leaky_relu": OpPair(leaky_relu.leaky_relu_forward, leaky_relu.leaky_relu_backward),
     "prelu": OpPair(prelu.prelu_forward, prelu.prelu_backward),
     "dropout": OpPair(dropout.dropout_forward, dropout.dropout_backward),
+    "alpha_dropout": OpPair(dropout.alpha_dropout_forward, dropout.dropout_backward),
     "glu": OpPair(glu.glu_forward, glu.glu_backward),
     **activations.PAIRS,
     "softmax": OpPair(softmax.softmax_forward, softmax.softmax_backward),

@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpcnn.kernels.cpu import buffers, threads
-from xpcnn.kernels.cpu.activations import CHEAP, COSTLY, in_order, memory_order, named_job
+from xpcnn.kernels.cpu.activations import CHEAP, COSTLY, named_job
 from xpcnn.kernels.cpu.elementwise import PIECE
 from xpcnn.kernels.cpu.functions import exp, log, log1p, sigmoid
 from xpcnn.kernels.cpu.jobs import Doubles, Floats, Job, inner
 from xpcnn.kernels.cpu.loss import sum_of_jobs
+from xpcnn.kernels.cpu.order import in_order, inverse, memory_order
 from xpcnn.kernels.cpu.vector import (
     RUN,
     SIXTEEN,
@@ -414,7 +415,7 @@ def _back_in_order(
     """Return what was worked out along one axis in its shape."""
     if order is None:
         return flat.reshape(shape)
-    return flat.reshape([shape[axis] for axis in order]).transpose(np.argsort(order))
+    return flat.reshape([shape[axis] for axis in order]).transpose(inverse(order))
 
 
 PAIRS = {name: OpPair(partial(forward, name), partial(backward, name)) for name in TABLE} | {

@@ -2,10 +2,14 @@
 
 Padding is never made: a window is cut to what lies in the image. Backward gathers: each number of
 dx collects from the windows that saw it, so that it is written once and needs no zeros before.
+
+Signals are images of one line. The lines of a volume are those of all its planes, one plane after
+the other. Which of them a window sees is in tables: kernels know of lines and columns alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from math import prod
 from typing import Any, NamedTuple
@@ -14,10 +18,12 @@ import numpy as np
 
 from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.elementwise import as_rows, declined, new_rows
-from xpcnn.kernels.cpu.jobs import Bytes, Floats, Ints, Job
-from xpcnn.kernels.cpu.layout import as_image, new_output, source
+from xpcnn.kernels.cpu.functions import load_up_to, store_up_to
+from xpcnn.kernels.cpu.jobs import Bytes, Doubles, Floats, Ints, Job, inner
+from xpcnn.kernels.cpu.layout import as_image, dense_image, new_output, source
 from xpcnn.kernels.cpu.vector import (
     RUN,
+    SIXTEEN,
     WIDTH,
     add,
     beats,
@@ -26,24 +32,32 @@ from xpcnn.kernels.cpu.vector import (
     load_bytes,
     load_index,
     load_splat,
+    load_wide,
+    lower_eight,
     multiply,
-    narrow,
+    narrow_both,
     splat,
+    splat_sixteen,
     square_root,
     store,
     store_bytes,
+    store_wide,
+    upper_eight,
     where_equal,
     wide_zero,
     widen,
     zero,
 )
-from xpcnn.kernels.lifting import lift, lift_window, lower
+from xpcnn.kernels.lifting import lift
 from xpcnn.kernels.trace import Declined
 from xpcnn.window import Ints as Sizes
 from xpcnn.window import Window
 
 MOST_TAPS = 256
 """Taps that fit into the byte in which the winner is kept."""
+
+POWERS = (1, 2, 4)
+"""Of power means: those whose roots are square roots."""
 
 EXACT = 1 << 24
 """Up to here every whole number is a float32."""
@@ -55,6 +69,9 @@ Links = tuple[tuple[tuple[int, int], ...], ...]
 
 Tables = tuple[np.ndarray, np.ndarray]
 """Bounds, and what lies between them; see :func:`seen_by`."""
+
+Reach = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""What windows see: bounds, what lies between them, and columns; see :func:`reach`."""
 
 
 class Images(NamedTuple):
@@ -77,17 +94,25 @@ class Images(NamedTuple):
 
 
 def as_images(x: np.ndarray) -> Images:
-    """Return x (N, C, H, W) or (N, C, L) channels-last, in place if it is that already."""
-    channels, h, w = lift(x).shape[1:]
+    """Return x (N, C, *spatial) channels-last, in place if it is that already."""
+    channels, (lines, w) = x.shape[1], lines_of(x.shape[2:])
     if channels < WIDTH:
         rows = as_rows(x)
-        return Images(rows.flat, h * w * rows.pitch, w * rows.pitch, rows.pitch, rows.lanes)
-    image = as_image(source(lift(x)), len(x))
-    return Images(*image, channels)
+        return Images(rows.flat, lines * w * rows.pitch, w * rows.pitch, rows.pitch, rows.lanes)
+    what = source(lift(x))
+    image = as_image(what, len(x))
+    if x.ndim == 5 and image.plane != x.shape[3] * image.line:  # lines are as far apart everywhere
+        image = dense_image(what, len(x))
+    return Images(*image[:4], channels)
+
+
+def lines_of(spatial: Sizes) -> Sizes:
+    """Return the lines of all planes of an image, and their length."""
+    return prod(spatial[:-1]), spatial[-1]
 
 
 def links(window: Window, spatial: Sizes, axis: int) -> Links:
-    """Say what each window position sees along one axis (of two)."""
+    """Say what each window position sees along one axis."""
     stride, dilation, before = window.stride[axis], window.dilation[axis], window.padding[axis][0]
     seen = []
     for q in range(window.output_shape(spatial)[axis]):
@@ -105,38 +130,83 @@ def reverse(seen: Links, size: int) -> Links:
     return tuple(map(tuple, found))
 
 
+def join(axes: Sequence[Links], spatial: Sizes, kernel: Sizes) -> tuple[Links, Links]:
+    """Return what is seen of the lines of all planes, and of the columns.
+
+    Parameters
+    ----------
+    axes : sequence of Links
+        One per spatial axis.
+    spatial : tuple of int
+        The size of the source.
+    kernel : tuple of int
+        Taps of a window, at most.
+    """
+    *others, columns = axes
+    lines: Links = (((0, 0),),)
+    for seen, n, taps in zip(others, spatial[:-1], kernel[:-1], strict=True):
+        lines = tuple(
+            tuple((at * n + i, tap * taps + t) for at, tap in before for i, t in pairs)
+            for before in lines
+            for pairs in seen
+        )
+    return lines, columns
+
+
 @lru_cache(maxsize=512)
-def _reach(window: Window, spatial: Sizes) -> np.ndarray:
+def links_of(window: Window, spatial: Sizes) -> tuple[Links, Links]:
+    """Return what :func:`join` does for a window."""
+    axes = [links(window, spatial, axis) for axis in range(window.ndim)]
+    return join(axes, spatial, window.kernel)
+
+
+@lru_cache(maxsize=512)
+def _reach(window: Window, spatial: Sizes) -> Reach:
     """Return :func:`reach` of a window."""
-    lines, columns = (links(window, spatial, axis) for axis in (0, 1))
-    return reach(lines, columns, window.dilation)
+    return reach(*links_of(window, spatial), window.dilation[-1])
 
 
-def reach(lines: Links, columns: Links, dilation: Sizes) -> np.ndarray:
-    """For both axes and every window: where tap 0 lies, and the taps (from, to) inside the image.
+def reach(lines: Links, columns: Links, dilation: int) -> Reach:
+    """Say what every window sees.
 
-    As one array: three numbers per line of the output, then three per column.
+    Returns
+    -------
+    bounds, pairs : int64 arrays
+        What line i of the result sees is in entries ``bounds[i]`` to ``bounds[i + 1]`` of `pairs`:
+        a line and its tap, alternating.
+    columns : int64 array
+        Three numbers per column of the result: where tap 0 lies, and the taps (from, to) inside.
     """
     numbers: list[int] = []
-    for seen, apart in ((lines, dilation[0]), (columns, dilation[1])):
-        for pairs in seen:
-            if pairs:
-                position, tap = pairs[0]
-                numbers += [position - tap * apart, tap, pairs[-1][1] + 1]
-            else:
-                numbers += [0, 0, 0]  # nothing is read
-    return np.array(numbers, np.int64)
+    for pairs in columns:
+        if pairs:
+            position, tap = pairs[0]
+            numbers += [position - tap * dilation, tap, pairs[-1][1] + 1]
+        else:
+            numbers += [0, 0, 0]  # nothing is read
+    return *_listed(lines), np.array(numbers, np.int64)
+
+
+def _listed(*axes: Links) -> Tables:
+    """Return links as arrays: those of each entry lie between two bounds, axis after axis."""
+    bounds: list[int] = []
+    pairs: list[tuple[int, int]] = []
+    for axis in axes:
+        for seen in axis:
+            bounds.append(len(pairs))
+            pairs += seen
+        bounds.append(len(pairs))
+    return np.array(bounds, np.int64), np.array([*pairs, (0, 0)], np.int64).reshape(-1)
 
 
 @lru_cache(maxsize=512)
 def _seen_by(window: Window, spatial: Sizes) -> Tables:
     """Return :func:`seen_by` of a window."""
-    lines, columns = (links(window, spatial, axis) for axis in (0, 1))
-    return seen_by(lines, columns, spatial)
+    return seen_by(*links_of(window, spatial), spatial)
 
 
 def seen_by(lines: Links, columns: Links, spatial: Sizes) -> Tables:
-    """For both axes and every position of the input: the windows that see it, and by which tap.
+    """For lines and columns of the input: the windows that see them, and by which tap.
 
     Returns
     -------
@@ -144,23 +214,17 @@ def seen_by(lines: Links, columns: Links, spatial: Sizes) -> Tables:
         Entries ``bounds[i]`` to ``bounds[i + 1]`` of `pairs` belong to line i; those of column j
         start at ``bounds[lines + 1 + j]``.
     pairs : int64 array
-        Window and tap, alternating.
+        Window and tap, alternating; the first tap first.
     """
-    bounds: list[int] = []
-    pairs: list[tuple[int, int]] = []
-    for windows, size in ((lines, spatial[0]), (columns, spatial[1])):
-        for seen in reverse(windows, size):
-            bounds.append(len(pairs))
-            pairs += reversed(seen)  # by the first tap first
-        bounds.append(len(pairs))
-    return np.array(bounds, np.int64), np.array([*pairs, (0, 0)], np.int64).reshape(-1)
+    both = zip((lines, columns), lines_of(spatial), strict=True)
+    return _listed(*(tuple(p[::-1] for p in reverse(seen, size)) for seen, size in both))
 
 
 def declines(x: Any) -> Declined | None:
     """Say why such an array is not pooled here; ``None`` if it is."""
     if x.dtype != np.float32 or x.size == 0:
         return declined(x)
-    return None if x.ndim in (3, 4) else Declined(f"{x.ndim - 2} spatial dimensions")
+    return None if x.ndim in (3, 4, 5) else Declined(f"{x.ndim - 2} spatial dimensions")
 
 
 def max_pool_forward(xp: Any, x: Any, window: Window) -> Any:
@@ -169,107 +233,113 @@ def max_pool_forward(xp: Any, x: Any, window: Window) -> Any:
         return refusal
     if window.taps > MOST_TAPS:
         return Declined(f"a window of {window.taps} taps, more than {MOST_TAPS}")
-    g, spatial = lift_window(window), lift(x).shape[2:]
-    size = g.output_shape(spatial)
-    y, winner = take_maxima(x, size, _reach(g, spatial), g.kernel, g.dilation)
+    spatial = x.shape[2:]
+    size = window.output_shape(spatial)
+    y, winner = take_maxima(x, size, _reach(window, spatial), window.kernel, window.dilation[-1])
     return y, (winner, x.shape)
 
 
 def max_pool_backward(xp: Any, dy: Any, saved: Any, window: Window) -> np.ndarray:
     """Send each gradient to the number that won."""
     winner, shape = saved
-    g = lift_window(window)
-    tables = _seen_by(g, spatial_of(shape))
-    return give_back(dy, shape, tables, g.kernel, winner, np.ones(1, np.float32), average=False)
+    tables, none = _seen_by(window, shape[2:]), np.ones(1, np.float32)
+    return give_back(dy, shape, tables, window.kernel, winner, none, average=False)
 
 
 def avg_pool_forward(xp: Any, x: Any, window: Window, divisor: Any) -> Any:
     """Add what lies under each window and divide by `divisor`, one for all or one per position."""
     if refusal := declines(x):
         return refusal
-    return _means_of(x, window, divisor, squares=False)
+    return _means_of(x, window, divisor)
 
 
-def _means_of(x: np.ndarray, window: Window, divisor: Any, *, squares: bool) -> Any:
+def _means_of(x: np.ndarray, window: Window, divisor: Any, power: int = 1) -> Any:
     """Return what :func:`take_means` does for a window, and the shares with the input's shape."""
-    g, spatial = lift_window(window), lift(x).shape[2:]
-    size = g.output_shape(spatial)
+    spatial = x.shape[2:]
+    size = window.output_shape(spatial)
     share = (1.0 / np.broadcast_to(np.asarray(divisor), size)).astype(np.float32).reshape(-1)
-    y = take_means(x, size, _reach(g, spatial), g.kernel, g.dilation, share, squares=squares)
+    y = take_means(
+        x, size, _reach(window, spatial), window.kernel, window.dilation[-1], share, power
+    )  # fmt: skip
     return y, (share, x.shape)
 
 
 def lp_pool_forward(xp: Any, x: Any, window: Window, divisor: Any, p: float) -> Any:
-    """Take the root of the mean square of each window; other powers are declined."""
+    """Take the root of the mean of the powers under each window; some powers are declined."""
     if refusal := declines(x):
         return refusal
-    if p != 2.0:
-        return Declined(f"norm_type {p}, another than 2")
-    y, shares = _means_of(x, window, divisor, squares=True)
+    if p not in POWERS:
+        return Declined(f"norm_type {p}, another than 1, 2 or 4")
+    y, shares = _means_of(x, window, divisor, int(p))
     return y, (x, y, shares)
 
 
 def lp_pool_backward(xp: Any, dy: Any, saved: Any, window: Window, p: float) -> np.ndarray:
     """Return dx; where the output is zero and has no derivative, it is zero."""
     x, y, shares = saved
-    slope = np.divide(dy, y, out=np.zeros_like(dy), where=y != 0)
+    slope = np.divide(dy, _root_power(y, p), out=np.zeros_like(dy), where=y != 0)
     dx = avg_pool_backward(xp, slope, shares, window)
-    dx *= x
+    if p > 1.0:
+        dx *= _root_power(x, p)
     return dx
+
+
+def _root_power(a: np.ndarray, p: float) -> Any:
+    """Return a to the power of p - 1, for one of :data:`POWERS`."""
+    if p == 1.0:
+        return np.float32(1)
+    return a if p == 2.0 else a * a * a
 
 
 def avg_pool_backward(xp: Any, dy: Any, saved: Any, window: Window) -> np.ndarray:
     """Give each number under a window its share of the gradient."""
     share, shape = saved
-    g = lift_window(window)
-    tables = _seen_by(g, spatial_of(shape))
-    return give_back(dy, shape, tables, g.kernel, np.zeros(1, np.uint8), share, average=True)
-
-
-def spatial_of(shape: Sizes) -> Sizes:
-    """Return height and width of an array (N, C, H, W) or (N, C, L)."""
-    return shape[2:] if len(shape) == 4 else (1, *shape[2:])
+    tables, none = _seen_by(window, shape[2:]), np.zeros(1, np.uint8)
+    return give_back(dy, shape, tables, window.kernel, none, share, average=True)
 
 
 def take_maxima(
-    x: np.ndarray, size: Sizes, reaching: np.ndarray, kernel: Sizes, dilation: Sizes
+    x: np.ndarray, size: Sizes, reaching: Reach, kernel: Sizes, dilation: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the maxima of windows, and which of their taps won.
 
     Parameters
     ----------
-    x : array (N, C, H, W) or (N, C, L)
-    size : (lines, columns) of the result
-    reaching : array
+    x : array (N, C, *spatial)
+    size : tuple of int
+        Spatial shape of the result.
+    reaching : three arrays
         What :func:`reach` returns.
-    kernel : (lines, columns)
+    kernel : tuple of int
         Taps of a window, at most; 256 in all.
-    dilation : (lines, columns)
-        Distance of the taps.
+    dilation : int
+        Distance of the taps in a line.
     """
     flat, y = new_rows((*x.shape[:2], *size))
     winner = buffers.empty(flat.size, np.uint8)
+    lines, width = lines_of(size)
     threads.launch(
-        y.size * prod(kernel), _max_forward, x.shape[0] * size[0], *as_images(x), *size, reaching,
-        kernel[1], *dilation, flat, winner,
+        y.size * prod(kernel), _max_forward, x.shape[0] * lines, *as_images(x), lines, width,
+        *reaching, kernel[-1], dilation, flat, winner,
     )  # fmt: skip
-    return lower(y, x.ndim), winner
+    return y, winner
 
 
 def take_means(
-    x: np.ndarray, size: Sizes, reaching: np.ndarray, kernel: Sizes, dilation: Sizes,
-    share: np.ndarray, *, squares: bool = False,
+    x: np.ndarray, size: Sizes, reaching: Reach, kernel: Sizes, dilation: int,
+    share: np.ndarray, power: int = 1,
 ) -> np.ndarray:  # fmt: skip
     """Return the sums of windows, each times its `share`; see :func:`take_maxima`.
 
-    With `squares`, the squares are added up, and the root is taken in the end.
+    With a `power`, one of :data:`POWERS`, powers are added up, and the root is taken in the end.
     """
     flat, y = new_rows((*x.shape[:2], *size))
+    lines, width = lines_of(size)
     threads.launch(
-        y.size * prod(kernel), _avg_forward, x.shape[0] * size[0], *as_images(x), *size, reaching,
-        *dilation, share, int(squares), flat,
+        y.size * prod(kernel), _avg_forward, x.shape[0] * lines, *as_images(x), lines, width,
+        *reaching, dilation, share, power, flat,
     )  # fmt: skip
-    return lower(y, x.ndim)
+    return y
 
 
 def give_back(
@@ -285,40 +355,42 @@ def give_back(
     winner, share : arrays
         Of these one is read: the winners, or for an average the shares.
     """
-    flat, dx = new_rows((*shape[:2], *spatial_of(shape)))
+    flat, dx = new_rows(shape)
+    lines, width = lines_of(shape[2:])
     threads.launch(
-        dy.size * prod(kernel), _gather, shape[0] * dx.shape[2], *as_images(dy), *dx.shape[2:],
-        *lift(dy).shape[2:], *tables, kernel[1], winner, share, int(average), flat,
+        dy.size * prod(kernel), _gather, shape[0] * lines, *as_images(dy), lines, width,
+        *lines_of(dy.shape[2:]), *tables, kernel[-1], winner, share, int(average), flat,
     )  # fmt: skip
-    return lower(dx, dy.ndim)
+    return dx
 
 
 @Job
 def _max_forward(
     job: int, x: Floats, image: int, line: int, pixel: int, lanes: int, out_h: int, out_w: int,
-    reach: Ints, kernel_w: int, dilation_h: int, dilation_w: int, y: Floats, winner: Bytes,
+    bounds: Ints, pairs: Ints, columns: Ints, kernel_w: int, dilation: int, y: Floats,
+    winner: Bytes,
 ) -> None:  # fmt: skip
     """Work on sixteen channels at a time, or on the last eight twice."""
     n = job // out_h
-    row = 3 * (job - n * out_h)
-    low_h, high_h = load_index(reach, row + 1), load_index(reach, row + 2)
-    line_start = n * image + load_index(reach, row) * line
+    i = job - n * out_h
+    above, below = load_index(bounds, i), load_index(bounds, i + 1)
     for j in range(out_w):
-        column = 3 * (out_h + j)
-        low_w, high_w = load_index(reach, column + 1), load_index(reach, column + 2)
-        start = line_start + load_index(reach, column) * pixel
+        low_w, high_w = load_index(columns, 3 * j + 1), load_index(columns, 3 * j + 2)
+        start = n * image + load_index(columns, 3 * j) * pixel
+        # A window over nothing but padding has no tap; nobody reads its number.
+        first = min(load_index(pairs, 2 * above + 1) * kernel_w + low_w, MOST_TAPS - 1)
         to = (job * out_w + j) * lanes
         for k in range(0, lanes, 2 * WIDTH):
             c0, c1 = min(k, lanes - WIDTH), min(k + WIDTH, lanes - WIDTH)
             best0 = best1 = splat(np.float32(-np.inf))
-            # A window over nothing but padding has no tap; nobody reads its number.
-            number0 = number1 = splat(np.float32(min(low_h * kernel_w + low_w, MOST_TAPS - 1)))
-            for a in range(low_h, high_h):
-                at = start + a * dilation_h * line
+            number0 = number1 = splat(np.float32(first))
+            for a in range(above, below):
+                at = start + load_index(pairs, 2 * a) * line
+                line_tap = load_index(pairs, 2 * a + 1) * kernel_w
                 for b in range(low_w, high_w):
-                    v0 = load(x, at + b * dilation_w * pixel + c0)
-                    v1 = load(x, at + b * dilation_w * pixel + c1)
-                    tap = splat(np.float32(a * kernel_w + b))
+                    v0 = load(x, at + b * dilation * pixel + c0)
+                    v1 = load(x, at + b * dilation * pixel + c1)
+                    tap = splat(np.float32(line_tap + b))
                     number0 = beats(v0, best0, tap, number0)
                     number1 = beats(v1, best1, tap, number1)
                     best0, best1 = beats(v0, best0, v0, best0), beats(v1, best1, v1, best1)
@@ -331,33 +403,36 @@ def _max_forward(
 @Job
 def _avg_forward(
     job: int, x: Floats, image: int, line: int, pixel: int, lanes: int, out_h: int, out_w: int,
-    reach: Ints, dilation_h: int, dilation_w: int, share: Floats, squares: int, y: Floats,
+    bounds: Ints, pairs: Ints, columns: Ints, dilation: int, share: Floats, power: int,
+    y: Floats,
 ) -> None:  # fmt: skip
-    """Write sums times their share, or the roots of the sums of squares times their share."""
+    """Write sums of powers times their share, or the roots of these."""
     n = job // out_h
     i = job - n * out_h
-    low_h, high_h = load_index(reach, 3 * i + 1), load_index(reach, 3 * i + 2)
-    line_start = n * image + load_index(reach, 3 * i) * line
+    above, below = load_index(bounds, i), load_index(bounds, i + 1)
     for j in range(out_w):
-        column = 3 * (out_h + j)
-        low_w, high_w = load_index(reach, column + 1), load_index(reach, column + 2)
-        start = line_start + load_index(reach, column) * pixel
+        low_w, high_w = load_index(columns, 3 * j + 1), load_index(columns, 3 * j + 2)
+        start = n * image + load_index(columns, 3 * j) * pixel
         to = (job * out_w + j) * lanes
         scale = load_splat(share, i * out_w + j)
         for k in range(0, lanes, 2 * WIDTH):
             c0, c1 = min(k, lanes - WIDTH), min(k + WIDTH, lanes - WIDTH)
             total0, total1 = zero(), zero()
-            for a in range(low_h, high_h):
-                at = start + a * dilation_h * line
+            for a in range(above, below):
+                at = start + load_index(pairs, 2 * a) * line
                 for b in range(low_w, high_w):
-                    v0 = load(x, at + b * dilation_w * pixel + c0)
-                    v1 = load(x, at + b * dilation_w * pixel + c1)
-                    if squares == 1:
-                        total0, total1 = fma(v0, v0, total0), fma(v1, v1, total1)
-                    else:
+                    v0 = load(x, at + b * dilation * pixel + c0)
+                    v1 = load(x, at + b * dilation * pixel + c1)
+                    if power == 4:
+                        v0, v1 = multiply(v0, v0), multiply(v1, v1)
+                    if power == 1:
                         total0, total1 = add(total0, v0), add(total1, v1)
+                    else:
+                        total0, total1 = fma(v0, v0, total0), fma(v1, v1, total1)
             mean0, mean1 = multiply(total0, scale), multiply(total1, scale)
-            if squares == 1:
+            if power > 1:
+                mean0, mean1 = square_root(mean0), square_root(mean1)
+            if power == 4:
                 mean0, mean1 = square_root(mean0), square_root(mean1)
             store(y, to + c0, mean0)
             store(y, to + c1, mean1)
@@ -402,23 +477,17 @@ def _gather(
             store(dx, to + c1, total1)
 
 
-def _over_positions(kernel: Job, x: Any, results: int) -> np.ndarray:
-    """Run a kernel over all positions of x (N, C, *spatial); returns arrays (N, C)."""
-    rows = as_rows(x)
-    found = buffers.empty((results, x.shape[0], rows.lanes))
-    positions = x.size // (x.shape[0] * x.shape[1])
-    threads.launch(
-        x.size, kernel, x.shape[0], rows.flat, rows.pitch, rows.lanes, positions,
-        *(one.reshape(-1) for one in found),
-    )  # fmt: skip
-    return found[:, :, : x.shape[1]]
-
-
 def global_avg_pool_forward(xp: Any, x: Any) -> Any:
     """Average over all positions: (N, C, *spatial) to (N, C)."""
     if x.dtype != np.float32 or x.size == 0:
         return declined(x)
-    return _over_positions(_means, x, 1)[0], tuple(x.shape)
+    rows, positions = as_rows(x), prod(x.shape[2:])
+    y, width = buffers.empty((len(x), rows.lanes)), -(-rows.lanes // (2 * SIXTEEN)) * 2 * SIXTEEN
+    threads.launch(
+        x.size, _means, len(x), rows.flat, rows.pitch, rows.lanes, positions, width,
+        buffers.empty(len(x) * width, np.float64), y.reshape(-1),
+    )  # fmt: skip
+    return y[:, : x.shape[1]], tuple(x.shape)
 
 
 def global_avg_pool_backward(xp: Any, dy: Any, shape: Sizes) -> np.ndarray:
@@ -434,7 +503,13 @@ def global_max_pool_forward(xp: Any, x: Any) -> Any:
     """Take the largest of all positions: (N, C, *spatial) to (N, C). The first of equals wins."""
     if x.dtype != np.float32 or x.size == 0 or x.size // x.shape[0] >= EXACT:
         return declined(x)
-    y, winner = _over_positions(_maxima, x, 2)
+    rows, positions = as_rows(x), prod(x.shape[2:])
+    found = buffers.empty((2, len(x), rows.lanes))
+    threads.launch(
+        x.size, _maxima, len(x), rows.flat, rows.pitch, rows.lanes, positions,
+        *(one.reshape(-1) for one in found),
+    )  # fmt: skip
+    y, winner = found[:, :, : x.shape[1]]
     return y, (winner.astype(np.int64), tuple(x.shape))
 
 
@@ -448,33 +523,49 @@ def global_max_pool_backward(xp: Any, dy: Any, saved: Any) -> np.ndarray:
     return dx
 
 
+@inner
+def _add_to(sums: Any, at: int, value: Any, begins: bool) -> None:
+    """Add sixteen numbers to sums in memory, or begin these with them."""
+    low = wide_zero() if begins else load_wide(sums, at)
+    high = wide_zero() if begins else load_wide(sums, at + WIDTH)
+    store_wide(sums, at, widen(low, lower_eight(value)))
+    store_wide(sums, at + WIDTH, widen(high, upper_eight(value)))
+
+
 @Job
-def _means(n: int, x: Floats, pitch: int, lanes: int, positions: int, y: Floats) -> None:
-    """Average the positions of an image."""
-    share = splat(np.float32(1.0 / positions))
-    for k in range(0, lanes, 2 * WIDTH):
-        c0, c1 = min(k, lanes - WIDTH), min(k + WIDTH, lanes - WIDTH)
-        total0, total1 = wide_zero(), wide_zero()
-        for first in range(0, positions, RUN):
-            piece0, piece1 = zero(), zero()
+def _means(
+    n: int, x: Floats, pitch: int, lanes: int, positions: int, width: int, sums: Doubles, y: Floats
+) -> None:  # fmt: skip
+    """Average the positions of an image, some at a time, which stay in the first-level cache."""
+    share, nothing = splat_sixteen(1.0 / positions), np.float32(0.0)
+    for first in range(0, positions, RUN):
+        for k in range(0, lanes, 2 * SIXTEEN):
+            piece0, piece1 = splat_sixteen(0.0), splat_sixteen(0.0)
             for p in range(first, min(positions, first + RUN)):
                 at = (n * positions + p) * pitch
-                piece0, piece1 = add(piece0, load(x, at + c0)), add(piece1, load(x, at + c1))
-            total0, total1 = widen(total0, piece0), widen(total1, piece1)
-        store(y, n * lanes + c0, multiply(narrow(total0), share))
-        store(y, n * lanes + c1, multiply(narrow(total1), share))
+                piece0 = add(piece0, load_up_to(x, at + k, at + lanes, nothing))
+                piece1 = add(piece1, load_up_to(x, at + k + SIXTEEN, at + lanes, nothing))
+            to = n * width + k
+            _add_to(sums, to, piece0, first == 0)
+            _add_to(sums, to + SIXTEEN, piece1, first == 0)
+    for k in range(0, lanes, SIXTEEN):
+        at, to = n * width + k, n * lanes
+        total = narrow_both(load_wide(sums, at), load_wide(sums, at + WIDTH))
+        store_up_to(y, to + k, to + lanes, multiply(total, share))
 
 
 @Job
 def _maxima(
     n: int, x: Floats, pitch: int, lanes: int, positions: int, y: Floats, winner: Floats
 ) -> None:
-    for k in range(0, lanes, WIDTH):
-        c = min(k, lanes - WIDTH)
-        best, number = load(x, n * positions * pitch + c), zero()
+    nothing, to = np.float32(0.0), n * lanes
+    for k in range(0, lanes, SIXTEEN):
+        at = n * positions * pitch
+        best, number = load_up_to(x, at + k, at + lanes, nothing), splat_sixteen(0.0)
         for p in range(1, positions):
-            value = load(x, (n * positions + p) * pitch + c)
-            number = beats(value, best, splat(np.float32(p)), number)
+            at = (n * positions + p) * pitch
+            value = load_up_to(x, at + k, at + lanes, nothing)
+            number = beats(value, best, splat_sixteen(np.float32(p)), number)
             best = beats(value, best, value, best)
-        store(y, n * lanes + c, best)
-        store(winner, n * lanes + c, number)
+        store_up_to(y, to + k, to + lanes, best)
+        store_up_to(winner, to + k, to + lanes, number)

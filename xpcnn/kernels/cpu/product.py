@@ -5,11 +5,14 @@ stride, dilation and padding: nothing is copied into columns.
 
     times   y[p, o]  = bias[o] + sum over r, t of x[p + runs[r] + t] * w[r, t, o]
     outer   g[k, o]  = sum over p of x[rows[p] + taps[k]] * d[cells[p] + o]
+    dot     y[p, o]  = base[p, o] + sum over k of x[p, k] * w[o, k], eight at a time
 
 A tile of some rows and columns stays in registers. With AVX2 it is 6 rows of 16 columns: twelve
 sums, two vectors of weights and one number in all places are fifteen of sixteen registers. With
 AVX-512 it is 12 rows of 32. Columns come in blocks of 16 for either, so that what is kept in memory
 does not depend on the processor, and each result is the sum of the same terms in the same order.
+Sums along rows ("dot") have eight lanes for either: with AVX-512 a register holds those of two
+rows.
 """
 
 from __future__ import annotations
@@ -20,7 +23,9 @@ from typing import Any
 from xpcnn.kernels.cpu.jobs import inner
 from xpcnn.kernels.cpu.vector import (
     WIDE,
+    add_half,
     call,
+    load_eight,
     load_limit,
     load_number,
     loop,
@@ -30,8 +35,11 @@ from xpcnn.kernels.cpu.vector import (
     pointer_at,
     register,
     select_within,
+    side_by_side,
+    sums_of_eights,
     to_all,
     whole,
+    write_half,
 )
 from xpcnn.kernels.native import choice
 
@@ -40,6 +48,12 @@ ROWS = 6 if _TARGET is None else _TARGET.rows
 """Rows of a tile."""
 FEW = ROWS // 2
 """Rows of the tile that does what is left, if it is no more than these."""
+EIGHT = 8
+"""Lanes of a sum along a row."""
+DOT_COLUMNS = 4
+"""Columns of a tile of sums along rows."""
+DOT_ROWS = 3 if WIDE == 8 else 8
+"""Its rows: twelve sums, or sixteen for two rows each."""
 OUTER_ROWS = min(ROWS, 8)
 """Rows of a tile of outer products: of 12, LLVM reads all numbers first and lacks registers."""
 COLUMNS = 16
@@ -218,6 +232,58 @@ def _plain(rows: int, blocks: int) -> Callable[..., None]:
     return plain
 
 
+def _dot(rows: int) -> Callable[..., None]:
+    @operation(
+        "nothing", "array", "int", "int", "int", "int", "array", "int", "int", "int", "int", "int",
+        "array", "int", "int", "float", "array", "int", "int",
+    )  # fmt: skip
+    def dot(
+        builder: Any, x: Any, x_base: Any, x_row: Any, p: Any, end: Any, w: Any, w_base: Any,
+        w_row: Any, o: Any, o_end: Any, count: Any, base: Any, base_at: Any, base_row: Any,
+        floor: Any, y: Any, to: Any, y_row: Any,
+    ) -> None:  # fmt: skip
+        """Write one tile of :func:`dot_rows`."""
+        places = _rows_from(builder, p, end, rows)
+        starts = [builder.add(x_base, builder.mul(place, x_row)) for place in places]
+        columns = [
+            builder.add(w_base, builder.mul(column, w_row))
+            for column in _rows_from(builder, o, o_end, DOT_COLUMNS)
+        ]
+        together = WIDE // EIGHT
+        cells = [[register(builder) for _ in columns] for _ in range(0, rows, together)]
+        for cell in (c for row in cells for c in row):
+            builder.store(nothing(cell.type.pointee), cell)
+        with loop(builder, builder.ashr(count, whole(3))) as eighth:
+            k = builder.mul(eighth, whole(EIGHT))
+            numbers = [load_eight(builder, x, builder.add(start, k)) for start in starts]
+            lines = [
+                side_by_side(builder, numbers[i : i + together]) for i in range(0, rows, together)
+            ]
+            for j, column in enumerate(columns):
+                weights = load_eight(builder, w, builder.add(column, k))
+                weights = side_by_side(builder, [weights] * together)
+                for line, row in zip(lines, cells, strict=True):
+                    name = f"llvm.fmuladd.v{WIDE}f32"
+                    total = call(builder, name, line.type, line, weights, builder.load(row[j]))
+                    builder.store(total, row[j])
+        # All reading before all writing: the last rows of a tile may be one and the same.
+        found = [
+            four
+            for row in cells
+            for four in sums_of_eights(builder, *(builder.load(cell) for cell in row))
+        ]
+        for i, place in enumerate(places):
+            begin = builder.add(base_at, builder.add(builder.mul(place, base_row), o))
+            found[i] = add_half(builder, found[i], base, begin)
+        width = builder.sub(o_end, o)
+        for place, four in zip(places, found, strict=True):
+            start = builder.add(to, builder.add(builder.mul(place, y_row), o))
+            write_half(builder, y, start, four, floor, width)
+
+    return dot
+
+
+_dot_tile, _dot_few = _dot(DOT_ROWS), _dot((DOT_ROWS + 1) // 2)
 _times_tile, _times_few = _times(ROWS, 1), _times(FEW, 1)
 _times_wide, _times_wide_few = _times(ROWS, TOGETHER), _times(FEW, TOGETHER)
 _outer_tile, _outer_few = _outer(OUTER_ROWS, 1), _outer(OUTER_ROWS // 2, 1)
@@ -342,3 +408,35 @@ def plain_rows(
             _plain_wide_few(
                 x, base, p, count, row, block, length, across, w, k, apart, y, to, y_apart
             )
+
+
+@inner
+def dot_rows(
+    x: Any, x_at: int, x_row: int, first: int, last: int, w: Any, w_at: int, w_row: int,
+    column: int, end: int, count: int, base: Any, base_at: int, base_row: int, floor: float,
+    y: Any, to: int, y_row: int,
+) -> None:  # fmt: skip
+    """Multiply rows of x with rows of w.
+
+    Parameters
+    ----------
+    x, x_at, x_row, first, last : row p of x, one of those from `first`, is at ``x_at + p * x_row``
+    w, w_at, w_row, column, end : row o of w, one of those from `column`, likewise
+    count : numbers of a row, a multiple of 8
+    base, base_at, base_row : what is added is at ``base_at + p * base_row + o``; four are read
+    floor : results are not below it
+    y, to, y_row : the results, at ``to + p * y_row + o``
+    """
+    half = (DOT_ROWS + 1) // 2
+    for o in range(column, end, DOT_COLUMNS):
+        for p in range(first, last, DOT_ROWS):
+            if last - p > half:
+                _dot_tile(
+                    x, x_at, x_row, p, last, w, w_at, w_row, o, end, count, base, base_at, base_row,
+                    floor, y, to, y_row,
+                )  # fmt: skip
+            else:
+                _dot_few(
+                    x, x_at, x_row, p, last, w, w_at, w_row, o, end, count, base, base_at, base_row,
+                    floor, y, to, y_row,
+                )  # fmt: skip

@@ -1,8 +1,8 @@
 """Softmax, its logarithm and softmin, along any axis.
 
-Where the axis is the last one in memory, each row of it is worked on alone; elsewhere eight
-neighbours are, with a number of each in a vector. What has neither so many neighbours nor so long
-rows is copied first.
+Where the axis is the last one in memory, each row of it is worked on alone; elsewhere sixteen
+neighbours are, with a number of each in a vector. What has neither eight neighbours nor rows of
+eight is copied first.
 """
 
 from __future__ import annotations
@@ -13,29 +13,41 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpcnn.kernels.cpu import buffers, threads
-from xpcnn.kernels.cpu.activations import COSTLY, in_order, memory_order
+from xpcnn.kernels.cpu.activations import COSTLY
 from xpcnn.kernels.cpu.elementwise import PIECE
-from xpcnn.kernels.cpu.functions import exp, expm1, log1p
+from xpcnn.kernels.cpu.functions import (
+    exp_and_expm1_of_negative,
+    exp_of_negative,
+    largest_of_both,
+    load_up_to,
+    log1p,
+    store_up_to,
+)
 from xpcnn.kernels.cpu.jobs import Floats, Job, inner
+from xpcnn.kernels.cpu.order import in_order, inverse, memory_order
 from xpcnn.kernels.cpu.vector import (
+    RUN,
+    SIXTEEN,
     WIDTH,
+    add,
     divide,
     fma,
-    keep_last,
-    largest,
-    load,
+    load_sixteen,
+    lower_eight,
     multiply,
-    narrow,
+    narrow_both,
     negative,
-    splat,
-    store,
+    room,
+    splat_sixteen,
+    store_sixteen,
     subtract,
     sum_of,
+    upper_eight,
     where_equal,
     where_less,
     wide_zero,
     widen,
-    zero,
+    widen_both,
 )
 from xpcnn.kernels.trace import Declined
 
@@ -100,7 +112,7 @@ def _forward(x: Any, axis: int, sign: float, logs: int) -> Any:
         COSTLY * x.size, kernel, jobs(before, length, behind), dense.reshape(-1), before, length,
         behind, sign, logs, flat.reshape(-1),
     )  # fmt: skip
-    y = flat.transpose(np.argsort(order))
+    y = flat.transpose(inverse(order))
     return y, State(y, axis, order, sign)
 
 
@@ -114,7 +126,7 @@ def _backward(dy: Any, saved: State, logs: int) -> np.ndarray:
         COSTLY * dy.size, kernel, jobs(before, length, behind), given.reshape(-1),
         dense.reshape(-1), before, length, behind, sign, logs, flat.reshape(-1),
     )  # fmt: skip
-    dx = flat.transpose(np.argsort(order))
+    dx = flat.transpose(inverse(order))
     return dx.astype(dy.dtype, copy=False)
 
 
@@ -144,98 +156,108 @@ def jobs_of_rows(rows: int, length: int, one: int) -> int:
 
 def jobs_of_columns(before: int, length: int, behind: int) -> int:
     """Return into how many jobs neighbours are cut, whose numbers lie apart."""
-    return before * max(1, behind // (WIDTH * max(1, PIECE // length // WIDTH)))
+    return before * -(-behind // (SIXTEEN * max(1, PIECE // length // SIXTEEN)))
 
 
 @Job
 def _rows(
     job: int, x: Floats, rows: int, length: int, one: int, sign: float, logs: int, y: Floats
 ) -> None:  # fmt: skip
-    """Work on rows of 8 numbers or more; the last vector of each overlaps with that before it."""
     per_job = max(1, PIECE // length)
-    signs = splat(sign)
-    for r in range(job * per_job, min(rows, (job + 1) * per_job)):
-        start = r * length
-        end = start + length
-        highest = splat(-np.inf)
-        for k in range(start, end, WIDTH):
-            value = multiply(signs, load(x, min(k, end - WIDTH)))
-            highest = where_less(highest, value, value, highest)
-        # NaN may be missing here, but spoils the sum below.
-        highest = splat(largest(highest))
-        total, ties = wide_zero(), wide_zero()
-        for k in range(start, end, WIDTH):
-            c = min(k, end - WIDTH)
-            below = subtract(multiply(signs, load(x, c)), highest)
-            e = exp(below)
+    first, last = job * per_job, min(rows, (job + 1) * per_job)
+    signs, nothing = splat_sixteen(sign), splat_sixteen(0.0)
+    lowest, numbers = np.float32(-np.inf) * sign, room()
+    for block in range(first, last, SIXTEEN):
+        count = min(SIXTEEN, last - block)
+        for i in range(count):
+            start = (block + i) * length
+            end = start + length
+            highest = splat_sixteen(-np.inf)
+            for k in range(start, end, SIXTEEN):
+                value = multiply(signs, load_up_to(x, k, end, lowest))
+                highest = where_less(highest, value, value, highest)
+            # NaN may be missing here, but spoils the sum below.
+            numbers[i] = largest_of_both(highest)
+            highest = splat_sixteen(numbers[i])
+            total, ties = wide_zero(), nothing
+            for run in range(start, end, SIXTEEN * RUN):
+                part = nothing
+                for k in range(run, min(end, run + SIXTEEN * RUN), SIXTEEN):
+                    below = subtract(multiply(signs, load_up_to(x, k, end, lowest)), highest)
+                    e = exp_of_negative(below)
+                    if logs == 1:
+                        ties = add(ties, where_equal(below, nothing, splat_sixteen(1.0), nothing))
+                        e = where_equal(below, nothing, nothing, e)
+                    else:
+                        store_up_to(y, k, end, e)
+                    part = add(part, e)
+                total = widen_both(total, part)
             if logs == 1:
-                ties = widen(ties, keep_last(one_if_zero(below), end - k))
-                e = where_equal(below, zero(), zero(), e)
+                # One of the highest is left to log1p, beside which the others may be small.
+                others = sum_of(widen_both(wide_zero(), ties)) - 1.0 + sum_of(total)
+                numbers[SIXTEEN + i] = others
             else:
-                store(y, c, e)
-            total = widen(total, keep_last(e, end - k))
+                share = splat_sixteen(1.0 / sum_of(total))
+                for k in range(start, end, SIXTEEN):
+                    store_up_to(y, k, end, multiply(load_up_to(y, k, end, sign), share))
         if logs == 1:
-            # One of the highest is left to log1p, beside which the others may be small.
-            shift = log1p(splat(sum_of(ties) - 1.0 + sum_of(total)))
-            for k in range(start, end, WIDTH):
-                c = min(k, end - WIDTH)
-                below = subtract(multiply(signs, load(x, c)), highest)
-                store(y, c, subtract(below, shift))
-        else:
-            whole = splat(sum_of(total))
-            last = divide(load(y, end - WIDTH), whole)
-            for k in range(start, end - WIDTH + 1, WIDTH):
-                store(y, k, divide(load(y, k), whole))
-            store(y, end - WIDTH, last)
+            # The logarithms of sixteen rows at once.
+            store_sixteen(numbers, SIXTEEN, log1p(load_sixteen(numbers, SIXTEEN)))
+            for i in range(count):
+                start = (block + i) * length
+                end = start + length
+                highest, shift = splat_sixteen(numbers[i]), splat_sixteen(numbers[SIXTEEN + i])
+                for k in range(start, end, SIXTEEN):
+                    below = subtract(multiply(signs, load_up_to(x, k, end, lowest)), highest)
+                    store_up_to(y, k, end, subtract(below, shift))
 
 
 @Job
 def _columns(
     job: int, x: Floats, before: int, length: int, behind: int, sign: float, logs: int, y: Floats
 ) -> None:  # fmt: skip
-    """Work on 8 neighbours or more at a time, whose numbers lie `behind` apart."""
-    width = WIDTH * max(1, PIECE // length // WIDTH)
-    blocks = max(1, behind // width)
+    """Work on 16 neighbours at a time, whose numbers lie `behind` apart."""
+    width = SIXTEEN * max(1, PIECE // length // SIXTEEN)
+    blocks = (behind + width - 1) // width
     start = job // blocks * length * behind
     left = job % blocks * width
-    # What the whole blocks leave belongs to the last: no two jobs may write to one place.
-    right = behind if job % blocks == blocks - 1 else left + width
-    signs = splat(sign)
-    for k in range(left, right, WIDTH):
-        first = start + min(k, right - WIDTH)
-        highest = splat(-np.inf)
-        for i in range(length):
-            value = multiply(signs, load(x, first + i * behind))
-            highest = where_less(highest, value, value, highest)
-        total, ties = wide_zero(), wide_zero()
+    right = min(behind, left + width)
+    signs, nothing = splat_sixteen(sign), splat_sixteen(0.0)
+    for k in range(left, right, SIXTEEN):
+        first, count = start + k, right - k
+        highest = splat_sixteen(-np.inf)
         for i in range(length):
             at = first + i * behind
-            below = subtract(multiply(signs, load(x, at)), highest)
-            e = exp(below)
-            if logs == 1:
-                ties = widen(ties, one_if_zero(below))
-                e = where_equal(below, zero(), zero(), e)
-            else:
-                store(y, at, e)
-            total = widen(total, e)
+            value = multiply(signs, load_up_to(x, at, at + count, sign))
+            highest = where_less(highest, value, value, highest)
+        low, high, ties = wide_zero(), wide_zero(), nothing
+        for run in range(0, length, RUN):
+            part = nothing
+            for i in range(run, min(length, run + RUN)):
+                at = first + i * behind
+                below = subtract(multiply(signs, load_up_to(x, at, at + count, sign)), highest)
+                e = exp_of_negative(below)
+                if logs == 1:
+                    ties = add(ties, where_equal(below, nothing, splat_sixteen(1.0), nothing))
+                    e = where_equal(below, nothing, nothing, e)
+                else:
+                    store_up_to(y, at, at + count, e)
+                part = add(part, e)
+            low, high = widen(low, lower_eight(part)), widen(high, upper_eight(part))
         if logs == 1:
-            others = subtract(narrow(ties), splat(1.0))
-            shift = log1p(narrow(widen(total, others)))
+            others = subtract(ties, splat_sixteen(1.0))
+            low, high = widen(low, lower_eight(others)), widen(high, upper_eight(others))
+            shift = log1p(narrow_both(low, high))
             for i in range(length):
                 at = first + i * behind
-                below = subtract(multiply(signs, load(x, at)), highest)
-                store(y, at, subtract(below, shift))
+                below = subtract(multiply(signs, load_up_to(x, at, at + count, sign)), highest)
+                store_up_to(y, at, at + count, subtract(below, shift))
         else:
-            whole = narrow(total)
+            share = divide(splat_sixteen(1.0), narrow_both(low, high))
             for i in range(length):
                 at = first + i * behind
-                store(y, at, divide(load(y, at), whole))
-
-
-@inner
-def one_if_zero(value: Any) -> Any:
-    """Return ones in the place of zeros, and zeros elsewhere."""
-    return where_equal(value, zero(), splat(1.0), zero())
+                value = multiply(load_up_to(y, at, at + count, sign), share)
+                store_up_to(y, at, at + count, value)
 
 
 @inner
@@ -248,8 +270,8 @@ def _of_sum(dy: Any, y: Any, logs: int) -> Any:
 def _gradient(dy: Any, y: Any, total: Any, logs: int) -> Any:
     if logs == 1:
         # dy - p * total, with 1 - p as -expm1(log p): a sure class would lose it in a difference.
-        others = subtract(total, dy)
-        return negative(fma(dy, expm1(y), multiply(exp(y), others)))
+        p, less_one = exp_and_expm1_of_negative(y)
+        return negative(fma(dy, less_one, multiply(p, subtract(total, dy))))
     return multiply(y, subtract(dy, total))
 
 
@@ -259,18 +281,19 @@ def _rows_back(
     dx: Floats,
 ) -> None:  # fmt: skip
     per_job = max(1, PIECE // length)
+    nothing = np.float32(0.0)
     for r in range(job * per_job, min(rows, (job + 1) * per_job)):
         start = r * length
         end = start + length
         sums = wide_zero()
-        for k in range(start, end, WIDTH):
-            c = min(k, end - WIDTH)
-            sums = widen(sums, keep_last(_of_sum(load(dy, c), load(y, c), logs), end - k))
-        total = splat(sum_of(sums))
-        for k in range(start, end, WIDTH):
-            c = min(k, end - WIDTH)
-            value = _gradient(load(dy, c), load(y, c), total, logs)
-            store(dx, c, multiply(splat(sign), value))
+        for k in range(start, end, SIXTEEN):
+            d, value = load_up_to(dy, k, end, nothing), load_up_to(y, k, end, nothing)
+            sums = widen_both(sums, _of_sum(d, value, logs))
+        total = splat_sixteen(sum_of(sums))
+        for k in range(start, end, SIXTEEN):
+            d, value = load_up_to(dy, k, end, nothing), load_up_to(y, k, end, nothing)
+            gradient = multiply(splat_sixteen(sign), _gradient(d, value, total, logs))
+            store_up_to(dx, k, end, gradient)
 
 
 @Job
@@ -278,20 +301,23 @@ def _columns_back(
     job: int, dy: Floats, y: Floats, before: int, length: int, behind: int, sign: float, logs: int,
     dx: Floats,
 ) -> None:  # fmt: skip
-    width = WIDTH * max(1, PIECE // length // WIDTH)
-    blocks = max(1, behind // width)
+    width = SIXTEEN * max(1, PIECE // length // SIXTEEN)
+    blocks = (behind + width - 1) // width
     start = job // blocks * length * behind
     left = job % blocks * width
-    # What the whole blocks leave belongs to the last: no two jobs may write to one place.
-    right = behind if job % blocks == blocks - 1 else left + width
-    for k in range(left, right, WIDTH):
-        first = start + min(k, right - WIDTH)
-        sums = wide_zero()
+    right = min(behind, left + width)
+    nothing = np.float32(0.0)
+    for k in range(left, right, SIXTEEN):
+        first, count = start + k, right - k
+        low, high = wide_zero(), wide_zero()
         for i in range(length):
             at = first + i * behind
-            sums = widen(sums, _of_sum(load(dy, at), load(y, at), logs))
-        total = narrow(sums)
+            d = load_up_to(dy, at, at + count, nothing)
+            terms = _of_sum(d, load_up_to(y, at, at + count, nothing), logs)
+            low, high = widen(low, lower_eight(terms)), widen(high, upper_eight(terms))
+        total = narrow_both(low, high)
         for i in range(length):
             at = first + i * behind
-            value = _gradient(load(dy, at), load(y, at), total, logs)
-            store(dx, at, multiply(splat(sign), value))
+            d = load_up_to(dy, at, at + count, nothing)
+            value = _gradient(d, load_up_to(y, at, at + count, nothing), total, logs)
+            store_up_to(dx, at, at + count, multiply(splat_sixteen(sign), value))

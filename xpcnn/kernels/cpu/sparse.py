@@ -204,7 +204,7 @@ def weight_gradient(
     splits = max(1, min(16, n * shape[0] * shape[1] // 128, pieces))
     partial = buffers.zeros(splits * filters * vectors.size * WIDTH)
     sums = buffers.zeros((splits, row), np.float64)
-    size = int(recipe.strip[-1]) + WIDTH + 2 * span * shape[1] * row + 2 * COLUMNS
+    size = recipe.scratch + WIDTH + 2 * span * shape[1] * row + 2 * COLUMNS
     threads.launch(
         n * shape[0] * shape[1] * filters * vectors.size * 2, _sum, splits,
         what.flat, what.numbers, recipe.strip, recipe.rows, steps, vectors,

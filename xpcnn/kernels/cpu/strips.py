@@ -4,6 +4,9 @@ A strip is some lines of one image. What a product reads there is first brought 
 memory of the size of a cache, channels last, with the zeros of the padding around it: a copy, a
 gradient that ReLU gates, or one that max pooling spreads. Nothing padded is ever kept, and images
 that need no change are read in place.
+
+An image of the result may be a plane of a volume. What it reads is then a piece of each plane that
+the taps in depth see, one behind the other.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from xpcnn.kernels.cpu.epilogue import LIMITS, finish
 from xpcnn.kernels.cpu.jobs import Bytes, Doubles, Floats, Ints, Job, Worker, inner
 from xpcnn.kernels.cpu.product import (
     BLOCK,
@@ -54,7 +58,8 @@ class Source(NamedTuple):
         For UNPOOL: number of the winning phase of every pooling window, `lanes` per window.
     numbers : int64 array
         kind; strides of x and of the gate (image, channel, line, pixel); channels, height and
-        width of a strip's image; pool height and width, pooled height and width, lanes.
+        width of a strip's image; pool height and width, pooled height and width, lanes; planes of
+        a volume (1 for images), and their distances in x and in the gate.
     given : tuple of int
         The same numbers.
     """
@@ -67,7 +72,7 @@ class Source(NamedTuple):
 
 
 @inner
-def _copy_run(x: Any, at: int, count: int, out: Any, to: int) -> None:
+def copy_run(x: Any, at: int, count: int, out: Any, to: int) -> None:
     for k in range(0, count - 7, 8):
         store(out, to + k, load(x, at + k))
     if count % 8 != 0 and count >= 8:
@@ -104,7 +109,7 @@ def _copy_line(
     whole = sw == channels and pixel == channels
     runs, run = (1, width * channels) if whole else (width, channels)
     for p in range(runs):
-        _copy_run(x, at + p * sw, run, out, to + p * pixel)
+        copy_run(x, at + p * sw, run, out, to + p * pixel)
 
 
 @inner
@@ -178,20 +183,34 @@ def _clear_around(out: Any, to: int, line: int, before: int, inside: int) -> Non
 
 @inner
 def fill_copied(
-    x: Any, source: Any, n: int, first: int, lines: int, left: int, line: int, pixel: int, out: Any,
-    start: int,
+    x: Any, source: Any, n: int, z: int, first: int, lines: int, left: int, line: int, pixel: int,
+    out: Any, start: int,
 ) -> None:  # fmt: skip
-    """Bring lines of image n, from line `first` on (which may lie outside), to `out`."""
-    sn, sc, sh, sw = source[1], source[2], source[3], source[4]
+    """Bring lines of plane z of image n, from line `first` on (may be outside), to `out`."""
+    sc, sh, sw = source[2], source[3], source[4]
+    plane = n * source[1] + z * source[18]
     channels, height, width = source[9], source[10], source[11]
     for i in range(lines):
         j, to = first + i, start + i * line
         inside = width if 0 <= j < height else 0
         _clear_around(out, to, line, left * pixel if inside > 0 else 0, inside * pixel)
         if inside > 0:
-            _copy_line(
-                x, n * sn + j * sh, sc, sw, channels, width, out, to + left * pixel, pixel
-            )  # fmt: skip
+            _copy_line(x, plane + j * sh, sc, sw, channels, width, out, to + left * pixel, pixel)
+
+
+@inner
+def _plane_of(strip: Any, n: int) -> Any:
+    """Return the volume to which plane n of the result belongs, and its number there."""
+    volume = n // strip[10]
+    return volume, n - volume * strip[10]
+
+
+@inner
+def _in_place(source: Any, strip: Any, n: int, m: int) -> Any:
+    """Return where what a strip reads begins in the array itself."""
+    volume, q = _plane_of(strip, n)
+    plane = volume * source[1] + (q * strip[12] + strip[11]) * source[18]
+    return plane + (m * strip[3] + strip[2]) * strip[6]
 
 
 @inner
@@ -200,26 +219,53 @@ def open_strip(x: Any, source: Any, strip: Any, n: int, m: int, scratch: Any, to
 
     `strip` is that of :func:`times_strips`.
     """
-    first, line = m * strip[3] + strip[2], strip[6]
     if strip[8] == 1:
-        return x, n * source[1] + first * line
-    fill_copied(x, source, n, first, strip[4], strip[5], line, strip[7], scratch, to)
+        return x, _in_place(source, strip, n, m)
+    first, line = m * strip[3] + strip[2], strip[6]
+    volume, q = _plane_of(strip, n)
+    for t in range(strip[13]):
+        z, place = q * strip[12] + strip[11] + t * strip[14], to + t * strip[4] * line
+        if 0 <= z < source[17]:
+            fill_copied(
+                x, source, volume, z, first, strip[4], strip[5], line, strip[7], scratch, place
+            )
+        else:
+            _clear_around(scratch, place, strip[4] * line, np.int64(0), np.int64(0))
     return scratch, to
 
 
 @inner
+def _fill_strip(
+    x: Any, gate: Any, winner: Any, source: Any, strip: Any, n: int, m: int, out: Any, to: int
+) -> None:
+    """Bring what a strip reads to `out`, and on the way do what `source` says."""
+    first, line = m * strip[3] + strip[2], strip[6]
+    volume, q = _plane_of(strip, n)
+    for t in range(strip[13]):
+        z, place = q * strip[12] + strip[11] + t * strip[14], to + t * strip[4] * line
+        if 0 <= z < source[17]:
+            fill(
+                x, gate, winner, source, volume, z, first, strip[4], strip[5], line, strip[7], out,
+                place,
+            )  # fmt: skip
+        else:
+            _clear_around(out, place, strip[4] * line, np.int64(0), np.int64(0))
+
+
+@inner
 def fill(
-    x: Any, gate: Any, winner: Any, source: Any, n: int, first: int, lines: int, left: int,
+    x: Any, gate: Any, winner: Any, source: Any, n: int, z: int, first: int, lines: int, left: int,
     line: int, pixel: int, out: Any, start: int,
 ) -> None:  # fmt: skip
-    """Do the same, and on the way what `source` says."""
-    kind, sn, sc, sh, sw = source[0], source[1], source[2], source[3], source[4]
-    gn, gc, gh, gw = source[5], source[6], source[7], source[8]
+    """Do what :func:`fill_copied` does, and on the way what `source` says."""
+    kind, sc, sh, sw = source[0], source[2], source[3], source[4]
+    gc, gh, gw = source[6], source[7], source[8]
+    plane, gate_plane = n * source[1] + z * source[18], n * source[5] + z * source[19]
     channels, height, width = source[9], source[10], source[11]
     pool_h, pool_w, pooled_h, pooled_w = source[12], source[13], source[14], source[15]
     lanes = source[16]
     if kind == COPY:
-        fill_copied(x, source, n, first, lines, left, line, pixel, out, start)
+        fill_copied(x, source, n, z, first, lines, left, line, pixel, out, start)
         return
     for i in range(lines):
         j, to = first + i, start + i * line
@@ -232,7 +278,7 @@ def fill(
         to += left * pixel
         if kind == GATE:
             _gate_line(
-                x, n * sn + j * sh, sc, sw, gate, n * gn + j * gh, gc, gw, channels, width, out,
+                x, plane + j * sh, sc, sw, gate, gate_plane + j * gh, gc, gw, channels, width, out,
                 to, pixel,
             )  # fmt: skip
         else:
@@ -240,12 +286,12 @@ def fill(
             wt, phase = (n * pooled_h + q) * pooled_w * lanes, (j - q * pool_h) * pool_w
             if sc == 1:
                 _unpool_line(
-                    x, n * sn + q * sh, sw, winner, wt, lanes, phase, pool_w, pooled_w,
+                    x, plane + q * sh, sw, winner, wt, lanes, phase, pool_w, pooled_w,
                     channels, out, to, pixel,
                 )  # fmt: skip
             else:
                 _unpool_across(
-                    x, n * sn + q * sh, sc, winner, wt, lanes, phase, pool_w, pooled_w,
+                    x, plane + q * sh, sc, winner, wt, lanes, phase, pool_w, pooled_w,
                     channels, out, to, pixel,
                 )  # fmt: skip
 
@@ -257,10 +303,11 @@ def fill_images(
     """Bring all images to `out`, densely."""
     channels, height, width = source[9], source[10], source[11]
     line = width * channels
-    n = job // height
+    plane = job // height
+    n = plane // source[17]
     fill(
-        x, gate, winner, source, n, job - n * height, np.int64(1), np.int64(0), line, channels, out,
-        job * line,
+        x, gate, winner, source, n, plane - n * source[17], job - plane * height, np.int64(1),
+        np.int64(0), line, channels, out, job * line,
     )  # fmt: skip
 
 
@@ -269,7 +316,7 @@ def times_strips(
     job: int, worker: Worker, x: Floats, gate: Floats, winner: Bytes, source: Ints, strip: Ints,
     phases: Ints,
     count_phases: int, rows: Ints, runs: Ints, cells: Ints, w: Floats, bias: Floats,
-    numbers: Ints, limits: Floats, y: Floats, scratch: Floats,
+    numbers: Ints, settings: Floats, other: Floats, y: Floats, scratch: Floats,
 ) -> None:  # fmt: skip
     """Multiply the pixels under a window by weights, for every position of the window.
 
@@ -282,40 +329,45 @@ def times_strips(
     strip : int64 array
         Output lines in a strip; strips in an image; first line to read, relative to `advance`
         times the first output line; lines, zeros on the left, line and pixel of the scratch;
-        whether to read in place.
+        whether to read in place; numbers in the scratch. Then in depth: output planes of a volume;
+        first plane to read, relative to `advance` times the output plane; advance; taps, and their
+        distance.
     phases : int64 array of shape (count_phases, 7)
         Output lines and positions in each; where its rows (and cells), its runs and its weights
         begin; number and length of the runs.
     numbers : int64 array
-        groups, blocks of 16 columns in each, columns and input channels of a group, whether
-        results are kept between the `limits`, distance of images and of strip lines in y, pieces
-        the blocks are cut into (1 if there are several groups: each writes a few zeros over the
-        next).
+        groups, blocks of 16 columns in each, columns and input channels of a group, the kind of
+        the epilogue, distance of images and of strip lines in y, pieces the blocks are cut into
+        (1 if there are several groups: each writes a few zeros over the next), distance of the
+        planes of a volume in y, 1 if `other` is added.
+    settings : float32 array
+        Those of the epilogue.
+    other : float32 array
+        What is added to the results, laid out as y.
     """
-    span, strips, start, advance = strip[0], strip[1], strip[2], strip[3]
-    lines, left, line, pixel = strip[4], strip[5], strip[6], strip[7]
-    in_place, size = strip[8], strip[9]
+    span, strips, in_place, size = strip[0], strip[1], strip[8], strip[9]
     groups, blocks, width, channels = numbers[0], numbers[1], numbers[2], numbers[3]
-    clamps, y_image, y_line, parts = numbers[4], numbers[5], numbers[6], numbers[7]
+    kind, y_image, y_line, parts = numbers[4], numbers[5], numbers[6], numbers[7]
+    adds = numbers[9]
+    clamps = int(kind == LIMITS and adds == 0)
     per_part = (blocks + parts - 1) // parts
     n = job // (strips * parts)
     part = job // strips - n * parts
     m = job % strips * span
     if in_place == 1:
-        src, at = x, n * source[1] + (m * advance + start) * line
+        src, at = x, _in_place(source, strip, n, m)
     else:
         src, at = scratch, worker * size
-        fill(
-            x, gate, winner, source, n, m * advance + start, lines, left, line, pixel, scratch,
-            at,
-        )  # fmt: skip
+        _fill_strip(x, gate, winner, source, strip, n, m, scratch, at)
+    volume, q = _plane_of(strip, n)
+    image = volume * y_image + q * numbers[8]
     for f in range(0, 7 * count_phases, 7):
         per_line, table, run = phases[f + 1], phases[f + 2], phases[f + 3]
         count = min(span, phases[f] - m) * per_line
         count_runs, length = phases[f + 5], phases[f + 6]
         taps = behind(runs, run)
         block = count_runs * length * COLUMNS
-        out = n * y_image + m * y_line
+        out = image + m * y_line
         for first in range(0, count, BLOCK):
             last = min(count, first + BLOCK)
             for g in range(groups):
@@ -327,14 +379,21 @@ def times_strips(
                     if b + TOGETHER <= last_block:
                         times_rows(
                             src, base, rows, table + first, table + last, taps, count_runs, length,
-                            w, weights, block, TOGETHER, bias, column, clamps, limits, y,
+                            w, weights, block, TOGETHER, bias, column, clamps, settings, y,
                             out + column, cells,
                         )  # fmt: skip
+                        together = TOGETHER
                     else:
                         times_rows(
                             src, base, rows, table + first, table + last, taps, count_runs, length,
-                            w, weights, block, 1, bias, column, clamps, limits, y, out + column,
-                            cells,
+                            w, weights, block, 1, bias, column, clamps, settings, y,
+                            out + column, cells,
+                        )  # fmt: skip
+                        together = 1
+                    if adds == 1 or kind > LIMITS:
+                        finish(
+                            y, out + column, cells, table + first, table + last,
+                            together * COLUMNS, adds, other, kind, settings,
                         )  # fmt: skip
 
 
@@ -390,8 +449,9 @@ def outer_strips(
         m = (piece - n * strips) * span
         src, at = open_strip(x, x_source, x_strip, n, m, scratch, mine)
         used = min(span, d_lines - m)
+        volume, q = _plane_of(x_strip, n)
         fill(
-            d, gate, winner, d_source, n, m, used, np.int64(0), d_line, d_pixel, scratch,
+            d, gate, winner, d_source, volume, q, m, used, np.int64(0), d_line, d_pixel, scratch,
             mine + size,
         )  # fmt: skip
         count = used * per_line

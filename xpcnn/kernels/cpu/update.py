@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from xpcnn.kernels.constant import note_moderate
 from xpcnn.kernels.cpu import buffers, threads
-from xpcnn.kernels.cpu.jobs import Floats, Ints, Job, addresses_of
+from xpcnn.kernels.cpu.jobs import Doubles, Floats, Ints, Job, addresses_of
 from xpcnn.kernels.cpu.vector import (
     add,
     divide,
@@ -25,6 +26,10 @@ from xpcnn.kernels.cpu.vector import (
     splat,
     square_root,
     store,
+    sum_of,
+    wide_zero,
+    widen,
+    zero,
 )
 from xpcnn.kernels.trace import Declined
 from xpcnn.ops.update import adam_numbers
@@ -35,9 +40,14 @@ PIECE = 8192
 APART = 16
 """Parameters of a common array start at multiples of this: a cache line."""
 
+LARGEST = float(np.finfo(np.float32).max)
+
 
 @Job
-def _adam(job: int, addresses: Ints, arrays: int, pieces: Ints, numbers: Floats) -> None:
+def _adam(
+    job: int, addresses: Ints, arrays: int, pieces: Ints, numbers: Floats, squares_of: Doubles
+) -> None:  # fmt: skip
+    """Step along the mean over the root of the mean square; see :func:`adam`."""
     i, first, count = pieces[3 * job], pieces[3 * job + 1], pieces[3 * job + 2]
     p, g = pointer_to(addresses[i]), pointer_to(addresses[arrays + i])
     m, v = pointer_to(addresses[2 * arrays + i]), pointer_to(addresses[3 * arrays + i])
@@ -48,6 +58,7 @@ def _adam(job: int, addresses: Ints, arrays: int, pieces: Ints, numbers: Floats)
     size, eps, decay, kept = numbers[n + 4], numbers[n + 5], numbers[n + 6], numbers[n + 7]
     last = min(count, first + PIECE)
     whole = first + (last - first) // 8 * 8
+    total = zero()
     for k in range(first, whole, 8):
         old = load(p, k)
         gradient = fma(splat(decay), old, load(g, k))
@@ -57,16 +68,22 @@ def _adam(job: int, addresses: Ints, arrays: int, pieces: Ints, numbers: Floats)
         store(new_m, k, mean)
         store(new_v, k, square)
         change = divide(mean, add(square_root(square), splat(eps)))
-        store(new_p, k, fma(splat(-size), change, multiply(splat(kept), old)))
+        new = fma(splat(-size), change, multiply(splat(kept), old))
+        store(new_p, k, new)
+        total = fma(new, new, total)
+    squares_of[job] = sum_of(widen(wide_zero(), total))
     for k in range(whole, last):
         one = g[k] + decay * p[k]
         new_m[k] = keep1 * m[k] + take1 * one
         new_v[k] = keep2 * v[k] + take2 * (one * one)
         new_p[k] = kept * p[k] - size * (new_m[k] / (np.sqrt(new_v[k]) + eps))
+        squares_of[job] += np.float64(new_p[k]) * new_p[k]
 
 
 @Job
-def _sgd(job: int, addresses: Ints, arrays: int, pieces: Ints, numbers: Floats) -> None:
+def _sgd(
+    job: int, addresses: Ints, arrays: int, pieces: Ints, numbers: Floats, squares_of: Doubles
+) -> None:  # fmt: skip
     """Step along ``direction * buffer + gradient_share * gradient``; see :func:`sgd`."""
     i, first, count = pieces[3 * job], pieces[3 * job + 1], pieces[3 * job + 2]
     p, g = pointer_to(addresses[i]), pointer_to(addresses[arrays + i])
@@ -77,17 +94,22 @@ def _sgd(job: int, addresses: Ints, arrays: int, pieces: Ints, numbers: Floats) 
     lr, decay = numbers[n + 4], numbers[n + 5]
     last = min(count, first + PIECE)
     whole = first + (last - first) // 8 * 8
+    total = zero()
     for k in range(first, whole, 8):
         old = load(p, k)
         gradient = fma(splat(decay), old, load(g, k))
         buffer = fma(splat(keep), load(b, k), multiply(splat(take), gradient))
         store(new_b, k, buffer)
         step = fma(splat(along), buffer, multiply(splat(share), gradient))
-        store(new_p, k, fma(splat(-lr), step, old))
+        new = fma(splat(-lr), step, old)
+        store(new_p, k, new)
+        total = fma(new, new, total)
+    squares_of[job] = sum_of(widen(wide_zero(), total))
     for k in range(whole, last):
         one = g[k] + decay * p[k]
         new_b[k] = keep * b[k] + take * one
         new_p[k] = p[k] - lr * (along * new_b[k] + share * one)
+        squares_of[job] += np.float64(new_p[k]) * new_p[k]
 
 
 @lru_cache(maxsize=64)
@@ -134,6 +156,7 @@ def _update(
     """Run a kernel on all parameters; returns `results` lists of new arrays.
 
     The first of the rows has the parameters, the others an array for each, or ``None`` for zeros.
+    Where all new parameters are moderate, that is noted; see :func:`note_moderate`.
     """
     pieces, parts, starts, size = _layout(tuple([p.shape for p in rows[0]]))
     old = [
@@ -146,10 +169,15 @@ def _update(
     found = addresses_of([*old, flat])
     addresses[: len(rows)] = found[:-1].reshape(len(rows), -1)
     addresses[len(rows) :] = found[-1] + 4 * (size * np.arange(results)[:, None] + starts)
+    squares = np.empty(max(1, len(pieces)))
     threads.launch(
-        (results + 1) * size, kernel, len(pieces), addresses, len(parts), pieces, numbers
+        (results + 1) * size, kernel, len(pieces), addresses, len(parts), pieces, numbers, squares
     )
-    return [[row[where].reshape(shape) for where, shape in parts] for row in flat]
+    made = [[row[where].reshape(shape) for where, shape in parts] for row in flat]
+    # Sums of the squares of a piece: NaN, infinity and numbers that are too large show in them.
+    if (squares[: len(pieces)] <= LARGEST).all():
+        note_moderate(made[0])
+    return made
 
 
 def adam(

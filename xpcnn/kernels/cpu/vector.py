@@ -21,6 +21,7 @@ _TARGET = choice.chosen().target
 WIDE = 8 if _TARGET is None else _TARGET.wide
 """Numbers in a register of this processor; the products and Winograd's transforms use all of it."""
 _FULL = f"vec{WIDE}"
+_HAS_AVX512 = _TARGET is not None and _TARGET.level == 4
 
 if choice.chosen().compiles:
     from llvmlite import ir
@@ -101,6 +102,19 @@ def load_limit(builder: Any, limits: Any, place: int, width: int) -> Any:
     return to_all(builder, builder.load(pointer_at(builder, limits, whole(place), _FLOAT)), width)
 
 
+def load_eight(builder: Any, array: Any, index: Any) -> Any:
+    """Read a[i] to a[i + 7]."""
+    return builder.load(pointer_at(builder, array, index, _VECTOR), align=4)
+
+
+def side_by_side(builder: Any, eights: list[Any]) -> Any:
+    """Put one vector of eight numbers, or two, into a register."""
+    if len(eights) == 1:
+        return eights[0]
+    first, second = eights
+    return _pick(builder, first, second, list(range(2 * WIDTH)))
+
+
 @contextmanager
 def loop(builder: Any, count: Any) -> Iterator[Any]:
     """Write a loop, of which the number of the round is given."""
@@ -120,7 +134,7 @@ def select_within(builder: Any, value: Any, low: Any, high: Any) -> Any:
 @operation("vec8", "array", "int")
 def load(builder: Any, array: Any, index: Any) -> Any:
     """Read a[i] to a[i + 7]."""
-    return builder.load(pointer_at(builder, array, index, _VECTOR), align=4)
+    return load_eight(builder, array, index)
 
 
 @operation("vec8", "array", "int")
@@ -174,8 +188,7 @@ def store_first(builder: Any, array: Any, index: Any, value: Any, count: Any) ->
     _store_masked(builder, value, pointer_at(builder, array, index, value.type), count)
 
 
-@operation("nothing", "array", "int", "vec4", "float", "int")
-def store_half(
+def write_half(
     builder: Any, array: Any, index: Any, value: Any, floor: Any, count: Any
 ) -> None:  # fmt: skip
     """Write the first `count` of four numbers, or `floor` where they are below it; NaN stays."""
@@ -321,24 +334,32 @@ def where_open(builder: Any, a: Any, yes: Any, no: Any) -> Any:
     return builder.select(builder.fcmp_ordered("<=", a, nothing(a.type)), no, yes)
 
 
-@operation("vec4", "vec8", "vec8", "vec8", "vec8", "array", "int")
-def sums(builder: Any, a: Any, b: Any, c: Any, d: Any, base: Any, index: Any) -> Any:
-    """Return four numbers: the sum of each vector, plus base[i] to base[i + 3]."""
-    low, high = _pairs(builder, a, b), _pairs(builder, c, d)
-    both = builder.fadd(
-        _pick(builder, low, high, [0, 1, 8, 9, 4, 5, 12, 13]),
-        _pick(builder, low, high, [2, 3, 10, 11, 6, 7, 14, 15]),
-    )
-    total = builder.fadd(
-        _pick(builder, both, both, [0, 1, 2, 3]), _pick(builder, both, both, [4, 5, 6, 7])
-    )
-    return builder.fadd(total, builder.load(pointer_at(builder, base, index, _HALF), align=4))
+def sums_of_eights(builder: Any, a: Any, b: Any, c: Any, d: Any) -> list[Any]:
+    """Return four numbers for each eight lanes: their sum in each of the vectors."""
+    width = a.type.count
+
+    def merged(x: Any, y: Any, size: int) -> Any:
+        """Add up neighbours of `size` lanes: of x, of y, of x, ..."""
+        starts = [start for i in range(0, width, 2 * size) for start in (i, width + i)]
+        even, odd = (
+            _pick(builder, x, y, [start + shift + i for start in starts for i in range(size)])
+            for shift in (0, size)
+        )
+        return builder.fadd(even, odd)
+
+    both = merged(merged(a, b, 1), merged(c, d, 1), 2)
+    return [
+        builder.fadd(
+            _pick(builder, both, both, list(range(start, start + 4))),
+            _pick(builder, both, both, list(range(start + 4, start + 8))),
+        )
+        for start in range(0, width, WIDTH)
+    ]
 
 
-def _pairs(builder: Any, a: Any, b: Any) -> Any:
-    """Add neighbours: a0 + a1, b0 + b1, a2 + a3, ..."""
-    even = _pick(builder, a, b, [0, 8, 2, 10, 4, 12, 6, 14])
-    return builder.fadd(even, _pick(builder, a, b, [1, 9, 3, 11, 5, 13, 7, 15]))
+def add_half(builder: Any, four: Any, base: Any, index: Any) -> Any:
+    """Add base[i] to base[i + 3] to four numbers."""
+    return builder.fadd(four, builder.load(pointer_at(builder, base, index, _HALF), align=4))
 
 
 # -- Full registers --------------------------------------------------------------------------------
@@ -479,6 +500,8 @@ def where_at_most(builder: Any, a: Any, b: Any, yes: Any, no: Any) -> Any:
 @operation("vec", "vec", "vec")
 def times_power_of_two(builder: Any, a: Any, power: Any) -> Any:
     """Return a * 2**power for whole powers from -252 to 254, rounded once; NaN stays."""
+    if _HAS_AVX512:
+        return _scaled(builder, a, power)
     # The sum's lowest bits are the power. No conversion: of NaN its result would be undefined.
     width, lanes = a.type.count, _lanes(a)
     rounder = ir.Constant(a.type, [_ROUNDER] * width)
@@ -503,6 +526,16 @@ def mantissa(builder: Any, a: Any) -> Any:
     bits = builder.bitcast(a, _lanes(a))
     power = builder.shl(_exponent(builder, bits), _in_all(_MANTISSA, a.type.count))
     return builder.bitcast(builder.sub(bits, power), a.type)
+
+
+def _scaled(builder: Any, a: Any, power: Any) -> Any:
+    """Return a * 2**power by the instruction that AVX-512 has for it."""
+    width = a.type.count
+    mask = ir.IntType(max(8, width))
+    operands = [a, power, a, ir.Constant(mask, -1)]
+    if width == 16:
+        operands.append(ir.Constant(ir.IntType(32), 4))  # round as everything does
+    return call(builder, f"llvm.x86.avx512.mask.scalef.ps.{32 * width}", a.type, *operands)
 
 
 def _exponent(builder: Any, bits: Any) -> Any:

@@ -22,7 +22,8 @@ import numpy as np
 
 from xpcnn.kernels.constant import derive, is_promised
 from xpcnn.kernels.cpu import buffers, threads
-from xpcnn.kernels.cpu.layout import UNLIMITED, Image, Limits, float32, int64, padded_bias
+from xpcnn.kernels.cpu.epilogue import NOTHING, Epilogue
+from xpcnn.kernels.cpu.layout import NO_FLOATS, Image, float32, int64, padded_bias
 from xpcnn.kernels.cpu.product import COLUMNS, ROWS, TOGETHER
 from xpcnn.kernels.cpu.vector import WIDE
 from xpcnn.kernels.cpu.winograd_products import (
@@ -76,7 +77,7 @@ def pays(n: int, channels: int, filters: int, out: Pair, *, weights: bool = Fals
 
 def forward(
     image: Image, n: int, spatial: Pair, before: Pair, w: np.ndarray, bias: np.ndarray | None,
-    limits: Limits, y: np.ndarray, strides: Triple, out: Pair,
+    epilogue: Epilogue, y: np.ndarray, strides: Triple, out: Pair, other: np.ndarray | None = None,
 ) -> None:  # fmt: skip
     """Convolve with 3x3 filters, stride 1.
 
@@ -93,19 +94,21 @@ def forward(
         on the right follows from `out`.
     w : float32 array (filters, channels, 3, 3), of at least 8 filters and 8 channels
     bias : float32 array (filters,) or None
-    limits : (float, float)
-        What results are kept between.
+    epilogue : Epilogue
     y : float32 array of one dimension
         Takes the outputs; nothing between or behind them is written.
     strides : (image, line, pixel)
         Distances within `y`, in numbers. Channels lie side by side.
     out : (height, width)
         Size of the output.
+    other : float32 array of one dimension, optional
+        What is added to the outputs before the activation, laid out as y; the filters are a
+        multiple of 16 then.
     """
     filters, channels = w.shape[:2]
     source = (image, n, *spatial, *before)
-    _run(source, w, (filters, channels * 9), (channels, 9), (3, 1), bias, limits,
-         y, strides, out)  # fmt: skip
+    _run(source, w, (filters, channels * 9), (channels, 9), (3, 1), bias, epilogue,
+         y, strides, out, other)  # fmt: skip
 
 
 def input_gradient(
@@ -120,7 +123,7 @@ def input_gradient(
     """
     filters, channels = w.shape[:2]
     source = (gradient, n, *spatial, *before)
-    _run(source, w, (channels, 9), (filters, channels * 9), (-3, -1), None, UNLIMITED,
+    _run(source, w, (channels, 9), (filters, channels * 9), (-3, -1), None, NOTHING,
          dx, strides, out)  # fmt: skip
 
 
@@ -169,7 +172,7 @@ def weight_gradient(
 
 def _run(
     source: Source, w: np.ndarray, outer: Pair, inner: Pair, taps: Pair, bias: np.ndarray | None,
-    limits: Limits, y: np.ndarray, strides: Triple, out: Pair,
+    epilogue: Epilogue, y: np.ndarray, strides: Triple, out: Pair, other: np.ndarray | None = None,
 ) -> None:  # fmt: skip
     """Convolve with filters whose distances and numbers along both axes are given."""
     (filters, lane), (channels, apart) = outer, inner
@@ -210,9 +213,11 @@ def _run(
         return found
 
     shift = padded_bias(bias, blocks * COLUMNS)
-    bounds = float32(limits)
+    settings = float32(epilogue.settings)
+    added = NO_FLOATS if other is None else other
     # What the products take, but for the tiles and filters that they are about.
-    sizes, written = (row, v_step, channels, u_step), (filters, limits != UNLIMITED, *strides, *out)
+    sizes = (row, v_step, channels, u_step)
+    written = (filters, epilogue.kind, *strides, *out, int(other is not None))
     if together:
         room += PLACES * v_step
         own = threads.scratch(room)
@@ -222,7 +227,7 @@ def _run(
         threads.launch(
             tiles * PLACES * channels * blocks * 2, convolve_tiles, -(-tiles // piece),
             int64((*numbers, 0, tiles, row, v_step, COLUMNS, 6)), image.flat, k,
-            filters_of(0, blocks), shift, bounds, piece, own, room, y,
+            filters_of(0, blocks), shift, settings, added, piece, own, room, y,
         )  # fmt: skip
         return
     v = buffers.empty(PLACES * v_step)
@@ -236,7 +241,9 @@ def _run(
                 u = filters_of(b, end)
             k = int64((*sizes, first, last, b, end, across, down, *written))
             work = (last - first) * PLACES * channels * (end - b) * 2
-            threads.launch(work, multiply, workers, workers, k, v, u, shift, bounds, own, room, y)
+            threads.launch(
+                work, multiply, workers, workers, k, v, u, shift, settings, added, own, room, y
+            )
 
 
 def _transform_tiles(

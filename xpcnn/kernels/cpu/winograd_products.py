@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from xpcnn.kernels.cpu.epilogue import LIMITS, activate
 from xpcnn.kernels.cpu.jobs import Floats, Ints, Job, Worker, inner
 from xpcnn.kernels.cpu.product import COLUMNS, TOGETHER, plain_rows
 from xpcnn.kernels.cpu.vector import WIDE, add, load_full, store_first, store_full, within
@@ -35,9 +36,8 @@ def _multiply_tiles(
 
 @inner
 def _output_tile(
-    own: Any, m: int, step: int, h: int, bias: Any, b: int, clamps: int, limits: Any,
-    lanes: int,
-    rows: int, columns: int, y: Any, to: int, line: int, pixel: int,
+    own: Any, m: int, step: int, h: int, bias: Any, b: int, kind: int, settings: Any, adds: int,
+    other: Any, lanes: int, rows: int, columns: int, y: Any, to: int, line: int, pixel: int,
 ) -> None:  # fmt: skip
     """Transform 6x6 products back, and write what lies inside the image and its channels."""
     shift = load_full(bias, b)
@@ -61,11 +61,24 @@ def _output_tile(
             p + 5 * WIDE),
         )  # fmt: skip
         y0, y1, y2, y3 = add(y0, shift), add(y1, shift), add(y2, shift), add(y3, shift)
-        if clamps == 1:
-            y0, y1, y2, y3 = (
-                within(y0, limits), within(y1, limits), within(y2, limits), within(y3, limits)
-            )  # fmt: skip
         q = to + i * line
+        if adds == 1:
+            # What lies outside is not there to be read: the last column that is stands in for it.
+            y0 = add(y0, load_full(other, q))
+            y1 = add(y1, load_full(other, q + min(1, columns - 1) * pixel))
+            y2 = add(y2, load_full(other, q + min(2, columns - 1) * pixel))
+            y3 = add(y3, load_full(other, q + (columns - 1) * pixel))
+        if kind == LIMITS:
+            y0, y1 = within(y0, settings), within(y1, settings)
+            y2, y3 = within(y2, settings), within(y3, settings)
+        elif kind > LIMITS:
+            store_full(own, p, y0)
+            store_full(own, p + WIDE, y1)
+            store_full(own, p + 2 * WIDE, y2)
+            store_full(own, p + 3 * WIDE, y3)
+            activate(own, p, 4 * WIDE, kind, settings)
+            y0, y1 = load_full(own, p), load_full(own, p + WIDE)
+            y2, y3 = load_full(own, p + 2 * WIDE), load_full(own, p + 3 * WIDE)
         if columns == 4 and lanes >= WIDE:
             store_full(y, q, y0)
             store_full(y, q + pixel, y1)
@@ -83,10 +96,8 @@ def _output_tile(
 @inner
 def _output_tiles(
     own: Any, at: int, m: int, m_step: int, start: int, stop: int, across: int, down: int,
-    bias: Any, filters: int, column: int, columns: int, clamps: int, limits: Any,
-    y: Any, y_image: int,
-    y_line: int,
-    y_pixel: int, out_h: int, out_w: int,
+    bias: Any, filters: int, column: int, columns: int, kind: int, settings: Any, adds: int,
+    other: Any, y: Any, y_image: int, y_line: int, y_pixel: int, out_h: int, out_w: int,
 ) -> None:  # fmt: skip
     for tile in range(start, stop):
         i = tile // across % down * 4
@@ -95,15 +106,16 @@ def _output_tiles(
         for o in range(column, min(column + columns, filters), WIDE):
             apart = (o - column) // COLUMNS * PLACES * m_step + (o - column) % COLUMNS
             _output_tile(
-                own, m + (tile - start) * COLUMNS + apart, m_step, at, bias, o, clamps, limits,
-                filters - o, min(4, out_h - i), min(4, out_w - j), y, to + o, y_line, y_pixel,
+                own, m + (tile - start) * COLUMNS + apart, m_step, at, bias, o, kind, settings,
+                adds, other, filters - o, min(4, out_h - i), min(4, out_w - j), y, to + o, y_line,
+                y_pixel,
             )  # fmt: skip
 
 
 @inner
 def _finish_tiles(
     v: Any, v_at: int, start: int, stop: int, first: int, u: Any, b: int, block: int, blocks: int,
-    k: Any, bias: Any, limits: Any, own: Any, at: int, y: Any,
+    k: Any, bias: Any, settings: Any, other: Any, own: Any, at: int, y: Any,
 ) -> None:  # fmt: skip
     """Multiply some tiles by one block of 16 filters or more, and transform back.
 
@@ -123,15 +135,14 @@ def _finish_tiles(
         )
     _output_tiles(
         own, at, m, m_step, first + start, first + stop, k[8], k[9], bias, k[10], block * COLUMNS,
-        blocks * COLUMNS, k[11], limits, y, k[12], k[13], k[14], k[15], k[16],
+        blocks * COLUMNS, k[11], settings, k[17], other, y, k[12], k[13], k[14], k[15], k[16],
     )  # fmt: skip
 
 
 @Job
 def multiply(
-    worker: int, workers: int, k: Ints, v: Floats, u: Floats, bias: Floats, limits: Floats,
-    own: Floats,
-    room: int, y: Floats,
+    worker: int, workers: int, k: Ints, v: Floats, u: Floats, bias: Floats,
+    settings: Floats, other: Floats, own: Floats, room: int, y: Floats,
 ) -> None:  # fmt: skip
     """Multiply and transform back a worker's share of the tiles and blocks of 16 filters."""
     first, last, b0, b1 = k[4], k[5], k[6], k[7]
@@ -143,17 +154,15 @@ def multiply(
         start = job // parts * TILES
         stop = min(start + TILES, last - first)
         _finish_tiles(
-            v, 0, start, stop, first, u, b, b0 + b, min(TOGETHER, b1 - b0 - b), k, bias, limits,
-            own,
-            worker * room, y,
+            v, 0, start, stop, first, u, b, b0 + b, min(TOGETHER, b1 - b0 - b), k, bias,
+            settings, other, own, worker * room, y,
         )  # fmt: skip
 
 
 @Job
 def convolve_tiles(
     job: int, worker: Worker, tiles: Ints, x: Floats, k: Ints, u: Floats, bias: Floats,
-    limits: Floats,
-    piece: int, own: Floats, room: int, y: Floats,
+    settings: Floats, other: Floats, piece: int, own: Floats, room: int, y: Floats,
 ) -> None:  # fmt: skip
     """Transform some tiles, multiply and transform back, all within the second-level cache."""
     at = worker * room
@@ -163,22 +172,9 @@ def convolve_tiles(
     transform_some(tiles, x, start, stop, own, at, own, v)
     for b in range(0, k[7], TOGETHER):
         _finish_tiles(
-            own,
-            v,
-            0,
-            stop - start,
-            start,
-            u,
-            b,
-            b,
-            min(TOGETHER, k[7] - b),
-            k,
-            bias,
-            limits,
-            own,
-            at,
-            y,
-        )
+            own, v, 0, stop - start, start, u, b, b, min(TOGETHER, k[7] - b), k, bias, settings,
+            other, own, at, y,
+        )  # fmt: skip
 
 
 @inner

@@ -96,7 +96,7 @@ def build(wanted: list[Target], system: str = sys.platform) -> None:
                 folder = Path(work) / target.name
                 folder.mkdir()
                 command = [sys.executable, "-m", "xpcnn.kernels.native.objects", target.name]
-                running.append((target, folder, _start([*command, str(folder)])))
+                running.append((target, folder, _start([*command, system, str(folder)])))
             for target, folder, process in running:
                 _finish(process)
                 _link(target, folder, system)
@@ -111,8 +111,9 @@ def _link(target: Target, folder: Path, system: str) -> None:
     """Make a library of object files and the rest, and put it in its place as a whole."""
     path = targets.library(target, system)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    made = folder / path.name  # some linkers leave other files beside it
     flags: list[str | Path] = [
-        "-shared", "-O2", "-g0", "-fvisibility=hidden", "-o", part, sources.RUNTIME,
+        "-shared", "-O2", "-g0", "-fvisibility=hidden", "-o", made, sources.RUNTIME,
         *sorted(folder.glob("*.o")),
     ]  # fmt: skip
     if system != "win32":
@@ -121,6 +122,7 @@ def _link(target: Target, folder: Path, system: str) -> None:
         flags += ["-s"]
     try:
         _finish(_start([*_compiler(target, system), *flags]))
+        shutil.copy(made, part)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ this process. This module needs Numba and llvmlite; only what compiles imports i
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -22,7 +23,7 @@ from llvmlite import ir
 from numba import types
 from numba.core.ccallback import CFunc
 
-from xpcnn.kernels.native.targets import Target
+from xpcnn.kernels.native.targets import Target, triple
 
 NEVER_RAISES = {"error_model": "numpy"}
 """How all kernels are compiled: a division by zero gives infinity or NaN. An exception in a job
@@ -48,7 +49,11 @@ def prepare() -> None:
 
 
 def object_code(
-    function: Callable[..., None], hints: Sequence[str], name: str, target: Target
+    function: Callable[..., None],
+    hints: Sequence[str],
+    name: str,
+    target: Target,
+    system: str = sys.platform,
 ) -> bytes:
     """Compile a kernel.
 
@@ -61,6 +66,8 @@ def object_code(
     name : str
         What the C function is called.
     target : Target
+    system : str
+        That it is for, as Python calls it.
 
     Returns
     -------
@@ -69,7 +76,7 @@ def object_code(
     """
     body: Any = CFunc(function, (tuple(_KINDS[h] for h in hints), types.void), {}, NEVER_RAISES)
     body.compile()
-    machine = _machine(target)
+    machine = _machine(target, system)
     module = llvm.parse_assembly(_of(machine, body._library.get_llvm_str()))
     around = _around(body.native_name, name, hints)
     module.link_in(llvm.parse_assembly(_of(machine, str(around))))
@@ -79,6 +86,9 @@ def object_code(
     for each in module.global_variables:
         if not each.is_declaration:
             each.linkage = "internal"
+    if system == "win32":
+        # As the functions of runtime.c: where some of a library are, only those are seen.
+        module.get_function(name).storage_class = "dllexport"
     _optimise(module, machine)
     missing = {f.name for f in module.functions if f.is_declaration and not _is_known(f.name)}
     if missing:
@@ -103,15 +113,14 @@ def _optimise(module: Any, machine: Any) -> None:
 
 
 @cache
-def _machine(target: Target) -> Any:
-    """Return what makes machine code for a target."""
+def _machine(target: Target, system: str) -> Any:
+    """Return what makes machine code for a target and a system."""
     if not target.machine:
         return llvm.Target.from_default_triple().create_target_machine(
             cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(),
             opt=3, reloc="pic", codemodel="default",
         )  # fmt: skip
-    triple = f"{target.machine}-unknown-linux-gnu"
-    return llvm.Target.from_triple(triple).create_target_machine(
+    return llvm.Target.from_triple(triple(target, system)).create_target_machine(
         cpu=target.cpu, features=target.features, opt=3, reloc="pic", codemodel="default"
     )
 

@@ -1,4 +1,4 @@
-"""Compile all kernels for one instruction set: ``python -m ... NAME FOLDER``; one file for each."""
+"""Compile all kernels for an instruction set: ``python -m ... NAME SYSTEM FOLDER``; a file each."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 from xpcnn.kernels.native import choice, targets
 
 
-def main(name: str, folder: Path) -> None:
+def main(name: str, system: str, folder: Path) -> None:
     """Write an object file for each kernel; kernels must not have been imported before."""
     target = targets.TARGETS[name]
     choice.compile_for(target)
     compiler = importlib.import_module("xpcnn.kernels.native.compiler")
     compiler.prepare()
     for job in _kernels():
-        code = compiler.object_code(job.function, job.hints, job.symbol, target)
+        code = compiler.object_code(job.function, job.hints, job.symbol, target, system)
         (folder / f"{job.symbol}.o").write_bytes(code)
 
 
@@ -31,4 +31,4 @@ def _kernels() -> list[Any]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))

@@ -58,6 +58,7 @@ FOLDER = Path(__file__).parent / "lib"
 """Where the libraries lie."""
 
 _SUFFIXES = {"win32": ".dll", "darwin": ".dylib"}
+_TRIPLES = {"win32": "pc-windows-gnu", "darwin": "apple-macosx11.0.0"}
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 
@@ -75,3 +76,8 @@ def of_this_machine() -> list[Target]:
 def library(target: Target, system: str = sys.platform) -> Path:
     """Return the path of the library for an instruction set."""
     return FOLDER / f"xpcnn-{target.name}{_SUFFIXES.get(system, '.so')}"
+
+
+def triple(target: Target, system: str = sys.platform) -> str:
+    """Name a target and a system as LLVM does: the format of object files depends on both."""
+    return f"{target.machine}-{_TRIPLES.get(system, 'unknown-linux-gnu')}"
