@@ -50,7 +50,7 @@ def forward(xp: Any, x: Any, window: Window, divisor: Any, p: float) -> Any:
 
 def backward(xp: Any, dy: Any, saved: Any, window: Window, p: float) -> np.ndarray:
     """Return dx; where the sum is zero and has no derivative, it is zero."""
-    if p == 2.0:
+    if p in pool.POWERS:
         return pool.lp_pool_backward(xp, dy, saved, window, p)
     x, total, of_pool = saved
     slope = np.where(total == 0.0, np.float32(0.0), power_of(total, 1.0 / p - 1.0, dy))
