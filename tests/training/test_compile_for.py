@@ -159,7 +159,7 @@ class Own(L.Layer):
     ("layers", "reason"),
     [
         ([L.Conv2d(3, 8, 3), Own()], "Own '1': not a layer of xpcnn"),
-        ([L.Conv2d(3, 8, 3), L.Softmax(dim=2), L.LPPool2d(3.0, 2)], "LPPool2d '2': norm_type"),
+        ([L.Conv2d(3, 8, 3), L.LocalResponseNorm(3, beta=0.5)], "LocalResponseNorm '1': beta=0.5"),
         ([L.Conv2d(3, 8, 3), xpcnn.operations.Sin()], "Sin '1': computed by NumPy"),
     ],
 )

@@ -267,11 +267,11 @@ def own_layer():
 
 
 def numpy_inside():
-    return [L.Conv2d(1, 16, 3), L.LPPool2d(4, 2), L.Flatten(), L.Linear(None, 10)]
+    return [L.Conv2d(1, 16, 3), L.LocalResponseNorm(3, beta=0.5), L.Flatten(), L.Linear(None, 10)]
 
 
 def numpy_at_the_end():
-    return [L.Conv2d(1, 16, 3), L.BatchNorm2d(16), L.LPPool2d(4, 2)]
+    return [L.Conv2d(1, 16, 3), L.BatchNorm2d(16), L.LocalResponseNorm(3, beta=0.5)]
 
 
 def numpy_in_a_kernel():
