@@ -21,11 +21,9 @@ def network(
     network = layers if workload.zoo is None else workload.zoo(xpcnn.zoo)
     model = xpcnn.Model(network, device=device, dtype=dtype, seed=0, precision=precision)
     model.build(workload.shape)
-    values = {
-        own: program.first_value(name, parameter.shape or ())
-        for name, (own, parameter) in zip(names, model.parameters().items(), strict=True)
-    }
-    model.load_state_dict(values, strict=False)
+    for name, (own, parameter) in zip(names, model.parameters().items(), strict=True):
+        # One by one, as the other libraries do: all values at once would be the peak of memory.
+        model.load_state_dict({own: program.first_value(name, parameter.shape or ())}, strict=False)
     return model
 
 

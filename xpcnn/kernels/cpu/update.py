@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -38,7 +38,11 @@ PIECE = 8192
 """Numbers that one job updates."""
 
 APART = 16
-"""Parameters of a common array start at multiples of this: a cache line."""
+"""Arrays in a common block start at multiples of this: a cache line."""
+
+BLOCK = 1 << 18
+"""Numbers in a block of several arrays, at most: parts of this size are found among those that
+activations have left, while all arrays in one block would need memory of their own."""
 
 LARGEST = float(np.finfo(np.float32).max)
 
@@ -112,28 +116,40 @@ def _sgd(
         squares_of[job] += np.float64(new_p[k]) * new_p[k]
 
 
-@lru_cache(maxsize=64)
-def _layout(
-    shapes: tuple[tuple[int, ...], ...],
-) -> tuple[np.ndarray, list[tuple[slice, tuple[int, ...]]], np.ndarray, int]:
-    """Say how the work on some arrays is divided, and where each lies in a common array.
+class _Layout(NamedTuple):
+    """How the work on some arrays is divided, and where they lie.
 
-    Returns
-    -------
-    pieces : numpy.ndarray
+    Attributes
+    ----------
+    pieces : int64 array
         Array, first number and size of the array for each job.
-    parts : list of (slice, tuple of int)
-        The place and the shape of each array.
-    starts : numpy.ndarray
-    size : int
-        Of the common array.
+    blocks : list of int
+        Sizes of the storage for neighbouring arrays.
+    parts : list of (int, slice, tuple of int)
+        Block, place in it and shape of each array.
+    block, start : int64 arrays
+        The same for each array.
     """
+
+    pieces: np.ndarray
+    blocks: list[int]
+    parts: list[tuple[int, slice, tuple[int, ...]]]
+    block: np.ndarray
+    start: np.ndarray
+
+
+@lru_cache(maxsize=64)
+def _layout(shapes: tuple[tuple[int, ...], ...]) -> _Layout:
     sizes = [prod(shape) for shape in shapes]
     pieces = [(i, at, n) for i, n in enumerate(sizes) for at in range(0, n, PIECE)]
-    starts = np.cumsum([0, *(-(-n // APART) * APART for n in sizes)])
-    places = zip(starts.tolist(), sizes, shapes, strict=False)
-    parts = [(slice(at, at + n), shape) for at, n, shape in places]
-    return np.array(pieces, np.int64).reshape(-1, 3), parts, starts[:-1], int(starts[-1])
+    blocks, parts = [0], []
+    for n, shape in zip(sizes, shapes, strict=True):
+        if blocks[-1] and blocks[-1] + n > BLOCK:
+            blocks.append(0)
+        parts.append((len(blocks) - 1, slice(blocks[-1], blocks[-1] + n), shape))
+        blocks[-1] += -(-n // APART) * APART
+    block, start = np.array([(b, where.start) for b, where, _ in parts], np.int64).reshape(-1, 2).T
+    return _Layout(np.array(pieces, np.int64).reshape(-1, 3), blocks, parts, block, start)
 
 
 _TAKEN = {np.dtype(np.float32)}
@@ -158,22 +174,29 @@ def _update(
     The first of the rows has the parameters, the others an array for each, or ``None`` for zeros.
     Where all new parameters are moderate, that is noted; see :func:`note_moderate`.
     """
-    pieces, parts, starts, size = _layout(tuple([p.shape for p in rows[0]]))
+    pieces, blocks, parts, block, start = _layout(tuple([p.shape for p in rows[0]]))
     old = [
         _plain(np.zeros_like(p) if a is None else a)
         for row in rows
         for p, a in zip(rows[0], row, strict=True)
     ]
-    flat = buffers.empty((results, size))  # the new arrays of a list lie side by side
+    new = [[buffers.empty(size) for size in blocks] for _ in range(results)]
     addresses = np.empty((len(rows) + results, len(parts)), np.int64)
-    found = addresses_of([*old, flat])
-    addresses[: len(rows)] = found[:-1].reshape(len(rows), -1)
-    addresses[len(rows) :] = found[-1] + 4 * (size * np.arange(results)[:, None] + starts)
+    found = addresses_of([*old, *(flat for row in new for flat in row)])
+    addresses[: len(rows)] = found[: len(old)].reshape(len(rows), -1)
+    addresses[len(rows) :] = found[len(old) :].reshape(results, -1)[:, block] + 4 * start
     squares = np.empty(max(1, len(pieces)))
     threads.launch(
-        (results + 1) * size, kernel, len(pieces), addresses, len(parts), pieces, numbers, squares
+        (results + 1) * sum(blocks),
+        kernel,
+        len(pieces),
+        addresses,
+        len(parts),
+        pieces,
+        numbers,
+        squares,
     )
-    made = [[row[where].reshape(shape) for where, shape in parts] for row in flat]
+    made = [[row[b][where].reshape(shape) for b, where, shape in parts] for row in new]
     # Sums of the squares of a piece: NaN, infinity and numbers that are too large show in them.
     if (squares[: len(pieces)] <= LARGEST).all():
         note_moderate(made[0])
