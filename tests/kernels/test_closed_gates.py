@@ -33,6 +33,7 @@ STEPS = {
     "conv_relu_max_pool": ((X, W, B, WINDOW, 1, POOL), (True,)),
     "batch_norm_relu": ((X, GAMMA, BETA, 1e-5, STATISTICS), (True,)),
     "batch_norm_relu of its own statistics": ((X, GAMMA, BETA, 1e-5, None), (True,)),
+    "batch_norm_hardtanh": ((X, GAMMA, BETA, 1e-5, STATISTICS, 0.0, 6.0), (True,)),
     "batch_norm_add_relu": ((X, GAMMA, BETA, 1e-5, STATISTICS, draw(*X.shape)), (True,)),
 }
 

@@ -11,10 +11,11 @@ import pytest
 
 import xpcnn
 from tests.compiled import needs_compiled_kernels
-from tests.kernels.arrays import Guards, error
+from tests.kernels.arrays import Guards, error, lay
 from xpcnn import kernels
 from xpcnn._xp import numpy_namespace
 from xpcnn.kernels import constant, cpu
+from xpcnn.kernels.cpu import buffers, methods
 from xpcnn.kernels.dispatch import OPS
 from xpcnn.window import Window
 
@@ -92,6 +93,52 @@ def test_convolution_of_volumes(seed):
     assert compare("conv", x, w, b, (window, groups), rng, seed % 8 > 0) < 1e-5
     if groups == 1:
         assert compare("conv_relu", x, w, b, (window, 1), rng) < 1e-5
+
+
+def draw_volume_3x3(seed):
+    """Draw what Winograd's transform takes: 3x3 in the planes, and anything in depth."""
+    rng = np.random.default_rng(seed)
+    depth = 1 + seed % 3
+    window = Window(
+        (depth, 3, 3), (1 + seed % 2, 1, 1), tuple(map(tuple, rng.integers(0, 3, (3, 2)).tolist())),
+        (1 + seed % 4 // 2, 1, 1),
+    )  # fmt: skip
+    channels, filters = (int(v) for v in rng.integers(8, 40, 2))
+    x = rng.standard_normal((2, channels, 7, *rng.integers(5, 12, 2))).astype("float32")
+    w = rng.standard_normal((filters, channels, *window.kernel)).astype("float32")
+    b = rng.standard_normal(filters).astype("float32") if seed % 5 else None
+    return rng, lay(x, seed % 7), w, b, window
+
+
+@pytest.mark.parametrize("stacked", [1, 1 << 30])
+@pytest.mark.parametrize("seed", range(16))
+def test_winograd_of_volumes(seed, stacked, monkeypatch):
+    monkeypatch.setattr(methods.winograd, "pays", lambda *a, **k: True)
+    monkeypatch.setattr(methods, "FEW_TILES", 0)
+    monkeypatch.setattr(methods.winograd_volumes, "STACKED", stacked)
+    methods._winograd_pays.cache_clear()
+    guards = Guards(0xFF)
+    monkeypatch.setattr(buffers, "empty", guards)
+    rng, x, w, b, window = draw_volume_3x3(seed)
+    try:
+        with kernels.trace() as decisions:
+            OPS["conv"].run(XP, x, w, b, window, 1)
+        assert decisions[0].notes == ("Winograd",)
+        assert compare("conv", x, w, b, (window, 1), rng) < 1e-5
+        assert compare("conv_relu", x, w, b, (window, 1), rng) < 1e-5
+    finally:
+        methods._winograd_pays.cache_clear()
+    guards.assert_whole(3)
+
+
+def test_which_volumes_go_through_winograd():
+    x, w = np.ones((1, 32, 6, 16, 16), "float32"), np.ones((32, 32, 3, 3, 3), "float32")
+    window = Window((3, 3, 3), (1, 1, 1), ((1, 1),) * 3, (1, 1, 1))
+    with kernels.trace() as decisions:
+        OPS["conv"].run(XP, x, w, None, window, 1)
+        OPS["conv"].run(XP, x, w, None, window._replace(stride=(1, 2, 1)), 1)
+        OPS["conv"].run(XP, x, w[:, :16], None, window, 2)
+    assert [d.notes for d in decisions] == [("Winograd",), (), ()]
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -26,6 +26,16 @@ CASES = [
 ]  # fmt: skip
 
 
+def test_an_average_of_everything_is_summed_in_float64():
+    x = 1 + np.random.default_rng(0).random((2, 30, 400, 301), np.float32)
+    for given in (x, lay(x, 1)):
+        y, state = PAIRS["adaptive_avg_pool"].forward(XP, given, (1, 1))
+        exact = x.mean(axis=(2, 3), keepdims=True, dtype=np.float64)
+        np.testing.assert_allclose(y, exact, rtol=3e-7)
+        dx = PAIRS["adaptive_avg_pool"].backward(XP, y, state)
+        np.testing.assert_allclose(dx, np.broadcast_to(exact / (400 * 301), x.shape), rtol=1e-6)
+
+
 def boxes(shape, size):
     """Yield each position of the output with the box of the input that it is made of."""
     for place in itertools.product(*map(range, size)):

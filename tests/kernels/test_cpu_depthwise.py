@@ -10,7 +10,7 @@ from tests.compiled import needs_compiled_kernels
 from tests.kernels.arrays import Guards, error32, lay
 from xpcnn._xp import numpy_namespace
 from xpcnn.kernels.cpu import buffers, depthwise
-from xpcnn.kernels.cpu.layout import RELU
+from xpcnn.kernels.cpu.epilogue import RELU
 from xpcnn.window import Window
 
 needs_compiled_kernels()
@@ -85,7 +85,7 @@ def test_convolution_relu(seed):
     rng, x, w, b, dy, window = draw(seed)
     groups = x.shape[1]
     x_laid = lay(x, int(rng.integers(6)))
-    y, saved = depthwise.conv_forward(XP, x_laid, w, b, window, groups, limits=RELU)
+    y, saved = depthwise.conv_forward(XP, x_laid, w, b, window, groups, epilogue=RELU)
     got = depthwise.conv_backward(XP, dy, saved, window, groups, True)
     plain = expected(x, w, b, dy, window)[0]
     assert error32(y, np.maximum(plain, 0)) < 1e-5
@@ -111,6 +111,83 @@ def test_mobile_net_shapes(stride, spatial):
         assert np.isfinite(a).all()
     for a in (y, got[0]):
         assert np.moveaxis(a, 1, -1).flags.c_contiguous
+
+
+TILED = list(itertools.product((3, 5), (1, 2), range(5)))
+"""Kernels and strides that have tiles of their own, and the number of a case."""
+
+
+def draw_tiled(kernel, stride, case):
+    rng = np.random.default_rng([kernel, stride, case])
+    spatial = ((5, 6), (13, 40), (7, 7), (22, 19), (6, 71))[case]
+    sides = ((0, 0), (0, 0)), ((1, 2), (2, 1)), ((1, 1), (1, 1)), ((5, 0), (0, 6)), ((2, 3), (4, 2))
+    window = Window((kernel,) * 2, (stride,) * 2, sides[case], (1, 1))
+    channels = (16, 25, 48, 31, 100)[case]
+    x = rng.standard_normal((2, channels, *spatial)).astype("float32")
+    w = rng.standard_normal((channels, 1, kernel, kernel)).astype("float32")
+    b = rng.standard_normal(channels).astype("float32")
+    dy = rng.standard_normal((2, channels, *window.output_shape(spatial))).astype("float32")
+    return x, w, b, dy, window
+
+
+@pytest.mark.parametrize(("kernel", "stride", "case"), TILED)
+def test_windows_with_tiles(kernel, stride, case, monkeypatch):
+    x, w, b, dy, window = draw_tiled(kernel, stride, case)
+    wanted = expected(x, w, b, dy, window)
+    guards = Guards(0xA5)
+    monkeypatch.setattr(buffers, "empty", guards)
+    for how in range(7):
+        y, saved = depthwise.conv_forward(XP, lay(x, how), w, b, window, x.shape[1])
+        got = depthwise.conv_backward(XP, lay(dy, 6 - how), saved, window, x.shape[1], True)
+        for a, e in zip((y, *got), wanted, strict=True):
+            assert error32(a, e) < 1e-6
+    guards.assert_whole(7)
+
+
+@pytest.mark.parametrize(("kernel", "stride", "case"), TILED)
+def test_tiles_give_the_bits_of_tables(kernel, stride, case, monkeypatch):
+    x, w, b, dy, window = draw_tiled(kernel, stride, case)
+    results = []
+    for plan in (depthwise.tile_plan, lambda *_: None):
+        monkeypatch.setattr(depthwise, "tile_plan", plan)
+        y, saved = depthwise.conv_forward(XP, x, w, b, window, x.shape[1], limits=(-0.5, 2.0))
+        dx = depthwise.conv_backward(XP, dy, saved, window, x.shape[1], True)[0]
+        results.append([np.ascontiguousarray(a).tobytes() for a in (y, dx)])
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_infinity_reaches_its_taps_alone(stride):
+    """What lies outside is left out, and not zeros that infinity makes NaN of."""
+    x = np.ones((1, 16, 9, 9), np.float32)
+    w = np.ones((16, 1, 3, 3), np.float32)
+    w[3, 0, 0, 0] = np.inf
+    window = Window((3, 3), (stride, stride), ((1, 1), (1, 1)), (1, 1))
+    y, saved = depthwise.conv_forward(XP, x, w, None, window, 16)
+    dx = depthwise.conv_backward(XP, np.ones_like(y), saved, window, 16, True)[0]
+    assert np.isfinite(y[:, 3, 0]).all()
+    assert np.isfinite(y[:, 3, :, 0]).all()
+    assert np.isposinf(y[:, 3, 1:, 1:]).all()
+    assert np.isfinite(np.delete(y, 3, axis=1)).all()
+    assert not np.isnan(dx).any()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize(("kernel", "stride"), list(itertools.product((3, 5), (1, 2))))
+def test_nan_and_infinity_in_tiles(kernel, stride, value):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, 20, 11, 12)).astype("float32")
+    w = rng.standard_normal((20, 1, kernel, kernel)).astype("float32")
+    window = Window((kernel,) * 2, (stride,) * 2, ((kernel // 2,) * 2,) * 2, (1, 1))
+    x[0, 2, 0, 11] = x[1, 19, 5, 4] = value
+    y, saved = depthwise.conv_forward(XP, x, w, None, window, 20)
+    dy = rng.standard_normal(y.shape).astype("float32")
+    dy[0, 7, 0, 0] = dy[1, 12, -1, 2] = value
+    got = depthwise.conv_backward(XP, dy, saved, window, 20, True)
+    with np.errstate(invalid="ignore"):
+        wanted = expected(x, w, None, dy, window)
+    for a, e in zip((y, *got[:2]), wanted[:3], strict=True):
+        np.testing.assert_allclose(a, e, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -173,7 +250,7 @@ def test_nothing_is_written_outside(seed, monkeypatch):
     monkeypatch.setattr(buffers, "empty", guards)
     _, x, w, b, dy, window = draw(seed, 3 if seed % 4 == 3 else None)
     for how in range(6):
-        y, saved = depthwise.conv_forward(XP, lay(x, how), w, b, window, x.shape[1], limits=RELU)
+        y, saved = depthwise.conv_forward(XP, lay(x, how), w, b, window, x.shape[1], epilogue=RELU)
         got = depthwise.conv_backward(XP, lay(dy, how), saved, window, x.shape[1], True)
         # Memory that nobody wrote holds 0xA5A5A5A5, which is -2.9e-16.
         assert not any(

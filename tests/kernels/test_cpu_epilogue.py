@@ -12,7 +12,7 @@ from xpcnn import kernels
 from xpcnn.kernels.cpu import buffers
 from xpcnn.ops import OPS
 from xpcnn.ops.conv import CONV
-from xpcnn.ops.fused import CONV_ADD, CONV_AND, LINEAR_ADD, LINEAR_AND
+from xpcnn.ops.fused import CONV_ADD, CONV_AND, CONV_CONCAT, LINEAR_ADD, LINEAR_AND
 from xpcnn.window import Window
 
 needs_compiled_kernels()
@@ -285,3 +285,71 @@ def test_a_linear_layer_stays_within_its_arrays(shape, outputs, name, filler, mo
     expected = linear_by_definition(x, w, b, name, other)
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
     guards.assert_whole(at_least=1)
+
+
+# -- Convolutions that are put together ------------------------------------------------------------
+
+TOGETHER = {
+    "fire": [((2, 12, 9, 11), (16, 12, 1, 1), "relu"), ((2, 12, 9, 11), (48, 12, 3, 3), "relu")],
+    "three": [
+        ((1, 5, 8, 8), (32, 5, 3, 3), ""),
+        ((1, 40, 8, 8), (16, 40, 1, 1), "gelu"),
+        ((1, 7, 8, 8), (16, 7, 5, 5), "hardtanh"),
+    ],
+    "Winograd": [
+        ((3, 64, 21, 22), (64, 64, 3, 3), "relu"),
+        ((3, 64, 21, 22), (80, 64, 1, 1), "tanh"),
+        ((3, 32, 21, 22), (32, 32, 3, 3), "silu"),
+    ],
+    "lines": [((2, 5, 30), (16, 5, 5), "relu"), ((2, 6, 30), (32, 6, 3), "mish")],
+}
+
+
+def draw_together(case):
+    """Return the convolutions, and what they are by definition, put together."""
+    rng, found, expected = np.random.default_rng(0), [], []
+    for shape, filters, name in TOGETHER[case]:
+        x, w = (rng.standard_normal(size).astype(np.float32) for size in (shape, filters))
+        w /= np.sqrt(w[0].size)
+        b = rng.standard_normal(filters[0]).astype(np.float32)
+        kernel = filters[2:]
+        padding = tuple((k // 2, k // 2) for k in kernel)
+        window = Window(kernel, (1,) * len(kernel), padding, (1,) * len(kernel))
+        found.append((x, w, b, window, 1, name, *ACTIVATIONS[name]))
+        expected.append(by_definition(found[-1][:5], name))
+    return found, np.concatenate(expected, axis=1)
+
+
+@pytest.mark.parametrize("case", TOGETHER)
+def test_convolutions_are_put_together(case):
+    convolutions, expected = draw_together(case)
+    for how in range(7):
+        given = [(lay(x, how), *rest) for x, *rest in convolutions]
+        with kernels.force("cpu"):
+            y, _ = CONV_CONCAT.run(np, given)
+        assert y.dtype == np.float32
+        assert error(y, expected) < 3e-6
+
+
+@pytest.mark.parametrize("filler", [0x00, 0xFF, 0x7F])
+@pytest.mark.parametrize("case", TOGETHER)
+def test_convolutions_that_are_put_together_stay_within_their_arrays(case, filler, monkeypatch):
+    convolutions, expected = draw_together(case)
+    guards = Guards(filler)
+    monkeypatch.setattr(buffers, "empty", guards)
+    y, _ = CONV_CONCAT.run(np, convolutions)
+    assert error(y, expected) < 3e-6
+    guards.assert_whole(at_least=2)
+
+
+def test_what_cannot_be_put_together():
+    convolutions, _ = draw_together("fire")
+    x, w, b, *rest = convolutions[0]
+    with kernels.trace() as decisions:
+        assert CONV_CONCAT.run(np, [convolutions[1], (x, w[:15], b[:15], *rest)]) is None
+        assert CONV_CONCAT.run(np, [convolutions[1], (x[..., 1:], w, b, *rest)]) is None
+        assert CONV_CONCAT.run(np, [convolutions[1], (x.astype(float), w, b, *rest)]) is None
+        with kernels.force("generic"):
+            assert CONV_CONCAT.run(np, convolutions) is None
+    reasons = [decision.declined[-1][1] for decision in decisions if decision.declined]
+    assert [r for r in reasons if "15 filters" in r or "several sizes" in r or "float32" in r]

@@ -33,7 +33,9 @@ with warnings.catch_warnings(record=True) as caught:
     layers = [
         xpcnn.Conv2d(1, 24, 3, padding=1), xpcnn.BatchNorm2d(24), xpcnn.ReLU(),
         xpcnn.Conv2d(24, 40, 3, padding=1), xpcnn.GELU(), xpcnn.MaxPool2d(2),
-        xpcnn.Conv2d(40, 40, 3, groups=40), xpcnn.Tanh(), xpcnn.Flatten(), xpcnn.Linear(None, 10),
+        xpcnn.Conv2d(40, 40, 3, groups=40), xpcnn.Tanh(), xpcnn.PReLU(40), xpcnn.Softplus(),
+        xpcnn.GLU(), xpcnn.Softmax2d(), xpcnn.Flatten(), xpcnn.LayerNorm(1280),
+        xpcnn.Linear(None, 30), xpcnn.LogSoftmax(), xpcnn.Linear(None, 10),
     ]
     model = xpcnn.Model(layers, device="cpu", seed=0)
     rng = np.random.default_rng(0)

@@ -11,7 +11,7 @@ import xpcnn
 from tests.compiled import needs_compiled_kernels
 from xpcnn import kernels
 from xpcnn.graph import Program
-from xpcnn.operations import Add
+from xpcnn.operations import Add, Concat
 
 needs_compiled_kernels()
 
@@ -136,7 +136,7 @@ def test_a_product_that_others_read_too_stays_by_itself():
 def assert_as_the_definition(graph):
     """Compare a program of a graph with its layers in float64."""
     x = np.random.default_rng(0).standard_normal((2, 3, 6, 6)).astype(np.float32)
-    graph.build((3, 6, 6), rng=np.random.default_rng(0))
+    graph.build((2, 3, 6, 6), rng=np.random.default_rng(0))
     found = Program(graph).forward(x, training=False)
     with kernels.force("generic"):
         wanted = graph.forward(x)
@@ -173,3 +173,75 @@ def test_linear_layers(activation):
     linear = name_of("linear", activation)
     assert ops == [linear, linear, name_of("linear_add", activation)]
     np.testing.assert_allclose(y, single(model, x), rtol=1e-4, atol=1e-5)
+
+
+def fire(small, large, behind=xpcnn.ReLU, norm=False):
+    """Make a graph of two convolutions that read one array, and are put together."""
+    nodes = [("x", xpcnn.Conv2d(3, 12, 1), "image")]
+    for name, filters, size in (("small", small, 1), ("large", large, 3)):
+        nodes.append((name, xpcnn.Conv2d(12, filters, size, padding=size // 2), "x"))
+        if norm:
+            nodes.append((f"{name}.norm", xpcnn.BatchNorm2d(filters), name))
+        if behind is not None:
+            nodes.append((f"{name}.behind", behind(), f"{name}.norm" if norm else name))
+    ends = [nodes[len(nodes) // 2][0], nodes[-1][0]]
+    return [*nodes, ("both", Concat(1), ends)], "both"
+
+
+@pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.parametrize("behind", [None, xpcnn.ReLU, xpcnn.SiLU])
+def test_convolutions_that_are_put_together(behind, norm):
+    nodes, end = fire(16, 48, behind, norm)
+    model, x = settled(xpcnn.Graph("image", nodes, end), (3, 9, 9))
+    y, ops = operations(model, x)
+    assert ops == ["conv", "conv_concat"]
+    with kernels.force("generic"):
+        np.testing.assert_allclose(y, model.network.forward(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("small", "large"), [(16, 20), (5, 32), (16, 16)])
+def test_convolutions_that_are_put_together_one_by_one(small, large):
+    """Where filters are no multiple of 16, and where one is read by somebody else too."""
+    nodes, end = fire(small, large)
+    ends = [end]
+    if small == large == 16:
+        nodes.append(("more", xpcnn.Conv2d(16, 8, 1), "small.behind"))
+        ends.append("more")
+    graph = xpcnn.Graph(
+        "x0", [(n, layer, "x0" if i == "image" else i) for n, layer, i in nodes], ends
+    )
+    assert_as_the_definition(graph)
+
+
+def test_what_is_put_together_with_something_else():
+    nodes, _ = fire(16, 16)
+    nodes = [*nodes[:-1], ("pool", xpcnn.AvgPool2d(3, 1, 1), "x")]
+    nodes.append(("all", Concat(1), ["small.behind", "pool", "large.behind"]))
+    assert_as_the_definition(xpcnn.Graph("image", nodes, "all"))
+
+
+def test_outputs_of_other_sizes_are_an_error_of_the_layer():
+    nodes = [
+        ("a", xpcnn.Conv2d(3, 16, 3), "x"),
+        ("b", xpcnn.Conv2d(3, 16, 1), "x"),
+        ("both", Concat(1), ["a", "b"]),
+    ]
+    program = Program(xpcnn.Graph("x", nodes, "both"))
+    with pytest.raises(ValueError, match="axis 1 only"):
+        program.forward(np.zeros((1, 3, 9, 9), np.float32), training=False)
+
+
+def test_training_puts_convolutions_together_by_themselves():
+    nodes, end = fire(16, 32)
+    layers = [xpcnn.Graph("image", nodes, end), xpcnn.GlobalAvgPool2d(), xpcnn.Linear(48, 4)]
+    model, x = settled(layers, (3, 9, 9))
+    dy = np.random.default_rng(1).standard_normal((2, 4)).astype(np.float32)
+    found = []
+    for name in (None, "generic"):
+        with kernels.force(name):
+            model.zero_grad()
+            model.forward(x, training=True)
+            model.backward(dy)
+        found.append([p.grad for p in model.parameters().values()])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)

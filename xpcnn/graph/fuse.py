@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 from xpcnn.graph.flat import Flat, Link, Same, computes_as, is_ours
 from xpcnn.graph.steps import (
+    ConcatStep,
     ConvBlockStep,
     FoldedStep,
     LayerStep,
     LinearReluStep,
-    NormReluStep,
+    NormActivationStep,
     Parts,
     PlainStep,
     ProductStep,
@@ -40,7 +41,7 @@ from xpcnn.layers.operation import Operation
 from xpcnn.layers.piecewise import Hardsigmoid, Hardswish, Hardtanh, ReLU6
 from xpcnn.layers.pool import MaxPool
 from xpcnn.layers.shape import Flatten
-from xpcnn.operations import Add
+from xpcnn.operations import Add, Concat
 
 BY_OUTPUT = (ReLU6, Hardtanh, Sigmoid, Tanh)
 """Activations whose gradient follows from their output, so that they join a product in training."""
@@ -48,6 +49,8 @@ BEHIND = (
     *BY_OUTPUT, ReLU, LeakyReLU, Hardswish, Hardsigmoid, SiLU, GELU, Softplus, ELU, SELU, Mish,
 )  # fmt: skip
 """Activations that join a product without training."""
+WITH_NORM = (ReLU, LeakyReLU, ReLU6, Hardtanh, Hardswish)
+"""Activations that join a normalisation, whose backward works them out anew."""
 
 
 class Placed(NamedTuple):
@@ -71,18 +74,22 @@ def steps(flat: Flat, *, training: bool, together: bool) -> list[Placed]:
         for link in flat.links
         if _adds(link.layer) and len(link.inputs) == 2
     }
+    joined = {} if training else _joined(flat)
     taken = {
         part.outputs
         for found in sums.values()
         for part in (*found.front, found.behind)
         if part is not None
     }
+    taken.update(part.outputs for chains in joined.values() for chain in chains for part in chain)
     placed: list[Placed] = []
     for link in flat.links:
         if link.outputs in taken:
             continue
         if link.outputs in sums:
             placed.append(_place_sum(flat, sums[link.outputs], training=training))
+        elif link.outputs in joined:
+            placed.append(_place_concat(flat, link, joined[link.outputs]))
         elif isinstance(link.layer, (Operation, Same)):
             placed.append(Placed(_single(link.layer), link.inputs, link.outputs))
         else:
@@ -130,8 +137,8 @@ def _next_step(flat: Flat, chain: list[Link], *, training: bool) -> tuple[int, A
         return used, _product(front, None, places)
     if kind == "linear_relu":
         return used, LinearReluStep(front, **places)
-    if kind == "norm_relu":
-        return used, NormReluStep(front, **places)
+    if kind == "norm_activation":
+        return used, NormActivationStep(front, **places)
     return 1, PlainStep(front, **places) if _is_trusted(front[0]) else LayerStep(front[0])
 
 
@@ -142,6 +149,8 @@ def _match(layers: list[Any], *, training: bool) -> tuple[int, str]:
     conv = computes_as(first, Conv) and first.padding_mode == "zeros"
     if conv and computes_as(second, BatchNorm) and not training:
         return (3 if _is_any(third, BEHIND) else 2), "product"
+    if computes_as(first, BatchNorm) and _is_any(second, WITH_NORM):
+        return 2, "norm_activation"
     if not _is_relu(second):
         joins = _is_any(second, BY_OUTPUT if training else BEHIND)
         if joins and (conv or computes_as(first, Linear)):
@@ -149,11 +158,11 @@ def _match(layers: list[Any], *, training: bool) -> tuple[int, str]:
         return 1, "plain"
     if conv:
         pooled = computes_as(third, MaxPool) and third.ndim == first.ndim
+        if not pooled and not training:
+            return 2, "product"
         return (3 if pooled else 2), "conv_block"
     if computes_as(first, Linear):
         return 2, "linear_relu"
-    if computes_as(first, BatchNorm):
-        return 2, "norm_relu"
     return 1, "plain"
 
 
@@ -208,17 +217,18 @@ class Sum(NamedTuple):
 def _product(front: list[Any], add: Any, places: dict[str, bool]) -> Any:
     """Make a step of a product and some of: normalisation, sum, activation, in this order."""
     norm = next((layer for layer in front[1:] if computes_as(layer, BatchNorm)), None)
-    activation = front[-1] if _is_any(front[-1], BEHIND) else None
+    activation: Any = front[-1] if _is_any(front[-1], BEHIND) else None
     parts = Parts(front[0], norm, add, activation)
     apart: list[Any] = [PlainStep(front[:1], is_first=False)]
     relu = activation if _is_relu(activation) else None
-    if norm is not None and add is None and relu is not None:
-        apart.append(NormReluStep([norm, relu], is_first=False))
+    if norm is not None and add is None and _is_any(activation, WITH_NORM):
+        apart.append(NormActivationStep([norm, activation], is_first=False))
+        activation = None
     elif norm is not None:
         apart.append(PlainStep([norm], is_first=False))
     if add is not None:
         apart.append(SumStep(add, None, relu))
-    if activation is not None and relu is None:
+    if activation is not None and (relu is None or add is None):
         apart.append(PlainStep([activation], is_first=False))
     return (ProductStep if norm is None else FoldedStep)(parts, apart, **places)
 
@@ -270,3 +280,50 @@ def _place_sum(flat: Flat, found: Sum, *, training: bool) -> Placed:
     layers = [link.layer for link in (*front, *([behind] if behind else []))]
     sound = _is_sound(flat, inputs[0]) and front[0].layer.is_built
     return Placed(_product(layers, add.layer, {"is_first": not sound}), inputs, outputs)
+
+
+# -- Convolutions that are put together ------------------------------------------------------------
+
+
+def _joined(flat: Flat) -> dict[tuple[int, ...], list[tuple[Link, ...]]]:
+    """Find what is put together along the channels and comes from convolutions alone.
+
+    For each the layers of every term are listed: a convolution, and what else its step takes.
+    """
+    found = {}
+    for link in flat.links:
+        layer: Any = link.layer
+        if computes_as(layer, Concat) and layer.dim == 1 and len(link.inputs) > 1:
+            chains = [_convolution_before(flat, value, link) for value in link.inputs]
+            if all(chains):
+                found[link.outputs] = chains
+    return found
+
+
+def _convolution_before(flat: Flat, value: int | None, user: Link) -> tuple[Link, ...]:
+    """Return the layers of a step that begins with a convolution and gives a value to one user."""
+    links: list[Link] = []
+    following = user
+    while len(links) < 3:
+        link = flat.before(value)
+        if link is None or len(link.inputs) != 1 or flat.behind(link) is not following:
+            return ()
+        links.insert(0, link)
+        if computes_as(link.layer, Conv):
+            alone = len(links) == 1 and _is_product((link,))
+            layers = [part.layer for part in links]
+            whole = _match(layers, training=False) == (len(links), "product")
+            return tuple(links) if alone or whole else ()
+        value, following = link.inputs[0], link
+    return ()
+
+
+def _place_concat(flat: Flat, concat: Link, chains: list[tuple[Link, ...]]) -> Placed:
+    products, inputs = [], []
+    for chain in chains:
+        value = chain[0].inputs[0]
+        sound = _is_sound(flat, value) and chain[0].layer.is_built
+        layers = [link.layer for link in chain]
+        products.append(_product(layers, None, {"is_first": not sound}))
+        inputs.append(value)
+    return Placed(ConcatStep(products, concat.layer), tuple(inputs), concat.outputs)

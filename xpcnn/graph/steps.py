@@ -21,9 +21,10 @@ from xpcnn.ops.fused import (
     ADD,
     ADD_RELU,
     BATCH_NORM_ADD_RELU,
-    BATCH_NORM_RELU,
+    BATCH_NORM_AND,
     CONV_ADD,
     CONV_AND,
+    CONV_CONCAT,
     CONV_RELU,
     LINEAR_ADD,
     LINEAR_AND,
@@ -154,12 +155,14 @@ class LinearReluStep(Step):
         return LINEAR_RELU.run, (x, *linear.operands()), {}
 
 
-class NormReluStep(Step):
-    """Batch normalisation and ReLU."""
+class NormActivationStep(Step):
+    """Batch normalisation and ReLU, or another activation that is cheap to work out again."""
 
     def _call(self, x: Array, training: bool) -> Call:
         norm: Any = self.layers[0]
-        return norm.normalise, (BATCH_NORM_RELU, x), {"training": training}
+        activation: Any = self.layers[1]
+        operands = (BATCH_NORM_AND[activation.op], x, *activation._options(x))
+        return norm.normalise, operands, {"training": training}
 
 
 class Parts(NamedTuple):
@@ -238,6 +241,16 @@ class ProductStep(Step):
             self._saved = saved, output_of(y) if self._is_last else None
         return y
 
+    def convolution(self, x: Array) -> tuple[Any, ...] | None:
+        """Return what is to be computed without training, as ``CONV_CONCAT`` takes it."""
+        if self._is_first:
+            self.layers[0]._check_input(x)
+        operands, (product, *_, activation) = self._operands(x), self._parts
+        if operands is None:
+            return None
+        behind = ("",) if activation is None else (activation.op, *activation._options(x))
+        return (x, *operands, product.geometry(tuple(x.shape)), product.groups, *behind)
+
     def _operands(self, x: Array) -> tuple[Any, ...] | None:
         """Return weight and bias; ``None`` if the layers have to run one by one."""
         operands: tuple[Any, ...] = self._parts.product.operands()
@@ -296,6 +309,49 @@ class FoldedStep(ProductStep):
             promise(shift)
             self._folded, self._epoch = (made_of, weight, shift), epoch()
         return self._folded
+
+
+class ConcatStep:
+    """Convolutions with what is behind them, put together along the channels; without training.
+
+    Parameters
+    ----------
+    products : list of ProductStep
+        Of convolutions without sums.
+    concat : Layer
+        What puts their outputs together; it does the work where it cannot be had in one operation.
+    """
+
+    def __init__(self, products: list[ProductStep], concat: Any) -> None:
+        self._products, self._concat = products, concat
+        self.layers: list[Layer] = [layer for step in products for layer in step.layers]
+        self.layers.append(concat)
+
+    def forward(self, *inputs: Array, training: bool) -> Any:
+        """Return the outputs behind one another."""
+        convolutions = []
+        for step, x in zip(self._products, inputs, strict=True):
+            convolution = step.convolution(x)
+            if convolution is None:
+                break
+            convolutions.append(convolution)
+        else:
+            found = CONV_CONCAT.run(namespace(inputs[0]), convolutions)
+            if found is not None:
+                return found[0]
+        outputs = [
+            step.forward(x, training=False) for step, x in zip(self._products, inputs, strict=True)
+        ]
+        return self._concat.forward(*outputs, training=False)
+
+    def backward(self, *dys: Array, need_dx: Any) -> Any:
+        """Refuse: in training the layers have steps of their own."""
+        raise no_forward_error(self.layers[-1].who)
+
+    def forget(self) -> None:
+        """Drop what is kept for a backward."""
+        for layer in self.layers:
+            layer.forget()
 
 
 class SumStep:

@@ -27,7 +27,11 @@ ADD = Op("add", add_forward, add_backward)
 ADD_RELU = Fused("add_relu", (ADD, RELU))
 CONV_RELU = Fused("conv_relu", (CONV, RELU))
 LINEAR_RELU = Fused("linear_relu", (LINEAR, RELU))
-BATCH_NORM_RELU = Fused("batch_norm_relu", (BATCH_NORM, RELU))
+BATCH_NORM_AND = {
+    part.name: Fused(f"batch_norm_{part.name}", (BATCH_NORM, part))
+    for part in (RELU, activation.LEAKY_RELU, piecewise.HARDTANH, piecewise.HARDSWISH)
+}
+"""Batch normalisation and an activation, by the name of that one."""
 BATCH_NORM_ADD_RELU = Fused("batch_norm_add_relu", (BATCH_NORM, ADD_RELU))
 
 _BEHIND = (
@@ -48,6 +52,12 @@ CONV_ADD = {
     **{op.name: Fused(f"conv_add_{op.name}", (CONV, ADD, op)) for op in _BEHIND},
 }
 """A convolution, a sum with another array of that shape, and an activation."""
+CONV_CONCAT = Op("conv_concat")
+"""Convolutions of several images with activations, put together along the channels.
+
+It takes a list of ``(x, w, b, window, groups, name, *options)`` without training. Only kernel sets
+have it; nobody is asked to put together what can as well be done one by one.
+"""
 LINEAR_AND = {
     "": LINEAR,
     "relu": LINEAR_RELU,

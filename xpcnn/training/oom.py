@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from xpcnn.errors import OutOfMemoryError, is_out_of_memory, one_line
-from xpcnn.graph.steps import Step, SumStep
+from xpcnn.graph.steps import ConcatStep, Step, SumStep
 from xpcnn.interrupts import deferred
 from xpcnn.layers.layer import Layer
 from xpcnn.losses.loss import Loss
@@ -101,7 +101,7 @@ def _running(trace: TracebackType | None) -> str | None:
         owner = frame.f_locals.get("self")
         if isinstance(owner, Layer):
             found = owner.who
-        elif isinstance(owner, (Step, SumStep)):
+        elif isinstance(owner, (Step, SumStep, ConcatStep)):
             found = " + ".join(layer.who for layer in owner.layers)
         elif isinstance(owner, (Loss, Optimizer)):
             found = type(owner).__name__

@@ -1,7 +1,6 @@
 """Compiled kernels for NumPy float32 arrays.
 
-What they do not take (other dtypes, convolution of volumes) they decline, and the generic kernels
-run.
+What they do not take, such as other dtypes, they decline, and the generic kernels run.
 """
 
 from __future__ import annotations

@@ -348,40 +348,44 @@ def output_row(groups: int, width: int, blocks: int) -> int:
 
 def forward(
     x: np.ndarray, w: np.ndarray, b: Any, g: Window, groups: int, epilogue: Epilogue,
-    other: np.ndarray | None = None,
-) -> np.ndarray:  # fmt: skip
+    flat: np.ndarray, row: int, other: np.ndarray | None = None,
+) -> None:  # fmt: skip
     """Convolve images or volumes, with a sum and an activation in the same pass.
 
-    What is added, `other`, is flat memory with the channels last. Each group then has a multiple
-    of 16 filters.
+    Parameters
+    ----------
+    flat : float32 array of one dimension
+        Takes the results, channels last. Whole blocks of 16 columns are written, of which those
+        behind the filters of the last group hold anything.
+    row : int
+        Distance of the pixels there, :func:`output_row` at least.
+    other : float32 array of one dimension, optional
+        What is added, laid out as the results. Each group then has a multiple of 16 filters.
     """
     what = source(x)
-    out, blocks, row, recipe = _forward_layout(g, x.shape, w.shape[0], groups, in_place(what))
-    flat, y = new_output(len(x), w.shape[0], out, row)
+    out, blocks, recipe = _forward_layout(g, x.shape, w.shape[0], groups, in_place(what), row)
+    bias = padded_bias(b, output_row(groups, w.shape[0] // groups, blocks) + COLUMNS)
     line = out[-1] * row
     product(
-        what, len(x), recipe, w, False, groups, blocks, padded_bias(b, row + COLUMNS), epilogue,
-        flat, prod(out) * row, line, out[-2] * line, other,
+        what, len(x), recipe, w, False, groups, blocks, bias, epilogue, flat, prod(out) * row, line,
+        out[-2] * line, other,
     )  # fmt: skip
-    return y
 
 
 @lru_cache(maxsize=512)
 def _forward_layout(
-    g: Window, shape: tuple[int, ...], filters: int, groups: int, strides: Strides | None
-) -> tuple[Ints, int, int, Recipe]:
-    """Return the output's size, blocks of columns, numbers per pixel, and the recipe."""
+    g: Window, shape: tuple[int, ...], filters: int, groups: int, strides: Strides | None, row: int
+) -> tuple[Ints, int, Recipe]:
+    """Return the output's size, blocks of columns in each group, and the recipe."""
     n, channels, *spatial = shape
-    width = filters // groups
-    blocks, out = -(-width // COLUMNS), g.output_shape(spatial)
-    row = output_row(groups, width, blocks)
+    blocks, out = -(-filters // groups // COLUMNS), g.output_shape(spatial)
     axes = forward_axes(g, tuple(spatial))
     depth = depth_of(g, spatial, axes)
     recipe = make_recipe(
         *axes[-2:], n * depth.axis.length, channels, groups, blocks, tuple(spatial[-2:]), strides,
         g.kernel[-1], out[-1] * row, row, depth=depth,
     )  # fmt: skip
-    return out, blocks, row, recipe
+    return out, blocks, recipe
 
 
 def weight_gradient(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from xpcnn.kernels.cpu import conv, methods
+from xpcnn.kernels.cpu import conv, methods, winograd_volumes
 from xpcnn.kernels.cpu.epilogue import NOTHING
 from xpcnn.kernels.cpu.layout import as_image, in_order, source, takes_images
 from xpcnn.kernels.cpu.vector import WIDTH
@@ -27,9 +27,12 @@ def forward(xp: Any, x: Any, w: Any, b: Any, window: Window, out: Ints, groups: 
     shape = (len(x), w.shape[1] * groups, *((1, *out) if x.ndim == 3 else out))
     if methods.winograd_pays(shape, w, g, groups, dx=True):
         note("Winograd")
-        y = methods.winograd_input_gradient(as_image(d, len(x)), positions, shape, w, g)
+        if x.ndim == 5:
+            y = winograd_volumes.input_gradient(d, positions, shape, w, g)
+        else:
+            y = methods.winograd_input_gradient(as_image(d, len(x)), positions, shape, w, g)
         if b is not None:
-            y += b[:, None, None]
+            y += b.reshape(-1, *(1,) * (y.ndim - 2))
     else:
         y = conv.input_gradient(d, positions, shape, w, g, groups, b)
         if y.shape[1] < WIDTH:

@@ -1,8 +1,9 @@
 """Depthwise convolution: every channel has filters of its own, so vectors run across channels.
 
-Which input positions a window covers, and which windows cover an input position, are tables; the
+The usual windows, of 3x3 and 5x5, have tiles of their own (:mod:`.depthwise_tiles`). For others,
+which input positions a window covers, and which windows cover an input position, are tables; the
 gradient of the input is then the same kernel as the convolution itself. Padding is never made:
-the tables leave out what lies in it. The lines of a volume are those of all its planes.
+what lies in it is left out. The lines of a volume are those of all its planes.
 """
 
 from __future__ import annotations
@@ -13,17 +14,21 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpcnn.kernels.cpu import buffers, elementwise, threads
+from xpcnn.kernels.cpu.depthwise_tiles import Plan, collect_sums, convolve, sum_products, tile_plan
 from xpcnn.kernels.cpu.elementwise import new_rows
 from xpcnn.kernels.cpu.epilogue import LIMITS, NOTHING, RELU, Epilogue, activate
 from xpcnn.kernels.cpu.jobs import Doubles, Floats, Ints, Job, inner
 from xpcnn.kernels.cpu.layout import (
     float32,
+    int64,
     padded_bias,
     takes_images,
 )
 from xpcnn.kernels.cpu.pool import Images, Links, as_images, lines_of, links_of, reverse
+from xpcnn.kernels.cpu.product import COLUMNS
 from xpcnn.kernels.cpu.vector import (
     RUN,
+    WIDE,
     WIDTH,
     add,
     fma,
@@ -173,8 +178,7 @@ def conv_forward(
     bias = padded_bias(b, images.lanes)
     spatial = x.shape[2:]
     shape = (x.shape[0], w.shape[0], *window.output_shape(spatial))
-    tables = _forward_tables(window, spatial, images.line, images.pixel)
-    y = _run(images, tables, shape, window, _pack(w, images.lanes), bias, epilogue)
+    y = _run(images, spatial, shape, window, w, bias, epilogue, backward=False)
     return y, (images, x, w, b is not None, y if epilogue == RELU else None)
 
 
@@ -185,8 +189,8 @@ def conv_backward(
     images, x, w, has_bias, gate = saved
     if gate is not None:
         dy = elementwise.gated(dy, gate)
-    d, shape = as_images(dy), x.shape
-    dw, db = _weight_gradient(images, d, w, dy.shape, window, shape[2:])
+    d, shape, out = as_images(dy), x.shape, dy.shape
+    dw, db = _weight_gradient(images, d, w, out, window, shape[2:])
     if not np.isfinite(db).all():
         # Infinity times the zeros around an image is NaN, and they are left out here.
         with np.errstate(invalid="ignore"):
@@ -194,10 +198,9 @@ def conv_backward(
     dx = None
     if need_dx:
         times = w.shape[0] // groups
-        tables = _backward_tables(window, shape[2:], d.line, d.pixel)
         wide = (shape[0], w.shape[0], *shape[2:])
         nothing = padded_bias(None, images.lanes)
-        dx = _run(d, tables, wide, window, _pack(w, images.lanes), nothing, NOTHING)
+        dx = _run(d, out[2:], wide, window, w, nothing, NOTHING, backward=True)
         if times > 1:
             apart = np.moveaxis(dx, 1, -1).reshape(shape[0], *shape[2:], groups, times)
             dx = np.moveaxis(apart.sum(axis=-1), -1, 1)
@@ -205,45 +208,86 @@ def conv_backward(
 
 
 def _run(
-    source: Images, tables: Tables, shape: Sizes, window: Window, packed: np.ndarray,
-    bias: np.ndarray, epilogue: Epilogue,
+    source: Images, spatial: Sizes, shape: Sizes, window: Window, w: np.ndarray,
+    bias: np.ndarray, epilogue: Epilogue, *, backward: bool,
 ) -> np.ndarray:  # fmt: skip
+    """Return a convolution of that shape, or the gradient of its input of that shape.
+
+    `spatial` is the height and width of the source: the input, or the gradient of the output.
+    """
     flat, y = new_rows(shape)
-    height, width = lines_of(shape[2:])
+    n, (height, width) = shape[0], lines_of(shape[2:])
+    work, lanes, settings = y.size * window.taps, source.lanes, float32(epilogue.settings)
+    plan = _plan(window, spatial, shape[2:], lanes, backward=backward)
+    if epilogue.kind > LIMITS and lanes % COLUMNS:
+        plan = None  # the last channels would be worked on twice
     bands = -(-height // BAND)
-    blocks = -(-source.lanes // (2 * WIDTH))
-    parts = min(blocks, max(1, JOBS // (shape[0] * bands)))
+    parts = _parts(lanes, n * bands, 2 * WIDTH if plan is None else WIDE)
+    if plan is not None:
+        packed = _pack(w[..., ::-1, ::-1] if plan.turned else w, lanes)
+        numbers = int64((*plan.numbers, bands, parts, epilogue.kind))
+        threads.launch(
+            work, convolve, n * bands * parts, *source, numbers, packed, bias, settings, flat
+        )
+        return y
+    if backward:
+        tables = _backward_tables(window, shape[2:], source.line, source.pixel)
+    else:
+        tables = _forward_tables(window, spatial, source.line, source.pixel)
     threads.launch(
-        y.size * window.taps, _multiply, shape[0] * bands * parts, source.flat, source.image,
-        source.line, source.pixel, source.lanes, height, tables.tiles.size // 4, width, *tables,
-        packed, bias, epilogue.kind, float32(epilogue.settings), bands, parts, flat,
+        work, _multiply, n * bands * parts, *source, height, tables.tiles.size // 4, width,
+        *tables, _pack(w, lanes), bias, epilogue.kind, settings, bands, parts, flat,
     )  # fmt: skip
     return y
+
+
+def _plan(
+    window: Window, source: Sizes, result: Sizes, lanes: int, *, backward: bool
+) -> Plan | None:
+    """Plan tiles for images of enough channels; ``None`` if there are none."""
+    if len(source) != 2 or lanes < COLUMNS:
+        return None
+    return tile_plan(window, source, result, backward)
+
+
+def _parts(lanes: int, jobs: int, width: int) -> int:
+    """Return into how many parts the channels are cut, of which `width` are worked on at once."""
+    return min(-(-lanes // width), max(1, JOBS // jobs))
 
 
 def _weight_gradient(
     x: Images, d: Images, w: Any, shape: Sizes, window: Window, spatial: Sizes
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sum in pieces of lines, whose number depends on the sizes alone."""
-    tables = _forward_tables(window, spatial, x.line, x.pixel)
-    blocks = -(-x.lanes // (2 * WIDTH))
-    row = blocks * 2 * WIDTH
+    plan = _plan(window, spatial, shape[2:], x.lanes, backward=False)
+    width = 2 * WIDTH if plan is None else WIDE
+    row = -(-x.lanes // width) * width
     pieces = max(1, min(32, shape[0] * int(np.prod(shape[2:])) // 1024))
-    parts = min(blocks, max(1, JOBS // pieces))
-    partial = buffers.zeros((pieces, window.taps, row))
-    total = buffers.zeros((pieces, window.taps + 1, row), np.float64)
+    parts = _parts(x.lanes, pieces, width)
+    total = buffers.empty((pieces, window.taps + 1, row), np.float64)
+    work = int(np.prod(shape)) * window.taps
+    if plan is not None:
+        partial = buffers.empty(total.shape)
+        numbers = int64((*plan.numbers, pieces, parts, 0, shape[0], window.taps + 1))
+        threads.launch(
+            work, sum_products, pieces * parts, *x, *d[:4], numbers, partial.reshape(-1),
+            total.reshape(-1),
+        )  # fmt: skip
+    else:
+        tables = _forward_tables(window, spatial, x.line, x.pixel)
+        partial = buffers.zeros((pieces, window.taps, row))
+        total.fill(0)
+        threads.launch(
+            work, _outer, pieces * parts, *x, *d[:4], shape[0], tables.lines.size // 2,
+            tables.tiles.size // 4, *tables, window.taps, pieces, parts, partial.reshape(-1),
+            total.reshape(-1),
+        )  # fmt: skip
+    dw, db = buffers.empty(w.shape), buffers.empty(w.shape[0])
     threads.launch(
-        int(np.prod(shape)) * window.taps, _outer, pieces * parts, x.flat, x.image, x.line,
-        x.pixel, x.lanes, d.flat, d.image, d.line, d.pixel, shape[0], tables.lines.size // 2,
-        tables.tiles.size // 4, *tables, window.taps, pieces, parts, partial.reshape(-1),
-        total.reshape(-1),
+        total.size, collect_sums, row // WIDTH, total.reshape(-1), pieces, window.taps, row,
+        x.lanes, WIDTH if plan is None else WIDE, w.shape[0], dw.reshape(-1), db,
     )  # fmt: skip
-    sums = total.sum(axis=0).astype(np.float32)
-    # The last vector of a pixel is not behind the one before, but ends with the last lane.
-    whole = x.lanes // WIDTH * WIDTH
-    channel = np.arange(w.shape[0])
-    sums = sums[:, np.where(channel < whole, channel, channel - x.lanes + whole + WIDTH)]
-    return np.ascontiguousarray(sums[:-1].T).reshape(w.shape), sums[-1]
+    return dw, db
 
 
 @Job

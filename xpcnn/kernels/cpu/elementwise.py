@@ -137,10 +137,10 @@ def new_rows(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
 
 def takes(*arrays: Any) -> bool:
     """Whether these kernels take such arrays: float32, of one shape, at least a vector each."""
-    shape = arrays[0].shape
-    if len(shape) < 2:
-        return False
-    return all(a.dtype == np.float32 and a.size >= WIDTH and a.shape == shape for a in arrays)
+    first = arrays[0]
+    return first.ndim > 1 and all(
+        a.dtype == np.float32 and a.size >= WIDTH and a.shape == first.shape for a in arrays
+    )
 
 
 def declined(*arrays: Any) -> Declined:

@@ -153,6 +153,11 @@ def leaky_relu(x: Any, settings: Any) -> Any:
 
 
 @inner
+def leaky_relu_gradient(dy: Any, kept: Any, settings: Any) -> Any:
+    return where_less(all_like(dy, 0.0), kept, dy, multiply(dy, load_all_like(dy, settings, 0)))
+
+
+@inner
 def silu(x: Any, settings: Any) -> Any:
     """Return x * sigmoid(x)."""
     return multiply(x, functions.sigmoid(x))

@@ -125,7 +125,8 @@ def dense_image(what: Source, n: int) -> Image:
     """Return what strips would be filled from as a new array, dense and channels-last."""
     (channels, height, width), planes = what.given[9:12], what.given[17]
     flat = buffers.empty(n * planes * height * width * channels)
-    threads.launch(4 * flat.size, fill_images, n * planes * height, *what[:4], flat)
+    depth = int64((planes, 0, 1, 1, 1, 0))
+    threads.launch(4 * flat.size, fill_images, n * planes * height, *what[:4], depth, flat)
     plane = height * width * channels
     return Image(flat, planes * plane, width * channels, channels, plane)
 

@@ -7,6 +7,7 @@ wanted (:func:`xpcnn.set_precision`). Everything else is summed directly.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -14,7 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from xpcnn.kernels.cpu import activations, conv, depthwise, few, sparse, winograd
+from xpcnn.kernels.cpu import (
+    activations,
+    conv,
+    depthwise,
+    few,
+    sparse,
+    winograd,
+    winograd_volumes,
+)
 from xpcnn.kernels.cpu.conv import Pair
 from xpcnn.kernels.cpu.epilogue import NOTHING, RELU, Epilogue
 from xpcnn.kernels.cpu.layout import (
@@ -129,26 +138,73 @@ def conv_add_forward(
     return found if isinstance(found, Declined) else (found[0], None)
 
 
+def conv_concat_forward(xp: Any, convolutions: Sequence[Sequence[Any]]) -> Any:
+    """Convolve several images, each result in its place among the channels of one array.
+
+    Each convolution is given by image, filters, bias, window, groups, and the name of its
+    activation ("" for none) with its options.
+    """
+    epilogues, shapes = [], set()
+    for x, w, _, window, groups, name, *options in convolutions:
+        if declined := takes_images(x, w):
+            return declined
+        if groups != 1 or w.shape[0] % COLUMNS:
+            return Declined(f"{w.shape[0]} filters in {groups} groups, no multiple of {COLUMNS}")
+        epilogue = activations.epilogue_of(name, tuple(options))
+        if isinstance(epilogue, Declined):
+            return epilogue
+        epilogues.append(epilogue)
+        shapes.add((x.shape[0], *window.output_shape(x.shape[2:])))
+    if len(shapes) > 1:
+        return Declined("results of several sizes")
+    first = convolutions[0][0]
+    total = sum(w.shape[0] for _, w, *_ in convolutions)
+    ((n, *spatial),) = shapes
+    out = (1, *spatial) if first.ndim == 3 else tuple(spatial)
+    flat, y = new_output(n, total, out, total)
+    start = 0
+    for (x, w, b, window, *_), epilogue in zip(convolutions, epilogues, strict=True):
+        _convolve_into(lift(x), w, b, lift_window(window), 1, epilogue, flat[start:], total)
+        start += w.shape[0]
+    return lower(y, first.ndim), None
+
+
 def convolve(
     x: np.ndarray, w: np.ndarray, b: Any, g: Window, groups: int, epilogue: Epilogue,
     other: np.ndarray | None = None,
 ) -> np.ndarray:  # fmt: skip
     """Convolve images or volumes by the method that is fastest; `other` as in `conv.forward`."""
-    if few.takes(w, g, groups, size := g.output_shape(x.shape[2:])):
-        return few.forward(x, w, b, g, size, epilogue)
+    (n, _, *spatial), filters = x.shape, len(w)
+    out = g.output_shape(spatial)
+    if few.takes(w, g, groups, out):
+        return few.forward(x, w, b, g, out, epilogue)
+    row = filters
     if not winograd_pays(x.shape, w, g, groups):
-        y = conv.forward(x, w, b, g, groups, epilogue, other)
-        if len(w) < WIDTH:
-            y, _ = in_order(None, y)  # most of the memory of a few filters is empty
-        return y
+        row = conv.output_row(groups, filters // groups, -(-filters // groups // COLUMNS))
+    flat, y = new_output(n, filters, out, row)
+    _convolve_into(x, w, b, g, groups, epilogue, flat, row, other)
+    if filters < WIDTH:
+        y, _ = in_order(None, y)  # most of the memory of a few filters is empty
+    return y
+
+
+def _convolve_into(
+    x: np.ndarray, w: np.ndarray, b: Any, g: Window, groups: int, epilogue: Epilogue,
+    flat: np.ndarray, row: int, other: np.ndarray | None = None,
+) -> None:  # fmt: skip
+    """Write a convolution to memory with the channels last and pixels `row` numbers apart."""
+    if not winograd_pays(x.shape, w, g, groups):
+        conv.forward(x, w, b, g, groups, epilogue, flat, row, other)
+        return
+    if x.ndim == 5:
+        winograd_volumes.forward(x, w, b, g, epilogue, flat, row)
+        return
     n, _, *spatial = x.shape
     out = g.output_shape(spatial)
-    flat, y = new_output(n, len(w), out, len(w))
     winograd.forward(
         as_image(source(x), n), n, tuple(spatial), _before(g), w, b, epilogue, flat,
-        _strides(out, len(w)), out, other,
+        _strides(out, row), out, other,
     )  # fmt: skip
-    return y
 
 
 def conv_backward(
@@ -173,6 +229,8 @@ def gradients(
     is_sparse = d.given[0] == UNPOOL and sparse.pays(g, w.shape[1], (d.given[12], d.given[13]))
     pays = not is_sparse and winograd_pays(image.shape, w, g, groups, weights=True)
     pays_dx = need_dx and winograd_pays(image.shape, w, g, groups, dx=True)
+    if x.ndim == 5:
+        return _volume_gradients(d, out, x, w, has_bias, g, groups, need_dx, pays, pays_dx)
     whole = as_image(d, len(image)) if pays or pays_dx else None
     dx = None
     if whole is not None and pays_dx:
@@ -197,6 +255,23 @@ def gradients(
     )
 
 
+def _volume_gradients(
+    d: Source, out: Ints, x: Any, w: Any, has_bias: bool, g: Window, groups: int, need_dx: bool,
+    pays: bool, pays_dx: bool,
+) -> tuple[Any, Any, Any]:  # fmt: skip
+    """Return (dx, dw, db) for volumes; `pays` and `pays_dx` say where Winograd's transform does."""
+    dx = None
+    if need_dx and pays_dx:
+        dx = winograd_volumes.input_gradient(d, out, x.shape, w, g)
+    elif need_dx:
+        dx = conv.input_gradient(d, out, x.shape, w, g, groups)
+    if pays:
+        dw, db = winograd_volumes.weight_gradient(x, d, out, w, g)
+    else:
+        dw, db = conv.weight_gradient(x, d, out, w, g, groups)
+    return dx, dw.reshape(w.shape), db if has_bias else None
+
+
 def winograd_pays(
     shape: tuple[int, ...], w: Any, g: Window, groups: int, *, weights: bool = False,
     dx: bool = False,
@@ -211,6 +286,16 @@ def _winograd_pays(
     shape: tuple[int, ...], filters: int, g: Window, groups: int, weights: bool, dx: bool,
     precision: str,
 ) -> bool:  # fmt: skip
+    if g.ndim == 3:
+        if dx and g.stride[0] > 1:
+            return False
+        n, channels, *spatial = shape
+        planes = spatial[0] if dx else g.output_shape(spatial)[0]
+        more = g.kernel[0]  # taps in depth count as channels
+        images = (n * planes, channels if dx else channels * more, *spatial[1:])
+        plane = Window(g.kernel[1:], g.stride[1:], g.padding[1:], g.dilation[1:])
+        filters *= more if dx else 1
+        return _winograd_pays(images, filters, plane, groups, weights, dx, precision)
     plain = g.kernel == (3, 3) and g.stride == g.dilation == (1, 1) and groups == 1
     if not plain or max(g.padding[0][0], g.padding[1][0]) > 2 or precision == "exact":
         return False

@@ -47,6 +47,22 @@ SUMMED = 4 * PIECE
 """Numbers that are summed in one piece: its sums take up to three rows of float64."""
 
 
+class Behind(NamedTuple):
+    """The kernels of an activation behind the normalisation, which backward works out anew.
+
+    Attributes
+    ----------
+    normalise, gradient_sums, input_gradient : Job
+    settings : float32 array
+        The numbers that the activation reads.
+    """
+
+    normalise: Job
+    gradient_sums: Job
+    input_gradient: Job
+    settings: np.ndarray
+
+
 class State(NamedTuple):
     """What backward needs.
 
@@ -61,6 +77,8 @@ class State(NamedTuple):
         One of :data:`OPEN` and its neighbours.
     own_statistics : bool
         Whether mean and variance were those of x.
+    behind : Behind or None
+        An activation other than ReLU.
     """
 
     x: Rows
@@ -71,6 +89,7 @@ class State(NamedTuple):
     y: np.ndarray | None
     gate: int
     own_statistics: bool
+    behind: Behind | None = None
 
 
 def batch_norm_forward(
@@ -78,6 +97,13 @@ def batch_norm_forward(
 ) -> Any:
     """Normalise the channels of x (N, C, ...), then perhaps ReLU; see the generic kernel."""
     return _forward(x, None, gamma, beta, eps, statistics, relu)
+
+
+def batch_norm_behind_forward(
+    behind: Behind, x: Any, gamma: Any, beta: Any, eps: float, statistics: Any
+) -> Any:
+    """Normalise x, and apply the activation that some kernels have in one go with it."""
+    return _forward(x, None, gamma, beta, eps, statistics, False, behind)
 
 
 def batch_norm_add_relu_forward(
@@ -95,8 +121,9 @@ def batch_norm_backward(xp: Any, dy: Any, saved: State, need_dx: bool) -> tuple[
 
 
 def _forward(
-    x: Any, other: Any, gamma: Any, beta: Any, eps: float, statistics: Any, closes: bool
-) -> Any:
+    x: Any, other: Any, gamma: Any, beta: Any, eps: float, statistics: Any, closes: bool,
+    behind: Behind | None = None,
+) -> Any:  # fmt: skip
     values = [a for a in (x, other, gamma, beta, *(statistics or ())) if a is not None]
     if x.size == 0 or any(a.dtype != np.float32 for a in values):
         return declined(*values)
@@ -112,6 +139,13 @@ def _forward(
     flat, y = new_rows(x.shape)
     added, per = rows if other is None else as_rows(other), per_piece(rows.lanes)
     pieces = -(-positions // per)
+    if behind is not None:
+        threads.launch(
+            4 * x.size, behind.normalise, pieces, rows.flat, rows.pitch, -mean, scale,
+            shift, rows.lanes, positions, per, behind.settings, flat,
+        )  # fmt: skip
+        state = State(rows, -mean, inv_std, scale, shift, None, OPEN, statistics is None, behind)
+        return (y, mean[:channels], variance[:channels]), state
     threads.launch(
         2 * x.size, normalise, pieces, rows.flat, rows.pitch, added.flat, added.pitch, -mean,
         scale, shift, rows.lanes, positions, per, pieces, int(other is not None), int(closes),
@@ -162,12 +196,19 @@ def batch_norm_add_relu_backward(
     if saved.gate == FROM_OUTPUT:
         gate = as_rows(saved.y)  # type: ignore[arg-type]
         gated, dother = new_rows(dy.shape)
-    partial = buffers.empty((pieces, 2, lanes), np.float64)
-    threads.launch(
-        4 * dy.size, gradient_sums, pieces, x.flat, x.pitch, d.flat, d.pitch, gate.flat, gate.pitch,
-        saved.center, saved.scale, saved.shift, lanes, positions, per, pieces, saved.gate, gated,
-        partial.reshape(-1),
-    )  # fmt: skip
+    partial, behind = buffers.empty((pieces, 2, lanes), np.float64), saved.behind
+    if behind is not None:
+        threads.launch(
+            8 * dy.size, behind.gradient_sums, pieces, x.flat, x.pitch, d.flat, d.pitch,
+            saved.center, saved.scale, saved.shift, lanes, positions, per, behind.settings,
+            partial.reshape(-1),
+        )  # fmt: skip
+    else:
+        threads.launch(
+            4 * dy.size, gradient_sums, pieces, x.flat, x.pitch, d.flat, d.pitch, gate.flat,
+            gate.pitch, saved.center, saved.scale, saved.shift, lanes, positions, per, pieces,
+            saved.gate, gated, partial.reshape(-1),
+        )  # fmt: skip
     total = partial.sum(axis=0)
     dbeta, dgamma = total[0], total[1] * saved.inv_std
     dx = None
@@ -181,13 +222,35 @@ def batch_norm_add_relu_backward(
         flat, dx = new_rows(dy.shape)
         per = per_piece(lanes)
         pieces = -(-positions // per)
-        threads.launch(
-            4 * dy.size, input_gradient, pieces, x.flat, x.pitch, d.flat, d.pitch, saved.center,
-            saved.scale, saved.shift, constant, slope, lanes, positions, per, pieces,
-            int(saved.gate == RECOMPUTED), int(saved.own_statistics), flat,
+        arguments = (
+            x.flat, x.pitch, d.flat, d.pitch, saved.center, saved.scale, saved.shift, constant,
+            slope, lanes, positions, per,
         )  # fmt: skip
+        if behind is not None:
+            threads.launch(
+                8 * dy.size, behind.input_gradient, pieces, *arguments,
+                int(saved.own_statistics), behind.settings, flat,
+            )  # fmt: skip
+        else:
+            threads.launch(
+                4 * dy.size, input_gradient, pieces, *arguments, pieces,
+                int(saved.gate == RECOMPUTED), int(saved.own_statistics), flat,
+            )  # fmt: skip
     gradients = (dgamma[:channels].astype(np.float32), dbeta[:channels].astype(np.float32))
     return dx, *gradients, dother
+
+
+@inner
+def read_through(x: Any, pitch: int, first: int, last: int, lanes: int, total: Any) -> Any:
+    """Add up a vector of each cache line of some rows, for nothing but that they come to the cache.
+
+    What is read from its beginning to its end comes from memory twice as fast as what is read
+    channel by channel, row after row.
+    """
+    for p in range(first, last):
+        for k in range(0, lanes, 2 * WIDTH):
+            total = add(total, load(x, p * pitch + min(k, lanes - WIDTH)))
+    return total
 
 
 @inner
@@ -312,6 +375,11 @@ def gradient_sums(
     part = job // pieces
     first, of = part * positions + (job - part * pieces) * per, part * lanes
     last = min((part + 1) * positions, first + per)
+    read = read_through(x, pitch, first, last, lanes, zero())
+    read = read_through(dy, dy_pitch, first, last, lanes, read)
+    if gate == FROM_OUTPUT:
+        read = read_through(y, y_pitch, first, last, lanes, read)
+    store_wide(partial, 2 * job * lanes, widen(wide_zero(), read))  # so that it is read
     for k in range(0, lanes, 2 * WIDTH):
         c0, c1 = min(k, lanes - WIDTH), min(k + WIDTH, lanes - WIDTH)
         m0, m1 = load(center, of + c0), load(center, of + c1)

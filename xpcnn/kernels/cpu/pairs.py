@@ -26,6 +26,7 @@ from xpcnn.kernels.cpu import (
     margin_loss,
     methods,
     norm,
+    norm_activation,
     pad,
     pointwise_loss,
     pool,
@@ -55,6 +56,7 @@ PAIRS: dict[str, OpPair] = {
         f"conv_add_{name}": OpPair(partial(methods.conv_add_forward, name), no_backward)
         for name in ("relu", *BEHIND)
     },
+    "conv_concat": OpPair(methods.conv_concat_forward, no_backward),
     "conv_transpose": OpPair(conv_transpose.forward, conv_transpose.backward),
     "linear": OpPair(linear.linear_forward, linear.linear_backward),
     **{
@@ -76,6 +78,7 @@ PAIRS: dict[str, OpPair] = {
     "batch_norm_add_relu": OpPair(
         norm.batch_norm_add_relu_forward, norm.batch_norm_add_relu_backward
     ),
+    **norm_activation.PAIRS,
     "group_norm": OpPair(group_norm.group_norm_forward, group_norm.group_norm_backward),
     "layer_norm": OpPair(layer_norm.layer_norm_forward, layer_norm.layer_norm_backward),
     "rms_norm": OpPair(layer_norm.rms_norm_forward, layer_norm.rms_norm_backward),

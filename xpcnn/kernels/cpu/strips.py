@@ -298,17 +298,30 @@ def fill(
 
 @Job
 def fill_images(
-    job: int, x: Floats, gate: Floats, winner: Bytes, source: Ints, out: Floats
+    job: int, x: Floats, gate: Floats, winner: Bytes, source: Ints, depth: Ints, out: Floats
 ) -> None:
-    """Bring all images to `out`, densely."""
+    """Bring images to `out`, densely; of volumes, the planes that a plane sees side by side.
+
+    `depth` has what :func:`times_strips` has in `strip` about it, and the first plane.
+    """
+    planes, shift, advance, taps = depth[0], depth[1], depth[2], depth[3]
     channels, height, width = source[9], source[10], source[11]
-    line = width * channels
+    pixel = taps * channels
     plane = job // height
-    n = plane // source[17]
-    fill(
-        x, gate, winner, source, n, plane - n * source[17], job - plane * height, np.int64(1),
-        np.int64(0), line, channels, out, job * line,
-    )  # fmt: skip
+    i = job - plane * height
+    n = (depth[5] + plane) // planes
+    q = depth[5] + plane - n * planes
+    for t in range(taps):
+        z, to = q * advance + shift + t * depth[4], job * width * pixel + t * channels
+        if 0 <= z < source[17]:
+            fill(
+                x, gate, winner, source, n, z, i, np.int64(1), np.int64(0), width * pixel, pixel,
+                out, to,
+            )  # fmt: skip
+        else:
+            for p in range(width):
+                for c in range(channels):
+                    out[to + p * pixel + c] = 0.0
 
 
 @Job

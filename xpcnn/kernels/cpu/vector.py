@@ -703,3 +703,20 @@ def widen_products(builder: Any, total: Any, a: Any, b: Any) -> Any:
 def root(builder: Any, number: Any) -> Any:
     """Return the square root of a float64 number."""
     return call(builder, "llvm.sqrt.f64", number.type, number)
+
+
+def hidden(builder: Any, number: Any) -> Any:
+    """Return a whole number of which LLVM does not know where it comes from.
+
+    It would follow each place of a tile by a pointer of its own, more than there are registers.
+    """
+    kind = ir.FunctionType(number.type, [number.type])
+    return builder.asm(kind, "", "=r,0", [number], False)
+
+
+@operation("nothing", "array", "int")
+def expect(builder: Any, array: Any, index: Any) -> None:
+    """Have the line of the cache fetched that a[i] lies in; nothing happens if it is no memory."""
+    pointer = builder.bitcast(builder.gep(array, [index]), _BYTE.as_pointer())
+    flags = [ir.Constant(ir.IntType(32), flag) for flag in (0, 3, 1)]
+    call(builder, "llvm.prefetch.p0", ir.VoidType(), pointer, *flags)

@@ -24,7 +24,7 @@ from xpcnn.kernels.constant import derive, is_promised
 from xpcnn.kernels.cpu import buffers, threads
 from xpcnn.kernels.cpu.epilogue import NOTHING, Epilogue
 from xpcnn.kernels.cpu.layout import NO_FLOATS, Image, float32, int64, padded_bias
-from xpcnn.kernels.cpu.product import COLUMNS, ROWS, TOGETHER
+from xpcnn.kernels.cpu.product import COLUMNS, TOGETHER
 from xpcnn.kernels.cpu.vector import WIDE
 from xpcnn.kernels.cpu.winograd_products import (
     GAP,
@@ -63,16 +63,18 @@ def pays(n: int, channels: int, filters: int, out: Pair, *, weights: bool = Fals
     weights : bool
         Ask for the gradient of the filters, which needs no transformed filters.
     """
-    if min(channels, filters) < 24:
+    if min(channels, filters) < 16:
         return False
-    # Nanoseconds on one core, as measured; only their ratios matter. Beside the products, filters
-    # are packed or transformed, and direct sums of their gradients added up.
+    # Nanoseconds on one core with AVX-512, as measured; only their ratios matter, and they are
+    # much the same with AVX2. Beside the products, filters are packed or transformed, and direct
+    # sums of their gradients added up.
     pairs = channels * filters
     tiles = n * -(-out[0] // 4) * -(-out[1] // 4)
-    rows = tiles if weights else -(-tiles // ROWS) * ROWS
-    direct = (0.2 * n * out[0] * out[1] + (50 if weights else 20)) * pairs
-    products = (0.85 * rows + (16 if weights else 24)) * pairs
-    return 20000 + products + 20 * tiles * (channels + filters) < 0.9 * direct
+    rows = tiles if weights else -(-tiles // 6) * 6
+    pixels = n * out[0] * out[1]
+    direct = (0.1 * pixels + 7 if weights else 0.08 * pixels + 4) * pairs
+    products = (0.3 * rows + 4.5) * pairs
+    return 10000 + products + 5 * tiles * (channels + filters) < 0.9 * direct
 
 
 def forward(

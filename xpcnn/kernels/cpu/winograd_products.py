@@ -10,7 +10,15 @@ from typing import Any
 from xpcnn.kernels.cpu.epilogue import LIMITS, activate
 from xpcnn.kernels.cpu.jobs import Floats, Ints, Job, Worker, inner
 from xpcnn.kernels.cpu.product import COLUMNS, TOGETHER, plain_rows
-from xpcnn.kernels.cpu.vector import WIDE, add, load_full, store_first, store_full, within
+from xpcnn.kernels.cpu.vector import (
+    WIDE,
+    add,
+    copy_transposed,
+    load_full,
+    store_first,
+    store_full,
+    within,
+)
 from xpcnn.kernels.cpu.winograd_tiles import PLACES, outputs, transform_some
 
 TILES = 48
@@ -234,6 +242,25 @@ def _filter_gradients(
             store_full(out, p + 2 * COLUMNS, y2)
 
 
+@inner
+def _write_filters(
+    total: Any, at: int, count: int, numbers: int, dw: Any, to: int, apart: int
+) -> None:
+    """Put the numbers of each of up to 16 filters side by side."""
+    if count >= 8:
+        for k in range(0, count, 8):
+            t = min(k, count - 8)
+            for number in range(0, numbers, 8):
+                q = min(number, numbers - 8)
+                copy_transposed(
+                    total, at + q * COLUMNS + t, COLUMNS, dw, to + t * apart + q, apart
+                )  # fmt: skip
+    else:
+        for t in range(count):
+            for q in range(numbers):
+                dw[to + t * apart + q] = total[at + q * COLUMNS + t]
+
+
 @Job
 def sum_gradients(
     worker: int, workers: int, k: Ints, v: Floats, d: Floats, own: Floats, room: int,
@@ -264,7 +291,7 @@ def sum_gradients(
             _filter_gradients(
                 own, g + (b - b0) * PART * COLUMNS, g_step, at, part, fresh, total, to, six
             )
-            for t in range(min(COLUMNS, filters - b * COLUMNS) if final else 0):
-                start = ((b * COLUMNS + t) * channels + c) * 9
-                for q in range(part * 9):
-                    dw[start + q] = total[to + q * COLUMNS + t]
+            if final:
+                start = (b * COLUMNS * channels + c) * 9
+                here = min(COLUMNS, filters - b * COLUMNS)
+                _write_filters(total, to, here, part * 9, dw, start, channels * 9)

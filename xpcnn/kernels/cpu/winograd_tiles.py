@@ -15,6 +15,8 @@ from xpcnn.kernels.cpu.product import COLUMNS
 from xpcnn.kernels.cpu.vector import (
     WIDE,
     add,
+    copy_transposed,
+    expect,
     fma,
     load,
     load_full,
@@ -81,16 +83,23 @@ def _copy_patch(
     size: int, channels: int, out: Any, to: int, out_pixel: int,
 ) -> None:  # fmt: skip
     """Copy a square that may reach over the edges, with zeros there and behind the channels."""
-    for p in range(to, to + size * size * out_pixel, 8):
-        store(out, p, zero())
-    for i in range(max(row, 0), min(row + size, height)):
-        for j in range(max(column, 0), min(column + size, width)):
+    p = to
+    for i in range(row, row + size):
+        for j in range(column, column + size):
             source = start + i * line + j * pixel
-            p = to + ((i - row) * size + j - column) * out_pixel
-            for k in range(0, channels, 8):
-                # The last vector ends with the channels, since what follows may not be memory.
-                c = min(k, channels - 8)
-                store(out, p + c, load(x, source + c))
+            inside = 0 <= i < height and 0 <= j < width
+            if not inside or channels != out_pixel:
+                for k in range(0, out_pixel, WIDE):
+                    store_full(out, p + k, zero_full())
+            if inside and channels >= WIDE:
+                for k in range(0, channels, WIDE):
+                    # The last vector ends with the channels: what follows may not be memory.
+                    c = min(k, channels - WIDE)
+                    store_full(out, p + c, load_full(x, source + c))
+            elif inside:
+                store(out, p, load(x, source))
+                store(out, p + channels - 8, load(x, source + channels - 8))
+            p += out_pixel
 
 
 @inner
@@ -151,6 +160,15 @@ def _transform(
 
 
 @inner
+def _expect_next(x: Any, start: int, line: int, pixel: int, lines: int, channels: int) -> None:
+    """Have four columns fetched, by which the next tile goes beyond this one."""
+    for i in range(lines):
+        for j in range(4):
+            for c in range(0, channels, 16):
+                expect(x, start + i * line + j * pixel + c)
+
+
+@inner
 def transform_some(
     k: Any, x: Any, start: int, stop: int, own: Any, at: int, out: Any, to: int
 ) -> None:
@@ -164,6 +182,7 @@ def transform_some(
         i = tile // across % down * 4 - top
         j = tile % across * 4 - left
         inside = i >= 0 and j >= 0 and i + size <= height and j + size <= width
+        _expect_next(x, n * image + i * line + (j + size) * pixel, line, pixel, size, channels)
         source, q, a, b = x, n * image + i * line + j * pixel, line, pixel
         if not inside or channels != padded:
             q, a, b, source = at + WIDE * PLACES, size * padded, padded, own
@@ -204,6 +223,29 @@ def _gather_taps(
                 source += tap_row
 
 
+@inner
+def _transpose_taps(
+    w: Any, start: int, lane: int, lanes: int, apart: int, part: int, turned: bool, out: Any,
+    to: int,
+) -> None:  # fmt: skip
+    """Do the same 8 by 8, for 8 filters or more; the taps of one channel lie side by side."""
+    for k in range(0, lanes, 8):
+        here = min(k, lanes - 8)
+        source, p = start + here * lane, to + here
+        if turned:
+            for t in range(part):
+                # Of nine taps, eight and eight.
+                for tap in range(2):
+                    copy_transposed(
+                        w, source + t * apart + tap, lane, out,
+                        p + (9 * t + 8 - tap) * COLUMNS, -COLUMNS,
+                    )  # fmt: skip
+        else:
+            for number in range(0, 9 * part, 8):
+                tap = min(number, 9 * part - 8)
+                copy_transposed(w, source + tap, lane, out, p + tap * COLUMNS, COLUMNS)
+
+
 @Job
 def transform_filters(
     worker: int, workers: int, k: Ints, w: Floats, own: Floats, room: int, out: Floats
@@ -223,8 +265,10 @@ def transform_filters(
         for c in range(0, channels, CHANNELS):
             part = min(CHANNELS, channels - c)
             start = base + b * COLUMNS * lane + c * apart
+            if lanes >= 8:
+                _transpose_taps(w, start - base, lane, lanes, apart, part, tap_row < 0, own, taps)
             # Memory is read in its own order, whichever of the two is further apart.
-            if lane > apart:
+            elif lane > apart:
                 _gather_taps(
                     w, start, tap_row, tap_column, lanes, lane, 1, part, apart, square, own, taps
                 )
