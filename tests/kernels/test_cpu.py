@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -611,3 +612,21 @@ def test_a_training_step_looks_at_no_parameter_that_its_update_has_seen(monkeypa
     model.parameters()["0.weight"].data[0, 0] = np.nan
     assert model.is_moderate()  # says the function in the place of the real one
     assert looked == [3, 4]
+
+
+def test_fit_lets_go_of_weights_from_before_steps_that_were_good():
+    """Nobody needs those from the start of the epoch where updates know that all are finite."""
+    model = xpcnn.Model([xpcnn.Linear(8, 16), xpcnn.ReLU(), xpcnn.Linear(16, 3)], device="cpu")
+    model.build((None, 8))
+    first, alive = weakref.ref(model.parameters()["0.weight"].value), []
+
+    class Watch(xpcnn.Callback):
+        def on_batch_end(self, batch, logs):
+            alive.append(first() is not None)
+
+    x = np.random.default_rng(0).standard_normal((40, 8)).astype("float32")
+    model.fit(
+        x, np.arange(40) % 3, batch_size=8, optimizer="adam", loss="cross_entropy", verbose=0,
+        callbacks=[Watch()],
+    )  # fmt: skip
+    assert alive == [True, False, False, False, False]

@@ -168,9 +168,8 @@ class Trainer:
                     with counting(model) as counted:
                         for batch, (indices, load) in enumerate(order, start=1):
                             rate = model.optimizer.lr
-                            step = train_step(
-                                model, len(indices), load, self._replay, self._way.forget_last
-                            )
+                            advance = partial(self._way.advance, batch)
+                            step = train_step(model, len(indices), load, self._replay, advance)
                             self._after_step(batch, indices, rate, step, counted)
                             del step  # it holds the arrays from before the step
                             if self._running.first_not_finite is not None:

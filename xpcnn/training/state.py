@@ -25,6 +25,9 @@ from xpcnn.training.network import PlacedNetwork
 from xpcnn.training.rollback import all_or_nothing
 from xpcnn.window import as_int
 
+FEW = 100_000
+"""Numbers that can be looked at in every step."""
+
 
 class TrainingState(PlacedNetwork):
     """A network on a device, and all that training changes or needs.
@@ -250,9 +253,18 @@ class Snapshot:
         """Whether the model has the same arrays still."""
         return all(tensor.value is array for tensor, array in self.arrays)
 
+    def is_surely_finite(self) -> bool:
+        """Whether they are, where that is known but for a few numbers; nothing large is read."""
+        unknown = [array for _, array in self.arrays if not known_moderate(array)]
+        return sum(map(_size, unknown)) <= FEW and all_below(unknown, 1.0)
+
     def is_finite(self) -> bool:
         """Whether parameters and running statistics are free of NaN and infinity."""
         return all_below([array for _, array in self.arrays], 1.0)
+
+
+def _size(array: Array) -> int:
+    return math.prod(array.shape)
 
 
 def all_below(arrays: list[Array], power: float) -> bool:

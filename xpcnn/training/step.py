@@ -53,7 +53,7 @@ def train_step(
     size: int,
     load: Callable[[], Batch],
     replay: Callable[[Batch, Callable[[], None]], Outcome | None] | None = None,
-    when_finite: Callable[[], None] | None = None,
+    when_finite: Callable[[Snapshot], None] | None = None,
     numbers: Array | None = None,
 ) -> Step:
     """Make one training step: forward, loss, backward, update; as a whole or not at all.
@@ -71,7 +71,8 @@ def train_step(
         Repeats a step that was captured, as :meth:`CapturedSteps.step` does; it is given what to
         call before it writes over arrays, and returns ``None`` if the step is still to be made.
     when_finite : callable, optional
-        Called when the loss was read and is finite, before the update needs memory.
+        Called when the loss was read and is finite, before the update needs memory, with the state
+        before the step.
     numbers : array, optional
         What the optimizer takes from the device rather than from the host.
     """
@@ -84,7 +85,9 @@ def train_step(
             state.zero_grad()
             program = state.program_for(batch.inputs, training=True)
             prediction = state.widen(program.forward(*state.narrow(batch.inputs), training=True))
-            outcome = _lose(state, batch, prediction, when_finite)
+            outcome = _lose(state, batch, prediction)
+            if when_finite is not None and _xp.on_host(outcome.loss) and not outcome.not_finite:
+                when_finite(before)
             if outcome.not_finite is None:
                 ctrl_c.check()
                 with state.overflow_allowed():
@@ -96,18 +99,13 @@ def train_step(
     return Step(before, batch, outcome)
 
 
-def _lose(
-    state: TrainingState, batch: Batch, prediction: Any, when_finite: Callable[[], None] | None
-) -> Outcome:
+def _lose(state: TrainingState, batch: Batch, prediction: Any) -> Outcome:
     """Compute the loss."""
     assert state.loss is not None
     loss = state.loss.forward(prediction, batch.labels, sample_weight=batch.weights)
     outcome = Outcome(state.loss.parts(loss, batch.size), loss, prediction)
-    if _xp.on_host(loss):
-        if not outcome.has_finite_loss():
-            return outcome._replace(not_finite="loss")
-        if when_finite is not None:
-            when_finite()
+    if _xp.on_host(loss) and not outcome.has_finite_loss():
+        return outcome._replace(not_finite="loss")
     return outcome
 
 

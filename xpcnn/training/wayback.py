@@ -51,9 +51,15 @@ class WayBack:
         self._before, self._last = before, indices
         self._rates.append(rate)
 
-    def forget_last(self) -> None:
-        """Let go of the arrays from before the last step: a later one is good too."""
+    def advance(self, batch: int, before: Snapshot) -> None:
+        """Let go of older arrays: the state before a batch is good, since its loss is finite.
+
+        Those from the start of the epoch stay if nobody knows whether the weights are finite: a
+        loss does not always show it.
+        """
         self._before = None
+        if before.is_surely_finite():
+            self._start, self._first = before, batch
 
     def restart(self, batch: int) -> None:
         """Take the state at this moment, before such a batch, for the start of the epoch."""
