@@ -53,7 +53,7 @@ from xpcnn.kernels.lifting import lift, lift_window, lower
 from xpcnn.kernels.trace import Declined
 from xpcnn.window import Window
 
-APART_FROM = 48
+APART_FROM = 32
 """Channels from which Winograd's transform is worth a pass over memory for the pooling."""
 
 WINDOWS = 24
