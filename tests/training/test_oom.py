@@ -219,7 +219,7 @@ def test_what_else_may_be_running(monkeypatch):
 
     x, y = data(4)
     for owner, method, expected in (
-        (xpcnn.CrossEntropyLoss, "_terms", "CrossEntropyLoss"),
+        (xpcnn.CrossEntropyLoss, "_by_kernel", "CrossEntropyLoss"),
         (xpcnn.optim.Adam, "_update_all", "Adam"),
         (xpcnn.Conv2d, "accumulate", "Conv2d '3.body.1'"),
         (xpcnn.graph.steps.LinearReluStep, "_call", "Linear '8' + ReLU '9'"),

@@ -175,6 +175,8 @@ def _take_back() -> None:
     """Take back the parts whose array is gone."""
     while _ended:
         lease = _ended.pop()
+        if not hasattr(lease, "end"):
+            continue  # an exception came before it was known what it stands for
         _leases.pop((lease.chunk, lease.start), None)
         _left.setdefault(lease.end - lease.start, []).append((lease.chunk, lease.start))
 
