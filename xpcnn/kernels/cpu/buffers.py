@@ -30,6 +30,10 @@ SMALL = 4096
 FORGET = 2000
 """Requests after which a chunk from which nothing was wanted is given up."""
 
+LARGE = 1 << 20
+"""Bytes from which on free parts are put together before one is cut: that saves memory, and takes
+some microseconds, in which a small array would be worked out."""
+
 CHUNK = 1 << 22
 """Bytes that are asked of the operating system at least, of which only those in use take memory."""
 
@@ -148,10 +152,12 @@ def _take(size: int) -> np.ndarray:
 
 def _find(size: int) -> tuple[int, int]:
     """Return chunk and start of a part of some size, cut from a larger one or from a new chunk."""
-    _merge()
-    most, place = idle_limit(), bisect_left(_free, (size, -1, -1))
-    # Under a limit no chunk is cut into parts, each of which would keep all of it.
-    if place == len(_free) or (most is not None and _free[place][0] > size):
+    most = idle_limit()
+    place = _smallest(size, most) if size < LARGE else None
+    if place is None:
+        _merge()
+        place = _smallest(size, most)
+    if place is None:
         _forget(FORGET)
         if most is not None and idle() > most:
             _forget(0)
@@ -162,6 +168,17 @@ def _find(size: int) -> tuple[int, int]:
     if room > size:
         _set_free(number, start + size, start + room)
     return number, start
+
+
+def _smallest(size: int, most: int | None) -> int | None:
+    """Return the place of the smallest free part that is large enough.
+
+    Under a limit no chunk is cut into parts, each of which would keep all of it.
+    """
+    place = bisect_left(_free, (size, -1, -1))
+    if place == len(_free) or (most is not None and _free[place][0] > size):
+        return None
+    return place
 
 
 def _add_chunk(size: int) -> tuple[int, int, int]:

@@ -19,6 +19,7 @@ from xpcnn.kernels.cpu.vector import (
     WIDE,
     WIDTH,
     add,
+    copy_few_transposed,
     load,
     load_full,
     relu,
@@ -102,6 +103,12 @@ def _fill_up(
     z = job // height
     n = z // planes
     start = n * image + (z - n * planes) * plane + (job - z * height) * line
+    if pixel == 1 and width >= WIDTH:
+        for k in range(0, width, WIDTH):
+            j = min(k, width - WIDTH)
+            to = (job * width + j) * WIDTH
+            copy_few_transposed(x, start + j, channel, channels, y, to, WIDTH)
+        return
     for j in range(width):
         to = (job * width + j) * WIDTH
         store(y, to, zero())

@@ -18,7 +18,15 @@ from xpcnn.kernels.cpu import activations, buffers, threads
 from xpcnn.kernels.cpu.epilogue import NONE, NOTHING, RELU, Epilogue, finish_any
 from xpcnn.kernels.cpu.jobs import Floats, Ints, Job, Worker, inner
 from xpcnn.kernels.cpu.layout import float32, padded_bias
-from xpcnn.kernels.cpu.product import COLUMNS, DOT_ROWS, TOGETHER, dot_rows, outer_rows, times_rows
+from xpcnn.kernels.cpu.product import (
+    COLUMNS,
+    DOT_ROWS,
+    TOGETHER,
+    dot_row,
+    dot_rows,
+    outer_rows,
+    times_rows,
+)
 from xpcnn.kernels.cpu.sums import gated_rows, rows_of, sum_rows
 from xpcnn.kernels.cpu.vector import load, store
 from xpcnn.kernels.trace import Declined
@@ -63,10 +71,16 @@ def _forward(
         count = min(CHUNK, whole - k)
         base, base_row = (y, y_row) if k > 0 else (bias, 0)
         limit = floor if k + count == width else no_floor
-        dot_rows(
-            x, k, x_row, first, last, w, k, w_row, o_first, o_last, count, base, 0, base_row,
-            limit, y, 0, y_row,
-        )  # fmt: skip
+        if last - first == 1:
+            dot_row(
+                x, first * x_row + k, w, k, w_row, o_first, o_last, count, base,
+                first * base_row, limit, y, first * y_row,
+            )  # fmt: skip
+        else:
+            dot_rows(
+                x, k, x_row, first, last, w, k, w_row, o_first, o_last, count, base, 0, base_row,
+                limit, y, 0, y_row,
+            )  # fmt: skip
     if whole < width:
         for p in range(first, last):
             _add_rest(

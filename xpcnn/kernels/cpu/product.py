@@ -283,6 +283,39 @@ def _dot(rows: int) -> Callable[..., None]:
     return dot
 
 
+@operation(
+    "nothing", "array", "int", "array", "int", "int", "int", "int", "int", "array", "int",
+    "float", "array", "int",
+)  # fmt: skip
+def _dot_one(
+    builder: Any, x: Any, x_at: Any, w: Any, w_base: Any, w_row: Any, o: Any, o_end: Any,
+    count: Any, base: Any, base_at: Any, floor: Any, y: Any, to: Any,
+) -> None:  # fmt: skip
+    """Write four results of :func:`dot_row`, or eight; sums are those of :func:`dot_rows`."""
+    together = WIDE // EIGHT
+    places = _rows_from(builder, o, o_end, DOT_COLUMNS * together)
+    starts = [builder.add(w_base, builder.mul(place, w_row)) for place in places]
+    cells = [register(builder) for _ in range(DOT_COLUMNS)]
+    for cell in cells:
+        builder.store(nothing(cell.type.pointee), cell)
+    with loop(builder, builder.ashr(count, whole(3))) as eighth:
+        k = builder.mul(eighth, whole(EIGHT))
+        eights = [load_eight(builder, w, builder.add(start, k)) for start in starts]
+        numbers = load_eight(builder, x, builder.add(x_at, k))
+        numbers = side_by_side(builder, [numbers] * together)
+        for i, cell in enumerate(cells):
+            line = side_by_side(builder, eights[i::DOT_COLUMNS])
+            name = f"llvm.fmuladd.v{WIDE}f32"
+            builder.store(call(builder, name, line.type, line, numbers, builder.load(cell)), cell)
+    found = sums_of_eights(builder, *(builder.load(cell) for cell in cells))
+    for i, four in enumerate(found):
+        place = builder.add(o, whole(i * DOT_COLUMNS))
+        left = builder.sub(o_end, place)
+        with builder.if_then(builder.icmp_signed(">", left, whole(0))):
+            total = add_half(builder, four, base, builder.add(base_at, place))
+            write_half(builder, y, builder.add(to, place), total, floor, left)
+
+
 _dot_tile, _dot_few = _dot(DOT_ROWS), _dot((DOT_ROWS + 1) // 2)
 _times_tile, _times_few = _times(ROWS, 1), _times(FEW, 1)
 _times_wide, _times_wide_few = _times(ROWS, TOGETHER), _times(FEW, TOGETHER)
@@ -440,3 +473,13 @@ def dot_rows(
                     x, x_at, x_row, p, last, w, w_at, w_row, o, end, count, base, base_at, base_row,
                     floor, y, to, y_row,
                 )  # fmt: skip
+
+
+@inner
+def dot_row(
+    x: Any, x_at: int, w: Any, w_at: int, w_row: int, column: int, end: int, count: int,
+    base: Any, base_at: int, floor: float, y: Any, to: int,
+) -> None:  # fmt: skip
+    """Do what :func:`dot_rows` does for a single row of x."""
+    for o in range(column, end, DOT_COLUMNS * (WIDE // EIGHT)):
+        _dot_one(x, x_at, w, w_at, w_row, o, end, count, base, base_at, floor, y, to)

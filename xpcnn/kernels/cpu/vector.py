@@ -237,7 +237,27 @@ def copy_transposed(
     rows = []
     for i in range(WIDTH):
         place = builder.add(at, builder.mul(row, row.type(i)))
-        rows.append(builder.load(pointer_at(builder, source, place, _VECTOR), align=4))
+        rows.append(load_eight(builder, source, place))
+    _write_transposed(builder, rows, target, to, target_row)
+
+
+@operation("nothing", "array", "int", "int", "int", "array", "int", "int")
+def copy_few_transposed(
+    builder: Any, source: Any, at: Any, row: Any, count: Any, target: Any, to: Any, target_row: Any
+) -> None:
+    """Do what :func:`copy_transposed` does, with zeros in the place of rows from `count` on."""
+    rows, last = [], builder.sub(count, whole(1))
+    for i in range(WIDTH):
+        place = builder.add(at, builder.mul(row, lower_of(builder, whole(i), last)))
+        value = load_eight(builder, source, place)
+        is_there = builder.icmp_signed("<", whole(i), count)
+        rows.append(builder.select(is_there, value, nothing(value.type)))
+    _write_transposed(builder, rows, target, to, target_row)
+
+
+def _write_transposed(
+    builder: Any, rows: list[Any], target: Any, to: Any, target_row: Any
+) -> None:  # fmt: skip
     # Neighbours are merged by ones, by twos and by fours.
     low, high = [0, 8, 1, 9, 4, 12, 5, 13], [2, 10, 3, 11, 6, 14, 7, 15]
     ones = [_pick(builder, rows[i], rows[i + 1], m) for i in (0, 2, 4, 6) for m in (low, high)]
