@@ -46,11 +46,19 @@ def expected(x, other, gamma, beta, statistics, y, dy):
     return (out, mean, var), (dx, dgamma, dbeta, dy)
 
 
+LARGE = 1000
+"""Draws more numbers than a cache holds, which are summed in another order of memory."""
+
+
 def draw(seed):
     rng = np.random.default_rng(seed)
     channels = (1, 3, 8, 16, 30, 64, 7, 17, 100)[seed % 9]
     spatial = [(), (13,), (6, 5), (9, 11), (2, 3, 4)][seed % 5]
-    x = rng.standard_normal((int(rng.integers(2, 40)), channels, *spatial)) * 3 + 2
+    count = int(rng.integers(2, 40))
+    if seed == LARGE:
+        count, channels, spatial = 9, 64, (61, 61)
+        assert count * channels * 61 * 61 > norm.FROM_MEMORY
+    x = rng.standard_normal((count, channels, *spatial)) * 3 + 2
     gamma, beta = rng.standard_normal((2, channels)).astype("float32")
     if seed % 4 == 3:
         gamma = beta = None
@@ -63,7 +71,7 @@ def draw(seed):
     return rng, x.astype("float32"), gamma, beta, statistics
 
 
-@pytest.mark.parametrize("seed", range(45))
+@pytest.mark.parametrize("seed", [*range(45), LARGE])
 @pytest.mark.parametrize("op", ["plain", "relu", "add_relu"])
 def test_agrees_with_the_definition(op, seed):
     rng, x, gamma, beta, statistics = draw(seed)

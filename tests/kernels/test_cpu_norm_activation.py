@@ -11,7 +11,7 @@ from tests.kernels.arrays import Guards, error32, lay
 from xpcnn import kernels
 from xpcnn._xp import numpy_namespace
 from xpcnn.graph import Program
-from xpcnn.kernels.cpu import PAIRS, buffers
+from xpcnn.kernels.cpu import PAIRS, buffers, norm
 
 needs_compiled_kernels()
 
@@ -31,11 +31,19 @@ LAYERS = {
 }
 
 
+LARGE = 1000
+"""Draws more numbers than a cache holds, which are summed in another order of memory."""
+
+
 def draw(seed):
     rng = np.random.default_rng(seed)
     channels = (1, 3, 8, 16, 30, 64, 7, 17, 100)[seed % 9]
     spatial = [(), (13,), (6, 5), (9, 11), (2, 3, 4)][seed % 5]
-    x = rng.standard_normal((int(rng.integers(2, 40)), channels, *spatial)) * 3 + 2
+    count = int(rng.integers(2, 40))
+    if seed == LARGE:
+        count, channels, spatial = 9, 64, (61, 61)
+        assert count * channels * 61 * 61 > norm.FROM_MEMORY
+    x = rng.standard_normal((count, channels, *spatial)) * 3 + 2
     gamma, beta = rng.standard_normal((2, channels)).astype("float32")
     if seed % 4 == 3:
         gamma = beta = None
@@ -54,7 +62,7 @@ def wide(value):
     return value.astype("float64") if isinstance(value, np.ndarray) else value
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", [*range(30), LARGE])
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_agrees_with_the_definition(name, seed):
     rng, x, *operands = draw(seed)

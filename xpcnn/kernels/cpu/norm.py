@@ -43,6 +43,9 @@ OPEN, RECOMPUTED, FROM_OUTPUT = range(3)
 """Which gradients pass: all; those of positive outputs, worked out anew; or read from y."""
 
 
+FROM_MEMORY = 1 << 21
+"""Numbers of an array that is hardly found in a cache: it is read in the order of memory first."""
+
 SUMMED = 4 * PIECE
 """Numbers that are summed in one piece: its sums take up to three rows of float64."""
 
@@ -375,11 +378,12 @@ def gradient_sums(
     part = job // pieces
     first, of = part * positions + (job - part * pieces) * per, part * lanes
     last = min((part + 1) * positions, first + per)
-    read = read_through(x, pitch, first, last, lanes, zero())
-    read = read_through(dy, dy_pitch, first, last, lanes, read)
-    if gate == FROM_OUTPUT:
-        read = read_through(y, y_pitch, first, last, lanes, read)
-    store_wide(partial, 2 * job * lanes, widen(wide_zero(), read))  # so that it is read
+    if positions * lanes >= FROM_MEMORY:
+        read = read_through(x, pitch, first, last, lanes, zero())
+        read = read_through(dy, dy_pitch, first, last, lanes, read)
+        if gate == FROM_OUTPUT:
+            read = read_through(y, y_pitch, first, last, lanes, read)
+        store_wide(partial, 2 * job * lanes, widen(wide_zero(), read))  # so that it is read
     for k in range(0, lanes, 2 * WIDTH):
         c0, c1 = min(k, lanes - WIDTH), min(k + WIDTH, lanes - WIDTH)
         m0, m1 = load(center, of + c0), load(center, of + c1)

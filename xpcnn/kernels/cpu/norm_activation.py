@@ -16,6 +16,7 @@ from xpcnn.kernels.cpu import formulas
 from xpcnn.kernels.cpu.activations import LARGEST, named_job
 from xpcnn.kernels.cpu.jobs import Doubles, Floats, Job
 from xpcnn.kernels.cpu.norm import (
+    FROM_MEMORY,
     Behind,
     batch_norm_backward,
     batch_norm_behind_forward,
@@ -61,9 +62,10 @@ def _sums_job(name: str, gradient: Any) -> Job:
         shift: Floats, lanes: int, positions: int, per: int, settings: Floats, partial: Doubles,
     ) -> None:  # fmt: skip
         last, to = min(positions, (job + 1) * per), 2 * job * lanes
-        read = read_through(x, pitch, job * per, last, lanes, zero())
-        read = read_through(dy, dy_pitch, job * per, last, lanes, read)
-        store_wide(partial, to, widen(wide_zero(), read))  # so that it is read
+        if positions * lanes >= FROM_MEMORY:
+            read = read_through(x, pitch, job * per, last, lanes, zero())
+            read = read_through(dy, dy_pitch, job * per, last, lanes, read)
+            store_wide(partial, to, widen(wide_zero(), read))  # so that it is read
         for k in range(0, lanes, 2 * WIDTH):
             c0, c1 = min(k, lanes - WIDTH), min(k + WIDTH, lanes - WIDTH)
             m0, m1 = load(center, c0), load(center, c1)
