@@ -24,6 +24,7 @@ def test_in_a_process_that_compiles():
     """Elsewhere the functions are in the kernels of the library only."""
     if COMPILES:
         return
+    pytest.importorskip("numba", exc_type=ImportError)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__],
         env=os.environ | {choice.VARIABLE: "numba"}, capture_output=True, text=True,
