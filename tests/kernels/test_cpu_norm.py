@@ -8,6 +8,7 @@ import pytest
 import xpcnn
 from tests.compiled import needs_compiled_kernels
 from tests.kernels.arrays import Guards, error32, lay
+from tests.kernels.norms import LARGE, draw
 from xpcnn._xp import numpy_namespace
 from xpcnn.kernels.cpu import buffers, norm
 
@@ -44,31 +45,6 @@ def expected(x, other, gamma, beta, statistics, y, dy):
         dx = dy - per_channel(dbeta / count, x) - x_hat * per_channel(dgamma / count, x)
     dx = dx * per_channel(gamma * inv_std, x)
     return (out, mean, var), (dx, dgamma, dbeta, dy)
-
-
-LARGE = 1000
-"""Draws more numbers than a cache holds, which are summed in another order of memory."""
-
-
-def draw(seed):
-    rng = np.random.default_rng(seed)
-    channels = (1, 3, 8, 16, 30, 64, 7, 17, 100)[seed % 9]
-    spatial = [(), (13,), (6, 5), (9, 11), (2, 3, 4)][seed % 5]
-    count = int(rng.integers(2, 40))
-    if seed == LARGE:
-        count, channels, spatial = 9, 64, (61, 61)
-        assert count * channels * 61 * 61 > norm.FROM_MEMORY
-    x = rng.standard_normal((count, channels, *spatial)) * 3 + 2
-    gamma, beta = rng.standard_normal((2, channels)).astype("float32")
-    if seed % 4 == 3:
-        gamma = beta = None
-    statistics = None
-    if seed % 3 == 2:
-        statistics = (
-            rng.standard_normal(channels).astype("float32"),
-            rng.random(channels, dtype="float32") + 0.1,
-        )
-    return rng, x.astype("float32"), gamma, beta, statistics
 
 
 @pytest.mark.parametrize("seed", [*range(45), LARGE])

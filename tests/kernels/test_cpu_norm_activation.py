@@ -8,10 +8,11 @@ import pytest
 import xpcnn
 from tests.compiled import needs_compiled_kernels
 from tests.kernels.arrays import Guards, error32, lay
+from tests.kernels.norms import LARGE, draw
 from xpcnn import kernels
 from xpcnn._xp import numpy_namespace
 from xpcnn.graph import Program
-from xpcnn.kernels.cpu import PAIRS, buffers, norm
+from xpcnn.kernels.cpu import PAIRS, buffers
 
 needs_compiled_kernels()
 
@@ -29,31 +30,6 @@ LAYERS = {
     "leaky_relu": xpcnn.layers.LeakyReLU,
     "relu": xpcnn.layers.ReLU,
 }
-
-
-LARGE = 1000
-"""Draws more numbers than a cache holds, which are summed in another order of memory."""
-
-
-def draw(seed):
-    rng = np.random.default_rng(seed)
-    channels = (1, 3, 8, 16, 30, 64, 7, 17, 100)[seed % 9]
-    spatial = [(), (13,), (6, 5), (9, 11), (2, 3, 4)][seed % 5]
-    count = int(rng.integers(2, 40))
-    if seed == LARGE:
-        count, channels, spatial = 9, 64, (61, 61)
-        assert count * channels * 61 * 61 > norm.FROM_MEMORY
-    x = rng.standard_normal((count, channels, *spatial)) * 3 + 2
-    gamma, beta = rng.standard_normal((2, channels)).astype("float32")
-    if seed % 4 == 3:
-        gamma = beta = None
-    statistics = None
-    if seed % 3 == 2:
-        statistics = (
-            rng.standard_normal(channels).astype("float32"),
-            rng.random(channels, dtype="float32") + 0.1,
-        )
-    return rng, x.astype("float32"), gamma, beta, statistics
 
 
 def wide(value):
