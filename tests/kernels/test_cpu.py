@@ -218,7 +218,18 @@ def test_convolution_relu(seed):
     assert compare("conv_relu", x, w, b, (window, 1), rng) < 1e-5
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1), (100, 432, 100), (20, 784, 40), (7, 33, 17)])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (1, 1, 1),
+        (1, 400, 120),
+        (1, 33, 17),
+        (1, 1100, 9),
+        (100, 432, 100),
+        (20, 784, 40),
+        (7, 33, 17),
+    ],
+)
 def test_linear(shape):
     n, inputs, outputs = shape
     rng = np.random.default_rng(0)
