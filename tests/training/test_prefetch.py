@@ -11,7 +11,7 @@ import xpcnn
 from xpcnn import _xp, kernels
 from xpcnn.device import resolve
 from xpcnn.errors import NonFiniteError, OutOfMemoryError
-from xpcnn.training import samples as samples_module
+from xpcnn.training import dataset as samples_module
 from xpcnn.training.callbacks import Callback
 from xpcnn.training.dataset import Samples
 
