@@ -270,7 +270,7 @@ class PlacedNetwork(Closed, Named):
                     )
             if not training:
                 return self.forward_batch(arrays)
-            self._ready(arrays)
+            self.ready_for(arrays)
             with deferred():
                 before = [(buffer, buffer.value) for buffer in self._buffers]
                 count = self.forwards
@@ -412,14 +412,20 @@ class PlacedNetwork(Closed, Named):
                 f"says, got {inputs[0].shape[0]}; give batch_size={self.batch}, and samples whose "
                 f"number is a multiple of {self.batch}"
             )
-        program = self._ready(inputs)
+        program = self.ready_for(inputs)
         if training:
             for layer in self._random_layers:
                 layer.step = self.forwards
             self.forwards += 1
         return program
 
-    def _ready(self, inputs: Sequence[Array]) -> Program:
+    def check_inputs(self, given: Sequence[Any], who: str, **options: Any) -> tuple[Array, ...]:
+        """Check inputs that were given; see :func:`xpcnn.training.data_adapter.as_inputs`."""
+        dtypes = self.input_dtypes()
+        return data_adapter.as_inputs(given, self.inputs, self.device, dtypes, who, **options)
+
+    def ready_for(self, inputs: Sequence[Array]) -> Program:
+        """Return what runs the network; it is built if it is not yet."""
         if not self._has_program():
             shapes = [tuple(x.shape) for x in inputs]
             if isinstance(self.network, Graph):
@@ -429,7 +435,8 @@ class PlacedNetwork(Closed, Named):
         assert self._program is not None
         return self._program
 
-    def _output_shapes(self, input_shapes: Sequence[Shape]) -> Sequence[Shape]:
+    def output_shapes_for(self, input_shapes: Sequence[Shape]) -> Sequence[Shape]:
+        """Return the shapes of all outputs for inputs of such shapes."""
         key = changes(), tuple(input_shapes)
         if self._shapes[0] != key:
             if isinstance(self.network, Graph):
