@@ -75,8 +75,8 @@ class Callback(Checked):
             What the logs of an epoch will hold, such as ``["loss", "accuracy", "val_loss"]``.
         """
 
-    def on_train_begin(self, epochs: int, batches: int) -> None:
-        """Training starts: so many epochs of so many batches."""
+    def on_train_begin(self, epochs: int, batches: int | None) -> None:
+        """Training starts: so many epochs of so many batches, ``None`` if nobody knows that."""
 
     def on_epoch_begin(self, epoch: int) -> None:
         """An epoch starts; `epoch` counts from 1."""
@@ -156,10 +156,11 @@ class ProgressBar(Callback):
             raise TypeError(f"ProgressBar: stream must be a text file, got {stream!r}")
         self.stream = stream
         self._bar: Any = None
-        self._epochs = self._batches = self._first = 0
+        self._epochs = self._first = 0
+        self._batches: int | None = None
         self._has_failed = False
 
-    def on_train_begin(self, epochs: int, batches: int) -> None:
+    def on_train_begin(self, epochs: int, batches: int | None) -> None:
         """Remember how much there is to do."""
         self._epochs, self._batches = epochs, batches
         self._first = self.model.epoch
@@ -239,7 +240,7 @@ class _Monitor(Callback):
         known_log(self.monitor, names, type(self).__name__)
         better_way(self.model.metrics, self.monitor, self.mode, type(self).__name__)
 
-    def on_train_begin(self, epochs: int, batches: int) -> None:
+    def on_train_begin(self, epochs: int, batches: int | None) -> None:
         """Note which epochs the callback will see."""
         self._seen = self.model.epoch
 
@@ -346,7 +347,7 @@ class EarlyStopping(_Monitor):
         self._waited = 0
         self._best_state: dict[str, Any] = {}
 
-    def on_train_begin(self, epochs: int, batches: int) -> None:
+    def on_train_begin(self, epochs: int, batches: int | None) -> None:
         """Start afresh."""
         super().on_train_begin(epochs, batches)
         self.best, self._waited, self.stopped_epoch, self._best_state = math.nan, 0, None, {}
@@ -543,7 +544,7 @@ class CSVLogger(Callback):
             )
 
     @never_stops
-    def on_train_begin(self, epochs: int, batches: int) -> None:
+    def on_train_begin(self, epochs: int, batches: int | None) -> None:
         """Start the file, or read its columns."""
         self._columns = ()
         self._has_failed = False
