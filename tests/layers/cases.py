@@ -285,5 +285,15 @@ CASES: dict[str, Case] = {
         lambda: xc.Normalize([0.5, 0.4, 0.3], (0.2, 0.25, 4)), IMAGE, ROW, WIDE_IMAGE
     ),
     "Normalize-one": Case(lambda: xc.Normalize(0.5, 0.25), LINE, ROW),
+    "Resize": Case(lambda: xc.Resize((4, 9)), IMAGE, LINE),
+    "Resize-side": Case(lambda: xc.Resize(3), IMAGE, LINE),
+    "Resize-plain": Case(lambda: xc.Resize((3, 4), antialias=False), IMAGE, LINE),
+    "Resize-bicubic": Case(lambda: xc.Resize([4, 3], "bicubic"), IMAGE, LINE),
+    "Resize-nearest": Case(lambda: xc.Resize(4, "nearest", 5), IMAGE, LINE),
+    "CenterCrop": Case(lambda: xc.CenterCrop(3), IMAGE, LINE),
+    "CenterCrop-padded": Case(lambda: xc.CenterCrop((9, 4)), IMAGE, LINE),
+    "Grayscale": Case(lambda: xc.Grayscale(), IMAGE, LINE),
+    "Grayscale-three": Case(lambda: xc.Grayscale(3), IMAGE, LINE),
+    "Grayscale-repeat": Case(lambda: xc.Grayscale(3), (2, 1, 3, 4), LINE),
     "Unfold-all": Case(lambda: xc.Unfold(2, 2, 1, 3), IMAGE, LINE),
 }
