@@ -31,6 +31,10 @@ from xpcnn.layers.adaptive_pool import AdaptiveAvgPool3d as AdaptiveAvgPool3d
 from xpcnn.layers.adaptive_pool import AdaptiveMaxPool1d as AdaptiveMaxPool1d
 from xpcnn.layers.adaptive_pool import AdaptiveMaxPool2d as AdaptiveMaxPool2d
 from xpcnn.layers.adaptive_pool import AdaptiveMaxPool3d as AdaptiveMaxPool3d
+from xpcnn.layers.augmentation import RandomCrop as RandomCrop
+from xpcnn.layers.augmentation import RandomHorizontalFlip as RandomHorizontalFlip
+from xpcnn.layers.augmentation import RandomResizedCrop as RandomResizedCrop
+from xpcnn.layers.augmentation import RandomVerticalFlip as RandomVerticalFlip
 from xpcnn.layers.bilinear import Bilinear as Bilinear
 from xpcnn.layers.containers import Parallel as Parallel
 from xpcnn.layers.containers import Residual as Residual

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from xpcnn import layers
+from xpcnn import _registry, layers
 from xpcnn.interop.onnx.ops.pad import pad
 from xpcnn.interop.onnx.ops.resize import by_tables
 from xpcnn.interop.onnx.table import writes
 from xpcnn.interop.onnx.writer import LayerCall, Writer, fixed
+from xpcnn.layers.augmentation import Augmentation
 
 
 @writes(layers.Rescale)
@@ -44,3 +47,10 @@ def _write_grayscale(w: Writer, call: LayerCall) -> str:
     if channels == 1 and call.layer.num_output_channels == 1:
         return call.x.name
     return w.node("Conv", call.x, w.constant(call.layer.matrix(channels)[:, :, None, None]))
+
+
+@writes(*_registry.public(vars(layers), Augmentation).values())
+def _write_augmentation(w: Writer, call: LayerCall) -> str | tuple[str, ...]:
+    """Write what it does without training: nothing, as a rule."""
+    quiet = call.layer.at_inference()
+    return call.x.name if quiet is None else w.write(replace(call, layer=quiet))
