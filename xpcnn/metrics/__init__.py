@@ -18,30 +18,53 @@ from typing import Any
 
 from xpcnn import _registry
 from xpcnn._registry import to_config
-from xpcnn.metrics.counts import ConfusionMatrix, F1Score, Precision, Recall
+from xpcnn.metrics.counts import ConfusionMatrix
 from xpcnn.metrics.functions import (
     accuracy,
+    binary_accuracy,
+    cohen_kappa,
     confusion_matrix,
+    dice,
+    exact_match,
     explained_variance,
     f1_score,
     mae,
+    matthews_corrcoef,
+    mean_iou,
     mse,
+    multilabel_accuracy,
     precision,
     r2,
     recall,
     rmse,
+    specificity,
     top_k_accuracy,
 )
 from xpcnn.metrics.metric import Metric
 from xpcnn.metrics.per_output import OutputMetric
 from xpcnn.metrics.plain import FunctionMetric
+from xpcnn.metrics.ratios import (
+    CohenKappa,
+    Dice,
+    F1Score,
+    MatthewsCorrCoef,
+    MeanIoU,
+    MultilabelAccuracy,
+    Precision,
+    Recall,
+    Specificity,
+)
 from xpcnn.metrics.regression import MAE, MSE, R2, RMSE, ExplainedVariance
-from xpcnn.metrics.shares import Accuracy, TopKAccuracy
+from xpcnn.metrics.shares import Accuracy, BinaryAccuracy, ExactMatch, TopKAccuracy
 
 __all__ = [
     "Accuracy", "TopKAccuracy", "Precision", "Recall", "F1Score", "ConfusionMatrix",
+    "BinaryAccuracy", "MultilabelAccuracy", "ExactMatch", "Specificity", "MeanIoU", "Dice",
+    "MatthewsCorrCoef", "CohenKappa",
     "MAE", "MSE", "RMSE", "R2", "ExplainedVariance",
     "accuracy", "top_k_accuracy", "precision", "recall", "f1_score", "confusion_matrix",
+    "binary_accuracy", "multilabel_accuracy", "exact_match", "specificity", "mean_iou", "dice",
+    "matthews_corrcoef", "cohen_kappa",
     "mae", "mse", "rmse", "r2", "explained_variance",
     "Metric", "OutputMetric", "FunctionMetric", "from_config", "get", "to_config",
 ]  # fmt: skip
