@@ -18,10 +18,13 @@ from typing import Any
 
 from xpcnn import _registry
 from xpcnn._registry import to_config
+from xpcnn.metrics.calibration import CalibrationError
 from xpcnn.metrics.counts import ConfusionMatrix
 from xpcnn.metrics.functions import (
     accuracy,
+    auc,
     binary_accuracy,
+    calibration_error,
     cohen_kappa,
     confusion_matrix,
     dice,
@@ -55,16 +58,17 @@ from xpcnn.metrics.ratios import (
     Specificity,
 )
 from xpcnn.metrics.regression import MAE, MSE, R2, RMSE, ExplainedVariance
+from xpcnn.metrics.scores import AUC
 from xpcnn.metrics.shares import Accuracy, BinaryAccuracy, ExactMatch, TopKAccuracy
 
 __all__ = [
     "Accuracy", "TopKAccuracy", "Precision", "Recall", "F1Score", "ConfusionMatrix",
     "BinaryAccuracy", "MultilabelAccuracy", "ExactMatch", "Specificity", "MeanIoU", "Dice",
-    "MatthewsCorrCoef", "CohenKappa",
+    "MatthewsCorrCoef", "CohenKappa", "AUC", "CalibrationError",
     "MAE", "MSE", "RMSE", "R2", "ExplainedVariance",
     "accuracy", "top_k_accuracy", "precision", "recall", "f1_score", "confusion_matrix",
     "binary_accuracy", "multilabel_accuracy", "exact_match", "specificity", "mean_iou", "dice",
-    "matthews_corrcoef", "cohen_kappa",
+    "matthews_corrcoef", "cohen_kappa", "auc", "calibration_error",
     "mae", "mse", "rmse", "r2", "explained_variance",
     "Metric", "OutputMetric", "FunctionMetric", "from_config", "get", "to_config",
 ]  # fmt: skip

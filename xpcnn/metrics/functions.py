@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from xpcnn._xp import Array
+from xpcnn.metrics.calibration import CalibrationError
 from xpcnn.metrics.counts import ConfusionMatrix
 from xpcnn.metrics.ratios import (
     CohenKappa,
@@ -20,6 +21,7 @@ from xpcnn.metrics.ratios import (
     Specificity,
 )
 from xpcnn.metrics.regression import MAE, MSE, R2, RMSE, ExplainedVariance
+from xpcnn.metrics.scores import AUC
 from xpcnn.metrics.shares import Accuracy, BinaryAccuracy, ExactMatch, TopKAccuracy
 
 
@@ -218,6 +220,36 @@ def cohen_kappa(
 ) -> float:
     """Return the agreement beyond that of chance; see :class:`CohenKappa`."""
     return float(CohenKappa(num_classes, threshold, ignore_index)._once(prediction, target))
+
+
+def auc(
+    prediction: Array,
+    target: Array,
+    *,
+    curve: str = "ROC",
+    average: str | None = "auto",
+    multilabel: bool = False,
+    from_logits: bool | None = None,
+    ignore_index: int | None = None,
+) -> Any:
+    """Return the area under the curve of the scores; see :class:`AUC`."""
+    metric = AUC(curve, average, multilabel, from_logits, ignore_index)
+    return metric._once(prediction, target)
+
+
+def calibration_error(
+    prediction: Array,
+    target: Array,
+    *,
+    n_bins: int = 15,
+    norm: str = "l1",
+    multilabel: bool = False,
+    from_logits: bool | None = None,
+    ignore_index: int | None = None,
+) -> float:
+    """Return how far probabilities are from shares; see :class:`CalibrationError`."""
+    metric = CalibrationError(n_bins, norm, multilabel, from_logits, ignore_index)
+    return float(metric._once(prediction, target))
 
 
 def mae(prediction: Array, target: Array) -> float:
