@@ -9,6 +9,8 @@ where several columns are independent of one another: with a loss such as BCEWit
 a `threshold`, or, for the functions, where rows of the targets hold several ones. The loss says
 from where on a prediction is a yes: above 0 for logits, above 0.5 for probabilities. The functions
 know of no loss and take 0 unless they are given a `threshold`.
+
+Predictions come first, as for a loss; :func:`classification_report` alone has scikit-learn's order.
 """
 
 from __future__ import annotations
@@ -58,6 +60,7 @@ from xpcnn.metrics.ratios import (
     Specificity,
 )
 from xpcnn.metrics.regression import MAE, MSE, R2, RMSE, ExplainedVariance
+from xpcnn.metrics.report import classification_report
 from xpcnn.metrics.scores import AUC
 from xpcnn.metrics.shares import Accuracy, BinaryAccuracy, ExactMatch, TopKAccuracy
 
@@ -69,7 +72,7 @@ __all__ = [
     "accuracy", "top_k_accuracy", "precision", "recall", "f1_score", "confusion_matrix",
     "binary_accuracy", "multilabel_accuracy", "exact_match", "specificity", "mean_iou", "dice",
     "matthews_corrcoef", "cohen_kappa", "auc", "calibration_error",
-    "mae", "mse", "rmse", "r2", "explained_variance",
+    "mae", "mse", "rmse", "r2", "explained_variance", "classification_report",
     "Metric", "OutputMetric", "FunctionMetric", "from_config", "get", "to_config",
 ]  # fmt: skip
 
