@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from xpcnn import layers as nn
@@ -19,6 +19,7 @@ from xpcnn.device import resolve
 from xpcnn.errors import DeviceError, choice_error
 from xpcnn.sklearn import networks
 from xpcnn.sklearn.scaling import measure
+from xpcnn.sklearn.weights import Data, counting, of_mean_one, read_weights
 from xpcnn.training import Callback, EarlyStopping, Model
 from xpcnn.window import as_flag, as_int, as_number
 
@@ -28,8 +29,6 @@ LARGEST_BATCH = 200
 DTYPES = ("auto", "float32", "float64")
 FIXED = ("layers", "input_shape", "standardize", "optimizer", "loss", "device", "dtype")
 """Parameters that decide about the model, and cannot change while it is trained further."""
-Data = tuple[np.ndarray, np.ndarray, "np.ndarray | None"]
-"""Inputs, targets of the network, and weights."""
 
 
 class CNNEstimator(BaseEstimator):
@@ -117,10 +116,9 @@ class CNNEstimator(BaseEstimator):
         once: bool = False,
     ) -> None:
         """Make a model unless there is one, and train it."""
-        X, targets, weights = _counting(X, targets, weights)
+        X, targets, weights = counting(X, targets, weights)
         validation: Data | None = None
-        state = check_random_state(self.random_state)
-        seed = int(state.randint(np.iinfo(np.int32).max))
+        seed = self._seed()
         if self.early_stopping and not once:
             (X, targets, weights), validation = self._split((X, targets, weights), seed)
         if reset:
@@ -130,7 +128,7 @@ class CNNEstimator(BaseEstimator):
             self.n_iter_ = 0
         factors = self._factors(targets, weights)
         history = self._run(
-            (X, self._scaled(targets), _of_mean_one(weights, factors)), validation, once
+            (X, self._scaled(targets), of_mean_one(weights, factors)), validation, once
         )
         losses_ = [float(value) for value in history["loss"]]
         self.loss_curve_ = losses_ if not once else [*self.loss_curve_, *losses_]
@@ -143,13 +141,21 @@ class CNNEstimator(BaseEstimator):
         elif hasattr(self, "validation_loss_curve_"):
             del self.validation_loss_curve_
 
+    def _seed(self) -> int:
+        """Draw the seed of a training."""
+        try:
+            state = check_random_state(self.random_state)
+        except ValueError as error:
+            raise ValueError(f"{self._who}: random_state: {error}") from error
+        return int(state.randint(np.iinfo(np.int32).max))
+
     def _run(self, data: Data, validation: Data | None, once: bool) -> dict[str, list[float]]:
         X, targets, weights = data
         size = LARGEST_BATCH if self.batch_size == "auto" else self.batch_size
         size = min(int(size), len(X))
         found = [copy.copy(callback) for callback in self.callbacks or ()]
         options: dict[str, Any] = {}
-        X = X.astype(self.model_.dtype, copy=False)
+        X = self._for_model(X)
         optimizer = self.model_.optimizer
         if self.lr is not None and optimizer is not None:
             optimizer.lr = self.lr
@@ -158,8 +164,11 @@ class CNNEstimator(BaseEstimator):
                 "val_loss", self.n_iter_no_change, self.tol or 0.0, restore_best_weights=True
             )
             Xv, yv, wv = validation
-            Xv = Xv.astype(X.dtype, copy=False)
-            options["validation_data"] = (Xv, self._scaled(yv), _of_mean_one(wv, None))
+            options["validation_data"] = (
+                self._for_model(Xv),
+                self._scaled(yv),
+                of_mean_one(wv, None),
+            )
             found.append(own)
         elif self.tol is not None and not once:
             found.append(EarlyStopping("loss", self.n_iter_no_change, self.tol))
@@ -175,8 +184,7 @@ class CNNEstimator(BaseEstimator):
             verbose=self.verbose,
             **options,
         )
-        for callback in found:
-            vars(callback).pop("model", None)  # or it would be saved with the estimator once more
+        self.model_.zero_grad()  # or gradients would be pickled with the estimator
         return fitted.history
 
     def _split(self, data: Data, seed: int) -> tuple[Data, Data]:
@@ -209,11 +217,11 @@ class CNNEstimator(BaseEstimator):
         shape = tuple(int(n) for n in X.shape[1:])
         inside = shape if self.input_shape is None else self._image_shape(shape)
         front: list[nn.Layer] = [] if inside == shape else [nn.Unflatten(1, inside)]
-        if self.standardize:
-            found = measure(X.reshape(len(X), *inside), weights)
+        layers = networks.make(self.layers, inside, self._outputs(), self._who)
+        if self.standardize and not nn.Sequential(*layers).takes_integers:
+            found = measure(X.reshape(len(X), *inside), weights, f"{self._who}: X")
             self.x_mean_, self.x_scale_ = found
             front.append(nn.Normalize(found.mean, found.scale))
-        layers = networks.make(self.layers, inside, self._outputs(), self._who)
         optimizer = copy.deepcopy(optim.get(self.optimizer))
         optimizer.reset()
         model = Model([*front, *layers], device=self.device, dtype=self._dtype(X), seed=seed)
@@ -292,7 +300,7 @@ class CNNEstimator(BaseEstimator):
         self._check_shape(X)
         weights = None
         if sample_weight is not None:
-            weights = _read_weights(sample_weight, len(X), self._who)
+            weights = read_weights(sample_weight, len(X), self._who)
         return X, self._read_targets(y, reset=reset), weights
 
     _y_is_numeric = False
@@ -302,7 +310,17 @@ class CNNEstimator(BaseEstimator):
         check_is_fitted(self)
         X = validate_data(self, X, dtype=self._input_dtype(X), allow_nd=True, reset=False)
         self._check_shape(X)
-        return X if X.dtype == np.uint8 else X.astype(self.model_.dtype, copy=False)
+        return self._for_model(X)
+
+    def _for_model(self, X: np.ndarray) -> np.ndarray:
+        """Bring samples to the dtype that the model takes."""
+        dtype = self.model_.input_dtypes()[0]
+        if "int" in dtype and (np.floor(X) != X).any():
+            raise ValueError(
+                f"{self._who}: the network begins with a layer that takes indices, such as "
+                f"Embedding, and X has {X[np.floor(X) != X].flat[0]}"
+            )
+        return X.astype(dtype, copy=False)
 
     def _input_dtype(self, X: Any) -> Any:
         """Return the dtype, or the dtypes, that samples are brought to."""
@@ -382,38 +400,3 @@ def _all_or_nothing(estimator: Any) -> Iterator[None]:
         vars(estimator).clear()
         vars(estimator).update(before)
         raise
-
-
-def _read_weights(given: Any, count: int, who: str) -> np.ndarray:
-    """Check the weights of samples."""
-    weights: np.ndarray = check_array(
-        given, dtype=np.float64, ensure_2d=False, allow_nd=True, input_name="sample_weight"
-    )
-    if weights.shape != (count,):
-        raise ValueError(
-            f"{who}: sample_weight must have shape ({count},), one number for each sample; got "
-            f"{weights.shape}"
-        )
-    if (weights < 0).any():
-        raise ValueError(f"{who}: sample_weight must not be negative, got {weights.min():g}")
-    if not weights.any():
-        raise ValueError(f"{who}: sample_weight must not be zero for all samples")
-    return weights
-
-
-def _counting(X: np.ndarray, targets: np.ndarray, weights: np.ndarray | None) -> Data:
-    """Leave out samples of weight 0, which would fill batches and count in the mean of a loss."""
-    if weights is None or weights.all():
-        return X, targets, weights
-    rows = weights != 0
-    return X[rows], targets[rows], weights[rows]
-
-
-def _of_mean_one(weights: np.ndarray | None, factors: np.ndarray | None) -> np.ndarray | None:
-    """Multiply weights and factors, and bring their mean to 1: only their relations count."""
-    if weights is None and factors is None:
-        return None
-    product = np.ones(1) if weights is None else weights
-    product = product if factors is None else product * factors
-    mean = product.mean()
-    return product / mean if mean > 0 else product

@@ -14,6 +14,7 @@ from sklearn.utils.validation import column_or_1d
 
 from xpcnn import losses
 from xpcnn.sklearn.base import CNNEstimator
+from xpcnn.window import as_number
 
 
 def _gives_probabilities(estimator: Any) -> bool:
@@ -43,7 +44,8 @@ class CNNClassifier(ClassifierMixin, CNNEstimator):
         Into which shape rows of `X` are brought, such as ``(1, 28, 28)``.
     standardize : bool
         Whether the model begins with a :class:`~xpcnn.Normalize` layer that brings each feature
-        of rows, or each channel, to mean 0 and standard deviation 1 over the training data.
+        of rows, or each channel, to mean 0 and standard deviation 1 over the training data. A
+        network that takes indices gets them as they are.
         :meth:`partial_fit` measures them in its first call, and `warm_start` in its first fit.
     epochs : int
         How often training goes through the data at most; see `tol`.
@@ -257,7 +259,7 @@ class CNNClassifier(ClassifierMixin, CNNEstimator):
         elif given is not None and not np.array_equal(np.unique(given), self.classes_):
             raise ValueError(
                 f"{self._who}: classes={given!r} is not the same as in the first call of "
-                f"partial_fit, {self.classes_!r}; leave it out"
+                f"partial_fit, {self.classes_.tolist()}; leave it out"
             )
         return self._encoded(y, multilabel)
 
@@ -266,21 +268,21 @@ class CNNClassifier(ClassifierMixin, CNNEstimator):
         if multilabel != self._multilabel or (multilabel and y.shape[1] != len(self.classes_)):
             raise ValueError(
                 f"{self._who}: y of shape {y.shape} does not go with the classes that it was "
-                f"fitted on, {self.classes_!r}"
+                f"fitted on, {self.classes_.tolist()}"
             )
         if multilabel:
             return y.astype(np.float64)
         if len(self.classes_) < 2:
             raise ValueError(
-                f"{self._who}: y has one class only, {self.classes_[0]!r}, and there is nothing to "
-                "tell apart; give samples of at least 2 classes"
+                f"{self._who}: y has one class only, {self.classes_.tolist()[0]!r}, and there is "
+                "nothing to tell apart; give samples of at least 2 classes"
             )
         numbers = np.minimum(np.searchsorted(self.classes_, y), len(self.classes_) - 1)
         unknown = self.classes_[numbers] != y
         if unknown.any():
             raise ValueError(
-                f"{self._who}: y has the label {y[unknown][0]!r}, which is none of the classes "
-                f"{self.classes_.tolist()}"
+                f"{self._who}: y has the label {y[unknown].tolist()[0]!r}, which is none of the "
+                f"classes {self.classes_.tolist()}"
             )
         return numbers.astype(np.int64)
 
@@ -292,7 +294,7 @@ class CNNClassifier(ClassifierMixin, CNNEstimator):
         if self.loss is None:
             return losses.BCEWithLogitsLoss() if self._multilabel else losses.CrossEntropyLoss()
         loss = copy.deepcopy(losses.get(self.loss))
-        if loss.answers not in (answers, None):
+        if loss.answers not in (answers, None) or loss.reads in ("values", "distances"):
             usual = "BCEWithLogitsLoss" if self._multilabel else "CrossEntropyLoss"
             kind = "several labels" if self._multilabel else "one class"
             raise ValueError(
@@ -306,37 +308,34 @@ class CNNClassifier(ClassifierMixin, CNNEstimator):
 
     def _factors(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray | None:
         """Return the weight of the class of each sample."""
-        given = self.class_weight
+        given, who = self.class_weight, self._who
         if given is None:
             return None
         if self._multilabel:
             raise ValueError(
-                f"{self._who}: class_weight needs one class for each sample, and y has several "
-                "labels; use BCEWithLogitsLoss(pos_weight=...) as loss"
+                f"{who}: class_weight needs one class for each sample, and y has several labels; "
+                "use BCEWithLogitsLoss(pos_weight=...) as loss"
             )
-        count = len(self.classes_)
         if isinstance(given, str) and given == "balanced":
-            present = np.bincount(targets, weights, minlength=count)
-            table = np.divide(present.sum(), count * present, where=present > 0, out=present * 0)
-        elif isinstance(given, Mapping):
-            labels = self.classes_.tolist()
-            unknown = [label for label in given if label not in labels]
-            if unknown:
-                raise ValueError(
-                    f"{self._who}: class_weight has a weight for {unknown[0]!r}, which is none of "
-                    f"the classes {labels}"
-                )
-            table = np.asarray([given.get(label, 1.0) for label in labels], dtype=float)
-            if not np.isfinite(table).all() or (table < 0).any():
-                raise ValueError(
-                    f"{self._who}: class_weight must be finite and not negative, got {given!r}"
-                )
-        else:
+            present = np.bincount(targets, weights, minlength=len(self.classes_))
+            return (present.sum() / present[targets]) / len(self.classes_)
+        if not isinstance(given, Mapping):
             raise TypeError(
-                f"{self._who}: class_weight must be 'balanced', a dict such as {{label: weight}}, "
-                f"or None; got {given!r}"
+                f"{who}: class_weight must be 'balanced', a dict such as {{label: weight}}, or "
+                f"None; got {given!r}"
             )
-        return table[targets]
+        labels = self.classes_.tolist()
+        unknown = [label for label in given if label not in labels]
+        if unknown:
+            raise ValueError(
+                f"{who}: class_weight has a weight for {unknown[0]!r}, which is none of the "
+                f"classes {labels}"
+            )
+        table = [as_number(given.get(label, 1.0), who, "class_weight", 0.0) for label in labels]
+        factors: np.ndarray = np.asarray(table)[targets]
+        if not factors.any():
+            raise ValueError(f"{who}: class_weight must not be zero for all classes, got {given!r}")
+        return factors
 
     @property
     def _reads(self) -> str | None:

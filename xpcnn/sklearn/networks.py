@@ -8,6 +8,7 @@ from typing import Any
 
 from xpcnn import layers as nn
 from xpcnn import networks
+from xpcnn.layers.containers import check_layers
 from xpcnn.training import Model
 
 SMALLEST = 8
@@ -87,7 +88,7 @@ def make(layers: Any, shape: tuple[int, ...], outputs: int, who: str) -> list[nn
 
     Raises
     ------
-    TypeError
+    TypeError, ValueError
         If it is none of these.
     """
     if layers is None:
@@ -112,4 +113,4 @@ def make(layers: Any, shape: tuple[int, ...], outputs: int, who: str) -> list[nn
             f"({', '.join(networks.NETWORKS)}), a function of the shape of a sample and the number "
             f"of outputs, or None; got {layers!r}"
         )
-    return copy.deepcopy(list(layers))
+    return copy.deepcopy(list(check_layers(layers, f"{who}: layers")))

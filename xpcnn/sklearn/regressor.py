@@ -11,6 +11,7 @@ from sklearn.base import RegressorMixin
 from xpcnn import losses
 from xpcnn.sklearn.base import FIXED, CNNEstimator
 from xpcnn.sklearn.scaling import measure
+from xpcnn.window import as_flag
 
 
 class CNNRegressor(RegressorMixin, CNNEstimator):
@@ -133,6 +134,10 @@ validation_loss_curve_, loss_, best_loss_, x_mean_, x_scale_
     _y_is_numeric = True
     _fixed = (*FIXED, "standardize_y")
 
+    def _check_params(self) -> None:
+        super()._check_params()
+        as_flag(self.standardize_y, self._who, "standardize_y")
+
     def _read_targets(self, y: np.ndarray, *, reset: bool) -> np.ndarray:
         columns = y.reshape(len(y), -1).astype(np.float64)
         if y.ndim > 2:
@@ -152,7 +157,7 @@ validation_loss_curve_, loss_, best_loss_, x_mean_, x_scale_
 
     def _measure_targets(self, targets: np.ndarray, weights: np.ndarray | None) -> None:
         if self.standardize_y:
-            self.y_mean_, self.y_scale_ = measure(targets, weights)
+            self.y_mean_, self.y_scale_ = measure(targets, weights, f"{self._who}: y")
 
     def _scaled(self, targets: np.ndarray) -> np.ndarray:
         if hasattr(self, "y_mean_"):

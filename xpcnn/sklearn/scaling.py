@@ -17,7 +17,7 @@ class Scaling(NamedTuple):
     scale: np.ndarray
 
 
-def measure(x: np.ndarray, weights: np.ndarray | None = None) -> Scaling:
+def measure(x: np.ndarray, weights: np.ndarray | None, who: str) -> Scaling:
     """Measure each feature of rows (N, F), or each channel of (N, C, ...), in float64.
 
     Parameters
@@ -25,6 +25,8 @@ def measure(x: np.ndarray, weights: np.ndarray | None = None) -> Scaling:
     x : numpy.ndarray
     weights : numpy.ndarray (N,), optional
         What each sample counts; the results are those of samples that are there so often.
+    who : str
+        Name for messages.
 
     Returns
     -------
@@ -32,19 +34,30 @@ def measure(x: np.ndarray, weights: np.ndarray | None = None) -> Scaling:
         The standard deviation divides by the number of values, as in scikit-learn's
         ``StandardScaler``; one that may be the rounding of the mean counts as 0, and becomes 1.
 
+    Raises
+    ------
+    ValueError
+        If numbers are so large that their squares overflow.
+
     Examples
     --------
     >>> import numpy as np
     >>> from xpcnn.sklearn.scaling import measure
-    >>> found = measure(np.array([[1.0, 5.0], [3.0, 5.0]]))
+    >>> found = measure(np.array([[1.0, 5.0], [3.0, 5.0]]), None, "X")
     >>> found.mean.tolist(), found.scale.tolist()
     ([2.0, 5.0], [1.0, 1.0])
     """
     weights = np.ones(len(x)) if weights is None else weights
     count = weights.sum() * np.prod(x.shape[2:], dtype=float)
-    mean = _weighted_sum(x, weights, 0.0, 1) / count
-    variance = _weighted_sum(x, weights, mean, 2) / count
-    noise = (count * np.finfo(np.float64).eps * mean) ** 2
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = _weighted_sum(x, weights, 0.0, 1) / count
+        variance = _weighted_sum(x, weights, mean, 2) / count
+        noise = (count * np.finfo(np.float64).eps * mean) ** 2
+    if not np.isfinite(variance + noise).all():
+        raise ValueError(
+            f"{who} has numbers of up to {np.abs(x).max():.3g}, which are too large to be "
+            "standardized; bring them to another unit"
+        )
     return Scaling(mean, np.sqrt(np.where(variance <= noise, 1.0, variance)))
 
 
