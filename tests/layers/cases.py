@@ -284,6 +284,7 @@ CASES: dict[str, Case] = {
     "Normalize": Case(
         lambda: xc.Normalize([0.5, 0.4, 0.3], (0.2, 0.25, 4)), IMAGE, ROW, WIDE_IMAGE
     ),
-    "Normalize-one": Case(lambda: xc.Normalize(0.5, 0.25), LINE, ROW),
+    "Normalize-one": Case(lambda: xc.Normalize(0.5, 0.25), LINE, (3,)),
+    "Normalize-rows": Case(lambda: xc.Normalize([1, 2, 3, 4], 0.5), ROW, (4,), WIDE_ROW),
     "Unfold-all": Case(lambda: xc.Unfold(2, 2, 1, 3), IMAGE, LINE),
 }
