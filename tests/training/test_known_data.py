@@ -205,6 +205,8 @@ def test_another_order_of_classes_is_an_error():
         model.evaluate(other, Y)
     with pytest.raises(ValueError, match="evaluate: x has other classes, a, b, d"):
         model.evaluate(photos(("a", "b", "d")), Y)
+    with pytest.raises(ValueError, match="fit: validation_data has the same classes in another"):
+        model.fit(photos(), Y, validation_data=(other, Y), verbose=0)
     for name, value in model.state_dict().items():
         np.testing.assert_array_equal(value, before[name])
     assert model.epoch == 1

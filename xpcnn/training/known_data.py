@@ -98,6 +98,8 @@ def agree_on_names(model: Any, data: Any, who: str) -> None:
     ------
     ValueError
     """
+    if isinstance(data, (tuple, list)) and data:  # (x, y)
+        data = data[0]
     given = _known_by(data, "class_names")
     if given is None or model.class_names is None:
         return
