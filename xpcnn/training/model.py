@@ -34,6 +34,7 @@ from xpcnn.training.dataset import Batch, Order, map_arrays, split_validation
 from xpcnn.training.doubts import doubt_ends, doubt_inputs, what_outputs_are
 from xpcnn.training.evaluation import counting, evaluate, figures
 from xpcnn.training.history import History
+from xpcnn.training.known_data import agree_on_names, take_over
 from xpcnn.training.loop import Trainer, stop
 from xpcnn.training.memory import PROBED, MemoryUse, StepMemory
 from xpcnn.training.oom import MemoryGuard
@@ -85,6 +86,12 @@ class Model(TrainingState):
     input_shape : tuple of int or None
         Shape the model was built for; the batch axis is ``None``. A tuple of shapes where the
         network has several inputs.
+    class_names : tuple of str or None
+        The name of each class. It is saved in the model's file, as `image_input` is, and both are
+        taken from a data set that :meth:`fit` is given and that has them, such as
+        :class:`xpcnn.data.ImageFolder`.
+    image_input : ImageReader or None
+        What makes the model's input of image files.
     stop_training : bool
         A callback sets it to end training after the epoch.
 
@@ -291,6 +298,8 @@ class Model(TrainingState):
                 training, validation = self._with_validation(
                     data, validation_data, validation_split
                 )
+                take_over(self, x)
+                agree_on_names(self, validation_data, "fit: validation_data")
                 if class_weight is not None:
                     training = self._with_class_weights(training, class_weight)
                 weights = training.weights
@@ -454,6 +463,7 @@ class Model(TrainingState):
         """
         with self.on_device(), self.unbuilt_if_it_fails():
             size = as_int(batch_size, "evaluate", "batch_size", 1)
+            agree_on_names(self, x, "evaluate: x")
             data = self._training_data(x, y, "evaluate", sample_weight, needs_optimizer=False)
             samples = self._in_order(data, self.batch or size)
             try:
