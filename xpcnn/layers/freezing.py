@@ -81,6 +81,7 @@ def _is_frozen(part: Any) -> bool:
 
 def _freeze(part: Any, frozen: bool) -> None:
     if isinstance(part, Parameter):
-        part.requires_grad = not frozen
+        if part.requires_grad is frozen:  # what is the same needs no note
+            part.requires_grad = not frozen
     else:
         part.hold_statistics(frozen)
