@@ -141,7 +141,7 @@ class Program:
                     names = " + ".join(layer.who for layer in lines[number].step.layers)
                     raise ValueError(
                         f"step {number}, {names}, is frozen and keeps nothing"
-                        if self._is_front(number)
+                        if self.is_front(number)
                         else f"step {number}, {names}, holds a layer that is not of this package, "
                         "and may do something else the second time"
                     )
@@ -157,9 +157,10 @@ class Program:
     def can_run_again(self, number: int) -> bool:
         """Whether a step of training keeps something, and all its layers are this package's own."""
         layers = self.lines(training=True)[number].step.layers
-        return not self._is_front(number) and all(map(all_ours, layers))
+        return not self.is_front(number) and all(map(all_ours, layers))
 
-    def _is_front(self, number: int) -> bool:
+    def is_front(self, number: int) -> bool:
+        """Whether a step of training lies before all that is trained, and keeps nothing."""
         front, outputs = self._front, self._lines[True][number].outputs
         return front is not None and not front.values.isdisjoint(outputs)
 

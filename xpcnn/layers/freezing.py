@@ -32,16 +32,11 @@ def set_frozen(layer: Any, patterns: Sequence[str], frozen: bool, who: str) -> l
         If a pattern is no text, or picks nothing. Nothing has been changed then.
     """
     parts = _parts(layer)
+    known = [*parts, *(name for name, _ in layer.layers_within())]
     for pattern in patterns:
         check_pattern(pattern, who)
-        if not any(matches(pattern, name) for name in parts):
-            inside = [name for name, _ in layer.layers_within() if matches(pattern, name)]
-            if inside:
-                raise ValueError(
-                    f"{who}: {pattern!r} picks the layer {inside[0]!r}, which has no parameters "
-                    "and no running statistics"
-                )
-            raise no_match_error(pattern, parts, who)
+        if not any(matches(pattern, name) for name in known):
+            raise no_match_error(pattern, known, who)
     changed = []
     for name, part in parts.items():
         picked = not patterns or any(matches(pattern, name) for pattern in patterns)

@@ -264,7 +264,8 @@ class Model(TrainingState):
             :meth:`memory`; `x` and `y` do not. A step that would take more works in smaller
             chunks, and computes activations again that it has no room to keep: up to one forward
             more for each step. The second gives the same bits, the first the same to rounding. A
-            callback that puts other layers into the network ends the limit.
+            callback that freezes other parameters, or puts other layers into the network, ends the
+            limit.
         verbose : {"auto", 0, 1}
             0 is silent; otherwise progress is shown.
 
