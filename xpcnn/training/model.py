@@ -197,6 +197,8 @@ class Model(TrainingState):
                 self.metrics = choose_metrics(chosen, self.outputs)
             bind(self.metrics, self.loss)
             if new is not None:
+                if self._has_program():
+                    new.check_groups(self.parameters())
                 self.optimizer = new
             if loss is not None and self.loss is not None:
                 doubt_ends(self.network, self.outputs, self.loss)
@@ -579,6 +581,8 @@ class Model(TrainingState):
         self._ready(inputs)
         if who in ("fit", "train_on_batch"):
             check_trainable(self.parameters(), who)
+            if self.optimizer is not None:
+                self.optimizer.check_groups(self.parameters())
         check_loss(loss, outputs)
         count, dtype = int(inputs[0].shape[0]), data_adapter.host_dtype(self.dtype)
         shapes = self._output_shapes([tuple(each.shape) for each in inputs])
