@@ -201,6 +201,8 @@ class Model(TrainingState):
                 self.metrics = choose_metrics(chosen, self.outputs)
             bind(self.metrics, self.loss)
             if new is not None:
+                if self._has_program():
+                    new.check_groups(self.parameters())
                 self.optimizer = new
             if loss is not None and self.loss is not None:
                 doubt_ends(self.network, self.outputs, self.loss)
@@ -268,7 +270,8 @@ class Model(TrainingState):
             :meth:`memory`; `x` and `y` do not. A step that would take more works in smaller
             chunks, and computes activations again that it has no room to keep: up to one forward
             more for each step. The second gives the same bits, the first the same to rounding. A
-            callback that puts other layers into the network ends the limit.
+            callback that freezes other parameters, or puts other layers into the network, ends the
+            limit.
         verbose : {"auto", 0, 1}
             0 is silent; otherwise progress is shown.
 
@@ -589,6 +592,8 @@ class Model(TrainingState):
         self._ready(inputs)
         if who in ("fit", "train_on_batch"):
             check_trainable(self.parameters(), who)
+            if self.optimizer is not None:
+                self.optimizer.check_groups(self.parameters())
         check_loss(loss, outputs)
         count, dtype = int(inputs[0].shape[0]), data_adapter.host_dtype(self.dtype)
         shapes = self._output_shapes([tuple(each.shape) for each in inputs])
