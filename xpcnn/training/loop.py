@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
+from math import ceil
 from typing import Any, NoReturn
 
 import numpy as np
@@ -15,13 +16,14 @@ from xpcnn.data.batches import batches
 from xpcnn.errors import NonFiniteError
 from xpcnn.losses.running import RunningLoss
 from xpcnn.metrics import Metric
-from xpcnn.training.callbacks import Callback, ProgressBar, each_ends
+from xpcnn.training.accumulation import Group, accumulated_step, grouped
+from xpcnn.training.callbacks import Callback, ProgressBar, TerminateOnNaN, each_ends
 from xpcnn.training.dataset import Batch, Samples
-from xpcnn.training.evaluation import counting, evaluate, figures
+from xpcnn.training.evaluation import counting, evaluate, figures, loss_figures
 from xpcnn.training.graph_capture import CapturedSteps
 from xpcnn.training.history import History
 from xpcnn.training.memory import PROBED, Plan, StepMemory, as_bytes
-from xpcnn.training.monitors import better_way, known_log
+from xpcnn.training.monitors import better_way, known_log, loss_names
 from xpcnn.training.state import Snapshot, TrainingState, all_below
 from xpcnn.training.step import Step, train_step
 from xpcnn.training.wayback import WayBack
@@ -50,6 +52,8 @@ class Trainer:
         verbose: str | int,
         capture: bool,
         memory: int | str | None,
+        accumulate: int = 1,
+        validation_freq: int | Sequence[int] = 1,
     ) -> None:
         self.model = model
         self.samples = samples
@@ -58,13 +62,23 @@ class Trainer:
         self.batch_size = as_int(batch_size, "fit", "batch_size", 1)
         self.shuffle = as_flag(shuffle, "fit", "shuffle")
         self.drop_last = as_flag(drop_last, "fit", "drop_last")
-        self.batches = self._count_batches()
+        self.accumulate = as_int(accumulate, "fit", "accumulate", 1)
+        self.batches = ceil(self._count_batches() / self.accumulate)
+        self._validated = epochs_to_validate(
+            validation_freq, model.epoch, self.epochs, validation is not None
+        )
+        self._failure: NonFiniteError | None = None  # that has ended this training
         self.callbacks = _all_callbacks(callbacks, verbose)
         self.history = History()
         self._check_last_batch()
         self._check_schedule()
         self._ask_callbacks()
         capture = as_flag(capture, "fit", "capture")
+        if capture and self.accumulate > 1:
+            raise ValueError(
+                "fit: a captured step is that of one batch, which accumulate= cannot be; leave out "
+                "capture or accumulate"
+            )
         self._limit = None if memory is None else as_bytes(memory, "fit")
         if capture and self._limit is not None:
             raise ValueError(
@@ -116,8 +130,12 @@ class Trainer:
 
     def _names(self) -> list[str]:
         """List what the logs of an epoch will hold."""
-        names = ["loss", *(metric.name for metric in self.model.metrics)]
-        return names + ([] if self.validation is None else [f"val_{name}" for name in names])
+        names = [
+            *loss_names(self.model.loss, self.model.outputs),
+            *(metric.name for metric in self.model.metrics),
+        ]
+        names += [] if self.validation is None else [f"val_{name}" for name in names]
+        return unique_names([*names, "lr"])
 
     def _check_schedule(self) -> None:
         """Raise if the schedule watches what there is not, and tell it which way is better."""
@@ -130,7 +148,8 @@ class Trainer:
             monitor = "loss"  # without validation the training loss stands in
         known_log(monitor, names, who)
         if schedule.mode == "auto":
-            schedule.settle(better_way(model.metrics, monitor, "auto", who))
+            losses = loss_names(model.loss, model.outputs)
+            schedule.settle(better_way(model.metrics, monitor, "auto", who, losses))
 
     def _ask_callbacks(self) -> None:
         """Let callbacks look at their settings; if one refuses, all belong to whom they did."""
@@ -155,32 +174,58 @@ class Trainer:
         """Train."""
         model = self.model
         assert model.optimizer is not None
-        begun: list[Callback] = []
+        with self._training():
+            for _ in range(self.epochs):
+                if model.stop_training:
+                    break
+                order = self._begin_epoch()
+                with counting(model) as counted:
+                    for batch, group in enumerate(order, start=1):
+                        rate = model.optimizer.lr
+                        advance = partial(self._way.advance, batch)
+                        if isinstance(group, Group):
+                            step = accumulated_step(model, self.batch_size, group, advance)
+                            indices = group.indices
+                        else:
+                            indices, load = group
+                            step = train_step(model, len(indices), load, self._replay, advance)
+                        self._after_step(batch, indices, rate, step, counted)
+                        del step  # it holds the arrays from before the step
+                        if model.stop_training or self._running.first_not_finite is not None:
+                            break
+                    logs = self._measured(counted)
+                self._end_epoch(logs)
+            self._finish()
+        return self.history
+
+    @contextmanager
+    def _training(self) -> Iterator[None]:
+        """Begin and end what goes on around the epochs."""
+        model, begun = self.model, list[Callback]()
+        following = nullcontext() if self._plan is None else self._plan.followed(model)
         try:
-            following = nullcontext() if self._plan is None else self._plan.followed(model)
             with model.fitting(), following, each_ends(begun):
                 for callback in self.callbacks:
                     callback.on_train_begin(self.epochs, self.batches)
                     begun.append(callback)
                 model.resume(self.callbacks)
-                for _ in range(self.epochs):
-                    order = self._begin_epoch()
-                    with counting(model) as counted:
-                        for batch, (indices, load) in enumerate(order, start=1):
-                            rate = model.optimizer.lr
-                            advance = partial(self._way.advance, batch)
-                            step = train_step(model, len(indices), load, self._replay, advance)
-                            self._after_step(batch, indices, rate, step, counted)
-                            del step  # it holds the arrays from before the step
-                            if self._running.first_not_finite is not None:
-                                break
-                        logs = self._measured(counted)
-                    self._end_epoch(logs)
-                    if model.stop_training:
-                        break
+                with self._ending_quietly():
+                    yield
         finally:
             self.close()
-        return self.history
+
+    @contextmanager
+    def _ending_quietly(self) -> Iterator[None]:
+        """Let numbers that are not finite end training without an error, if a callback says so."""
+        try:
+            yield
+        except NonFiniteError as error:
+            wanted = [c for c in self.callbacks if isinstance(c, TerminateOnNaN)]
+            if error is not self._failure or not wanted:
+                raise
+            self.model.stop_training = True
+            for callback in wanted:
+                callback.ended(error)
 
     def close(self) -> None:
         """End what brings batches to the device, and what was captured."""
@@ -200,16 +245,19 @@ class Trainer:
             drop_last=self.drop_last,
         )
 
-    def _begin_epoch(self) -> Iterable[tuple[np.ndarray, Callable[[], Batch]]]:
+    def _begin_epoch(self) -> Iterable[tuple[np.ndarray, Callable[[], Batch]] | Group]:
         """Make ready for an epoch, and return what loads its batches."""
         model = self.model
-        self._way = WayBack(model, self.samples, partial(self._order, model.epoch))
-        self._running, self._number = RunningLoss(), model.epoch + 1
-        if self.captured is not None:
-            self.captured.begin_epoch()
+        self._number = model.epoch + 1
         for callback in self.callbacks:
             callback.on_epoch_begin(self._number)
-        return self.samples.prefetched(self._order(model.epoch))
+        order = partial(self._order, model.epoch)
+        self._way = WayBack(model, self.samples, order, self.accumulate)
+        self._running = RunningLoss()
+        if self.captured is not None:
+            self.captured.begin_epoch()
+        loads = self.samples.prefetched(order())
+        return loads if self.accumulate == 1 else grouped(loads, self.accumulate)
 
     def _after_step(
         self, batch: int, indices: np.ndarray, rate: float, step: Step, counted: list[Metric]
@@ -217,28 +265,40 @@ class Trainer:
         """Add a step to what is known of the epoch; raise if its numbers are not finite."""
         outcome, way = step.outcome, self._way
         if outcome.not_finite is not None:
-            stop(self.model, way, self._number, batch, outcome.not_finite, step.batch.inputs)
+            self._stop(batch, outcome.not_finite, way, step.batch.inputs)
         read = _xp.on_host(outcome.parts[0].total)
         way.note(step.before if read else None, indices, rate)
-        self._running.add(outcome.parts)
+        self._made, self._base_rate = batch, rate
+        self._running.add(*(done.parts for _, done in step.pieces))
         for metric in counted:
-            metric.update(outcome.prediction, step.batch.labels)
+            for piece, done in step.pieces:
+                metric.update(done.prediction, piece.labels)
         if self.callbacks:
             self._tell(batch, read)
 
     def _measured(self, counted: list[Metric]) -> dict[str, float]:
         """Return loss and metrics of an epoch; raise if its numbers were not finite."""
         running, way = self._running, self._way
-        logs = {"loss": running.result()}
+        logs = loss_figures(self.model, running)
         if running.first_not_finite is not None:
-            stop(self.model, way, self._number, running.first_not_finite, "loss")
+            self._stop(running.first_not_finite, "loss", way)
         if not (self.model.is_moderate() or way.is_good()):
-            stop(self.model, way, self._number, self.batches, "weights")
+            self._stop(self._made, "weights", way)
         return logs | figures(counted)
+
+    def _stop(
+        self, batch: int, what: str, way: WayBack | None, inputs: tuple[Array, ...] | None = None
+    ) -> NoReturn:
+        """Go back to the last good weights, and raise."""
+        try:
+            stop(self.model, way, self._number, batch, what, inputs)
+        except NonFiniteError as error:
+            self._failure = error
+            raise
 
     def _tell(self, batch: int, read: bool) -> None:
         """Tell the callbacks of a step."""
-        logs = {"loss": self._running.result()} if read else {}
+        logs = loss_figures(self.model, self._running) if read else {}
         watched = None
         if not read and self.captured is None:
             watched = Snapshot(self.model)
@@ -250,16 +310,87 @@ class Trainer:
             self._way.restart(batch + 1)
 
     def _end_epoch(self, logs: dict[str, float]) -> None:
-        model, number = self.model, self._number
-        if self.validation is not None:
+        model, number, rate = self.model, self._number, self._last_rate()
+        for callback in self.callbacks:
+            callback.on_epoch_trained(number)
+        validated = self.validation is not None and number in self._validated
+        if self.validation is not None and validated:
             found, bad = evaluate(model, self.validation, self.batch_size)
             if bad is not None:
-                stop(model, None, number, bad, "val_loss")
+                self._stop(bad, "val_loss", None)
             logs |= {f"val_{name}": value for name, value in found.items()}
-        model.end_epoch(logs)
+        logs["lr"] = rate
+        model.end_epoch(logs, validated=validated or self.validation is None)
         self.history.append(number, logs)
         for callback in self.callbacks:
             callback.on_epoch_end(number, logs)
+
+    def _last_rate(self) -> float:
+        """Return the learning rate of the last update."""
+        optimizer = self.model.optimizer
+        assert optimizer is not None
+        if optimizer.schedule is None:
+            return self._base_rate
+        step = max(optimizer.iterations - 1, 0)
+        return optimizer.schedule.lr(self._base_rate, epoch=optimizer.epochs, step=step)
+
+    def _finish(self) -> None:
+        """Let callbacks look at the training data once more, behind the last epoch."""
+        for callback in self.callbacks:
+            callback.on_epochs_done(self._inputs)
+
+    def _inputs(self) -> Iterator[tuple[Array, ...]]:
+        """Go through the inputs of the training data, batch by batch."""
+        for _, load in self.samples.prefetched(self._order(self.model.epoch)):
+            yield load().inputs
+
+
+def epochs_to_validate(
+    validation_freq: Any, done: int, epochs: int, is_given: bool
+) -> Container[int]:
+    """Return the numbers of the epochs after which to validate.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `validation_freq` is neither a number nor numbers of epochs, or has no effect.
+    """
+    to_come = range(done + 1, done + epochs + 1)
+    if isinstance(validation_freq, (list, tuple, set, frozenset, range)):
+        chosen = {as_int(n, "fit", "validation_freq", 1) for n in validation_freq}
+    elif hasattr(validation_freq, "__index__"):
+        every = as_int(validation_freq, "fit", "validation_freq", 1)
+        if every == 1:
+            return to_come
+        chosen = set(range(every, done + epochs + 1, every))
+    else:
+        raise TypeError(
+            "fit: validation_freq must be a whole number, such as 5 for every fifth epoch, or a "
+            f"list of numbers of epochs, got {validation_freq!r}"
+        )
+    if not is_given:
+        raise ValueError(
+            f"fit: validation_freq={validation_freq!r} needs something to validate with; give "
+            "validation_data or validation_split"
+        )
+    if epochs and not chosen.intersection(to_come):
+        raise ValueError(
+            f"fit: validation_freq={validation_freq!r} leaves no epoch to validate after, since "
+            f"those to come are {to_come[0]} to {to_come[-1]}; epochs are counted from 1 over the "
+            "life of the model"
+        )
+    return chosen
+
+
+def unique_names(names: list[str]) -> list[str]:
+    """Return the names of the columns of the logs, unless two of them are the same."""
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(
+                f"fit: two columns of the logs would be called {name!r}; give the metric, or the "
+                "output of the network, of which one is another name"
+            )
+    return names
 
 
 def stop(

@@ -33,7 +33,7 @@ from xpcnn.training.compile_args import (
 )
 from xpcnn.training.dataset import Batch, Samples, map_arrays, split_validation
 from xpcnn.training.doubts import doubt_ends, doubt_inputs, what_outputs_are
-from xpcnn.training.evaluation import counting, evaluate, figures
+from xpcnn.training.evaluation import counting, evaluate, figures, loss_figures
 from xpcnn.training.history import History
 from xpcnn.training.loop import Trainer, stop
 from xpcnn.training.memory import PROBED, MemoryUse, StepMemory
@@ -89,7 +89,7 @@ class Model(TrainingState):
         Shape the model was built for; the batch axis is ``None``. A tuple of shapes where the
         network has several inputs.
     stop_training : bool
-        A callback sets it to end training after the epoch.
+        A callback sets it to end training, after the batch or the epoch.
 
     Examples
     --------
@@ -220,6 +220,8 @@ class Model(TrainingState):
         sample_weight: Any = None,
         capture: bool = False,
         memory: int | str | None = None,
+        accumulate: int = 1,
+        validation_freq: int | Sequence[int] = 1,
         verbose: str | int = "auto",
     ) -> History:
         """Train.
@@ -265,6 +267,15 @@ class Model(TrainingState):
             chunks, and computes activations again that it has no room to keep: up to one forward
             more for each step. The second gives the same bits, the first the same to rounding. A
             callback that puts other layers into the network ends the limit.
+        accumulate : int
+            Batches for each update of the parameters, of which the last of an epoch may have
+            fewer. The update is that of one batch so many times as large, for the memory of one;
+            only batch normalisation sees small batches. Steps, schedules that count them,
+            ``model.step`` and the batches of callbacks count updates.
+        validation_freq : int or list of int
+            After which epochs to validate: every so many, or those with these numbers, as
+            ``model.epoch`` counts them. Others have NaN in the history, and what watches a figure
+            of validation passes over them.
         verbose : {"auto", 0, 1}
             0 is silent; otherwise progress is shown.
 
@@ -311,6 +322,8 @@ class Model(TrainingState):
                     verbose=verbose,
                     capture=capture,
                     memory=memory,
+                    accumulate=accumulate,
+                    validation_freq=validation_freq,
                 )
             try:
                 return fit.run()
@@ -404,7 +417,7 @@ class Model(TrainingState):
             try:
                 running = RunningLoss()
                 running.add(step.outcome.parts)
-                logs = {"loss": running.result()}
+                logs = loss_figures(self, running)
                 if running.first_not_finite is not None:
                     stop(self, None, self.epoch + 1, 1, "loss")
                 if not self.is_moderate() and not (

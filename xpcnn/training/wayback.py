@@ -7,9 +7,10 @@ from functools import partial
 
 import numpy as np
 
+from xpcnn.training.accumulation import Group, accumulated_step, grouped
 from xpcnn.training.dataset import Batch, Samples
 from xpcnn.training.state import Snapshot, TrainingState
-from xpcnn.training.step import train_step
+from xpcnn.training.step import Step, train_step
 
 
 class WayBack:
@@ -25,12 +26,19 @@ class WayBack:
     samples : Samples
     order : callable
         Returns an iterable of the indices of the epoch's batches.
+    accumulate : int
+        Batches of a step.
     """
 
     def __init__(
-        self, model: TrainingState, samples: Samples, order: Callable[[], Iterable[np.ndarray]]
+        self,
+        model: TrainingState,
+        samples: Samples,
+        order: Callable[[], Iterable[np.ndarray]],
+        accumulate: int = 1,
     ) -> None:
         self._model, self._samples, self._order = model, samples, order
+        self._accumulate = accumulate
         self._start, self._first = Snapshot(model), 1
         self._before: Snapshot | None = None
         self._last: np.ndarray | None = None
@@ -95,23 +103,32 @@ class WayBack:
         assert model.optimizer is not None
         self._start.restore()
         self._before = self._last = None
-        for batch, indices in enumerate(self._order(), start=1):
+        loads = ((indices, partial(self._samples.batch, indices)) for indices in self._order())
+        for batch, group in enumerate(grouped(loads, self._accumulate), start=1):
             if batch < self._first:
+                group.skip()
                 continue
             if batch >= stop:
                 break
             if model.optimizer.lr != self._rates[batch - 1]:
                 model.optimizer.lr = self._rates[batch - 1]
             try:
-                step = train_step(model, len(indices), partial(self._samples.batch, indices))
+                step = self._step(group)
             except Exception:  # as above
                 break
             outcome = step.outcome
-            good = outcome.not_finite is None and outcome.has_finite_loss()
+            losses = [done.has_finite_loss() for _, done in step.pieces]
+            good = outcome.not_finite is None and all(losses)
             if not good or not Snapshot(model).is_finite():
                 step.before.restore()
                 break
-            self._before, self._last = step.before, indices
+            self._before, self._last = step.before, group.indices
+
+    def _step(self, group: Group) -> Step:
+        if self._accumulate > 1:
+            return accumulated_step(self._model, len(group.indices), group)
+        (load,) = group
+        return train_step(self._model, len(group.indices), load)
 
 
 def loss_is_finite(model: TrainingState, batch: Batch) -> bool:
