@@ -14,41 +14,39 @@ from functools import partial
 from itertools import chain, islice
 from typing import Any
 
-import numpy as np
-
 from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.interrupts import deferred
 from xpcnn.layers.graph import Graph
 from xpcnn.losses.per_output import LossPerOutput
 from xpcnn.losses.running import LossPart
-from xpcnn.training.dataset import Batch, map_arrays
+from xpcnn.training.dataset import Batch, Turn, map_arrays
 from xpcnn.training.oom import MemoryGuard
 from xpcnn.training.state import Snapshot, TrainingState
 from xpcnn.training.step import Outcome, Step, gradients, lose, update
 
 Divisor = Array | int | None
-Loads = Iterator[tuple[np.ndarray, Callable[[], Batch]]]
-"""Indices of the samples of each batch, and what brings it to the device."""
 
 
 class Group:
-    """Batches for one update: what loads them, in order. Each is taken when it is asked for.
+    """Turns of batches that make one update. Each is taken when it is asked for, not before."""
 
-    Attributes
-    ----------
-    indices : numpy.ndarray
-        Of the last batch that was asked for.
-    """
+    def __init__(self, first: Turn, others: Iterator[Turn]) -> None:
+        self._turns, self._last = chain([first], others), first
 
-    def __init__(self, loads: Loads) -> None:
-        self._loads = loads
-        self.indices = np.zeros(0, np.int64)
+    @property
+    def size(self) -> int:
+        """Samples of a batch."""
+        return self._last.size
 
     def __iter__(self) -> Iterator[Callable[[], Batch]]:
-        for indices, load in self._loads:
-            self.indices = indices
-            yield load
+        for turn in self._turns:
+            self._last = turn
+            yield turn.load
+
+    def again(self) -> Batch:
+        """Bring the last batch that was asked for to the device once more."""
+        return self._last.again()
 
     def skip(self) -> None:
         """Pass over the batches without loading them."""
@@ -56,27 +54,25 @@ class Group:
             pass
 
 
-def grouped(loads: Loads, size: int) -> Iterator[Group]:
+def grouped(turns: Iterator[Turn], size: int) -> Iterator[Group]:
     """Yield groups of `size` batches, fewer in the last; each is used up before the next."""
-    for first in loads:
-        yield Group(chain([first], islice(loads, size - 1)))
+    for first in turns:
+        yield Group(first, islice(turns, size - 1))
 
 
 def accumulated_step(
     state: TrainingState,
-    size: int,
     group: Group,
     when_finite: Callable[[Snapshot], None] | None = None,
+    wait: bool = False,
 ) -> Step:
     """Make one training step of several batches; as a whole or not at all.
 
     Parameters
     ----------
     state : TrainingState
-    size : int
-        Number of samples of a batch.
     group : Group
-    when_finite : callable, optional
+    when_finite, wait
         As for :func:`xpcnn.training.step.train_step`.
 
     Returns
@@ -86,13 +82,13 @@ def accumulated_step(
     """
     before = Snapshot(state)
     made: list[tuple[Batch, Outcome]] = []
-    with deferred() as ctrl_c, MemoryGuard(state, "a training step", size, before):
+    with deferred() as ctrl_c, MemoryGuard(state, "a training step", group.size, before):
         state.zero_grad()
         shares = _shares_of(state, group)
         for batch, share in shares:
             program = state.program_for(batch.inputs, training=True)
             prediction = state.widen(program.forward(*state.narrow(batch.inputs), training=True))
-            outcome = lose(state, batch, prediction)
+            outcome, read = lose(state, batch, prediction, wait)
             made.append((batch, outcome))
             if outcome.not_finite is not None:
                 break
@@ -102,7 +98,7 @@ def accumulated_step(
                 program.backward(*changed, need_dx=False)
             ctrl_c.check()
         else:
-            if when_finite is not None and _xp.on_host(outcome.loss):
+            if when_finite is not None and read:
                 when_finite(before)
             _scale_gradients(state, shares.rest())
             parts = tuple(part for _, done in made for part in done.parts)

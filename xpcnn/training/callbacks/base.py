@@ -67,8 +67,8 @@ class Callback(Checked):
             What the logs of an epoch will hold, such as ``["loss", "accuracy", "val_loss"]``.
         """
 
-    def on_train_begin(self, epochs: int, batches: int) -> None:
-        """Training starts: so many epochs of so many batches."""
+    def on_train_begin(self, epochs: int, batches: int | None) -> None:
+        """Training starts: so many epochs of so many batches, ``None`` if nobody knows that."""
 
     def on_epoch_begin(self, epoch: int) -> None:
         """An epoch starts; `epoch` counts from 1."""

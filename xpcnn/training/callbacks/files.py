@@ -49,7 +49,7 @@ class CSVLogger(Callback):
             )
 
     @never_stops
-    def on_train_begin(self, epochs: int, batches: int) -> None:
+    def on_train_begin(self, epochs: int, batches: int | None) -> None:
         """Start the file, or read its columns."""
         self._columns = ()
         self._has_failed = False

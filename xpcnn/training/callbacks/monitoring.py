@@ -36,7 +36,7 @@ class _Monitor(Callback):
         known_log(self.monitor, names, type(self).__name__)
         self._way()
 
-    def on_train_begin(self, epochs: int, batches: int) -> None:
+    def on_train_begin(self, epochs: int, batches: int | None) -> None:
         """Note which epochs the callback will see."""
         self._seen = self.model.epoch
 
@@ -158,7 +158,7 @@ class EarlyStopping(_Monitor):
         self._waited = 0
         self._best_state: dict[str, Any] = {}
 
-    def on_train_begin(self, epochs: int, batches: int) -> None:
+    def on_train_begin(self, epochs: int, batches: int | None) -> None:
         """Start afresh."""
         super().on_train_begin(epochs, batches)
         self.best, self._waited, self.stopped_epoch, self._best_state = math.nan, 0, None, {}

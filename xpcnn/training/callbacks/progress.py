@@ -22,10 +22,11 @@ class ProgressBar(Callback):
             raise TypeError(f"ProgressBar: stream must be a text file, got {stream!r}")
         self.stream = stream
         self._bar: Any = None
-        self._epochs = self._batches = self._first = 0
+        self._epochs = self._first = 0
+        self._batches: int | None = None
         self._has_failed = False
 
-    def on_train_begin(self, epochs: int, batches: int) -> None:
+    def on_train_begin(self, epochs: int, batches: int | None) -> None:
         """Remember how much there is to do."""
         self._epochs, self._batches = epochs, batches
         self._first = self.model.epoch

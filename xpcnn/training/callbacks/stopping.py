@@ -33,7 +33,7 @@ class TerminateOnNaN(Callback):
     def __init__(self) -> None:
         self.error: NonFiniteError | None = None
 
-    def on_train_begin(self, epochs: int, batches: int) -> None:
+    def on_train_begin(self, epochs: int, batches: int | None) -> None:
         """Start afresh."""
         self.error = None
 
