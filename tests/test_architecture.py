@@ -35,7 +35,7 @@ LEVELS: list[set[str]] = [
     {"operations"},
     {"graph"},
     {"training"},
-    {"gradcheck", "networks"},
+    {"gradcheck", "networks", "callbacks"},
     {"zoo", "interop"},
     {"scratch", "bench", "sklearn"},
     {"cli"},

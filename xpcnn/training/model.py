@@ -27,7 +27,7 @@ from xpcnn.training.compile_args import (
 )
 from xpcnn.training.dataset import Batch, Order, Source, map_arrays
 from xpcnn.training.doubts import doubt_ends
-from xpcnn.training.evaluation import counting, evaluate, figures
+from xpcnn.training.evaluation import counting, evaluate, figures, loss_figures
 from xpcnn.training.history import History
 from xpcnn.training.incoming import (
     Reading,
@@ -96,7 +96,7 @@ class Model(TrainingState):
     image_input : ImageReader or None
         What makes the model's input of image files.
     stop_training : bool
-        A callback sets it to end training after the epoch.
+        A callback sets it to end training, after the batch or the epoch.
 
     Examples
     --------
@@ -227,6 +227,8 @@ class Model(TrainingState):
         sample_weight: Any = None,
         capture: bool = False,
         memory: int | str | None = None,
+        accumulate: int = 1,
+        validation_freq: int | Sequence[int] = 1,
         verbose: str | int = "auto",
     ) -> History:
         """Train.
@@ -283,6 +285,15 @@ class Model(TrainingState):
             more for each step. The second gives the same bits, the first the same to rounding. A
             callback that freezes other parameters, or puts other layers into the network, ends the
             limit.
+        accumulate : int
+            Batches for each update of the parameters, of which the last of an epoch may have
+            fewer. The update is that of one batch so many times as large, for the memory of one;
+            only batch normalisation sees small batches. Steps, schedules that count them,
+            ``model.step`` and the batches of callbacks count updates.
+        validation_freq : int or list of int
+            After which epochs to validate: every so many, or those with these numbers, as
+            ``model.epoch`` counts them. Others have NaN in the history, and what watches a figure
+            of validation passes over them.
         verbose : {"auto", 0, 1}
             0 is silent; otherwise progress is shown.
 
@@ -336,6 +347,8 @@ class Model(TrainingState):
                     verbose=verbose,
                     capture=capture,
                     memory=memory,
+                    accumulate=accumulate,
+                    validation_freq=validation_freq,
                 )
             try:
                 return fit.run()
@@ -401,7 +414,7 @@ class Model(TrainingState):
             try:
                 running = RunningLoss()
                 running.add(step.outcome.parts)
-                logs = {"loss": running.result()}
+                logs = loss_figures(self, running)
                 if running.first_not_finite is not None:
                     stop(self, None, self.epoch + 1, 1, "loss")
                 if not self.is_moderate() and not (
