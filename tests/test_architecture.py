@@ -23,7 +23,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LEVELS: list[set[str]] = [
     {"errors", "_starting", "interrupts", "_files"},
     {"_archives"},
-    {"backends", "window", "rng", "_registry", "initializers"},
+    {"backends", "window", "rng", "_registry", "_patterns", "initializers"},
     {"_xp"},
     {"device"},
     {"kernels"},

@@ -364,7 +364,7 @@ def _own_arrays(program: Program) -> Iterator[Array]:
 
 
 def _gradient_bytes(layers: Sequence[Layer]) -> int:
-    parameters = [p for layer in layers for p in layer.parameters().values()]
+    parameters = [p for layer in layers for p in layer.parameters().values() if p.requires_grad]
     return sum(prod(p.value.shape) * _xp.itemsize(p.value) for p in parameters)
 
 

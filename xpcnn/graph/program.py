@@ -21,8 +21,8 @@ from xpcnn.graph.segments import Line, Segment
 from xpcnn.kernels.repeatable import Repeatable
 from xpcnn.kernels.trace import Decision, trace
 from xpcnn.layers.graph import Graph
-from xpcnn.layers.layer import Layer, changes
-from xpcnn.layers.parameter import Buffer
+from xpcnn.layers.layer import Layer
+from xpcnn.layers.parameter import Buffer, changes
 from xpcnn.ops.fused import ADD
 
 

@@ -14,6 +14,18 @@ from xpcnn.device import Device
 from xpcnn.kernels.constant import promise, withdraw
 
 Initializer = Callable[[tuple[int, ...], np.random.Generator], np.ndarray]
+_changes = 0
+
+
+def changes() -> int:
+    """Return a number that differs after every change of a setting of any layer or parameter."""
+    return _changes
+
+
+def note_change() -> None:
+    """Note that some layer or parameter has changed."""
+    global _changes
+    _changes += 1
 
 
 class Tensor(Closed):
@@ -166,15 +178,28 @@ class Parameter(Tensor):
     grad : array or None
         Sum of the gradients of the backward passes since :meth:`zero_grad`.
     requires_grad : bool
-        ``False`` freezes the parameter: optimizers pass it over.
+        ``False`` freezes the parameter: it gets no gradient, and optimizers pass it over.
     """
 
     def __init__(self, shape: tuple[int, ...] | None, init: Initializer) -> None:
         super().__init__(shape, init)
         self.grad: Array | None = None
-        self.requires_grad = True
+        self._requires_grad = True
         self._compute: str | None = None
         self._copy: tuple[Array, Array] | None = None
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether it is trained."""
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if not isinstance(value, (bool, np.bool_)):
+            raise TypeError(f"requires_grad must be True or False, got {value!r:.200}")
+        if self._requires_grad != value:
+            self._requires_grad = bool(value)
+            note_change()
 
     @property
     def operand(self) -> Array:
@@ -197,7 +222,9 @@ class Parameter(Tensor):
         self._compute, self._copy = dtype, None
 
     def accumulate(self, gradient: Array) -> None:
-        """Add a gradient, in the dtype of the values."""
+        """Add a gradient, in the dtype of the values; a frozen parameter takes none."""
+        if not self._requires_grad:
+            return
         if self._data is not None and gradient.dtype != self._data.dtype:
             gradient = _xp.namespace(gradient).astype(gradient, self._data.dtype)
         self.grad = gradient if self.grad is None else self.grad + gradient

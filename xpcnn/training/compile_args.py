@@ -167,6 +167,6 @@ def check_trainable(parameters: Mapping[str, Parameter], who: str) -> None:
         )
     if not any(parameter.requires_grad for parameter in parameters.values()):
         raise RuntimeError(
-            f"{who}: there is nothing to train, all {len(parameters)} parameters are frozen; set "
-            "parameter.requires_grad = True for those that are to learn"
+            f"{who}: there is nothing to train, all {len(parameters)} parameters are frozen; let "
+            'some learn by unfreeze(), or unfreeze("classifier.*") for those of some names'
         )

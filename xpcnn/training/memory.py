@@ -278,12 +278,12 @@ def _fixed(model: TrainingState) -> _Fixed:
     for tensor in model.tensors:
         size = _bytes(tensor.value)
         if isinstance(tensor, Parameter):
-            gradients += size
             if tensor.operand is not tensor.value:
                 copies += _bytes(tensor.operand)
             largest = max(largest, size)
         if isinstance(tensor, Parameter) and tensor.requires_grad:
             trained += size
+            gradients += size
         else:
             frozen += size
     slots = trained * model.optimizer.count_slots()

@@ -18,9 +18,10 @@ from xpcnn.interrupts import deferred
 from xpcnn.kernels.precision import float32_products
 from xpcnn.kernels.repeatable import identical
 from xpcnn.layers.containers import Sequential, check_layers
+from xpcnn.layers.freezing import set_frozen
 from xpcnn.layers.graph import Graph, by_position
-from xpcnn.layers.layer import FREEZE, Layer, LoadedNames, Shape, changes, whole_batches
-from xpcnn.layers.parameter import Buffer, Parameter, Tensor
+from xpcnn.layers.layer import FREEZE, Layer, LoadedNames, Shape, whole_batches
+from xpcnn.layers.parameter import Buffer, Parameter, Tensor, changes
 from xpcnn.training import data_adapter
 from xpcnn.training.dataset import map_arrays
 from xpcnn.training.rollback import all_or_nothing
@@ -354,6 +355,18 @@ class PlacedNetwork(Closed, Named):
     def parameters(self) -> dict[str, Parameter]:
         """Return all parameters by dotted name."""
         return dict(self._parameters) if self._has_program() else self.network.parameters()
+
+    def freeze(self, *patterns: str) -> list[str]:
+        """Stop training some parameters; see :meth:`xpcnn.layers.Layer.freeze`.
+
+        Training runs the layers in front of the first parameter that is trained as prediction
+        does, and backward stops behind them.
+        """
+        return set_frozen(self.network, patterns, True, "Model.freeze")
+
+    def unfreeze(self, *patterns: str) -> list[str]:
+        """Train parameters again that were frozen; see :meth:`xpcnn.layers.Layer.freeze`."""
+        return set_frozen(self.network, patterns, False, "Model.unfreeze")
 
     def zero_grad(self) -> None:
         """Forget all gradients."""

@@ -20,6 +20,7 @@ from xpcnn import layers as layer_module
 from xpcnn._files import read_whole, replace_file
 from xpcnn.device import Device
 from xpcnn.errors import ModelFileError
+from xpcnn.layers.freezing import freeze_parts, frozen_parts
 from xpcnn.layers.graph import Graph
 from xpcnn.layers.layer import Layer
 from xpcnn.layers.operation import Operation
@@ -102,7 +103,7 @@ def _describe_settings(model: TrainingState) -> dict[str, Any]:
         "history": asdict(model.history),
         "loss": None if model.loss is None else losses.to_config(model.loss),
         "metrics": [metrics.to_config(metric) for metric in model.metrics],
-        "frozen": [name for name, p in model.parameters().items() if not p.requires_grad],
+        "frozen": frozen_parts(model.network),
         "optimizer": None,
         "callbacks": [],
     }
@@ -217,9 +218,7 @@ def restore(
     prefix = OPTIMIZER_PREFIX
     model.load_state_dict(weights_of(tensors))
     model.build(description["input_shape"])
-    frozen = set(description["frozen"])
-    for name, parameter in model.parameters().items():
-        parameter.requires_grad = name not in frozen
+    freeze_parts(model.network, description["frozen"])
     is_old = "forwards" not in description  # there was one training forward for each step then
     counts = {"forwards": description["step"], **description}
     for name in ("epoch", "step", "forwards"):
