@@ -68,6 +68,7 @@ TORCH_MODULES = str(Path("interop", "torch"))
 # Imported when they are asked for, since all of them needs an optional dependency.
 LAZY = {
     str(Path(TORCH_MODULES, "composites.py")),
+    str(Path("serving", "bodies.py")),
     str(Path("serving", "http.py")),
     str(Path("serving", "measures.py")),
 }

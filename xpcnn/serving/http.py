@@ -18,16 +18,14 @@ import xpcnn
 from xpcnn.errors import is_out_of_memory
 from xpcnn.serving.answers import check_top, predictions
 from xpcnn.serving.batching import Arrays, Batcher
+from xpcnn.serving.bodies import Bodies
 from xpcnn.serving.limits import Limits
 from xpcnn.serving.measures import Measures
 from xpcnn.serving.problems import Problem, busy
-from xpcnn.serving.reading import Reader
 from xpcnn.serving.served import Served
 
 HUNG_UP = 499
 """Status of a request whose client has gone; nobody sees it but the counters."""
-_AT_ONCE = 1 << 16
-"""Bytes of a body up to which another thread would take longer."""
 
 Message = MutableMapping[str, Any]
 
@@ -37,7 +35,7 @@ class Application:
 
     def __init__(self, served: Served, limits: Limits) -> None:
         self._served, self._limits = served, limits
-        self._reader = Reader(served, limits.max_batch)
+        self._bodies = Bodies(served, limits)
         self._measures = Measures(lambda: self._batcher.samples_waiting)
         self._batcher = Batcher(
             served.run,
@@ -113,6 +111,7 @@ class Application:
                     name: {"shape": [None, *shape]}
                     for name, shape in zip(served.outputs, served.shapes, strict=True)
                 },
+                "images": self._bodies.takes_images,
                 "class_names": None if names is None else list(names),
                 "limits": {
                     "samples": limits.max_batch,
@@ -142,53 +141,11 @@ class Application:
         try:
             until = asyncio.get_running_loop().time() + self._limits.timeout
             top = check_top(_only_query(request, "top"), self._served)
-            body = await self._body(request, until)
-            inputs = await self._inputs(request, body)
+            inputs = await self._bodies.inputs(request, until)
             outputs = await self._outputs(request, inputs, until)
             return JSONResponse(predictions(outputs, self._served, top))
         finally:
             self._underway -= 1
-
-    async def _body(self, request: Request, until: float) -> bytes:
-        """Read the body, as far as it may go."""
-        most = self._limits.most_bytes
-        length = request.headers.get("content-length", "0")
-        if len(length) > 18 or (length.isdecimal() and int(length) > most):
-            raise _too_large(most)
-        parts: list[bytes] = []
-        size = 0
-        try:
-            async with asyncio.timeout_at(until):
-                async for part in request.stream():
-                    size += len(part)
-                    if size > most:
-                        raise _too_large(most)
-                    parts.append(part)
-        except TimeoutError:
-            raise Problem(
-                408,
-                f"the body did not come within {self._limits.timeout:g} s",
-                {"Connection": "close"},
-            ) from None
-        return b"".join(parts)
-
-    async def _inputs(self, request: Request, body: bytes) -> Arrays:
-        """Make arrays of a body, in another thread if that takes long."""
-        encoding = request.headers.get("content-encoding", "identity")
-        if encoding != "identity":
-            raise Problem(415, f"Content-Encoding {encoding[:40]!r}: send the body as it is")
-        kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
-        read = {"application/json": self._reader.json, "application/x-npy": self._reader.npy}
-        if kind not in read:
-            raise Problem(
-                415,
-                f"Content-Type {kind[:40]!r} is not understood; send one of {', '.join(read)}",
-            )
-        if not body:
-            raise Problem(400, f"the body is empty; expected {self._reader.expected}")
-        if len(body) <= _AT_ONCE:
-            return read[kind](body)
-        return await asyncio.to_thread(read[kind], body)
 
     async def _outputs(self, request: Request, inputs: Arrays, until: float) -> Arrays:
         """Wait for the outputs; if the client hangs up, or it takes too long, drop the request."""
@@ -213,10 +170,6 @@ class Application:
         if isinstance(error, (ValueError, TypeError, IndexError)):
             raise Problem(422, f"the model refuses these numbers: {error}") from error
         raise error
-
-
-def _too_large(most: int) -> Problem:
-    return Problem(413, f"the body is larger than {most:,} bytes, which is the limit")
 
 
 def _only_query(request: Request, name: str) -> str | None:

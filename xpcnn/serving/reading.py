@@ -75,9 +75,7 @@ class Reader:
         """Refuse what would become more objects than a request can need, before it does."""
         lists = body.count(b"[") + body.count(b"{")
         if body.count(b",") > self._most_numbers or lists > self._most_lists:
-            raise Problem(
-                413, f"the body holds more than one request may; expected {self.expected}"
-            )
+            raise Problem(413, f"the body holds more than a request may; expected {self.expected}")
 
     def _by_name(self, given: Any) -> Mapping[str, Any]:
         names = list(self._inputs)

@@ -35,11 +35,15 @@ class Served:
 
     Raises
     ------
-    ValueError
-        If it is not built, or does not give one output for each sample.
+    TypeError, ValueError
+        If it is none, is not built, or does not give one output for each sample.
     """
 
     def __init__(self, model: Model, max_batch: int) -> None:
+        if not isinstance(model, Model):
+            raise TypeError(
+                f"serving: expected a Model, got {model!r}; load it with Model.load, say"
+            )
         if model.input_shape is None:
             raise ValueError("the model is not built: train it, or call model.build, first")
         shapes = (model.input_shape,) if len(model.inputs) == 1 else model.input_shape
