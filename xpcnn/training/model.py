@@ -27,7 +27,7 @@ from xpcnn.training.compile_args import (
 )
 from xpcnn.training.dataset import Batch, Order, Source, map_arrays
 from xpcnn.training.doubts import doubt_ends
-from xpcnn.training.evaluation import counting, evaluate, figures
+from xpcnn.training.evaluation import counting, evaluate, figures, loss_figures
 from xpcnn.training.history import History
 from xpcnn.training.incoming import (
     Reading,
@@ -36,6 +36,7 @@ from xpcnn.training.incoming import (
     open_training,
     open_validation,
 )
+from xpcnn.training.known_data import agree_on_names, take_over
 from xpcnn.training.loop import Trainer, stop
 from xpcnn.training.memory import PROBED, MemoryUse, StepMemory
 from xpcnn.training.oom import MemoryGuard
@@ -88,8 +89,14 @@ class Model(TrainingState):
     input_shape : tuple of int or None
         Shape the model was built for; the batch axis is ``None``. A tuple of shapes where the
         network has several inputs.
+    class_names : tuple of str or None
+        The name of each class. It is saved in the model's file, as `image_input` is, and both are
+        taken from a data set that :meth:`fit` is given and that has them, such as
+        :class:`xpcnn.data.ImageFolder`.
+    image_input : ImageReader or None
+        What makes the model's input of image files.
     stop_training : bool
-        A callback sets it to end training after the epoch.
+        A callback sets it to end training, after the batch or the epoch.
 
     Examples
     --------
@@ -193,6 +200,8 @@ class Model(TrainingState):
                 self.metrics = choose_metrics(chosen, self.outputs)
             bind(self.metrics, self.loss)
             if new is not None:
+                if self._has_program():
+                    new.check_groups(self.parameters())
                 self.optimizer = new
             if loss is not None and self.loss is not None:
                 doubt_ends(self.network, self.outputs, self.loss)
@@ -219,6 +228,8 @@ class Model(TrainingState):
         sample_weight: Any = None,
         capture: bool = False,
         memory: int | str | None = None,
+        accumulate: int = 1,
+        validation_freq: int | Sequence[int] = 1,
         verbose: str | int = "auto",
     ) -> History:
         """Train.
@@ -279,7 +290,17 @@ class Model(TrainingState):
             :meth:`memory`; `x` and `y` do not. A step that would take more works in smaller
             chunks, and computes activations again that it has no room to keep: up to one forward
             more for each step. The second gives the same bits, the first the same to rounding. A
-            callback that puts other layers into the network ends the limit.
+            callback that freezes other parameters, or puts other layers into the network, ends the
+            limit.
+        accumulate : int
+            Batches for each update of the parameters, of which the last of an epoch may have
+            fewer. The update is that of one batch so many times as large, for the memory of one;
+            only batch normalisation sees small batches. Steps, schedules that count them,
+            ``model.step`` and the batches of callbacks count updates.
+        validation_freq : int or list of int
+            After which epochs to validate: every so many, or those with these numbers, as
+            ``model.epoch`` counts them. Others have NaN in the history, and what watches a figure
+            of validation passes over them.
         verbose : {"auto", 0, 1}
             0 is silent; otherwise progress is shown.
 
@@ -313,6 +334,8 @@ class Model(TrainingState):
                 )
                 prepare = Preparation(self, "fit", trains=True, class_weight=class_weight)
                 training, validation = open_training(prepare, reading, x, y, sample_weight, split)
+                take_over(self, x)
+                agree_on_names(self, validation_data, "fit: validation_data")
                 if validation_data is not None:
                     reading = reading.of_validation(validation_steps, training.batch_size)
                     prepare = Preparation(self, "validation_data")
@@ -328,6 +351,8 @@ class Model(TrainingState):
                     verbose=verbose,
                     capture=capture,
                     memory=memory,
+                    accumulate=accumulate,
+                    validation_freq=validation_freq,
                 )
             try:
                 return fit.run()
@@ -393,7 +418,7 @@ class Model(TrainingState):
             try:
                 running = RunningLoss()
                 running.add(step.outcome.parts)
-                logs = {"loss": running.result()}
+                logs = loss_figures(self, running)
                 if running.first_not_finite is not None:
                     stop(self, None, self.epoch + 1, 1, "loss")
                 if not self.is_moderate() and not (
@@ -452,6 +477,7 @@ class Model(TrainingState):
         ``model.evaluate(x_test, y_test)["accuracy"]``
         """
         with self.on_device(), self.unbuilt_if_it_fails():
+            agree_on_names(self, x, "evaluate: x")
             reading = Reading(batch_size, steps=steps, workers=workers, usual_size=256)
             prepare = Preparation(self, "evaluate")
             source = open_source(prepare, reading, x, y, sample_weight)

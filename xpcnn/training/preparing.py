@@ -113,6 +113,8 @@ class Preparation:
         model.ready_for(inputs)
         if self._trains and self.verb != "train_step":
             check_trainable(model.parameters(), self.verb)
+            if model.optimizer is not None:
+                model.optimizer.check_groups(model.parameters())
         check_loss(loss, outputs)
         count, dtype = int(inputs[0].shape[0]), data_adapter.host_dtype(model.dtype)
         shapes = model.output_shapes_for([tuple(each.shape) for each in inputs])
