@@ -15,6 +15,7 @@ from xpcnn.errors import cast_hint, dtype_error
 from xpcnn.layers.layer import Layer
 from xpcnn.layers.preprocessing import takes_bytes
 from xpcnn.losses.loss import Loss
+from xpcnn.training.sources.kinds import is_lazy
 from xpcnn.window import as_int
 
 PIECE = 2**22
@@ -283,6 +284,8 @@ def _to_host(x: Any, who: str) -> np.ndarray:
             f"{who}: got a masked array, and what is masked cannot be left out; take the rows that "
             "are not, or use ignore_index or sample_weight"
         )
+    if is_lazy(x) and not hasattr(x, "__array__"):
+        x = x[0 : x.shape[0]]
     host = _read(x, who)
     if host.dtype.kind == "O":
         raise _object_error(host, who)

@@ -524,6 +524,7 @@ class Model(TrainingState):
                     for turn in source.epoch(0):
                         y = self.forward_batch(turn.load().inputs)
                         found.append(map_arrays(y, _xp.to_numpy))
+                        del turn  # or its batch would stay while the next one is read
             finally:
                 source.close()
                 release_blas()
