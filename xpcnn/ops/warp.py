@@ -156,11 +156,12 @@ def warp_forward(
     interpolation : {"nearest", "bilinear"}
     fill : numpy.ndarray, shape (C,) or (1,)
         What stands outside of an image. With "bilinear" a pixel at the edge, a share m of which
-        lies inside, becomes ``m * (mixture - fill) + fill``, where what lies outside counts 0 in
+        lies inside, becomes ``m * mixture + (1 - m) * fill``, where what lies outside counts 0 in
         the mixture, as in torchvision.
     """
     table, shape = _as_table(xp, x), (x.shape[0], *x.shape[2:])
-    total = share = None
+    total: Any = None
+    share: Any = None
     for where, weight in _corners(xp, x, matrices, interpolation):
         part = _look_up(xp, table, where)
         # zero times infinity would be NaN
@@ -168,7 +169,7 @@ def warp_forward(
         total = part if total is None else total + part
         share = weight if share is None else share + weight
     filled = xp.reshape(xp.asarray(fill, dtype=x.dtype, device=_xp.device_of(x)), (1, -1))
-    y = share * (total - filled) + filled
+    y = share * total + (1.0 - share) * filled
     return _as_images(xp, y, shape), (matrices, interpolation, tuple(x.shape))
 
 
