@@ -284,7 +284,8 @@ CASES: dict[str, Case] = {
     "Normalize": Case(
         lambda: xc.Normalize([0.5, 0.4, 0.3], (0.2, 0.25, 4)), IMAGE, ROW, WIDE_IMAGE
     ),
-    "Normalize-one": Case(lambda: xc.Normalize(0.5, 0.25), LINE, ROW),
+    "Normalize-one": Case(lambda: xc.Normalize(0.5, 0.25), LINE, (3,)),
+    "Normalize-rows": Case(lambda: xc.Normalize([1, 2, 3, 4], 0.5), ROW, (4,), WIDE_ROW),
     "Resize": Case(lambda: xc.Resize((4, 9)), IMAGE, LINE),
     "Resize-side": Case(lambda: xc.Resize(3), IMAGE, LINE),
     "Resize-plain": Case(lambda: xc.Resize((3, 4), antialias=False), IMAGE, LINE),

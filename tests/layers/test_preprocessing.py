@@ -44,6 +44,12 @@ def test_normalize_by_hand(device):
     np.testing.assert_array_equal(y, [[[[0.0, 2.0]], [[4.0, 8.0]]]])
 
 
+def test_normalize_takes_rows(device):
+    y, dx = by_hand.run(xc.Normalize([1.0, 3.0], [0.5, 4.0]), [[1.0, 3.0], [2.0, 5.0]], device)
+    np.testing.assert_array_equal(y, [[0.0, 0.0], [2.0, 0.5]])
+    np.testing.assert_array_equal(dx, [[2.0, 0.5], [6.0, 1.0]])
+
+
 def test_as_torchvision_normalizes():
     torch = pytest.importorskip("torch")
     F = pytest.importorskip("torchvision.transforms.v2.functional")
