@@ -17,6 +17,7 @@ from xpcnn.training.compile_args import (
 )
 from xpcnn.training.dataset import Batch
 from xpcnn.training.doubts import doubt_inputs, what_outputs_are
+from xpcnn.training.mixing import Mix, no_weights_error
 from xpcnn.training.state import TrainingState
 
 
@@ -35,6 +36,8 @@ class Preparation:
         Whether parameters are to be trained.
     class_weight : mapping, sequence or None
         By what :meth:`weigh` multiplies.
+    mix : Mix, optional
+        What mixes the samples of a batch later.
 
     Raises
     ------
@@ -50,9 +53,12 @@ class Preparation:
         labelled: bool = True,
         trains: bool = False,
         class_weight: Any = None,
+        mix: Mix | None = None,
     ) -> None:
         self.model, self.verb, self.labelled, self._trains = model, verb, labelled, trains
-        self.class_weight = class_weight
+        self.class_weight, self._mix = class_weight, mix
+        if mix is not None and class_weight is not None:
+            raise no_weights_error(verb, mix)
         self._looks = verb == "fit" or (trains and model.step == 0)
         if not labelled:
             return
@@ -100,7 +106,12 @@ class Preparation:
             self._looks = False
         dtype = data_adapter.host_dtype(model.dtype)
         count = int(inputs[0].shape[0])
-        return Batch(inputs, labels, data_adapter.as_weights(sample_weight, count, dtype))
+        data = Batch(inputs, labels, data_adapter.as_weights(sample_weight, count, dtype))
+        if self._mix is not None:
+            assert model.loss is not None
+            shapes = model.output_shapes_for([tuple(each.shape) for each in inputs])
+            self._mix.check(model.loss, data, shapes, who)
+        return data
 
     def _labels(self, inputs: tuple[Array, ...], y: Any, who: str) -> Any:
         model, loss, outputs = self.model, self.model.loss, self.model.outputs
