@@ -16,7 +16,7 @@ from xpcnn.training.compile_args import (
     prepare_labels,
 )
 from xpcnn.training.dataset import Batch
-from xpcnn.training.doubts import doubt_inputs, what_outputs_are
+from xpcnn.training.doubts import doubt_augmentation, doubt_inputs, what_outputs_are
 from xpcnn.training.mixing import Mix, no_weights_error
 from xpcnn.training.state import TrainingState
 
@@ -103,6 +103,8 @@ class Preparation:
         labels = self._labels(inputs, y, f"{who}: y")
         if self._looks:
             doubt_inputs(model.network, inputs)
+            if self._trains:
+                doubt_augmentation(model.network)
             self._looks = False
         dtype = data_adapter.host_dtype(model.dtype)
         count = int(inputs[0].shape[0])
