@@ -55,8 +55,10 @@ from xpcnn.losses import SoftMarginLoss as SoftMarginLoss
 from xpcnn.losses import TripletMarginLoss as TripletMarginLoss
 from xpcnn.training import Callback as Callback
 from xpcnn.training import CSVLogger as CSVLogger
+from xpcnn.training import CutMix as CutMix
 from xpcnn.training import EarlyStopping as EarlyStopping
 from xpcnn.training import History as History
+from xpcnn.training import MixUp as MixUp
 from xpcnn.training import Model as Model
 from xpcnn.training import ModelCheckpoint as ModelCheckpoint
 from xpcnn.training import ProgressBar as ProgressBar

@@ -18,6 +18,7 @@ class _BinaryLoss(Loss):
     """A loss of targets from 0 to 1, of the shape of the predictions, with factors on the terms."""
 
     answers = "columns"
+    takes_shares = True
 
     def __init__(self, weight: Any = None, reduction: str = "mean") -> None:
         super().__init__(reduction)

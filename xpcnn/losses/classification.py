@@ -23,6 +23,7 @@ class _ClassLoss(Loss):
     """
 
     answers = "classes"
+    takes_shares = True
     ignore_index: int
     _sample_axes = 1
 

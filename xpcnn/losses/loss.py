@@ -62,6 +62,9 @@ class Loss(Checked):
     independent yes/no answers; "lists" if targets are lists of classes, which no metric reads.
     ``None`` where the targets alone can tell."""
 
+    takes_shares: ClassVar[bool] = False
+    """Whether targets may be mixtures of two samples': shares of classes, or numbers in between."""
+
     ignore_index: int | None = None
     """Label of places that do not count, where there is such a label."""
 

@@ -39,6 +39,7 @@ from xpcnn.training.incoming import (
 from xpcnn.training.known_data import agree_on_names, take_over
 from xpcnn.training.loop import Trainer, stop
 from xpcnn.training.memory import PROBED, MemoryUse, StepMemory
+from xpcnn.training.mixing import Mix, MixedSource, as_mix
 from xpcnn.training.oom import MemoryGuard
 from xpcnn.training.preparing import Preparation
 from xpcnn.training.recorded import CompiledPrediction, record_prediction
@@ -226,6 +227,7 @@ class Model(TrainingState):
         workers: int = 0,
         class_weight: Mapping[int, float] | Sequence[float] | str | None = None,
         sample_weight: Any = None,
+        mix: Mix | None = None,
         capture: bool = False,
         memory: int | str | None = None,
         accumulate: int = 1,
@@ -278,6 +280,9 @@ class Model(TrainingState):
         sample_weight : array of shape (N,), optional
             Multiplies the loss of each sample. Weights stay with their samples: those that
             `validation_split` sets aside weigh their share of the validation loss.
+        mix : MixUp or CutMix, optional
+            How to mix the samples of each batch, and their labels, which become shares of classes.
+            Not for validation, and not with weights of samples or classes.
         capture : bool
             Whether the device may write down a training step and repeat it without Python between
             its kernels, as CUDA does in graphs: faster where layers are small. It takes effect from
@@ -332,8 +337,12 @@ class Model(TrainingState):
                 reading = Reading(
                     batch_size, shuffle, drop_last, steps_per_epoch, workers, "steps_per_epoch"
                 )
-                prepare = Preparation(self, "fit", trains=True, class_weight=class_weight)
+                prepare = Preparation(
+                    self, "fit", trains=True, class_weight=class_weight, mix=as_mix(mix)
+                )
                 training, validation = open_training(prepare, reading, x, y, sample_weight, split)
+                if mix is not None:
+                    training = MixedSource(training, mix, self)
                 take_over(self, x)
                 agree_on_names(self, validation_data, "fit: validation_data")
                 if validation_data is not None:
