@@ -354,6 +354,10 @@ def test_wrong_use(call: Any, error: type[Exception], message: str) -> None:
         (losses.DiceLoss(ignore_index=255), (2, 1, 4), LABELS + 255, "all 8 targets are 255"),
         (losses.DiceLoss(ignore_index=255), (2, 3, 4), LABELS + 255, "all 8 targets are 255"),
         (losses.DiceLoss(ignore_index=255), (2, 3, 4), LOGITS + 1 / 3, "integer labels only"),
+        (losses.DiceLoss([1.0]), (2, 3, 4), LABELS, "weight has 1 numbers"),
+        (losses.DiceLoss([1.0], multilabel=True), (2, 3, 4), LOGITS, "weight has 1 numbers"),
+        (losses.FocalLoss(alpha=0.25), (2, 3, 4), LABELS, "there are 3 classes"),
+        (losses.FocalLoss(alpha=[1.0]), (2, 1, 4), LABELS, "give one number, the factor of yes"),
         (losses.FocalLoss(), (2, 3, 4), LABELS + 3, "labels must be from 0 to 2"),
         (losses.FocalLoss(multilabel=True), (2, 3, 4), LOGITS - 1, "must lie from 0 to 1"),
         (losses.FocalLoss(multilabel=True), (2, 3), np.zeros(2, int), "expected targets of shape"),
@@ -371,6 +375,8 @@ def test_prepared_targets() -> None:
     prepared = loss.prepare_target((2, 1, 4), mask, "float32")
     assert prepared.dtype == np.float32
     np.testing.assert_array_equal(prepared, mask[:, None])
+    prepared = losses.FocalLoss(alpha=0.25).prepare_target((2, 1, 4), mask % 2, "float32")
+    np.testing.assert_array_equal(prepared, mask[:, None] % 2)
     prepared = loss.prepare_target((2, 2, 4), mask, "float32")
     assert prepared.dtype == np.int64
     np.testing.assert_array_equal(prepared, mask)

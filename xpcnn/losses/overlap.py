@@ -44,6 +44,12 @@ class OverlapLoss(ScoresLoss):
         """Return alpha, beta and what both areas are smoothed by."""
         raise NotImplementedError(f"{type(self).__name__} does not implement _shares")
 
+    def _check_target(
+        self, output_shape: tuple[int, ...], shape: tuple[int, ...], dtype: str
+    ) -> None:
+        super()._check_target(output_shape, shape, dtype)
+        self._check_classes(output_shape[1])
+
     def _check(self, prediction: Array, target: Array, sample_weight: Array | None) -> ModuleType:
         if self.batch and sample_weight is not None:
             raise ValueError(
@@ -60,7 +66,6 @@ class OverlapLoss(ScoresLoss):
 
     def _terms(self, xp: ModuleType, prediction: Array, target: Array) -> Terms:
         columns = self._has_columns(prediction.shape)
-        self._check_classes(prediction.shape[1])
         target, counted = self._targets(xp, prediction, target)
         p, saved = prediction, None
         if self.from_logits and 0 not in prediction.shape:

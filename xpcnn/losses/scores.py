@@ -126,7 +126,6 @@ class ScoresLoss(_ClassLoss):
         check_numeric(type(self).__name__, target)
         check_finite(type(self).__name__, target)
         self._check_target(shape, target.shape, target.dtype.name)
-        self._check_classes(shape[1] if len(shape) > 1 else 1)
         self._check_answers(target)
         self._check_something_counts(target)
         return target.reshape(len(target), *shape[1:]).astype(dtype, copy=False)
