@@ -18,8 +18,8 @@ def model():
 
 
 REFUSED = [
-    (conv, "trainable", False, r"p\.requires_grad = False"),
-    (conv, "requires_grad", False, r"p\.requires_grad = False"),
+    (conv, "trainable", False, r"x\.freeze\(\)"),
+    (conv, "requires_grad", False, r"x\.freeze\(\)"),
     (conv, "training", True, r"forward\(x, training=True\)"),
     (conv, "strides", 2, "Conv2d has no setting 'strides'; the name here is 'stride'"),
     (conv, "paddings", 2, "the name here is 'padding'"),
@@ -32,7 +32,7 @@ REFUSED = [
     (lambda: xpcnn.BatchNorm2d(3), "running_mean", np.zeros(3), "running_mean.data = array"),
     (lambda: xpcnn.Dropout(), "rate", 0.1, "Dropout has no setting 'rate'; it has p"),
     (lambda: xpcnn.Sequential(conv()), "layer", 0, "the name here is 'layers'"),
-    (model, "trainable", False, r"p\.requires_grad = False"),
+    (model, "trainable", False, r"x\.freeze\(\)"),
     (model, "learning_rate", 0.1, r"set model\.optimizer\.lr"),
     (model, "optimiser", "adam", "the name here is 'optimizer'"),
     (model, "layers", [], r"model\.add\(layer\)"),

@@ -19,7 +19,8 @@ from xpcnn._xp import Array
 from xpcnn.device import Device, resolve
 from xpcnn.errors import cast_hint, dtype_error, no_forward_error
 from xpcnn.interrupts import deferred
-from xpcnn.layers.parameter import Buffer, Parameter, Tensor
+from xpcnn.layers.freezing import set_frozen
+from xpcnn.layers.parameter import Buffer, Parameter, Tensor, note_change
 from xpcnn.ops.checks import (
     check_float,
     check_float_dtype,
@@ -39,20 +40,8 @@ class _Output(NamedTuple):
     device: Any
 
 
-FREEZE = "to freeze parameters: for p in x.parameters().values(): p.requires_grad = False"
+FREEZE = 'to freeze parameters: x.freeze(), or x.freeze("features.*") for those of some names'
 _CONTAINERS = (list, tuple, dict)
-_changes = 0
-
-
-def changes() -> int:
-    """Return a number that differs after every change of a setting of any layer."""
-    return _changes
-
-
-def note_change() -> None:
-    """Note that some layer has changed."""
-    global _changes
-    _changes += 1
 
 
 def _found_in(name: str, value: Any) -> Iterator[tuple[str, Any]]:
@@ -660,6 +649,45 @@ class Layer(Checked):
     def buffers(self) -> dict[str, Buffer]:
         """Return all buffers by dotted name, in a fixed order."""
         return {n: t for n, t in _once(self._tensors()) if isinstance(t, Buffer)}
+
+    def freeze(self, *patterns: str) -> list[str]:
+        """Stop training some parameters.
+
+        A batch or instance normalisation of which all parameters are frozen, or that has none and
+        is picked itself, works in training as it does in inference: by its running statistics,
+        which stay as they are.
+
+        Parameters
+        ----------
+        *patterns : str
+            Dotted names of layers and parameters, or shell patterns on them, such as
+            ``"features.*"``; a layer stands for all within. Without any, everything is frozen.
+
+        Returns
+        -------
+        list of str
+            Names of what was not frozen before.
+
+        Raises
+        ------
+        ValueError
+            If a pattern picks nothing; the message has names that are near. Nothing has been
+            changed then.
+
+        Examples
+        --------
+        >>> import xpcnn
+        >>> net = xpcnn.Sequential(xpcnn.Linear(4, 8), xpcnn.ReLU(), xpcnn.Linear(8, 2))
+        >>> net.freeze("0")
+        ['0.weight', '0.bias']
+        >>> net.unfreeze("*.bias")
+        ['0.bias']
+        """
+        return set_frozen(self, patterns, True, f"{self.who}: freeze")
+
+    def unfreeze(self, *patterns: str) -> list[str]:
+        """Train parameters again that were frozen; see :meth:`freeze`."""
+        return set_frozen(self, patterns, False, f"{self.who}: unfreeze")
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""

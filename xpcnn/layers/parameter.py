@@ -14,6 +14,18 @@ from xpcnn.device import Device
 from xpcnn.kernels.constant import promise, withdraw
 
 Initializer = Callable[[tuple[int, ...], np.random.Generator], np.ndarray]
+_changes = 0
+
+
+def changes() -> int:
+    """Return a number that differs after every change of a setting of any layer or parameter."""
+    return _changes
+
+
+def note_change() -> None:
+    """Note that some layer or parameter has changed."""
+    global _changes
+    _changes += 1
 
 
 class Tensor(Closed):
@@ -166,7 +178,7 @@ class Parameter(Tensor):
     grad : array or None
         Sum of the gradients of the backward passes since :meth:`zero_grad`.
     requires_grad : bool
-        ``False`` freezes the parameter: optimizers pass it over.
+        ``False`` freezes the parameter: it gets no gradient, and optimizers pass it over.
     """
 
     def __init__(self, shape: tuple[int, ...] | None, init: Initializer) -> None:
@@ -175,6 +187,18 @@ class Parameter(Tensor):
         self.requires_grad = True
         self._compute: str | None = None
         self._copy: tuple[Array, Array] | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "grad" or name[0] == "_":
+            object.__setattr__(self, name, value)
+            return
+        if name == "requires_grad":
+            if not isinstance(value, (bool, np.bool_)):
+                raise TypeError(f"requires_grad must be True or False, got {value!r:.200}")
+            value = bool(value)
+            if "_is_made" in vars(self):
+                note_change()
+        super().__setattr__(name, value)
 
     @property
     def operand(self) -> Array:
@@ -197,7 +221,9 @@ class Parameter(Tensor):
         self._compute, self._copy = dtype, None
 
     def accumulate(self, gradient: Array) -> None:
-        """Add a gradient, in the dtype of the values."""
+        """Add a gradient, in the dtype of the values; a frozen parameter takes none."""
+        if not self.requires_grad:
+            return
         if self._data is not None and gradient.dtype != self._data.dtype:
             gradient = _xp.namespace(gradient).astype(gradient, self._data.dtype)
         self.grad = gradient if self.grad is None else self.grad + gradient

@@ -62,7 +62,11 @@ def _made_metrics(chosen: Any, outputs: Sequence[str]) -> list[metrics.Metric]:
 
 def check_names(chosen: list[metrics.Metric]) -> list[metrics.Metric]:
     """Return the metrics, unless two of them would share a column of the logs."""
-    taken: dict[str, Any] = {"loss": "the loss", "epoch": "the number of the epoch"}
+    taken: dict[str, Any] = {
+        "loss": "the loss",
+        "epoch": "the number of the epoch",
+        "lr": "the learning rate",
+    }
     for metric in chosen:
         name = metric.name
         if name in taken:
@@ -167,6 +171,6 @@ def check_trainable(parameters: Mapping[str, Parameter], who: str) -> None:
         )
     if not any(parameter.requires_grad for parameter in parameters.values()):
         raise RuntimeError(
-            f"{who}: there is nothing to train, all {len(parameters)} parameters are frozen; set "
-            "parameter.requires_grad = True for those that are to learn"
+            f"{who}: there is nothing to train, all {len(parameters)} parameters are frozen; let "
+            'some learn by unfreeze(), or unfreeze("classifier.*") for those of some names'
         )

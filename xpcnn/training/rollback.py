@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from xpcnn.interrupts import deferred
+from xpcnn.layers.parameter import note_change
 from xpcnn.training.compile_args import bind
 
 
@@ -48,6 +49,7 @@ class _Everything:
             for part, attributes in self.attributes:
                 vars(part).clear()
                 vars(part).update(attributes)
+            note_change()
             if self.history is not None and self.epochs is not None:
                 self.history.cut(self.epochs)
             if new is not self.optimizer and new is not None and not new.iterations:

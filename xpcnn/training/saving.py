@@ -18,8 +18,10 @@ import numpy as np
 from xpcnn import _registry, _xp, losses, metrics, operations, optim
 from xpcnn import layers as layer_module
 from xpcnn._files import read_whole, replace_file
+from xpcnn.data.images import ImageReader, reader_from_config
 from xpcnn.device import Device
 from xpcnn.errors import ModelFileError
+from xpcnn.layers.freezing import freeze_parts, frozen_parts
 from xpcnn.layers.graph import Graph
 from xpcnn.layers.layer import Layer
 from xpcnn.layers.operation import Operation
@@ -88,6 +90,8 @@ def _could_be_loaded() -> Iterator[None]:
 
 
 def _describe_settings(model: TrainingState) -> dict[str, Any]:
+    model.check_known_data()
+    reader = model.image_input
     description: dict[str, Any] = {
         "version": VERSION,
         **_describe_network(model.network),
@@ -102,7 +106,9 @@ def _describe_settings(model: TrainingState) -> dict[str, Any]:
         "history": asdict(model.history),
         "loss": None if model.loss is None else losses.to_config(model.loss),
         "metrics": [metrics.to_config(metric) for metric in model.metrics],
-        "frozen": [name for name, p in model.parameters().items() if not p.requires_grad],
+        "frozen": frozen_parts(model.network),
+        "class_names": model.class_names,
+        "image_input": None if reader is None else _registry.to_config(reader),
         "optimizer": None,
         "callbacks": [],
     }
@@ -128,6 +134,7 @@ def _made_again(model: TrainingState, description: dict[str, Any]) -> dict[str, 
     _network_of(again, custom)
     _training_of(again, custom)
     _history(again["history"])
+    _image_input(again)
     _callbacks(again["callbacks"], {})
     return again
 
@@ -217,9 +224,7 @@ def restore(
     prefix = OPTIMIZER_PREFIX
     model.load_state_dict(weights_of(tensors))
     model.build(description["input_shape"])
-    frozen = set(description["frozen"])
-    for name, parameter in model.parameters().items():
-        parameter.requires_grad = name not in frozen
+    freeze_parts(model.network, description["frozen"])
     is_old = "forwards" not in description  # there was one training forward for each step then
     counts = {"forwards": description["step"], **description}
     for name in ("epoch", "step", "forwards"):
@@ -227,6 +232,9 @@ def restore(
             raise ValueError(f"{name} must be a whole number, got {counts[name]!r:.80}")
         setattr(model, name, counts[name])
     model.history = _history(description["history"])
+    # files of the first versions know nothing of the data
+    model.class_names = description.get("class_names")
+    model.image_input = _image_input(description)
     if training is None:
         return model
     model.loss, model.metrics, model.optimizer = training
@@ -238,6 +246,11 @@ def restore(
             model.optimizer.epochs = model.epoch
     model.keep_callback_states(_callbacks(description.get("callbacks", []), tensors))
     return model
+
+
+def _image_input(description: Mapping[str, Any]) -> ImageReader | None:
+    found = description.get("image_input")
+    return None if found is None else reader_from_config(found)
 
 
 def _history(description: Any) -> History:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from functools import partial
-
-import numpy as np
-
-from xpcnn.training.dataset import Batch, Samples
+from xpcnn.training.accumulation import Group, accumulated_step, grouped
+from xpcnn.training.dataset import Batch, Source, Turn
 from xpcnn.training.state import Snapshot, TrainingState
-from xpcnn.training.step import train_step
+from xpcnn.training.step import Step, train_step
 
 
 class WayBack:
@@ -17,38 +13,41 @@ class WayBack:
 
     Where losses are read at once, these are the arrays from before the last step. Where they wait
     on the device, and arrays of all steps would take too much memory, the steps are made again from
-    the start of the epoch.
+    the start of the epoch. Of a source that cannot be repeated, losses are always read at once.
 
     Parameters
     ----------
     model : TrainingState
-    samples : Samples
-    order : callable
-        Returns an iterable of the indices of the epoch's batches.
+    source : Source
+    epoch : int
+        Its number, counted from 0.
+    accumulate : int
+        Batches of a step.
     """
 
     def __init__(
-        self, model: TrainingState, samples: Samples, order: Callable[[], Iterable[np.ndarray]]
+        self, model: TrainingState, source: Source, epoch: int, accumulate: int = 1
     ) -> None:
-        self._model, self._samples, self._order = model, samples, order
+        self._model, self._source, self._epoch = model, source, epoch
+        self._accumulate = accumulate
         self._start, self._first = Snapshot(model), 1
         self._before: Snapshot | None = None
-        self._last: np.ndarray | None = None
+        self._last: Turn | Group | None = None
         self._rates: list[float] = []
 
-    def note(self, before: Snapshot | None, indices: np.ndarray, rate: float) -> None:
+    def note(self, before: Snapshot | None, turn: Turn | Group, rate: float) -> None:
         """Remember a step that was made.
 
         Parameters
         ----------
         before : Snapshot or None
             The state before it, unless its loss waits on the device.
-        indices : numpy.ndarray
-            Of the batch.
+        turn : Turn or Group
+            Of its batch, or its batches.
         rate : float
             The learning rate that the optimizer had.
         """
-        self._before, self._last = before, indices
+        self._before, self._last = before, turn
         self._rates.append(rate)
 
     def advance(self, batch: int, before: Snapshot) -> None:
@@ -86,32 +85,46 @@ class WayBack:
         """Whether weights and statistics are finite, and with them the loss of the last batch."""
         now = Snapshot(self._model)
         return now.is_finite() and (
-            self._last is None or loss_is_finite(self._model, self._samples.batch(self._last))
+            self._last is None or loss_is_finite(self._model, self._last.again())
         )
 
     def _repeat(self, stop: int) -> None:
-        """Make the steps from the start up to `stop` again, while all numbers are finite."""
+        """Make the steps from the start up to `stop` again, while all numbers are finite.
+
+        Without the batches there is only the start to go back to.
+        """
         model = self._model
         assert model.optimizer is not None
         self._start.restore()
         self._before = self._last = None
-        for batch, indices in enumerate(self._order(), start=1):
+        if not self._source.can_repeat:
+            return
+        turns = self._source.epoch(self._epoch, ahead=False)
+        for batch, group in enumerate(grouped(turns, self._accumulate), start=1):
             if batch < self._first:
+                group.skip()
                 continue
             if batch >= stop:
                 break
             if model.optimizer.lr != self._rates[batch - 1]:
                 model.optimizer.lr = self._rates[batch - 1]
             try:
-                step = train_step(model, len(indices), partial(self._samples.batch, indices))
+                step = self._step(group)
             except Exception:  # as above
                 break
             outcome = step.outcome
-            good = outcome.not_finite is None and outcome.has_finite_loss()
+            losses = [done.has_finite_loss() for _, done in step.pieces]
+            good = outcome.not_finite is None and all(losses)
             if not good or not Snapshot(model).is_finite():
                 step.before.restore()
                 break
-            self._before, self._last = step.before, indices
+            self._before, self._last = step.before, group
+
+    def _step(self, group: Group) -> Step:
+        if self._accumulate > 1:
+            return accumulated_step(self._model, group)
+        (load,) = group
+        return train_step(self._model, group.size, load)
 
 
 def loss_is_finite(model: TrainingState, batch: Batch) -> bool:

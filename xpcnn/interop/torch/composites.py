@@ -12,7 +12,9 @@ from torch import nn
 from xpcnn.interop.torch.arithmetic import UNARY
 from xpcnn.interop.torch.functions import REDUCTIONS
 from xpcnn.interop.torch.modules import plain
+from xpcnn.interop.torch.preprocessing import FUNCTIONS as PREPROCESSING
 from xpcnn.layers import Layer, StochasticDepth
+from xpcnn.layers.augmentation import Augmentation
 from xpcnn.operations.weights import Weights
 
 
@@ -108,6 +110,9 @@ def simple(layer: Layer) -> nn.Module | None:
     """Make a module of a layer or operation that is a function, or return ``None``."""
     if isinstance(layer, StochasticDepth):
         return StochasticDepthModule(layer.p, layer.mode)
+    if isinstance(layer, Augmentation):
+        quiet = layer.at_inference()
+        return nn.Identity() if quiet is None else simple(quiet)
     kind = type(layer).__name__
     if kind in _MADE:
         return Call(_MADE[kind](layer), repr(layer))
@@ -215,6 +220,7 @@ _MADE: dict[str, Callable[[Any], Callable[..., Any]]] = {
     "TransposedConvolution": _convolution("conv_transpose"),
     "Clip": lambda layer: lambda x: torch.clamp(x, layer.min, layer.max),
     **{kind: _reduced(getattr(torch, name)) for name, kind in REDUCTIONS.items()},
+    **PREPROCESSING,
 }
 for _ndim in (1, 2, 3):
     _MADE[f"GlobalAvgPool{_ndim}d"] = _pooled(torch.mean)
