@@ -36,6 +36,7 @@ from xpcnn.losses import BCELoss as BCELoss
 from xpcnn.losses import BCEWithLogitsLoss as BCEWithLogitsLoss
 from xpcnn.losses import CosineEmbeddingLoss as CosineEmbeddingLoss
 from xpcnn.losses import CrossEntropyLoss as CrossEntropyLoss
+from xpcnn.losses import CTCLoss as CTCLoss
 from xpcnn.losses import DiceLoss as DiceLoss
 from xpcnn.losses import FocalLoss as FocalLoss
 from xpcnn.losses import GaussianNLLLoss as GaussianNLLLoss

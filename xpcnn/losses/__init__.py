@@ -25,6 +25,7 @@ from xpcnn.losses.overlap import DiceLoss, JaccardLoss, TverskyLoss
 from xpcnn.losses.per_output import LossPerOutput
 from xpcnn.losses.plain import FunctionLoss
 from xpcnn.losses.regression import HuberLoss, L1Loss, MSELoss, SmoothL1Loss
+from xpcnn.losses.sequence import CTCLoss
 
 # The usual ones first: messages list the names in this order.
 __all__ = [
@@ -32,7 +33,7 @@ __all__ = [
     "SmoothL1Loss", "KLDivLoss", "PoissonNLLLoss", "GaussianNLLLoss", "MultiMarginLoss",
     "SoftMarginLoss", "HingeEmbeddingLoss", "CosineEmbeddingLoss", "MarginRankingLoss",
     "MultiLabelMarginLoss", "MultiLabelSoftMarginLoss", "TripletMarginLoss",
-    "DiceLoss", "JaccardLoss", "TverskyLoss", "FocalLoss",
+    "DiceLoss", "JaccardLoss", "TverskyLoss", "FocalLoss", "CTCLoss",
     "Loss", "LossPerOutput", "FunctionLoss", "from_config", "get", "to_config",
 ]  # fmt: skip
 
