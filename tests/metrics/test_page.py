@@ -33,6 +33,6 @@ def test_every_metric_and_loss_of_the_page_exists() -> None:
         if callable(item) and name not in ("get", "from_config", "to_config"):
             of_base = name in ("Metric", "OutputMetric", "FunctionMetric", "ConfusionMatrix")
             assert name in listed or of_base, name
-    for name in ("DiceLoss", "JaccardLoss", "TverskyLoss", "FocalLoss"):
+    for name in ("DiceLoss", "JaccardLoss", "TverskyLoss", "FocalLoss", "CTCLoss"):
         assert f"`{name}" in PAGE
         assert hasattr(xpcnn, name)
