@@ -291,6 +291,9 @@ def test_names_and_descriptions() -> None:
             "labels must be from 0 to 2",
         ),
         (lambda: metrics.auc(LABELS, LABELS), TypeError, "AUC: expected dtype float32"),
+        (lambda: metrics.auc(SCORE, YES.astype(str)), TypeError, "AUC: targets must be real num"),
+        (lambda: metrics.auc(np.array(0.5), YES), ValueError, "AUC: expected predictions with a b"),
+        (lambda: metrics.AUC(name=3), TypeError, "AUC: name must be a str"),
         (lambda: metrics.auc(SCORE, YES[:3]), ValueError, "do not fit"),
         (lambda: metrics.auc(SCORE, 2 * YES), ValueError, "there is a target 2"),
         (
