@@ -392,3 +392,13 @@ def test_the_loss_of_a_data_set_does_not_depend_on_the_batches(rng: np.random.Ge
         model.compile("adam", loss)
         whole = model.evaluate(x, y, batch_size=13)["loss"]
         assert model.evaluate(x, y, batch_size=4)["loss"] == pytest.approx(whole, rel=1e-5)
+
+
+def test_areas_of_batches_are_averaged_by_their_images(rng: np.random.Generator) -> None:
+    x, y = rng.normal(size=(7, 2, 5)).astype("float32"), rng.integers(0, 3, (7, 5))
+    model = xpcnn.Model([xpcnn.Conv1d(2, 3, 1)], device="cpu", seed=0)
+    loss = losses.DiceLoss(batch=True)
+    model.compile("adam", loss)
+    p = model.predict(x)
+    expected = (5 * float(loss(p[:5], y[:5])) + 2 * float(loss(p[5:], y[5:]))) / 7
+    assert model.evaluate(x, y, batch_size=5)["loss"] == pytest.approx(expected, rel=1e-5)

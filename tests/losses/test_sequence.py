@@ -154,6 +154,21 @@ def test_impossible_targets(device: Device) -> None:
     np.testing.assert_allclose(gradient[1], [[0, 0], [-1, 0], [0, -1]], atol=1e-12)
 
 
+def test_no_steps(device: Device) -> None:
+    """Nothing is read for sure where there are no steps, and something never."""
+    logp = device.asarray(np.log(np.full((4, 3, 2), 0.5)))
+    loss = losses.CTCLoss(reduction="none", zero_infinity=True)
+    for counts, expected in (([0, 0, 1], [0.0, 2 * math.log(2), -math.log(10 / 16)]),):
+        value = loss(logp, device.asarray(np.ones((3, 1), int)), [0, 2, 4], counts)
+        np.testing.assert_allclose(to_numpy(value), expected, rtol=1e-12)
+    gradient = to_numpy(loss.backward())
+    assert not gradient[:, 0].any()
+    np.testing.assert_allclose(gradient[:, 1], [[-1, 0], [-1, 0], [0, 0], [0, 0]], atol=1e-12)
+    loss = losses.CTCLoss(reduction="none")
+    value = loss(logp, device.asarray(np.ones((3, 1), int)), [0, 1, 1], [1, 1, 0])
+    np.testing.assert_allclose(to_numpy(value), [math.inf, math.log(2), math.log(2)])
+
+
 def test_no_samples_and_nan(device: Device) -> None:
     loss = losses.CTCLoss()
     assert math.isnan(
