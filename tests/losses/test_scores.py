@@ -302,6 +302,17 @@ def test_descriptions(loss: losses.Loss) -> None:
     assert type(loss) is type(losses.get(type(loss).__name__.removesuffix("Loss").lower()))
 
 
+def test_settings_that_change() -> None:
+    dice = losses.DiceLoss()
+    dice.from_logits, dice.multilabel = False, True
+    assert (dice.reads, dice.answers) == ("probabilities", "columns")
+    assert repr(dice) == "DiceLoss(multilabel=True, from_logits=False)"
+    focal = losses.FocalLoss(0.0)
+    before = float(focal(np.zeros((1, 2)), np.array([1])))
+    focal.alpha = [1.0, 3.0]
+    assert float(focal(np.zeros((1, 2)), np.array([1]))) == pytest.approx(3 * before)
+
+
 LOGITS = np.zeros((2, 3, 4))
 LABELS = np.zeros((2, 4), int)
 
