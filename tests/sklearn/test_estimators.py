@@ -276,6 +276,51 @@ def test_indices():
         estimator.predict(x + 0.5)
 
 
+def test_features_are_what_goes_into_the_last_layer():
+    x, labels = rows()
+    estimator = CNNClassifier(epochs=3, random_state=0, device="cpu").fit(x, labels)
+    _, hidden, _, last = estimator.model_.layers
+    z = (x - estimator.x_mean_) / estimator.x_scale_
+    expected = np.maximum(z @ np.array(hidden.weight.value).T + np.array(hidden.bias.value), 0.0)
+    found = estimator.transform(x)
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    outputs = found @ np.array(last.weight.value).T + np.array(last.bias.value)
+    np.testing.assert_allclose(outputs, estimator.decision_function(x))
+    assert estimator.get_feature_names_out()[:2].tolist() == ["cnnclassifier0", "cnnclassifier1"]
+    assert len(estimator.get_feature_names_out()) == 100
+    alone = linear_classifier().fit(x, labels)
+    np.testing.assert_allclose(alone.transform(x), (x - alone.x_mean_) / alone.x_scale_)
+    alone.set_params(standardize=False).fit(x, labels)
+    assert np.array_equal(alone.transform(x), x)
+
+
+def test_features_of_a_graph():
+    x, labels = rows()
+    first, second, last = xpcnn.Linear(4, 5), xpcnn.Linear(5, 5), xpcnn.Linear(5, 3)
+    nodes = [("a", first, "x"), ("b", second, "a"), ("c", xpcnn.operations.Add(), ["a", "b"])]
+    graph = xpcnn.Graph("x", [*nodes, ("d", last, "c"), ("e", xpcnn.ReLU(), "d")], "e")
+    estimator = CNNClassifier(graph, epochs=3, device="cpu").fit(x, labels)
+    trained = estimator.model_.layers[1].children()
+    z = (x - estimator.x_mean_) / estimator.x_scale_
+    a = trained["a"](z)
+    np.testing.assert_allclose(estimator.transform(x), a + trained["b"](a), rtol=1e-9)
+    assert estimator.get_feature_names_out().shape == (5,)
+    direct = CNNRegressor(xpcnn.Graph("x", [("d", xpcnn.Linear(4, 1), "x")], "d"), device="cpu")
+    assert direct.fit(x, x[:, 0]).transform(x).shape == (40, 4)
+
+
+def test_features_as_a_table():
+    pandas = pytest.importorskip("pandas")
+    labels = np.arange(30) % 2
+    x = np.random.normal(size=(30, 1, 8, 8))
+    estimator = CNNClassifier(epochs=1, random_state=0, device="cpu").fit(x, labels)
+    plain = estimator.transform(x)
+    table = estimator.set_output(transform="pandas").transform(x)
+    assert isinstance(table, pandas.DataFrame)
+    assert table.columns.tolist() == estimator.get_feature_names_out().tolist()
+    assert np.array_equal(table.to_numpy(), plain)
+
+
 # -- Training further ----------------------------------------------------------------------------
 
 
