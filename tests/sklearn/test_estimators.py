@@ -196,6 +196,25 @@ def test_signals_images_and_volumes(shape):
     assert np.array_equal(as_rows.predict_proba(x.reshape(60, -1)), estimator.predict_proba(x))
 
 
+def test_bytes_stay_bytes():
+    x = np.random.randint(0, 200, (60, 3, 6, 6), dtype=np.uint8)
+    labels = np.arange(60) % 2
+    x[labels == 1] += 50
+    estimator = CNNClassifier(epochs=10, random_state=0, device="cpu").fit(x, labels)
+    assert estimator.score(x, labels) > 0.9
+    np.testing.assert_allclose(estimator.x_mean_, x.mean(axis=(0, 2, 3)))
+    np.testing.assert_allclose(estimator.x_scale_, x.std(axis=(0, 2, 3)))
+    floats = clone(estimator).fit(x.astype(float), labels)
+    assert np.array_equal(floats.predict_proba(x), estimator.predict_proba(x.astype("float32")))
+    assert estimator.transform(x).shape == (60, 128)
+    with pytest.raises(TypeError, match="begin with xpcnn.Rescale"):
+        clone(estimator).set_params(standardize=False).fit(x, labels)
+    layers = [xpcnn.Rescale(1 / 255), xpcnn.Flatten(), xpcnn.Linear(out_features=2)]
+    own = CNNClassifier(layers, standardize=False, epochs=1, device="cpu").fit(x, labels)
+    expected = own.predict(x.astype("float32"))
+    assert np.array_equal(own.predict(x), expected)
+
+
 def test_the_model_takes_what_the_estimator_takes(tmp_path):
     x, labels = rows()
     estimator = CNNClassifier(epochs=5, random_state=0, device="cpu").fit(x, labels)

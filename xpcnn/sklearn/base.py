@@ -348,6 +348,8 @@ class CNNEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     def _for_model(self, X: np.ndarray) -> np.ndarray:
         """Bring samples to the dtype that the model takes."""
         dtype = self.model_.input_dtypes()[0]
+        if X.dtype == np.uint8 and "int" not in dtype:
+            return X  # the model says what is missing if it does not begin by scaling
         if "int" in dtype and (np.floor(X) != X).any():
             raise ValueError(
                 f"{self._who}: the network begins with a layer that takes indices, such as "
@@ -358,6 +360,8 @@ class CNNEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     def _input_dtype(self, X: Any) -> Any:
         """Return the dtype, or the dtypes, that samples are brought to."""
         ndim = X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim
+        if ndim > 2 and getattr(X, "dtype", None) == np.uint8:
+            return np.uint8  # brought to floats batch by batch
         if self.dtype != "auto":
             return np.dtype(self.dtype)
         images = ndim > 2 or self.input_shape is not None
