@@ -16,8 +16,9 @@ from xpcnn.training import data_adapter
 from xpcnn.training.dataset import Batch, Order, Source, split_validation
 from xpcnn.training.preparing import Preparation
 from xpcnn.training.sources.arrays import Samples, bring
-from xpcnn.training.sources.items import Items, Reader
+from xpcnn.training.sources.items import Items
 from xpcnn.training.sources.kinds import Kind, is_array, kind_of, length_of, rank_of
+from xpcnn.training.sources.reader import Reader
 from xpcnn.training.sources.streams import Batches, Raw, Stream, split_batch
 from xpcnn.training.state import TrainingState
 from xpcnn.window import as_flag, as_int

@@ -8,17 +8,15 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from xpcnn.errors import SampleError
 from xpcnn.interrupts import deferred
 from xpcnn.kernels.threads import hold_blas, set_num_threads
+from xpcnn.training.sources.reader import Reader
 from xpcnn.training.sources.streams import Raw
-
-if TYPE_CHECKING:
-    from xpcnn.training.sources.items import Reader
 
 METHOD = "fork" if sys.platform.startswith("linux") else "spawn"
 """How processes start: as copies of this one where that is safe."""
