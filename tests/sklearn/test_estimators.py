@@ -160,6 +160,21 @@ def test_a_regressor_of_raw_numbers():
     assert not hasattr(estimator, "y_mean_")
 
 
+def test_counts():
+    x = np.random.normal(size=(300, 2))
+    rate = np.exp(1.0 + 0.8 * x[:, 0])
+    counts = np.random.poisson(rate)
+    estimator = CNNRegressor(
+        [xpcnn.Linear(2, 1)], loss=xpcnn.PoissonNLLLoss(), standardize_y=False, lr=0.05,
+        random_state=0, device="cpu",
+    ).fit(x, counts)  # fmt: skip
+    np.testing.assert_allclose(estimator.predict(x), np.exp(estimator.model_.predict(x))[:, 0])
+    np.testing.assert_allclose(estimator.predict(x).mean(), counts.mean(), rtol=0.01)
+    assert np.corrcoef(estimator.predict(x), rate)[0, 1] > 0.98
+    with pytest.raises(ValueError, match="y must stay positive; give standardize_y=False"):
+        estimator.set_params(standardize_y=True).fit(x, counts)
+
+
 def test_scaling():
     x = np.random.normal(5.0, 2.0, (50, 3))
     x[:, 1] = 0.1  # whose mean is rounded
