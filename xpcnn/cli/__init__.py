@@ -196,10 +196,20 @@ def _add_split(command: argparse.ArgumentParser) -> None:
 def _add_evaluate(command: argparse.ArgumentParser) -> None:
     """Measure a saved model on test images.
 
-    Print loss and accuracy of a saved model on the test images of a data set.
+    Print loss and accuracy of a saved model on the test images of a data set, and precision, recall
+    and F1 of each class. Of a folder of image files, which are compared by the names of their
+    classes, these are the images in its folder "test", or else those that "xpcnn train" keeps from
+    training.
     """
     _add_trained_model(command)
     _add_data(command)
+    _add_split(command)
+    command.add_argument(
+        "--all",
+        action="store_true",
+        help="measure all images of a folder, none of which the model was trained on",
+    )
+    command.add_argument("--json", action="store_true", help="print JSON")
     _add_device(command)
 
 

@@ -18,7 +18,15 @@ import numpy as np
 
 from xpcnn._files import check_target
 from xpcnn.cli import augment
-from xpcnn.cli.common import describe_device, load_model, network_input, say, score
+from xpcnn.cli.common import (
+    describe_device,
+    load_model,
+    network_input,
+    say,
+    score,
+    score_in_words,
+    with_network_input,
+)
 from xpcnn.cli.image_data import Parts, Samples, find_parts, holds_images, load_arrays, read
 from xpcnn.cli.predict import reader_of
 from xpcnn.data import ImageFolder, ImageReader
@@ -93,7 +101,7 @@ def run(args: argparse.Namespace) -> None:
     say(f"trained in {seconds:.1f} s")
     say(f"saved to {target}")
     try:
-        say(score(model, data.test))
+        say(score_in_words(score(model, data.test), len(data.test)))
     except (MemoryError, OutOfMemoryError) as error:
         raise RuntimeError(
             f"the model is trained and saved to {target}, but there is not enough memory to score "
@@ -214,16 +222,11 @@ def _read(parts: Parts, model: Model) -> _Data:
             f"left out: {len(training.ignored)} files that are no images by their names, such as "
             f"{training.ignored[0]}"
         )
-    read_parts = []
-    for folder in (training, parts.validation, parts.test):
-        samples = None if folder is None else read(folder)
-        if samples is not None and not isinstance(samples.x, ImageFolder):
-            samples = Samples(network_input(model, samples.x), samples.labels)
-        read_parts.append(samples)
-    first, validation, test = read_parts
-    assert first is not None
-    assert test is not None
-    return _Data(first, validation, test)
+    return _Data(
+        with_network_input(model, read(training)),
+        None if parts.validation is None else with_network_input(model, read(parts.validation)),
+        with_network_input(model, read(parts.test)),
+    )
 
 
 def _new_model(args: argparse.Namespace, layers: list[Layer]) -> Model:
