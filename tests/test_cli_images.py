@@ -193,6 +193,12 @@ def test_what_cannot_be_trained_on(tmp_path, capsys):
     assert list(tmp_path.glob("*.safetensors")) == []
 
 
+def test_images_too_small_for_the_network(photos, capsys):
+    assert train(photos, "--size", "4x9") == 1
+    err = capsys.readouterr().err
+    assert "--size 4x9 does not suit the network 'photo': MaxPool2d '12': the kernel" in err
+
+
 def test_few_images_of_each_class_are_split_all_the_same(tmp_path, capsys):
     photos_in(tmp_path / "p", 6, ("flat", "tall"))
     assert train(tmp_path / "p") == 0

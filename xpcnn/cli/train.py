@@ -207,6 +207,13 @@ def _photos_and_model(args: argparse.Namespace) -> tuple[_Data, Model]:
     ]
     model = _new_model(args, layers)
     model.class_names, model.image_input = names, reader
+    try:
+        model.build((None, reader.channels, *reader.size))
+    except ValueError as error:
+        raise ValueError(
+            f"--size {'x'.join(map(str, reader.size))} does not suit the network "
+            f"{_network(args, True)!r}: {error}"
+        ) from error
     schedule = ExponentialLR(_LAST_LR ** (1 / epochs))
     optimizer = Adam(lr=args.lr or DEFAULTS.lr, schedule=schedule)
     model.compile(optimizer, "cross_entropy", ["accuracy"])
