@@ -75,7 +75,7 @@ def resume(photos: Path, *more: object) -> int:
 def test_train_learns_a_folder_of_classes(photos, capsys):
     assert train(photos, "--epochs", 10, "--lr", 0.003) == 0
     out = capsys.readouterr().out
-    assert "classes: flat, tall\n" in out
+    assert "classes: flat, tall\nreading 60 images\n" in out
     assert "48 training images, batches of 12, 10 epochs\n" in out
     assert "saved to photo-photos.safetensors" in out
     found = re.search(r"test accuracy (\d\.\d+) \((\d+) of 12 images\)", out)
@@ -220,6 +220,7 @@ def test_few_images_of_each_class_are_split_all_the_same(tmp_path, capsys):
         ("train --test-size 0", "a number above 0, got '0'"),
         ("train --resize stretch", "invalid choice: 'stretch'"),
         ("train --augment flop", "unknown augmentation 'flop'; choose of"),
+        ("train --resume m --augment flip", "--augment flip: not allowed with --resume"),
         ("train --resume m --size 8", "--size: not allowed with --resume"),
         ("train --augment flip,flip", "'flip' stands there twice"),
         ("evaluate --all", "--all: only for a folder of image files, and --data is digits"),

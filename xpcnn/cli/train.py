@@ -59,7 +59,7 @@ class _Defaults:
 
 DEFAULTS = _Defaults()
 _FOR_FILES = ("size", "resize", "labels", "test_size")
-_OF_MODEL = ("model", "seed", "size", "resize", "augment")
+_OF_MODEL = ("model", "seed", "size", "resize")
 _LAST_LR = 0.03  # of that of the first epoch, where photographs are trained on
 
 
@@ -128,11 +128,12 @@ def _fit(
 
 def _check_options(args: argparse.Namespace, photos: bool) -> None:
     """End with a message about an option that would have no effect."""
-    for name in _OF_MODEL if args.resume is not None else ():
-        if getattr(args, name) is not None:
-            args.usage_error(
-                f"argument {_option(name)}: not allowed with --resume, the file holds it already"
-            )
+    given = [_option(name) for name in _OF_MODEL if getattr(args, name) is not None]
+    given += [f"--augment {name}" for name in args.augment or () if name in augment.LAYERS]
+    if args.resume is not None and given:
+        args.usage_error(
+            f"argument {given[0]}: not allowed with --resume, the file holds it already"
+        )
     for name in () if photos else _FOR_FILES:
         if getattr(args, name) is not None:
             args.usage_error(
@@ -229,6 +230,8 @@ def _read(parts: Parts, model: Model) -> _Data:
             f"left out: {len(training.ignored)} files that are no images by their names, such as "
             f"{training.ignored[0]}"
         )
+    count = len(training) + len(parts.test)
+    say(f"reading {count + len(parts.validation or ())} images")
     return _Data(
         with_network_input(model, read(training)),
         None if parts.validation is None else with_network_input(model, read(parts.validation)),
