@@ -32,11 +32,15 @@ def test_each_class_has_its_share(photos):
 
 
 def test_they_are_of_all_kinds(photos):
-    files = sorted(photos.rglob("*.jpg"))
-    pictures = [Image.open(file) for file in files]
-    assert len({picture.size for picture in pictures}) > 50
-    assert {picture.mode for picture in pictures} == {"L", "RGB"}
-    assert {picture.getexif().get(0x0112) for picture in pictures} == {None, 3, 6, 8}
+    sizes, modes, orientations = set(), set(), set()
+    for file in photos.rglob("*.jpg"):
+        with Image.open(file) as picture:
+            sizes.add(picture.size)
+            modes.add(picture.mode)
+            orientations.add(picture.getexif().get(0x0112))
+    assert len(sizes) > 50
+    assert modes == {"L", "RGB"}
+    assert orientations == {None, 3, 6, 8}
 
 
 def test_turned_ones_stand_upright_when_they_are_read():
