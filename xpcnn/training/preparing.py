@@ -33,7 +33,7 @@ class Preparation:
         Whether there are labels; ``False`` for predictions.
     trains : bool
         Whether parameters are to be trained.
-    class_weight : mapping, sequence or None
+    class_weight : mapping, sequence, "balanced" or None
         By what :meth:`weigh` multiplies.
 
     Raises
@@ -53,6 +53,11 @@ class Preparation:
     ) -> None:
         self.model, self.verb, self.labelled, self._trains = model, verb, labelled, trains
         self.class_weight = class_weight
+        if isinstance(class_weight, str) and class_weight != "balanced":
+            raise TypeError(
+                "class_weight must be a mapping such as {0: 1.0, 1: 5.0}, one number for each "
+                f"class, or 'balanced'; got {class_weight!r}"
+            )
         self._looks = verb == "fit" or (trains and model.step == 0)
         if not labelled:
             return
@@ -123,6 +128,8 @@ class Preparation:
         """Multiply the weights of samples by those of their classes, where these are given."""
         if self.class_weight is None:
             return data
+        if isinstance(self.class_weight, str):
+            self.balance(data.labels)
         model, dtype = self.model, data_adapter.host_dtype(self.model.dtype)
         assert model.loss is not None
         shape = model.output_shapes_for([tuple(x.shape) for x in data.inputs])[0]
@@ -130,3 +137,8 @@ class Preparation:
             data.weights, self.class_weight, data.labels, model.loss, shape, dtype
         )
         return data._replace(weights=weights)
+
+    def balance(self, labels: Any) -> None:
+        """Let classes weigh the same together, by all labels."""
+        assert self.model.loss is not None
+        self.class_weight = data_adapter.balanced(labels, self.model.loss.ignore_index)
