@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import xpcnn
-from xpcnn.cli import augment, main
+from xpcnn.cli import augment, image_data, main
+from xpcnn.cli import train as train_command
 from xpcnn.data import ImageFolder, ImageReader, train_test_split
 
 Image = pytest.importorskip("PIL.Image")
@@ -191,6 +192,22 @@ def test_what_cannot_be_trained_on(tmp_path, capsys):
         str(tmp_path) + "/", ""
     )
     assert list(tmp_path.glob("*.safetensors")) == []
+
+
+def test_images_that_are_too_many_for_memory_are_read_in_every_epoch(photos, monkeypatch, capsys):
+    """With the same numbers: they come in the same order."""
+    assert train(photos, "--save", "whole", "--epochs", 2) == 0
+    whole = capsys.readouterr()
+    monkeypatch.setattr(image_data, "KEPT", 1000)
+    monkeypatch.setattr(train_command, "get_num_threads", lambda: 2)
+    assert train(photos, "--save", "parts", "--epochs", 2) == 0
+    parts = capsys.readouterr()
+    assert parts.out.splitlines()[-1] == whole.out.splitlines()[-1]
+    states = [xpcnn.Model.load(name, device="cpu").state_dict() for name in ("whole", "parts")]
+    for key, value in states[0].items():
+        np.testing.assert_array_equal(states[1][key], value)
+    assert evaluate("whole", photos) == 0
+    assert "12 of the 60 images" in capsys.readouterr().err
 
 
 def test_images_too_small_for_the_network(photos, capsys):

@@ -64,10 +64,11 @@ def class_names_of(model: Model, path: Path, count: int) -> tuple[str, ...]:
 
 def network_input(model: Model, x: Any) -> Any:
     """Return images as a model takes them: bytes become numbers from 0 to 1 where it must be."""
-    if getattr(x, "dtype", None) != np.uint8:
+    if getattr(x, "dtype", None) != np.uint8 or all(takes_bytes(model.network)):
         return x
-    floats = x.astype(host_dtype(model.dtype))
-    return floats if all(takes_bytes(model.network)) else floats / floats.dtype.type(255)
+    scaled = x.astype(host_dtype(model.dtype))
+    scaled /= scaled.dtype.type(255)
+    return scaled
 
 
 def with_network_input(model: Model, samples: Samples) -> Samples:
