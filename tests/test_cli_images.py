@@ -194,6 +194,15 @@ def test_what_cannot_be_trained_on(tmp_path, capsys):
     assert list(tmp_path.glob("*.safetensors")) == []
 
 
+@pytest.mark.parametrize("kept", [1000, 10**6])
+def test_images_to_watch_in_training(tmp_path, kept, monkeypatch, capsys):
+    monkeypatch.setattr(image_data, "KEPT", kept)
+    for at, name in enumerate(("train", "test", "val")):
+        photos_in(tmp_path / "p" / name, 12, seed=at)
+    assert train(tmp_path / "p") == 0
+    assert "val_loss" in capsys.readouterr().err
+
+
 def test_images_that_are_too_many_for_memory_are_read_in_every_epoch(photos, monkeypatch, capsys):
     """With the same numbers: they come in the same order."""
     assert train(photos, "--save", "whole", "--epochs", 2) == 0

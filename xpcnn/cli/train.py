@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> None:
     _check_options(args, photos)
     target = _target(args, photos)
     _check_writable(target)  # now, and not after an hour of training
-    data, model = _photos_and_model(args) if photos else _arrays_and_model(args)
+    found, model = _photos_and_model(args) if photos else _arrays_and_model(args)
     batch_size = args.batch_size or (DEFAULTS.photo_batch_size if photos else DEFAULTS.batch_size)
     epochs = (args.epochs or DEFAULTS.epochs) - model.epoch
     if epochs < 1:
@@ -86,6 +86,7 @@ def run(args: argparse.Namespace) -> None:
             f"{args.resume} is trained for {model.epoch} epochs already; "
             f"give more, such as --epochs {model.epoch + 10}"
         )
+    data = _read(found, model) if isinstance(found, Parts) else found
     say(f"device: {describe_device(model.device)}")
     say(f"{len(data.training)} training images, batches of {batch_size}, {epochs} epochs")
     began = time.perf_counter()
@@ -119,7 +120,8 @@ def _fit(
 ) -> None:
     options = augment.fit_options(names)
     if data.validation is not None:
-        options["validation_data"] = data.validation.given
+        given = data.validation.given
+        options["validation_data"] = given if len(given) > 1 else given[0]
     if isinstance(data.training.x, ImageFolder):
         options["workers"] = get_num_threads()
     given = data.training.given
@@ -187,14 +189,14 @@ def _arrays_and_model(args: argparse.Namespace) -> tuple[_Data, Model]:
     return _Data(training, None, test), model
 
 
-def _photos_and_model(args: argparse.Namespace) -> tuple[_Data, Model]:
+def _photos_and_model(args: argparse.Namespace) -> tuple[Parts, Model]:
     folder, epochs = Path(args.data), args.epochs or DEFAULTS.epochs
     if args.resume is not None:
         model = _resumed(args)
         reader = reader_of(model, args.resume)
         names = model.class_names
         parts = find_parts(folder, reader, args.labels, args.test_size, model.seed, names)
-        return _read(parts, model), model
+        return parts, model
     reader = ImageReader(args.size or DEFAULTS.size, resize=args.resize)
     parts = find_parts(folder, reader, args.labels, args.test_size, args.seed or DEFAULTS.seed)
     names = parts.training.class_names
@@ -218,7 +220,7 @@ def _photos_and_model(args: argparse.Namespace) -> tuple[_Data, Model]:
     schedule = ExponentialLR(_LAST_LR ** (1 / epochs))
     optimizer = Adam(lr=args.lr or DEFAULTS.lr, schedule=schedule)
     model.compile(optimizer, "cross_entropy", ["accuracy"])
-    return _read(parts, model), model
+    return parts, model
 
 
 def _read(parts: Parts, model: Model) -> _Data:
