@@ -279,5 +279,11 @@ CASES: dict[str, Case] = {
         LINE,
         by_hand=([[[[1, 2, 3]]]], [[[1, 2], [2, 3]]], [[[[1, 5, 4]]]]),
     ),
+    "Rescale": Case(lambda: xc.Rescale(0.5, -1.5), ROW),
+    "Rescale-image": Case(lambda: xc.Rescale(1 / 255), IMAGE),
+    "Normalize": Case(
+        lambda: xc.Normalize([0.5, 0.4, 0.3], (0.2, 0.25, 4)), IMAGE, ROW, WIDE_IMAGE
+    ),
+    "Normalize-one": Case(lambda: xc.Normalize(0.5, 0.25), LINE, ROW),
     "Unfold-all": Case(lambda: xc.Unfold(2, 2, 1, 3), IMAGE, LINE),
 }

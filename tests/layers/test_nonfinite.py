@@ -10,12 +10,17 @@ import pytest
 import xpcnn
 from tests.layers.cases import CASES
 from tests.pytorch import nn, torch
+from xpcnn.layers.preprocessing import Preprocessing
 
 # What PyTorch has not, and containers, are made of the others.
 NOT_COMPARED = {"SeparableConv", "Global", "StochasticDepth", "Residual", "Graph", "Parallel"}
 NOT_COMPARED |= {"Sequential", "Conv2d-inferred", "Conv2d-groups"}
 NAMES = [
-    name for name in CASES if not name.startswith(tuple(NOT_COMPARED)) and "Dropout" not in name
+    name
+    for name, case in CASES.items()
+    if not name.startswith(tuple(NOT_COMPARED))
+    and "Dropout" not in name
+    and not isinstance(case.make(), Preprocessing)
 ]
 
 

@@ -454,7 +454,7 @@ def test_places_are_counted_piece_by_piece(
     kept = truth != 2
     expected = np.zeros((3, 3), int)
     np.add.at(expected, (truth[kept], predicted[kept]), 1)
-    monkeypatch.setattr("xpcnn.metrics.streaming.PIECE", 7)
+    monkeypatch.setattr("xpcnn.metrics.counts.PIECE", 7)
     for ignored, right in ((2, expected), (None, None)):
         found = metrics.confusion_matrix(predicted, truth, num_classes=3, ignore_index=ignored)
         if right is not None:

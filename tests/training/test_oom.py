@@ -223,7 +223,7 @@ def test_what_else_may_be_running(monkeypatch):
         (xpcnn.optim.Adam, "_update_all", "Adam"),
         (xpcnn.Conv2d, "accumulate", "Conv2d '3.body.1'"),
         (xpcnn.graph.steps.LinearReluStep, "_call", "Linear '8' + ReLU '9'"),
-        (xpcnn.training.dataset.Samples, "_bring", None),
+        (xpcnn.training.sources.arrays.Samples, "_bring", None),
     ):
         model = make()
         model.train_on_batch(x, y)

@@ -11,9 +11,10 @@ import xpcnn
 from xpcnn import _xp, kernels
 from xpcnn.device import resolve
 from xpcnn.errors import NonFiniteError, OutOfMemoryError
-from xpcnn.training import samples as samples_module
+from xpcnn.training import sources
 from xpcnn.training.callbacks import Callback
-from xpcnn.training.dataset import Samples
+from xpcnn.training.dataset import Batch, Order
+from xpcnn.training.sources.arrays import Samples
 
 
 class FakeTransfer:
@@ -57,7 +58,7 @@ def transfers(monkeypatch):
 
     open_transfer.devices, open_transfer.fail = [], None
     opened_by = open_transfer
-    monkeypatch.setattr(samples_module, "open_transfer", open_transfer)
+    monkeypatch.setattr(sources.arrays, "open_transfer", open_transfer)
     return opened, opened_by
 
 
@@ -220,17 +221,16 @@ def test_batches_are_loaded_in_their_order(transfers):
     _, by = transfers
     by.devices.append(resolve("cpu"))
     x, y, _ = data()
-    samples = Samples((x,), y, None, resolve("cpu"), ["float32"], "float32")
-    order = iter([np.arange(3), np.arange(3, 6), np.arange(6, 9)])
-    loads = [load for _, load in samples.prefetched(order)]
+    all_of_them = Batch((x,), y, None)
+    samples = Samples(all_of_them, resolve("cpu"), ["float32"], "float32", Order(11, 3))
+    loads = [turn.load for turn in samples.epoch(0)]
     loads[0]()
     with pytest.raises(AssertionError, match="in their order"):
         loads[2]()
     # An order that is given up is forgotten.
     samples.close()
-    again = samples.prefetched(iter([np.array([4, 2])]))
-    for _, load in again:
-        np.testing.assert_array_equal(load().inputs[0], x[[4, 2]])
+    for turn, rows in zip(samples.epoch(0), (slice(3), slice(3, 6), slice(6, 9)), strict=False):
+        np.testing.assert_array_equal(turn.load().inputs[0], x[rows])
     samples.close()
     assert threads() == []
 

@@ -103,6 +103,8 @@ from xpcnn.layers.pool import LPPool3d as LPPool3d
 from xpcnn.layers.pool import MaxPool1d as MaxPool1d
 from xpcnn.layers.pool import MaxPool2d as MaxPool2d
 from xpcnn.layers.pool import MaxPool3d as MaxPool3d
+from xpcnn.layers.preprocessing import Normalize as Normalize
+from xpcnn.layers.preprocessing import Rescale as Rescale
 from xpcnn.layers.resize import Upsample as Upsample
 from xpcnn.layers.resize import UpsamplingBilinear2d as UpsamplingBilinear2d
 from xpcnn.layers.resize import UpsamplingNearest2d as UpsamplingNearest2d

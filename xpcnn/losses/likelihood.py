@@ -10,7 +10,7 @@ import numpy as np
 
 from xpcnn import _xp
 from xpcnn._xp import Array
-from xpcnn.losses.loss import REDUCTIONS, SameShapeLoss, Terms, check_same_shape
+from xpcnn.losses.loss import REDUCTIONS, Reads, SameShapeLoss, Terms, check_same_shape
 from xpcnn.losses.pair import PairLoss
 
 
@@ -108,13 +108,14 @@ class PoissonNLLLoss(SameShapeLoss):
         If `eps` is not above 0.
     """
 
-    reads = "values"
+    reads: Reads = "values"
 
     def __init__(
         self, log_input: bool = True, full: bool = False, eps: float = 1e-8, reduction: str = "mean"
     ) -> None:
         super().__init__(reduction)
         self.log_input = bool(log_input)
+        self.reads = "log_values" if self.log_input else "values"
         self.full = bool(full)
         self.eps = self._number("eps", eps, above=0.0)
 

@@ -18,6 +18,7 @@ from xpcnn.errors import cast_hint, choice_error, dtype_error
 from xpcnn.kernels.dispatch import Saved
 from xpcnn.losses.running import LossPart
 
+Reads = Literal["logits", "probabilities", "log_probabilities", "values", "log_values", "distances"]
 REDUCTIONS = ("mean", "sum", "none")
 # What PyTorch keeps some divisors from falling below: 1e-12 rounded to float32.
 EPSILON = 9.999999960041972e-13
@@ -51,12 +52,10 @@ class Loss(Checked):
     takes_target: bool = True
     """Whether there are targets; a model is trained with ``fit(x, None)`` where there are none."""
 
-    reads: Literal["logits", "probabilities", "log_probabilities", "values", "distances"] | None = (
-        None
-    )
+    reads: Reads | None = None
     """What predictions are: scores of any size, probabilities, their logarithms, numbers such as
-    prices, or distances and vectors between which they lie. ``None`` where that is not known.
-    Metrics ask for it."""
+    prices, the logarithms of such, or distances and vectors between which they lie. ``None`` where
+    that is not known. Metrics ask for it."""
 
     answers: Literal["classes", "columns", "lists"] | None = None
     """How metrics read several columns (axis 1): "classes", of which one is right, or "columns" of

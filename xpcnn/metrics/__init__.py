@@ -18,35 +18,37 @@ from typing import Any
 
 from xpcnn import _registry
 from xpcnn._registry import to_config
+from xpcnn.metrics.counts import ConfusionMatrix, F1Score, Precision, Recall
 from xpcnn.metrics.functions import (
     accuracy,
     confusion_matrix,
+    explained_variance,
     f1_score,
+    mae,
+    mse,
     precision,
+    r2,
     recall,
+    rmse,
     top_k_accuracy,
 )
+from xpcnn.metrics.metric import Metric
 from xpcnn.metrics.per_output import OutputMetric
 from xpcnn.metrics.plain import FunctionMetric
-from xpcnn.metrics.streaming import (
-    Accuracy,
-    ConfusionMatrix,
-    F1Score,
-    Metric,
-    Precision,
-    Recall,
-    TopKAccuracy,
-)
+from xpcnn.metrics.regression import MAE, MSE, R2, RMSE, ExplainedVariance
+from xpcnn.metrics.shares import Accuracy, TopKAccuracy
 
 __all__ = [
     "Accuracy", "TopKAccuracy", "Precision", "Recall", "F1Score", "ConfusionMatrix",
+    "MAE", "MSE", "RMSE", "R2", "ExplainedVariance",
     "accuracy", "top_k_accuracy", "precision", "recall", "f1_score", "confusion_matrix",
+    "mae", "mse", "rmse", "r2", "explained_variance",
     "Metric", "OutputMetric", "FunctionMetric", "from_config", "get", "to_config",
 ]  # fmt: skip
 
 _CLASSES = _registry.public(globals(), Metric)
 _NAMES = {
-    _registry.snake_case(name): cls
+    vars(cls).get("name") or _registry.snake_case(name): cls
     for name, cls in _CLASSES.items()
     if cls not in (OutputMetric, FunctionMetric)
 }

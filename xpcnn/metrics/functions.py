@@ -7,14 +7,9 @@ from typing import Any
 import numpy as np
 
 from xpcnn._xp import Array
-from xpcnn.metrics.streaming import (
-    Accuracy,
-    ConfusionMatrix,
-    F1Score,
-    Precision,
-    Recall,
-    TopKAccuracy,
-)
+from xpcnn.metrics.counts import ConfusionMatrix, F1Score, Precision, Recall
+from xpcnn.metrics.regression import MAE, MSE, R2, RMSE, ExplainedVariance
+from xpcnn.metrics.shares import Accuracy, TopKAccuracy
 
 
 def accuracy(
@@ -109,3 +104,30 @@ def f1_score(
     """Return the harmonic mean of precision and recall; see :class:`F1Score`."""
     metric = F1Score(average, num_classes, zero_division, threshold, ignore_index)
     return metric._once(prediction, target)
+
+
+def mae(prediction: Array, target: Array) -> float:
+    """Return the mean absolute error over all numbers; see :class:`MAE`."""
+    return float(MAE()._once(prediction, target))
+
+
+def mse(prediction: Array, target: Array) -> float:
+    """Return the mean squared error over all numbers; see :class:`MSE`."""
+    return float(MSE()._once(prediction, target))
+
+
+def rmse(prediction: Array, target: Array) -> float:
+    """Return the root of the mean squared error over all numbers; see :class:`RMSE`."""
+    return float(RMSE()._once(prediction, target))
+
+
+def r2(prediction: Array, target: Array, *, multioutput: str = "uniform_average") -> Any:
+    """Return the coefficient of determination; see :class:`R2`."""
+    return R2(multioutput)._once(prediction, target)
+
+
+def explained_variance(
+    prediction: Array, target: Array, *, multioutput: str = "uniform_average"
+) -> Any:
+    """Return the share of the targets' variance explained; see :class:`ExplainedVariance`."""
+    return ExplainedVariance(multioutput)._once(prediction, target)

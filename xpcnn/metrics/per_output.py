@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from xpcnn.metrics.streaming import Metric
+from xpcnn.metrics.metric import Metric
 
 if TYPE_CHECKING:
     from xpcnn.losses.loss import Loss

@@ -9,7 +9,7 @@ from typing import Any
 from xpcnn import _xp
 from xpcnn._registry import function_name
 from xpcnn._xp import Array
-from xpcnn.metrics.streaming import Metric
+from xpcnn.metrics.metric import Metric
 
 
 class FunctionMetric(Metric):

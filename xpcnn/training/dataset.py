@@ -1,20 +1,14 @@
-"""The samples that a model works on, and batches of them on its device."""
+"""What training works on, batch by batch, wherever the samples come from."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpcnn import _xp
 from xpcnn._xp import Array
-from xpcnn.device import Device
-from xpcnn.kernels import open_transfer
-
-if TYPE_CHECKING:
-    from xpcnn.training.prefetch import Load, Prefetcher
+from xpcnn.data.batches import batches
 
 
 def map_arrays(value: Any, function: Callable[[Any], Any]) -> Any:
@@ -22,28 +16,6 @@ def map_arrays(value: Any, function: Callable[[Any], Any]) -> Any:
     if value is None:
         return None
     return tuple(map(function, value)) if isinstance(value, tuple) else function(value)
-
-
-def split_validation(
-    inputs: tuple[Array, ...], labels: Any, weights: np.ndarray | None, share: float
-) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Cut the last `share` of the samples off, before any shuffling, as Keras does.
-
-    Raises
-    ------
-    ValueError
-        If `share` is not between 0 and 1, or leaves one part empty.
-    """
-    if not isinstance(share, (int, float, np.number)) or not 0.0 < share < 1.0:
-        raise ValueError(f"validation_split must lie between 0 and 1, got {share!r}")
-    count = inputs[0].shape[0]
-    cut = int(count * (1.0 - share))
-    if cut == 0 or cut == count:
-        raise ValueError(f"validation_split={share} of {count} samples leaves one part empty")
-    everything = (inputs, labels, weights)
-    front = tuple(map_arrays(part, lambda a: a[:cut, ...]) for part in everything)
-    back = tuple(map_arrays(part, lambda a: a[cut:, ...]) for part in everything)
-    return front, back
 
 
 class Batch(NamedTuple):
@@ -73,89 +45,117 @@ class Batch(NamedTuple):
         return Batch(inputs, rest[0] if rest else None, weights)
 
 
-class Samples:
-    """Inputs, labels and weights from which batches are taken to the device.
+def split_validation(data: Batch, share: float) -> tuple[Batch, Batch]:
+    """Cut the last `share` of the samples off, before any shuffling, as Keras does.
 
-    Parameters
+    Raises
+    ------
+    ValueError
+        If `share` is not between 0 and 1, or leaves one part empty.
+    """
+    if not isinstance(share, (int, float, np.number)) or not 0.0 < share < 1.0:
+        raise ValueError(f"validation_split must lie between 0 and 1, got {share!r}")
+    count = data.size
+    cut = int(count * (1.0 - share))
+    if cut == 0 or cut == count:
+        raise ValueError(f"validation_split={share} of {count} samples leaves one part empty")
+    front = Batch(*(map_arrays(part, lambda a: a[:cut, ...]) for part in data))
+    back = Batch(*(map_arrays(part, lambda a: a[cut:, ...]) for part in data))
+    return front, back
+
+
+class Turn(NamedTuple):
+    """A batch whose turn it is.
+
+    Attributes
     ----------
-    inputs : tuple of array
-        One for each input of the network.
-    labels : numpy.ndarray, tuple of them, or None
-        A tuple if each output of the network has a loss of its own.
-    weights : numpy.ndarray or None
-    device : Device
-    dtypes : sequence of str
-        What each input holds.
-    dtype : str
-        Of labels and weights that are no integers.
+    size : int
+        Number of samples.
+    load : callable
+        Brings the batch to the device. To be called once, in the order of the batches: the next
+        one may be set off by it.
+    again : callable
+        Brings the same batch to the device once more, at any time before the epoch ends.
     """
 
-    def __init__(
-        self,
-        inputs: tuple[Array, ...],
-        labels: Any,
-        weights: np.ndarray | None,
-        device: Device,
-        dtypes: Sequence[str],
-        dtype: str,
-    ) -> None:
-        self._all = Batch(inputs, labels, weights)
-        self._size = self._all.size
-        self._arrays = self._all.arrays()
-        others = [dtype if _xp.is_floating(a) else None for a in self._arrays[len(inputs) :]]
-        self._dtypes = [*dtypes, *others]
-        # In host memory, from which rows are taken. For an input that lies on the device already,
-        # these are the numbers of the samples.
-        numbers = np.arange(self._size)
-        self._sources = [a if isinstance(a, np.ndarray) else numbers for a in self._arrays]
-        self.device = device
-        self._prefetcher: Prefetcher | None = None
+    size: int
+    load: Callable[[], Batch]
+    again: Callable[[], Batch]
 
-    def __len__(self) -> int:
-        return self._size
 
-    def batch(self, indices: np.ndarray | slice) -> Batch:
-        """Return some samples on the device."""
-        return self._arrange([source[indices] for source in self._sources])
+class Source:
+    """What training asks of its samples, wherever they come from.
 
-    def prefetched(
-        self, order: Iterator[np.ndarray]
-    ) -> Iterator[tuple[np.ndarray, Callable[[], Batch]]]:
-        """Yield the indices of each batch, and what loads it: to be called once, in order.
+    Attributes
+    ----------
+    batches : int or None
+        Batches of an epoch; ``None`` if nobody knows before its end.
+    batch_size : int
+        Samples in a batch, but perhaps for the last one, as far as that is known.
+    last_size : int or None
+        Samples in the last batch; ``None`` if nobody knows.
+    can_repeat : bool
+        Whether the batches of an epoch can be had a second time.
+    """
 
-        Where the device has memory of its own, the next batch is on its way by then.
+    batches: int | None
+    batch_size: int
+    last_size: int | None = None
+    can_repeat: bool = True
+
+    def epoch(self, number: int, *, ahead: bool = True) -> Iterator[Turn]:
+        """Yield the batches of an epoch, counted from 0.
+
+        Parameters
+        ----------
+        number : int
+        ahead : bool
+            Whether batches may be on their way before their turn.
         """
-        if self._prefetcher is None:
-            transfer = open_transfer(self.device.xp, self.device.physical, self._sources)
-            if transfer is not None:
-                from xpcnn.training.prefetch import Prefetcher  # its threads are for GPUs only
+        raise NotImplementedError(f"{type(self).__name__} does not implement epoch")
 
-                self._prefetcher = Prefetcher(transfer)
-        if self._prefetcher is None:
-            for indices in order:
-                yield indices, partial(self.batch, indices)
-        else:
-            for indices, load in self._prefetcher.each(order):
-                yield indices, partial(self._load, load)
+    def some(self, count: int) -> tuple[Array, ...]:
+        """Return the inputs of a few samples, on the device, to try a network on."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement some")
 
     def close(self) -> None:
         """End what brings batches ahead of their use, if there is something."""
-        prefetcher, self._prefetcher = self._prefetcher, None
-        if prefetcher is not None:
-            prefetcher.close()
 
-    def _load(self, load: Load) -> Batch:
-        return self._arrange(load())
 
-    def _arrange(self, rows: Sequence[Array]) -> Batch:
-        """Make a batch of what was taken from the sources."""
-        brought = []
-        for source, row, dtype in zip(self._arrays, rows, self._dtypes, strict=True):
-            if isinstance(source, np.ndarray):
-                brought.append(self._bring(row, dtype))
-            else:
-                brought.append(self.device.xp.take(source, self._bring(row), axis=0))
-        return self._all.of(brought)
+class Order(NamedTuple):
+    """In which batches an epoch goes through samples that have numbers."""
 
-    def _bring(self, rows: Array, dtype: str | None = None) -> Array:
-        return self.device.asarray(rows, dtype)
+    samples: int
+    batch_size: int
+    shuffle: bool = False
+    drop_last: bool = False
+    seed: int = 0
+
+    def epoch(self, number: int) -> Iterator[np.ndarray]:
+        """Yield the numbers of the samples of each batch."""
+        n, size, shuffle, drop_last, seed = self
+        return batches(n, size, shuffle=shuffle, seed=seed, epoch=number, drop_last=drop_last)
+
+
+class Numbered(Source):
+    """Samples that have numbers, in an order that follows from the seed and the epoch.
+
+    Raises
+    ------
+    ValueError
+        If there is no batch.
+    """
+
+    def __init__(self, order: Order) -> None:
+        self.order = order
+        self.batch_size = order.batch_size
+        self.batches, rest = divmod(order.samples, order.batch_size)
+        self.last_size = order.batch_size
+        if rest and not order.drop_last:
+            self.batches += 1
+            self.last_size = rest
+        if not self.batches:
+            raise ValueError(
+                f"fit: drop_last=True leaves no batch, since there are {order.samples} samples "
+                f"and batch_size is {order.batch_size}; choose a smaller batch_size"
+            )

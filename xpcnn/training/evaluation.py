@@ -9,10 +9,9 @@ from copy import deepcopy
 import numpy as np
 
 from xpcnn import metrics
-from xpcnn.data.batches import batches
 from xpcnn.losses.running import RunningLoss
 from xpcnn.training.compile_args import bind
-from xpcnn.training.dataset import Samples
+from xpcnn.training.dataset import Source
 from xpcnn.training.oom import MemoryGuard
 from xpcnn.training.state import TrainingState
 
@@ -40,19 +39,16 @@ def counting(model: TrainingState) -> Iterator[list[metrics.Metric]]:
         _in_use.difference_update(map(id, lent))
 
 
-def evaluate(
-    model: TrainingState, samples: Samples, batch_size: int
-) -> tuple[dict[str, float], int | None]:
+def evaluate(model: TrainingState, source: Source) -> tuple[dict[str, float], int | None]:
     """Return loss and metrics of some samples, and the first batch whose loss is not finite."""
     assert model.loss is not None
     running = RunningLoss()
-    with counting(model) as counted, MemoryGuard(model, "an evaluation", batch_size):
-        order = batches(len(samples), batch_size, shuffle=False)
-        for indices, load in samples.prefetched(order):
-            x, y, weights = load()
+    with counting(model) as counted, MemoryGuard(model, "an evaluation", source.batch_size):
+        for turn in source.epoch(0):
+            x, y, weights = turn.load()
             prediction = model.forward_batch(x)
             loss = model.loss.forward(prediction, y, sample_weight=weights)
-            running.add(model.loss.parts(loss, len(indices)))
+            running.add(model.loss.parts(loss, turn.size))
             for metric in counted:
                 metric.update(prediction, y)
         logs = {"loss": running.result()} | figures(counted)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Any, NoReturn
 
-import numpy as np
-
 from xpcnn import _xp
 from xpcnn._xp import Array
-from xpcnn.data.batches import batches
 from xpcnn.errors import NonFiniteError
 from xpcnn.losses.running import RunningLoss
 from xpcnn.metrics import Metric
 from xpcnn.training.callbacks import Callback, ProgressBar, each_ends
-from xpcnn.training.dataset import Batch, Samples
+from xpcnn.training.dataset import Source, Turn
 from xpcnn.training.evaluation import counting, evaluate, figures
 from xpcnn.training.graph_capture import CapturedSteps
 from xpcnn.training.history import History
@@ -39,26 +36,19 @@ class Trainer:
     def __init__(
         self,
         model: TrainingState,
-        samples: Samples,
-        validation: Samples | None,
+        source: Source,
+        validation: Source | None,
         *,
         epochs: int,
-        batch_size: int,
-        shuffle: bool,
-        drop_last: bool,
         callbacks: Sequence[Callback] | None,
         verbose: str | int,
         capture: bool,
         memory: int | str | None,
     ) -> None:
         self.model = model
-        self.samples = samples
+        self.source = source
         self.validation = validation
         self.epochs = as_int(epochs, "fit", "epochs", 0)
-        self.batch_size = as_int(batch_size, "fit", "batch_size", 1)
-        self.shuffle = as_flag(shuffle, "fit", "shuffle")
-        self.drop_last = as_flag(drop_last, "fit", "drop_last")
-        self.batches = self._count_batches()
         self.callbacks = _all_callbacks(callbacks, verbose)
         self.history = History()
         self._check_last_batch()
@@ -72,34 +62,24 @@ class Trainer:
                 "out capture or memory"
             )
         self._plan = self._make_plan()
-        self.captured = CapturedSteps(model, self.batch_size) if capture else None
+        self.captured = CapturedSteps(model, source.batch_size) if capture else None
+        self._wait = not source.can_repeat
         self._replay = None if self.captured is None else self.captured.step
 
     # -- Checks before anything is trained -----------------------------------------------------
 
-    def _count_batches(self) -> int:
-        whole, rest = divmod(len(self.samples), self.batch_size)
-        count = whole + (1 if rest and not self.drop_last else 0)
-        if count == 0:
-            raise ValueError(
-                f"fit: drop_last=True leaves no batch, since there are {len(self.samples)} samples "
-                f"and batch_size is {self.batch_size}; choose a smaller batch_size"
-            )
-        return count
-
     def _check_last_batch(self) -> None:
         """Try a last batch of one sample: some layers cannot be trained on it."""
-        rest = len(self.samples) % self.batch_size
-        if rest != 1 or self.drop_last or not self.epochs:
+        if self.source.last_size != 1 or not self.epochs:
             return
         model, now = self.model, Snapshot(self.model)
         try:
-            model.forward(*self.samples.batch(np.zeros(1, dtype=np.int64)).inputs, training=True)
+            model.forward(*self.source.some(1), training=True)
         except ValueError as error:
             raise ValueError(
-                f"fit: the last of the batches would hold one sample, since there are "
-                f"{len(self.samples)} and batch_size is {self.batch_size}: {error}; leave it out "
-                "with drop_last=True, or choose another batch_size"
+                "fit: the last of the batches would hold one sample, with batch_size "
+                f"{self.source.batch_size}: {error}; leave it out with drop_last=True, or choose "
+                "another batch_size"
             ) from error
         finally:
             now.restore()
@@ -109,9 +89,9 @@ class Trainer:
         """Choose how steps stay below the limit of memory, by a look at some samples."""
         if self._limit is None:
             return None
-        count = min(PROBED, self.batch_size, len(self.samples))
-        inputs = self.samples.batch(np.arange(self.model.batch or count)).inputs
-        size = min(self.batch_size, len(self.samples))
+        source = self.source
+        size = source.batch_size if source.batches != 1 else source.last_size or source.batch_size
+        inputs = source.some(self.model.batch or min(PROBED, size))
         return StepMemory(self.model, inputs).plan(self._limit, size)
 
     def _names(self) -> list[str]:
@@ -160,17 +140,19 @@ class Trainer:
             following = nullcontext() if self._plan is None else self._plan.followed(model)
             with model.fitting(), following, each_ends(begun):
                 for callback in self.callbacks:
-                    callback.on_train_begin(self.epochs, self.batches)
+                    callback.on_train_begin(self.epochs, self.source.batches)
                     begun.append(callback)
                 model.resume(self.callbacks)
                 for _ in range(self.epochs):
-                    order = self._begin_epoch()
+                    turns = self._begin_epoch()
                     with counting(model) as counted:
-                        for batch, (indices, load) in enumerate(order, start=1):
+                        for batch, turn in enumerate(turns, start=1):
                             rate = model.optimizer.lr
                             advance = partial(self._way.advance, batch)
-                            step = train_step(model, len(indices), load, self._replay, advance)
-                            self._after_step(batch, indices, rate, step, counted)
+                            step = train_step(
+                                model, turn.size, turn.load, self._replay, advance, wait=self._wait
+                            )
+                            self._after_step(batch, turn, rate, step, counted)
                             del step  # it holds the arrays from before the step
                             if self._running.first_not_finite is not None:
                                 break
@@ -186,40 +168,31 @@ class Trainer:
         """End what brings batches to the device, and what was captured."""
         if self.captured is not None:
             self.captured.close()
-        for samples in (self.samples, self.validation):
-            if samples is not None:
-                samples.close()
+        for source in (self.source, self.validation):
+            if source is not None:
+                source.close()
 
-    def _order(self, epoch: int) -> Iterator[np.ndarray]:
-        return batches(
-            len(self.samples),
-            self.batch_size,
-            shuffle=self.shuffle,
-            seed=self.model.seed,
-            epoch=epoch,
-            drop_last=self.drop_last,
-        )
-
-    def _begin_epoch(self) -> Iterable[tuple[np.ndarray, Callable[[], Batch]]]:
-        """Make ready for an epoch, and return what loads its batches."""
+    def _begin_epoch(self) -> Iterator[Turn]:
+        """Make ready for an epoch, and return its batches."""
         model = self.model
-        self._way = WayBack(model, self.samples, partial(self._order, model.epoch))
-        self._running, self._number = RunningLoss(), model.epoch + 1
+        self._way = WayBack(model, self.source, model.epoch)
+        self._running, self._number, self._made = RunningLoss(), model.epoch + 1, 0
         if self.captured is not None:
             self.captured.begin_epoch()
         for callback in self.callbacks:
             callback.on_epoch_begin(self._number)
-        return self.samples.prefetched(self._order(model.epoch))
+        return self.source.epoch(model.epoch)
 
     def _after_step(
-        self, batch: int, indices: np.ndarray, rate: float, step: Step, counted: list[Metric]
+        self, batch: int, turn: Turn, rate: float, step: Step, counted: list[Metric]
     ) -> None:
         """Add a step to what is known of the epoch; raise if its numbers are not finite."""
         outcome, way = step.outcome, self._way
         if outcome.not_finite is not None:
             stop(self.model, way, self._number, batch, outcome.not_finite, step.batch.inputs)
-        read = _xp.on_host(outcome.parts[0].total)
-        way.note(step.before if read else None, indices, rate)
+        read = self._wait or _xp.on_host(outcome.parts[0].total)
+        way.note(step.before if read else None, turn, rate)
+        self._made = batch
         self._running.add(outcome.parts)
         for metric in counted:
             metric.update(outcome.prediction, step.batch.labels)
@@ -233,7 +206,7 @@ class Trainer:
         if running.first_not_finite is not None:
             stop(self.model, way, self._number, running.first_not_finite, "loss")
         if not (self.model.is_moderate() or way.is_good()):
-            stop(self.model, way, self._number, self.batches, "weights")
+            stop(self.model, way, self._number, self._made, "weights")
         return logs | figures(counted)
 
     def _tell(self, batch: int, read: bool) -> None:
@@ -252,7 +225,7 @@ class Trainer:
     def _end_epoch(self, logs: dict[str, float]) -> None:
         model, number = self.model, self._number
         if self.validation is not None:
-            found, bad = evaluate(model, self.validation, self.batch_size)
+            found, bad = evaluate(model, self.validation)
             if bad is not None:
                 stop(model, None, number, bad, "val_loss")
             logs |= {f"val_{name}": value for name, value in found.items()}

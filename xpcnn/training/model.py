@@ -12,7 +12,6 @@ import numpy as np
 from xpcnn import _xp, losses, optim
 from xpcnn._files import check_target
 from xpcnn._xp import Array
-from xpcnn.data.batches import batches
 from xpcnn.device import Device, resolve
 from xpcnn.errors import ModelFileError
 from xpcnn.kernels.threads import release_blas
@@ -31,7 +30,7 @@ from xpcnn.training.compile_args import (
     choose_metrics,
     prepare_labels,
 )
-from xpcnn.training.dataset import Batch, Samples, map_arrays, split_validation
+from xpcnn.training.dataset import Batch, Order, map_arrays, split_validation
 from xpcnn.training.doubts import doubt_ends, doubt_inputs, what_outputs_are
 from xpcnn.training.evaluation import counting, evaluate, figures
 from xpcnn.training.history import History
@@ -40,14 +39,12 @@ from xpcnn.training.memory import PROBED, MemoryUse, StepMemory
 from xpcnn.training.oom import MemoryGuard
 from xpcnn.training.recorded import CompiledPrediction, record_prediction
 from xpcnn.training.rollback import all_or_nothing
+from xpcnn.training.sources.arrays import Samples
 from xpcnn.training.state import Snapshot, TrainingState
 from xpcnn.training.step import Step, train_step
 from xpcnn.training.summary import Summary, summarize
 from xpcnn.training.wayback import loss_is_finite
-from xpcnn.window import as_int
-
-Data = tuple[tuple[Array, ...], Any, np.ndarray | None]
-"""Inputs, labels and weights."""
+from xpcnn.window import as_flag, as_int
 
 
 class Model(TrainingState):
@@ -299,17 +296,21 @@ class Model(TrainingState):
                 )
                 if class_weight is not None:
                     training = self._with_class_weights(training, class_weight)
-                weights = training[2]
+                weights = training.weights
                 if weights is not None and not weights.any():
                     raise ValueError("fit: all samples have the weight 0, so that nothing counts")
+                order = Order(
+                    training.size,
+                    as_int(batch_size, "fit", "batch_size", 1),
+                    as_flag(shuffle, "fit", "shuffle"),
+                    as_flag(drop_last, "fit", "drop_last"),
+                    self.seed,
+                )
                 fit = Trainer(
                     self,
-                    self._samples(*training),
-                    None if validation is None else self._samples(*validation),
+                    self._samples(training, order),
+                    None if validation is None else self._in_order(validation, batch_size),
                     epochs=epochs,
-                    batch_size=batch_size,
-                    shuffle=shuffle,
-                    drop_last=drop_last,
                     callbacks=callbacks,
                     verbose=verbose,
                     capture=capture,
@@ -321,11 +322,11 @@ class Model(TrainingState):
                 release_blas()
 
     def _with_validation(
-        self, data: Data, given: Sequence[Any] | None, split: float
-    ) -> tuple[Data, Data | None]:
+        self, data: Batch, given: Sequence[Any] | None, split: float
+    ) -> tuple[Batch, Batch | None]:
         """Return what to train on and what to validate with."""
         if given is None and not _is_zero(split):
-            return split_validation(*data, split)
+            return split_validation(data, split)
         if given is None:
             return data, None
         if not _is_zero(split):
@@ -339,14 +340,14 @@ class Model(TrainingState):
         x, y, *more = given
         return data, self._training_data(x, y, "validation_data", *more)
 
-    def _with_class_weights(self, data: Data, class_weight: Any) -> Data:
+    def _with_class_weights(self, data: Batch, class_weight: Any) -> Batch:
         x, labels, weights = data
         assert self.loss is not None
         shape, dtype = self._output_shapes([tuple(each.shape) for each in x])[0], self.dtype
         weights = data_adapter.with_class_weights(
             weights, class_weight, labels, self.loss, shape, data_adapter.host_dtype(dtype)
         )
-        return x, labels, weights
+        return Batch(x, labels, weights)
 
     def train_step(self, x: Any, y: Any, *, sample_weight: Any = None) -> Array:
         """Make one step of a training loop of your own: forward, loss, backward, update.
@@ -427,8 +428,9 @@ class Model(TrainingState):
     ) -> tuple[int, Callable[[], Batch]]:
         """Return the size of a batch, and what brings it to the device."""
         with self.unbuilt_if_it_fails():
-            samples = self._samples(*self._training_data(x, y, who, sample_weight))
-        return len(samples), partial(samples.batch, slice(None))
+            data = self._training_data(x, y, who, sample_weight)
+            samples = self._samples(data)
+        return data.size, partial(samples.batch, slice(None))
 
     def _check_outcome(self, step: Step) -> None:
         """Raise if the step was taken back, because its numbers are not finite."""
@@ -455,11 +457,10 @@ class Model(TrainingState):
         """
         with self.on_device(), self.unbuilt_if_it_fails():
             size = as_int(batch_size, "evaluate", "batch_size", 1)
-            samples = self._samples(
-                *self._training_data(x, y, "evaluate", sample_weight, needs_optimizer=False)
-            )
+            data = self._training_data(x, y, "evaluate", sample_weight, needs_optimizer=False)
+            samples = self._in_order(data, self.batch or size)
             try:
-                return evaluate(self, samples, self.batch or size)[0]
+                return evaluate(self, samples)[0]
             finally:
                 samples.close()
                 release_blas()
@@ -480,20 +481,20 @@ class Model(TrainingState):
             inputs = self._checked(given, "predict", whole=whole)
             if len({tuple(x.shape[:1]) for x in inputs}) > 1 or inputs[0].shape[:1] in ((), (0,)):
                 return map_arrays(self(*inputs), _xp.to_numpy)
-            samples = self._samples(inputs, None, None)
+            data = Batch(inputs, None, None)
             if self.batch is not None:
                 batch_size = self.batch
-                if len(samples) % batch_size:
+                if data.size % batch_size:
                     raise ValueError(
                         f"predict: the network works for {batch_size} samples at a time, as its "
-                        f"file says, got {len(samples)}; give a multiple of {batch_size}"
+                        f"file says, got {data.size}; give a multiple of {batch_size}"
                     )
-            order = batches(len(samples), batch_size, shuffle=False)
+            samples = self._in_order(data, batch_size)
             found = []
             try:
                 with MemoryGuard(self, "a prediction", batch_size):
-                    for _, load in samples.prefetched(order):
-                        y = self.forward_batch(load().inputs)
+                    for turn in samples.epoch(0):
+                        y = self.forward_batch(turn.load().inputs)
                         found.append(map_arrays(y, _xp.to_numpy))
             finally:
                 samples.close()
@@ -565,7 +566,7 @@ class Model(TrainingState):
 
     def _training_data(
         self, x: Any, y: Any, who: str, sample_weight: Any = None, *, needs_optimizer: bool = True
-    ) -> Data:
+    ) -> Batch:
         """Check data and labels against each other, the network and the loss."""
         loss, metrics, outputs = self.loss, self.metrics, self.outputs
         if loss is None or (needs_optimizer and self.optimizer is None):
@@ -592,13 +593,16 @@ class Model(TrainingState):
             check_metrics(metrics, loss, labels, shapes, ends)
         if who == "fit" or (who in ("train_on_batch", "train_step") and self.step == 0):
             doubt_inputs(self.network, inputs)
-        return inputs, labels, data_adapter.as_weights(sample_weight, count, dtype)
+        return Batch(inputs, labels, data_adapter.as_weights(sample_weight, count, dtype))
 
-    def _samples(
-        self, inputs: tuple[Array, ...], labels: Any, weights: np.ndarray | None
-    ) -> Samples:
-        dtypes = self.input_dtypes()
-        return Samples(inputs, labels, weights, self.device, dtypes, self.dtype)
+    def _samples(self, data: Batch, order: Order | None = None) -> Samples:
+        return Samples(data, self.device, self.input_dtypes(), self.dtype, order)
+
+    def _in_order(self, data: Batch, batch_size: Any) -> Samples:
+        """Return batches of samples in their own order."""
+        if type(batch_size) is not int or batch_size < 1:
+            batch_size = as_int(batch_size, "predict", "batch_size", 1)
+        return self._samples(data, Order(data.size, batch_size))
 
     # -- Description and files -----------------------------------------------------------------
 

@@ -55,6 +55,7 @@ def train_step(
     replay: Callable[[Batch, Callable[[], None]], Outcome | None] | None = None,
     when_finite: Callable[[Snapshot], None] | None = None,
     numbers: Array | None = None,
+    wait: bool = False,
 ) -> Step:
     """Make one training step: forward, loss, backward, update; as a whole or not at all.
 
@@ -75,6 +76,8 @@ def train_step(
         before the step.
     numbers : array, optional
         What the optimizer takes from the device rather than from the host.
+    wait : bool
+        Whether to read the loss even if that makes the host wait for the device.
     """
     before = Snapshot(state)
     guard = MemoryGuard(state, "a training step", size, before)
@@ -85,8 +88,8 @@ def train_step(
             state.zero_grad()
             program = state.program_for(batch.inputs, training=True)
             prediction = state.widen(program.forward(*state.narrow(batch.inputs), training=True))
-            outcome = _lose(state, batch, prediction)
-            if when_finite is not None and _xp.on_host(outcome.loss) and not outcome.not_finite:
+            outcome, read = _lose(state, batch, prediction, wait)
+            if when_finite is not None and read and not outcome.not_finite:
                 when_finite(before)
             if outcome.not_finite is None:
                 ctrl_c.check()
@@ -99,14 +102,15 @@ def train_step(
     return Step(before, batch, outcome)
 
 
-def _lose(state: TrainingState, batch: Batch, prediction: Any) -> Outcome:
-    """Compute the loss."""
+def _lose(state: TrainingState, batch: Batch, prediction: Any, wait: bool) -> tuple[Outcome, bool]:
+    """Compute the loss, and say whether it was read."""
     assert state.loss is not None
     loss = state.loss.forward(prediction, batch.labels, sample_weight=batch.weights)
     outcome = Outcome(state.loss.parts(loss, batch.size), loss, prediction)
-    if _xp.on_host(loss) and not outcome.has_finite_loss():
-        return outcome._replace(not_finite="loss")
-    return outcome
+    read = wait or _xp.on_host(loss)
+    if read and not outcome.has_finite_loss():
+        return outcome._replace(not_finite="loss"), read
+    return outcome, read
 
 
 def _gradients(state: TrainingState) -> Sequence[Array]:

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from functools import partial
-
-import numpy as np
-
-from xpcnn.training.dataset import Batch, Samples
+from xpcnn.training.dataset import Batch, Source, Turn
 from xpcnn.training.state import Snapshot, TrainingState
 from xpcnn.training.step import train_step
 
@@ -17,38 +12,36 @@ class WayBack:
 
     Where losses are read at once, these are the arrays from before the last step. Where they wait
     on the device, and arrays of all steps would take too much memory, the steps are made again from
-    the start of the epoch.
+    the start of the epoch. Of a source that cannot be repeated, losses are always read at once.
 
     Parameters
     ----------
     model : TrainingState
-    samples : Samples
-    order : callable
-        Returns an iterable of the indices of the epoch's batches.
+    source : Source
+    epoch : int
+        Its number, counted from 0.
     """
 
-    def __init__(
-        self, model: TrainingState, samples: Samples, order: Callable[[], Iterable[np.ndarray]]
-    ) -> None:
-        self._model, self._samples, self._order = model, samples, order
+    def __init__(self, model: TrainingState, source: Source, epoch: int) -> None:
+        self._model, self._source, self._epoch = model, source, epoch
         self._start, self._first = Snapshot(model), 1
         self._before: Snapshot | None = None
-        self._last: np.ndarray | None = None
+        self._last: Turn | None = None
         self._rates: list[float] = []
 
-    def note(self, before: Snapshot | None, indices: np.ndarray, rate: float) -> None:
+    def note(self, before: Snapshot | None, turn: Turn, rate: float) -> None:
         """Remember a step that was made.
 
         Parameters
         ----------
         before : Snapshot or None
             The state before it, unless its loss waits on the device.
-        indices : numpy.ndarray
-            Of the batch.
+        turn : Turn
+            Of its batch.
         rate : float
             The learning rate that the optimizer had.
         """
-        self._before, self._last = before, indices
+        self._before, self._last = before, turn
         self._rates.append(rate)
 
     def advance(self, batch: int, before: Snapshot) -> None:
@@ -86,16 +79,21 @@ class WayBack:
         """Whether weights and statistics are finite, and with them the loss of the last batch."""
         now = Snapshot(self._model)
         return now.is_finite() and (
-            self._last is None or loss_is_finite(self._model, self._samples.batch(self._last))
+            self._last is None or loss_is_finite(self._model, self._last.again())
         )
 
     def _repeat(self, stop: int) -> None:
-        """Make the steps from the start up to `stop` again, while all numbers are finite."""
+        """Make the steps from the start up to `stop` again, while all numbers are finite.
+
+        Without the batches there is only the start to go back to.
+        """
         model = self._model
         assert model.optimizer is not None
         self._start.restore()
         self._before = self._last = None
-        for batch, indices in enumerate(self._order(), start=1):
+        if not self._source.can_repeat:
+            return
+        for batch, turn in enumerate(self._source.epoch(self._epoch, ahead=False), start=1):
             if batch < self._first:
                 continue
             if batch >= stop:
@@ -103,7 +101,7 @@ class WayBack:
             if model.optimizer.lr != self._rates[batch - 1]:
                 model.optimizer.lr = self._rates[batch - 1]
             try:
-                step = train_step(model, len(indices), partial(self._samples.batch, indices))
+                step = train_step(model, turn.size, turn.load)
             except Exception:  # as above
                 break
             outcome = step.outcome
@@ -111,7 +109,7 @@ class WayBack:
             if not good or not Snapshot(model).is_finite():
                 step.before.restore()
                 break
-            self._before, self._last = step.before, indices
+            self._before, self._last = step.before, turn
 
 
 def loss_is_finite(model: TrainingState, batch: Batch) -> bool:

@@ -12,6 +12,7 @@ from torch import nn
 from xpcnn.interop.torch.arithmetic import UNARY
 from xpcnn.interop.torch.functions import REDUCTIONS
 from xpcnn.interop.torch.modules import plain
+from xpcnn.interop.torch.preprocessing import FUNCTIONS as PREPROCESSING
 from xpcnn.layers import Layer, StochasticDepth
 from xpcnn.operations.weights import Weights
 
@@ -215,6 +216,7 @@ _MADE: dict[str, Callable[[Any], Callable[..., Any]]] = {
     "TransposedConvolution": _convolution("conv_transpose"),
     "Clip": lambda layer: lambda x: torch.clamp(x, layer.min, layer.max),
     **{kind: _reduced(getattr(torch, name)) for name, kind in REDUCTIONS.items()},
+    **PREPROCESSING,
 }
 for _ndim in (1, 2, 3):
     _MADE[f"GlobalAvgPool{_ndim}d"] = _pooled(torch.mean)

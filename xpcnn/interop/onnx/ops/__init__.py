@@ -12,6 +12,7 @@ from xpcnn.interop.onnx.ops import (  # noqa: F401 - they fill the table
     norm,
     pad,
     pool,
+    preprocessing,
     reduce,
     resize,
     shape,

@@ -1,222 +1,19 @@
-"""Things to do while a model trains."""
+"""Callbacks that watch a quantity: stop when it no longer improves, keep the best model."""
 
 from __future__ import annotations
 
-import csv
-import logging
 import math
-import os
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from functools import wraps
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Formatter
-from typing import Any, TextIO, TypeVar
+from typing import Any
 
 from xpcnn._files import check_target
-from xpcnn._registry import Checked
 from xpcnn.errors import choice_error
+from xpcnn.training.callbacks.base import Callback, Logs, as_path
 from xpcnn.training.monitors import better_way, known_log
 from xpcnn.training.saving import check_savable
 from xpcnn.window import as_flag, as_int, as_number
-
-Logs = dict[str, float]
-Method = TypeVar("Method", bound=Callable[..., None])
-logger = logging.getLogger(__name__)
-
-
-class Callback(Checked):
-    """Base class: override the methods of interest.
-
-    Attributes
-    ----------
-    model : Model
-        Set before training begins. Setting ``model.stop_training = True`` ends training after the
-        epoch.
-    adds : sequence of str
-        Names that the callback adds to the logs of an epoch, for those that stand behind it in the
-        list of callbacks.
-    """
-
-    model: Any  # a Model, which knows callbacks
-    adds: Sequence[str] = ()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what the callback goes on with after a resume; it is saved with the model.
-
-        Returns
-        -------
-        dict
-            Values that JSON has, and arrays of NumPy. Nothing is saved where it is empty.
-        """
-        return {}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Resume from what :meth:`state_dict` returned; called after :meth:`on_train_begin`.
-
-        A model that was loaded gives the state in its file to the first callback of the same class
-        and the same :meth:`identity`.
-        """
-
-    def identity(self) -> dict[str, Any]:
-        """Return what tells the callback from others of its class: by default its settings."""
-        try:
-            return self.config()
-        except AttributeError:  # a class that does not keep its arguments
-            return {}
-
-    def check(self, names: Sequence[str]) -> None:
-        """Look at the settings before anything happens; an error here leaves all as it was.
-
-        Parameters
-        ----------
-        names : sequence of str
-            What the logs of an epoch will hold, such as ``["loss", "accuracy", "val_loss"]``.
-        """
-
-    def on_train_begin(self, epochs: int, batches: int) -> None:
-        """Training starts: so many epochs of so many batches."""
-
-    def on_epoch_begin(self, epoch: int) -> None:
-        """An epoch starts; `epoch` counts from 1."""
-
-    def on_batch_end(self, batch: int, logs: Logs) -> None:
-        """A batch is done; `batch` counts from 1. `logs` is empty where reading would wait."""
-
-    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
-        """An epoch is done, validation included."""
-
-    def on_train_end(self) -> None:
-        """Training ends, also after an error or an interrupt."""
-
-
-@contextmanager
-def each_ends(begun: Sequence[Callback]) -> Iterator[None]:
-    """Call ``on_train_end`` of all callbacks that have begun, whatever any of them raises.
-
-    The first error is raised, and the others are noted on it.
-    """
-    first: BaseException | None = None
-    try:
-        yield
-    except BaseException as error:
-        first = error
-        raise
-    finally:
-        for callback in begun:
-            try:
-                callback.on_train_end()
-            except BaseException as error:
-                if first is None:
-                    first = error
-                else:
-                    first.add_note(f"{callback!r} also failed as training ended: {error!r}")
-        if first is not None and sys.exc_info()[1] is not first:
-            raise first
-
-
-def never_stops(method: Method) -> Method:
-    """Let training go on when a method fails that only tells of it; the first failure is logged."""
-
-    @wraps(method)
-    def run(self: Any, *args: Any) -> None:
-        try:
-            method(self, *args)
-        except Exception as error:
-            if not self._has_failed:
-                self._has_failed = True
-                self.failed(error)
-
-    return run  # type: ignore[return-value]
-
-
-def say(message: str, *args: Any) -> None:
-    """Write a warning to the log, if there is anywhere to write to."""
-    with suppress(Exception):  # standard error may be closed
-        logger.warning(message, *args)
-
-
-def format_logs(logs: Mapping[str, float]) -> str:
-    """Write losses and metrics for one line."""
-    return "  ".join(f"{name} {value:.4f}" for name, value in logs.items())
-
-
-class ProgressBar(Callback):
-    """Show progress: a moving bar in a terminal or notebook, one line per epoch in a log file.
-
-    Parameters
-    ----------
-    stream : text file, optional
-        Where to write in a terminal or log; standard error if left out.
-    """
-
-    def __init__(self, stream: TextIO | None = None) -> None:
-        if stream is not None and not hasattr(stream, "write"):
-            raise TypeError(f"ProgressBar: stream must be a text file, got {stream!r}")
-        self.stream = stream
-        self._bar: Any = None
-        self._epochs = self._batches = self._first = 0
-        self._has_failed = False
-
-    def on_train_begin(self, epochs: int, batches: int) -> None:
-        """Remember how much there is to do."""
-        self._epochs, self._batches = epochs, batches
-        self._first = self.model.epoch
-        self._has_failed = False
-
-    @never_stops
-    def on_epoch_begin(self, epoch: int) -> None:
-        """Open a bar."""
-        if self._has_failed:
-            return
-        # a bar of text there too: widgets would need ipywidgets, in the kernel and in the browser
-        in_notebook = self.stream is None and "ipykernel" in sys.modules
-        stream = sys.stdout if in_notebook else self.stream or sys.stderr
-        if in_notebook or getattr(stream, "isatty", bool)():
-            from tqdm import tqdm
-
-            self._bar = tqdm(
-                total=self._batches, desc=self._title(epoch), unit="batch", file=stream
-            )
-
-    @never_stops
-    def on_batch_end(self, batch: int, logs: Logs) -> None:
-        """Move the bar."""
-        if self._bar is not None:
-            if logs:
-                self._bar.set_postfix_str(format_logs(logs), refresh=False)
-            self._bar.update()
-
-    @never_stops
-    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
-        """Close the bar with the epoch's figures."""
-        stream = self.stream or sys.stderr
-        if self._bar is not None:
-            self._bar.set_postfix_str(format_logs(logs))
-            self._close()
-        elif not self._has_failed and stream is not None:
-            print(f"{self._title(epoch)}: {format_logs(logs)}", file=stream, flush=True)
-
-    @never_stops
-    def on_train_end(self) -> None:
-        """Close a bar that an error left open."""
-        if self._bar is not None:
-            self._close()
-
-    def _close(self) -> None:
-        self._bar.close()
-        self._bar = None
-
-    def failed(self, error: Exception) -> None:
-        """Show no more."""
-        if self._bar is not None:
-            self._bar.disable = True  # or it tries again when it is thrown away
-            self._bar = None
-        say("progress is not shown any more, and training goes on: %r", error)
-
-    def _title(self, epoch: int) -> str:
-        return f"epoch {epoch}/{self._first + self._epochs}"
 
 
 class _Monitor(Callback):
@@ -239,7 +36,7 @@ class _Monitor(Callback):
         known_log(self.monitor, names, type(self).__name__)
         better_way(self.model.metrics, self.monitor, self.mode, type(self).__name__)
 
-    def on_train_begin(self, epochs: int, batches: int) -> None:
+    def on_train_begin(self, epochs: int, batches: int | None) -> None:
         """Note which epochs the callback will see."""
         self._seen = self.model.epoch
 
@@ -346,7 +143,7 @@ class EarlyStopping(_Monitor):
         self._waited = 0
         self._best_state: dict[str, Any] = {}
 
-    def on_train_begin(self, epochs: int, batches: int) -> None:
+    def on_train_begin(self, epochs: int, batches: int | None) -> None:
         """Start afresh."""
         super().on_train_begin(epochs, batches)
         self.best, self._waited, self.stopped_epoch, self._best_state = math.nan, 0, None, {}
@@ -442,7 +239,7 @@ class ModelCheckpoint(_Monitor):
         mode: str = "auto",
     ) -> None:
         super().__init__(monitor, mode)
-        self.path = _path("ModelCheckpoint", path)
+        self.path = as_path("ModelCheckpoint", path)
         self.save_best_only = as_flag(save_best_only, "ModelCheckpoint", "save_best_only")
 
     def check(self, names: Sequence[str]) -> None:
@@ -506,83 +303,8 @@ class ModelCheckpoint(_Monitor):
             self.improved(missed)
 
 
-class CSVLogger(Callback):
-    """Write one line per epoch to a CSV file.
-
-    Training goes on where a line cannot be written, say because the disk is full, and the log
-    says so once.
-
-    Parameters
-    ----------
-    path : str or Path
-    append : bool
-        Continue an existing file instead of starting anew.
-
-    Raises
-    ------
-    OSError
-        Before anything is trained, if there is no such folder.
-    """
-
-    def __init__(self, path: str | Path, append: bool = False) -> None:
-        self.path = Path(_path("CSVLogger", path))
-        self.append = as_flag(append, "CSVLogger", "append")
-        self._columns: Sequence[str] = ()
-        self._has_failed = False
-
-    def check(self, names: Sequence[str]) -> None:
-        """Raise if there is no such folder."""
-        if self.path.is_dir():
-            raise IsADirectoryError(
-                f"CSVLogger: {str(self.path)!r} is a folder; add the name of a file"
-            )
-        if not self.path.parent.is_dir():
-            raise FileNotFoundError(
-                f"CSVLogger: there is no folder {str(self.path.parent)!r} for the file "
-                f"{self.path.name!r}; make it"
-            )
-
-    @never_stops
-    def on_train_begin(self, epochs: int, batches: int) -> None:
-        """Start the file, or read its columns."""
-        self._columns = ()
-        self._has_failed = False
-        if self.append and self.path.exists():
-            with self.path.open(newline="") as file:
-                self._columns = next(csv.reader(file), [])
-
-    @never_stops
-    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
-        """Write the line at once, so that it is there if the next epoch fails."""
-        first = not self._columns
-        columns = ["epoch", *logs] if first else self._columns
-        row = {"epoch": epoch} | {name: repr(value) for name, value in logs.items()}
-        size = 0 if first or not self.path.is_file() else self.path.stat().st_size
-        try:
-            with self.path.open("w" if first else "a", newline="") as file:
-                writer = csv.writer(file)
-                if first:
-                    writer.writerow(columns)
-                writer.writerow([row.get(name, "") for name in columns])
-        except OSError:
-            with suppress(OSError):
-                os.truncate(self.path, size)  # no half lines
-            raise
-        self._columns = columns
-
-    def failed(self, error: Exception) -> None:
-        """Say so."""
-        say("%r cannot write its file, and training goes on: %s", self, error)
-
-
 class _Same(dict[str, str]):
     """Fills in each field by something that is no name."""
 
     def __missing__(self, key: str) -> str:
         return "\0"
-
-
-def _path(who: str, path: Any) -> str:
-    if not isinstance(path, (str, os.PathLike)) or not str(path):
-        raise TypeError(f"{who}: path must be the path of a file, got {path!r}")
-    return str(path)

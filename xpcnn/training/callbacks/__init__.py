@@ -1,0 +1,9 @@
+"""Things to do while a model trains."""
+
+from xpcnn.training.callbacks.base import Callback as Callback
+from xpcnn.training.callbacks.base import Logs as Logs
+from xpcnn.training.callbacks.base import each_ends as each_ends
+from xpcnn.training.callbacks.files import CSVLogger as CSVLogger
+from xpcnn.training.callbacks.monitoring import EarlyStopping as EarlyStopping
+from xpcnn.training.callbacks.monitoring import ModelCheckpoint as ModelCheckpoint
+from xpcnn.training.callbacks.progress import ProgressBar as ProgressBar
