@@ -20,6 +20,7 @@ from xpcnn.kernels.constant import is_moderate as known_moderate
 from xpcnn.layers.layer import Layer
 from xpcnn.layers.parameter import Tensor
 from xpcnn.metrics import Metric
+from xpcnn.training.doubts import doubt_ends
 from xpcnn.training.history import History
 from xpcnn.training.network import PlacedNetwork
 from xpcnn.training.rollback import all_or_nothing
@@ -119,6 +120,14 @@ class TrainingState(PlacedNetwork):
         super()._move(device, dtype, precision)
         if self.optimizer is not None:
             self.optimizer.move(self.device, self.dtype)
+
+    def _layers_replaced(self, gone: Sequence[str]) -> None:
+        if self.optimizer is not None:
+            self.optimizer.forget(gone)
+        if self.loss is not None:
+            doubt_ends(self.network, self.outputs, self.loss)
+        if not self._fits:  # weights that they have kept are of the network before
+            self._callbacks, self._callback_states = (), []
 
     # -- Running -------------------------------------------------------------------------------
 
