@@ -327,7 +327,7 @@ class PlacedNetwork(Closed, Named):
                     )
             if not training:
                 return self.forward_batch(arrays)
-            self._ready(arrays)
+            self.ready_for(arrays)
             with deferred():
                 before = [(buffer, buffer.value) for buffer in self._buffers]
                 count = self.forwards
@@ -483,14 +483,20 @@ class PlacedNetwork(Closed, Named):
                 f"says, got {inputs[0].shape[0]}; give batch_size={self.batch}, and samples whose "
                 f"number is a multiple of {self.batch}"
             )
-        program = self._ready(inputs)
+        program = self.ready_for(inputs)
         if training:
             for layer in self._random_layers:
                 layer.step = self.forwards
             self.forwards += 1
         return program
 
-    def _ready(self, inputs: Sequence[Array]) -> Program:
+    def check_inputs(self, given: Sequence[Any], who: str, **options: Any) -> tuple[Array, ...]:
+        """Check inputs that were given; see :func:`xpcnn.training.data_adapter.as_inputs`."""
+        dtypes = self.input_dtypes()
+        return data_adapter.as_inputs(given, self.inputs, self.device, dtypes, who, **options)
+
+    def ready_for(self, inputs: Sequence[Array]) -> Program:
+        """Return what runs the network; it is built if it is not yet."""
         if not self._has_program():
             shapes = [tuple(x.shape) for x in inputs]
             if isinstance(self.network, Graph):
@@ -500,7 +506,39 @@ class PlacedNetwork(Closed, Named):
         assert self._program is not None
         return self._program
 
-    def _output_shapes(self, input_shapes: Sequence[Shape]) -> Sequence[Shape]:
+    @property
+    def is_built(self) -> bool:
+        """Whether the network, as it is now, has been built."""
+        return self._has_program()
+
+    def output_shape(self, input_shape: Any = None) -> Any:
+        """Return the shape of the output, or of each of several, without running the network.
+
+        Parameters
+        ----------
+        input_shape : sequence of int, optional
+            As for :meth:`build`; without it, the shape that the model was built for, and one
+            sample.
+
+        Raises
+        ------
+        RuntimeError
+            If the model is not built.
+        ValueError
+            If the network takes no such input.
+        """
+        if not self._has_program() or self.input_shape is None:
+            raise RuntimeError("the model is not built yet; call model.build with a shape first")
+        given = self.input_shape if input_shape is None else input_shape
+        who = "Model.output_shape"
+        each = data_adapter.one_each(given, self.inputs, who, "input")
+        if input_shape is None and self.batch is not None:
+            each = [(self.batch, *shape[1:]) for shape in each]
+        shapes = self.output_shapes_for([data_adapter.as_shape(shape, who) for shape in each])
+        return shapes[0] if len(self.outputs) == 1 else tuple(shapes)
+
+    def output_shapes_for(self, input_shapes: Sequence[Shape]) -> Sequence[Shape]:
+        """Return the shapes of all outputs for inputs of such shapes."""
         key = changes(), tuple(input_shapes)
         if self._shapes[0] != key:
             if isinstance(self.network, Graph):

@@ -13,6 +13,7 @@ import numpy as np
 
 from xpcnn import _xp, losses, optim
 from xpcnn._xp import Array
+from xpcnn.data.images import ImageReader
 from xpcnn.device import Device
 from xpcnn.graph import Program
 from xpcnn.interrupts import deferred
@@ -22,6 +23,7 @@ from xpcnn.layers.parameter import Tensor
 from xpcnn.metrics import Metric
 from xpcnn.training.doubts import doubt_ends
 from xpcnn.training.history import History
+from xpcnn.training.known_data import check_class_names, check_image_input
 from xpcnn.training.network import PlacedNetwork
 from xpcnn.training.rollback import all_or_nothing
 from xpcnn.window import as_int
@@ -57,6 +59,8 @@ class TrainingState(PlacedNetwork):
         self._metrics: list[Metric] = []
         self._callbacks: Sequence[Any] = ()  # of the last training, whose state is saved
         self._callback_states: list[dict[str, Any]] = []  # of a file, until a callback takes it
+        self._class_names: tuple[str, ...] | None = None
+        self._image_input: ImageReader | None = None
 
     @property
     def optimizer(self) -> optim.Optimizer | None:
@@ -116,6 +120,38 @@ class TrainingState(PlacedNetwork):
             self._optimizer.epochs = max(self._optimizer.epochs + epoch - self._epoch, 0)
         self._epoch = epoch
 
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """The name of each class, in the order of the labels, or ``None``.
+
+        A network with a single column, the answer yes or no, has two: that of no and that of yes.
+        The model's file holds them.
+        """
+        return self._class_names
+
+    @class_names.setter
+    def class_names(self, names: Sequence[str] | None) -> None:
+        self._class_names = check_class_names(names, self)
+
+    @property
+    def image_input(self) -> ImageReader | None:
+        """What makes the model's input of image files, or ``None``; the model's file holds it."""
+        return self._image_input
+
+    @image_input.setter
+    def image_input(self, reader: ImageReader | None) -> None:
+        self._image_input = check_image_input(reader, self)
+
+    def check_known_data(self) -> None:
+        """Raise unless class names and the reader of images fit the network as it is built."""
+        check_class_names(self._class_names, self)
+        check_image_input(self._image_input, self)
+
+    def _set_up(self, shapes: Sequence[Any], **inputs: Any) -> Any:
+        output_shape = super()._set_up(shapes, **inputs)
+        self.check_known_data()
+        return output_shape
+
     def _move(self, device: Any, dtype: str | None, precision: str | None) -> None:
         super()._move(device, dtype, precision)
         if self.optimizer is not None:
@@ -171,7 +207,7 @@ class TrainingState(PlacedNetwork):
 
     # -- Training ------------------------------------------------------------------------------
 
-    def end_epoch(self, logs: Mapping[str, float] | None = None) -> None:
+    def end_epoch(self, logs: Mapping[str, float] | None = None, *, validated: bool = True) -> None:
         """Count an epoch of a training loop of your own; :meth:`fit` does so by itself.
 
         Schedules that count epochs move on, those that watch a value see it, and the history gets
@@ -181,6 +217,9 @@ class TrainingState(PlacedNetwork):
         ----------
         logs : mapping of str to float, optional
             What the epoch has come to, such as ``{"loss": 0.3, "val_loss": 0.4}``.
+        validated : bool
+            ``False`` where only some epochs are validated, and not this one: a schedule that
+            watches a figure of validation waits for the next.
 
         Raises
         ------
@@ -190,7 +229,7 @@ class TrainingState(PlacedNetwork):
         logs = dict(logs or {})
         with deferred(), all_or_nothing(self):
             if self.optimizer is not None:
-                self.optimizer.end_epoch(logs)
+                self.optimizer.end_epoch(logs, validated=validated)
             self._epoch += 1
             self.history.append(self._epoch, logs)
 
