@@ -56,16 +56,15 @@ def main() -> None:
             weights = Path(folder) / "stand-in.safetensors"
             make_stand_in(weights, 4 * args.rows, args.epochs, args.seed)
         xpcnn.interop.load_weights(model, weights)
-    train, test = digits(5, 10, args.rows, "train"), digits(5, 10, 500, "test")
+    train, test = digits(5, 10, args.rows, "train"), digits(5, 10, 4 * args.rows, "test")
 
     model.build((None, 3, 32, 32))
     frozen = model.freeze()
     model.replace("fc", xpcnn.Linear(out_features=5))  # which is trained: it is new
-    print(f"frozen: {len(frozen)} of {len(model.parameters())} arrays of parameters")
+    trained = [name for name, p in model.parameters().items() if p.requires_grad]
+    print(f"frozen: {len(frozen)} arrays of parameters; trained: {', '.join(trained)}")
     no_decay = {"*.bias": {"weight_decay": 0.0}}
-    model.compile(
-        xpcnn.optim.AdamW(1e-2, groups=no_decay), xpcnn.CrossEntropyLoss(), ["accuracy"]
-    )
+    model.compile(xpcnn.optim.AdamW(1e-2, groups=no_decay), xpcnn.CrossEntropyLoss(), ["accuracy"])
     model.fit(*train, epochs=args.epochs, verbose=0)
     print(f"the new head alone:  accuracy {model.evaluate(*test)['accuracy']:.4f}")
 

@@ -244,3 +244,16 @@ def test_a_part_that_the_constructor_makes_is_no_place():
         ValueError, match="Block: its constructor makes 'last', .* replace this Block"
     ):
         model.replace("0.last", dense())
+
+
+def test_names_of_other_classes_are_forgotten():
+    model = xpcnn.Model(graph(), device="cpu", seed=0)
+    model.build((None, 4))
+    model.class_names = ("a", "b", "c")
+    model.replace("body.0", dense())
+    assert model.class_names == ("a", "b", "c")
+    with pytest.raises(ValueError):
+        model.replace("head", xpcnn.Linear(7, 5))
+    assert model.class_names == ("a", "b", "c")
+    model.replace("head", xpcnn.Linear(out_features=5))
+    assert model.class_names is None

@@ -23,7 +23,6 @@ from xpcnn.layers.graph import Graph, by_position
 from xpcnn.layers.layer import FREEZE, Layer, Shape, whole_batches
 from xpcnn.layers.loading import LoadedNames
 from xpcnn.layers.parameter import Buffer, Parameter, Tensor, changes
-from xpcnn.layers.replacing import replace_layer
 from xpcnn.training import data_adapter
 from xpcnn.training.dataset import map_arrays
 from xpcnn.training.rollback import all_or_nothing
@@ -208,54 +207,6 @@ class PlacedNetwork(Closed, Named):
             data_adapter.as_shape(shape, "Model.build")
             for shape in data_adapter.one_each(input_shape, self.inputs, "Model.build", "input")
         ]
-
-    def replace(self, name: str, layer: Layer) -> Layer:
-        """Put a layer in the place of another, as a head for other classes.
-
-        If the model is built, the new layer is built too: widths that it leaves open follow from
-        the layers before it, and its weights are drawn by the model's seed. All others keep theirs.
-        The optimizer forgets what it learnt of the old layer's parameters.
-
-        Parameters
-        ----------
-        name : str
-            Dotted, as in the names of parameters: ``"classifier.1"``, or ``"6"`` for the seventh
-            of a chain of layers.
-        layer : Layer
-            One that is nowhere in the model.
-
-        Returns
-        -------
-        Layer
-            The one that was there.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If there is no such name, which the message says with those that there are, or the
-            layer does not fit there. Nothing has been changed then.
-
-        Examples
-        --------
-        >>> import xpcnn
-        >>> model = xpcnn.Model([xpcnn.Linear(4, 8), xpcnn.ReLU(), xpcnn.Linear(8, 2)], seed=0)
-        >>> model.replace("2", xpcnn.Linear(out_features=5))
-        Linear(in_features=8, out_features=2)
-        >>> model.build((None, 4))
-        (1, 5)
-        """
-        check_layers([layer], "Model.replace")
-        with self.on_device(), all_or_nothing(self, layer):
-            before = self.network.parameters()
-            old = replace_layer(self.network, name, layer, "Model.replace")
-            if self.input_shape is not None:
-                self._set_up(self._whole_shapes(self.input_shape), f"weights of {name}")
-            after = self.network.parameters()
-            self._layers_replaced([n for n, p in before.items() if after.get(n) is not p])
-        return old
-
-    def _layers_replaced(self, gone: Sequence[str]) -> None:
-        """Forget what belonged to the parameters of some names, in whose place there are others."""
 
     def _set_up(self, shapes: Sequence[Shape], weights: str = "weights", **inputs: Any) -> Any:
         """Build the network for inputs of these shapes, perhaps by running inputs through.
