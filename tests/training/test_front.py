@@ -15,6 +15,7 @@ from tests.pytorch import torch
 from xpcnn._xp import to_numpy
 from xpcnn.graph.front import FrontStep
 from xpcnn.graph.steps import ConcatStep, FoldedStep
+from xpcnn.kernels.constant import is_promised
 from xpcnn.operations import Add, Concat
 
 
@@ -385,3 +386,22 @@ def test_a_callback_may_unfreeze_in_training_with_a_limit_of_memory():
     assert seen[1] == 0
     assert model.segments == ()
     assert (to_numpy(model.network.layers[0].weight.value) != before).all()
+
+
+def test_early_stopping_leaves_the_folded_weights_alone():
+    """Who asks for the arrays may write to them, so that nothing made of them can be kept."""
+    model = xpcnn.Model(chain(), device="cpu", seed=0)
+    model.build((None, 2, 6, 6))
+    model.freeze("0", "1")
+    model.compile("sgd", "cross_entropy")
+    x, y = np.random.default_rng(0).random((8, 2, 6, 6), dtype="float32"), np.arange(8) % 3
+    stop = xpcnn.EarlyStopping("loss", patience=5, restore_best_weights=True)
+
+    class Watch(xpcnn.Callback):
+        def on_epoch_end(self, epoch, logs):
+            kept = self.model.network.layers[0].layers[0].weight
+            promised.append(is_promised(kept.value))
+
+    promised = []
+    model.fit(x, y, epochs=2, callbacks=[stop, Watch()], verbose=0)
+    assert promised == [True, True]

@@ -695,6 +695,10 @@ class Layer(Checked):
         """Return the arrays of all parameters and buffers by dotted name, as PyTorch names them."""
         return {name: tensor.data for name, tensor in self._tensors().items()}
 
+    def state_for_reading(self) -> dict[str, Array]:
+        """Return the arrays of :meth:`state_dict`, for reading only: kernels keep what they can."""
+        return {name: tensor.value for name, tensor in self._tensors().items()}
+
     def load_state_dict(
         self, state: Mapping[str, Any], strict: bool = True, *, skip_mismatch: bool = False
     ) -> LoadedNames:
