@@ -16,7 +16,8 @@ from xpcnn.device import Device, resolve
 from xpcnn.errors import ModelFileError
 from xpcnn.kernels.threads import release_blas
 from xpcnn.layers.graph import Graph
-from xpcnn.layers.layer import Layer, LoadedNames
+from xpcnn.layers.layer import Layer
+from xpcnn.layers.loading import LoadedNames
 from xpcnn.losses.running import RunningLoss
 from xpcnn.training import data_adapter, saving
 from xpcnn.training.callbacks import Callback
@@ -124,7 +125,11 @@ class Model(TrainingState):
         return f"Model({inside}, device={str(self.device)!r}{shown}, seed={self.seed})"
 
     def load_state_dict(
-        self, state: Mapping[str, Any] | str | Path, strict: bool = True
+        self,
+        state: Mapping[str, Any] | str | Path,
+        strict: bool = True,
+        *,
+        skip_mismatch: bool = False,
     ) -> LoadedNames:
         """Take over parameters and buffers; see :meth:`xpcnn.layers.Layer.load_state_dict`.
 
@@ -132,7 +137,7 @@ class Model(TrainingState):
         """
         if isinstance(state, (str, Path)):
             state = saving.weights_of(saving.read_tensors(state)[0])
-        return super().load_state_dict(state, strict)
+        return super().load_state_dict(state, strict, skip_mismatch=skip_mismatch)
 
     def to(
         self,
