@@ -29,6 +29,8 @@ class Schedule(Checked):
     mode: str | None = None
     """Whether less ("min") or more ("max") of what is monitored is better; "auto" where whoever
     trains shall say it by :meth:`settle`."""
+    sets_lr: bool = False
+    """Whether :meth:`lr` has no use for the base learning rate."""
     _owner: object = None
     """The optimizer that it belongs to, if it watches a value."""
 
@@ -186,6 +188,7 @@ class OneCycleLR(Schedule):
     """
 
     counts = "steps"
+    sets_lr = True
 
     def __init__(
         self,
@@ -271,6 +274,7 @@ class Warmup(Schedule):
         self.after = after
         self._then = Schedule() if after is None else after
         self.monitor, self.mode = self._then.monitor, self._then.mode
+        self.sets_lr = self._then.sets_lr
         self.start_factor = self._share("start_factor", start_factor)
 
     def lr(self, base_lr: float, *, epoch: int, step: int) -> float:

@@ -58,7 +58,7 @@ def doubt_ends(network: Layer, outputs: Sequence[str], loss: losses.Loss) -> Non
     if loss.predictions != len(outputs):
         return
     for position, output in enumerate(outputs):
-        last, own = _last_layer(network, output), loss.of_output(position)
+        last, own = last_layer(network, output), loss.of_output(position)
         gives = _gives(last)
         if last is not None and gives is not None and own.reads in NAMES and gives != own.reads:
             where = "the network" if len(outputs) == 1 else f"output {output!r} of the network"
@@ -71,7 +71,7 @@ def doubt_ends(network: Layer, outputs: Sequence[str], loss: losses.Loss) -> Non
 def what_outputs_are(network: Layer, outputs: Sequence[str], loss: losses.Loss) -> list[str | None]:
     """Return what the last layer of each output gives, where it is known and the loss is silent."""
     return [
-        _gives(_last_layer(network, output)) if loss.of_output(i).reads is None else None
+        _gives(last_layer(network, output)) if loss.of_output(i).reads is None else None
         for i, output in enumerate(outputs)
     ]
 
@@ -144,7 +144,7 @@ def _first_of(chain: Iterable[Layer]) -> Layer | None:
     return next((layer for layer in chain if not isinstance(layer, _SAME_NUMBERS)), None)
 
 
-def _last_layer(network: Layer, output: str) -> Layer | None:
+def last_layer(network: Layer, output: str) -> Layer | None:
     """Return the last layer that makes the numbers of an output, if it is known."""
     if isinstance(network, Graph):
         made_by = {name: node for node in network.in_order for name in node.outputs}
@@ -152,8 +152,8 @@ def _last_layer(network: Layer, output: str) -> Layer | None:
             node = made_by[output]
             if isinstance(node.layer, Graph):
                 inner = node.layer.outputs[node.outputs.index(output)]
-                return _last_layer(node.layer, inner)
-            last = _last_layer(node.layer, "")
+                return last_layer(node.layer, inner)
+            last = last_layer(node.layer, "")
             if last is not None:
                 return last
             output = node.inputs[0]
