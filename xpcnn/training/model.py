@@ -40,6 +40,7 @@ from xpcnn.training.memory import PROBED, MemoryUse, StepMemory
 from xpcnn.training.oom import MemoryGuard
 from xpcnn.training.recorded import CompiledPrediction, record_prediction
 from xpcnn.training.rollback import all_or_nothing
+from xpcnn.training.sample_weights import as_weights, is_all_zero
 from xpcnn.training.sources.arrays import Samples
 from xpcnn.training.state import Snapshot, TrainingState
 from xpcnn.training.step import Step, train_step
@@ -257,9 +258,12 @@ class Model(TrainingState):
             Multiplies the loss of the samples of a class in training. It does not apply to
             validation, in whichever way that is given. Each sample must have one class: an
             integer label, a one-hot row, or a yes or no in a single column.
-        sample_weight : array of shape (N,), optional
-            Multiplies the loss of each sample. Weights stay with their samples: those that
-            `validation_split` sets aside weigh their share of the validation loss.
+        sample_weight : array of shape (N,) or (N, d1, ...), optional
+            Multiplies the loss of each sample; or of each place in a sample, such as the pixels of
+            a map of labels, with as many of the axes of the loss's terms as are given. Where each
+            output has a loss, a tuple or a dict may have weights for each, or for some. Weights
+            stay with their samples: those that `validation_split` sets aside weigh their share of
+            the validation loss. Means still divide by the number of terms.
         capture : bool
             Whether the device may write down a training step and repeat it without Python between
             its kernels, as CUDA does in graphs: faster where layers are small. It takes effect from
@@ -316,8 +320,7 @@ class Model(TrainingState):
                 agree_on_names(self, validation_data, "fit: validation_data")
                 if class_weight is not None:
                     training = self._with_class_weights(training, class_weight)
-                weights = training.weights
-                if weights is not None and not weights.any():
+                if training.weights is not None and is_all_zero(training.weights):
                     raise ValueError("fit: all samples have the weight 0, so that nothing counts")
                 order = Order(
                     training.size,
@@ -381,8 +384,8 @@ class Model(TrainingState):
         ----------
         x, y
             One batch, as for :meth:`fit`.
-        sample_weight : array of shape (N,), optional
-            Multiplies the loss of each sample.
+        sample_weight : array of shape (N,) or (N, d1, ...), optional
+            As for :meth:`fit`.
 
         Returns
         -------
@@ -470,8 +473,8 @@ class Model(TrainingState):
             As for :meth:`fit`.
         batch_size : int
             Does not show in the result.
-        sample_weight : array of shape (N,), optional
-            Multiplies the loss of each sample; metrics count each sample once.
+        sample_weight : array of shape (N,) or (N, d1, ...), optional
+            As for :meth:`fit`; metrics count each sample once.
 
         Examples
         --------
@@ -616,7 +619,7 @@ class Model(TrainingState):
             check_metrics(metrics, loss, labels, shapes, ends)
         if who == "fit" or (who in ("train_on_batch", "train_step") and self.step == 0):
             doubt_inputs(self.network, inputs)
-        return Batch(inputs, labels, data_adapter.as_weights(sample_weight, count, dtype))
+        return Batch(inputs, labels, as_weights(sample_weight, loss, outputs, shapes, dtype))
 
     def _samples(self, data: Batch, order: Order | None = None) -> Samples:
         return Samples(data, self.device, self.input_dtypes(), self.dtype, order)
