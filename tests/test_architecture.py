@@ -37,7 +37,7 @@ LEVELS: list[set[str]] = [
     {"training"},
     {"gradcheck", "networks", "callbacks"},
     {"zoo", "interop"},
-    {"scratch", "bench", "sklearn"},
+    {"scratch", "bench", "serving", "sklearn"},
     {"cli"},
     {"__init__", "__main__"},
 ]
@@ -56,6 +56,9 @@ OPTIONAL = ARRAY_LIBRARIES | {
     "scipy",
     "h5py",
     "pandas",
+    "starlette",
+    "uvicorn",
+    "prometheus_client",
 }
 # The benchmark runs other libraries' own networks, inside functions, in processes of their own:
 # there is nothing of ours between it and them.
@@ -64,6 +67,13 @@ BASELINES = str(Path("bench", "baselines"))
 TORCH_MODULES = str(Path("interop", "torch"))
 # Estimators derive from classes of scikit-learn; the part is imported when it is asked for.
 ESTIMATORS = "sklearn"
+# Imported when they are asked for, since all of them needs an optional dependency.
+LAZY = {
+    str(Path(TORCH_MODULES, "composites.py")),
+    str(Path("serving", "bodies.py")),
+    str(Path("serving", "http.py")),
+    str(Path("serving", "measures.py")),
+}
 UNSAFE = {"pickle", "cPickle", "dill", "marshal", "shelve", "joblib"}
 
 
@@ -151,7 +161,7 @@ def test_dependencies_are_declared_or_lazy(path):
     roots = {imported.split(".")[0] for imported in imports(path)}
     known = sys.stdlib_module_names | CORE | OPTIONAL | {"xpcnn"}
     assert roots <= known, f"undeclared: {roots - known}"
-    if is_vendor_kernel(path) or name(path) == str(Path(TORCH_MODULES, "composites.py")):
+    if is_vendor_kernel(path) or name(path) in LAZY:
         return
     if part(path) == ESTIMATORS:
         return

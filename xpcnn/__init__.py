@@ -66,7 +66,7 @@ _PARTS = (
     "callbacks", "data", "functional", "initializers", "layers", "losses", "metrics", "networks",
     "operations", "optim",
 )  # fmt: skip
-_LATER = ("interop", "scratch", "sklearn", "zoo")
+_LATER = ("interop", "scratch", "serving", "sklearn", "zoo")
 
 if not _TYPE_CHECKING:  # type checkers go by the imports: "as" makes a name public
     __all__ = [name for name, item in globals().items() if callable(item) and name[0] != "_"]

@@ -1,4 +1,4 @@
-"""The command ``xpcnn``: train, evaluate, predict, bench, info."""
+"""The command ``xpcnn``: train, evaluate, predict, serve, bench, info."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import xpcnn
 from xpcnn import _starting
-from xpcnn.cli import augment, bench, common, evaluate, info, predict, train
+from xpcnn.cli import augment, bench, common, evaluate, info, predict, serve, train
 from xpcnn.cli.image_data import TEST_SIZE
 from xpcnn.cli.train import DEFAULTS
 from xpcnn.networks import NETWORKS
@@ -22,7 +22,7 @@ OK, FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 _EXIT_CODES = """\
 exit codes: 0 done, 1 failed while running, 2 wrong use of the command, 130 interrupted (Ctrl-C),
-143 terminated (SIGTERM) while training
+143 terminated (SIGTERM) while training or serving
 """
 _DATA_SETS = ("digits", "mnist")
 
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     int
         The exit code: 0 done, 1 failed while running, 2 wrong use, 130 interrupted, 143 told to
-        end by SIGTERM while training.
+        end by SIGTERM while training or serving.
     """
     _starting.end()
     try:
@@ -91,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_train: train.run,
         _add_evaluate: evaluate.run,
         _add_predict: predict.run,
+        _add_serve: serve.run,
         _add_bench: bench.run,
         _add_info: info.run,
     }
@@ -222,6 +223,50 @@ def _add_predict(command: argparse.ArgumentParser) -> None:
         "--json", action="store_true", help="print JSON, with the probabilities of all classes"
     )
     _add_trained_model(command)
+    _add_device(command)
+
+
+def _add_serve(command: argparse.ArgumentParser) -> None:
+    """Serve a saved model over HTTP.
+
+    Answer POST /predict with class names and probabilities for images, JSON or NumPy files, until
+    Ctrl-C or SIGTERM; requests that have come by then are answered still. GET / says what the model
+    takes, /health that it works, /metrics what was done, for Prometheus. Needs a few packages: pip
+    install "xpcnn[serve]"
+    """
+    command.add_argument(
+        "model",
+        nargs="?",
+        type=Path,
+        metavar="FILE",
+        help="file of a trained model (default %(default)s, which 'xpcnn train' writes)",
+        default=DEFAULTS.file,
+    )
+    command.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen at (default %(default)s, which only this machine reaches)",
+    )
+    _add_count(
+        command, "--port", "port to listen at (default %(default)s; 0: any)", least=0, default=8000
+    )
+    _add_count(command, "--max-batch", "samples that the model runs on at a time (default 32)")
+    command.add_argument(
+        "--max-delay-ms",
+        type=float,
+        metavar="MS",
+        help="milliseconds that a request may wait for others to go with it (default 2)",
+    )
+    command.add_argument(
+        "--max-size", metavar="SIZE", help="the largest body, such as 500kB (default 10MB)"
+    )
+    _add_count(command, "--max-queue", "requests at a time; more are refused (default 256)")
+    command.add_argument(
+        "--timeout",
+        type=_positive_float,
+        metavar="S",
+        help="seconds for a body to come, and for an answer (default 30)",
+    )
     _add_device(command)
 
 

@@ -76,6 +76,11 @@ class Trainer:
                 "fit: captured steps have memory of their own, which memory= cannot limit; leave "
                 "out capture or memory"
             )
+        if capture and not source.can_repeat:
+            raise ValueError(
+                "fit: capture=True needs samples that can be read a second time, to go back from "
+                "numbers that are not finite; give arrays, or leave out capture"
+            )
         self._plan = self._make_plan()
         self.captured = CapturedSteps(model, source.batch_size) if capture else None
         self._wait = not source.can_repeat
@@ -229,7 +234,19 @@ class Trainer:
         if self.captured is not None:
             self.captured.begin_epoch()
         turns = self.source.epoch(model.epoch)
+        if self._plan is not None:
+            turns = self._as_planned(turns)
         return turns if self.accumulate == 1 else grouped(turns, self.accumulate)
+
+    def _as_planned(self, turns: Iterator[Turn]) -> Iterator[Turn]:
+        """Raise where a batch is larger than those that steps were planned for."""
+        for batch, turn in enumerate(turns, start=1):
+            if turn.size > self.source.batch_size:
+                raise ValueError(
+                    f"fit: batch {batch} has {turn.size} samples, and memory= was planned for "
+                    f"{self.source.batch_size}, as in the first batch; let that be the largest"
+                )
+            yield turn
 
     def _after_step(
         self, batch: int, turn: Turn | Group, rate: float, step: Step, counted: list[Metric]

@@ -26,7 +26,7 @@ _UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 
 
-def as_bytes(memory: Any, who: str) -> int:
+def as_bytes(memory: Any, who: str, argument: str = "memory") -> int:
     """Return a number of bytes that is given as such, or as text such as "500MB" or "1.5GiB".
 
     Raises
@@ -37,16 +37,16 @@ def as_bytes(memory: Any, who: str) -> int:
         found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?i?b)\s*", memory.lower())
         if found is None or found[2] not in _UNITS:
             raise ValueError(
-                f"{who}: memory must be a number with a unit, such as '500MB' or '1.5GiB', got "
+                f"{who}: {argument} must be a number with a unit, such as '500MB' or '1.5GiB', got "
                 f"{memory!r}"
             )
         memory = int(float(found[1]) * _UNITS[found[2]])
     elif isinstance(memory, bool) or not isinstance(memory, (int, np.integer)):
         raise TypeError(
-            f"{who}: memory must be a number of bytes, or text such as '500MB', got {memory!r}"
+            f"{who}: {argument} must be a number of bytes, or text such as '500MB', got {memory!r}"
         )
     if memory < 1:
-        raise ValueError(f"{who}: memory must be more than nothing, got {memory} bytes")
+        raise ValueError(f"{who}: {argument} must be more than nothing, got {memory} bytes")
     return int(memory)
 
 

@@ -1,0 +1,147 @@
+"""A model as a server sees it: what it takes, how it is run, what its outputs mean."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xpcnn.layers import Hardsigmoid, LogSigmoid, Sigmoid
+from xpcnn.serving.batching import Arrays
+from xpcnn.training.data_adapter import host_dtype
+from xpcnn.training.doubts import GIVES, NAMES, last_layer
+from xpcnn.training.model import Model
+
+Shape = tuple[int, ...]
+
+
+class Served:
+    """A model that is ready to serve.
+
+    Parameters
+    ----------
+    model : Model
+    max_batch : int
+        The most samples it will be run on at a time.
+
+    Attributes
+    ----------
+    inputs : dict of str to (tuple of int, str)
+        Shape of a sample, and dtype on the host, of each input by name.
+    outputs : tuple of str
+    class_names : tuple of str or None
+    meaning : Meaning or None
+        ``None`` if it is no classifier.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is none, is not built, or does not give one output for each sample.
+    """
+
+    def __init__(self, model: Model, max_batch: int) -> None:
+        if not isinstance(model, Model):
+            raise TypeError(
+                f"serving: expected a Model, got {model!r}; load it with Model.load, say"
+            )
+        if model.input_shape is None:
+            raise ValueError("the model is not built: train it, or call model.build, first")
+        shapes = (model.input_shape,) if len(model.inputs) == 1 else model.input_shape
+        self.model = model
+        self.inputs: dict[str, tuple[Shape, str]] = {
+            name: (tuple(n or 1 for n in shape[1:]), host_dtype(dtype))
+            for name, shape, dtype in zip(model.inputs, shapes, model.input_dtypes(), strict=True)
+        }
+        self.outputs = tuple(model.outputs)
+        self.class_names: tuple[str, ...] | None = getattr(model, "class_names", None)
+        self._max_batch = max_batch
+        self._try_it()
+        self.meaning = self._what_it_means()
+        self._check_names()
+
+    def _try_it(self) -> None:
+        """Run the model once for one sample and once for many, so that no request waits for it."""
+        for count in sorted({1, min(2, self._max_batch), self._max_batch}):
+            zeros = [np.zeros((count, *shape), dtype) for shape, dtype in self.inputs.values()]
+            found = self.run(tuple(zeros))
+            shapes = [y.shape for y in found]
+            if any(shape[:1] != (count,) for shape in shapes):
+                raise ValueError(
+                    f"the model gives outputs of shape {', '.join(map(str, shapes))} for {count} "
+                    "samples; a server needs one output for each sample along the first axis"
+                )
+        self.shapes = [shape[1:] for shape in shapes]
+
+    def _check_names(self) -> None:
+        names = self.class_names
+        if self.meaning is not None and names is not None and len(names) != self.classes:
+            raise ValueError(
+                f"the model has names for {len(names)} classes and gives {self.classes}; set "
+                "model.class_names to one name for each"
+            )
+
+    @property
+    def classes(self) -> int:
+        """The number of classes of a classifier."""
+        assert self.meaning is not None
+        return int(self.meaning.probabilities(np.zeros((1, *self.shapes[0]))).shape[1])
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """Return the outputs for arrays of samples."""
+        count, fixed = len(inputs[0]), self.model.batch
+        if fixed is not None and count % fixed:
+            inputs = tuple(_filled_up(x, fixed) for x in inputs)
+        found = self.model.predict(*inputs, batch_size=self._max_batch)
+        outputs = found if isinstance(found, tuple) else (found,)
+        return tuple(y[:count] for y in outputs)
+
+    def _what_it_means(self) -> Meaning | None:
+        if len(self.outputs) != 1 or len(self.shapes[0]) != 1:
+            return None
+        loss = self.model.loss
+        last: Any = type(last_layer(self.model.network, self.outputs[0]))
+        gives = GIVES.get(last, "logits")
+        answers = "columns" if last in (Sigmoid, Hardsigmoid, LogSigmoid) else "classes"
+        if loss is not None and loss.reads in NAMES:
+            gives, answers = loss.reads, loss.answers or answers
+        elif self.class_names is None and last not in GIVES:
+            return None
+        if answers not in ("classes", "columns"):
+            return None
+        return Meaning(answers, gives)
+
+
+def _filled_up(x: np.ndarray, multiple: int) -> np.ndarray:
+    """Repeat the last sample until the number of samples is a multiple."""
+    return np.concatenate([x, np.repeat(x[-1:], -len(x) % multiple, axis=0)])
+
+
+class Meaning(NamedTuple):
+    """What the numbers of a classifier are.
+
+    Attributes
+    ----------
+    answers : {"classes", "columns"}
+        Whether one class is right, or each column is a yes or no of its own.
+    gives : {"logits", "probabilities", "log_probabilities"}
+    """
+
+    answers: str
+    gives: str
+
+    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        """Return the probability of each class, (N, classes), in float64.
+
+        A single column is the probability of the second of two classes.
+        """
+        y = outputs.astype(np.float64)
+        if self.gives == "log_probabilities":
+            y = np.exp(y)
+        elif self.gives == "logits" and self.answers == "classes":
+            y = np.exp(y - y.max(axis=1, keepdims=True))
+            y = y / y.sum(axis=1, keepdims=True)
+        elif self.gives == "logits":
+            with np.errstate(over="ignore"):
+                y = 1 / (1 + np.exp(-y))
+        single = y.shape[1] == 1 and self.answers == "columns"
+        return np.concatenate([1 - y, y], axis=1) if single else y
