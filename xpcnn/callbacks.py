@@ -1,5 +1,7 @@
 """Things to do while a model trains."""
 
+from xpcnn.training.callbacks import EMA as EMA
+from xpcnn.training.callbacks import SWA as SWA
 from xpcnn.training.callbacks import Callback as Callback
 from xpcnn.training.callbacks import CSVLogger as CSVLogger
 from xpcnn.training.callbacks import EarlyStopping as EarlyStopping

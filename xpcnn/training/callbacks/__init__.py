@@ -1,5 +1,7 @@
 """Things to do while a model trains."""
 
+from xpcnn.training.callbacks.averaging import EMA as EMA
+from xpcnn.training.callbacks.averaging import SWA as SWA
 from xpcnn.training.callbacks.base import Callback as Callback
 from xpcnn.training.callbacks.base import Logs as Logs
 from xpcnn.training.callbacks.base import each_ends as each_ends
