@@ -136,10 +136,13 @@ def test_keeps_float32(name: str) -> None:
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_what_all_have_in_common_is_listed(name: str) -> None:
-    *own, norm, value, schedule = inspect.signature(getattr(optim, name)).parameters.values()
+    *own, norm, value, schedule, groups = inspect.signature(
+        getattr(optim, name)
+    ).parameters.values()
     assert own[0].name == "lr"
-    assert [p.name for p in (norm, value, schedule)] == ["clip_norm", "clip_value", "schedule"]
-    assert {p.kind for p in (norm, value, schedule)} == {inspect.Parameter.KEYWORD_ONLY}
+    common = (norm, value, schedule, groups)
+    assert [p.name for p in common] == ["clip_norm", "clip_value", "schedule", "groups"]
+    assert {p.kind for p in common} == {inspect.Parameter.KEYWORD_ONLY}
 
 
 def test_frozen_and_unused_parameters_stay() -> None:

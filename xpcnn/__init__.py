@@ -65,7 +65,7 @@ _PARTS = (
     "data", "functional", "initializers", "layers", "losses", "metrics", "networks", "operations",
     "optim",
 )  # fmt: skip
-_LATER = ("interop", "scratch", "serving", "zoo")
+_LATER = ("interop", "scratch", "serving", "sklearn", "zoo")
 
 if not _TYPE_CHECKING:  # type checkers go by the imports: "as" makes a name public
     __all__ = [name for name, item in globals().items() if callable(item) and name[0] != "_"]

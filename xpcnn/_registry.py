@@ -155,6 +155,7 @@ class _Making(ABCMeta):
 
     def __call__(cls, *args: Any, **options: Any) -> Any:
         made = super().__call__(*args, **options)
+        made._complete()
         vars(made)["_is_made"] = True
         return made
 
@@ -187,6 +188,9 @@ class Closed(_Made):
     """What attributes are called elsewhere, and here, or a sentence that says what to do."""
     read_only: ClassVar[Mapping[str, str]] = {}
     """Attributes that are not to be set, and what to do in place of it."""
+
+    def _complete(self) -> None:
+        """Check what depends on all settings; called when the constructor is through."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name[0] != "_":
@@ -267,9 +271,13 @@ def same(old: Any, new: Any) -> bool:
     """Whether two values are known to be the same."""
     if old is new:
         return True
-    if type(old) is not type(new) or not isinstance(new, (int, float, str, tuple, list, dict)):
+    if type(old) is not type(new):
         return False
-    return repr(old) == repr(new)
+    if isinstance(new, (tuple, list)):
+        return len(old) == len(new) and all(map(same, old, new))
+    if isinstance(new, dict):
+        return list(old) == list(new) and all(map(same, old.values(), new.values()))
+    return isinstance(new, (int, float, str)) and repr(old) == repr(new)
 
 
 C = TypeVar("C", bound=Configurable)

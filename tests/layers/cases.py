@@ -30,7 +30,7 @@ class Case(NamedTuple):
     in_onnx: bool = True
 
 
-def _seeded(layer: xc.Dropout) -> xc.Dropout:
+def _seeded(layer: Any) -> Any:
     layer.seed = 7
     return layer
 
@@ -284,6 +284,36 @@ CASES: dict[str, Case] = {
     "Normalize": Case(
         lambda: xc.Normalize([0.5, 0.4, 0.3], (0.2, 0.25, 4)), IMAGE, ROW, WIDE_IMAGE
     ),
-    "Normalize-one": Case(lambda: xc.Normalize(0.5, 0.25), LINE, ROW),
+    "Normalize-one": Case(lambda: xc.Normalize(0.5, 0.25), LINE, (3,)),
+    "Normalize-rows": Case(lambda: xc.Normalize([1, 2, 3, 4], 0.5), ROW, (4,), WIDE_ROW),
+    "Resize": Case(lambda: xc.Resize((4, 9)), IMAGE, LINE),
+    "Resize-side": Case(lambda: xc.Resize(3), IMAGE, LINE),
+    "Resize-plain": Case(lambda: xc.Resize((3, 4), antialias=False), IMAGE, LINE),
+    "Resize-bicubic": Case(lambda: xc.Resize([4, 3], "bicubic"), IMAGE, LINE),
+    "Resize-nearest": Case(lambda: xc.Resize(4, "nearest", 5), IMAGE, LINE),
+    "CenterCrop": Case(lambda: xc.CenterCrop(3), IMAGE, LINE),
+    "CenterCrop-padded": Case(lambda: xc.CenterCrop((9, 4)), IMAGE, LINE),
+    "Grayscale": Case(lambda: xc.Grayscale(), IMAGE, LINE),
+    "Grayscale-three": Case(lambda: xc.Grayscale(3), IMAGE, LINE),
+    "Grayscale-repeat": Case(lambda: xc.Grayscale(3), (2, 1, 3, 4), LINE),
+    "RandomHorizontalFlip": Case(lambda: _seeded(xc.RandomHorizontalFlip()), IMAGE, LINE),
+    "RandomVerticalFlip": Case(lambda: _seeded(xc.RandomVerticalFlip(0.6)), IMAGE, LINE),
+    "RandomCrop": Case(lambda: _seeded(xc.RandomCrop(4)), IMAGE, LINE),
+    "RandomCrop-padded": Case(
+        lambda: _seeded(xc.RandomCrop((9, 5), (1, 2), True, (0.1, 0.2, 0.3))),
+        IMAGE,
+        LINE,
+        WIDE_IMAGE,
+    ),
+    "RandomCrop-reflect": Case(
+        lambda: _seeded(xc.RandomCrop(9, (3, 2, 4, 5), padding_mode="reflect")), IMAGE, LINE
+    ),
+    "RandomResizedCrop": Case(lambda: _seeded(xc.RandomResizedCrop((4, 3))), IMAGE, LINE),
+    "RandomResizedCrop-plain": Case(
+        lambda: _seeded(xc.RandomResizedCrop(5, (0.5, 0.9), antialias=False)), IMAGE, LINE
+    ),
+    "RandomResizedCrop-nearest": Case(
+        lambda: _seeded(xc.RandomResizedCrop(5, (0.3, 0.4), (0.5, 2), "nearest")), IMAGE, LINE
+    ),
     "Unfold-all": Case(lambda: xc.Unfold(2, 2, 1, 3), IMAGE, LINE),
 }

@@ -218,7 +218,7 @@ for _align in (False, True):
     for _size in ((7, 5), (2, 3)):
         for _mode, _theirs in (("linear", "bilinear"), ("cubic", "bicubic")):
             UNARY[f"Resize {_mode} {_size} {_align}"] = (
-                lambda mode=_mode, size=_size, align=_align: op.Resize(
+                lambda mode=_mode, size=_size, align=_align: op.Resizing(
                     sizes=size,
                     mode=mode,
                     coordinates="align_corners" if align else "half_pixel",
@@ -231,14 +231,14 @@ for _align in (False, True):
             )
 for _size in ((9, 3), (2, 8)):
     UNARY[f"Resize antialias {_size}"] = (
-        lambda size=_size: op.Resize(
+        lambda size=_size: op.Resizing(
             sizes=size, mode="linear", antialias=True, exclude_outside=True, dims=(2, 3)
         ),
         floats(2, 3, 4, 6),
         lambda x, size=_size: nn_f.interpolate(x, size, mode="bilinear", antialias=True),
     )
     UNARY[f"Resize nearest {_size}"] = (
-        lambda size=_size: op.Resize(
+        lambda size=_size: op.Resizing(
             sizes=size, coordinates="asymmetric", nearest="floor", dims=(2, 3)
         ),
         floats(2, 3, 4, 6),

@@ -12,7 +12,8 @@ from typing import Any
 
 import xpcnn
 from xpcnn import _starting
-from xpcnn.cli import bench, common, evaluate, info, predict, serve, train
+from xpcnn.cli import augment, bench, common, evaluate, info, predict, serve, train
+from xpcnn.cli.image_data import TEST_SIZE
 from xpcnn.cli.train import DEFAULTS
 from xpcnn.networks import NETWORKS
 from xpcnn.training.scaling import PRECISIONS
@@ -109,10 +110,16 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     """Train a network on images.
 
     Train a network on images, print its accuracy on the test images, and save it. Without options:
-    the first network of the course, on the handwritten digits that come with the package.
+    the first network of the course, on the handwritten digits that come with the package. With
+    --data photos, the network "photo" on the images in that folder, which has a folder for each
+    class, or a table of file names and labels, or both in folders "train" and "test". Reading
+    images needs Pillow: pip install "xpcnn[images]"
     """
-    _add_network(command, "--model", "network")
+    _add_network(
+        command, "--model", f"network; {DEFAULTS.photo_model} for a folder of image files, else"
+    )
     _add_data(command)
+    _add_photos(command)
     _add_device(command)
     _add_count(
         command,
@@ -122,8 +129,8 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     _add_count(
         command,
         "--batch-size",
-        "images per training step (default %(default)s)",
-        default=DEFAULTS.batch_size,
+        f"images per training step (default {DEFAULTS.batch_size}, or "
+        f"{DEFAULTS.photo_batch_size} for a folder of image files)",
     )
     command.add_argument(
         "--lr",
@@ -134,7 +141,8 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     _add_count(
         command,
         "--seed",
-        f"seed of the initial weights and of the order of the images (default {DEFAULTS.seed})",
+        "seed of the initial weights, of the order of the images, and of which are to test with "
+        f"(default {DEFAULTS.seed})",
         least=0,
     )
     _add_file(
@@ -144,6 +152,46 @@ def _add_train(command: argparse.ArgumentParser) -> None:
         "MODEL-DATA.safetensors, or the file of --resume, and only at the end)",
     )
     _add_file(command, "--resume", "go on training the model saved in FILE")
+
+
+def _add_photos(command: argparse.ArgumentParser) -> None:
+    """Add what is told of a folder of image files."""
+    command.add_argument(
+        "--size",
+        type=_image_size,
+        metavar="N or HxW",
+        help="height and width that images are brought to, for a folder of image files (default "
+        f"{DEFAULTS.size})",
+    )
+    command.add_argument(
+        "--resize",
+        choices=("squash", "crop", "pad"),
+        help="how images of other proportions get that size (default squash)",
+    )
+    command.add_argument(
+        "--augment",
+        type=augment.names,
+        metavar="NAME,...",
+        help=f"change images at random in training: {', '.join(augment.NAMES)}",
+    )
+    _add_split(command)
+
+
+def _add_split(command: argparse.ArgumentParser) -> None:
+    """Add how the images of a folder are labelled, and split."""
+    _add_file(
+        command,
+        "--labels",
+        "table (CSV) of file names and labels, in the folder (default the only one there, if there "
+        "are no folders of classes)",
+    )
+    command.add_argument(
+        "--test-size",
+        type=_share,
+        metavar="X",
+        help="share of the images of a folder without 'train' and 'test' to test with (default "
+        f"{TEST_SIZE})",
+    )
 
 
 def _add_evaluate(command: argparse.ArgumentParser) -> None:
@@ -159,13 +207,21 @@ def _add_evaluate(command: argparse.ArgumentParser) -> None:
 def _add_predict(command: argparse.ArgumentParser) -> None:
     """Classify image files with a saved model.
 
-    Print the most probable class of each image, and its probability. Images are turned grey and
-    resized to what the model takes. Models trained on the digits expect light ink on dark paper;
-    use --invert for dark ink on light paper. Reading images needs Pillow: pip install
-    "xpcnn[images]"
+    Print the most probable class of each image, and its probability. Images are read as the model's
+    file says, or else turned grey and resized to what the model takes. Models trained on the digits
+    expect light ink on dark paper; use --invert for dark ink on light paper. Reading images needs
+    Pillow: pip install "xpcnn[images]"
     """
     command.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="PNG or other file")
-    command.add_argument("--invert", action="store_true", help="swap light and dark")
+    command.add_argument(
+        "--invert",
+        action="store_true",
+        help="swap light and dark, for a model whose file does not say how images are read",
+    )
+    _add_count(command, "--top", "show the N most probable classes (default 1)")
+    command.add_argument(
+        "--json", action="store_true", help="print JSON, with the probabilities of all classes"
+    )
     _add_trained_model(command)
     _add_device(command)
 
@@ -317,8 +373,9 @@ def _add_data(command: argparse.ArgumentParser) -> None:
         type=_data_set,
         metavar="{digits,mnist,FOLDER}",
         default=DEFAULTS.data,
-        help="images: the 6,000 digits that come with the package, MNIST (downloaded once), or a "
-        "folder with IDX files of the same names (default %(default)s)",
+        help="images: the 6,000 digits that come with the package, MNIST (downloaded once), a "
+        "folder with IDX files of the same names, or one with image files in a folder for each "
+        "class (default %(default)s)",
     )
 
 
@@ -343,6 +400,21 @@ def _data_set(text: str) -> str:
             f"{text!r} is neither 'digits' nor 'mnist' nor an existing folder"
         )
     return text
+
+
+def _image_size(text: str) -> tuple[int, int]:
+    """Read a height and a width, or one number for both."""
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.isdecimal() and int(part) for part in parts):
+        raise argparse.ArgumentTypeError(f"expected a number such as 64 or 48x64, got {text!r}")
+    return int(parts[0]), int(parts[-1])
+
+
+def _share(text: str) -> float:
+    number = _positive_float(text)
+    if number >= 1.0:
+        raise argparse.ArgumentTypeError(f"expected a share between 0 and 1, got {text!r}")
+    return number
 
 
 def _positive_float(text: str) -> float:

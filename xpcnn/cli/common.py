@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
-from xpcnn.data import load_digits_subset, load_mnist
-from xpcnn.data.datasets import Part
+import numpy as np
+
+from xpcnn.cli.image_data import Samples
 from xpcnn.device import Device
+from xpcnn.layers.preprocessing import takes_bytes
+from xpcnn.training.data_adapter import host_dtype
 from xpcnn.training.model import Model
 
 
@@ -25,13 +29,6 @@ def drop_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def load_data(name: str) -> tuple[Part, Part]:
-    """Load the data set a user named: "digits", "mnist", or a folder."""
-    if name == "digits":
-        return load_digits_subset()
-    return load_mnist(None if name == "mnist" else name)
-
-
 def load_model(path: Path, device: str, precision: str | None = None) -> Model:
     """Load a saved model, or say how to get one."""
     if not path.exists():
@@ -46,14 +43,39 @@ def describe_device(device: Device) -> str:
     return f"{device.name} ({device.note})" if device.note else device.name
 
 
-def score(model: Model, test: Part) -> str:
+def class_names_of(model: Model, path: Path, count: int) -> tuple[str, ...]:
+    """Return a name for each of `count` classes: the model's own, or the numbers.
+
+    Raises
+    ------
+    ValueError
+        If the model has names, and not so many.
+    """
+    names = model.class_names
+    if names is None:
+        return tuple(map(str, range(count)))
+    if len(names) == 1 and count == 2:
+        return f"not {names[0]}", names[0]
+    if len(names) != count:
+        raise ValueError(f"the model in {path} has {len(names)} class names and {count} classes")
+    return names
+
+
+def network_input(model: Model, x: Any) -> Any:
+    """Return images as a model takes them: bytes become numbers from 0 to 1 where it must be."""
+    if getattr(x, "dtype", None) != np.uint8:
+        return x
+    floats = x.astype(host_dtype(model.dtype))
+    return floats if all(takes_bytes(model.network)) else floats / floats.dtype.type(255)
+
+
+def score(model: Model, test: Samples) -> str:
     """Evaluate a classifier, and put the result in words."""
-    x, y = test
     # A file may come without a loss; the accuracy is wanted in any case.
     model.compile(model.optimizer or "adam", model.loss or "cross_entropy", ["accuracy"])
-    result = model.evaluate(x, y)
-    right = round(result["accuracy"] * len(y))
+    result = model.evaluate(*test.given)
+    right = round(result["accuracy"] * len(test))
     return (
-        f"test accuracy {result['accuracy']:.4f} ({right} of {len(y)} images), "
+        f"test accuracy {result['accuracy']:.4f} ({right} of {len(test)} images), "
         f"loss {result['loss']:.4f}"
     )

@@ -3,50 +3,72 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import io
+import json
+import os
 import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from xpcnn._files import read_whole
-from xpcnn.cli.common import load_model
-from xpcnn.layers import LogSoftmax, Softmax
+from xpcnn.cli.common import class_names_of, load_model, network_input
+from xpcnn.data import ImageReader
+from xpcnn.data.images import check_pillow
 from xpcnn.training.model import Model
+from xpcnn.training.probabilities import class_probabilities
 
-MOST_PIXELS = 50_000_000
-"""Pixels of an image; unpacked they take a few bytes each, however small the file is."""
+AT_ONCE = 64
+"""Images that are read before they are predicted together."""
+
+
+@dataclass
+class Found:
+    """What there is to say of an image: the probability of each class, or why there is none."""
+
+    path: Path
+    probabilities: np.ndarray | None = None
+    error: str | None = None
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print class and probability of each image."""
-    if importlib.util.find_spec("PIL") is None:
-        raise RuntimeError('reading images needs Pillow; run: pip install "xpcnn[images]"')
+    """Print the class of each image and its probability."""
+    if args.json and args.top is not None:
+        args.usage_error("argument --top: --json has the probabilities of all classes")
+    check_pillow("xpcnn predict")
     model = load_model(args.model, args.device, args.precision)
-    size = _image_size(model, args.model)
-    images, names, failures = [], [], 0
-    for path in args.images:
-        try:
-            images.append(read_image(path, size, invert=args.invert))
-            names.append(path)
-        # Pillow's plug-ins fail in many ways on damaged files; the other images are still wanted.
-        except Exception as error:
-            failures += 1
-            print(f"xpcnn predict: cannot read {path}: {error}", file=sys.stderr)
-    if images:
-        found = probabilities(model, np.stack(images))
-        if not np.isfinite(found).all():
-            raise ValueError(f"the model in {args.model} gives NaN or infinity, no probabilities")
-        for name, row in zip(names, found, strict=True):
-            print(f"{name}: class {row.argmax()}, probability {row.max():.4f}")
+    reader = reader_of(model, args.model, args.invert)
+    found = list(_predicted(model, reader, args.images, args.model))
+    names = None
+    if any(one.error is None for one in found):
+        names = class_names_of(model, args.model, _columns(found))
+    for one in found:
+        if one.error is not None:
+            print(f"xpcnn predict: {one.error}", file=sys.stderr)
+    if args.json:
+        print(json.dumps([_described(one, names or ()) for one in found], indent=2))
+    elif model.class_names is None and args.top is None:
+        for one in found:
+            if one.probabilities is not None:
+                label, most = one.probabilities.argmax(), one.probabilities.max()
+                print(f"{shown(one.path)}: class {label}, probability {most:.4f}")
+    elif names is not None:
+        print("\n".join(_table(found, names, args.top or 1)))
+    failures = sum(one.error is not None for one in found)
     if failures:
-        raise RuntimeError(f"{failures} of {len(args.images)} images could not be read")
+        raise RuntimeError(f"{failures} of {len(found)} images could not be read")
 
 
-def _image_size(model: Model, path: Path) -> tuple[int, int, int]:
-    """Return (channels, height, width) of the images a model takes."""
+def reader_of(model: Model, path: Path, invert: bool = False) -> ImageReader:
+    """Return what reads images for a model: its own reader, or one for its input."""
+    if model.image_input is not None:
+        if invert:
+            raise ValueError(
+                f"--invert has no effect: the model in {path} holds how its images are read, "
+                f"{model.image_input!r}"
+            )
+        return model.image_input
     shape = model.input_shape
     if shape is None or len(shape) != 4 or shape[1] not in (1, 3):
         found = None if shape is None else ("N", *shape[1:])
@@ -55,51 +77,64 @@ def _image_size(model: Model, path: Path) -> tuple[int, int, int]:
             "shape (N, 1, height, width) or (N, 3, height, width)"
         )
     channels, height, width = (n or 1 for n in shape[1:])
-    return channels, height, width
+    return ImageReader((height, width), mode="L" if channels == 1 else "RGB", invert=invert)
 
 
-def read_image(path: Path, size: tuple[int, int, int], *, invert: bool = False) -> np.ndarray:
-    """Read an image file as float32 of shape (channels, height, width), 0 (dark) to 1 (light).
-
-    What is transparent counts as paper: dark, or light with `invert`.
-    """
-    from PIL import Image
-
-    channels, height, width = size
-    # from memory, since reading a file makes room for as much as a damaged one asks for
-    with Image.open(io.BytesIO(read_whole(path))) as file:
-        if file.width * file.height > MOST_PIXELS:
-            raise ValueError(
-                f"it has {file.width:,} x {file.height:,} pixels, and images of up to "
-                f"{MOST_PIXELS:,} are read; make it smaller first"
-            )
-        picture: Any = file
-        if picture.mode.startswith("I"):  # 16 bits per pixel, which convert() would cut off
-            levels = np.array(picture, np.int32)
-            levels.clip(0, 65535, out=levels)
-            levels *= 255
-            levels += 32767  # to round
-            levels //= 65535
-            picture = Image.fromarray(levels.astype(np.uint8))
-        if picture.has_transparency_data:
-            picture = picture.convert("RGBA")
-            paper = Image.new("RGBA", picture.size, "white" if invert else "black")
-            picture = Image.alpha_composite(paper, picture)
-        picture = picture.convert("L" if channels == 1 else "RGB")
-        if picture.size != (width, height):
-            picture = picture.resize((width, height), Image.Resampling.LANCZOS)
-        pixels = np.asarray(picture, dtype=np.float32) / np.float32(255)
-    pixels = pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
-    return 1 - pixels if invert else pixels
+def _predicted(
+    model: Model, reader: ImageReader, paths: Sequence[Path], file: Path
+) -> Iterator[Found]:
+    """Read and classify images, in their order; those that cannot be read keep no other from it."""
+    for start in range(0, len(paths), AT_ONCE):
+        group, images = [Found(path) for path in paths[start : start + AT_ONCE]], []
+        for one in group:
+            try:
+                images.append((one, reader.read(one.path)))
+            except (OSError, ValueError) as error:
+                text = str(error)
+                one.error = text if "cannot read" in text else f"cannot read {one.path}: {text}"
+        for shape in dict.fromkeys(image.shape for _, image in images):
+            alike = [(one, image) for one, image in images if image.shape == shape]
+            x = network_input(model, np.stack([image for _, image in alike]))
+            rows = class_probabilities(model, model.predict(x))
+            if not np.isfinite(rows).all():
+                raise ValueError(f"the model in {file} gives NaN or infinity, no probabilities")
+            for (one, _), row in zip(alike, rows, strict=True):
+                one.probabilities = row
+        yield from group
 
 
-def probabilities(model: Model, images: np.ndarray) -> np.ndarray:
-    """Return the probability of each class, (N, classes), whatever the network ends in."""
-    outputs = model.predict(images).astype(np.float64)
-    last = model.layers[-1]
-    if isinstance(last, Softmax):
-        return outputs
-    if not isinstance(last, LogSoftmax):
-        outputs = outputs - outputs.max(axis=1, keepdims=True)
-    e = np.exp(outputs)
-    return e / e.sum(axis=1, keepdims=True)
+def _columns(found: Sequence[Found]) -> int:
+    return next(len(one.probabilities) for one in found if one.probabilities is not None)
+
+
+def _described(one: Found, names: Sequence[str]) -> dict[str, Any]:
+    """Return what ``--json`` says of an image."""
+    if one.probabilities is None:
+        return {"file": str(one.path), "error": one.error}
+    label = int(one.probabilities.argmax())
+    return {
+        "file": str(one.path),
+        "class": label,
+        "name": names[label],
+        "probability": float(one.probabilities[label]),
+        "probabilities": dict(zip(names, map(float, one.probabilities), strict=True)),
+    }
+
+
+def _table(found: Sequence[Found], names: Sequence[str], top: int) -> list[str]:
+    """Make the lines of a table, with the `top` most probable classes of each image."""
+    rows = [("file", "class", "probability")]
+    for one in found:
+        if one.probabilities is None:
+            continue
+        best = np.argsort(-one.probabilities, kind="stable")[:top]
+        for place, label in enumerate(best):
+            file = shown(one.path) if place == 0 else ""
+            rows.append((file, names[label], f"{one.probabilities[label]:.4f}"))
+    first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
+    return [f"{file:{first}}  {name:{second}}  {p:>11}" for file, name, p in rows]
+
+
+def shown(path: Path) -> str:
+    """Return a path that can be printed, whatever bytes its name is made of."""
+    return os.fsencode(path).decode("utf-8", "replace")

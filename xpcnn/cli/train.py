@@ -8,7 +8,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +17,16 @@ from typing import Any
 import numpy as np
 
 from xpcnn._files import check_target
-from xpcnn.cli.common import describe_device, load_data, load_model, say, score
-from xpcnn.data.datasets import Part
+from xpcnn.cli import augment
+from xpcnn.cli.common import describe_device, load_model, network_input, say, score
+from xpcnn.cli.image_data import Parts, Samples, find_parts, holds_images, load_arrays, read
+from xpcnn.cli.predict import reader_of
+from xpcnn.data import ImageFolder, ImageReader
 from xpcnn.errors import OutOfMemoryError
+from xpcnn.kernels.threads import get_num_threads
+from xpcnn.layers import Layer, Rescale
 from xpcnn.networks import make
-from xpcnn.optim import Adam
+from xpcnn.optim import Adam, ExponentialLR
 from xpcnn.training.callbacks import Callback, Logs
 from xpcnn.training.model import Model
 
@@ -29,9 +34,12 @@ from xpcnn.training.model import Model
 @dataclass(frozen=True)
 class _Defaults:
     model: str = "simple"
+    photo_model: str = "photo"
     data: str = "digits"
     epochs: int = 20
     batch_size: int = 100
+    photo_batch_size: int = 32
+    size: int = 64
     lr: float = 1e-3
     seed: int = 0
 
@@ -42,15 +50,28 @@ class _Defaults:
 
 
 DEFAULTS = _Defaults()
+_FOR_FILES = ("size", "resize", "labels", "test_size")
+_OF_MODEL = ("model", "seed", "size", "resize", "augment")
+_LAST_LR = 0.03  # of that of the first epoch, where photographs are trained on
+
+
+@dataclass
+class _Data:
+    """What to train on and to test with."""
+
+    training: Samples
+    validation: Samples | None
+    test: Samples
 
 
 def run(args: argparse.Namespace) -> None:
     """Train a model, print its test accuracy, and save it."""
-    _check_options(args)
-    target = _target(args)
+    photos = holds_images(args.data)
+    _check_options(args, photos)
+    target = _target(args, photos)
     _check_writable(target)  # now, and not after an hour of training
-    training, test = load_data(args.data)
-    model = _make_model(args, training, test)
+    data, model = _photos_and_model(args) if photos else _arrays_and_model(args)
+    batch_size = args.batch_size or (DEFAULTS.photo_batch_size if photos else DEFAULTS.batch_size)
     epochs = (args.epochs or DEFAULTS.epochs) - model.epoch
     if epochs < 1:
         raise ValueError(
@@ -58,22 +79,21 @@ def run(args: argparse.Namespace) -> None:
             f"give more, such as --epochs {model.epoch + 10}"
         )
     say(f"device: {describe_device(model.device)}")
-    say(f"{len(training[1])} training images, batches of {args.batch_size}, {epochs} epochs")
+    say(f"{len(data.training)} training images, batches of {batch_size}, {epochs} epochs")
     began = time.perf_counter()
     with _stop_between_steps() as stop:
         try:
-            x, y = training
-            model.fit(x, y, epochs=epochs, batch_size=args.batch_size, callbacks=[stop])
+            _fit(model, data, epochs, batch_size, args.augment or (), stop)
         except KeyboardInterrupt as interrupt:
             raise type(interrupt)(_save_interrupted(model, args.save)) from None
         seconds = time.perf_counter() - began
-        _check_finite(model, training, args.batch_size)
+        _check_finite(model, data.training, batch_size)
         # before anything else can go wrong: printing and scoring can wait
         _save(model, target)
     say(f"trained in {seconds:.1f} s")
     say(f"saved to {target}")
     try:
-        say(score(model, test))
+        say(score(model, data.test))
     except (MemoryError, OutOfMemoryError) as error:
         raise RuntimeError(
             f"the model is trained and saved to {target}, but there is not enough memory to score "
@@ -81,22 +101,54 @@ def run(args: argparse.Namespace) -> None:
         ) from error
 
 
-def _check_options(args: argparse.Namespace) -> None:
-    for option in ("model", "seed"):
-        if args.resume is not None and getattr(args, option) is not None:
+def _fit(
+    model: Model,
+    data: _Data,
+    epochs: int,
+    batch_size: int,
+    names: Sequence[str],
+    stop: Callback,
+) -> None:
+    options = augment.fit_options(names)
+    if data.validation is not None:
+        options["validation_data"] = data.validation.given
+    if isinstance(data.training.x, ImageFolder):
+        options["workers"] = get_num_threads()
+    given = data.training.given
+    model.fit(*given, epochs=epochs, batch_size=batch_size, callbacks=[stop], **options)
+
+
+def _check_options(args: argparse.Namespace, photos: bool) -> None:
+    """End with a message about an option that would have no effect."""
+    for name in _OF_MODEL if args.resume is not None else ():
+        if getattr(args, name) is not None:
             args.usage_error(
-                f"argument --{option}: not allowed with --resume, the file holds it already"
+                f"argument {_option(name)}: not allowed with --resume, the file holds it already"
+            )
+    for name in () if photos else _FOR_FILES:
+        if getattr(args, name) is not None:
+            args.usage_error(
+                f"argument {_option(name)}: only for a folder of image files, and --data is "
+                f"{args.data}"
             )
 
 
-def _target(args: argparse.Namespace) -> Path:
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _target(args: argparse.Namespace, photos: bool) -> Path:
     """Return the file to save to."""
     if args.save is not None:
         return Path(args.save)
     if args.resume is not None:
         return Path(args.resume)
     data = Path(args.data).resolve().name or "data"
-    return Path(f"{args.model or DEFAULTS.model}-{data}.safetensors")
+    return Path(f"{_network(args, photos)}-{data}.safetensors")
+
+
+def _network(args: argparse.Namespace, photos: bool) -> str:
+    return args.model or (DEFAULTS.photo_model if photos else DEFAULTS.model)
 
 
 def _check_writable(path: Path) -> None:
@@ -110,34 +162,96 @@ def _check_writable(path: Path) -> None:
         )
 
 
-def _make_model(args: argparse.Namespace, training: Part, test: Part) -> Model:
+def _arrays_and_model(args: argparse.Namespace) -> tuple[_Data, Model]:
+    training, test = load_arrays(args.data)
     if args.resume is None:
-        classes = 1 + int(max(training[1].max(), test[1].max()))
-        layers = make(args.model or DEFAULTS.model, max(classes, 10))
-        seed = DEFAULTS.seed if args.seed is None else args.seed
-        precision = args.precision or "float32"
-        model = Model(layers, device=args.device, seed=seed, precision=precision)
+        classes = 1 + int(max(training.labels.max(), test.labels.max()))
+        height, width = training.x.shape[2:]
+        layers = [
+            *augment.layers(args.augment or (), (height, width)),
+            *make(_network(args, False), max(classes, 10)),
+        ]
+        model = _new_model(args, layers)
+        model.compile(Adam(lr=args.lr or DEFAULTS.lr), "cross_entropy", ["accuracy"])
     else:
-        model = load_model(args.resume, args.device, args.precision)
-        if model.optimizer is not None and model.loss is not None:
-            if args.lr is not None:
-                model.optimizer.lr = args.lr
-            return model
-    model.compile(Adam(lr=args.lr or DEFAULTS.lr), "cross_entropy", ["accuracy"])
+        model = _resumed(args)
+    return _Data(training, None, test), model
+
+
+def _photos_and_model(args: argparse.Namespace) -> tuple[_Data, Model]:
+    folder, epochs = Path(args.data), args.epochs or DEFAULTS.epochs
+    if args.resume is not None:
+        model = _resumed(args)
+        reader = reader_of(model, args.resume)
+        names = model.class_names
+        parts = find_parts(folder, reader, args.labels, args.test_size, model.seed, names)
+        return _read(parts, model), model
+    reader = ImageReader(args.size or DEFAULTS.size, resize=args.resize)
+    parts = find_parts(folder, reader, args.labels, args.test_size, args.seed or DEFAULTS.seed)
+    names = parts.training.class_names
+    if len(names) < 2:
+        raise ValueError(f"{folder} has one class, {names[0]}; there is nothing to tell apart")
+    assert reader.size is not None
+    layers = [
+        Rescale(1 / 255),
+        *augment.layers(args.augment or (), reader.size),
+        *make(_network(args, True), len(names)),
+    ]
+    model = _new_model(args, layers)
+    model.class_names, model.image_input = names, reader
+    schedule = ExponentialLR(_LAST_LR ** (1 / epochs))
+    optimizer = Adam(lr=args.lr or DEFAULTS.lr, schedule=schedule)
+    model.compile(optimizer, "cross_entropy", ["accuracy"])
+    return _read(parts, model), model
+
+
+def _read(parts: Parts, model: Model) -> _Data:
+    """Read the images, and say what there is."""
+    training = parts.training
+    say(f"classes: {', '.join(training.class_names)}")
+    if training.ignored:
+        say(
+            f"left out: {len(training.ignored)} files that are no images by their names, such as "
+            f"{training.ignored[0]}"
+        )
+    read_parts = []
+    for folder in (training, parts.validation, parts.test):
+        samples = None if folder is None else read(folder)
+        if samples is not None and not isinstance(samples.x, ImageFolder):
+            samples = Samples(network_input(model, samples.x), samples.labels)
+        read_parts.append(samples)
+    first, validation, test = read_parts
+    assert first is not None
+    assert test is not None
+    return _Data(first, validation, test)
+
+
+def _new_model(args: argparse.Namespace, layers: list[Layer]) -> Model:
+    seed = DEFAULTS.seed if args.seed is None else args.seed
+    return Model(layers, device=args.device, seed=seed, precision=args.precision or "float32")
+
+
+def _resumed(args: argparse.Namespace) -> Model:
+    model = load_model(args.resume, args.device, args.precision)
+    if model.optimizer is None or model.loss is None:
+        model.compile(Adam(lr=args.lr or DEFAULTS.lr), "cross_entropy", ["accuracy"])
+    elif args.lr is not None:
+        model.optimizer.lr = args.lr
     return model
 
 
-def _check_finite(model: Model, training: Part, batch_size: int) -> None:
+def _check_finite(model: Model, training: Samples, batch_size: int) -> None:
     """Refuse a model that has learned nothing but NaN, or numbers too large to compute with.
 
     Raises
     ------
     ArithmeticError
     """
-    x, y = (part[:batch_size] for part in training)
+    first = training.part(0, batch_size)
+    x = network_input(model, first.x)
     try:
         with np.errstate(all="ignore"):
-            loss = model.evaluate(x, y, batch_size=batch_size)["loss"]
+            loss = model.evaluate(x, first.labels, batch_size=batch_size)["loss"]
     except MemoryError:
         return  # the model is to be saved
     if not np.isfinite(loss):

@@ -98,7 +98,7 @@ class ImageReader(Checked):
             raise ValueError(
                 f"ImageReader: resize={resize!r} has no effect without a size; give size=64, say"
             )
-        self.size = both
+        self.size: tuple[int, int] | None = None if both is None else (both[0], both[1])
         self.mode = mode
         self.resize = resize
         self.invert = as_flag(invert, "ImageReader", "invert")

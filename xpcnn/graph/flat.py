@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from typing import Any, NamedTuple
 
 from xpcnn.layers.containers import Residual, Sequential
@@ -120,6 +121,14 @@ class Flat:
                 given = self._lay_out(node.layer, taken)
             values |= zip(node.outputs, given, strict=True)
         return tuple(values[name] for name in graph.outputs)
+
+    def part(self, links: Iterable[Link]) -> Flat:
+        """Return some of the layers: only these are neighbours, but all others' uses count."""
+        found = copy(self)
+        found.links = list(links)
+        found._maker = {value: link for link in found.links for value in link.outputs}
+        found._user = {value: link for link in found.links for value in link.inputs}
+        return found
 
     # -- Neighbours ----------------------------------------------------------------------------
 

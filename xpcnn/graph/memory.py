@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from xpcnn import _xp
 from xpcnn._xp import Array
+from xpcnn.graph.front import FrontStep
 from xpcnn.graph.program import Program
 from xpcnn.graph.segments import Line
 from xpcnn.kernels import trace
@@ -84,6 +85,8 @@ class Profile:
         For each value that a step gives: the piece of memory it lies in, and its bytes.
     gradients : dict
         For each value: the bytes of its gradient.
+    folded : float
+        Bytes of the weights that the frozen front of the network keeps besides its parameters.
     """
 
     def __init__(self, program: Program, inputs: Sequence[Array]) -> None:
@@ -95,8 +98,12 @@ class Profile:
             values, generic = _run(program, inputs)
             own = {key for a in (*inputs, *_own_arrays(program)) for key in _pieces(a)}
             self.steps = []
+            folded: Pieces = {}
             for number, line in enumerate(lines):
                 kept = _kept_by(line.step)
+                if isinstance(line.step, FrontStep):  # weights that took normalisation over
+                    folded |= {key: kept[key] for key in kept.keys() - own}
+                    kept = {}
                 self.steps.append(
                     StepMemory(
                         " + ".join(layer.who for layer in line.step.layers),
@@ -112,6 +119,7 @@ class Profile:
                 )
         finally:
             _forget(lines)
+        self.folded = sum(folded.values())
         made = {n: a for n, a in values.items() if a is not None and n not in program.inputs}
         self.gradients = {name: _bytes(array) for name, array in made.items()}
         self.values = {name: _pieces(array) for name, array in made.items()}

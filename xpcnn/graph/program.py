@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 from xpcnn import _xp
 from xpcnn._xp import Array, namespace
 from xpcnn.graph.flat import Flat, is_ours, replaced_methods, unroll
-from xpcnn.graph.fuse import Placed
+from xpcnn.graph.front import Front, front_of, roles
 from xpcnn.graph.fuse import steps as steps_of
-from xpcnn.graph.segments import Line, Segment
+from xpcnn.graph.segments import Line, Segment, all_ours, with_last_uses
 from xpcnn.kernels.repeatable import Repeatable
 from xpcnn.kernels.trace import Decision, trace
 from xpcnn.layers.graph import Graph
@@ -42,6 +42,14 @@ class Ran(NamedTuple):
     decisions: list[Decision]
 
 
+class _Forward(NamedTuple):
+    """What a training forward has run, for its backward."""
+
+    lines: list[Line]
+    front: Front | None
+    ends: dict[tuple[Any, ...], Segment]
+
+
 class Program:
     """What a network does, forward and backward.
 
@@ -59,21 +67,38 @@ class Program:
         self._graph = alone if isinstance(alone, Graph) else None
         # One that was built has layers that check what they are given.
         self._builds = None if self._graph is None or self._graph.is_built else self._graph
-        flat = Flat(layers, open_up=fuse)
-        self.inputs, self.outputs = flat.inputs, flat.outputs
-        self._lines = {
-            training: _with_last_uses(
-                steps_of(flat, training=training, together=fuse), self.outputs
-            )
+        self._flat, self._together = Flat(layers, open_up=fuse), fuse
+        self.inputs, self.outputs = self._flat.inputs, self._flat.outputs
+        self._placed = {
+            training: steps_of(self._flat, training=training, together=fuse)
             for training in (False, True)
         }
-        self._segments: tuple[Segment, ...] = ()
-        self._begins: dict[int, Segment] = {}
-        self._ends: dict[int, Segment] = {}
-        self._ran = False
+        self._lines = {False: with_last_uses(self._placed[False], self.outputs)}
+        self._noted = -1
+        self._roles: list[tuple[bool, bool]] | None = None
+        self._front: Front | None = None
+        self._ran: _Forward | None = None
+        self._follow()
+
+    def _follow(self) -> None:
+        """Make the steps of training anew where other parameters are trained than before."""
+        if self._noted == changes():
+            return
+        self._noted, now = changes(), roles(self._flat)
+        if now == self._roles:
+            return
+        self._roles = now
+        links = front_of(self._flat)
+        inference = self._placed[False]
+        self._front = Front(self._flat, links, inference, self._together) if links else None
+        placed = self._placed[True] if self._front is None else self._front.placed
+        self._lines[True] = with_last_uses(placed, self.outputs)
+        self._choose(())
 
     def lines(self, *, training: bool) -> list[Line]:
         """Return the steps in order: those of training, or those of inference."""
+        if training:
+            self._follow()
         return self._lines[training]
 
     @property
@@ -84,12 +109,14 @@ class Program:
     @property
     def segments(self) -> tuple[tuple[int, int], ...]:
         """The steps of training that run again for the backward, as ranges of their numbers."""
+        self._follow()
         return tuple(segment.range for segment in self._segments)
 
     def run_again(self, segments: Iterable[tuple[int, int]]) -> None:
         """Choose which steps keep nothing for the backward, and run again when it comes to them.
 
-        That takes less memory and more time; the gradients are the same bits.
+        That takes less memory and more time; the gradients are the same bits. It holds until other
+        parameters are frozen.
 
         Parameters
         ----------
@@ -102,7 +129,7 @@ class Program:
         ValueError
             If a range is empty, not in order, or holds a step that :meth:`can_run_again` refuses.
         """
-        lines, found, last = self._lines[True], [], 0
+        lines, found, last = self.lines(training=True), [], 0
         for start, stop in segments:
             if not last <= start < stop <= len(lines):
                 raise ValueError(
@@ -113,27 +140,40 @@ class Program:
                 if not self.can_run_again(number):
                     names = " + ".join(layer.who for layer in lines[number].step.layers)
                     raise ValueError(
-                        f"step {number}, {names}, holds a layer that is not of this package, and "
-                        "may do something else the second time"
+                        f"step {number}, {names}, is frozen and keeps nothing"
+                        if self.is_front(number)
+                        else f"step {number}, {names}, holds a layer that is not of this package, "
+                        "and may do something else the second time"
                     )
             found.append(Segment((start, stop), lines[start:stop]))
             last = stop
-        self._segments = tuple(found)
-        self._begins = {segment.range[0]: segment for segment in found}
-        self._ends = {segment.range[1] - 1: segment for segment in found}
+        self._choose(found)
+
+    def _choose(self, segments: Sequence[Segment]) -> None:
+        self._segments = tuple(segments)
+        self._begins = {segment.range[0]: segment for segment in segments}
+        self._ends = {segment.outputs: segment for segment in segments}
 
     def can_run_again(self, number: int) -> bool:
-        """Whether all layers of a step of training are those of this package, as they came."""
-        layers = self._lines[True][number].step.layers
-        return all(is_ours(inner) for layer in layers for _, inner in layer.layers_within())
+        """Whether a step of training keeps something, and all its layers are this package's own."""
+        layers = self.lines(training=True)[number].step.layers
+        return not self.is_front(number) and all(map(all_ours, layers))
+
+    def is_front(self, number: int) -> bool:
+        """Whether a step of training lies before all that is trained, and keeps nothing."""
+        front, outputs = self._front, self._lines[True][number].outputs
+        return front is not None and not front.values.isdisjoint(outputs)
 
     def forward(self, *inputs: Array, training: bool) -> Any:
         """Run all steps forward; several outputs come as a tuple."""
         if self._builds is not None:
             self._builds._check_inputs(inputs)
+        lines = self.lines(training=training)
         values: dict[Any, Any] = dict(zip(self.inputs, inputs, strict=True))
         segmented = training and bool(self._segments)
-        for number, (step, takes, gives, last_uses, _) in enumerate(self._lines[training]):
+        if training and self._front is not None:
+            self._front.segment.keep(values)
+        for number, (step, takes, gives, last_uses, _) in enumerate(lines):
             if segmented and number in self._begins:
                 self._begins[number].keep(values)
             if len(takes) == 1:
@@ -146,29 +186,30 @@ class Program:
                 values |= zip(gives, y, strict=True)
             for name in last_uses:
                 del values[name]
-            if segmented and number in self._ends:
-                self._ends[number].forget()
-        self._ran = training
+            if segmented and gives in self._ends:
+                self._ends[gives].forget()
+        self._ran = _Forward(lines, self._front, self._ends) if training else None
         if len(self.outputs) == 1:
             return values[self.outputs[0]]
         return tuple(values[name] for name in self.outputs)
 
     def backward(self, *dys: Array, need_dx: bool) -> Any:
         """Run all steps backward; the gradients of the network's inputs only if needed."""
-        if not self._ran and self._graph is not None:
+        if self._ran is None and self._graph is not None:
             return self._graph.backward(*dys, need_dx=need_dx)  # says what is missing
-        self._ran = False
+        lines, front, ends = self._ran or _Forward(self.lines(training=True), None, self._ends)
+        self._ran = None
+        if front is not None:
+            lines, ends = front.lines_of_backward(lines, need_dx), ends | front.ends
         gradients: dict[Any, Any] = {}
         _add(gradients, self.outputs, dys)
         wanted = set(self.inputs if need_dx else ())
-        lines = self.lines(training=True)
         for line in lines:
-            if line.has_parameters or not wanted.isdisjoint(line.inputs):
+            if line.learns or not wanted.isdisjoint(line.inputs):
                 wanted.update(line.outputs)
-        for number in reversed(range(len(lines))):
-            step, takes, gives, _, _ = lines[number]
-            if number in self._ends:
-                self._ends[number].run(gradients)
+        for step, takes, gives, _, _ in reversed(lines):
+            if gives in ends:
+                ends[gives].run(gradients)
             given = list(map(gradients.pop, gives, repeat(None)))
             if given[0] is None if len(given) == 1 else all(dy is None for dy in given):
                 step.forget()
@@ -177,6 +218,8 @@ class Program:
             dxs = step.backward(*given, need_dx=need[0] if len(need) == 1 else need)
             _add(gradients, takes, dxs if isinstance(dxs, tuple) else (dxs,))
             del given, dxs  # or they would stay through the next step
+        if front is not None:
+            front.forget()
         if not need_dx:
             return None
         found = tuple(gradients.pop(name, None) for name in self.inputs)
@@ -186,7 +229,7 @@ class Program:
         """Run the steps forward, and record what each took, gave and had computed by whom."""
         values: dict[Any, Any] = dict(zip(self.inputs, inputs, strict=True))
         found = []
-        for line in self._lines[training]:
+        for line in self.lines(training=training):
             taken = tuple(map(values.get, line.inputs))
             with trace() as decisions:
                 y = line.step.forward(*taken, training=training)
@@ -221,18 +264,6 @@ def made_of(network: Layer) -> list[Any]:
         found += (tensor for _, tensor in layer._own_tensors())
         found += (vars(layer)[name] for name in replaced_methods(layer))
     return found
-
-
-def _with_last_uses(steps: Sequence[Placed], outputs: tuple[Any, ...]) -> list[Line]:
-    """Note behind which step a value is not needed any more."""
-    needed, lines = set(outputs), []
-    for step, takes, gives in reversed(steps):
-        last = sorted({*takes, *gives} - needed - {None})
-        needed.update(takes, gives)
-        # Somebody's own layer may have gradients of which nothing is known here.
-        learns = any(layer.parameters() or not is_ours(layer) for layer in step.layers)
-        lines.append(Line(step, takes, gives, tuple(last), learns))
-    return lines[::-1]
 
 
 def _add(gradients: dict[Any, Any], names: Iterable[Any], found: Iterable[Any]) -> None:

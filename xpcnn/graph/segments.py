@@ -10,7 +10,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from xpcnn.layers.layer import runs_again
+from xpcnn.graph.flat import is_ours
+from xpcnn.layers.layer import Layer, runs_again
+
+
+def all_ours(layer: Layer) -> bool:
+    """Whether a layer, and all inside it, are those of this package, as they came."""
+    return all(is_ours(inner) for _, inner in layer.layers_within())
+
+
+def learns(layer: Layer) -> bool:
+    """Whether a layer has gradients to gather.
+
+    Somebody's own layer without parameters may have gradients of which nothing is known here.
+    """
+    parameters = layer.parameters().values()
+    return any(p.requires_grad for p in parameters) or not (parameters or all_ours(layer))
 
 
 class Line(NamedTuple):
@@ -20,7 +35,17 @@ class Line(NamedTuple):
     inputs: tuple[Any, ...]
     outputs: tuple[Any, ...]
     last_uses: tuple[Any, ...]
-    has_parameters: bool
+    learns: bool
+
+
+def with_last_uses(steps: Sequence[Any], outputs: tuple[Any, ...]) -> list[Line]:
+    """Note behind which step a value is not needed any more, and whether a step learns."""
+    needed, lines = set(outputs), []
+    for step, takes, gives in reversed(steps):
+        last = sorted({*takes, *gives} - needed - {None})
+        needed.update(takes, gives)
+        lines.append(Line(step, takes, gives, tuple(last), any(map(learns, step.layers))))
+    return lines[::-1]
 
 
 class Segment:
@@ -35,12 +60,15 @@ class Segment:
     Attributes
     ----------
     range : (int, int)
+    outputs : tuple of int
+        What its last step gives.
     takes, gives : set of int
         Numbers of the values that come from outside, and of those that are made inside.
     """
 
     def __init__(self, numbers: tuple[int, int], lines: Sequence[Line]) -> None:
         self.range, self._lines = numbers, lines
+        self.outputs = lines[-1].outputs
         self.gives = {value for line in lines for value in line.outputs}
         taken = {value for line in lines for value in line.inputs if value is not None}
         self.takes = taken - self.gives
@@ -49,6 +77,10 @@ class Segment:
     def keep(self, values: Mapping[Any, Any]) -> None:
         """Keep what the segment takes, before it runs."""
         self._kept = {name: values[name] for name in self.takes}
+
+    def drop(self) -> None:
+        """Forget what was kept to run the segment with."""
+        self._kept = None
 
     def forget(self) -> None:
         """Drop what the steps have kept, after they have run."""

@@ -31,6 +31,10 @@ from xpcnn.layers.adaptive_pool import AdaptiveAvgPool3d as AdaptiveAvgPool3d
 from xpcnn.layers.adaptive_pool import AdaptiveMaxPool1d as AdaptiveMaxPool1d
 from xpcnn.layers.adaptive_pool import AdaptiveMaxPool2d as AdaptiveMaxPool2d
 from xpcnn.layers.adaptive_pool import AdaptiveMaxPool3d as AdaptiveMaxPool3d
+from xpcnn.layers.augmentation import RandomCrop as RandomCrop
+from xpcnn.layers.augmentation import RandomHorizontalFlip as RandomHorizontalFlip
+from xpcnn.layers.augmentation import RandomResizedCrop as RandomResizedCrop
+from xpcnn.layers.augmentation import RandomVerticalFlip as RandomVerticalFlip
 from xpcnn.layers.bilinear import Bilinear as Bilinear
 from xpcnn.layers.containers import Parallel as Parallel
 from xpcnn.layers.containers import Residual as Residual
@@ -103,8 +107,11 @@ from xpcnn.layers.pool import LPPool3d as LPPool3d
 from xpcnn.layers.pool import MaxPool1d as MaxPool1d
 from xpcnn.layers.pool import MaxPool2d as MaxPool2d
 from xpcnn.layers.pool import MaxPool3d as MaxPool3d
+from xpcnn.layers.preprocessing import CenterCrop as CenterCrop
+from xpcnn.layers.preprocessing import Grayscale as Grayscale
 from xpcnn.layers.preprocessing import Normalize as Normalize
 from xpcnn.layers.preprocessing import Rescale as Rescale
+from xpcnn.layers.preprocessing import Resize as Resize
 from xpcnn.layers.resize import Upsample as Upsample
 from xpcnn.layers.resize import UpsamplingBilinear2d as UpsamplingBilinear2d
 from xpcnn.layers.resize import UpsamplingNearest2d as UpsamplingNearest2d

@@ -10,15 +10,15 @@ import numpy as np
 
 from xpcnn import rng
 from xpcnn._xp import Array
-from xpcnn.device import Device
 from xpcnn.errors import choice_error, rank_error
-from xpcnn.layers.layer import Layer, Shape, runs_again, seed_from
+from xpcnn.layers.layer import Shape
+from xpcnn.layers.random import RandomLayer
 from xpcnn.ops.checks import LAYOUTS, check_rank, check_spatial
 from xpcnn.ops.dropout import ALPHA_DROPOUT, DROPOUT
 from xpcnn.window import as_number
 
 
-class Dropout(Layer):
+class Dropout(RandomLayer):
     """Set elements to zero at random in training, and scale the others by ``1 / (1 - p)``.
 
     Parameters
@@ -31,8 +31,7 @@ class Dropout(Layer):
     Attributes
     ----------
     seed, step : int
-        The mask follows from these two alone. A model sets `step` to its count of training steps;
-        on its own the layer counts its training forwards.
+        The mask follows from these two alone; see :class:`~xpcnn.layers.random.RandomLayer`.
     held : array, optional
         A mask to use in the place of drawing one, while a training step is captured.
 
@@ -42,7 +41,7 @@ class Dropout(Layer):
         If `p` is not between 0 and 1.
     """
 
-    steered = Layer.steered | {"seed", "step", "held"}
+    steered = RandomLayer.steered | {"held"}
 
     def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
         p = as_number(p, type(self).__name__, "p", finite=False)
@@ -50,8 +49,6 @@ class Dropout(Layer):
             raise ValueError(f"{type(self).__name__}: p must be between 0 and 1, got {p!r}")
         self.p = p
         self.inplace = bool(inplace)
-        self.seed: int | None = None
-        self.step = 0
         self.held: Array | None = None
         self._drawn_shape: Shape = ()
 
@@ -70,16 +67,12 @@ class Dropout(Layer):
 
     def _prepare(self, shape: Shape) -> None:
         """Get ready to draw for an input of this shape."""
-        if self.seed is None:
-            self.seed = seed_from(None)
         self._drawn_shape = self._mask_shape(shape)
 
     def _next_key(self) -> np.ndarray:
         """Return what the mask of the next training forward follows from, and count it."""
-        assert self.seed is not None, "there was a forward"
-        if not runs_again.get():
-            self.step += 1
-        return rng.key(self.seed, "dropout", self.step - 1)
+        seed, step = self._next_draw()
+        return rng.key(seed, "dropout", step)
 
     def draw(self) -> np.ndarray:
         """Draw the mask of the next training forward, for an input of the last one's shape."""
@@ -93,12 +86,6 @@ class Dropout(Layer):
             return dy
         mask, of_kernel = saved
         return of_kernel(dy) if mask is None else dy * mask
-
-    def _allocate(
-        self, input_shape: Shape, device: Device, dtype: str, rng: np.random.Generator
-    ) -> None:
-        if self.seed is None:
-            self.seed = seed_from(rng)
 
 
 class ChannelDropout(Dropout):

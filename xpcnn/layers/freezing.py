@@ -32,16 +32,11 @@ def set_frozen(layer: Any, patterns: Sequence[str], frozen: bool, who: str) -> l
         If a pattern is no text, or picks nothing. Nothing has been changed then.
     """
     parts = _parts(layer)
+    known = [*parts, *(name for name, _ in layer.layers_within())]
     for pattern in patterns:
         check_pattern(pattern, who)
-        if not any(matches(pattern, name) for name in parts):
-            inside = [name for name, _ in layer.layers_within() if matches(pattern, name)]
-            if inside:
-                raise ValueError(
-                    f"{who}: {pattern!r} picks the layer {inside[0]!r}, which has no parameters "
-                    "and no running statistics"
-                )
-            raise no_match_error(pattern, parts, who)
+        if not any(matches(pattern, name) for name in known):
+            raise no_match_error(pattern, known, who)
     changed = []
     for name, part in parts.items():
         picked = not patterns or any(matches(pattern, name) for pattern in patterns)
@@ -81,6 +76,7 @@ def _is_frozen(part: Any) -> bool:
 
 def _freeze(part: Any, frozen: bool) -> None:
     if isinstance(part, Parameter):
-        part.requires_grad = not frozen
+        if part.requires_grad is frozen:  # what is the same needs no note
+            part.requires_grad = not frozen
     else:
         part.hold_statistics(frozen)

@@ -63,7 +63,7 @@ class InstanceNorm(ChannelNorm):
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
         self.output_shape(x.shape)
         gamma, beta = self._values()
-        if self.track_running_stats and not self._gathers(training):
+        if self.track_running_stats and not self.gathers(training):
             statistics = self.running_mean.value, self.running_var.value
             result = BATCH_NORM.run(xp, x, gamma, beta, self.eps, statistics)
             return result[0][0], result[1]

@@ -127,21 +127,23 @@ class ChannelNorm(PerChannelNorm):
     @property
     def holds_statistics(self) -> bool:
         """Whether it works in training as in inference, since all of it is frozen."""
-        own = [p for p in (self.weight, self.bias) if p is not None]
-        return not any(p.requires_grad for p in own) if own else self._held
+        weight, bias = self.weight, self.bias
+        if weight is None:
+            return self._held
+        return not (weight.requires_grad or (bias is not None and bias.requires_grad))
 
     def hold_statistics(self, held: bool) -> None:
         """Freeze a layer that has no parameters, or let it gather statistics again."""
         self._held = held
         note_change()
 
-    def _gathers(self, training: bool) -> bool:
+    def gathers(self, training: bool) -> bool:
         """Whether this is a forward whose statistics are to be gathered."""
         return training and self.track_running_stats and not self.holds_statistics
 
     def _tracks(self, training: bool) -> bool:
         """Whether this forward counts for the running statistics: in training, and once."""
-        return self._gathers(training) and not runs_again.get()
+        return self.gathers(training) and not runs_again.get()
 
     def _move_statistics(self, mean: Array, variance: Array, share: float) -> None:
         for running, new in ((self.running_mean, mean), (self.running_var, variance)):
@@ -211,7 +213,8 @@ class BatchNorm(ChannelNorm):
         """
         self.output_shape(x.shape)
         count = prod(x.shape) // x.shape[1]
-        own_statistics = self._gathers(training) or not self.track_running_stats
+        gathers = self.gathers(training)
+        own_statistics = gathers or not self.track_running_stats
         if own_statistics and training and count < 2:
             raise ValueError(
                 f"{self.who}: training needs more than one value per channel, got an input of "
@@ -220,7 +223,7 @@ class BatchNorm(ChannelNorm):
         statistics = None if own_statistics else (self.running_mean.value, self.running_var.value)
         operands = (x, *self._values(), self.eps, statistics)
         (y, mean, variance), saved = op.run(xp, *operands, *more)
-        if self._tracks(training):
+        if gathers and not runs_again.get():
             self._track(mean, variance * (count / (count - 1)))
         return y, saved
 

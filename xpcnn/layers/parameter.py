@@ -184,22 +184,21 @@ class Parameter(Tensor):
     def __init__(self, shape: tuple[int, ...] | None, init: Initializer) -> None:
         super().__init__(shape, init)
         self.grad: Array | None = None
-        self._requires_grad = True
+        self.requires_grad = True
         self._compute: str | None = None
         self._copy: tuple[Array, Array] | None = None
 
-    @property
-    def requires_grad(self) -> bool:
-        """Whether it is trained."""
-        return self._requires_grad
-
-    @requires_grad.setter
-    def requires_grad(self, value: bool) -> None:
-        if not isinstance(value, (bool, np.bool_)):
-            raise TypeError(f"requires_grad must be True or False, got {value!r:.200}")
-        if self._requires_grad != value:
-            self._requires_grad = bool(value)
-            note_change()
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "grad" or name[0] == "_":
+            object.__setattr__(self, name, value)
+            return
+        if name == "requires_grad":
+            if not isinstance(value, (bool, np.bool_)):
+                raise TypeError(f"requires_grad must be True or False, got {value!r:.200}")
+            value = bool(value)
+            if "_is_made" in vars(self):
+                note_change()
+        super().__setattr__(name, value)
 
     @property
     def operand(self) -> Array:
@@ -223,7 +222,7 @@ class Parameter(Tensor):
 
     def accumulate(self, gradient: Array) -> None:
         """Add a gradient, in the dtype of the values; a frozen parameter takes none."""
-        if not self._requires_grad:
+        if not self.requires_grad:
             return
         if self._data is not None and gradient.dtype != self._data.dtype:
             gradient = _xp.namespace(gradient).astype(gradient, self._data.dtype)

@@ -9,6 +9,8 @@ where several columns are independent of one another: with a loss such as BCEWit
 a `threshold`, or, for the functions, where rows of the targets hold several ones. The loss says
 from where on a prediction is a yes: above 0 for logits, above 0.5 for probabilities. The functions
 know of no loss and take 0 unless they are given a `threshold`.
+
+Predictions come first, as for a loss; :func:`classification_report` alone has scikit-learn's order.
 """
 
 from __future__ import annotations
@@ -18,31 +20,59 @@ from typing import Any
 
 from xpcnn import _registry
 from xpcnn._registry import to_config
-from xpcnn.metrics.counts import ConfusionMatrix, F1Score, Precision, Recall
+from xpcnn.metrics.calibration import CalibrationError
+from xpcnn.metrics.counts import ConfusionMatrix
 from xpcnn.metrics.functions import (
     accuracy,
+    auc,
+    binary_accuracy,
+    calibration_error,
+    cohen_kappa,
     confusion_matrix,
+    dice,
+    exact_match,
     explained_variance,
     f1_score,
     mae,
+    matthews_corrcoef,
+    mean_iou,
     mse,
+    multilabel_accuracy,
     precision,
     r2,
     recall,
     rmse,
+    specificity,
     top_k_accuracy,
 )
 from xpcnn.metrics.metric import Metric
 from xpcnn.metrics.per_output import OutputMetric
 from xpcnn.metrics.plain import FunctionMetric
+from xpcnn.metrics.ratios import (
+    CohenKappa,
+    Dice,
+    F1Score,
+    MatthewsCorrCoef,
+    MeanIoU,
+    MultilabelAccuracy,
+    Precision,
+    Recall,
+    Specificity,
+)
 from xpcnn.metrics.regression import MAE, MSE, R2, RMSE, ExplainedVariance
-from xpcnn.metrics.shares import Accuracy, TopKAccuracy
+from xpcnn.metrics.report import classification_report
+from xpcnn.metrics.scores import AUC
+from xpcnn.metrics.shares import Accuracy, BinaryAccuracy, ExactMatch, TopKAccuracy
 
 __all__ = [
     "Accuracy", "TopKAccuracy", "Precision", "Recall", "F1Score", "ConfusionMatrix",
+    "BinaryAccuracy", "MultilabelAccuracy", "ExactMatch", "Specificity", "MeanIoU", "Dice",
+    "MatthewsCorrCoef", "CohenKappa", "AUC", "CalibrationError",
     "MAE", "MSE", "RMSE", "R2", "ExplainedVariance",
     "accuracy", "top_k_accuracy", "precision", "recall", "f1_score", "confusion_matrix",
-    "mae", "mse", "rmse", "r2", "explained_variance",
+    "binary_accuracy", "multilabel_accuracy", "exact_match", "specificity", "mean_iou", "dice",
+    "matthews_corrcoef", "cohen_kappa", "auc", "calibration_error",
+    "mae", "mse", "rmse", "r2", "explained_variance", "classification_report",
     "Metric", "OutputMetric", "FunctionMetric", "from_config", "get", "to_config",
 ]  # fmt: skip
 

@@ -24,6 +24,9 @@ THRESHOLDS = {"logits": 0.0, "probabilities": 0.5, "log_probabilities": math.log
 class AnswerMetric(Metric):
     """A metric of answers: classes of which one is right, or columns of yes and no.
 
+    A subclass sets `only_columns` where each number is an answer by itself, whatever the targets
+    look like.
+
     Parameters
     ----------
     threshold : float, optional
@@ -46,6 +49,10 @@ class AnswerMetric(Metric):
     """What the network's last layer gives, which counts where the loss does not say what it reads;
     a model sets it."""
 
+    only_columns = False
+    compares = True
+    """Whether predictions are compared with a threshold."""
+
     # What the targets say where the loss is one of numbers.
     _is_columns, _middle = False, 0.5
 
@@ -59,8 +66,14 @@ class AnswerMetric(Metric):
             raise ValueError(
                 f"{type(self).__name__}: threshold must be a finite number, got {threshold!r}"
             )
+        if ignore_index is not None and (
+            isinstance(ignore_index, bool) or not isinstance(ignore_index, (int, np.integer))
+        ):
+            raise TypeError(
+                f"{type(self).__name__}: ignore_index must be a whole number, got {ignore_index!r}"
+            )
         self.threshold = None if threshold is None else float(threshold)
-        self.ignore_index = ignore_index
+        self.ignore_index = None if ignore_index is None else int(ignore_index)
         self._given_name = name
         if name is not None:
             self.name = name
@@ -103,6 +116,13 @@ class AnswerMetric(Metric):
                 f"{who}: counts correct answers, and {type(loss).__name__} has none to compare; "
                 "leave the metric out"
             )
+        classes = loss.answers == "classes" and len(output_shape) > 1 and output_shape[1] != 1
+        if self.only_columns and classes:
+            raise ValueError(
+                f"{who}: is for independent answers yes or no, and to {type(loss).__name__} the "
+                f"{output_shape[1]} columns of the output are classes of which one is right; use "
+                "Accuracy or another metric of classes"
+            )
         if loss.reads in ("values", "log_values"):
             self._look_at_values(np.asarray(target), type(loss).__name__)
 
@@ -131,11 +151,20 @@ class AnswerMetric(Metric):
         # There is no loss to ask. The result is wanted at once, so looking costs no wait.
         if _xp.is_array(prediction) and _xp.is_array(target) and _xp.is_floating(prediction):
             same = tuple(prediction.shape) == tuple(target.shape)
-            self._is_columns = same and prediction.ndim > 1 and _is_multi_hot(_xp.to_numpy(target))
+            self._is_columns = (
+                same
+                and prediction.ndim > 1
+                and (self.only_columns or _is_multi_hot(_xp.to_numpy(target), self.ignore_index))
+            )
             one = prediction.ndim == 1 or prediction.shape[1] == 1
-            if self.threshold is None and (one or self._is_columns):
+            if self.compares and self.threshold is None and (one or self._is_columns):
                 _warn_of_probabilities(type(self).__name__, _xp.to_numpy(prediction))
         return super()._once(prediction, target)
+
+    def _has_columns(self) -> bool:
+        """Whether predictions of the shape of the targets are independent answers."""
+        known = self._loss is not None and self._loss.answers == "columns"
+        return known or self._is_columns or self.only_columns or self.threshold is not None
 
     def _read(self, prediction: Array, target: Array, num_classes: int | None = None) -> Answers:
         who, loss = type(self).__name__, self._loss
@@ -152,14 +181,19 @@ class AnswerMetric(Metric):
                 raise _shape_error(who, prediction, target)
             yes = xp.reshape(prediction, (-1,)) > threshold
             truth = xp.reshape(target, (-1,))
-            _check_yes_or_no(who, truth)
-            counted = None if _xp.is_floating(truth) else _counted(xp, truth, ignored)
+            _check_yes_or_no(who, truth, ignored)
+            counted = _counted(xp, truth, ignored)
             return Answers(xp, yes, _as_yes(xp, truth), 2, counted, is_yes_or_no=True)
-        if _xp.is_floating(prediction) and prediction.shape == target.shape:
-            columns = loss is not None and loss.answers == "columns"
-            if columns or self._is_columns or self.threshold is not None:
-                yes = prediction > threshold
-                return Answers(xp, yes, _as_yes(xp, target), 2, None, is_yes_or_no=True)
+        same = _xp.is_floating(prediction) and prediction.shape == target.shape
+        if same and self._has_columns():
+            _check_yes_or_no(who, target, ignored)
+            yes, counted = prediction > threshold, _counted(xp, target, ignored)
+            return Answers(xp, yes, _as_yes(xp, target), 2, counted, is_yes_or_no=True)
+        if self.only_columns:
+            raise ValueError(
+                f"{who}: expected scores of independent answers, floats, and a target 0 or 1 for "
+                f"each; got {_xp.describe(prediction)}, and targets of shape {tuple(target.shape)}"
+            )
         labels = target.ndim < prediction.ndim or not _xp.is_floating(prediction)
         counted = _counted(xp, target, ignored) if labels else None
         predicted, truth, classes = _classes(xp, prediction, target, who, num_classes)
@@ -198,10 +232,13 @@ def _shape_error(who: str, prediction: Array, target: Array) -> ValueError:
     )
 
 
-def _is_multi_hot(target: np.ndarray) -> bool:
+def _is_multi_hot(target: np.ndarray, ignored: int | None) -> bool:
     """Whether several classes can be right at once: zeros and ones that are not one-hot rows."""
     high = target == 1
-    return bool((high | (target == 0)).all() and (high.sum(axis=1) != 1).any())
+    known = high | (target == 0)
+    if ignored is not None:
+        known |= target == ignored
+    return bool(known.all() and (high.sum(axis=1) != 1).any())
 
 
 def _warn_of_probabilities(who: str, prediction: np.ndarray) -> None:
@@ -214,15 +251,19 @@ def _warn_of_probabilities(who: str, prediction: np.ndarray) -> None:
         )
 
 
-def _check_yes_or_no(who: str, truth: Array) -> None:
-    """Raise if targets of a single column are labels of more than two classes."""
-    if isinstance(truth, np.ndarray) and truth.size:  # on the host, so that looking costs nothing
-        highest = truth.max()
-        if highest > 1:
-            raise ValueError(
-                f"{who}: predictions in a single column are answers yes or no, with targets 0 and "
-                f"1, and there is a target {highest:g}; classes need a column of scores each"
-            )
+def _check_yes_or_no(who: str, truth: Array, ignored: int | None) -> None:
+    """Raise if targets of answers yes or no are labels of more than two classes."""
+    if not isinstance(truth, np.ndarray) or not truth.size:
+        return  # elsewhere than on the host, looking would make it wait
+    highest = truth.max()
+    if highest > 1 and ignored is not None:
+        highest = truth.max(where=truth != ignored, initial=0)
+    if highest > 1:
+        raise ValueError(
+            f"{who}: predictions in a single column, and independent ones in several, are answers "
+            f"yes or no, with targets 0 and 1, and there is a target {highest:g}; classes need a "
+            "column of scores each, and a place that does not count ignore_index"
+        )
 
 
 def _as_yes(xp: ModuleType, truth: Array) -> Array:
@@ -234,8 +275,10 @@ def _as_yes(xp: ModuleType, truth: Array) -> Array:
 
 def _counted(xp: ModuleType, labels: Array, ignore_index: int | None) -> Array | None:
     """Return which labels count; ``None`` if all do."""
-    if ignore_index is None or _xp.dtype_name(labels) == "bool" or _xp.is_floating(labels):
+    if ignore_index is None or _xp.dtype_name(labels) == "bool":
         return None
+    if _xp.is_floating(labels):
+        return labels != float(ignore_index)
     limits = xp.iinfo(labels.dtype)
     if not limits.min <= ignore_index <= limits.max:
         return None
@@ -253,11 +296,8 @@ def _classes(
     if floats and prediction.ndim < 2:
         raise _shape_error(who, prediction, target)
     classes = prediction.shape[1] if floats else num_classes
-    if classes is None and who != "Accuracy":
-        raise ValueError(
-            f"{who}: predictions of dtype {_xp.dtype_name(prediction)} are taken as classes; say "
-            "how many there are with num_classes, or pass scores (N, C, ...) of floats"
-        )
+    if num_classes is not None and isinstance(prediction, np.ndarray) and not floats:
+        _check_classes(who, prediction, num_classes)
     predicted = xp.argmax(prediction, axis=1) if floats else prediction
     if target.ndim == predicted.ndim + 1:
         if _xp.dtype_name(target) == "bool":
@@ -271,3 +311,12 @@ def _classes(
     if predicted.shape != target.shape:
         raise _shape_error(who, prediction, target)
     return predicted, xp.astype(target, predicted.dtype), classes or 0
+
+
+def _check_classes(who: str, predicted: np.ndarray, num_classes: int) -> None:
+    """Raise if predicted classes on the host are not from 0 to the last one."""
+    if predicted.size and not 0 <= predicted.min() <= predicted.max() < num_classes:
+        raise ValueError(
+            f"{who}: predictions are classes from {predicted.min()} to {predicted.max()}, and with "
+            f"num_classes={num_classes} there are those from 0 to {num_classes - 1}"
+        )

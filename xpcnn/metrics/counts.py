@@ -25,7 +25,7 @@ _KINDS = {2: "classes", 3: "columns of yes and no"}
 """What a matrix of so many axes counts."""
 
 
-class _Counts(AnswerMetric):
+class Counts(AnswerMetric):
     """Counts of what was predicted where."""
 
     def __init__(
@@ -35,8 +35,17 @@ class _Counts(AnswerMetric):
         ignore_index: int | None = None,
         name: str | None = None,
     ) -> None:
+        if num_classes is not None and (
+            isinstance(num_classes, bool)
+            or not isinstance(num_classes, (int, np.integer))
+            or num_classes < 1
+        ):
+            raise ValueError(
+                f"{type(self).__name__}: num_classes must be a whole number of at least 1, got "
+                f"{num_classes!r}"
+            )
         super().__init__(threshold, ignore_index, name)
-        self.num_classes = num_classes
+        self.num_classes = None if num_classes is None else int(num_classes)
 
     def reset(self) -> None:
         """Forget all batches."""
@@ -48,6 +57,19 @@ class _Counts(AnswerMetric):
         answers = self._read(prediction, target, self.num_classes)
         is_columns = answers.is_yes_or_no and answers.predicted.ndim > 1
         self._is_one_answer = answers.is_yes_or_no and not is_columns
+        if not answers.classes:
+            raise ValueError(
+                f"{type(self).__name__}: predictions of dtype {_xp.dtype_name(prediction)} are "
+                "taken as classes; say how many there are with num_classes, or pass scores "
+                "(N, C, ...) of floats"
+            )
+        there = answers.predicted.shape[1] if is_columns else answers.classes
+        if self.num_classes not in (None, there):
+            raise ValueError(
+                f"{type(self).__name__}: num_classes={self.num_classes}, but predictions of shape "
+                f"{tuple(prediction.shape)} are of {there} {_KINDS[3 if is_columns else 2]}; "
+                "leave num_classes out, or change the network"
+            )
         counts = _matrix_of_each(answers) if is_columns else _matrix(answers)
         if self._counts is not None and self._counts.shape != counts.shape:
             now, before = (f"{m.shape[0]} {_KINDS[m.ndim]}" for m in (counts, self._counts))
@@ -58,7 +80,7 @@ class _Counts(AnswerMetric):
         self._counts = counts if self._counts is None else self._counts + counts
 
 
-class ConfusionMatrix(_Counts):
+class ConfusionMatrix(Counts):
     """How often each class (row) was predicted as each class (column).
 
     Answers yes or no in a single column make a matrix (2, 2), and those in several columns one for
@@ -78,8 +100,8 @@ class ConfusionMatrix(_Counts):
     """
 
     name = "confusion_matrix"
-    higher_is_better = None
-    gives_one_number = False
+    higher_is_better: bool | None = None
+    gives_one_number: bool = False
 
     def result(self) -> Any:
         """Return the counts as a NumPy array (C, C); without a batch, (0, 0)."""
@@ -89,8 +111,10 @@ class ConfusionMatrix(_Counts):
         return _xp.to_numpy(self._counts).astype(np.int64)
 
 
-class _PerClass(_Counts):
+class PerClass(Counts):
     """A ratio of counts for each class, and its average."""
+
+    averages: tuple[str | None, ...] = AVERAGES
 
     def __init__(
         self,
@@ -101,8 +125,8 @@ class _PerClass(_Counts):
         ignore_index: int | None = None,
         name: str | None = None,
     ) -> None:
-        if average not in AVERAGES:
-            names = [str(name) for name in AVERAGES]
+        if average not in self.averages:
+            names = [str(name) for name in self.averages]
             raise choice_error(type(self).__name__, "average", average, names)
         self.average = average
         self.zero_division = float(zero_division)
@@ -113,9 +137,22 @@ class _PerClass(_Counts):
         """Whether the classes are averaged."""
         return self.average is not None
 
-    def _ratio(self, right: np.ndarray, predicted: np.ndarray, actual: np.ndarray) -> Fraction:
-        """Return numerators and denominators."""
+    def _ratio(
+        self, right: np.ndarray, predicted: np.ndarray, actual: np.ndarray, total: np.ndarray
+    ) -> Fraction:
+        """Return numerators and denominators, of each class.
+
+        Parameters
+        ----------
+        right, predicted, actual, total : array of int (C,)
+            Places where the class was predicted and true, where it was predicted, where it was
+            true, and all of them.
+        """
         raise NotImplementedError(f"{type(self).__name__} does not implement _ratio")
+
+    def _usual_average(self) -> str:
+        """Say what "auto" is."""
+        return "binary" if self._is_one_answer else "macro"
 
     def result(self) -> Any:
         """Return the average, or an array (C,) with ``average=None``; NaN without a batch."""
@@ -123,14 +160,17 @@ class _PerClass(_Counts):
             return math.nan
         counts = _xp.to_numpy(self._counts).astype(np.int64)
         columns = counts.ndim == 3
+        if not counts.any():  # everything was ignored
+            return math.nan if self.average is not None else np.full(len(counts), math.nan)
         if columns:
             right = counts[:, 1, 1]
             predicted, actual = counts[:, :, 1].sum(axis=1), counts[:, 1, :].sum(axis=1)
         else:
             right, predicted, actual = np.diagonal(counts), counts.sum(axis=0), counts.sum(axis=1)
+        total = np.broadcast_to(counts.sum(axis=(-2, -1)), right.shape)
         average = self.average
         if average == "auto":
-            average = "binary" if self._is_one_answer else "macro"
+            average = self._usual_average()
         if average == "binary":
             if columns or len(counts) != 2:
                 raise ValueError(
@@ -138,10 +178,11 @@ class _PerClass(_Counts):
                     f"there are {len(right)} {_KINDS[counts.ndim]}; use 'macro', 'micro' or "
                     "'weighted'"
                 )
-            right, predicted, actual = (a[1:] for a in (right, predicted, actual))
+            right, predicted, actual, total = (a[1:] for a in (right, predicted, actual, total))
         if average == "micro":
-            right, predicted, actual = (a.sum(keepdims=True) for a in (right, predicted, actual))
-        above, below = self._ratio(right, predicted, actual)
+            sums = (a.sum(keepdims=True) for a in (right, predicted, actual, total))
+            right, predicted, actual, total = sums
+        above, below = self._ratio(right, predicted, actual, total)
         ratios = np.full(above.shape, self.zero_division)
         np.divide(above, below, out=ratios, where=below > 0)
         if average is None:
@@ -151,67 +192,6 @@ class _PerClass(_Counts):
         if not weights.any():
             return self.zero_division
         return float(np.average(ratios, weights=weights))
-
-
-class Precision(_PerClass):
-    """Share of the predictions of a class that are correct.
-
-    Parameters
-    ----------
-    average : "auto", "macro", "micro", "weighted", "binary" or None
-        Mean over the classes that occur in targets or predictions, ratio of the total counts, mean
-        weighted by how often a class is the target, the ratio of the answer yes (of two classes,
-        of the class 1) alone, or one number for each class. Of predictions in a single column, no
-        and yes are the two classes; of several columns of yes and no, each has its ratio of the
-        answer yes, and the mean is over all columns. "auto" is "binary" for a single column, as
-        in scikit-learn, and "macro" for everything else.
-    num_classes : int, optional
-        Needed only if predictions are classes, not scores.
-    zero_division : float
-        Value of a ratio whose denominator is 0.
-    threshold : float, optional
-        Above it a prediction is a yes; without it the loss decides, as for :class:`Accuracy`.
-    ignore_index : int, optional
-        Label of places that do not count; the loss's if left out.
-    name : str, optional
-        Key in training logs, where another metric has the usual one.
-
-    Raises
-    ------
-    ValueError
-        If `average` is none of these.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> metric = Precision(average=None, num_classes=2)
-    >>> metric.update(np.array([0, 1, 1]), np.array([0, 0, 1]))
-    >>> metric.result()
-    array([1. , 0.5])
-    """
-
-    name = "precision"
-
-    def _ratio(self, right: np.ndarray, predicted: np.ndarray, actual: np.ndarray) -> Fraction:
-        return right, predicted
-
-
-class Recall(_PerClass):
-    """Share of the places of a class that are found; settings as for :class:`Precision`."""
-
-    name = "recall"
-
-    def _ratio(self, right: np.ndarray, predicted: np.ndarray, actual: np.ndarray) -> Fraction:
-        return right, actual
-
-
-class F1Score(_PerClass):
-    """Harmonic mean of precision and recall; settings as for :class:`Precision`."""
-
-    name = "f1_score"
-
-    def _ratio(self, right: np.ndarray, predicted: np.ndarray, actual: np.ndarray) -> Fraction:
-        return 2 * right, predicted + actual
 
 
 def _matrix(answers: Answers) -> Array:
@@ -237,10 +217,12 @@ def _matrix(answers: Answers) -> Array:
 
 def _matrix_of_each(answers: Answers) -> Array:
     """Count for each column how often no (0) and yes (1) were predicted as no and yes."""
-    xp, predicted, truth, *_ = answers
+    xp, predicted, truth, _, counted, _ = answers
     axes = tuple(axis for axis in range(predicted.ndim) if axis != 1)
     counts = []
     for t in (xp.logical_not(truth), truth):
+        if counted is not None:
+            t = xp.logical_and(t, counted)
         for p in (xp.logical_not(predicted), predicted):
             counts.append(xp.sum(xp.astype(xp.logical_and(t, p), xp.int32), axis=axes))
     return xp.reshape(xp.stack(counts, axis=-1), (-1, 2, 2))

@@ -7,9 +7,22 @@ from typing import Any
 import numpy as np
 
 from xpcnn._xp import Array
-from xpcnn.metrics.counts import ConfusionMatrix, F1Score, Precision, Recall
+from xpcnn.metrics.calibration import CalibrationError
+from xpcnn.metrics.counts import ConfusionMatrix
+from xpcnn.metrics.ratios import (
+    CohenKappa,
+    Dice,
+    F1Score,
+    MatthewsCorrCoef,
+    MeanIoU,
+    MultilabelAccuracy,
+    Precision,
+    Recall,
+    Specificity,
+)
 from xpcnn.metrics.regression import MAE, MSE, R2, RMSE, ExplainedVariance
-from xpcnn.metrics.shares import Accuracy, TopKAccuracy
+from xpcnn.metrics.scores import AUC
+from xpcnn.metrics.shares import Accuracy, BinaryAccuracy, ExactMatch, TopKAccuracy
 
 
 def accuracy(
@@ -104,6 +117,139 @@ def f1_score(
     """Return the harmonic mean of precision and recall; see :class:`F1Score`."""
     metric = F1Score(average, num_classes, zero_division, threshold, ignore_index)
     return metric._once(prediction, target)
+
+
+def binary_accuracy(
+    prediction: Array,
+    target: Array,
+    *,
+    threshold: float | None = None,
+    ignore_index: int | None = None,
+) -> float:
+    """Return the share of answers yes or no that are correct; see :class:`BinaryAccuracy`."""
+    return float(BinaryAccuracy(threshold, ignore_index)._once(prediction, target))
+
+
+def exact_match(
+    prediction: Array,
+    target: Array,
+    *,
+    threshold: float | None = None,
+    ignore_index: int | None = None,
+) -> float:
+    """Return the share of samples of which every answer is correct; see :class:`ExactMatch`."""
+    return float(ExactMatch(threshold, ignore_index)._once(prediction, target))
+
+
+def multilabel_accuracy(
+    prediction: Array,
+    target: Array,
+    *,
+    average: str | None = "macro",
+    threshold: float | None = None,
+    ignore_index: int | None = None,
+) -> Any:
+    """Return the share of correct answers of each label; see :class:`MultilabelAccuracy`."""
+    return MultilabelAccuracy(average, threshold, ignore_index)._once(prediction, target)
+
+
+def specificity(
+    prediction: Array,
+    target: Array,
+    *,
+    average: str | None = "auto",
+    num_classes: int | None = None,
+    zero_division: float = 0.0,
+    threshold: float | None = None,
+    ignore_index: int | None = None,
+) -> Any:
+    """Return how much of what is not of a class is told so; see :class:`Specificity`."""
+    metric = Specificity(average, num_classes, zero_division, threshold, ignore_index)
+    return metric._once(prediction, target)
+
+
+def dice(
+    prediction: Array,
+    target: Array,
+    *,
+    average: str | None = "auto",
+    num_classes: int | None = None,
+    zero_division: float = 0.0,
+    threshold: float | None = None,
+    ignore_index: int | None = None,
+) -> Any:
+    """Return the Dice coefficient of segmentation; see :class:`Dice`."""
+    metric = Dice(average, num_classes, zero_division, threshold, ignore_index)
+    return metric._once(prediction, target)
+
+
+def mean_iou(
+    prediction: Array,
+    target: Array,
+    *,
+    average: str | None = "auto",
+    num_classes: int | None = None,
+    zero_division: float = 0.0,
+    threshold: float | None = None,
+    ignore_index: int | None = None,
+) -> Any:
+    """Return intersection over union of the classes; see :class:`MeanIoU`."""
+    metric = MeanIoU(num_classes, average, zero_division, threshold, ignore_index)
+    return metric._once(prediction, target)
+
+
+def matthews_corrcoef(
+    prediction: Array,
+    target: Array,
+    *,
+    num_classes: int | None = None,
+    threshold: float | None = None,
+    ignore_index: int | None = None,
+) -> float:
+    """Return the correlation between predicted and true classes; see :class:`MatthewsCorrCoef`."""
+    return float(MatthewsCorrCoef(num_classes, threshold, ignore_index)._once(prediction, target))
+
+
+def cohen_kappa(
+    prediction: Array,
+    target: Array,
+    *,
+    num_classes: int | None = None,
+    threshold: float | None = None,
+    ignore_index: int | None = None,
+) -> float:
+    """Return the agreement beyond that of chance; see :class:`CohenKappa`."""
+    return float(CohenKappa(num_classes, threshold, ignore_index)._once(prediction, target))
+
+
+def auc(
+    prediction: Array,
+    target: Array,
+    *,
+    curve: str = "ROC",
+    average: str | None = "auto",
+    multilabel: bool = False,
+    from_logits: bool | None = None,
+    ignore_index: int | None = None,
+) -> Any:
+    """Return the area under the curve of the scores; see :class:`AUC`."""
+    metric = AUC(curve, average, multilabel, from_logits, ignore_index)
+    return metric._once(prediction, target)
+
+
+def calibration_error(
+    prediction: Array,
+    target: Array,
+    *,
+    n_bins: int = 15,
+    norm: str = "l1",
+    multilabel: bool = False,
+    from_logits: bool | None = None,
+    ignore_index: int | None = None,
+) -> float:
+    """Return how far probabilities are from shares; see :class:`CalibrationError`."""
+    metric = CalibrationError(n_bins, norm, multilabel, from_logits, ignore_index)
+    return float(metric._once(prediction, target))
 
 
 def mae(prediction: Array, target: Array) -> float:

@@ -24,13 +24,17 @@ class _Share(AnswerMetric):
     def update(self, prediction: Array, target: Array) -> None:
         """Take in a batch; nothing waits for the device."""
         answers = self._read(prediction, target)
-        xp, right = answers.xp, self._is_right(answers, prediction)
+        xp, (right, counted) = answers.xp, self._outcome(answers, prediction)
         count: Array = math.prod(right.shape)
-        if answers.counted is not None:
-            right = xp.logical_and(right, answers.counted)
-            count = _number_of(xp, answers.counted)
+        if counted is not None:
+            right = xp.logical_and(right, counted)
+            count = _number_of(xp, counted)
         self._right = _number_of(xp, right) + self._right
         self._count = count + self._count
+
+    def _outcome(self, answers: Answers, prediction: Array) -> tuple[Array, Array | None]:
+        """Return what is right, and what of it counts; ``None`` if all does."""
+        return self._is_right(answers, prediction), answers.counted
 
     def _is_right(self, answers: Answers, prediction: Array) -> Array:
         raise NotImplementedError(f"{type(self).__name__} does not implement _is_right")
@@ -91,6 +95,76 @@ class Accuracy(_Share):
 
     def _is_right(self, answers: Answers, prediction: Array) -> Array:
         return answers.predicted == answers.truth
+
+
+class BinaryAccuracy(Accuracy):
+    """Share of correct answers yes or no, each number being an answer by itself, as in Keras.
+
+    It is :class:`Accuracy`, but for targets that might be taken for one-hot rows of classes.
+
+    Parameters
+    ----------
+    threshold : float, optional
+        Above it a prediction is a yes. Without it the loss decides: 0 for logits, as also without
+        a loss, and 0.5 for probabilities.
+    ignore_index : int, optional
+        Target of answers that do not count; the loss's if left out.
+    name : str, optional
+        Key in training logs, where another metric has the usual one.
+
+    Notes
+    -----
+    Prediction (N, ...); target of the same shape, 0 (or -1) and 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> metric = BinaryAccuracy(threshold=0.5)
+    >>> metric.update(np.array([[0.6, 0.9], [0.8, 0.2]]), np.array([[1, 0], [0, 1]]))
+    >>> metric.result()
+    0.25
+    """
+
+    name = "binary_accuracy"
+    only_columns = True
+
+
+class ExactMatch(_Share):
+    """Share of samples of which every answer is correct: scikit-learn's accuracy of label sets.
+
+    Answers are read as by :class:`Accuracy`: all labels of a sample, or all places of an image,
+    must be right.
+
+    Parameters
+    ----------
+    threshold : float, optional
+        Above it a prediction is a yes; without it the loss decides, as for :class:`Accuracy`.
+    ignore_index : int, optional
+        Label of places that do not count; the loss's if left out. A sample without any other does
+        not count.
+    name : str, optional
+        Key in training logs, where another metric has the usual one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> metric = ExactMatch(threshold=0.5)
+    >>> metric.update(np.array([[0.6, 0.9], [0.8, 0.2]]), np.array([[1, 1], [1, 1]]))
+    >>> metric.result()
+    0.5
+    """
+
+    name = "exact_match"
+
+    def _outcome(self, answers: Answers, prediction: Array) -> tuple[Array, Array | None]:
+        xp, samples = answers.xp, prediction.shape[0]
+        width = math.prod(answers.truth.shape) // max(samples, 1)
+        right = answers.predicted == answers.truth
+        counted = answers.counted
+        if counted is not None:
+            right = xp.logical_or(right, xp.logical_not(counted))
+            counted = xp.any(xp.reshape(counted, (samples, width)), axis=1)
+        return xp.all(xp.reshape(right, (samples, width)), axis=1), counted
 
 
 class TopKAccuracy(_Share):

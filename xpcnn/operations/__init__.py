@@ -69,7 +69,7 @@ from xpcnn.operations.reduce import ReduceMin as ReduceMin
 from xpcnn.operations.reduce import ReduceProd as ReduceProd
 from xpcnn.operations.reduce import ReduceSum as ReduceSum
 from xpcnn.operations.reduce import ReduceSumSquare as ReduceSumSquare
-from xpcnn.operations.resize import Resize as Resize
+from xpcnn.operations.resize import Resizing as Resizing
 from xpcnn.operations.shape import Expand as Expand
 from xpcnn.operations.shape import MergeDims as MergeDims
 from xpcnn.operations.shape import Reshape as Reshape

@@ -38,7 +38,7 @@ class _Axis(NamedTuple):
     region: tuple[float, float]
 
 
-class Resize(Steered):
+class Resizing(Steered):
     """An array made larger or smaller along its axes, by interpolation.
 
     Parameters
@@ -90,7 +90,7 @@ class Resize(Steered):
             ("policy", policy, POLICIES),
         ):
             if value not in choices:
-                raise choice_error("Resize", name, value, choices)
+                raise choice_error("Resizing", name, value, choices)
         self.scales = None if scales is None else tuple(float(scale) for scale in scales)
         self.sizes = as_ints(sizes)
         self.mode = mode

@@ -19,3 +19,4 @@ from xpcnn.ops import piecewise as piecewise
 from xpcnn.ops import pool as pool
 from xpcnn.ops import resize as resize
 from xpcnn.ops import update as update
+from xpcnn.ops import warp as warp

@@ -211,6 +211,23 @@ def upsample_taps(
     return filter_taps(np.maximum(coordinates, 0.0), n, "linear")
 
 
+@lru_cache(maxsize=512)
+def antialias_taps(n: int, out: int, kind: str) -> Taps:
+    """Make the table with which PyTorch's ``interpolate(antialias=True)`` resizes an axis.
+
+    Parameters
+    ----------
+    n, out : int
+        Old and new length.
+    kind : "linear" or "cubic"
+        The cubic one has the coefficient -0.5, as Pillow's.
+    """
+    coordinates = source_coordinates(out, n, out / n)
+    return filter_taps(
+        coordinates, n, kind, a=-0.5, stretch=max(n / out, 1.0), exclude_outside=True
+    )
+
+
 def _torch_coordinates(n: int, out: int, step: float, align_corners: bool) -> np.ndarray:
     transform = "align_corners" if align_corners else "half_pixel"
     return source_coordinates(out, n, 1.0 / step, transform)

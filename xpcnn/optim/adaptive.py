@@ -28,7 +28,7 @@ class Adagrad(Optimizer):
         Where the sum of squares starts.
     eps : float
         Keeps the division finite.
-    clip_norm, clip_value, schedule
+    clip_norm, clip_value, schedule, groups
         See :class:`Optimizer`.
     """
 
@@ -76,7 +76,7 @@ class RMSprop(Optimizer):
         Share of the last direction that is kept.
     centered : bool
         Divides by the standard deviation of the gradient (Graves, 2013).
-    clip_norm, clip_value, schedule
+    clip_norm, clip_value, schedule, groups
         See :class:`Optimizer`.
     """
 
@@ -126,7 +126,7 @@ class Adadelta(Optimizer):
         Keeps the division finite and the first steps above zero.
     weight_decay : float
         L2 penalty.
-    clip_norm, clip_value, schedule
+    clip_norm, clip_value, schedule, groups
         See :class:`Optimizer`.
     """
 
@@ -174,7 +174,7 @@ class Adam(Optimizer):
         L2 penalty; see :class:`AdamW` for the decoupled one.
     amsgrad : bool
         Divides by the largest mean square so far (Reddi et al., 2018).
-    clip_norm, clip_value, schedule
+    clip_norm, clip_value, schedule, groups
         See :class:`Optimizer`.
 
     Examples
@@ -244,7 +244,7 @@ class AdamW(Adam):
         Share of a parameter, times `lr`, that is taken away in each update.
     amsgrad : bool
         Divides by the largest mean square so far (Reddi et al., 2018).
-    clip_norm, clip_value, schedule
+    clip_norm, clip_value, schedule, groups
         See :class:`Optimizer`.
     """
 
@@ -278,7 +278,7 @@ class Adamax(Optimizer):
         Keeps the division finite.
     weight_decay : float
         L2 penalty.
-    clip_norm, clip_value, schedule
+    clip_norm, clip_value, schedule, groups
         See :class:`Optimizer`.
     """
 

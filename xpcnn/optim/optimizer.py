@@ -15,6 +15,7 @@ from xpcnn._xp import Array
 from xpcnn.device import Device, resolve
 from xpcnn.errors import CaptureError
 from xpcnn.interrupts import deferred
+from xpcnn.optim.groups import Groups
 from xpcnn.optim.schedules import Schedule
 
 _COUNTS = ("iterations", "epochs")
@@ -40,6 +41,7 @@ class Common(TypedDict, total=False):
     clip_norm: float | None
     clip_value: float | None
     schedule: Schedule | None
+    groups: Mapping[str, Mapping[str, Any]] | None
 
 
 class Task(NamedTuple):
@@ -72,6 +74,15 @@ class Optimizer(Checked):
         `clip_norm` if both are given.
     schedule : Schedule, optional
         Changes the learning rate during training.
+    groups : mapping of str to mapping, optional
+        Settings for parameters whose names match a shell pattern, such as
+        ``{"classifier.*": dict(lr=1e-2), "*.bias": dict(weight_decay=0)}``; the name of a layer
+        picks all in it. Any setting that is a number, or several, may differ, but not `clip_norm`
+        and `clip_value`, which take all gradients together. Where several patterns pick a
+        parameter, a later one goes before an earlier one, setting by setting. The schedule works
+        on the learning rate of each group; of one that has no use for it, such as OneCycleLR, a
+        group gets the share ``group's lr / optimizer's lr``. Setting `lr` later leaves that of a
+        group as it is.
 
     Attributes
     ----------
@@ -107,6 +118,7 @@ class Optimizer(Checked):
         clip_norm: float | None = None,
         clip_value: float | None = None,
         schedule: Schedule | None = None,
+        groups: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         self.lr = self._number("lr", lr)
         self.weight_decay = self._number("weight_decay", weight_decay)
@@ -118,10 +130,112 @@ class Optimizer(Checked):
                 f"{schedule!r}"
             )
         self.schedule = schedule
+        self.groups = Groups(groups, type(self).__name__) if groups else None
         self.iterations = 0
         self.epochs = 0
         self._state: dict[str, dict[str, Array]] = {}
         self._steps: dict[str, int] = {}
+        self._sorted_by: tuple[Any, ...] = ()
+        self._kinds: list[tuple[Optimizer, list[str]]] = []
+
+    # -- Groups of parameters ------------------------------------------------------------------
+
+    def _complete(self) -> None:
+        if self.groups is None:
+            return
+        try:
+            allowed = self._numeric()
+        except AttributeError as error:
+            raise TypeError(
+                f"{type(self).__name__}: for groups, keep the arguments of the constructor as "
+                f"attributes of the same names, or override arguments(): {error}"
+            ) from None
+        for pattern, settings in self.groups.items():
+            where = f"{type(self).__name__}: groups[{pattern!r}]"
+            for name in settings:
+                if name not in allowed:
+                    meant = self.spellings.get(name)
+                    hint = f" (here it is {meant!r})" if meant else ""
+                    raise ValueError(
+                        f"{where}: {name!r} is no setting that may differ between parameters"
+                        f"{hint}; those are {', '.join(allowed)}"
+                    )
+            try:
+                self._with(settings)
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"{where}: {error}") from None
+            if self.lr == 0.0 and "lr" in settings and self.schedule and self.schedule.sets_lr:
+                raise ValueError(
+                    f"{where}: {type(self.schedule).__name__} sets the learning rate, of which "
+                    "the group's lr over the optimizer's is the share; the latter must not be 0"
+                )
+
+    def _numeric(self) -> list[str]:
+        """Name the settings that are numbers, or several."""
+        found = []
+        for name, value in self.arguments().items():
+            values = value if isinstance(value, tuple) and value else (value,)
+            numbers = all(type(v) in (int, float) for v in values)
+            if numbers and name not in ("clip_norm", "clip_value"):
+                found.append(name)
+        return found
+
+    def _with(self, settings: Mapping[str, Any]) -> Optimizer:
+        """Make an optimizer like this one with other settings, for parameters of a group."""
+        arguments = self.arguments()
+        whole = {name: None for name in Common.__annotations__ if name in arguments}
+        return type(self).from_arguments({**arguments, **whole, **settings})
+
+    def check_groups(self, parameters: Mapping[str, Trainable]) -> None:
+        """Raise a ValueError if a pattern of `groups` picks none of the parameters."""
+        if self.groups is not None:
+            self.groups.check(parameters, type(self).__name__)
+
+    def _by_settings(
+        self, parameters: Mapping[str, Trainable]
+    ) -> list[tuple[Optimizer, list[str]]]:
+        """Sort the names of the parameters that are trained by their settings.
+
+        Each comes with an optimizer that has these.
+        """
+        names = [name for name, parameter in parameters.items() if parameter.requires_grad]
+        if self.groups is None:
+            return [(self, names)]
+        own = [getattr(self, name) for name in self._numeric()]
+        sorted_by = (tuple(parameters), tuple(names), self.groups, own)
+        if self._sorted_by != sorted_by:
+            self.check_groups(parameters)
+            kinds: dict[str, tuple[Optimizer, list[str]]] = {}
+            for name in names:
+                settings = self.groups.settings_of(name)
+                key = repr(sorted(settings.items()))
+                if key not in kinds:
+                    kinds[key] = self._with(settings), []
+                kinds[key][1].append(name)
+            self._kinds, self._sorted_by = list(kinds.values()), sorted_by
+        return self._kinds
+
+    def _update_by_groups(
+        self,
+        parameters: Mapping[str, Trainable],
+        tasks: list[Task],
+        epoch: int | None,
+        numbers: Array | None,
+    ) -> list[Array]:
+        """Return the new values of several parameters, each updated by its own settings."""
+        values: dict[str, Array] = {}
+        for kind, names in self._by_settings(parameters):
+            lr, own = self._scheduled(kind.lr, epoch), set(names)
+            if numbers is None:
+                part = None
+            else:
+                count = len(kind._numbers(lr, 1) or ())
+                part, numbers = numbers[:count], numbers[count:]
+            mine = [task for task in tasks if task.name in own]
+            if mine:
+                new = kind._update_all(mine, lr, part)
+                values |= zip((task.name for task in mine), new, strict=True)
+        return [values[task.name] for task in tasks]
 
     # -- What a subclass implements ------------------------------------------------------------
 
@@ -182,10 +296,18 @@ class Optimizer(Checked):
         epoch : int, optional
             Number of the epoch, from 0; as many as there were if left out.
         """
-        if self.schedule is None:
-            return self.lr
+        return self._scheduled(self.lr, epoch)
+
+    def _scheduled(self, base: float, epoch: int | None) -> float:
+        """Return the learning rate that the schedule makes of a base."""
+        schedule = self.schedule
+        if schedule is None:
+            return base
         epoch = self.epochs if epoch is None else epoch
-        return self.schedule.lr(self.lr, epoch=epoch, step=self.iterations)
+        if schedule.sets_lr and base != self.lr:
+            share = base / self.lr
+            return share * schedule.lr(self.lr, epoch=epoch, step=self.iterations)
+        return schedule.lr(base, epoch=epoch, step=self.iterations)
 
     def step(
         self,
@@ -232,7 +354,10 @@ class Optimizer(Checked):
                         "forget it"
                     )
             tasks.append(Task(name, p, g, slots, self._steps.get(name, 0) + 1))
-        values = self._update_all(tasks, lr, numbers) if tasks else []
+        if self.groups is not None:
+            values = self._update_by_groups(parameters, tasks, epoch, numbers)
+        else:
+            values = self._update_all(tasks, lr, numbers) if tasks else []
         self._commit(
             [(active[task.name], task, value) for task, value in zip(tasks, values, strict=True)]
         )
@@ -265,13 +390,16 @@ class Optimizer(Checked):
         CaptureError
             If they cannot be told apart from the rest of the update.
         """
-        steps = {self._steps.get(n, 0) + 1 for n, p in parameters.items() if p.requires_grad}
-        if len(steps) > 1:
-            raise CaptureError("the parameters have had different numbers of updates")
-        numbers = self._numbers(self.current_lr(epoch), max(steps, default=1))
-        if numbers is None:
-            raise CaptureError(f"{type(self).__name__} with these settings cannot be captured")
-        return numbers
+        found: list[float] = []
+        for kind, names in self._by_settings(parameters):
+            steps = {self._steps.get(name, 0) + 1 for name in names}
+            if len(steps) > 1:
+                raise CaptureError("the parameters have had different numbers of updates")
+            numbers = kind._numbers(self._scheduled(kind.lr, epoch), max(steps, default=1))
+            if numbers is None:
+                raise CaptureError(f"{type(self).__name__} with these settings cannot be captured")
+            found += numbers
+        return tuple(found)
 
     def count_step(self, names: Iterable[str]) -> None:
         """Count an update of some parameters that was made without :meth:`step`."""
@@ -317,12 +445,22 @@ class Optimizer(Checked):
 
     def count_slots(self) -> int:
         """Return how many arrays it keeps for each parameter, each as large as that one."""
-        slots: dict[str, Array] = {}
-        one = np.ones(1, np.float32)
-        self._update_all([Task("", one, one, slots, 1)], self.lr)
-        return len(slots)
+        kinds = [self, *(self._with(settings) for settings in (self.groups or {}).values())]
+        one, counts = np.ones(1, np.float32), []
+        for kind in kinds:
+            slots: dict[str, Array] = {}
+            kind._update_all([Task("", one, one, slots, 1)], kind.lr)
+            counts.append(len(slots))
+        return max(counts)
 
     # -- State ---------------------------------------------------------------------------------
+
+    def config(self) -> dict[str, Any]:
+        """Return the constructor's arguments as JSON has them."""
+        found = super().config()
+        if self.groups is not None:
+            found["groups"] = self.groups.as_lists()
+        return found
 
     def state_dict(self) -> dict[str, Array]:
         """Return what training needs to resume.

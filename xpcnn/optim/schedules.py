@@ -29,6 +29,8 @@ class Schedule(Checked):
     mode: str | None = None
     """Whether less ("min") or more ("max") of what is monitored is better; "auto" where whoever
     trains shall say it by :meth:`settle`."""
+    sets_lr: bool = False
+    """Whether :meth:`lr` has no use for the base learning rate."""
     _owner: object = None
     """The optimizer that it belongs to, if it watches a value."""
 
@@ -179,6 +181,7 @@ class OneCycleLR(Schedule):
     """
 
     counts = "steps"
+    sets_lr = True
 
     def __init__(
         self,
@@ -266,6 +269,7 @@ class Warmup(Schedule):
         self.after = after
         self._then = Schedule() if after is None else after
         self.monitor, self.mode = self._then.monitor, self._then.mode
+        self.sets_lr = self._then.sets_lr
         self.start_factor = self._number("start_factor", start_factor)
         if self.start_factor > 1.0:
             raise ValueError(f"Warmup: start_factor must be from 0 to 1, got {start_factor!r}")

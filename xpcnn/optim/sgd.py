@@ -24,7 +24,7 @@ class SGD(Optimizer):
     nesterov : bool
         Takes the gradient one step ahead (Sutskever et al., 2013); needs momentum and no
         dampening.
-    clip_norm, clip_value, schedule
+    clip_norm, clip_value, schedule, groups
         See :class:`Optimizer`.
 
     Examples

@@ -217,7 +217,7 @@ def _check(model: TrainingState) -> None:
         kind = type(layer)
         if not kind.__module__.startswith("xpcnn."):
             raise CaptureError(f"{layer.who} is a layer of your own")
-        if isinstance(layer, BatchNorm) and layer.momentum is None and layer._gathers(True):
+        if isinstance(layer, BatchNorm) and layer.momentum is None and layer.gathers(True):
             raise CaptureError(f"{layer.who} with momentum=None counts its batches on the host")
     for layer in model.random_layers:
         if type(layer)._forward is not Dropout._forward:

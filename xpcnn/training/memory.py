@@ -154,7 +154,7 @@ class StepMemory:
         workspace = get_workspace_limit() if workspace is None else workspace
         forward, backward = profile.peaks(batch_size, workspace, segments)
         batch = 2 * self._sample * batch_size  # that of the step before is still there
-        always = fixed.frozen + fixed.copies + batch
+        always = fixed.frozen + fixed.copies + batch + profile.folded
         once = fixed.trained + fixed.slots
         factor = batch_size / profile.samples
         return MemoryUse(
@@ -254,7 +254,8 @@ class Plan(NamedTuple):
             with limited(self.workspace, self.idle):
                 yield
         finally:
-            model.run_again(before)
+            # segments of a network with other parameters frozen are none of this one
+            model.run_again(before if model.segments == self.segments else ())
 
 
 def _profile(model: TrainingState, inputs: Sequence[Array]) -> Profile:

@@ -34,6 +34,7 @@ from xpcnn.training.dataset import Batch, Order, map_arrays, split_validation
 from xpcnn.training.doubts import doubt_ends, doubt_inputs, what_outputs_are
 from xpcnn.training.evaluation import counting, evaluate, figures
 from xpcnn.training.history import History
+from xpcnn.training.known_data import agree_on_names, take_over
 from xpcnn.training.loop import Trainer, stop
 from xpcnn.training.memory import PROBED, MemoryUse, StepMemory
 from xpcnn.training.oom import MemoryGuard
@@ -85,6 +86,12 @@ class Model(TrainingState):
     input_shape : tuple of int or None
         Shape the model was built for; the batch axis is ``None``. A tuple of shapes where the
         network has several inputs.
+    class_names : tuple of str or None
+        The name of each class. It is saved in the model's file, as `image_input` is, and both are
+        taken from a data set that :meth:`fit` is given and that has them, such as
+        :class:`xpcnn.data.ImageFolder`.
+    image_input : ImageReader or None
+        What makes the model's input of image files.
     stop_training : bool
         A callback sets it to end training after the epoch.
 
@@ -194,6 +201,8 @@ class Model(TrainingState):
                 self.metrics = choose_metrics(chosen, self.outputs)
             bind(self.metrics, self.loss)
             if new is not None:
+                if self._has_program():
+                    new.check_groups(self.parameters())
                 self.optimizer = new
             if loss is not None and self.loss is not None:
                 doubt_ends(self.network, self.outputs, self.loss)
@@ -261,7 +270,8 @@ class Model(TrainingState):
             :meth:`memory`; `x` and `y` do not. A step that would take more works in smaller
             chunks, and computes activations again that it has no room to keep: up to one forward
             more for each step. The second gives the same bits, the first the same to rounding. A
-            callback that puts other layers into the network ends the limit.
+            callback that freezes other parameters, or puts other layers into the network, ends the
+            limit.
         verbose : {"auto", 0, 1}
             0 is silent; otherwise progress is shown.
 
@@ -291,6 +301,8 @@ class Model(TrainingState):
                 training, validation = self._with_validation(
                     data, validation_data, validation_split
                 )
+                take_over(self, x)
+                agree_on_names(self, validation_data, "fit: validation_data")
                 if class_weight is not None:
                     training = self._with_class_weights(training, class_weight)
                 weights = training.weights
@@ -454,6 +466,7 @@ class Model(TrainingState):
         """
         with self.on_device(), self.unbuilt_if_it_fails():
             size = as_int(batch_size, "evaluate", "batch_size", 1)
+            agree_on_names(self, x, "evaluate: x")
             data = self._training_data(x, y, "evaluate", sample_weight, needs_optimizer=False)
             samples = self._in_order(data, self.batch or size)
             try:
@@ -579,6 +592,8 @@ class Model(TrainingState):
         self._ready(inputs)
         if who in ("fit", "train_on_batch"):
             check_trainable(self.parameters(), who)
+            if self.optimizer is not None:
+                self.optimizer.check_groups(self.parameters())
         check_loss(loss, outputs)
         count, dtype = int(inputs[0].shape[0]), data_adapter.host_dtype(self.dtype)
         shapes = self._output_shapes([tuple(each.shape) for each in inputs])

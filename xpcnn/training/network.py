@@ -442,6 +442,37 @@ class PlacedNetwork(Closed, Named):
         assert self._program is not None
         return self._program
 
+    @property
+    def is_built(self) -> bool:
+        """Whether the network, as it is now, has been built."""
+        return self._has_program()
+
+    def output_shape(self, input_shape: Any = None) -> Any:
+        """Return the shape of the output, or of each of several, without running the network.
+
+        Parameters
+        ----------
+        input_shape : sequence of int, optional
+            As for :meth:`build`; without it, the shape that the model was built for, and one
+            sample.
+
+        Raises
+        ------
+        RuntimeError
+            If the model is not built.
+        ValueError
+            If the network takes no such input.
+        """
+        if not self._has_program() or self.input_shape is None:
+            raise RuntimeError("the model is not built yet; call model.build with a shape first")
+        given = self.input_shape if input_shape is None else input_shape
+        who = "Model.output_shape"
+        each = data_adapter.one_each(given, self.inputs, who, "input")
+        if input_shape is None and self.batch is not None:
+            each = [(self.batch, *shape[1:]) for shape in each]
+        shapes = self._output_shapes([data_adapter.as_shape(shape, who) for shape in each])
+        return shapes[0] if len(self.outputs) == 1 else tuple(shapes)
+
     def _output_shapes(self, input_shapes: Sequence[Shape]) -> Sequence[Shape]:
         key = changes(), tuple(input_shapes)
         if self._shapes[0] != key:

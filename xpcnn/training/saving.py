@@ -18,6 +18,7 @@ import numpy as np
 from xpcnn import _registry, _xp, losses, metrics, operations, optim
 from xpcnn import layers as layer_module
 from xpcnn._files import read_whole, replace_file
+from xpcnn.data.images import ImageReader, reader_from_config
 from xpcnn.device import Device
 from xpcnn.errors import ModelFileError
 from xpcnn.layers.freezing import freeze_parts, frozen_parts
@@ -89,6 +90,8 @@ def _could_be_loaded() -> Iterator[None]:
 
 
 def _describe_settings(model: TrainingState) -> dict[str, Any]:
+    model.check_known_data()
+    reader = model.image_input
     description: dict[str, Any] = {
         "version": VERSION,
         **_describe_network(model.network),
@@ -104,6 +107,8 @@ def _describe_settings(model: TrainingState) -> dict[str, Any]:
         "loss": None if model.loss is None else losses.to_config(model.loss),
         "metrics": [metrics.to_config(metric) for metric in model.metrics],
         "frozen": frozen_parts(model.network),
+        "class_names": model.class_names,
+        "image_input": None if reader is None else _registry.to_config(reader),
         "optimizer": None,
         "callbacks": [],
     }
@@ -129,6 +134,7 @@ def _made_again(model: TrainingState, description: dict[str, Any]) -> dict[str, 
     _network_of(again, custom)
     _training_of(again, custom)
     _history(again["history"])
+    _image_input(again)
     _callbacks(again["callbacks"], {})
     return again
 
@@ -226,6 +232,9 @@ def restore(
             raise ValueError(f"{name} must be a whole number, got {counts[name]!r:.80}")
         setattr(model, name, counts[name])
     model.history = _history(description["history"])
+    # files of the first versions know nothing of the data
+    model.class_names = description.get("class_names")
+    model.image_input = _image_input(description)
     if training is None:
         return model
     model.loss, model.metrics, model.optimizer = training
@@ -237,6 +246,11 @@ def restore(
             model.optimizer.epochs = model.epoch
     model.keep_callback_states(_callbacks(description.get("callbacks", []), tensors))
     return model
+
+
+def _image_input(description: Mapping[str, Any]) -> ImageReader | None:
+    found = description.get("image_input")
+    return None if found is None else reader_from_config(found)
 
 
 def _history(description: Any) -> History:

@@ -13,6 +13,7 @@ import numpy as np
 
 from xpcnn import _xp, losses, optim
 from xpcnn._xp import Array
+from xpcnn.data.images import ImageReader
 from xpcnn.device import Device
 from xpcnn.graph import Program
 from xpcnn.interrupts import deferred
@@ -21,6 +22,7 @@ from xpcnn.layers.layer import Layer
 from xpcnn.layers.parameter import Tensor
 from xpcnn.metrics import Metric
 from xpcnn.training.history import History
+from xpcnn.training.known_data import check_class_names, check_image_input
 from xpcnn.training.network import PlacedNetwork
 from xpcnn.training.rollback import all_or_nothing
 from xpcnn.window import as_int
@@ -56,6 +58,8 @@ class TrainingState(PlacedNetwork):
         self._metrics: list[Metric] = []
         self._callbacks: Sequence[Any] = ()  # of the last training, whose state is saved
         self._callback_states: list[dict[str, Any]] = []  # of a file, until a callback takes it
+        self._class_names: tuple[str, ...] | None = None
+        self._image_input: ImageReader | None = None
 
     @property
     def optimizer(self) -> optim.Optimizer | None:
@@ -114,6 +118,38 @@ class TrainingState(PlacedNetwork):
         if self._optimizer is not None:
             self._optimizer.epochs = max(self._optimizer.epochs + epoch - self._epoch, 0)
         self._epoch = epoch
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """The name of each class, in the order of the labels, or ``None``.
+
+        A network with a single column, the answer yes or no, has two: that of no and that of yes.
+        The model's file holds them.
+        """
+        return self._class_names
+
+    @class_names.setter
+    def class_names(self, names: Sequence[str] | None) -> None:
+        self._class_names = check_class_names(names, self)
+
+    @property
+    def image_input(self) -> ImageReader | None:
+        """What makes the model's input of image files, or ``None``; the model's file holds it."""
+        return self._image_input
+
+    @image_input.setter
+    def image_input(self, reader: ImageReader | None) -> None:
+        self._image_input = check_image_input(reader, self)
+
+    def check_known_data(self) -> None:
+        """Raise unless class names and the reader of images fit the network as it is built."""
+        check_class_names(self._class_names, self)
+        check_image_input(self._image_input, self)
+
+    def _set_up(self, shapes: Sequence[Any], **inputs: Any) -> Any:
+        output_shape = super()._set_up(shapes, **inputs)
+        self.check_known_data()
+        return output_shape
 
     def _move(self, device: Any, dtype: str | None, precision: str | None) -> None:
         super()._move(device, dtype, precision)

@@ -165,7 +165,7 @@ class Writer:
         start = len(self.nodes)
         self._paths.append(call.path)
         try:
-            found = self._write(call.layer)(self, call)
+            found = self.write(call)
         except (UnsupportedError, OverflowError) as problem:
             reason = str(problem)
             if isinstance(problem, OverflowError):
@@ -183,6 +183,10 @@ class Writer:
             Value(name, dtype, shapes)
             for name, dtype, shapes in zip(names, call.dtypes, call.shapes, strict=True)
         ]
+
+    def write(self, call: LayerCall) -> str | tuple[str, ...]:
+        """Append the nodes that a layer becomes, and return the names of its outputs."""
+        return self._write(call.layer)(self, call)
 
     def _write(self, layer: Layer) -> Write:
         """Find what a layer becomes: as its class, or as one from which it inherits how to run."""

@@ -14,6 +14,7 @@ from xpcnn.interop.torch.functions import REDUCTIONS
 from xpcnn.interop.torch.modules import plain
 from xpcnn.interop.torch.preprocessing import FUNCTIONS as PREPROCESSING
 from xpcnn.layers import Layer, StochasticDepth
+from xpcnn.layers.augmentation import Augmentation
 from xpcnn.operations.weights import Weights
 
 
@@ -109,6 +110,9 @@ def simple(layer: Layer) -> nn.Module | None:
     """Make a module of a layer or operation that is a function, or return ``None``."""
     if isinstance(layer, StochasticDepth):
         return StochasticDepthModule(layer.p, layer.mode)
+    if isinstance(layer, Augmentation):
+        quiet = layer.at_inference()
+        return nn.Identity() if quiet is None else simple(quiet)
     kind = type(layer).__name__
     if kind in _MADE:
         return Call(_MADE[kind](layer), repr(layer))

@@ -20,6 +20,9 @@ class Preprocessing(Layer):
     scales: ClassVar[bool] = False
     """Whether the layer brings numbers from 0 to 255 to a range around 1."""
 
+    ndim: ClassVar[int]
+    """Number of spatial axes, where the layer is for one."""
+
 
 def takes_bytes(network: Layer) -> tuple[bool, ...]:
     """Tell of each input of a network whether its images may be bytes (uint8).

@@ -112,8 +112,8 @@ class Normalize(_Affine):
 
     Notes
     -----
-    Input (N, C, *spatial), output of the same shape. ``torchvision.transforms.v2.Normalize`` is
-    the same.
+    Input (N, C, *spatial), or rows (N, C), output of the same shape.
+    ``torchvision.transforms.v2.Normalize`` is the same for images.
 
     Examples
     --------
@@ -137,7 +137,8 @@ class Normalize(_Affine):
 
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
         """Return the input's shape."""
-        check_spatial(input_shape, self.who)
+        if len(input_shape) != 2:
+            check_spatial(input_shape, self.who)
         count, channels = max(len(self.mean), len(self.std)), input_shape[1]
         if count not in (1, channels):
             raise ValueError(

@@ -59,14 +59,14 @@ def _read_upsample(b: Builder, node: OnnxNode) -> None:
         if node.op == "Resize" and mode == "nearest":
             raise UnsupportedError("how it rounds depends on scales that are not in the file")
         inputs = [node.input(0), "", node.input(1)]
-        b.emit(op.Resize(**options, nearest="floor"), inputs, node.outputs)
+        b.emit(op.Resizing(**options, nearest="floor"), inputs, node.outputs)
         return
     # where an axis gets shorter, onnxruntime rounds up, and otherwise down
     x, shorter = node.input(0), [min(scale, 1.0) for scale in scales]
     if mode == "nearest" and min(shorter, default=1.0) < 1.0:
-        x = b.apply(op.Resize(shorter, **options, nearest="ceil"), x)
+        x = b.apply(op.Resizing(shorter, **options, nearest="ceil"), x)
         scales = [max(scale, 1.0) for scale in scales]
-    b.emit(op.Resize(scales, **options, nearest="floor"), [x], node.outputs)
+    b.emit(op.Resizing(scales, **options, nearest="floor"), [x], node.outputs)
 
 
 @RESIZE.reads
@@ -80,10 +80,10 @@ def _read_resize(b: Builder, node: OnnxNode) -> None:
     region_matters = options["coordinates"] == "tf_crop_and_resize"
     try:
         if scales is not None and sizes is not None and not region_matters:
-            layer = op.Resize(scales.reshape(-1).tolist() or None, sizes or None, **options)
+            layer = op.Resizing(scales.reshape(-1).tolist() or None, sizes or None, **options)
             b.emit(layer, node.inputs[:1], node.outputs)
         else:
-            b.emit(op.Resize(**options), node.inputs, node.outputs)
+            b.emit(op.Resizing(**options), node.inputs, node.outputs)
     except ValueError as error:
         raise UnsupportedError(str(error)) from error
 
@@ -91,7 +91,7 @@ def _read_resize(b: Builder, node: OnnxNode) -> None:
 # -- The operation ---------------------------------------------------------------------------------
 
 
-@RESIZE.writes(op.Resize)
+@RESIZE.writes(op.Resizing)
 def _write_resize(w: Writer, call: LayerCall) -> str:
     layer = call.layer
     if _is_known(layer, w.opset):
@@ -102,7 +102,7 @@ def _write_resize(w: Writer, call: LayerCall) -> str:
     if any(call.x.shape[axis.dim] is None for axis in axes):
         raise UnsupportedError("it resizes the axis of the samples")
     tables = [(axis.dim, layer.taps(axis)) for axis in axes]
-    return _by_tables(w, call.x.name, call.x.rank, tables)
+    return by_tables(w, call.x.name, call.x.rank, tables)
 
 
 def _is_known(layer: Any, opset: int) -> bool:
@@ -140,7 +140,7 @@ def _nothing(w: Writer) -> Name:
     return "" if w.opset >= 13 else w.constant(np.zeros(0), "float32")
 
 
-def _by_tables(w: Writer, x: str, rank: int, tables: Sequence[tuple[int, Taps]]) -> str:
+def by_tables(w: Writer, x: str, rank: int, tables: Sequence[tuple[int, Taps]]) -> str:
     """Gather the elements, weigh them, and add them up, one axis after the other."""
     for axis, (indices, weights) in tables:
         terms = []
@@ -194,7 +194,7 @@ def _write_upsample(w: Writer, call: LayerCall) -> str:
     # onnxruntime copies where no length changes, whatever the scales
     still = any(axis.n == axis.out and axis.scale != 1.0 for axis in found)
     if still or not exact or not _same_elements(found, scales, places, rounding):
-        return _by_tables(w, call.x.name, call.x.rank, list(enumerate(tables, start=2)))
+        return by_tables(w, call.x.name, call.x.rank, list(enumerate(tables, start=2)))
     steering: list[Name] = ["", "", w.ints(out)] if by_sizes else [_nothing(w)]
     if not by_sizes:
         steering.append(w.constant(np.asarray([1.0, 1.0, *scales]), "float32"))

@@ -1,0 +1,322 @@
+"""Metrics of the scores themselves: areas under curves, and calibration."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from xpcnn import _xp
+from xpcnn import functional as F
+from xpcnn._xp import Array
+from xpcnn.errors import cast_hint, choice_error, dtype_error
+from xpcnn.metrics.answers import AnswerMetric, Answers
+
+CURVES = ("ROC", "PR")
+AVERAGES = ("auto", "macro", "micro", "weighted", "binary", None)
+
+IGNORED = -(2**31)
+"""Stands in the place of a target that does not count."""
+
+LIMIT = 2**26
+"""Bytes that may wait in the memory of a device before they are brought to the host's."""
+
+
+class ScoreMetric(AnswerMetric):
+    """A metric of scores, which come to the host's memory; nothing is compared with a threshold.
+
+    Parameters
+    ----------
+    from_logits : bool, optional
+        Whether predictions are logits; without it the loss says what they are, and without a loss
+        they are probabilities.
+    multilabel : bool
+        Whether each column is an answer by itself also where targets could be one-hot rows.
+    ignore_index : int, optional
+        Label of places that do not count; the loss's if left out.
+    name : str, optional
+        Key in training logs.
+    """
+
+    compares = False
+
+    def __init__(
+        self,
+        from_logits: bool | None,
+        multilabel: bool,
+        ignore_index: int | None,
+        name: str | None,
+    ) -> None:
+        self.from_logits = None if from_logits is None else bool(from_logits)
+        self.multilabel = self.only_columns = bool(multilabel)
+        super().__init__(None, ignore_index, name)
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        self._waiting: list[tuple[Array, Array]] = []
+        self._bytes = 0
+        self._before: tuple[str, int] | None = None
+
+    def update(self, prediction: Array, target: Array) -> None:
+        """Take in a batch; on a device, only much of it at once waits."""
+        who = type(self).__name__
+        if _xp.is_array(prediction) and not _xp.is_floating(prediction):
+            got = _xp.dtype_name(prediction)
+            raise dtype_error(who, "float32 (or another float)", got, cast_hint("float32", got))
+        answers = self._read(prediction, target)
+        form = "classes"
+        if answers.is_yes_or_no:
+            form = "columns" if answers.predicted.ndim > 1 else "one answer"
+        now = form, (1 if form == "one answer" else prediction.shape[1])
+        if self._before not in (None, now):
+            raise ValueError(
+                f"{who}: this batch has {now[1]} columns ({form}), the ones before had "
+                f"{self._before[1]} ({self._before[0]}); call reset() first"
+            )
+        self._before = now
+        xp, truth = answers.xp, answers.truth
+        truth = xp.astype(truth, xp.int32)
+        if answers.counted is not None:
+            truth = xp.where(answers.counted, truth, IGNORED)
+        self._waiting.append(self._noted(answers, prediction, truth))
+        self._bytes += sum(math.prod(x.shape) * _xp.itemsize(x) for x in self._waiting[-1])
+        if _xp.on_host(prediction) or self._bytes > LIMIT:
+            self._settle()
+
+    def _noted(self, answers: Answers, prediction: Array, truth: Array) -> tuple[Array, Array]:
+        """Return what is kept of a batch: arrays of its own, not views of what was given."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement _noted")
+
+    def _settle(self) -> None:
+        """Bring what waits to the host."""
+        for scores, truth in self._waiting:
+            self._keep(_xp.to_numpy(scores), _xp.to_numpy(truth))
+        self._waiting, self._bytes = [], 0
+
+    def _keep(self, scores: np.ndarray, truth: np.ndarray) -> None:
+        """Take in what :meth:`_noted` returned, on the host."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement _keep")
+
+    def _are(self) -> str | None:
+        """Say what predictions are."""
+        if self.from_logits is not None:
+            return "logits" if self.from_logits else "probabilities"
+        return self._reads
+
+    def _probabilities(self, answers: Answers, prediction: Array) -> Array:
+        """Return predictions as probabilities, in float64 where the device has it."""
+        xp = answers.xp
+        wide = xp.astype(prediction, _xp.sum_dtype(xp, prediction))
+        kind = self._are()
+        if kind == "logits":
+            return F.sigmoid(wide) if answers.is_yes_or_no else F.softmax(wide)
+        return xp.exp(wide) if kind == "log_probabilities" else wide
+
+
+class AUC(ScoreMetric):
+    """Area under the curve of the scores, over all thresholds: no threshold has to be chosen.
+
+    It is exact: the scores of all samples are kept in the host's memory and sorted at the end, so
+    that neither bins nor batches show.
+
+    Parameters
+    ----------
+    curve : "ROC" or "PR"
+        Receiver operating characteristic: the probability that a yes has a higher score than a no,
+        scikit-learn's ``roc_auc_score``. Or precision and recall: the average precision,
+        ``average_precision_score``, which does not interpolate.
+    average : "auto", "macro", "micro", "weighted", "binary" or None
+        Of classes, each against all others, or of several columns of answers: the mean, the area of
+        all answers put together, the mean weighted by how often a class is the target, that of the
+        yes (of two classes, of the class 1) alone, or an array (C,). "auto" is "binary" for a
+        single column and "macro" for everything else.
+    multilabel : bool
+        Whether each column is an answer by itself also where targets could be one-hot rows of
+        classes. A loss such as :class:`~xpcnn.BCEWithLogitsLoss` says it too.
+    from_logits : bool, optional
+        Whether scores of classes become probabilities by a softmax. Without it the loss says what
+        they are, and without a loss they must be probabilities. For answers yes or no only their
+        order matters.
+    ignore_index : int, optional
+        Label of places that do not count; the loss's if left out.
+    name : str, optional
+        Key in training logs; "auc", or "pr_auc" for that curve, if left out.
+
+    Notes
+    -----
+    Prediction (N, C, d1, ...) or (N,), scores; target as for :class:`Accuracy`. A class that no
+    sample has, or every sample, has no curve: it is NaN, and does not count in a mean. A NaN among
+    the scores gives NaN.
+
+    Raises
+    ------
+    ValueError
+        If `curve` or `average` is none of these; from :meth:`result`, if scores of classes are
+        probabilities to nobody, or labels are none of the classes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> metric = AUC()
+    >>> metric.update(np.array([0.1, 0.4]), np.array([0, 0]))
+    >>> metric.update(np.array([0.35, 0.8]), np.array([1, 1]))
+    >>> metric.result()  # 3 of the 4 pairs of a yes and a no are in order
+    0.75
+    """
+
+    name = "auc"
+
+    def __init__(
+        self,
+        curve: str = "ROC",
+        average: str | None = "auto",
+        multilabel: bool = False,
+        from_logits: bool | None = None,
+        ignore_index: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        who = type(self).__name__
+        if curve not in CURVES:
+            raise choice_error(who, "curve", curve, CURVES)
+        if average not in AVERAGES:
+            raise choice_error(who, "average", average, [str(name) for name in AVERAGES])
+        self.curve, self.average = curve, average
+        self.name = "auc" if curve == "ROC" else "pr_auc"
+        super().__init__(from_logits, multilabel, ignore_index, name)
+
+    @property
+    def gives_one_number(self) -> bool:  # type: ignore[override]
+        """Whether the classes are averaged."""
+        return self.average is not None
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        super().reset()
+        self._scores: list[np.ndarray] = []
+        self._truth: list[np.ndarray] = []
+        self._must_add_up = False
+
+    def _noted(self, answers: Answers, prediction: Array, truth: Array) -> tuple[Array, Array]:
+        xp, scores = answers.xp, prediction
+        if not answers.is_yes_or_no:
+            scores = self._probabilities(answers, prediction)
+            self._must_add_up = self._are() is None
+        if answers.is_yes_or_no and truth.ndim == 1:
+            return _own(xp, xp.reshape(scores, (-1, 1))), _own(xp, xp.reshape(truth, (-1, 1)))
+        if answers.is_yes_or_no:
+            return _own(xp, _columns_last(xp, scores)), _own(xp, _columns_last(xp, truth))
+        return _own(xp, _columns_last(xp, scores)), _own(xp, xp.reshape(truth, (-1, 1)))
+
+    def _keep(self, scores: np.ndarray, truth: np.ndarray) -> None:
+        self._scores.append(scores)
+        self._truth.append(truth)
+
+    def result(self) -> Any:
+        """Return the area for all batches since :meth:`reset`; NaN if there was none."""
+        self._settle()
+        form, columns = self._before or ("one answer", 1)
+        average = self.average
+        if average == "auto":
+            average = "binary" if form == "one answer" else "macro"
+        if average == "binary" and (form == "columns" or columns > 2):
+            raise ValueError(
+                f"{type(self).__name__}: average='binary' is for one answer yes or no, and there "
+                f"are {columns} columns; use 'macro', 'micro' or 'weighted'"
+            )
+        if not self._scores:
+            return math.nan if average is not None else np.full(columns, math.nan)
+        scores, truth = np.concatenate(self._scores), np.concatenate(self._truth)
+        counted = truth != IGNORED
+        if form == "classes":
+            kept = counted[:, 0]
+            scores, truth = scores[kept], truth[kept]
+            self._check(scores, truth)
+            truth, counted = truth == np.arange(columns), np.ones(scores.shape, bool)
+        if average == "binary":
+            scores, truth, counted = (x[:, -1:] for x in (scores, truth, counted))
+        if average == "micro":
+            scores, truth, counted = (x.reshape(-1, 1) for x in (scores, truth, counted))
+        pairs = zip(scores.T, truth.T == 1, counted.T, strict=True)
+        return self._averaged(average, [(x[c], t[c]) for x, t, c in pairs])
+
+    def _averaged(self, average: str | None, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Any:
+        area = roc_area if self.curve == "ROC" else average_precision
+        values = np.array([area(scores, yes) for scores, yes in pairs])
+        if average is None:
+            return values
+        support = np.array([yes.sum() for _, yes in pairs])
+        whole = np.array([yes.size for _, yes in pairs])
+        has_curve = (support > 0) & (support < whole)
+        if not has_curve.any():
+            return math.nan
+        weights = support[has_curve] if average == "weighted" else None
+        return float(np.average(values[has_curve], weights=weights))
+
+    def _check(self, scores: np.ndarray, labels: np.ndarray) -> None:
+        """Raise unless labels name classes, and scores are probabilities where they must be."""
+        who, columns = type(self).__name__, scores.shape[1]
+        if labels.size and not 0 <= labels.min() <= labels.max() < columns:
+            raise ValueError(
+                f"{who}: labels must be from 0 to {columns - 1}, got some from {labels.min()} to "
+                f"{labels.max()}; mark places that do not count with ignore_index"
+            )
+        sums = scores.sum(axis=1, dtype=np.float64)
+        if self._must_add_up and (np.abs(sums - 1.0) > 1e-3).any():
+            raise ValueError(
+                f"{who}: scores of classes must be probabilities, which add up to 1 along axis 1, "
+                f"got sums from {sums.min():g} to {sums.max():g}; pass from_logits=True if they "
+                "are logits, or multilabel=True if each column is an answer of its own"
+            )
+
+
+def roc_area(scores: np.ndarray, yes: np.ndarray) -> float:
+    """Return how often a yes has a higher score than a no; of equal ones, each wins half.
+
+    Parameters
+    ----------
+    scores, yes : array (N,)
+
+    Returns
+    -------
+    float
+        NaN where there is no yes or no no, or a score is NaN.
+    """
+    right, wrong = _above(scores, yes)
+    if np.isnan(scores).any() or not right[-1] * wrong[-1]:
+        return math.nan
+    # Twice the area, in whole numbers: trapezia over each step of wrong answers.
+    twice = np.dot(np.diff(wrong).astype(np.float64), (right[1:] + right[:-1]).astype(np.float64))
+    return float(twice / (2.0 * right[-1] * wrong[-1]))
+
+
+def average_precision(scores: np.ndarray, yes: np.ndarray) -> float:
+    """Return the mean of the precision at each yes found; settings as for :func:`roc_area`."""
+    right, wrong = _above(scores, yes)
+    if np.isnan(scores).any() or not right[-1] * wrong[-1]:
+        return math.nan
+    precision = right[1:] / (right[1:] + wrong[1:])
+    return float(np.dot(np.diff(right), precision) / right[-1])
+
+
+def _above(scores: np.ndarray, yes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return for each different score, from the highest, how many yes and no reach it; 0 first."""
+    order = np.argsort(scores, kind="stable")[::-1]
+    scores, right = scores[order], np.cumsum(yes[order], dtype=np.int64)
+    last = np.append(np.flatnonzero(scores[1:] != scores[:-1]), max(scores.size - 1, 0))
+    right = right[last] if scores.size else np.zeros(1, np.int64)
+    wrong = last + 1 - right if scores.size else right
+    return np.append(0, right), np.append(0, wrong)
+
+
+def _columns_last(xp: ModuleType, x: Array) -> Array:
+    """Return (N, C, d1, ...) as rows of columns: (N * d1 * ..., C)."""
+    x = xp.permute_dims(x, (0, *range(2, x.ndim), 1))
+    return xp.reshape(x, (-1, x.shape[-1]))
+
+
+def _own(xp: ModuleType, x: Array) -> Array:
+    """Return a copy: what a model gives may be written over by the next step."""
+    return xp.astype(x, x.dtype, copy=True)
