@@ -18,6 +18,7 @@ import pytest
 
 from tests.serving.clients import IMAGE, classifier, httpx, softmax
 from xpcnn.cli import main
+from xpcnn.cli.serve import listening
 
 pytest.importorskip("uvicorn")
 
@@ -127,6 +128,16 @@ def test_a_large_body_is_refused_and_its_client_hears_so(file):
 
 def run(*words: object) -> int:
     return main(["serve", *map(str, words)])
+
+
+def test_answers_are_not_held_back_by_tcp():
+    """Asyncio sends at once (TCP_NODELAY) only on sockets that say that they are TCP's."""
+    with (
+        listening("127.0.0.1", 0) as door,
+        socket.create_connection(door.getsockname()),
+        door.accept()[0] as accepted,
+    ):
+        assert accepted.proto == socket.IPPROTO_TCP
 
 
 def test_a_port_that_is_in_use(file, capsys):
