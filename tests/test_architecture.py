@@ -35,7 +35,7 @@ LEVELS: list[set[str]] = [
     {"operations"},
     {"graph"},
     {"training"},
-    {"gradcheck", "networks"},
+    {"gradcheck", "networks", "callbacks"},
     {"zoo", "interop"},
     {"scratch", "bench", "serving", "sklearn"},
     {"cli"},
@@ -65,6 +65,8 @@ OPTIONAL = ARRAY_LIBRARIES | {
 BASELINES = str(Path("bench", "baselines"))
 # The door to PyTorch's own modules; the library is imported when a function is called.
 TORCH_MODULES = str(Path("interop", "torch"))
+# Estimators derive from classes of scikit-learn; the part is imported when it is asked for.
+ESTIMATORS = "sklearn"
 # Imported when they are asked for, since all of them needs an optional dependency.
 LAZY = {
     str(Path(TORCH_MODULES, "composites.py")),
@@ -72,8 +74,6 @@ LAZY = {
     str(Path("serving", "http.py")),
     str(Path("serving", "measures.py")),
 }
-# Estimators derive from classes of scikit-learn; the part is imported when it is asked for.
-ESTIMATORS = "sklearn"
 UNSAFE = {"pickle", "cPickle", "dill", "marshal", "shelve", "joblib"}
 
 

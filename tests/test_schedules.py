@@ -41,6 +41,36 @@ PAIRS: list[tuple[optim.Schedule, Any, int]] = [
     (optim.ExponentialLR(0.9), lambda t, o: t.ExponentialLR(o, 0.9), 12),
     (optim.CosineAnnealingLR(7), lambda t, o: t.CosineAnnealingLR(o, 7), 24),
     (optim.CosineAnnealingLR(5, 0.1), lambda t, o: t.CosineAnnealingLR(o, 5, 0.1), 24),
+    (optim.ConstantLR(0.25, 3), lambda t, o: t.ConstantLR(o, 0.25, 3), 8),
+    (optim.ConstantLR(), lambda t, o: t.ConstantLR(o), 8),
+    (optim.LinearLR(), lambda t, o: t.LinearLR(o), 8),
+    (optim.LinearLR(0.8, 0.1, 4), lambda t, o: t.LinearLR(o, 0.8, 0.1, 4), 8),
+    (optim.PolynomialLR(), lambda t, o: t.PolynomialLR(o), 8),
+    (optim.PolynomialLR(6, 2.5), lambda t, o: t.PolynomialLR(o, 6, 2.5), 8),
+    (
+        optim.CosineAnnealingWarmRestarts(5, eta_min=0.1),
+        lambda t, o: t.CosineAnnealingWarmRestarts(o, 5, eta_min=0.1),
+        24,
+    ),
+    (
+        optim.CosineAnnealingWarmRestarts(3, 2),
+        lambda t, o: t.CosineAnnealingWarmRestarts(o, 3, 2),
+        50,
+    ),
+    (
+        optim.CosineAnnealingWarmRestarts(1, 3, counts="steps"),
+        lambda t, o: t.CosineAnnealingWarmRestarts(o, 1, 3),
+        50,
+    ),
+    (
+        optim.SequentialLR(
+            [optim.LinearLR(0.5, total_iters=4), optim.ExponentialLR(0.9), optim.StepLR(3)], [4, 9]
+        ),
+        lambda t, o: t.SequentialLR(
+            o, [t.LinearLR(o, 0.5, total_iters=4), t.ExponentialLR(o, 0.9), t.StepLR(o, 3)], [4, 9]
+        ),
+        20,
+    ),
     (
         optim.Warmup(6, start_factor=0.25),
         lambda t, o: t.LinearLR(o, start_factor=0.25, total_iters=6),
@@ -54,6 +84,123 @@ def test_as_pytorch(ours: optim.Schedule, theirs: Any, count: int) -> None:
     np.testing.assert_allclose(
         sequence(ours, count), pytorch_sequence(theirs, count), rtol=1e-12, atol=1e-15
     )
+
+
+@pytest.mark.parametrize("strategy", ["cos", "linear"])
+@pytest.mark.parametrize("anneal_epochs", [0, 1, 5])
+def test_swa_rate_as_pytorch(strategy: str, anneal_epochs: int) -> None:
+    torch = pytest.importorskip("torch")
+    ours = optim.SWALR(0.05, 0, anneal_epochs, strategy)
+    expected = pytorch_sequence(
+        lambda _, o: torch.optim.swa_utils.SWALR(
+            o, 0.05, anneal_epochs=anneal_epochs, anneal_strategy=strategy
+        ),
+        12,
+    )
+    # With no epochs to anneal in PyTorch still begins with one at the old rate.
+    first = 1 if anneal_epochs == 0 else 0
+    np.testing.assert_allclose(sequence(ours, 12)[first:], expected[first:], rtol=1e-12)
+
+
+def test_swa_rate_by_hand() -> None:
+    """Half the rate at each of three epochs, then 0.05 in two; it begins at that of epoch 3."""
+    before = optim.ExponentialLR(0.5)
+    rates = sequence(optim.SWALR(0.01, 3, 2, "linear", before), 7)
+    np.testing.assert_allclose(rates, [0.4, 0.2, 0.1, 0.05, 0.03, 0.01, 0.01], rtol=1e-12)
+
+
+def test_by_steps() -> None:
+    rates = sequence(optim.LinearLR(0.25, total_iters=3, counts="steps"), 5)
+    np.testing.assert_allclose(rates, [0.1, 0.2, 0.3, 0.4, 0.4], rtol=1e-12)
+    members = [optim.ConstantLR(0.5, 9, "steps"), optim.PolynomialLR(2, counts="steps")]
+    both = optim.SequentialLR(members, [2], "steps")
+    np.testing.assert_allclose(sequence(both, 5), [0.2, 0.2, 0.4, 0.2, 0.0], rtol=1e-12)
+
+
+def test_a_function_as_pytorch() -> None:
+    def factor(n: int) -> float:
+        return 0.9**n + 0.1
+
+    expected = pytorch_sequence(lambda t, o: t.LambdaLR(o, factor), 8)
+    np.testing.assert_allclose(sequence(optim.LambdaLR(factor), 8), expected, rtol=1e-12)
+
+
+def ten_times(epoch: int) -> float:
+    return 10.0 * epoch
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        optim.ConstantLR(0.5, 2, "steps"),
+        optim.LinearLR(0.5, 0.25, 2),
+        optim.PolynomialLR(3, 2.0),
+        optim.CosineAnnealingWarmRestarts(2, 2, 0.1),
+        optim.LambdaLR(ten_times),
+        optim.SequentialLR([optim.LambdaLR(ten_times), optim.StepLR(2)], [3]),
+        optim.SWALR(0.05, 3, 2, "linear", optim.StepLR(1)),
+        optim.Warmup(3, optim.LinearLR(0.5, counts="steps")),
+    ],
+    ids=repr,
+)
+def test_made_again_from_json(schedule: optim.Schedule) -> None:
+    text = json.dumps(optim.to_config(optim.SGD(lr=1.0, schedule=schedule)))
+    again = optim.from_config(json.loads(text), {"ten_times": ten_times}).schedule
+    assert repr(again) == repr(schedule)
+    assert again.counts == schedule.counts
+    assert sequence(again, 9) == sequence(schedule, 9)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: optim.ConstantLR(1.5), ValueError, "ConstantLR: factor must be from 0 to 1"),
+        (lambda: optim.LinearLR(0.0), ValueError, "LinearLR: start_factor .* above 0, got 0.0"),
+        (lambda: optim.LinearLR(end_factor=2.0), ValueError, "end_factor must be from 0 to 1"),
+        (lambda: optim.LinearLR(total_iters=0), ValueError, "total_iters must be a whole number"),
+        (lambda: optim.PolynomialLR(power=-1), ValueError, "power must be a finite number"),
+        (lambda: optim.CosineAnnealingWarmRestarts(0), ValueError, "T_0 must be a whole number"),
+        (lambda: optim.CosineAnnealingWarmRestarts(2, 0), ValueError, "T_mult must be"),
+        (lambda: optim.LinearLR(counts="batches"), ValueError, "counts must be one of"),
+        (lambda: optim.LambdaLR(0.5), TypeError, "lr_lambda must be a function, got 0.5"),
+        (lambda: optim.SequentialLR([optim.StepLR(2)], [1]), ValueError, "one milestone less"),
+        (lambda: optim.SequentialLR([], []), ValueError, "one milestone less"),
+        (lambda: optim.SequentialLR(optim.StepLR(2), [1]), TypeError, "schedulers must be a list"),
+        (
+            lambda: optim.SequentialLR([optim.StepLR(2)] * 3, [4, 4]),
+            ValueError,
+            "milestones must rise",
+        ),
+        (lambda: optim.SequentialLR([optim.StepLR(2), "x"], [4]), TypeError, "must be schedules"),
+        (
+            lambda: optim.SequentialLR([optim.StepLR(2), optim.ReduceLROnPlateau()], [4]),
+            ValueError,
+            "watches a value",
+        ),
+        (
+            lambda: optim.SequentialLR([optim.StepLR(2), optim.Warmup(3)], [4]),
+            ValueError,
+            "counts steps, and milestones count epochs",
+        ),
+        (lambda: optim.SWALR(-1.0, 3), ValueError, "swa_lr must be a finite number"),
+        (lambda: optim.SWALR(0.1, 3, anneal_strategy="x"), ValueError, "anneal_strategy must be"),
+        (lambda: optim.SWALR(0.1, 3, before=2), TypeError, "before must be a Schedule"),
+        (
+            lambda: optim.SWALR(0.1, 3, before=optim.ReduceLROnPlateau()),
+            ValueError,
+            "watches a value",
+        ),
+    ],
+)
+def test_settings_that_are_none(make: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        make()
+
+
+def test_a_function_that_returns_no_number() -> None:
+    for wrong in (None, -1.0, math.nan, True):
+        with pytest.raises(ValueError, match=r"LambdaLR: what .*\(3\) returns must be a finite"):
+            optim.LambdaLR(lambda n, wrong=wrong: wrong).lr(0.1, epoch=3, step=0)
 
 
 @pytest.mark.parametrize(

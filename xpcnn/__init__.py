@@ -5,6 +5,7 @@ from types import ModuleType as _ModuleType
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from xpcnn import _starting  # first, since the others take time
+from xpcnn import callbacks as callbacks
 from xpcnn import data as data
 from xpcnn import functional as functional
 from xpcnn import initializers as initializers
@@ -62,8 +63,8 @@ from xpcnn.training import ProgressBar as ProgressBar
 __version__ = "0.1.0.dev0"
 
 _PARTS = (
-    "data", "functional", "initializers", "layers", "losses", "metrics", "networks", "operations",
-    "optim",
+    "callbacks", "data", "functional", "initializers", "layers", "losses", "metrics", "networks",
+    "operations", "optim",
 )  # fmt: skip
 _LATER = ("interop", "scratch", "serving", "sklearn", "zoo")
 

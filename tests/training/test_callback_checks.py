@@ -35,7 +35,7 @@ def test_names_of_the_logs_are_known_before_training():
     model, callback = small_model(), Refusing()
     with pytest.raises(ValueError, match="not like this"):
         model.fit(X, Y, callbacks=[callback], validation_split=0.25, verbose=0)
-    assert callback.names == ["loss", "accuracy", "val_loss", "val_accuracy"]
+    assert callback.names == ["loss", "accuracy", "val_loss", "val_accuracy", "lr"]
     assert not callback.began
     assert model.step == 0
 
@@ -44,7 +44,7 @@ def test_names_without_validation():
     model, callback = small_model(), Refusing()
     with pytest.raises(ValueError, match="not like this"):
         model.fit(X, Y, callbacks=[callback], verbose=0)
-    assert callback.names == ["loss", "accuracy"]
+    assert callback.names == ["loss", "accuracy", "lr"]
 
 
 def test_names_are_those_of_the_logs():

@@ -58,7 +58,7 @@ def test_order_of_calls():
             calls.append(("over",))
 
     fitted([Recorder()], epochs=1)
-    names = ["accuracy", "loss", "val_accuracy", "val_loss"]
+    names = ["accuracy", "loss", "lr", "val_accuracy", "val_loss"]
     batches = [("batch", i, True) for i in (1, 2, 3)]
     assert calls == [("train", 1, 3), ("epoch", 1), *batches, ("end", 1, names), ("over",)]
 

@@ -234,7 +234,8 @@ def test_fit_evaluate_and_predict(device):
         x, y, epochs=6, batch_size=16, validation_split=0.25, verbose=0, shuffle=True
     )
     assert history.history["loss"][-1] < history.history["loss"][0]
-    assert set(history.history) == {"loss", "label_accuracy", "val_loss", "val_label_accuracy"}
+    of_each = {"loss", "label_loss", "value_loss", "label_accuracy"}
+    assert set(history.history) == of_each | {f"val_{name}" for name in of_each} | {"lr"}
     in_order = tuple(x.values())
     result = model.evaluate(in_order, list(y.values()), batch_size=7)
     assert result["label_accuracy"] > 0.4

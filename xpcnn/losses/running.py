@@ -62,7 +62,7 @@ class RunningLoss:
     Attributes
     ----------
     first_not_finite : int or None
-        The first batch, counted from 1, of those read whose loss is NaN or infinite.
+        The first step, counted from 1, of those read whose loss is NaN or infinite.
 
     Examples
     --------
@@ -79,41 +79,50 @@ class RunningLoss:
 
     def __init__(self) -> None:
         self._sums: list[LossPart] = []
-        self._waiting: list[Sequence[LossPart]] = []
+        self._waiting: list[tuple[Sequence[LossPart], ...]] = []
         self._read = 0
         self.first_not_finite: int | None = None
 
-    def add(self, parts: Sequence[LossPart]) -> None:
-        """Take in a batch; nothing waits for the device.
+    def add(self, *batches: Sequence[LossPart]) -> None:
+        """Take in a batch, or the batches of one step; nothing waits for the device.
 
         Parameters
         ----------
-        parts : sequence of LossPart
+        *batches : sequence of LossPart
             As :meth:`xpcnn.losses.Loss.parts` returns them.
         """
-        self._waiting.append(parts)
-        if all(part.is_on_host for part in parts):
+        self._waiting.append(batches)
+        if all(part.is_on_host for parts in batches for part in parts):
             self._settle()
 
     def _settle(self) -> None:
         """Read what waits on the device."""
-        for parts in self._waiting:
+        for batches in self._waiting:
             self._read += 1
-            read = [part.apply(float) for part in parts]
-            if self.first_not_finite is None and not all(part.is_finite for part in read):
-                self.first_not_finite = self._read
-            sums = self._sums or [LossPart(0.0, 0.0, part.weight) for part in read]
-            self._sums = [old.plus(new) for old, new in zip(sums, read, strict=True)]
+            for parts in batches:
+                self._take(parts)
         self._waiting = []
+
+    def _take(self, parts: Sequence[LossPart]) -> None:
+        read = [part.apply(float) for part in parts]
+        if self.first_not_finite is None and not all(part.is_finite for part in read):
+            self.first_not_finite = self._read
+        sums = self._sums or [LossPart(0.0, 0.0, part.weight) for part in read]
+        self._sums = [old.plus(new) for old, new in zip(sums, read, strict=True)]
 
     def result(self) -> float:
         """Return the loss of all batches so far; NaN where nothing counted."""
-        self._settle()
-        if not self._sums:
+        each = self.of_each()
+        if not each:
             return math.nan
-        value = 0.0
-        for total, divisor, weight in self._sums:
+        return sum(part.weight * loss for part, loss in zip(self._sums, each, strict=True))
+
+    def of_each(self) -> list[float]:
+        """Return the loss of each output, without its weight, where each has a loss of its own."""
+        self._settle()
+        found = []
+        for total, divisor, _ in self._sums:
             if divisor is not None:
                 total = total / divisor if divisor else math.nan
-            value += weight * total
-        return value
+            found.append(total)
+        return found

@@ -8,6 +8,15 @@ from typing import Any
 from xpcnn import _registry
 from xpcnn._registry import to_config
 from xpcnn.optim.adaptive import Adadelta, Adagrad, Adam, Adamax, AdamW, RMSprop
+from xpcnn.optim.composed import (
+    SWALR,
+    ConstantLR,
+    CosineAnnealingWarmRestarts,
+    LambdaLR,
+    LinearLR,
+    PolynomialLR,
+    SequentialLR,
+)
 from xpcnn.optim.optimizer import Optimizer
 from xpcnn.optim.plateau import ReduceLROnPlateau
 from xpcnn.optim.schedules import (
@@ -24,7 +33,8 @@ from xpcnn.optim.sgd import SGD
 __all__ = [
     "SGD", "Adagrad", "RMSprop", "Adadelta", "Adam", "AdamW", "Adamax",
     "StepLR", "MultiStepLR", "ExponentialLR", "CosineAnnealingLR", "OneCycleLR",
-    "ReduceLROnPlateau", "Warmup",
+    "ReduceLROnPlateau", "Warmup", "ConstantLR", "LinearLR", "PolynomialLR",
+    "CosineAnnealingWarmRestarts", "LambdaLR", "SequentialLR", "SWALR",
     "Optimizer", "Schedule", "from_config", "get", "to_config",
 ]  # fmt: skip
 

@@ -406,13 +406,16 @@ class Optimizer(Checked):
         self._steps |= {name: self._steps.get(name, 0) + 1 for name in names}
         self.iterations += 1
 
-    def end_epoch(self, logs: Mapping[str, float] | None = None) -> None:
+    def end_epoch(self, logs: Mapping[str, float] | None = None, *, validated: bool = True) -> None:
         """Count an epoch, and let the schedule see what it watches.
 
         Parameters
         ----------
         logs : mapping of str to float, optional
             What an epoch has come to. Where there is no ``"val_loss"``, ``"loss"`` stands in.
+        validated : bool
+            ``False`` where only some epochs are validated, and not this one: a schedule that
+            watches a figure of validation sees nothing.
 
         Raises
         ------
@@ -420,7 +423,8 @@ class Optimizer(Checked):
             If it lacks the value that the schedule watches. Nothing has been counted then.
         """
         schedule = self.schedule
-        if schedule is not None and schedule.monitor is not None:
+        waits = not validated and schedule is not None and str(schedule.monitor).startswith("val_")
+        if schedule is not None and schedule.monitor is not None and not waits:
             logs, name = logs or {}, schedule.monitor
             if name == "val_loss" and name not in logs:
                 name = "loss"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,7 +24,7 @@ class Schedule(Checked):
         Which value of the training log :meth:`observe` wants after every epoch, if any.
     """
 
-    counts: ClassVar[Literal["epochs", "steps"]] = "epochs"
+    counts: Literal["epochs", "steps"] = "epochs"
     monitor: str | None = None
     mode: str | None = None
     """Whether less ("min") or more ("max") of what is monitored is better; "auto" where whoever
@@ -94,6 +94,13 @@ class Schedule(Checked):
                 f"{type(self).__name__}: {name} must be a finite number {least}, got {value!r}"
             )
         return float(value)
+
+    def _share(self, name: str, value: Any, *, above: bool = False) -> float:
+        """Return a number from 0, or above 0, to 1."""
+        number = self._number(name, value, above=above)
+        if number > 1.0:
+            raise ValueError(f"{type(self).__name__}: {name} must be from 0 to 1, got {value!r}")
+        return number
 
 
 class StepLR(Schedule):
@@ -205,9 +212,7 @@ class OneCycleLR(Schedule):
                 raise ValueError("OneCycleLR: give total_steps, or epochs and steps_per_epoch")
             total_steps = self.epochs * self.steps_per_epoch
         self.total_steps = self._count("total_steps", total_steps)
-        self.pct_start = self._number("pct_start", pct_start)
-        if self.pct_start > 1.0:
-            raise ValueError(f"OneCycleLR: pct_start must be from 0 to 1, got {pct_start!r}")
+        self.pct_start = self._share("pct_start", pct_start)
         if anneal_strategy not in ("cos", "linear"):
             raise choice_error("OneCycleLR", "anneal_strategy", anneal_strategy, ("cos", "linear"))
         self.anneal_strategy = anneal_strategy
@@ -270,9 +275,7 @@ class Warmup(Schedule):
         self._then = Schedule() if after is None else after
         self.monitor, self.mode = self._then.monitor, self._then.mode
         self.sets_lr = self._then.sets_lr
-        self.start_factor = self._number("start_factor", start_factor)
-        if self.start_factor > 1.0:
-            raise ValueError(f"Warmup: start_factor must be from 0 to 1, got {start_factor!r}")
+        self.start_factor = self._share("start_factor", start_factor)
 
     def lr(self, base_lr: float, *, epoch: int, step: int) -> float:
         """Return the learning rate of a step."""

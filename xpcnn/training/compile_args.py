@@ -62,7 +62,11 @@ def _made_metrics(chosen: Any, outputs: Sequence[str]) -> list[metrics.Metric]:
 
 def check_names(chosen: list[metrics.Metric]) -> list[metrics.Metric]:
     """Return the metrics, unless two of them would share a column of the logs."""
-    taken: dict[str, Any] = {"loss": "the loss", "epoch": "the number of the epoch"}
+    taken: dict[str, Any] = {
+        "loss": "the loss",
+        "epoch": "the number of the epoch",
+        "lr": "the learning rate",
+    }
     for metric in chosen:
         name = metric.name
         if name in taken:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,9 @@ from xpcnn.device import Device
 from xpcnn.errors import cast_hint, dtype_error
 from xpcnn.losses.loss import Loss
 from xpcnn.window import as_int
+
+PIECE = 2**22
+"""Numbers that are looked at together."""
 
 
 def one_each(given: Any, names: Sequence[str], who: str, what: str) -> list[Any]:
@@ -70,6 +74,7 @@ def as_inputs(
     *,
     finite: bool = True,
     whole: bool = False,
+    numbers: np.ndarray | None = None,
 ) -> tuple[Array, ...]:
     """Check all inputs of a network, one array for each name; see :func:`as_features`.
 
@@ -77,6 +82,8 @@ def as_inputs(
     ----------
     whole : bool
         Whether they may be something else than samples along the first axis.
+    numbers : numpy.ndarray, optional
+        Of the samples, for messages, where they are not counted from 0.
 
     Raises
     ------
@@ -85,7 +92,7 @@ def as_inputs(
     """
     labels = [who] if len(names) == 1 else [f"{who}[{name!r}]" for name in names]
     inputs = tuple(
-        as_features(x, device, dtype, label, finite=finite, whole=whole)
+        as_features(x, device, dtype, label, finite=finite, whole=whole, numbers=numbers)
         for x, dtype, label in zip(given, dtypes, labels, strict=True)
     )
     counts = {n: int(x.shape[0]) if x.ndim else 0 for n, x in zip(names, inputs, strict=True)}
@@ -95,7 +102,14 @@ def as_inputs(
 
 
 def as_features(
-    x: Any, device: Device, dtype: str, who: str, *, finite: bool = True, whole: bool = False
+    x: Any,
+    device: Device,
+    dtype: str,
+    who: str,
+    *,
+    finite: bool = True,
+    whole: bool = False,
+    numbers: np.ndarray | None = None,
 ) -> Array:
     """Check the input of a network.
 
@@ -113,6 +127,8 @@ def as_features(
         Whether NaN and infinity are refused.
     whole : bool
         Whether it may be something else than samples along the first axis.
+    numbers : numpy.ndarray, optional
+        Of the samples, for messages.
 
     Raises
     ------
@@ -143,16 +159,44 @@ def as_features(
             "element"
         )
     if finite and "float" in got:
-        xp = _xp.namespace(x)
-        good = xp.isfinite(x)
-        if not bool(xp.all(good)):
-            bad = np.argwhere(~_xp.to_numpy(good))
-            raise ValueError(
-                f"{who}: {len(bad)} of {x.size} values are NaN or infinite, the first at index "
-                f"{tuple(int(i) for i in bad[0])}; remove or replace them, e.g. with "
-                "numpy.nan_to_num"
-            )
+        check_finite(x, who, numbers)
     return x
+
+
+def check_finite(x: Array, who: str, numbers: np.ndarray | None = None) -> None:
+    """Raise if an array holds NaN or infinity; it is looked at piece by piece.
+
+    Parameters
+    ----------
+    x : array
+    who : str
+        Name for messages.
+    numbers : numpy.ndarray, optional
+        Of the samples along the first axis; the error names that of the first with such a value.
+    """
+    if 0 in x.shape:
+        return
+    xp = _xp.namespace(x)
+    rows = xp.reshape(x, (1,)) if x.ndim == 0 else x
+    step = max(1, PIECE * rows.shape[0] // math.prod(rows.shape))
+    count, first = 0, None
+    for start in range(0, rows.shape[0], step):
+        good = xp.isfinite(rows[start : min(start + step, rows.shape[0]), ...])
+        if not bool(xp.all(good)):
+            bad = ~_xp.to_numpy(good)
+            count += int(bad.sum())
+            if first is None:
+                row, *place = (int(i) for i in np.unravel_index(bad.argmax(), bad.shape))
+                first = (row + start, *place) if x.ndim else ()
+    if first is None:
+        return
+    where = f"at index {first}"
+    if numbers is not None:
+        where = f"in sample {numbers[first[0]]}, at index {first[1:]} of it"
+    raise ValueError(
+        f"{who}: {count} of {math.prod(x.shape)} values are NaN or infinite, the first {where}; "
+        "remove or replace them, e.g. with numpy.nan_to_num"
+    )
 
 
 def _as_array(x: Any, device: Device, dtype: str, who: str) -> Array:

@@ -12,6 +12,7 @@ from xpcnn import metrics
 from xpcnn.losses.running import RunningLoss
 from xpcnn.training.compile_args import bind
 from xpcnn.training.dataset import Source
+from xpcnn.training.monitors import loss_names
 from xpcnn.training.oom import MemoryGuard
 from xpcnn.training.state import TrainingState
 
@@ -51,8 +52,15 @@ def evaluate(model: TrainingState, source: Source) -> tuple[dict[str, float], in
             running.add(model.loss.parts(loss, turn.size))
             for metric in counted:
                 metric.update(prediction, y)
-        logs = {"loss": running.result()} | figures(counted)
+        logs = loss_figures(model, running) | figures(counted)
     return logs, running.first_not_finite
+
+
+def loss_figures(model: TrainingState, running: RunningLoss) -> dict[str, float]:
+    """Read the loss, and that of each output before it is weighted, where each has one."""
+    names = loss_names(model.loss, model.outputs)
+    of_each = running.of_each() if len(names) > 1 else []
+    return dict(zip(names, [running.result(), *of_each], strict=True))
 
 
 def figures(counted: Sequence[metrics.Metric]) -> dict[str, float]:

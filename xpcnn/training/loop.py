@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import Any, NoReturn
+from math import ceil
+from typing import NoReturn
 
 from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.errors import NonFiniteError
 from xpcnn.losses.running import RunningLoss
 from xpcnn.metrics import Metric
-from xpcnn.training.callbacks import Callback, ProgressBar, each_ends
+from xpcnn.training.accumulation import Group, accumulated_step, grouped
+from xpcnn.training.callbacks import Callback, TerminateOnNaN, each_ends
 from xpcnn.training.dataset import Source, Turn
-from xpcnn.training.evaluation import counting, evaluate, figures
+from xpcnn.training.evaluation import counting, evaluate, figures, loss_figures
+from xpcnn.training.fit_args import all_callbacks, epochs_to_validate, unique_names
 from xpcnn.training.graph_capture import CapturedSteps
 from xpcnn.training.history import History
 from xpcnn.training.memory import PROBED, Plan, StepMemory, as_bytes
-from xpcnn.training.monitors import better_way, known_log
+from xpcnn.training.monitors import better_way, known_log, loss_names
 from xpcnn.training.state import Snapshot, TrainingState, all_below
 from xpcnn.training.step import Step, train_step
 from xpcnn.training.wayback import WayBack
@@ -44,22 +47,39 @@ class Trainer:
         verbose: str | int,
         capture: bool,
         memory: int | str | None,
+        accumulate: int = 1,
+        validation_freq: int | Sequence[int] = 1,
     ) -> None:
         self.model = model
         self.source = source
         self.validation = validation
         self.epochs = as_int(epochs, "fit", "epochs", 0)
-        self.callbacks = _all_callbacks(callbacks, verbose)
+        self.accumulate = as_int(accumulate, "fit", "accumulate", 1)
+        self._validated = epochs_to_validate(
+            validation_freq, model.epoch, self.epochs, validation is not None
+        )
+        self._failure: NonFiniteError | None = None  # that has ended this training
+        self.callbacks = all_callbacks(callbacks, verbose)
         self.history = History()
         self._check_last_batch()
         self._check_schedule()
         self._ask_callbacks()
         capture = as_flag(capture, "fit", "capture")
+        if capture and self.accumulate > 1:
+            raise ValueError(
+                "fit: a captured step is that of one batch, which accumulate= cannot be; leave out "
+                "capture or accumulate"
+            )
         self._limit = None if memory is None else as_bytes(memory, "fit")
         if capture and self._limit is not None:
             raise ValueError(
                 "fit: captured steps have memory of their own, which memory= cannot limit; leave "
                 "out capture or memory"
+            )
+        if capture and not source.can_repeat:
+            raise ValueError(
+                "fit: capture=True needs samples that can be read a second time, to go back from "
+                "numbers that are not finite; give arrays, or leave out capture"
             )
         self._plan = self._make_plan()
         self.captured = CapturedSteps(model, source.batch_size) if capture else None
@@ -96,8 +116,12 @@ class Trainer:
 
     def _names(self) -> list[str]:
         """List what the logs of an epoch will hold."""
-        names = ["loss", *(metric.name for metric in self.model.metrics)]
-        return names + ([] if self.validation is None else [f"val_{name}" for name in names])
+        names = [
+            *loss_names(self.model.loss, self.model.outputs),
+            *(metric.name for metric in self.model.metrics),
+        ]
+        names += [] if self.validation is None else [f"val_{name}" for name in names]
+        return unique_names([*names, "lr"])
 
     def _check_schedule(self) -> None:
         """Raise if the schedule watches what there is not, and tell it which way is better."""
@@ -110,7 +134,8 @@ class Trainer:
             monitor = "loss"  # without validation the training loss stands in
         known_log(monitor, names, who)
         if schedule.mode == "auto":
-            schedule.settle(better_way(model.metrics, monitor, "auto", who))
+            losses = loss_names(model.loss, model.outputs)
+            schedule.settle(better_way(model.metrics, monitor, "auto", who, losses))
 
     def _ask_callbacks(self) -> None:
         """Let callbacks look at their settings; if one refuses, all belong to whom they did."""
@@ -135,34 +160,60 @@ class Trainer:
         """Train."""
         model = self.model
         assert model.optimizer is not None
-        begun: list[Callback] = []
-        try:
-            following = nullcontext() if self._plan is None else self._plan.followed(model)
-            with model.fitting(), following, each_ends(begun):
-                for callback in self.callbacks:
-                    callback.on_train_begin(self.epochs, self.source.batches)
-                    begun.append(callback)
-                model.resume(self.callbacks)
-                for _ in range(self.epochs):
-                    turns = self._begin_epoch()
-                    with counting(model) as counted:
-                        for batch, turn in enumerate(turns, start=1):
-                            rate = model.optimizer.lr
-                            advance = partial(self._way.advance, batch)
+        with self._training():
+            for _ in range(self.epochs):
+                if model.stop_training:
+                    break
+                turns = self._begin_epoch()
+                with counting(model) as counted:
+                    for batch, turn in enumerate(turns, start=1):
+                        rate = model.optimizer.lr
+                        advance = partial(self._way.advance, batch)
+                        if isinstance(turn, Group):
+                            step = accumulated_step(model, turn, advance, self._wait)
+                        else:
                             step = train_step(
                                 model, turn.size, turn.load, self._replay, advance, wait=self._wait
                             )
-                            self._after_step(batch, turn, rate, step, counted)
-                            del step  # it holds the arrays from before the step
-                            if self._running.first_not_finite is not None:
-                                break
-                        logs = self._measured(counted)
-                    self._end_epoch(logs)
-                    if model.stop_training:
-                        break
+                        self._after_step(batch, turn, rate, step, counted)
+                        del step  # it holds the arrays from before the step
+                        if model.stop_training or self._running.first_not_finite is not None:
+                            break
+                    logs = self._measured(counted)
+                self._end_epoch(logs)
+            self._finish()
+        return self.history
+
+    @contextmanager
+    def _training(self) -> Iterator[None]:
+        """Begin and end what goes on around the epochs."""
+        model, begun = self.model, list[Callback]()
+        batches = self.source.batches
+        updates = None if batches is None else ceil(batches / self.accumulate)
+        following = nullcontext() if self._plan is None else self._plan.followed(model)
+        try:
+            with model.fitting(), following, each_ends(begun):
+                for callback in self.callbacks:
+                    callback.on_train_begin(self.epochs, updates)
+                    begun.append(callback)
+                model.resume(self.callbacks)
+                with self._ending_quietly():
+                    yield
         finally:
             self.close()
-        return self.history
+
+    @contextmanager
+    def _ending_quietly(self) -> Iterator[None]:
+        """Let numbers that are not finite end training without an error, if a callback says so."""
+        try:
+            yield
+        except NonFiniteError as error:
+            wanted = [c for c in self.callbacks if isinstance(c, TerminateOnNaN)]
+            if error is not self._failure or not wanted:
+                raise
+            self.model.stop_training = True
+            for callback in wanted:
+                callback.ended(error)
 
     def close(self) -> None:
         """End what brings batches to the device, and what was captured."""
@@ -172,46 +223,71 @@ class Trainer:
             if source is not None:
                 source.close()
 
-    def _begin_epoch(self) -> Iterator[Turn]:
-        """Make ready for an epoch, and return its batches."""
+    def _begin_epoch(self) -> Iterator[Turn | Group]:
+        """Make ready for an epoch, and return its batches, or groups of them."""
         model = self.model
-        self._way = WayBack(model, self.source, model.epoch)
-        self._running, self._number, self._made = RunningLoss(), model.epoch + 1, 0
-        if self.captured is not None:
-            self.captured.begin_epoch()
+        self._number, self._made = model.epoch + 1, 0
         for callback in self.callbacks:
             callback.on_epoch_begin(self._number)
-        return self.source.epoch(model.epoch)
+        self._way = WayBack(model, self.source, model.epoch, self.accumulate)
+        self._running = RunningLoss()
+        if self.captured is not None:
+            self.captured.begin_epoch()
+        turns = self.source.epoch(model.epoch)
+        if self._plan is not None:
+            turns = self._as_planned(turns)
+        return turns if self.accumulate == 1 else grouped(turns, self.accumulate)
+
+    def _as_planned(self, turns: Iterator[Turn]) -> Iterator[Turn]:
+        """Raise where a batch is larger than those that steps were planned for."""
+        for batch, turn in enumerate(turns, start=1):
+            if turn.size > self.source.batch_size:
+                raise ValueError(
+                    f"fit: batch {batch} has {turn.size} samples, and memory= was planned for "
+                    f"{self.source.batch_size}, as in the first batch; let that be the largest"
+                )
+            yield turn
 
     def _after_step(
-        self, batch: int, turn: Turn, rate: float, step: Step, counted: list[Metric]
+        self, batch: int, turn: Turn | Group, rate: float, step: Step, counted: list[Metric]
     ) -> None:
         """Add a step to what is known of the epoch; raise if its numbers are not finite."""
         outcome, way = step.outcome, self._way
         if outcome.not_finite is not None:
-            stop(self.model, way, self._number, batch, outcome.not_finite, step.batch.inputs)
+            self._stop(batch, outcome.not_finite, way, step.batch.inputs)
         read = self._wait or _xp.on_host(outcome.parts[0].total)
         way.note(step.before if read else None, turn, rate)
-        self._made = batch
-        self._running.add(outcome.parts)
+        self._made, self._base_rate = batch, rate
+        self._running.add(*(done.parts for _, done in step.pieces))
         for metric in counted:
-            metric.update(outcome.prediction, step.batch.labels)
+            for piece, done in step.pieces:
+                metric.update(done.prediction, piece.labels)
         if self.callbacks:
             self._tell(batch, read)
 
     def _measured(self, counted: list[Metric]) -> dict[str, float]:
         """Return loss and metrics of an epoch; raise if its numbers were not finite."""
         running, way = self._running, self._way
-        logs = {"loss": running.result()}
+        logs = loss_figures(self.model, running)
         if running.first_not_finite is not None:
-            stop(self.model, way, self._number, running.first_not_finite, "loss")
+            self._stop(running.first_not_finite, "loss", way)
         if not (self.model.is_moderate() or way.is_good()):
-            stop(self.model, way, self._number, self._made, "weights")
+            self._stop(self._made, "weights", way)
         return logs | figures(counted)
+
+    def _stop(
+        self, batch: int, what: str, way: WayBack | None, inputs: tuple[Array, ...] | None = None
+    ) -> NoReturn:
+        """Go back to the last good weights, and raise."""
+        try:
+            stop(self.model, way, self._number, batch, what, inputs)
+        except NonFiniteError as error:
+            self._failure = error
+            raise
 
     def _tell(self, batch: int, read: bool) -> None:
         """Tell the callbacks of a step."""
-        logs = {"loss": self._running.result()} if read else {}
+        logs = loss_figures(self.model, self._running) if read else {}
         watched = None
         if not read and self.captured is None:
             watched = Snapshot(self.model)
@@ -223,16 +299,39 @@ class Trainer:
             self._way.restart(batch + 1)
 
     def _end_epoch(self, logs: dict[str, float]) -> None:
-        model, number = self.model, self._number
-        if self.validation is not None:
+        model, number, rate = self.model, self._number, self._last_rate()
+        for callback in self.callbacks:
+            callback.on_epoch_trained(number)
+        validated = self.validation is not None and number in self._validated
+        if self.validation is not None and validated:
             found, bad = evaluate(model, self.validation)
             if bad is not None:
-                stop(model, None, number, bad, "val_loss")
+                self._stop(bad, "val_loss", None)
             logs |= {f"val_{name}": value for name, value in found.items()}
-        model.end_epoch(logs)
+        logs["lr"] = rate
+        model.end_epoch(logs, validated=validated or self.validation is None)
         self.history.append(number, logs)
         for callback in self.callbacks:
             callback.on_epoch_end(number, logs)
+
+    def _last_rate(self) -> float:
+        """Return the learning rate of the last update."""
+        optimizer = self.model.optimizer
+        assert optimizer is not None
+        if optimizer.schedule is None:
+            return self._base_rate
+        step = max(optimizer.iterations - 1, 0)
+        return optimizer.schedule.lr(self._base_rate, epoch=optimizer.epochs, step=step)
+
+    def _finish(self) -> None:
+        """Let callbacks look at the training data once more, behind the last epoch."""
+        for callback in self.callbacks:
+            callback.on_epochs_done(self._inputs)
+
+    def _inputs(self) -> Iterator[tuple[Array, ...]]:
+        """Go through the inputs of the training data, batch by batch."""
+        for turn in self.source.epoch(self.model.epoch):
+            yield turn.load().inputs
 
 
 def stop(
@@ -292,16 +391,3 @@ def _first_with_bad_weights(model: TrainingState) -> str | None:
         if not all_below([tensor.value for _, tensor in layer._own_tensors()], 1.0):
             return layer.who
     return None
-
-
-def _all_callbacks(callbacks: Any, verbose: Any) -> list[Callback]:
-    """Return the callbacks, with the one that shows progress in front if it is wanted."""
-    if isinstance(verbose, float) or verbose not in ("auto", 0, 1, 2):
-        raise ValueError(f"fit: verbose must be 'auto', 0 or 1, got {verbose!r}")
-    if callbacks is not None and not isinstance(callbacks, (list, tuple)):
-        raise TypeError(f"fit: callbacks must be a list, got {callbacks!r}; write [callback]")
-    everyone = [*([ProgressBar()] if verbose else []), *(callbacks or ())]
-    for callback in everyone:
-        if not isinstance(callback, Callback):
-            raise TypeError(f"fit: not a callback: {callback!r}; make it with ClassName()")
-    return everyone

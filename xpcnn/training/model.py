@@ -22,22 +22,25 @@ from xpcnn.training import data_adapter, saving
 from xpcnn.training.callbacks import Callback
 from xpcnn.training.compile_args import (
     bind,
-    check_loss,
-    check_metrics,
-    check_reduction,
-    check_trainable,
     choose_loss,
     choose_metrics,
-    prepare_labels,
 )
-from xpcnn.training.dataset import Batch, Order, map_arrays, split_validation
-from xpcnn.training.doubts import doubt_ends, doubt_inputs, what_outputs_are
-from xpcnn.training.evaluation import counting, evaluate, figures
+from xpcnn.training.dataset import Batch, Order, Source, map_arrays
+from xpcnn.training.doubts import doubt_ends
+from xpcnn.training.evaluation import counting, evaluate, figures, loss_figures
 from xpcnn.training.history import History
+from xpcnn.training.incoming import (
+    Reading,
+    open_inputs,
+    open_source,
+    open_training,
+    open_validation,
+)
 from xpcnn.training.known_data import agree_on_names, take_over
 from xpcnn.training.loop import Trainer, stop
 from xpcnn.training.memory import PROBED, MemoryUse, StepMemory
 from xpcnn.training.oom import MemoryGuard
+from xpcnn.training.preparing import Preparation
 from xpcnn.training.recorded import CompiledPrediction, record_prediction
 from xpcnn.training.rollback import all_or_nothing
 from xpcnn.training.sources.arrays import Samples
@@ -45,7 +48,7 @@ from xpcnn.training.state import Snapshot, TrainingState
 from xpcnn.training.step import Step, train_step
 from xpcnn.training.summary import Summary, summarize
 from xpcnn.training.wayback import loss_is_finite
-from xpcnn.window import as_flag, as_int
+from xpcnn.window import as_int
 
 
 class Model(TrainingState):
@@ -93,7 +96,7 @@ class Model(TrainingState):
     image_input : ImageReader or None
         What makes the model's input of image files.
     stop_training : bool
-        A callback sets it to end training after the epoch.
+        A callback sets it to end training, after the batch or the epoch.
 
     Examples
     --------
@@ -152,14 +155,10 @@ class Model(TrainingState):
         """Run the network on NumPy arrays, lists or any other arrays; returns a device array."""
         with self.on_device(), self.unbuilt_if_it_fails():
             given, whole = self._arrange(inputs, named, "Model"), isinstance(self.network, Graph)
-            host = self._checked(given, "Model", finite=False, whole=whole)
+            host = self.check_inputs(given, "Model", finite=False, whole=whole)
             dtypes = self.input_dtypes()
             with MemoryGuard(self, "a prediction", *host[0].shape[:1] or (1,)):
                 return self.forward_batch(list(map(self.device.asarray, host, dtypes)))
-
-    def _checked(self, given: Sequence[Any], who: str, **options: bool) -> tuple[Array, ...]:
-        dtypes = self.input_dtypes()
-        return data_adapter.as_inputs(given, self.inputs, self.device, dtypes, who, **options)
 
     # -- Training ------------------------------------------------------------------------------
 
@@ -210,47 +209,61 @@ class Model(TrainingState):
     def fit(
         self,
         x: Any,
-        y: Any,
+        y: Any = None,
         *,
         epochs: int = 1,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         optimizer: str | optim.Optimizer | None = None,
         loss: str | losses.Loss | None = None,
         metrics: Iterable[Any] | None = None,
-        validation_data: Sequence[Any] | None = None,
+        validation_data: Any = None,
         validation_split: float = 0.0,
         callbacks: Sequence[Callback] | None = None,
-        shuffle: bool = True,
+        shuffle: bool | None = None,
         drop_last: bool = False,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
         class_weight: Mapping[int, float] | Sequence[float] | None = None,
         sample_weight: Any = None,
         capture: bool = False,
         memory: int | str | None = None,
+        accumulate: int = 1,
+        validation_freq: int | Sequence[int] = 1,
         verbose: str | int = "auto",
     ) -> History:
         """Train.
 
         Parameters
         ----------
-        x : array of shape (N, ...), any library, or nested lists
+        x : array of shape (N, ...), any library, or nested lists; or batches
             Where the network has several inputs, one for each, as a tuple or a dict by name.
-        y : array of shape (N,), (N, classes) or as the loss takes it
+            Or, without `y`, batches ``(x, y)`` or ``(x, y, sample_weight)`` that are ready: a list
+            of them, a generator, a torch DataLoader, or an object with ``__len__`` and
+            ``__getitem__``.
+        y : array of shape (N,), (N, classes) or as the loss takes it, optional
             Where there are several outputs, one for each, as a tuple or a dict by name.
         epochs : int
             How many more epochs to train.
-        batch_size : int
-            Samples per step.
+        batch_size : int, optional
+            Samples per step; 32 if left out. Not for batches that are ready.
         optimizer, loss, metrics
             As in :meth:`compile`; what is left out stays as it was.
-        validation_data : (x, y) or (x, y, sample_weight), optional
+        validation_data : (x, y) or (x, y, sample_weight), or batches, optional
             Evaluated after every epoch.
         validation_split : float
-            Share of the samples, taken from the end, to validate with instead.
+            Share of the samples, taken from the end, to validate with instead; of arrays alone.
         callbacks : sequence of Callback, optional
-        shuffle : bool
-            Whether every epoch has an order of its own.
+        shuffle : bool, optional
+            Whether every epoch has an order of its own; they have if left out. Not for batches
+            that are ready.
         drop_last : bool
             Whether to leave out the last batch of an epoch where it is smaller than the others.
+        steps_per_epoch : int, optional
+            How many of the batches that come ready make an epoch. The next epoch begins where one
+            has ended, and what can begin anew does so when it has ended. An iterator, such as a
+            generator, comes once and does not say where it ends, so that it must be given.
+        validation_steps : int, optional
+            How many batches of `validation_data` to evaluate, where those come ready.
         class_weight : mapping of class to weight, or one for each class, optional
             Multiplies the loss of the samples of a class in training. It does not apply to
             validation, in whichever way that is given. Each sample must have one class: an
@@ -272,6 +285,15 @@ class Model(TrainingState):
             more for each step. The second gives the same bits, the first the same to rounding. A
             callback that freezes other parameters, or puts other layers into the network, ends the
             limit.
+        accumulate : int
+            Batches for each update of the parameters, of which the last of an epoch may have
+            fewer. The update is that of one batch so many times as large, for the memory of one;
+            only batch normalisation sees small batches. Steps, schedules that count them,
+            ``model.step`` and the batches of callbacks count updates.
+        validation_freq : int or list of int
+            After which epochs to validate: every so many, or those with these numbers, as
+            ``model.epoch`` counts them. Others have NaN in the history, and what watches a figure
+            of validation passes over them.
         verbose : {"auto", 0, 1}
             0 is silent; otherwise progress is shown.
 
@@ -297,66 +319,41 @@ class Model(TrainingState):
         with self.on_device():
             with all_or_nothing(self):
                 self._configure(optimizer, loss, metrics)
-                data = self._training_data(x, y, "fit", sample_weight)
-                training, validation = self._with_validation(
-                    data, validation_data, validation_split
+                split = None if _is_zero(validation_split) else validation_split
+                if split is not None and validation_data is not None:
+                    raise ValueError("fit: give validation_data or validation_split, not both")
+                reading = Reading(
+                    batch_size, shuffle, drop_last, steps_per_epoch, "steps_per_epoch"
                 )
+                prepare = Preparation(self, "fit", trains=True, class_weight=class_weight)
+                training, validation = open_training(prepare, reading, x, y, sample_weight, split)
                 take_over(self, x)
                 agree_on_names(self, validation_data, "fit: validation_data")
-                if class_weight is not None:
-                    training = self._with_class_weights(training, class_weight)
-                weights = training.weights
-                if weights is not None and not weights.any():
-                    raise ValueError("fit: all samples have the weight 0, so that nothing counts")
-                order = Order(
-                    training.size,
-                    as_int(batch_size, "fit", "batch_size", 1),
-                    as_flag(shuffle, "fit", "shuffle"),
-                    as_flag(drop_last, "fit", "drop_last"),
-                    self.seed,
-                )
+                if validation_data is not None:
+                    reading = Reading(
+                        None, steps=validation_steps, steps_name="validation_steps",
+                        usual_size=training.batch_size,
+                    )  # fmt: skip
+                    prepare = Preparation(self, "validation_data")
+                    validation = open_validation(prepare, reading, validation_data)
+                elif validation_steps is not None:
+                    raise ValueError("fit: validation_steps needs validation_data to go with")
                 fit = Trainer(
                     self,
-                    self._samples(training, order),
-                    None if validation is None else self._in_order(validation, batch_size),
+                    training,
+                    validation,
                     epochs=epochs,
                     callbacks=callbacks,
                     verbose=verbose,
                     capture=capture,
                     memory=memory,
+                    accumulate=accumulate,
+                    validation_freq=validation_freq,
                 )
             try:
                 return fit.run()
             finally:
                 release_blas()
-
-    def _with_validation(
-        self, data: Batch, given: Sequence[Any] | None, split: float
-    ) -> tuple[Batch, Batch | None]:
-        """Return what to train on and what to validate with."""
-        if given is None and not _is_zero(split):
-            return split_validation(data, split)
-        if given is None:
-            return data, None
-        if not _is_zero(split):
-            raise ValueError("fit: give validation_data or validation_split, not both")
-        if not isinstance(given, (tuple, list)) or len(given) not in (2, 3):
-            raise TypeError(
-                "fit: validation_data must be (x, y) or (x, y, sample_weight), got "
-                f"{type(given).__name__}"
-                + (f" of {len(given)}" if hasattr(given, "__len__") else "")
-            )
-        x, y, *more = given
-        return data, self._training_data(x, y, "validation_data", *more)
-
-    def _with_class_weights(self, data: Batch, class_weight: Any) -> Batch:
-        x, labels, weights = data
-        assert self.loss is not None
-        shape, dtype = self._output_shapes([tuple(each.shape) for each in x])[0], self.dtype
-        weights = data_adapter.with_class_weights(
-            weights, class_weight, labels, self.loss, shape, data_adapter.host_dtype(dtype)
-        )
-        return Batch(x, labels, weights)
 
     def train_step(self, x: Any, y: Any, *, sample_weight: Any = None) -> Array:
         """Make one step of a training loop of your own: forward, loss, backward, update.
@@ -417,7 +414,7 @@ class Model(TrainingState):
             try:
                 running = RunningLoss()
                 running.add(step.outcome.parts)
-                logs = {"loss": running.result()}
+                logs = loss_figures(self, running)
                 if running.first_not_finite is not None:
                     stop(self, None, self.epoch + 1, 1, "loss")
                 if not self.is_moderate() and not (
@@ -437,7 +434,7 @@ class Model(TrainingState):
     ) -> tuple[int, Callable[[], Batch]]:
         """Return the size of a batch, and what brings it to the device."""
         with self.unbuilt_if_it_fails():
-            data = self._training_data(x, y, who, sample_weight)
+            data = Preparation(self, who, trains=True).batch(x, y, sample_weight)
             samples = self._samples(data)
         return data.size, partial(samples.batch, slice(None))
 
@@ -447,7 +444,13 @@ class Model(TrainingState):
             stop(self, None, self.epoch + 1, 1, step.outcome.not_finite, step.batch.inputs)
 
     def evaluate(
-        self, x: Any, y: Any, *, batch_size: int = 256, sample_weight: Any = None
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        batch_size: int | None = None,
+        sample_weight: Any = None,
+        steps: int | None = None,
     ) -> dict[str, float]:
         """Return loss and metrics without training.
 
@@ -455,65 +458,93 @@ class Model(TrainingState):
         ----------
         x, y
             As for :meth:`fit`.
-        batch_size : int
-            Does not show in the result.
+        batch_size : int, optional
+            Does not show in the result; 256 if left out.
         sample_weight : array of shape (N,), optional
             Multiplies the loss of each sample; metrics count each sample once.
+        steps : int, optional
+            How many batches to take, where those come ready.
 
         Examples
         --------
         ``model.evaluate(x_test, y_test)["accuracy"]``
         """
         with self.on_device(), self.unbuilt_if_it_fails():
-            size = as_int(batch_size, "evaluate", "batch_size", 1)
             agree_on_names(self, x, "evaluate: x")
-            data = self._training_data(x, y, "evaluate", sample_weight, needs_optimizer=False)
-            samples = self._in_order(data, self.batch or size)
+            reading = Reading(self.batch or batch_size, steps=steps, usual_size=256)
+            prepare = Preparation(self, "evaluate")
+            source = open_source(prepare, reading, x, y, sample_weight)
             try:
-                return evaluate(self, samples)[0]
+                return evaluate(self, source)[0]
             finally:
-                samples.close()
+                source.close()
                 release_blas()
 
-    def predict(self, *x: Any, batch_size: int = 256, **named: Any) -> Any:
+    def predict(
+        self, *x: Any, batch_size: int | None = None, steps: int | None = None, **named: Any
+    ) -> Any:
         """Return the network's outputs as a NumPy array, computed batch by batch.
 
         Where there are several inputs they come in order, by name, or all in one tuple or dict;
         where there are several outputs, a tuple of arrays is returned. A graph whose inputs differ
         in their first axis gets them whole, and one that works for one number of samples gets so
-        many at a time, whatever `batch_size` says.
+        many at a time, whatever `batch_size` (256 if left out) says. Of batches that come ready, as
+        for :meth:`fit`, `steps` says how many to take; their labels do not matter.
         """
         known = None if named else self._recorded(x, batch_size)
         if known is not None:
             return known
         with self.on_device(), self.unbuilt_if_it_fails():
-            given, whole = self._arrange(x, named, "predict"), isinstance(self.network, Graph)
-            inputs = self._checked(given, "predict", whole=whole)
-            if len({tuple(x.shape[:1]) for x in inputs}) > 1 or inputs[0].shape[:1] in ((), (0,)):
-                return map_arrays(self(*inputs), _xp.to_numpy)
-            data = Batch(inputs, None, None)
-            if self.batch is not None:
-                batch_size = self.batch
-                if data.size % batch_size:
-                    raise ValueError(
-                        f"predict: the network works for {batch_size} samples at a time, as its "
-                        f"file says, got {data.size}; give a multiple of {batch_size}"
-                    )
-            samples = self._in_order(data, batch_size)
+            source = self._inputs(x, named, batch_size, steps)
+            if not isinstance(source, Source):
+                dtypes = self.input_dtypes()
+                try:
+                    with MemoryGuard(self, "a prediction", *source[0].shape[:1] or (1,)):
+                        y = self.forward_batch(list(map(self.device.asarray, source, dtypes)))
+                        return map_arrays(y, _xp.to_numpy)
+                finally:
+                    release_blas()
             found = []
             try:
-                with MemoryGuard(self, "a prediction", batch_size):
-                    for turn in samples.epoch(0):
+                with MemoryGuard(self, "a prediction", source.batch_size):
+                    for turn in source.epoch(0):
                         y = self.forward_batch(turn.load().inputs)
                         found.append(map_arrays(y, _xp.to_numpy))
             finally:
-                samples.close()
+                source.close()
                 release_blas()
             if len(found) == 1:
                 return found[0]
             if isinstance(found[0], tuple):
                 return tuple(map(np.concatenate, zip(*found, strict=True)))
             return np.concatenate(found)
+
+    def _inputs(
+        self, x: tuple[Any, ...], named: Mapping[str, Any], batch_size: Any, steps: Any
+    ) -> Source | tuple[Array, ...]:
+        """Return what to predict, in batches; or arrays that the network gets whole."""
+        reading = Reading(batch_size, steps=steps, usual_size=256)
+        reading.check("predict")
+        source = open_inputs(self, reading, x[0]) if len(x) == 1 and not named else None
+        if source is not None:
+            return source
+        given, whole = self._arrange(x, named, "predict"), isinstance(self.network, Graph)
+        inputs = self.check_inputs(given, "predict", whole=whole)
+        if len({tuple(x.shape[:1]) for x in inputs}) > 1 or inputs[0].shape[:1] in ((), (0,)):
+            return inputs
+        reading.for_samples("predict")
+        count = int(inputs[0].shape[0])
+        if self.batch is not None:
+            reading.batch_size = self.batch
+            if count % self.batch:
+                raise ValueError(
+                    f"predict: the network works for {self.batch} samples at a time, as its "
+                    f"file says, got {count}; give a multiple of {self.batch}"
+                )
+        order = reading.order(count, self.seed)
+        if count <= order.batch_size:
+            return inputs
+        return self._samples(Batch(inputs, None, None), order)
 
     def compile_for(self, input_shape: Sequence[int]) -> CompiledPrediction:
         """Record the prediction for inputs of one shape ahead, so that the first is fast already.
@@ -568,51 +599,15 @@ class Model(TrainingState):
 
     def _recorded(self, x: tuple[Any, ...], batch_size: Any) -> np.ndarray | None:
         """Return what is predicted for an array like the last ones, without looking at it again."""
+        batch_size = 256 if batch_size is None else batch_size
         if len(x) != 1 or not self._has_program() or type(batch_size) is not int:
             return None
         if not isinstance(x[0], np.ndarray) or not 0 < len(x[0]) <= batch_size:
             return None
         return self.program.infer.again(x[0])
 
-    def _training_data(
-        self, x: Any, y: Any, who: str, sample_weight: Any = None, *, needs_optimizer: bool = True
-    ) -> Batch:
-        """Check data and labels against each other, the network and the loss."""
-        loss, metrics, outputs = self.loss, self.metrics, self.outputs
-        if loss is None or (needs_optimizer and self.optimizer is None):
-            raise RuntimeError(
-                f"{who}: the model has no {'loss' if loss is None else 'optimizer'} yet; call "
-                "model.compile('adam', 'cross_entropy', ['accuracy']) or give them to fit"
-            )
-        if needs_optimizer:
-            check_reduction(loss)
-        inputs = self._checked(
-            data_adapter.one_each(x, self.inputs, f"{who}: x", "input"), f"{who}: x"
-        )
-        self._ready(inputs)
-        if who in ("fit", "train_on_batch"):
-            check_trainable(self.parameters(), who)
-            if self.optimizer is not None:
-                self.optimizer.check_groups(self.parameters())
-        check_loss(loss, outputs)
-        count, dtype = int(inputs[0].shape[0]), data_adapter.host_dtype(self.dtype)
-        shapes = self._output_shapes([tuple(each.shape) for each in inputs])
-        labels = prepare_labels(loss, y, outputs, shapes, count, f"{who}: y", dtype)
-        if metrics:
-            ends = what_outputs_are(self.network, outputs, loss)
-            check_metrics(metrics, loss, labels, shapes, ends)
-        if who == "fit" or (who in ("train_on_batch", "train_step") and self.step == 0):
-            doubt_inputs(self.network, inputs)
-        return Batch(inputs, labels, data_adapter.as_weights(sample_weight, count, dtype))
-
     def _samples(self, data: Batch, order: Order | None = None) -> Samples:
         return Samples(data, self.device, self.input_dtypes(), self.dtype, order)
-
-    def _in_order(self, data: Batch, batch_size: Any) -> Samples:
-        """Return batches of samples in their own order."""
-        if type(batch_size) is not int or batch_size < 1:
-            batch_size = as_int(batch_size, "predict", "batch_size", 1)
-        return self._samples(data, Order(data.size, batch_size))
 
     # -- Description and files -----------------------------------------------------------------
 

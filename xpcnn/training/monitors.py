@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
+from xpcnn.losses.loss import Loss
+from xpcnn.losses.per_output import LossPerOutput
 from xpcnn.metrics import Metric
 
 
@@ -22,8 +24,18 @@ def known_log(name: str, names: Sequence[str], who: str) -> None:
     raise ValueError(f"{who}: there is no {name!r} to monitor, only {', '.join(names)}; {fix}")
 
 
-def better_way(metrics: Sequence[Metric], name: str, mode: str | None, who: str) -> str:
+def loss_names(loss: Loss | None, outputs: Sequence[str]) -> list[str]:
+    """Name the losses in the logs: the whole, and that of each output where each has one."""
+    several = isinstance(loss, LossPerOutput)
+    return ["loss", *(f"{output}_loss" for output in outputs if several)]
+
+
+def better_way(
+    metrics: Sequence[Metric], name: str, mode: str | None, who: str, losses: Sequence[str]
+) -> str:
     """Return "min" or "max", whichever is better for a quantity in the logs.
+
+    `losses` names those that are losses, which fall.
 
     Raises
     ------
@@ -37,7 +49,7 @@ def better_way(metrics: Sequence[Metric], name: str, mode: str | None, who: str)
     metric = by_name.get(name, by_name.get(plain))
     if metric is not None and metric.higher_is_better is not None:
         return "max" if metric.higher_is_better else "min"
-    if metric is None and plain == "loss":
+    if metric is None and plain in losses:
         return "min"
     raise ValueError(
         f"{who}: cannot tell whether more or less is better for {name!r}; give mode='max' or "

@@ -271,7 +271,7 @@ class PlacedNetwork(Closed, Named):
                     )
             if not training:
                 return self.forward_batch(arrays)
-            self._ready(arrays)
+            self.ready_for(arrays)
             with deferred():
                 before = [(buffer, buffer.value) for buffer in self._buffers]
                 count = self.forwards
@@ -425,14 +425,20 @@ class PlacedNetwork(Closed, Named):
                 f"says, got {inputs[0].shape[0]}; give batch_size={self.batch}, and samples whose "
                 f"number is a multiple of {self.batch}"
             )
-        program = self._ready(inputs)
+        program = self.ready_for(inputs)
         if training:
             for layer in self._random_layers:
                 layer.step = self.forwards
             self.forwards += 1
         return program
 
-    def _ready(self, inputs: Sequence[Array]) -> Program:
+    def check_inputs(self, given: Sequence[Any], who: str, **options: Any) -> tuple[Array, ...]:
+        """Check inputs that were given; see :func:`xpcnn.training.data_adapter.as_inputs`."""
+        dtypes = self.input_dtypes()
+        return data_adapter.as_inputs(given, self.inputs, self.device, dtypes, who, **options)
+
+    def ready_for(self, inputs: Sequence[Array]) -> Program:
+        """Return what runs the network; it is built if it is not yet."""
         if not self._has_program():
             shapes = [tuple(x.shape) for x in inputs]
             if isinstance(self.network, Graph):
@@ -470,10 +476,11 @@ class PlacedNetwork(Closed, Named):
         each = data_adapter.one_each(given, self.inputs, who, "input")
         if input_shape is None and self.batch is not None:
             each = [(self.batch, *shape[1:]) for shape in each]
-        shapes = self._output_shapes([data_adapter.as_shape(shape, who) for shape in each])
+        shapes = self.output_shapes_for([data_adapter.as_shape(shape, who) for shape in each])
         return shapes[0] if len(self.outputs) == 1 else tuple(shapes)
 
-    def _output_shapes(self, input_shapes: Sequence[Shape]) -> Sequence[Shape]:
+    def output_shapes_for(self, input_shapes: Sequence[Shape]) -> Sequence[Shape]:
+        """Return the shapes of all outputs for inputs of such shapes."""
         key = changes(), tuple(input_shapes)
         if self._shapes[0] != key:
             if isinstance(self.network, Graph):

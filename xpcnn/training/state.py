@@ -198,7 +198,7 @@ class TrainingState(PlacedNetwork):
 
     # -- Training ------------------------------------------------------------------------------
 
-    def end_epoch(self, logs: Mapping[str, float] | None = None) -> None:
+    def end_epoch(self, logs: Mapping[str, float] | None = None, *, validated: bool = True) -> None:
         """Count an epoch of a training loop of your own; :meth:`fit` does so by itself.
 
         Schedules that count epochs move on, those that watch a value see it, and the history gets
@@ -208,6 +208,9 @@ class TrainingState(PlacedNetwork):
         ----------
         logs : mapping of str to float, optional
             What the epoch has come to, such as ``{"loss": 0.3, "val_loss": 0.4}``.
+        validated : bool
+            ``False`` where only some epochs are validated, and not this one: a schedule that
+            watches a figure of validation waits for the next.
 
         Raises
         ------
@@ -217,7 +220,7 @@ class TrainingState(PlacedNetwork):
         logs = dict(logs or {})
         with deferred(), all_or_nothing(self):
             if self.optimizer is not None:
-                self.optimizer.end_epoch(logs)
+                self.optimizer.end_epoch(logs, validated=validated)
             self._epoch += 1
             self.history.append(self._epoch, logs)
 

@@ -41,11 +41,26 @@ class Outcome(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A step that was made, or taken back because its outcome is not finite."""
+    """A step that was made, or taken back because its outcome is not finite.
+
+    Attributes
+    ----------
+    before : Snapshot
+    batch : Batch
+    outcome : Outcome
+    others : tuple of (Batch, Outcome)
+        The batches before that one, if the step was made of several.
+    """
 
     before: Snapshot
     batch: Batch
     outcome: Outcome
+    others: tuple[tuple[Batch, Outcome], ...] = ()
+
+    @property
+    def pieces(self) -> tuple[tuple[Batch, Outcome], ...]:
+        """All batches of the step, each with what has come of it."""
+        return (*self.others, (self.batch, self.outcome))
 
 
 def train_step(
@@ -88,21 +103,21 @@ def train_step(
             state.zero_grad()
             program = state.program_for(batch.inputs, training=True)
             prediction = state.widen(program.forward(*state.narrow(batch.inputs), training=True))
-            outcome, read = _lose(state, batch, prediction, wait)
+            outcome, read = lose(state, batch, prediction, wait)
             if when_finite is not None and read and not outcome.not_finite:
                 when_finite(before)
             if outcome.not_finite is None:
                 ctrl_c.check()
                 with state.overflow_allowed():
-                    program.backward(*_gradients(state), need_dx=False)
+                    program.backward(*gradients(state), need_dx=False)
                 ctrl_c.check()
-                outcome = outcome._replace(not_finite=_update(state, outcome, numbers))
+                outcome = outcome._replace(not_finite=update(state, outcome, numbers))
         if outcome.not_finite is not None:
             before.restore()
     return Step(before, batch, outcome)
 
 
-def _lose(state: TrainingState, batch: Batch, prediction: Any, wait: bool) -> tuple[Outcome, bool]:
+def lose(state: TrainingState, batch: Batch, prediction: Any, wait: bool) -> tuple[Outcome, bool]:
     """Compute the loss, and say whether it was read."""
     assert state.loss is not None
     loss = state.loss.forward(prediction, batch.labels, sample_weight=batch.weights)
@@ -113,16 +128,26 @@ def _lose(state: TrainingState, batch: Batch, prediction: Any, wait: bool) -> tu
     return outcome, read
 
 
-def _gradients(state: TrainingState) -> Sequence[Array]:
-    """Return the gradients of the network's outputs."""
+def gradients(state: TrainingState, change: Callable[[Any], Any] | None = None) -> Sequence[Array]:
+    """Return the gradients of the network's outputs.
+
+    Parameters
+    ----------
+    state : TrainingState
+    change : callable, optional
+        Is given the gradient, or a tuple of those of all outputs, before it is scaled, and returns
+        what is to be taken in its place.
+    """
     assert state.loss is not None
     gradient: Any = state.loss.backward()
+    if change is not None:
+        gradient = change(gradient)
     if state.scaling is not None:
         gradient = map_arrays(gradient, state.scaling.multiply)
     return state.narrow(gradient if isinstance(gradient, tuple) else (gradient,))
 
 
-def _update(state: TrainingState, outcome: Outcome, numbers: Array | None) -> str | None:
+def update(state: TrainingState, outcome: Outcome, numbers: Array | None = None) -> str | None:
     """Let the optimizer change the parameters; say what is not finite, if something is."""
     assert state.optimizer is not None
     scaling, parameters = state.scaling, state.parameters()

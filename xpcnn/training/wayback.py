@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from xpcnn.training.accumulation import Group, accumulated_step, grouped
 from xpcnn.training.dataset import Batch, Source, Turn
 from xpcnn.training.state import Snapshot, TrainingState
-from xpcnn.training.step import train_step
+from xpcnn.training.step import Step, train_step
 
 
 class WayBack:
@@ -20,24 +21,29 @@ class WayBack:
     source : Source
     epoch : int
         Its number, counted from 0.
+    accumulate : int
+        Batches of a step.
     """
 
-    def __init__(self, model: TrainingState, source: Source, epoch: int) -> None:
+    def __init__(
+        self, model: TrainingState, source: Source, epoch: int, accumulate: int = 1
+    ) -> None:
         self._model, self._source, self._epoch = model, source, epoch
+        self._accumulate = accumulate
         self._start, self._first = Snapshot(model), 1
         self._before: Snapshot | None = None
-        self._last: Turn | None = None
+        self._last: Turn | Group | None = None
         self._rates: list[float] = []
 
-    def note(self, before: Snapshot | None, turn: Turn, rate: float) -> None:
+    def note(self, before: Snapshot | None, turn: Turn | Group, rate: float) -> None:
         """Remember a step that was made.
 
         Parameters
         ----------
         before : Snapshot or None
             The state before it, unless its loss waits on the device.
-        turn : Turn
-            Of its batch.
+        turn : Turn or Group
+            Of its batch, or its batches.
         rate : float
             The learning rate that the optimizer had.
         """
@@ -93,23 +99,32 @@ class WayBack:
         self._before = self._last = None
         if not self._source.can_repeat:
             return
-        for batch, turn in enumerate(self._source.epoch(self._epoch, ahead=False), start=1):
+        turns = self._source.epoch(self._epoch, ahead=False)
+        for batch, group in enumerate(grouped(turns, self._accumulate), start=1):
             if batch < self._first:
+                group.skip()
                 continue
             if batch >= stop:
                 break
             if model.optimizer.lr != self._rates[batch - 1]:
                 model.optimizer.lr = self._rates[batch - 1]
             try:
-                step = train_step(model, turn.size, turn.load)
+                step = self._step(group)
             except Exception:  # as above
                 break
             outcome = step.outcome
-            good = outcome.not_finite is None and outcome.has_finite_loss()
+            losses = [done.has_finite_loss() for _, done in step.pieces]
+            good = outcome.not_finite is None and all(losses)
             if not good or not Snapshot(model).is_finite():
                 step.before.restore()
                 break
-            self._before, self._last = step.before, turn
+            self._before, self._last = step.before, group
+
+    def _step(self, group: Group) -> Step:
+        if self._accumulate > 1:
+            return accumulated_step(self._model, group)
+        (load,) = group
+        return train_step(self._model, group.size, load)
 
 
 def loss_is_finite(model: TrainingState, batch: Batch) -> bool:

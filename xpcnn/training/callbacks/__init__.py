@@ -7,3 +7,4 @@ from xpcnn.training.callbacks.files import CSVLogger as CSVLogger
 from xpcnn.training.callbacks.monitoring import EarlyStopping as EarlyStopping
 from xpcnn.training.callbacks.monitoring import ModelCheckpoint as ModelCheckpoint
 from xpcnn.training.callbacks.progress import ProgressBar as ProgressBar
+from xpcnn.training.callbacks.stopping import TerminateOnNaN as TerminateOnNaN

@@ -23,8 +23,9 @@ class Callback(Checked):
     Attributes
     ----------
     model : Model
-        Set before training begins. Setting ``model.stop_training = True`` ends training after the
-        epoch.
+        Set before training begins. Setting ``model.stop_training = True`` ends training: in
+        :meth:`on_batch_end` after that batch, and its epoch is one of fewer batches, which is
+        validated and counted as any other; elsewhere after the epoch, or before the first one.
     adds : sequence of str
         Names that the callback adds to the logs of an epoch, for those that stand behind it in the
         list of callbacks.
@@ -73,10 +74,27 @@ class Callback(Checked):
         """An epoch starts; `epoch` counts from 1."""
 
     def on_batch_end(self, batch: int, logs: Logs) -> None:
-        """A batch is done; `batch` counts from 1. `logs` is empty where reading would wait."""
+        """A batch is done; `batch` counts from 1. `logs` is empty where reading would wait.
+
+        With ``fit(accumulate=n)`` this is called once for the n batches of an update, and counts
+        updates.
+        """
+
+    def on_epoch_trained(self, epoch: int) -> None:
+        """The batches of an epoch are done, and their numbers are good; validation comes next."""
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """An epoch is done, validation included."""
+
+    def on_epochs_done(self, inputs: Callable[[], Iterator[tuple[Any, ...]]]) -> None:
+        """All epochs are done, and nothing has failed.
+
+        Parameters
+        ----------
+        inputs : callable
+            Goes through the training data once more: returns an iterator over the batches, each a
+            tuple of arrays on the device, one for each input of the network.
+        """
 
     def on_train_end(self) -> None:
         """Training ends, also after an error or an interrupt."""
@@ -129,8 +147,9 @@ def say(message: str, *args: Any) -> None:
 
 
 def format_logs(logs: Mapping[str, float]) -> str:
-    """Write losses and metrics for one line."""
-    return "  ".join(f"{name} {value:.4f}" for name, value in logs.items())
+    """Write losses and metrics for one line; the learning rate is left to the history."""
+    shown = {name: value for name, value in logs.items() if name != "lr"}
+    return "  ".join(f"{name} {value:.4f}" for name, value in shown.items())
 
 
 def as_path(who: str, path: Any) -> str:

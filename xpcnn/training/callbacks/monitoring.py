@@ -11,7 +11,7 @@ from typing import Any
 from xpcnn._files import check_target
 from xpcnn.errors import choice_error
 from xpcnn.training.callbacks.base import Callback, Logs, as_path
-from xpcnn.training.monitors import better_way, known_log
+from xpcnn.training.monitors import better_way, known_log, loss_names
 from xpcnn.training.saving import check_savable
 from xpcnn.window import as_flag, as_int, as_number
 
@@ -34,11 +34,18 @@ class _Monitor(Callback):
     def check(self, names: Sequence[str]) -> None:
         """Raise if there will be no such quantity, or nobody knows which way is better."""
         known_log(self.monitor, names, type(self).__name__)
-        better_way(self.model.metrics, self.monitor, self.mode, type(self).__name__)
+        self._way()
 
     def on_train_begin(self, epochs: int, batches: int | None) -> None:
         """Note which epochs the callback will see."""
         self._seen = self.model.epoch
+
+    def is_measured(self, logs: Mapping[str, float]) -> bool:
+        """Whether an epoch has the quantity: not all epochs need be validated.
+
+        With ``fit(validation_freq=...)`` the logs of the others lack what begins with "val_".
+        """
+        return self.monitor in logs or not self.monitor.startswith("val_")
 
     def improved(self, logs: Mapping[str, float]) -> bool:
         """Compare with the best so far, and remember the new value if it is better.
@@ -48,8 +55,7 @@ class _Monitor(Callback):
         who = type(self).__name__
         known_log(self.monitor, list(logs), who)
         value = logs[self.monitor]
-        metrics = self.model.metrics if hasattr(self, "model") else ()
-        sign = 1.0 if better_way(metrics, self.monitor, self.mode, who) == "max" else -1.0
+        sign = 1.0 if self._way() == "max" else -1.0
         if math.isnan(self.best):
             better = sign * value > -math.inf
         else:
@@ -57,6 +63,13 @@ class _Monitor(Callback):
         if better:
             self.best = float(value)
         return better
+
+    def _way(self) -> str:
+        """Say whether less or more is better."""
+        model = getattr(self, "model", None)
+        metrics = () if model is None else model.metrics
+        losses = ["loss"] if model is None else loss_names(model.loss, model.outputs)
+        return better_way(metrics, self.monitor, self.mode, type(self).__name__, losses)
 
     def identity(self) -> dict[str, Any]:
         """Return what the best value is the best of."""
@@ -89,6 +102,8 @@ class _Monitor(Callback):
         if self.model.epoch != seen + 1 or not column or history.epoch[-1] != seen + 1:
             return None
         self._seen = self.model.epoch
+        if self.monitor.startswith("val_") and math.isnan(history.history["val_loss"][-1]):
+            return None  # it was not validated
         return {self.monitor: column[-1]}
 
 
@@ -150,9 +165,10 @@ class EarlyStopping(_Monitor):
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Count the epochs without improvement."""
-        self._observe(logs)
+        if self.is_measured(logs):
+            self._observe(logs)
         self._seen = epoch
-        if self._waited >= max(self.patience, 1):
+        if self.is_measured(logs) and self._waited >= max(self.patience, 1):
             self.stopped_epoch = epoch
             self.model.stop_training = True
 
@@ -241,12 +257,14 @@ class ModelCheckpoint(_Monitor):
         super().__init__(monitor, mode)
         self.path = as_path("ModelCheckpoint", path)
         self.save_best_only = as_flag(save_best_only, "ModelCheckpoint", "save_best_only")
+        self._columns: Sequence[str] = ()
 
     def check(self, names: Sequence[str]) -> None:
         """Raise if there will be no such quantity or field, or no such folder."""
         if self.save_best_only:
             super().check(names)
         self._check_fields(names)
+        self._columns = tuple(names)
         example = self._filled(1, dict.fromkeys(names, 0.5))
         folder = str(Path(self.path).parent)
         if folder.format_map(_Same()) == folder:
@@ -271,7 +289,8 @@ class ModelCheckpoint(_Monitor):
 
     def _filled(self, epoch: int, logs: Mapping[str, float]) -> str:
         try:
-            return self.path.format_map({**logs, "epoch": epoch})
+            missing = dict.fromkeys(self._columns, math.nan)  # of an epoch without validation
+            return self.path.format_map({**missing, **logs, "epoch": epoch})
         except (ValueError, KeyError, IndexError) as error:
             raise ValueError(
                 f"ModelCheckpoint: path {self.path!r} cannot be filled in: {error}"
@@ -281,7 +300,7 @@ class ModelCheckpoint(_Monitor):
         """Save."""
         before = self.best, self._seen
         self._seen = epoch
-        if self.save_best_only and not self.improved(logs):
+        if self.save_best_only and not (self.is_measured(logs) and self.improved(logs)):
             return
         try:
             path = Path(self._filled(epoch, logs))

@@ -113,3 +113,9 @@ def dtypes_of(batch: Batch, dtypes: Sequence[str], dtype: str) -> list[Any]:
     """Return what each array of a batch holds on the device; ``None`` for integers."""
     others = batch.arrays()[len(batch.inputs) :]
     return [*dtypes, *(dtype if _xp.is_floating(a) else None for a in others)]
+
+
+def bring(batch: Batch, device: Device, dtypes: Sequence[str], dtype: str) -> Batch:
+    """Bring a batch to the device; the arguments are those of :class:`Samples`."""
+    each = zip(batch.arrays(), dtypes_of(batch, dtypes, dtype), strict=True)
+    return batch.of([device.asarray(a, kind) for a, kind in each])
