@@ -224,6 +224,16 @@ class Layer(Checked):
     # -- Settings ------------------------------------------------------------------------------
 
     def __setattr__(self, name: str, value: Any) -> None:
+        sharing = vars(self).get("_sharing")
+        if sharing is None or name[0] == "_" or name in self.steered:
+            self._set(name, value)
+        else:
+            sharing.check(self.who, name, value)
+            before = dict(vars(self))
+            self._set(name, value)
+            sharing.follow(self, before)
+
+    def _set(self, name: str, value: Any) -> None:
         if name[0] != "_" and "_is_made" in vars(self):
             self._check_attribute(name, value)
             if name not in self.steered:
@@ -727,8 +737,9 @@ class Layer(Checked):
                 f"{type(state).__name__}"
             )
         own = self._tensors()
+        given = {id(own[name]) for name in state if name in own}  # one of several names will do
         names = LoadedNames(
-            [name for name in own if name not in state],
+            [name for name, tensor in own.items() if id(tensor) not in given],
             [name for name in state if name not in own],
         )
         problems = []
@@ -741,8 +752,14 @@ class Layer(Checked):
                 f"is among those of this model, {_some(own)}{_prefix_hint(own, state)}"
             )
         values = {name: _xp.to_numpy(state[name]) for name in own if name in state}
+        first_names: dict[int, str] = {}
         for name, array in values.items():
             problem = own[name].problem(array)
+            first = first_names.setdefault(id(own[name]), name)
+            if not np.array_equal(array, values[first], equal_nan=array.dtype.kind == "f"):
+                problems.append(
+                    f"unusable: {name} differs from {first}, with which it is one array here"
+                )
             if problem is not None:
                 kind = "misshapen" if problem.startswith("has shape") else "unusable"
                 problems.append(f"{kind}: {name} {problem}")

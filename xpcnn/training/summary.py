@@ -35,8 +35,10 @@ def summarize(
     header = ("layer", "output shape", "parameters", "multiply-adds")
     rows = [header]
     trainable = total_adds = elements = every = 0
+    known: set[int] = set()  # a layer may stand at several places
     for name, layer, inputs, outputs in _walk(network, input_shapes):
-        parameters = layer.parameters().values()
+        parameters = [p for p in layer.parameters().values() if id(p) not in known]
+        known.update(map(id, parameters))
         count = sum(prod(p.value.shape) for p in parameters)
         every += count
         trainable += sum(prod(p.value.shape) for p in parameters if p.requires_grad)
