@@ -188,3 +188,15 @@ def test_what_is_not_installed(file, monkeypatch, capsys):
     err = capsys.readouterr().err
     assert 'serving needs no_such_package; run: pip install "xpcnn[serve]"' in err
     assert "reinstall" not in err
+
+
+@posix
+@pytest.mark.slow
+def test_the_benchmark_loses_nothing():
+    """It ends with 1 if an answer is lost or wrong."""
+    script = ROOT / "benchmarks" / "serve.py"
+    words = [sys.executable, str(script), "--network", "small", "--requests", "400"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "lost: 0, wrong: 0" in done.stdout

@@ -60,7 +60,15 @@ def test_a_model_that_scales_gets_bytes():
     model.build((None, 1, 6, 5))
     (found,) = send(file_of(PIXELS), model=model).json()["predictions"]
     weight, bias = (np.asarray(p.data) for p in (layers[2].weight, layers[2].bias))
-    np.testing.assert_allclose(found, weight @ (PIXELS.ravel() / 255) + bias, rtol=1e-4)
+    expected = weight @ (PIXELS.ravel() / 255) + bias
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    file = io.BytesIO()
+    np.save(file, PIXELS[None])
+    for answer in (
+        send(file.getvalue(), "application/x-npy", model=model),
+        post(model, json=[PIXELS[None].tolist()]),
+    ):
+        np.testing.assert_allclose(answer.json()["predictions"], [expected], rtol=1e-4)
 
 
 def test_colour_has_three_channels():
