@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import gc
+import pickle
 import re
 import threading
 from pathlib import Path
@@ -327,6 +329,27 @@ def test_what_is_still_refused():
     ):
         with pytest.raises(ValueError, match="stands at two places.*several nodes of one Graph"):
             make()
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_copies_share_among_themselves_alone(copied):
+    dropout, conv = xpcnn.Dropout(0.5), xpcnn.Conv2d(1, 1, 3)
+    nodes = [("a", conv, "x"), ("b", conv, "a"), ("c", dropout, "b"), ("d", dropout, "c")]
+    graph = xpcnn.Graph("x", nodes, "d")
+    children = copied(graph).children()
+    assert children["a"].weight is children["b"].weight is not conv.weight
+    children["d"].p = 0.25
+    assert (children["c"].p, dropout.p) == (0.25, 0.5)
+    conv.padding = 1
+    assert children["a"].padding == children["b"].padding == (0, 0)
+
+
+def test_graphs_that_are_gone_leave_nothing():
+    conv = xpcnn.Conv2d(1, 1, 3)
+    for _ in range(3):
+        xpcnn.Graph("x", [("a", conv, "x"), ("b", conv, "a")], "b")
+    gc.collect()
+    assert conv._sharing.layers == [conv]
 
 
 def test_graphs_in_graphs_and_a_third_use():

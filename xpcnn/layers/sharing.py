@@ -10,21 +10,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
+from weakref import ref
 
 _OWN = frozenset({"_sharing", "_is_made", "_saved"})
 """Attributes that each twin has for itself, besides those that a model sets while it runs."""
 
 
 class Sharing:
-    """What twins know of one another.
-
-    Attributes
-    ----------
-    layers : list of Layer
-    """
+    """What twins know of one another; it keeps none of them alive."""
 
     def __init__(self, first: Any) -> None:
-        self.layers = [first]
+        self._references = [ref(first)]
+
+    @property
+    def layers(self) -> list[Any]:
+        """The twins that there are still."""
+        found = [reference() for reference in self._references]
+        return [layer for layer in found if layer is not None]
+
+    def add(self, layer: Any) -> None:
+        """Take in one more."""
+        self._references = [ref(each) for each in (*self.layers, layer)]
+
+    def __getstate__(self) -> list[Any]:
+        return self.layers
+
+    def __setstate__(self, layers: list[Any]) -> None:
+        self._references = [ref(layer) for layer in layers]
 
     def check(self, who: str, name: str, value: Any) -> None:
         """Refuse to set what each twin would need for itself."""
@@ -81,7 +93,7 @@ def twin_of(layer: Any, who: str) -> Any:
     twin.forget()
     for inner, (_, other), group in zip(inside, twin.layers_within(), groups, strict=True):
         vars(inner)["_sharing"] = vars(other)["_sharing"] = group
-        group.layers.append(other)
+        group.add(other)
     return twin
 
 
