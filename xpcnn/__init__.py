@@ -21,6 +21,7 @@ from xpcnn.errors import DeviceError as DeviceError
 from xpcnn.errors import ModelFileError as ModelFileError
 from xpcnn.errors import NonFiniteError as NonFiniteError
 from xpcnn.errors import OutOfMemoryError as OutOfMemoryError
+from xpcnn.errors import SampleError as SampleError
 from xpcnn.errors import UnsupportedModelError as UnsupportedModelError
 from xpcnn.gradcheck import gradcheck as gradcheck
 from xpcnn.kernels.precision import get_deterministic as get_deterministic

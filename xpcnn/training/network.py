@@ -434,8 +434,10 @@ class PlacedNetwork(Closed, Named):
 
     def check_inputs(self, given: Sequence[Any], who: str, **options: Any) -> tuple[Array, ...]:
         """Check inputs that were given; see :func:`xpcnn.training.data_adapter.as_inputs`."""
-        dtypes = self.input_dtypes()
-        return data_adapter.as_inputs(given, self.inputs, self.device, dtypes, who, **options)
+        dtypes, names = self.input_dtypes(), self.inputs
+        return data_adapter.as_inputs(
+            given, names, self.device, dtypes, who, network=self.network, **options
+        )
 
     def ready_for(self, inputs: Sequence[Array]) -> Program:
         """Return what runs the network; it is built if it is not yet."""
