@@ -21,6 +21,7 @@ from xpcnn.errors import DeviceError as DeviceError
 from xpcnn.errors import ModelFileError as ModelFileError
 from xpcnn.errors import NonFiniteError as NonFiniteError
 from xpcnn.errors import OutOfMemoryError as OutOfMemoryError
+from xpcnn.errors import SampleError as SampleError
 from xpcnn.errors import UnsupportedModelError as UnsupportedModelError
 from xpcnn.gradcheck import gradcheck as gradcheck
 from xpcnn.kernels.precision import get_deterministic as get_deterministic
@@ -59,8 +60,10 @@ from xpcnn.losses import TripletMarginLoss as TripletMarginLoss
 from xpcnn.losses import TverskyLoss as TverskyLoss
 from xpcnn.training import Callback as Callback
 from xpcnn.training import CSVLogger as CSVLogger
+from xpcnn.training import CutMix as CutMix
 from xpcnn.training import EarlyStopping as EarlyStopping
 from xpcnn.training import History as History
+from xpcnn.training import MixUp as MixUp
 from xpcnn.training import Model as Model
 from xpcnn.training import ModelCheckpoint as ModelCheckpoint
 from xpcnn.training import ProgressBar as ProgressBar
