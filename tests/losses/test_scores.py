@@ -302,6 +302,27 @@ def test_descriptions(loss: losses.Loss) -> None:
     assert type(loss) is type(losses.get(type(loss).__name__.removesuffix("Loss").lower()))
 
 
+def test_weights_of_single_terms(rng: np.random.Generator) -> None:
+    x, y = rng.normal(size=(3, 2, 4)), rng.integers(0, 2, (3, 4))
+    for loss, target, shapes in (
+        (losses.FocalLoss(reduction="none"), y, [(3,), (3, 4)]),
+        (losses.FocalLoss(reduction="none", multilabel=True), (x > 0) * 1.0, [(3, 2), (3, 2, 4)]),
+        (losses.DiceLoss(reduction="none"), y, [(3,), (3, 2)]),
+    ):
+        terms = loss(x, target)
+        assert loss.terms_shape(x.shape) == terms.shape
+        for shape in shapes:
+            weights = rng.random(shape)
+            spread = weights.reshape(*shape, *(1,) * (terms.ndim - len(shape)))
+            np.testing.assert_allclose(loss(x, target, sample_weight=weights), terms * spread)
+            mean = type(loss)(**loss.arguments() | {"reduction": "mean"})
+            assert gradcheck(mean, x, target, sample_weight=weights)
+    model = xpcnn.Model([xpcnn.Conv1d(2, 2, 1)], device="cpu", seed=0)
+    model.compile("sgd", losses.DiceLoss(batch=True))
+    with pytest.raises(ValueError, match="sample_weight cannot tell them apart"):
+        model.fit(x.astype("float32"), y, sample_weight=np.ones(3), verbose=0)
+
+
 def test_settings_that_change() -> None:
     dice = losses.DiceLoss()
     dice.from_logits, dice.multilabel = False, True

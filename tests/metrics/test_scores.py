@@ -159,6 +159,12 @@ def test_two_classes_have_one_curve_or_two() -> None:
         found = metrics.auc(x, YES, curve=curve, average="binary", from_logits=True)
         assert found == pytest.approx(expected)
     assert metrics.auc(x, YES, from_logits=True) == pytest.approx(ROC)
+    # Equal differences of logits are equal, however their probabilities are rounded.
+    first = np.array([0.125, 7.25, 20.5, 0.0])
+    logits = np.stack([first, first + 0.25], axis=1)
+    for average in ("macro", "binary", "weighted"):
+        found = metrics.auc(logits, np.array([0, 1, 1, 0]), average=average, from_logits=True)
+        assert found == 0.5
 
 
 # -- Calibration -----------------------------------------------------------------------------------
@@ -205,6 +211,20 @@ def test_calibration_of_classes_by_hand(device: Device, places: bool) -> None:
         multilabel=True,
     )  # fmt: skip
     assert found == pytest.approx((2 * (0.5 - 0.3) + 2 * (0.85 - 0.5)) / 4)
+
+
+@pytest.mark.parametrize("loss", [losses.CrossEntropyLoss(), losses.BCEWithLogitsLoss(), None])
+def test_batches_without_samples(device: Device, loss: Any) -> None:
+    yes = isinstance(loss, losses.BCEWithLogitsLoss)
+    x = device.asarray(SCORE if yes else softmax(SCORES))
+    y = device.asarray(YES if yes else LABELS)
+    for name in ("auc", "calibration_error", "mean_iou", "exact_match", "accuracy"):
+        some, all_of_it = metrics.get(name), metrics.get(name)
+        for metric in (some, all_of_it):
+            metric.bind(loss)
+            metric.update(x, y)
+        some.update(x[:0, ...], y[:0, ...])
+        assert some.result() == all_of_it.result()
 
 
 @pytest.mark.parametrize("norm", ["l1", "l2", "max"])

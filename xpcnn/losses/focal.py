@@ -87,6 +87,12 @@ class FocalLoss(ScoresLoss):
                 )
             self.alpha = float(alpha)  # type: ignore[arg-type]
 
+    def terms_shape(self, output_shape: Sequence[Any]) -> tuple[int, ...]:
+        """Return the shape of the answers, or of the places of classes."""
+        if self._has_columns(output_shape):
+            return tuple(output_shape)
+        return super().terms_shape(output_shape)
+
     def _check_classes(self, classes: int) -> None:
         """Raise unless `alpha` has a factor for each class."""
         if isinstance(self.alpha, float):

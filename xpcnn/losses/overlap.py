@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -44,6 +45,18 @@ class OverlapLoss(ScoresLoss):
         """Return alpha, beta and what both areas are smoothed by."""
         raise NotImplementedError(f"{type(self).__name__} does not implement _shares")
 
+    def terms_shape(self, output_shape: Sequence[Any]) -> tuple[int, ...]:
+        """Return (N, C); with ``batch=True`` there are no terms of samples."""
+        if self.batch:
+            raise self._no_samples()
+        return tuple(output_shape[:2])
+
+    def _no_samples(self) -> ValueError:
+        return ValueError(
+            f"{type(self).__name__}: with batch=True all images of a batch have one area, and "
+            "sample_weight cannot tell them apart; leave it out, or take batch=False"
+        )
+
     def _check_target(
         self, output_shape: tuple[int, ...], shape: tuple[int, ...], dtype: str
     ) -> None:
@@ -52,10 +65,7 @@ class OverlapLoss(ScoresLoss):
 
     def _check(self, prediction: Array, target: Array, sample_weight: Array | None) -> ModuleType:
         if self.batch and sample_weight is not None:
-            raise ValueError(
-                f"{type(self).__name__}: with batch=True all images of a batch have one area, and "
-                "sample_weight cannot tell them apart; leave it out, or take batch=False"
-            )
+            raise self._no_samples()
         return super()._check(prediction, target, sample_weight)
 
     def parts(self, value: Array, samples: int) -> tuple[LossPart, ...]:

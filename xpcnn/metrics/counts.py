@@ -201,7 +201,7 @@ def _matrix(answers: Answers) -> Array:
         predicted, truth = xp.astype(predicted, xp.int32), xp.astype(truth, xp.int32)
     predicted, truth = xp.reshape(predicted, (-1,)), xp.reshape(truth, (-1,))
     counts: Array = None
-    for at in range(0, truth.shape[0], PIECE):
+    for at in range(0, max(truth.shape[0], 1), PIECE):
         piece = slice(at, min(at + PIECE, truth.shape[0]))
         # Counts as a product of matrices: exact, because a piece is far below 2^24 places.
         rows = F.one_hot(truth[piece], classes, xp.float32)

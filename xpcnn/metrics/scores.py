@@ -111,6 +111,8 @@ class ScoreMetric(AnswerMetric):
         xp = answers.xp
         wide = xp.astype(prediction, _xp.sum_dtype(xp, prediction))
         kind = self._are()
+        if 0 in wide.shape:
+            return wide
         if kind == "logits":
             return F.sigmoid(wide) if answers.is_yes_or_no else F.softmax(wide)
         return xp.exp(wide) if kind == "log_probabilities" else wide
@@ -259,8 +261,12 @@ class AUC(ScoreMetric):
         (scores,), (truth,) = self._scores, self._truth
         scores = scores[:, column]
         if form == "classes":
-            if self._log_sums:
-                with np.errstate(invalid="ignore"):
+            with np.errstate(invalid="ignore"):
+                if self._log_sums and self._scores[0].shape[1] == 2:
+                    # In the order of the probabilities, and without their rounding.
+                    other = self._scores[0][:, 1 - column]
+                    scores = scores.astype(np.float64) - other
+                elif self._log_sums:
                     scores = np.exp(scores - self._log_sums[0])
             return scores, truth[:, 0] == column
         counted = truth[:, column] != IGNORED
