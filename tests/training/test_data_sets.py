@@ -266,6 +266,7 @@ def lone(x):
         (Samples(X.astype("float64")), {}, TypeError, "sample 0: x: .*float64"),
         (Samples(X, Y + 5), {}, ValueError, "sample 0: .*label"),
         (lone(lambda i: X[i]), {}, TypeError, r"number 0 is ndarray of shape \(1, 6, 6\)"),
+        (Samples, {}, TypeError, r"Samples is a class; make one of it, Samples\(\.\.\.\)"),
         (lone(lambda i: {"x": 1}), {}, TypeError, "number 0 is a dict of 'x'"),
     ],
 )
@@ -282,6 +283,8 @@ def test_workers_are_no_use_to_arrays():
         make().fit(X, Y, workers=2, verbose=0)
     with pytest.raises(ValueError, match="workers are for data sets"):
         make().evaluate(X, Y, workers=2)
+    with pytest.raises(ValueError, match="workers are for data sets"):
+        make().predict(X, workers=2)
 
 
 @pytest.mark.parametrize("count", [0, 2])

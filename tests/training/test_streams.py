@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 
 import numpy as np
 import pytest
@@ -328,3 +329,25 @@ def test_several_inputs_and_outputs():
             np.testing.assert_array_equal(one, other)
     with pytest.raises(ValueError, match=r"batch 1: x: expected one for each input, 'a', 'b'"):
         train([({"a": a, "c": b}, (y, z))])
+
+
+def test_nested_lists_and_buffers_are_arrays():
+    made = xpcnn.Model([xpcnn.Linear(2, 1)], device="cpu", seed=0)
+    x = np.array([[1.0, 2.0], [3.0, 4.0]], np.float32)
+    expected = made.predict(x)
+    for given in (x.tolist(), tuple(map(tuple, x.tolist())), list(x), [list(row) for row in x]):
+        np.testing.assert_array_equal(made.predict(given), expected)
+    np.testing.assert_array_equal(made.predict(memoryview(x)), expected)
+    with pytest.raises(ValueError, match="differ in length"):
+        made.predict([[[1.0, 2.0], [3.0]], [[1.0], [2.0]]])
+
+
+def test_a_loader_lets_its_processes_go_when_training_ends():
+    class Stop(xpcnn.Callback):
+        def on_batch_end(self, batch, logs):
+            raise ZeroDivisionError
+
+    made, data = make(), loader(num_workers=1)
+    with pytest.raises(ZeroDivisionError):
+        made.fit(data, callbacks=[Stop()], verbose=0)
+    assert multiprocessing.active_children() == []
