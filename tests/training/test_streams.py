@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import xpcnn
+from xpcnn import _xp
 from xpcnn.errors import NonFiniteError
 
 RNG = np.random.default_rng(7)
@@ -351,3 +352,27 @@ def test_a_loader_lets_its_processes_go_when_training_ends():
     with pytest.raises(ZeroDivisionError):
         made.fit(data, callbacks=[Stop()], verbose=0)
     assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize("kind", ["batches", "samples"])
+def test_losses_that_wait_on_a_device_are_read_where_no_step_can_be_repeated(kind, monkeypatch):
+    def train(x, y=None, **options):
+        made = xpcnn.Model([xpcnn.Linear(36, 3)], device="cpu", seed=0)
+        with pytest.raises(NonFiniteError) as found:
+            made.fit(
+                x, y, epochs=3, optimizer=xpcnn.optim.SGD(1.0), loss="mse", verbose=0, **options
+            )
+        return found.value.batch, made.step, made.state_dict()["0.weight"]
+
+    flat = X.reshape(22, 36) * np.float32(1e3)
+    y = np.zeros((22, 3), np.float32)
+    ready = [(flat[rows], y[rows]) for rows in ROWS]
+    batch, steps, weight = train(flat, y, batch_size=5, shuffle=False)
+    monkeypatch.setattr(_xp, "on_host", lambda x: False)
+    if kind == "batches":
+        found = train(ready)
+    else:
+        found = train(list(zip(flat, y, strict=True)), batch_size=5, shuffle=False)
+    assert steps > 1
+    assert found[:2] == (batch, steps)
+    np.testing.assert_array_equal(found[2], weight)
