@@ -330,3 +330,17 @@ def test_samples_and_batches_are_told_apart_before_the_network_is_built():
     wide = np.repeat(X, 3, axis=1)
     with pytest.raises(ValueError, match="may be a batch, or one sample.*model.build"):
         fit(Samples(wide, one_hot), xpcnn.Flatten())
+
+
+def test_inputs_by_name_come_in_any_order():
+    nodes = [
+        ("flat", xpcnn.Flatten(), "image"),
+        ("both", xpcnn.operations.Concat(dim=1), ["flat", "more"]),
+        ("out", xpcnn.Linear(38, 3), "both"),
+    ]
+    made = xpcnn.Model(xpcnn.Graph(["image", "more"], nodes, ["out"]), device="cpu", seed=0)
+    made.compile("adam", "cross_entropy")
+    made.build({"image": (None, 1, 6, 6), "more": (None, 2)})
+    more = np.ones((23, 2), np.float32)
+    samples = [({"more": more[i], "image": X[i]}, Y[i]) for i in range(23)]
+    assert made.evaluate(samples, batch_size=5) == made.evaluate((X, more), Y, batch_size=5)
