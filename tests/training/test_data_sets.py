@@ -266,6 +266,7 @@ def lone(x):
         (Samples(X.astype("float64")), {}, TypeError, "sample 0: x: .*float64"),
         (Samples(X, Y + 5), {}, ValueError, "sample 0: .*label"),
         (lone(lambda i: X[i]), {}, TypeError, r"number 0 is ndarray of shape \(1, 6, 6\)"),
+        (Samples, {}, TypeError, r"Samples is a class; make one of it, Samples\(\.\.\.\)"),
         (lone(lambda i: {"x": 1}), {}, TypeError, "number 0 is a dict of 'x'"),
     ],
 )
@@ -282,6 +283,8 @@ def test_workers_are_no_use_to_arrays():
         make().fit(X, Y, workers=2, verbose=0)
     with pytest.raises(ValueError, match="workers are for data sets"):
         make().evaluate(X, Y, workers=2)
+    with pytest.raises(ValueError, match="workers are for data sets"):
+        make().predict(X, workers=2)
 
 
 @pytest.mark.parametrize("count", [0, 2])
@@ -327,3 +330,17 @@ def test_samples_and_batches_are_told_apart_before_the_network_is_built():
     wide = np.repeat(X, 3, axis=1)
     with pytest.raises(ValueError, match="may be a batch, or one sample.*model.build"):
         fit(Samples(wide, one_hot), xpcnn.Flatten())
+
+
+def test_inputs_by_name_come_in_any_order():
+    nodes = [
+        ("flat", xpcnn.Flatten(), "image"),
+        ("both", xpcnn.operations.Concat(dim=1), ["flat", "more"]),
+        ("out", xpcnn.Linear(38, 3), "both"),
+    ]
+    made = xpcnn.Model(xpcnn.Graph(["image", "more"], nodes, ["out"]), device="cpu", seed=0)
+    made.compile("adam", "cross_entropy")
+    made.build({"image": (None, 1, 6, 6), "more": (None, 2)})
+    more = np.ones((23, 2), np.float32)
+    samples = [({"more": more[i], "image": X[i]}, Y[i]) for i in range(23)]
+    assert made.evaluate(samples, batch_size=5) == made.evaluate((X, more), Y, batch_size=5)

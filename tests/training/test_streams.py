@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 
 import numpy as np
 import pytest
 
 import xpcnn
+from xpcnn import _xp
 from xpcnn.errors import NonFiniteError
 
 RNG = np.random.default_rng(7)
@@ -328,3 +330,49 @@ def test_several_inputs_and_outputs():
             np.testing.assert_array_equal(one, other)
     with pytest.raises(ValueError, match=r"batch 1: x: expected one for each input, 'a', 'b'"):
         train([({"a": a, "c": b}, (y, z))])
+
+
+def test_nested_lists_and_buffers_are_arrays():
+    made = xpcnn.Model([xpcnn.Linear(2, 1)], device="cpu", seed=0)
+    x = np.array([[1.0, 2.0], [3.0, 4.0]], np.float32)
+    expected = made.predict(x)
+    for given in (x.tolist(), tuple(map(tuple, x.tolist())), list(x), [list(row) for row in x]):
+        np.testing.assert_array_equal(made.predict(given), expected)
+    np.testing.assert_array_equal(made.predict(memoryview(x)), expected)
+    with pytest.raises(ValueError, match="differ in length"):
+        made.predict([[[1.0, 2.0], [3.0]], [[1.0], [2.0]]])
+
+
+def test_a_loader_lets_its_processes_go_when_training_ends():
+    class Stop(xpcnn.Callback):
+        def on_batch_end(self, batch, logs):
+            raise ZeroDivisionError
+
+    made, data = make(), loader(num_workers=1)
+    with pytest.raises(ZeroDivisionError):
+        made.fit(data, callbacks=[Stop()], verbose=0)
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize("kind", ["batches", "samples"])
+def test_losses_that_wait_on_a_device_are_read_where_no_step_can_be_repeated(kind, monkeypatch):
+    def train(x, y=None, **options):
+        made = xpcnn.Model([xpcnn.Linear(36, 3)], device="cpu", seed=0)
+        with pytest.raises(NonFiniteError) as found:
+            made.fit(
+                x, y, epochs=3, optimizer=xpcnn.optim.SGD(1.0), loss="mse", verbose=0, **options
+            )
+        return found.value.batch, made.step, made.state_dict()["0.weight"]
+
+    flat = X.reshape(22, 36) * np.float32(1e3)
+    y = np.zeros((22, 3), np.float32)
+    ready = [(flat[rows], y[rows]) for rows in ROWS]
+    batch, steps, weight = train(flat, y, batch_size=5, shuffle=False)
+    monkeypatch.setattr(_xp, "on_host", lambda x: False)
+    if kind == "batches":
+        found = train(ready)
+    else:
+        found = train(list(zip(flat, y, strict=True)), batch_size=5, shuffle=False)
+    assert steps > 1
+    assert found[:2] == (batch, steps)
+    np.testing.assert_array_equal(found[2], weight)

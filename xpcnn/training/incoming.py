@@ -330,7 +330,7 @@ def is_sample(model: TrainingState, raw: Raw, who: str) -> bool:
     ValueError
         If nobody can tell.
     """
-    x = _first(raw.x)
+    x = _first(raw.x, model.inputs[0])
     rank, wanted = rank_of(x), _sample_rank(model)
     if rank is None:
         return False
@@ -374,10 +374,10 @@ def _sample_rank(model: TrainingState) -> int | None:
     return None if rank == 1 else rank  # linear layers take any number of axes
 
 
-def _first(part: Any) -> Any:
-    """Return the first array of several."""
+def _first(part: Any, name: str | None = None) -> Any:
+    """Return the first array of several, or that of such a name."""
     if isinstance(part, Mapping):
-        return next(iter(part.values()), None)
+        return part[name] if name in part else next(iter(part.values()), None)
     return part[0] if isinstance(part, tuple) and part else part
 
 

@@ -564,6 +564,7 @@ class Model(TrainingState):
         if len({tuple(x.shape[:1]) for x in inputs}) > 1 or inputs[0].shape[:1] in ((), (0,)):
             return inputs
         reading.for_samples("predict")
+        reading.without_workers("predict", "an array")
         count = int(inputs[0].shape[0])
         if self.batch is not None:
             reading.batch_size = self.batch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -37,6 +38,8 @@ def kind_of(x: Any, y: Any, takes_target: bool, who: str) -> Kind:
     """
     if is_array(x) or isinstance(x, (str, bytes, Mapping)):
         return "arrays"
+    if isinstance(x, type):
+        raise TypeError(f"{who}: {x.__name__} is a class; make one of it, {x.__name__}(...)")
     if isinstance(x, (list, tuple)):
         return "indexed" if _holds_batches(x, takes_target, y is not None) else "arrays"
     cls = type(x)
@@ -56,7 +59,7 @@ def kind_of(x: Any, y: Any, takes_target: bool, who: str) -> Kind:
 
 def is_array(x: Any) -> bool:
     """Whether something is an array, in memory or not."""
-    arrays = isinstance(x, np.ndarray) or _xp.is_array(x)
+    arrays = isinstance(x, (np.ndarray, memoryview, array)) or _xp.is_array(x)
     return arrays or hasattr(x, "__dlpack__") or hasattr(x, "__array__") or is_lazy(x)
 
 
@@ -109,9 +112,11 @@ def _holds_batches(x: Sequence[Any], takes_target: bool, has_target: bool) -> bo
     ranks = [rank_of(part) for part in first]
     if takes_target:
         return ranks[0] != 0 or not all(rank == 0 for rank in ranks)
+    shapes = [getattr(part, "shape", None) for part in first]
+    if isinstance(first, tuple):
+        return ranks[0] is None or bool(shapes[0])
     # Without targets a list of lists of arrays is an array, where all are of one shape.
-    is_pair = len({np.shape(part) for part in first}) > 1 if None not in ranks else True
-    return (isinstance(first, tuple) and ranks[0] != 0) or is_pair
+    return bool(shapes[0]) and None not in shapes and len({tuple(s) for s in shapes if s}) > 1
 
 
 def rank_of(part: Any) -> int | None:

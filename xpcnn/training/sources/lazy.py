@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -103,7 +104,8 @@ def _give_back(array: np.ndarray) -> None:
         base = base.base  # type: ignore[assignment]
     shared = isinstance(base, np.memmap) and base.mode in ("r", "r+", "w+")  # not copy on write
     if mapping is not None and shared and hasattr(mmap, "MADV_DONTNEED"):
-        mapping.madvise(mmap.MADV_DONTNEED)
+        with suppress(OSError, ValueError):  # it is no more than a hint
+            mapping.madvise(mmap.MADV_DONTNEED)
 
 
 def is_small(array: Any) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from xpcnn import _xp, rng
-from xpcnn.backends.generators import seeded
+from xpcnn.backends.process import seeded
 from xpcnn.errors import SampleError
 from xpcnn.training.dataset import Order
 from xpcnn.training.sources.streams import Raw, split_batch
@@ -82,8 +82,7 @@ class Reader:
                 sample=index,
                 text=text,
             ) from error
-        who = f"{self.who}: sample"
-        return split_batch(given, index, self.inputs, self.takes_target, who)
+        return split_batch(given, index, self.inputs, self.takes_target, f"{self.who}: x")
 
     def stack(self, samples: Sequence[Raw], indices: Sequence[int] | np.ndarray) -> Raw:
         """Make a batch of samples."""

@@ -138,6 +138,11 @@ class Stream(Source):
             del batch, load
         self._all.end_epoch()
 
+    def close(self) -> None:
+        """Let go of what has begun, such as the processes of a loader."""
+        self._ahead, self._first = [], None
+        self._all.begin()
+
     def some(self, count: int) -> tuple[Array, ...]:
         """Return the inputs of the first samples of the first batch, on the device."""
         assert self._first is not None, "only before the first epoch"

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from xpcnn.backends.process import use_one_thread
 from xpcnn.errors import SampleError
 from xpcnn.interrupts import deferred
 from xpcnn.kernels.threads import hold_blas, set_num_threads
@@ -162,6 +163,7 @@ def _work(
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     set_num_threads(1)
     hold_blas()
+    use_one_thread()
     try:
         while True:
             epoch = connection.recv()

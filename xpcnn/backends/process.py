@@ -1,4 +1,4 @@
-"""The random generators that whole processes share."""
+"""What belongs to a whole process: random generators, and the threads of libraries."""
 
 from __future__ import annotations
 
@@ -36,3 +36,10 @@ def seeded(seed: int) -> Iterator[None]:
         np.random.set_state(before[1])
         if torch is not None:
             torch.set_rng_state(state)
+
+
+def use_one_thread() -> None:
+    """Let PyTorch compute with one thread, if it is imported: a fork has no others."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(1)
