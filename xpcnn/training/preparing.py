@@ -19,7 +19,9 @@ from xpcnn.training.compile_args import (
     prepare_labels,
 )
 from xpcnn.training.dataset import Batch, map_arrays
-from xpcnn.training.doubts import doubt_inputs, what_outputs_are
+from xpcnn.training.doubts import doubt_augmentation, doubt_inputs, what_outputs_are
+from xpcnn.training.mixing import Mix, no_weights_error
+from xpcnn.training.sample_weights import as_weights
 from xpcnn.training.sources.kinds import MOST, is_lazy
 from xpcnn.training.sources.lazy import Rows, is_small
 from xpcnn.training.state import TrainingState
@@ -43,6 +45,8 @@ class Preparation:
         Whether parameters are to be trained.
     class_weight : mapping, sequence, "balanced" or None
         By what :meth:`weigh` multiplies.
+    mix : Mix, optional
+        What mixes the samples of a batch later.
 
     Raises
     ------
@@ -58,14 +62,17 @@ class Preparation:
         labelled: bool = True,
         trains: bool = False,
         class_weight: Any = None,
+        mix: Mix | None = None,
     ) -> None:
         self.model, self.verb, self.labelled, self._trains = model, verb, labelled, trains
-        self.class_weight = class_weight
+        self.class_weight, self._mix = class_weight, mix
         if isinstance(class_weight, str) and class_weight != "balanced":
             raise TypeError(
                 "class_weight must be a mapping such as {0: 1.0, 1: 5.0}, one number for each "
                 f"class, or 'balanced'; got {class_weight!r}"
             )
+        if mix is not None and class_weight is not None:
+            raise no_weights_error(verb, mix)
         self._looks = verb == "fit" or (trains and model.step == 0)
         if not labelled:
             return
@@ -108,7 +115,8 @@ class Preparation:
             return Batch(inputs, None, None)
         count = int(inputs[0].shape[0])
         labels = self._labels(inputs, y, count, f"{who}: y")
-        return Batch(inputs, labels, self._weights(sample_weight, count))
+        weights = self._weights(sample_weight, inputs, count)
+        return self._mixable(Batch(inputs, labels, weights), who)
 
     def lazy(self, x: Any, y: Any, sample_weight: Any) -> Batch:
         """Check arrays of which some lie in files; a few samples are read.
@@ -134,7 +142,9 @@ class Preparation:
         who = f"{self.verb}: y"
         if not is_long(y):
             labels = self._labels(inputs, y, count, who)
-            return Batch(rows, labels, self._weights(sample_weight, count))
+            weights = self._weights(sample_weight, inputs, count)
+            self._mixable(Batch(inputs, labels, weights), self.verb)
+            return Batch(rows, labels, weights)
         labels = tuple(
             self._rows(each, who)
             for each in data_adapter.one_each(y, self._targets(), who, "output")
@@ -147,18 +157,29 @@ class Preparation:
                 )
         labels = labels if len(labels) > 1 else labels[0]
         first = map_arrays(labels, lambda rows: rows.take(some))
-        self._labels(inputs, first, len(some), who)
-        return Batch(rows, labels, self._weights(sample_weight, count))
+        prepared = self._labels(inputs, first, len(some), who)
+        weights = self._weights(sample_weight, inputs, count)
+        self._mixable(Batch(inputs, prepared, weights), self.verb)
+        return Batch(rows, labels, weights)
 
     def read(self, data: Batch, indices: np.ndarray) -> Batch:
         """Read and check some samples of what :meth:`lazy` has returned."""
         model, who = self.model, self._name(self.verb)
         inputs = model.check_inputs([r.take(indices) for r in data.inputs], who, numbers=indices)
-        weights = None if data.weights is None else data.weights[indices]
+        weights = map_arrays(data.weights, lambda a: a[indices])
         if not has_rows(data.labels):
             return Batch(inputs, map_arrays(data.labels, lambda a: a[indices]), weights)
         taken = map_arrays(data.labels, lambda rows: rows.take(indices))
-        return Batch(inputs, self._labels(inputs, taken, len(indices), f"{self.verb}: y"), weights)
+        labels = self._labels(inputs, taken, len(indices), f"{self.verb}: y")
+        return self._mixable(Batch(inputs, labels, weights), self.verb)
+
+    def _mixable(self, data: Batch, who: str) -> Batch:
+        """Return samples, unless they are to be mixed and cannot be."""
+        if self._mix is not None:
+            assert self.model.loss is not None
+            shapes = self.model.output_shapes_for([tuple(each.shape) for each in data.inputs])
+            self._mix.check(self.model.loss, data, shapes, who)
+        return data
 
     def _name(self, who: str) -> str:
         return f"{who}: x" if self.labelled else who
@@ -179,9 +200,13 @@ class Preparation:
         several = isinstance(self.model.loss, LossPerOutput)
         return self.model.outputs if several else self.model.outputs[:1]
 
-    def _weights(self, sample_weight: Any, count: int) -> np.ndarray | None:
-        dtype = data_adapter.host_dtype(self.model.dtype)
-        return data_adapter.as_weights(sample_weight, count, dtype)
+    def _weights(self, sample_weight: Any, inputs: tuple[Array, ...], count: int) -> Any:
+        """Check weights of so many samples, for inputs of which some are enough."""
+        model, dtype = self.model, data_adapter.host_dtype(self.model.dtype)
+        assert model.loss is not None
+        some = model.output_shapes_for([tuple(x.shape) for x in inputs])
+        shapes = [(count, *shape[1:]) for shape in some]
+        return as_weights(sample_weight, model.loss, model.outputs, shapes, dtype)
 
     def _labels(self, inputs: tuple[Array, ...], y: Any, count: int, who: str) -> Any:
         """Check so many labels, for inputs of which some are enough."""
@@ -201,6 +226,8 @@ class Preparation:
             check_metrics(model.metrics, loss, labels, shapes, ends)
         if self._looks:
             doubt_inputs(model.network, inputs)
+            if self._trains:
+                doubt_augmentation(model.network)
             self._looks = False
         return labels
 
