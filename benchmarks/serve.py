@@ -41,11 +41,11 @@ def small() -> tuple[list[xpcnn.Layer], tuple[int, ...]]:
 
 
 def vgg() -> tuple[list[xpcnn.Layer], tuple[int, ...]]:
-    """The last layers of VGG-16, as they are, behind a few convolutions."""
+    """The last three layers of VGG-16 behind a few small convolutions: many weights, few sums."""
     layers: list[xpcnn.Layer] = []
-    for inside, outside in ((3, 32), (32, 64), (64, 128), (128, 256)):
+    for inside, outside in ((3, 16), (16, 32), (32, 64), (64, 128)):
         layers += [xpcnn.Conv2d(inside, outside, 3, padding=1), xpcnn.ReLU(), xpcnn.MaxPool2d(2)]
-    layers += [xpcnn.Flatten(), xpcnn.Linear(256 * 16, 4096), xpcnn.ReLU()]
+    layers += [xpcnn.Flatten(), xpcnn.Linear(128 * 16, 4096), xpcnn.ReLU()]
     return [*layers, xpcnn.Linear(4096, 4096), xpcnn.ReLU(), xpcnn.Linear(4096, 1000)], (3, 64, 64)
 
 

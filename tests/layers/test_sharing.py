@@ -150,7 +150,7 @@ def test_settings_and_values_are_those_of_all_uses():
     assert children["d"].p == 0.25
     shared = xpcnn.Sequential(xpcnn.ReLU())
     xpcnn.Graph("x", [("a", shared, "x"), ("b", shared, "a")], "b")
-    with pytest.raises(AttributeError, match="holds layers, and the layer stands at several"):
+    with pytest.raises(AttributeError, match="holds layers, and this Sequential stands at several"):
         shared.layers = (xpcnn.Tanh(),)
 
 
@@ -294,6 +294,22 @@ def test_layers_of_ones_own():
     assert model.forward(np.array([[2.0]]), training=True).tolist() == [[18.0]]
     model.backward(np.array([[1.0]]))
     assert own.factor.grad.tolist() == [12.0]  # d(w^2 x)/dw = 2wx
+
+
+def test_replaced_in_one_node_is_replaced_in_all(tmp_path):
+    model = siamese(tower())
+    model.build(((None, 1, 5, 5), (None, 1, 5, 5)))
+    model.replace("b", xpcnn.Sequential(xpcnn.Conv2d(1, 3, 3), xpcnn.Flatten()))
+    left, right = draw(2, 1, 5, 5), draw(2, 1, 5, 5)
+    first = model.predict({"left": left, "right": right})
+    assert list(model.parameters()) == ["a.0.weight", "a.0.bias", "y.weight", "y.bias"]
+    a, b = model.network.children()["a"], model.network.children()["b"]
+    np.testing.assert_array_equal(a.forward(left), b.forward(left))
+    model.save(tmp_path / "model")
+    again = xpcnn.Model.load(tmp_path / "model", device="cpu")
+    np.testing.assert_array_equal(again.predict({"left": left, "right": right}), first)
+    with pytest.raises(AttributeError, match="stands at several places.*replace it as a whole"):
+        model.replace("a.0", xpcnn.Conv2d(1, 3, 3))
 
 
 def test_layers_that_cannot_be_copied_are_refused():

@@ -77,7 +77,7 @@ def test_two_hundred_requests_from_eight_clients(file):
         with ThreadPoolExecutor(8) as pool:
             for done in [pool.submit(client, number, address) for number in range(8)]:
                 done.result()
-        metrics = httpx.get(f"{address}/metrics").text
+        metrics = httpx.get(f"{address}/metrics", timeout=60).text
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=60)
     assert len(found) == 200
@@ -102,7 +102,8 @@ def test_what_has_come_is_answered_before_the_end(file, number):
 
         asks = threading.Thread(target=ask)
         asks.start()
-        while "xpcnn_samples_waiting 1.0" not in httpx.get(f"{address}/metrics").text:
+        waits = "xpcnn_samples_waiting 1.0"
+        while asks.is_alive() and waits not in httpx.get(f"{address}/metrics", timeout=60).text:
             pass
         process.send_signal(number)
         asks.join()

@@ -149,9 +149,12 @@ class Graph(Operation):
         return {node.name: node.layer for node in self.nodes}
 
     def replace_child(self, name: str, layer: Layer) -> None:
-        """Put another layer in the place of that of a node."""
+        """Put another layer in the place of that of a node, and of all that share it."""
+        old = self.children()[name]
+        places = [n.name for n in self.nodes if n.layer is old or are_twins(n.layer, old)]
+        new = {place: twin_of(layer, self.who) for place in places[1:]} | {places[0]: layer}
         self.nodes = tuple(
-            node._replace(layer=layer) if node.name == name else node for node in self.nodes
+            node._replace(layer=new.get(node.name, node.layer)) for node in self.nodes
         )
 
     def _own_tensors(self) -> Iterator[tuple[str, Tensor]]:

@@ -42,8 +42,8 @@ class Sharing:
         """Refuse to set what each twin would need for itself."""
         if holds_layers(value):
             raise AttributeError(
-                f"{who}: {name} holds layers, and the layer stands at several places of a graph; "
-                "make a new graph"
+                f"{who}: {name} holds layers, and this {type(self.layers[0]).__name__} stands at "
+                "several places of a graph; replace it as a whole"
             )
 
     def follow(self, changed: Any, before: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ import io
 import json
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 
@@ -22,6 +23,7 @@ from xpcnn.serving.served import Served, Shape
 
 _SLACK = 100
 """Commas and brackets that a body may have besides those between numbers."""
+_LONGEST_HEADER = 10_000  # NumPy refuses longer ones
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -191,7 +193,14 @@ class Reader:
 
 def _npy_header(body: bytes) -> tuple[Shape, bool, np.dtype, int]:
     """Return shape, order, dtype and where the numbers begin; nothing is made of the body yet."""
-    file = io.BytesIO(body)
+    begin = 10 if body[6:7] == b"\x01" else 12
+    length = int.from_bytes(body[8:begin], "little")
+    return _parsed(body[: begin + min(length, _LONGEST_HEADER)])
+
+
+@lru_cache(maxsize=64)  # a client sends the same one again and again
+def _parsed(header: bytes) -> tuple[Shape, bool, np.dtype, int]:
+    file = io.BytesIO(header)
     try:
         version = np.lib.format.read_magic(file)
         shape, in_fortran_order, dtype = _HEADERS[version](file)
