@@ -239,7 +239,7 @@ class PlacedNetwork(Closed, Named):
         inside = [layer for _, layer in self.network.layers_within()]
         self._random_layers = [layer for layer in inside if hasattr(layer, "step")]
         self._parameters = self.network.parameters()
-        self._tensors = list(self.network._tensors().values())
+        self._tensors = [*self._parameters.values(), *self.network.buffers().values()]
         self._buffers = [t for t in self._tensors if isinstance(t, Buffer)]
         self._made_of, self._changes = made_of(self.network), changes()
         return output_shape
@@ -443,8 +443,10 @@ class PlacedNetwork(Closed, Named):
 
     def check_inputs(self, given: Sequence[Any], who: str, **options: Any) -> tuple[Array, ...]:
         """Check inputs that were given; see :func:`xpcnn.training.data_adapter.as_inputs`."""
-        dtypes = self.input_dtypes()
-        return data_adapter.as_inputs(given, self.inputs, self.device, dtypes, who, **options)
+        dtypes, names = self.input_dtypes(), self.inputs
+        return data_adapter.as_inputs(
+            given, names, self.device, dtypes, who, network=self.network, **options
+        )
 
     def ready_for(self, inputs: Sequence[Array]) -> Program:
         """Return what runs the network; it is built if it is not yet."""
