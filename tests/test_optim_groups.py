@@ -191,6 +191,10 @@ def test_what_is_shown_and_copied():
     assert repr(optimizer) == shown
     assert repr(copy.deepcopy(optimizer)) == shown
     assert optim.SGD(groups={}).groups is None
+    numbers = optim.SGD(groups={"head": {"lr": np.float32(0.5), "momentum": 1}})
+    assert json.dumps(optim.to_config(numbers)["config"]["groups"]) == (
+        '[["head", [["lr", 0.5], ["momentum", 1.0]]]]'
+    )
     for change in (lambda g: g.update(a=1), lambda g: g["head.*"].__setitem__("lr", 1.0)):
         with pytest.raises((AttributeError, TypeError)):
             change(optimizer.groups)

@@ -210,3 +210,49 @@ def test_the_summary_leaves_out_what_the_front_does_not_keep():
     assert f"about {(4 * 4 * 601 + 4 * 2 * 210) / 1024:.1f} KiB" in memory()
     # 101 of the parameters are trained, and the last layer has 2 outputs
     assert f"about {(4 * (4 * 101 + 500) + 4 * 2 * 2) / 1024:.1f} KiB" in memory("1")
+
+
+ACTIVATIONS = [
+    xpcnn.ReLU, xpcnn.LeakyReLU, xpcnn.ReLU6, xpcnn.Hardtanh, xpcnn.Hardswish, xpcnn.Tanh,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("place", ["alone", "sum", *ACTIVATIONS])
+def test_a_frozen_normalisation_behind_what_is_trained(device, place):
+    """The kernels of single precision, against the layers one by one in double."""
+
+    def network(dtype, where):
+        behind = (
+            xpcnn.ReLU() if place == "sum" else xpcnn.Identity() if place == "alone" else place()
+        )
+        body = xpcnn.Sequential(xpcnn.Conv2d(3, 3, 3, padding=1), xpcnn.BatchNorm2d(3))
+        net = xpcnn.Sequential(xpcnn.Residual(body) if place == "sum" else body, behind)
+        model = xpcnn.Model(net, device=where, dtype=dtype, seed=0)
+        model.build((None, 3, 5, 5))
+        rng = np.random.default_rng(1)
+        inside = "0.body" if place == "sum" else "0"
+        shifts = {"running_mean": -1.0, "running_var": 0.3, "weight": 0.5, "bias": -0.5}
+        state = {
+            f"{inside}.1.{name}": rng.uniform(start, start + 1.0, 3)
+            for name, start in shifts.items()
+        }
+        model.load_state_dict(state, strict=False)
+        model.freeze(f"{inside}.1")
+        return model
+
+    x = np.random.default_rng(2).normal(size=(4, 3, 5, 5))
+    dy = np.random.default_rng(3).normal(size=(4, 3, 5, 5))
+    exact = network("float64", "cpu")
+    expected = [exact.network.forward(x, training=True), exact.network.backward(dy)]
+    expected += [p.grad for p in exact.parameters().values()]
+    model = network("float32", device)
+    found = [model.forward(device.asarray(x, "float32"), training=True)]
+    found += [model.backward(device.asarray(dy, "float32"), need_dx=True)]
+    found += [p.grad for p in model.parameters().values()]
+    before = [to_numpy(b.value) for b in network("float32", device).network.buffers().values()]
+    for ours, right in zip(found, expected, strict=True):
+        assert (ours is None) == (right is None)
+        if right is not None:
+            np.testing.assert_allclose(to_numpy(ours), right, rtol=1e-4, atol=1e-4)
+    for buffer, array in zip(model.network.buffers().values(), before, strict=True):
+        np.testing.assert_array_equal(to_numpy(buffer.value), array)

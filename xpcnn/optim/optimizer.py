@@ -150,6 +150,7 @@ class Optimizer(Checked):
                 f"{type(self).__name__}: for groups, keep the arguments of the constructor as "
                 f"attributes of the same names, or override arguments(): {error}"
             ) from None
+        checked: dict[str, dict[str, Any]] = {}
         for pattern, settings in self.groups.items():
             where = f"{type(self).__name__}: groups[{pattern!r}]"
             for name in settings:
@@ -161,14 +162,16 @@ class Optimizer(Checked):
                         f"{hint}; those are {', '.join(allowed)}"
                     )
             try:
-                self._with(settings)
+                kind = self._with(settings)
             except (TypeError, ValueError) as error:
                 raise type(error)(f"{where}: {error}") from None
+            checked[pattern] = {name: getattr(kind, name) for name in settings}
             if self.lr == 0.0 and "lr" in settings and self.schedule and self.schedule.sets_lr:
                 raise ValueError(
                     f"{where}: {type(self.schedule).__name__} sets the learning rate, of which "
                     "the group's lr over the optimizer's is the share; the latter must not be 0"
                 )
+        self.groups = Groups(checked, type(self).__name__)
 
     def _numeric(self) -> list[str]:
         """Name the settings that are numbers, or several."""
