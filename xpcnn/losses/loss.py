@@ -425,6 +425,8 @@ def check_same_shape(
         "," if len(output_shape) == 1 else ""
     )
     fix = "reshape them"
+    if output_shape[1:2] == (1,) and shape[1:] == output_shape[2:] and len(shape) > 1:
+        fix = "add the axis of the column with target[:, None]"
     if len(output_shape) == 2 and len(shape) == 1:
         classes = output_shape[1]
         if classes == 1:
