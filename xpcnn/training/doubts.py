@@ -43,6 +43,8 @@ _SAME_NUMBERS = (layers.Identity, layers.Flatten, layers.Unflatten, layers.Dropo
 _WITH_WEIGHTS = (
     layers.Linear, layers.Bilinear, Conv, ConvTranspose, SeparableConv, BatchNorm,
 )  # fmt: skip
+_LOOKED_AT = (layers.Linear, Conv, layers.Normalize, layers.Rescale)
+"""Layers of which it is known what numbers they are for."""
 _SAMPLE = 256
 
 
@@ -103,9 +105,7 @@ def doubt_inputs(network: Layer, inputs: Sequence[Array]) -> None:
     A network that begins with anything but layers with weights may scale them itself.
     """
     first = _first_layer(network)
-    if len(inputs) != 1 or not isinstance(
-        first, (layers.Linear, Conv, layers.Normalize, layers.Rescale)
-    ):
+    if len(inputs) != 1 or not isinstance(first, _LOOKED_AT):
         return
     x = inputs[0]
     scales = isinstance(first, Preprocessing)  # such a network may get bytes
@@ -113,7 +113,8 @@ def doubt_inputs(network: Layer, inputs: Sequence[Array]) -> None:
         return
     some = _xp.to_numpy(x[: min(_SAMPLE, x.shape[0]), ...]).astype("float32", copy=False)
     if isinstance(first, layers.Rescale):
-        _doubt_scaled_twice(first, some)
+        if _xp.is_floating(x):
+            _doubt_scaled_twice(first, some)
         return
     are_pixels = x.ndim > 2 or bool((some == np.floor(some)).all())
     if not (are_pixels and some.min() >= 0.0 and 128.0 < some.max() <= 255.0):
