@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -23,6 +24,10 @@ class _BinaryLoss(Loss):
     def __init__(self, weight: Any = None, reduction: str = "mean") -> None:
         super().__init__(reduction)
         self.weight, self._weight = self._constant("weight", weight)
+
+    def terms_shape(self, output_shape: Sequence[Any]) -> tuple[int, ...]:
+        """Return the shape of the predictions."""
+        return tuple(output_shape)
 
     def _constant(self, name: str, values: Any) -> tuple[Any, ConstantArray | None]:
         if values is None:
@@ -100,6 +105,10 @@ class MultiLabelSoftMarginLoss(_BinaryLoss):
                 "MultiLabelSoftMarginLoss: expected predictions of shape (N, C) or (C,), got "
                 f"{tuple(prediction.shape)}"
             )
+
+    def terms_shape(self, output_shape: Sequence[Any]) -> tuple[int, ...]:
+        """Return the shape of the predictions without the axis of the classes."""
+        return tuple(output_shape[:-1])
 
     def _factors(self, prediction: Array) -> Array | None:
         return None  # the weights are inside of the terms

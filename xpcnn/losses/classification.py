@@ -44,6 +44,10 @@ class _ClassLoss(Loss):
         self.label_smoothing = float(label_smoothing)
         self.weight, self._weight = class_weights(who, weight)
 
+    def terms_shape(self, output_shape: Sequence[Any]) -> tuple[int, ...]:
+        """Return the shape of the predictions without the axis of the classes."""
+        return (output_shape[0], *output_shape[2:])
+
     def _by_kernel(
         self, xp: ModuleType, prediction: Any, target: Array, whole: bool
     ) -> Terms | None:

@@ -15,6 +15,7 @@ from xpcnn.layers.layer import Layer
 from xpcnn.training import data_adapter
 from xpcnn.training.dataset import Batch, Order, Source, split_validation
 from xpcnn.training.preparing import Preparation, has_rows, is_long
+from xpcnn.training.sample_weights import is_all_zero
 from xpcnn.training.sources.arrays import Samples, bring
 from xpcnn.training.sources.items import Items
 from xpcnn.training.sources.kinds import Kind, holds_lazy, is_array, kind_of, length_of, rank_of
@@ -290,7 +291,7 @@ def open_training(
     if split is not None:
         data, rest = split_validation(data, split)
     data = prepare.weigh(data)
-    if data.weights is not None and not data.weights.any():
+    if data.weights is not None and is_all_zero(data.weights):
         raise ValueError("fit: all samples have the weight 0, so that nothing counts")
     training = opening.samples(data)
     if rest is None:

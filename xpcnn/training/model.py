@@ -282,9 +282,12 @@ class Model(TrainingState):
             integer label, a one-hot row, or a yes or no in a single column. "balanced" gives
             classes the same weight together, as in scikit-learn: N / (classes * samples of the
             class), counted in `y`, or in ``x.targets`` of a data set.
-        sample_weight : array of shape (N,), optional
-            Multiplies the loss of each sample. Weights stay with their samples: those that
-            `validation_split` sets aside weigh their share of the validation loss.
+        sample_weight : array of shape (N,) or (N, d1, ...), optional
+            Multiplies the loss of each sample; or of each place in a sample, such as the pixels of
+            a map of labels, with as many of the axes of the loss's terms as are given. Where each
+            output has a loss, a tuple or a dict may have weights for each, or for some. Weights
+            stay with their samples: those that `validation_split` sets aside weigh their share of
+            the validation loss. Means still divide by the number of terms.
         mix : MixUp or CutMix, optional
             How to mix the samples of each batch, and their labels, which become shares of classes.
             Not for validation, and not with weights of samples or classes.
@@ -383,8 +386,8 @@ class Model(TrainingState):
         ----------
         x, y
             One batch, as for :meth:`fit`.
-        sample_weight : array of shape (N,), optional
-            Multiplies the loss of each sample.
+        sample_weight : array of shape (N,) or (N, d1, ...), optional
+            As for :meth:`fit`.
 
         Returns
         -------
@@ -479,8 +482,8 @@ class Model(TrainingState):
             As for :meth:`fit`.
         batch_size : int, optional
             Does not show in the result; 256 if left out.
-        sample_weight : array of shape (N,), optional
-            Multiplies the loss of each sample; metrics count each sample once.
+        sample_weight : array of shape (N,) or (N, d1, ...), optional
+            As for :meth:`fit`; metrics count each sample once.
         steps : int, optional
             How many batches to take, where those come ready.
         workers : int

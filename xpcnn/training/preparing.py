@@ -21,6 +21,7 @@ from xpcnn.training.compile_args import (
 from xpcnn.training.dataset import Batch, map_arrays
 from xpcnn.training.doubts import doubt_augmentation, doubt_inputs, what_outputs_are
 from xpcnn.training.mixing import Mix, no_weights_error
+from xpcnn.training.sample_weights import as_weights
 from xpcnn.training.sources.kinds import MOST, is_lazy
 from xpcnn.training.sources.lazy import Rows, is_small
 from xpcnn.training.state import TrainingState
@@ -114,7 +115,8 @@ class Preparation:
             return Batch(inputs, None, None)
         count = int(inputs[0].shape[0])
         labels = self._labels(inputs, y, count, f"{who}: y")
-        return self._mixable(Batch(inputs, labels, self._weights(sample_weight, count)), who)
+        weights = self._weights(sample_weight, inputs, count)
+        return self._mixable(Batch(inputs, labels, weights), who)
 
     def lazy(self, x: Any, y: Any, sample_weight: Any) -> Batch:
         """Check arrays of which some lie in files; a few samples are read.
@@ -139,10 +141,8 @@ class Preparation:
             return Batch(rows, None, None)
         who = f"{self.verb}: y"
         if not is_long(y):
-            labels, weights = (
-                self._labels(inputs, y, count, who),
-                self._weights(sample_weight, count),
-            )
+            labels = self._labels(inputs, y, count, who)
+            weights = self._weights(sample_weight, inputs, count)
             self._mixable(Batch(inputs, labels, weights), self.verb)
             return Batch(rows, labels, weights)
         labels = tuple(
@@ -158,7 +158,7 @@ class Preparation:
         labels = labels if len(labels) > 1 else labels[0]
         first = map_arrays(labels, lambda rows: rows.take(some))
         prepared = self._labels(inputs, first, len(some), who)
-        weights = self._weights(sample_weight, count)
+        weights = self._weights(sample_weight, inputs, count)
         self._mixable(Batch(inputs, prepared, weights), self.verb)
         return Batch(rows, labels, weights)
 
@@ -166,7 +166,7 @@ class Preparation:
         """Read and check some samples of what :meth:`lazy` has returned."""
         model, who = self.model, self._name(self.verb)
         inputs = model.check_inputs([r.take(indices) for r in data.inputs], who, numbers=indices)
-        weights = None if data.weights is None else data.weights[indices]
+        weights = map_arrays(data.weights, lambda a: a[indices])
         if not has_rows(data.labels):
             return Batch(inputs, map_arrays(data.labels, lambda a: a[indices]), weights)
         taken = map_arrays(data.labels, lambda rows: rows.take(indices))
@@ -200,9 +200,13 @@ class Preparation:
         several = isinstance(self.model.loss, LossPerOutput)
         return self.model.outputs if several else self.model.outputs[:1]
 
-    def _weights(self, sample_weight: Any, count: int) -> np.ndarray | None:
-        dtype = data_adapter.host_dtype(self.model.dtype)
-        return data_adapter.as_weights(sample_weight, count, dtype)
+    def _weights(self, sample_weight: Any, inputs: tuple[Array, ...], count: int) -> Any:
+        """Check weights of so many samples, for inputs of which some are enough."""
+        model, dtype = self.model, data_adapter.host_dtype(self.model.dtype)
+        assert model.loss is not None
+        some = model.output_shapes_for([tuple(x.shape) for x in inputs])
+        shapes = [(count, *shape[1:]) for shape in some]
+        return as_weights(sample_weight, model.loss, model.outputs, shapes, dtype)
 
     def _labels(self, inputs: tuple[Array, ...], y: Any, count: int, who: str) -> Any:
         """Check so many labels, for inputs of which some are enough."""
