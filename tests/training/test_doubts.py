@@ -107,6 +107,31 @@ def test_pixels_from_0_to_255(device: Any, rng: np.random.Generator) -> None:
         flat.fit(whole.reshape(8, 36), LABELS, verbose=0)
 
 
+@pytest.mark.parametrize("kind", ["uint8", "float32"])
+def test_pixels_that_are_normalized_before_they_are_scaled(
+    kind: str, rng: np.random.Generator
+) -> None:
+    x = rng.integers(0, 256, (8, 1, 6, 6)).astype(kind)
+    with pytest.warns(
+        UserWarning, match=r"Normalize .*std=\(0.2,\) leaves them large; put xpcnn.Re"
+    ):
+        image_model(L.RandomHorizontalFlip(), L.Normalize(0.5, 0.2)).fit(x, LABELS, verbose=0)
+    image_model(L.Normalize(128, 64)).fit(x, LABELS, verbose=0)
+    image_model(L.Rescale(1 / 255), L.Normalize(0.5, 0.2)).fit(x, LABELS, verbose=0)
+    with pytest.warns(UserWarning, match="x / 255"):
+        image_model(L.RandomHorizontalFlip()).fit(x.astype("float32"), LABELS, verbose=0)
+
+
+def test_numbers_that_are_scaled_twice(rng: np.random.Generator) -> None:
+    x = rng.random((8, 1, 6, 6)).astype("float32")
+    with pytest.warns(
+        UserWarning, match="Rescale .*multiplies them by 0.00392157, as if they were"
+    ):
+        image_model(L.Rescale(1 / 255)).fit(x, LABELS, verbose=0)
+    image_model(L.Rescale(0.5)).fit(x, LABELS, verbose=0)
+    image_model(L.Rescale(1 / 255)).fit(200 * x, LABELS, verbose=0)
+
+
 def test_other_numbers_are_no_pixels(rng: np.random.Generator) -> None:
     whole = rng.integers(0, 256, (8, 1, 6, 6)).astype("float32")
     for x in (whole / 255, whole - 128, whole * 100):

@@ -7,11 +7,12 @@ from typing import Any
 
 from xpcnn import _xp, rng
 from xpcnn.device import Device
-from xpcnn.layers.layer import Shape, runs_again, seed_from
+from xpcnn.layers.layer import Shape
 from xpcnn.layers.operation import Arrays, Needs, Operation
+from xpcnn.layers.random import RandomLayer
 
 
-class MaskedDropout(Operation):
+class MaskedDropout(RandomLayer, Operation):
     """Dropout that gives its mask too: which elements are kept.
 
     Inputs are x and, where they are there, the probability of an element to be dropped, and
@@ -32,8 +33,6 @@ class MaskedDropout(Operation):
 
     def __init__(self, p: float = 0.5) -> None:
         self.p = float(p)
-        self.seed: int | None = None
-        self.step = 0
 
     def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
         """Return the input's shape, twice."""
@@ -50,11 +49,8 @@ class MaskedDropout(Operation):
         if not drops or share == 0.0:
             kept = xp.ones(shape, dtype=xp.bool, device=_xp.device_of(x))
             return (x, kept), None
-        if self.seed is None:
-            self.seed = seed_from(None)
-        if not runs_again.get():
-            self.step += 1
-        drawn = rng.uniform(rng.key(self.seed, "dropout", self.step - 1), shape)
+        seed, step = self._next_draw()
+        drawn = rng.uniform(rng.key(seed, "dropout", step), shape)
         kept = Device.of(x).asarray(drawn >= share)
         scale = xp.astype(kept, x.dtype) * rng.scale_of_kept(share)
         return (x * scale, kept), scale

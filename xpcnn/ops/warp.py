@@ -16,11 +16,15 @@ from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.kernels.dispatch import Op
 from xpcnn.kernels.half import in_float32
+from xpcnn.kernels.workspace import batch_chunks, joined
 from xpcnn.ops.checks import check_floats
 from xpcnn.ops.embedding import EMBEDDING
 
 OUTSIDE = -1
 """Position of what lies outside of an image."""
+
+PIXEL_BYTES = 64
+"""What the coordinates and weights of a pixel take while it is worked on."""
 
 
 # -- Whole pixels ----------------------------------------------------------------------------------
@@ -159,6 +163,17 @@ def warp_forward(
         lies inside, becomes ``m * mixture + (1 - m) * fill``, where what lies outside counts 0 in
         the mixture, as in torchvision.
     """
+    scratch = PIXEL_BYTES * int(x.shape[2] * x.shape[3])
+    pieces = [
+        _warped(xp, x[chunk, ...], matrices[chunk], interpolation, fill)
+        for chunk in batch_chunks(x, scratch)
+    ]
+    return joined(xp, pieces, axis=0), (matrices, interpolation, tuple(x.shape))
+
+
+def _warped(
+    xp: ModuleType, x: Array, matrices: np.ndarray, interpolation: str, fill: np.ndarray
+) -> Array:
     table, shape = _as_table(xp, x), (x.shape[0], *x.shape[2:])
     total: Any = None
     share: Any = None
@@ -170,7 +185,7 @@ def warp_forward(
         share = weight if share is None else share + weight
     filled = xp.reshape(xp.asarray(fill, dtype=x.dtype, device=_xp.device_of(x)), (-1, 1))
     y = share * total + (1.0 - share) * filled
-    return _as_images(xp, y, shape), (matrices, interpolation, tuple(x.shape))
+    return _as_images(xp, y, shape)
 
 
 def warp_backward(xp: ModuleType, dy: Array, saved: Any) -> Array:

@@ -43,6 +43,8 @@ _SAME_NUMBERS = (layers.Identity, layers.Flatten, layers.Unflatten, layers.Dropo
 _WITH_WEIGHTS = (
     layers.Linear, layers.Bilinear, Conv, ConvTranspose, SeparableConv, BatchNorm,
 )  # fmt: skip
+_LOOKED_AT = (layers.Linear, Conv, layers.Normalize, layers.Rescale)
+"""Layers of which it is known what numbers they are for."""
 _SAMPLE = 256
 
 
@@ -102,18 +104,41 @@ def doubt_inputs(network: Layer, inputs: Sequence[Array]) -> None:
 
     A network that begins with anything but layers with weights may scale them itself.
     """
-    if len(inputs) != 1 or not isinstance(_first_layer(network), (layers.Linear, Conv)):
+    first = _first_layer(network)
+    if len(inputs) != 1 or not isinstance(first, _LOOKED_AT):
         return
     x = inputs[0]
-    if not _xp.is_floating(x) or math.prod(x.shape[1:]) < 16:
+    scales = isinstance(first, Preprocessing)  # such a network may get bytes
+    if not (_xp.is_floating(x) or scales) or math.prod(x.shape[1:]) < 16:
         return
     some = _xp.to_numpy(x[: min(_SAMPLE, x.shape[0]), ...]).astype("float32", copy=False)
+    if isinstance(first, layers.Rescale):
+        if _xp.is_floating(x):
+            _doubt_scaled_twice(first, some)
+        return
     are_pixels = x.ndim > 2 or bool((some == np.floor(some)).all())
-    if are_pixels and some.min() >= 0.0 and 128.0 < some.max() <= 255.0:
+    if not (are_pixels and some.min() >= 0.0 and 128.0 < some.max() <= 255.0):
+        return
+    held = f"x holds numbers from {some.min():g} to {some.max():g}, like the pixels of images"
+    if not isinstance(first, layers.Normalize):
         warn(
-            f"x holds numbers from {some.min():g} to {some.max():g}, like the pixels of images; "
-            "networks expect numbers around 1 and hardly learn from such large ones: divide "
-            "them, as in x / 255"
+            f"{held}; networks expect numbers around 1 and hardly learn from such large ones: "
+            "divide them, as in x / 255"
+        )
+    elif max(first.std) < 8.0:
+        warn(
+            f"{held}, and {first.who} with std={first.std} leaves them large; put "
+            "xpcnn.Rescale(1 / 255) in front of it"
+        )
+
+
+def _doubt_scaled_twice(layer: layers.Rescale, some: np.ndarray) -> None:
+    """Warn where numbers up to 1 are divided as if they were bytes."""
+    if 0.0 < some.max() <= 1.0 and some.min() >= -1.0 and abs(layer.scale) <= 1.0 / 100.0:
+        warn(
+            f"x holds numbers from {some.min():g} to {some.max():g}, and {layer.who} multiplies "
+            f"them by {layer.scale:g}, as if they were bytes; leave that layer out, or give the "
+            "images as they were, from 0 to 255"
         )
 
 
@@ -169,7 +194,11 @@ def _first_layer(network: Layer) -> Layer | None:
 
 def _first_of(chain: Iterable[Layer]) -> Layer | None:
     """Return the first layer that changes numbers, not just their places."""
-    return next((layer for layer in chain if not isinstance(layer, _SAME_NUMBERS)), None)
+    for layer in chain:
+        prepares = isinstance(layer, Preprocessing) and not layer.scales
+        if not (prepares or isinstance(layer, _SAME_NUMBERS)):
+            return layer
+    return None
 
 
 def last_layer(network: Layer, output: str) -> Layer | None:

@@ -209,3 +209,14 @@ def test_arguments_are_checked(message):
 def test_fill_has_a_number_for_each_channel():
     layer = xc.RandomAffine(3, fill=(1.0, 2.0))
     by_hand.assert_refused(layer, (1, 3, 4, 9), "expected 2 channels, as fill has numbers, got 3")
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
+def test_large_batches_are_worked_on_in_parts(interpolation):
+    x = images((30, 2, 64, 60), "float32")
+    layer = xc.RandomAffine(30, (0.2, 0.2), interpolation=interpolation, fill=0.5)
+    drawn_ = seeded(layer).draw(x.shape)
+    y = seeded(layer).forward(x, training=True)
+    for n in (0, 7, 29):
+        alone = layer._change(np, x[n : n + 1], drawn_[:, n : n + 1])[0]
+        np.testing.assert_array_equal(y[n : n + 1], alone)
