@@ -133,7 +133,7 @@ class CNNEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             self.loss_curve_: list[float] = []
             self.n_iter_ = 0
         factors = self._factors(targets, weights)
-        history = self._run(
+        history, watch = self._run(
             (X, self._scaled(targets), of_mean_one(weights, factors)), validation, once
         )
         losses_ = [float(value) for value in history["loss"]]
@@ -143,7 +143,7 @@ class CNNEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         self.best_loss_ = min(self.loss_curve_)
         if validation is not None:
             self.validation_loss_curve_ = [float(value) for value in history["val_loss"]]
-            self.best_loss_ = min(self.validation_loss_curve_)
+            self.best_loss_ = watch.best
         elif hasattr(self, "validation_loss_curve_"):
             del self.validation_loss_curve_
 
@@ -155,7 +155,10 @@ class CNNEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             raise ValueError(f"{self._who}: random_state: {error}") from error
         return int(state.randint(np.iinfo(np.int32).max))
 
-    def _run(self, data: Data, validation: Data | None, once: bool) -> dict[str, list[float]]:
+    def _run(
+        self, data: Data, validation: Data | None, once: bool
+    ) -> tuple[dict[str, list[float]], EarlyStopping]:
+        """Train, and return the figures of each epoch, and what watched them, if it did."""
         X, targets, weights = data
         size = LARGEST_BATCH if self.batch_size == "auto" else self.batch_size
         size = min(int(size), len(X))
@@ -165,19 +168,17 @@ class CNNEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         optimizer = self.model_.optimizer
         if self.lr is not None and optimizer is not None:
             optimizer.lr = self.lr
+        watch = EarlyStopping(
+            "loss" if validation is None else "val_loss",
+            self.n_iter_no_change,
+            self.tol or 0.0,
+            restore_best_weights=validation is not None,
+        )
         if validation is not None:
-            own = EarlyStopping(
-                "val_loss", self.n_iter_no_change, self.tol or 0.0, restore_best_weights=True
-            )
-            Xv, yv, wv = validation
-            options["validation_data"] = (
-                self._for_model(Xv),
-                self._scaled(yv),
-                of_mean_one(wv, None),
-            )
-            found.append(own)
-        elif self.tol is not None and not once:
-            found.append(EarlyStopping("loss", self.n_iter_no_change, self.tol))
+            Xv, yv = self._for_model(validation[0]), self._scaled(validation[1])
+            options["validation_data"] = (Xv, yv, of_mean_one(validation[2], None))
+        if validation is not None or (self.tol is not None and not once):
+            found.append(watch)
         fitted = self.model_.fit(
             X,
             targets,
@@ -191,7 +192,7 @@ class CNNEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             **options,
         )
         self.model_.zero_grad()  # or gradients would be pickled with the estimator
-        return fitted.history
+        return fitted.history, watch
 
     def _split(self, data: Data, seed: int) -> tuple[Data, Data]:
         """Set samples aside to validate with."""
