@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,17 +16,17 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from xpcnn import layers as nn
 from xpcnn import losses, optim
 from xpcnn.device import resolve
-from xpcnn.errors import DeviceError, choice_error
+from xpcnn.errors import DeviceError
 from xpcnn.sklearn import networks
+from xpcnn.sklearn.params import check_params
 from xpcnn.sklearn.scaling import measure
 from xpcnn.sklearn.weights import Data, counting, of_mean_one, read_weights
-from xpcnn.training import Callback, EarlyStopping, Model
-from xpcnn.window import as_flag, as_int, as_number
+from xpcnn.training import EarlyStopping, Model
+from xpcnn.window import as_int
 
 LARGEST_BATCH = 200
 """What ``batch_size="auto"`` is at most, as in scikit-learn's ``MLPClassifier``."""
 
-DTYPES = ("auto", "float32", "float64")
 FIXED = ("layers", "input_shape", "standardize", "optimizer", "loss", "device", "dtype")
 """Parameters that decide about the model, and cannot change while it is trained further."""
 
@@ -388,29 +388,8 @@ class CNNEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         return type(self).__name__
 
     def _check_params(self) -> None:
-        """Raise if a parameter is none; those of the model are checked where it is made."""
-        who = self._who
-        for name in ("standardize", "early_stopping", "warm_start"):
-            as_flag(getattr(self, name), who, name)
-        as_int(self.epochs, who, "epochs", 1)
-        as_int(self.n_iter_no_change, who, "n_iter_no_change", 1)
-        if self.batch_size != "auto":
-            as_int(self.batch_size, who, "batch_size", 1)
-        for name in ("lr", "tol"):
-            if getattr(self, name) is not None:
-                as_number(getattr(self, name), who, name, 0.0)
-        share = as_number(self.validation_fraction, who, "validation_fraction", 0.0, 1.0)
-        if not 0.0 < share < 1.0:
-            raise ValueError(f"{who}: validation_fraction must lie between 0 and 1, got {share}")
-        if self.dtype not in DTYPES:
-            raise choice_error(who, "dtype", self.dtype, DTYPES)
-        if self.verbose not in ("auto", 0, 1):
-            raise ValueError(f"{who}: verbose must be 'auto', 0 or 1, got {self.verbose!r}")
-        given = self.callbacks
-        if given is not None and not (
-            isinstance(given, Sequence) and all(isinstance(each, Callback) for each in given)
-        ):
-            raise TypeError(f"{who}: callbacks must be a list of Callback, got {given!r}")
+        """Raise if a parameter is none."""
+        check_params(self)
 
     def _check_fixed(self, *, reset: bool) -> None:
         """Raise if a parameter was changed that a model which is trained further cannot follow."""
