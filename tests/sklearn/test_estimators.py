@@ -108,6 +108,17 @@ def test_weights_are_repetitions_and_zeros_are_absences():
     np.testing.assert_allclose(balanced.predict_proba(x), again.predict_proba(x), rtol=1e-9)
 
 
+def test_samples_of_weight_zero_fill_no_batches():
+    x, labels = rows(40)
+    counts = (np.arange(40) % 4 != 0).astype(float)
+    rest = counts > 0
+    weighted = CNNClassifier(epochs=3, batch_size=8, random_state=0, device="cpu")
+    removed = clone(weighted).fit(x[rest], labels[rest])
+    weighted.fit(x, labels, sample_weight=counts)
+    assert weighted.model_.step == removed.model_.step == 12
+    np.testing.assert_allclose(weighted.predict_proba(x), removed.predict_proba(x), rtol=1e-9)
+
+
 def test_two_classes_have_one_decision():
     x, labels = rows(classes=2)
     estimator = linear_classifier().fit(x, labels)
@@ -343,6 +354,15 @@ def test_features_of_a_graph():
     assert direct.fit(x, x[:, 0]).transform(x).shape == (40, 4)
 
 
+def test_features_leave_the_model_alone():
+    x, labels = rows()
+    layers = [xpcnn.Linear(4, 8), xpcnn.Dropout(0.5), xpcnn.Linear(8, 3)]
+    estimator = CNNClassifier(layers, epochs=2, warm_start=True, random_state=0, device="cpu")
+    other = clone(estimator).fit(x, labels).fit(x, labels)
+    estimator.fit(x, labels).transform(x)
+    assert np.array_equal(estimator.fit(x, labels).predict_proba(x), other.predict_proba(x))
+
+
 def test_features_as_a_table():
     pandas = pytest.importorskip("pandas")
     labels = np.arange(30) % 2
@@ -403,15 +423,33 @@ def test_training_ends_when_the_loss_no_longer_falls():
     assert clone(estimator).set_params(tol=None, epochs=20).fit(x, labels).n_iter_ == 20
 
 
-def test_early_stopping_keeps_the_best_weights():
-    x, labels = rows(80)  # which nothing can be learnt from
+def test_an_optimizer_is_copied_for_each_fit():
+    x, labels = rows()
+    optimizer = xpcnn.optim.SGD(lr=0.1, momentum=0.9)
+    estimator = CNNClassifier(
+        optimizer=optimizer, lr=0.2, epochs=3, random_state=0, device="cpu"
+    ).fit(x, labels)
+    found = estimator.predict_proba(x)
+    assert np.array_equal(estimator.fit(x, labels).predict_proba(x), found)
+    assert (optimizer.iterations, optimizer.lr) == (0, 0.1)
+    assert estimator.model_.optimizer.lr == 0.2
+
+
+@pytest.mark.parametrize("tol", [1e-4, 0.02])
+def test_early_stopping_keeps_the_best_weights(tol):
+    x, labels = rows(80)
+    if tol > 0.01:  # something to learn, ever more slowly
+        labels = NAMES[(x[:, 0] > 2.0).astype(int) + (x[:, 1] > 2.0)]
     estimator = CNNClassifier(
         epochs=200, early_stopping=True, validation_fraction=0.25, lr=0.01, n_iter_no_change=5,
-        random_state=7, device="cpu",
+        random_state=7, tol=tol, device="cpu",
     ).fit(x, labels)  # fmt: skip
-    curve = estimator.validation_loss_curve_
-    assert len(curve) == estimator.n_iter_ == len(estimator.loss_curve_) < 200
-    assert estimator.best_loss_ == min(curve) == curve[-6]
+    curve, best = estimator.validation_loss_curve_, np.inf
+    for epoch, loss in enumerate(curve):
+        if best - loss > tol:
+            best, kept_epoch = loss, epoch
+    assert len(curve) == estimator.n_iter_ == len(estimator.loss_curve_) == kept_epoch + 6 < 200
+    assert estimator.best_loss_ == best
     seed = np.random.RandomState(7).randint(np.iinfo(np.int32).max)
     kept, aside = train_test_split(
         np.arange(80), test_size=0.25, random_state=seed, stratify=labels
@@ -419,6 +457,7 @@ def test_early_stopping_keeps_the_best_weights():
     chosen = estimator.predict_proba(x[aside])[np.arange(20), np.searchsorted(NAMES, labels[aside])]
     np.testing.assert_allclose(-np.log(chosen).mean(), estimator.best_loss_)
     np.testing.assert_allclose(estimator.x_mean_, x[kept].mean(axis=0))
+    assert clone(estimator).set_params(tol=10.0).fit(x, labels).n_iter_ == 6
     with pytest.raises(ValueError, match="validation_fraction=0.01 of 80 samples cannot be set"):
         estimator.set_params(validation_fraction=0.01).fit(x, labels)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,17 +16,17 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from xpcnn import layers as nn
 from xpcnn import losses, optim
 from xpcnn.device import resolve
-from xpcnn.errors import DeviceError, choice_error
+from xpcnn.errors import DeviceError
 from xpcnn.sklearn import networks
+from xpcnn.sklearn.params import check_params
 from xpcnn.sklearn.scaling import measure
 from xpcnn.sklearn.weights import Data, counting, of_mean_one, read_weights
-from xpcnn.training import Callback, EarlyStopping, Model
-from xpcnn.window import as_flag, as_int, as_number
+from xpcnn.training import EarlyStopping, Model
+from xpcnn.window import as_int
 
 LARGEST_BATCH = 200
 """What ``batch_size="auto"`` is at most, as in scikit-learn's ``MLPClassifier``."""
 
-DTYPES = ("auto", "float32", "float64")
 FIXED = ("layers", "input_shape", "standardize", "optimizer", "loss", "device", "dtype")
 """Parameters that decide about the model, and cannot change while it is trained further."""
 
@@ -133,7 +133,7 @@ class CNNEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             self.loss_curve_: list[float] = []
             self.n_iter_ = 0
         factors = self._factors(targets, weights)
-        history = self._run(
+        history, watch = self._run(
             (X, self._scaled(targets), of_mean_one(weights, factors)), validation, once
         )
         losses_ = [float(value) for value in history["loss"]]
@@ -143,7 +143,7 @@ class CNNEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         self.best_loss_ = min(self.loss_curve_)
         if validation is not None:
             self.validation_loss_curve_ = [float(value) for value in history["val_loss"]]
-            self.best_loss_ = min(self.validation_loss_curve_)
+            self.best_loss_ = watch.best
         elif hasattr(self, "validation_loss_curve_"):
             del self.validation_loss_curve_
 
@@ -155,7 +155,10 @@ class CNNEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             raise ValueError(f"{self._who}: random_state: {error}") from error
         return int(state.randint(np.iinfo(np.int32).max))
 
-    def _run(self, data: Data, validation: Data | None, once: bool) -> dict[str, list[float]]:
+    def _run(
+        self, data: Data, validation: Data | None, once: bool
+    ) -> tuple[dict[str, list[float]], EarlyStopping]:
+        """Train, and return the figures of each epoch, and what watched them, if it did."""
         X, targets, weights = data
         size = LARGEST_BATCH if self.batch_size == "auto" else self.batch_size
         size = min(int(size), len(X))
@@ -165,19 +168,17 @@ class CNNEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         optimizer = self.model_.optimizer
         if self.lr is not None and optimizer is not None:
             optimizer.lr = self.lr
+        watch = EarlyStopping(
+            "loss" if validation is None else "val_loss",
+            self.n_iter_no_change,
+            self.tol or 0.0,
+            restore_best_weights=validation is not None,
+        )
         if validation is not None:
-            own = EarlyStopping(
-                "val_loss", self.n_iter_no_change, self.tol or 0.0, restore_best_weights=True
-            )
-            Xv, yv, wv = validation
-            options["validation_data"] = (
-                self._for_model(Xv),
-                self._scaled(yv),
-                of_mean_one(wv, None),
-            )
-            found.append(own)
-        elif self.tol is not None and not once:
-            found.append(EarlyStopping("loss", self.n_iter_no_change, self.tol))
+            Xv, yv = self._for_model(validation[0]), self._scaled(validation[1])
+            options["validation_data"] = (Xv, yv, of_mean_one(validation[2], None))
+        if validation is not None or (self.tol is not None and not once):
+            found.append(watch)
         fitted = self.model_.fit(
             X,
             targets,
@@ -191,7 +192,7 @@ class CNNEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             **options,
         )
         self.model_.zero_grad()  # or gradients would be pickled with the estimator
-        return fitted.history
+        return fitted.history, watch
 
     def _split(self, data: Data, seed: int) -> tuple[Data, Data]:
         """Set samples aside to validate with."""
@@ -387,29 +388,8 @@ class CNNEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         return type(self).__name__
 
     def _check_params(self) -> None:
-        """Raise if a parameter is none; those of the model are checked where it is made."""
-        who = self._who
-        for name in ("standardize", "early_stopping", "warm_start"):
-            as_flag(getattr(self, name), who, name)
-        as_int(self.epochs, who, "epochs", 1)
-        as_int(self.n_iter_no_change, who, "n_iter_no_change", 1)
-        if self.batch_size != "auto":
-            as_int(self.batch_size, who, "batch_size", 1)
-        for name in ("lr", "tol"):
-            if getattr(self, name) is not None:
-                as_number(getattr(self, name), who, name, 0.0)
-        share = as_number(self.validation_fraction, who, "validation_fraction", 0.0, 1.0)
-        if not 0.0 < share < 1.0:
-            raise ValueError(f"{who}: validation_fraction must lie between 0 and 1, got {share}")
-        if self.dtype not in DTYPES:
-            raise choice_error(who, "dtype", self.dtype, DTYPES)
-        if self.verbose not in ("auto", 0, 1):
-            raise ValueError(f"{who}: verbose must be 'auto', 0 or 1, got {self.verbose!r}")
-        given = self.callbacks
-        if given is not None and not (
-            isinstance(given, Sequence) and all(isinstance(each, Callback) for each in given)
-        ):
-            raise TypeError(f"{who}: callbacks must be a list of Callback, got {given!r}")
+        """Raise if a parameter is none."""
+        check_params(self)
 
     def _check_fixed(self, *, reset: bool) -> None:
         """Raise if a parameter was changed that a model which is trained further cannot follow."""

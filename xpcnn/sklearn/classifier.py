@@ -69,7 +69,8 @@ class CNNClassifier(ClassifierMixin, CNNEstimator):
         See `tol`.
     early_stopping : bool
         Whether to set samples aside and watch their loss in place of the training loss. The
-        weights are those of the best epoch then.
+        weights are those of the best epoch then: the last one whose loss was lower by `tol` than
+        that of the best epoch before it.
     validation_fraction : float
         Which share of the samples, between 0 and 1, drawn such that classes keep their shares.
     callbacks : list of Callback, optional
@@ -108,7 +109,8 @@ class CNNClassifier(ClassifierMixin, CNNEstimator):
     validation_loss_curve_ : list of float
         With `early_stopping`.
     loss_, best_loss_ : float
-        The last loss, and the lowest one; that of validation with `early_stopping`.
+        The last loss in training, and the lowest one; with `early_stopping`, the validation loss
+        of the weights that were kept.
     x_mean_, x_scale_ : numpy.ndarray
         Means and standard deviations of features or channels, with `standardize`.
 
