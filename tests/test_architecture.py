@@ -59,6 +59,7 @@ OPTIONAL = ARRAY_LIBRARIES | {
     "starlette",
     "uvicorn",
     "prometheus_client",
+    "tensorboardX",
 }
 # The benchmark runs other libraries' own networks, inside functions, in processes of their own:
 # there is nothing of ours between it and them.

@@ -427,7 +427,7 @@ def test_wrong_targets(loss, target, error, message):
         (losses.MSELoss(), np.zeros((2, 1)), np.zeros((3, 1)), None, ValueError, "2 predictions"),
         (losses.MSELoss(), np.zeros((2, 1), int), ROWS, None, TypeError, "expected dtype float32"),
         (losses.MSELoss(), [[1.0]], np.zeros((1, 1)), None, TypeError, "MSELoss"),
-        (losses.MSELoss(), ROWS, ROWS, np.ones((2, 1)), ValueError, "sample_weight .* \\(2,\\)"),
+        (losses.MSELoss(), ROWS, ROWS, np.ones((2, 2)), ValueError, "sample_weight .* \\(2,\\)"),
         (losses.CrossEntropyLoss(), np.zeros(3), LABELS, None, ValueError, "labels of shape"),
         (losses.CrossEntropyLoss(), np.zeros(()), LABELS, None, ValueError, "one prediction"),
         (losses.CrossEntropyLoss(), ROWS, np.array([0, 3]), None, ValueError, "from 0 to 2"),

@@ -82,6 +82,12 @@ class Sequential(Layer):
         """Return the layers by their position, as PyTorch names them."""
         return {str(i): layer for i, layer in enumerate(self.layers)}
 
+    def replace_child(self, name: str, layer: Layer) -> None:
+        """Put another layer in the place of one."""
+        layers = list(self.layers)
+        layers[int(name)] = layer
+        self.layers = check_layers(layers, type(self).__name__)
+
     def _own_tensors(self) -> Iterator[tuple[str, Tensor]]:
         return iter(())
 

@@ -130,6 +130,12 @@ class Graph(Operation):
         """Return the layers by the names of their nodes."""
         return {node.name: node.layer for node in self.nodes}
 
+    def replace_child(self, name: str, layer: Layer) -> None:
+        """Put another layer in the place of that of a node."""
+        self.nodes = tuple(
+            node._replace(layer=layer) if node.name == name else node for node in self.nodes
+        )
+
     def _own_tensors(self) -> Iterator[tuple[str, Tensor]]:
         return iter(())
 

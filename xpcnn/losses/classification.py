@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -22,9 +22,10 @@ class _ClassLoss(Loss):
     class its share: one-hot of any dtype, or soft.
     """
 
-    answers = "classes"
+    answers: Literal["classes", "columns"] = "classes"
+    takes_shares = True
     ignore_index: int
-    _sample_axes = 1
+    _sample_axes: ClassVar[int | None] = 1
 
     def __init__(
         self,
@@ -42,6 +43,10 @@ class _ClassLoss(Loss):
         self.ignore_index = int(ignore_index)
         self.label_smoothing = float(label_smoothing)
         self.weight, self._weight = class_weights(who, weight)
+
+    def terms_shape(self, output_shape: Sequence[Any]) -> tuple[int, ...]:
+        """Return the shape of the predictions without the axis of the classes."""
+        return (output_shape[0], *output_shape[2:])
 
     def _by_kernel(
         self, xp: ModuleType, prediction: Any, target: Array, whole: bool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -231,6 +232,10 @@ class GaussianNLLLoss(PairLoss):
             var = xp.full_like(prediction, float(var))
         pair = prediction if var is None else (prediction, var)
         return super().forward(pair, target, sample_weight=sample_weight)
+
+    def terms_shape(self, output_shape: Sequence[Any]) -> tuple[int, ...]:
+        """Return the shape of the means."""
+        return tuple(output_shape[0])
 
     def _check_fit(self, xp: ModuleType, prediction: tuple[Array, ...], target: Array) -> None:
         mean, var = prediction

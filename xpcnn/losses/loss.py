@@ -62,6 +62,9 @@ class Loss(Checked):
     independent yes/no answers; "lists" if targets are lists of classes, which no metric reads.
     ``None`` where the targets alone can tell."""
 
+    takes_shares: ClassVar[bool] = False
+    """Whether targets may be mixtures of two samples': shares of classes, or numbers in between."""
+
     ignore_index: int | None = None
     """Label of places that do not count, where there is such a label."""
 
@@ -114,6 +117,14 @@ class Loss(Checked):
         """Return by what the terms are to be multiplied, if there is anything."""
         return None
 
+    def terms_shape(self, output_shape: Sequence[Any]) -> tuple[int, ...]:
+        """Return the shape of the terms for predictions of a shape, as far as it is known.
+
+        That is what weights are checked against before training: a class that says nothing takes
+        one for each sample.
+        """
+        return tuple(output_shape[:1])
+
     def _check_fit(self, xp: ModuleType, prediction: Array, target: Array) -> None:
         """Raise if prediction and target do not belong together; see also :meth:`_check`."""
 
@@ -134,9 +145,10 @@ class Loss(Checked):
             of classes and of vectors one sample without a batch axis, (C,).
         target : array
             On the same device; see the class for its shape.
-        sample_weight : array (N,), optional
-            Multiplies the terms of each sample. The mean still divides by the number of terms (or
-            by the sum of the class weights of the targets), not by the sum of these.
+        sample_weight : array (N,) or (N, d1, ...), optional
+            Multiplies the terms of each sample, or single terms: it has as many of the axes of the
+            terms, from the left, as are given. The mean still divides by the number of terms (or by
+            the sum of the class weights of the targets), not by the sum of these.
 
         Returns
         -------
@@ -167,8 +179,7 @@ class Loss(Checked):
         terms, count, notes = found or self._terms(xp, prediction, target)
         scale: Array | float = 1.0
         if sample_weight is not None:
-            weights = xp.astype(sample_weight, terms.dtype)
-            scale = xp.reshape(weights, (-1, *(1,) * (terms.ndim - 1)))
+            scale = spread_over(xp, sample_weight, terms, type(self).__name__)
             terms = terms * scale
         if factors is not None:
             scale, terms = scale * factors, terms * factors
@@ -288,11 +299,8 @@ class Loss(Checked):
             raise ValueError(f"{who}: {count}, but targets of shape {tuple(target.shape)}")
         if sample_weight is not None and not prediction.ndim:
             raise ValueError(f"{who}: sample_weight needs predictions with a batch axis, (N, ...)")
-        if sample_weight is not None and tuple(sample_weight.shape) != (prediction.shape[0],):
-            raise ValueError(
-                f"{who}: sample_weight must have shape ({prediction.shape[0]},), one number for "
-                f"each sample; got {tuple(sample_weight.shape)}"
-            )
+        if sample_weight is not None and sample_weight.shape[:1] != prediction.shape[:1]:
+            raise _weights_error(who, tuple(sample_weight.shape), tuple(prediction.shape[:1]))
         return xp
 
     # -- Targets -------------------------------------------------------------------------------
@@ -344,6 +352,10 @@ class Loss(Checked):
 class SameShapeLoss(Loss):
     """A loss that compares targets and predictions of one shape, element by element."""
 
+    def terms_shape(self, output_shape: Sequence[Any]) -> tuple[int, ...]:
+        """Return the shape of the predictions."""
+        return tuple(output_shape)
+
     def _check_fit(self, xp: ModuleType, prediction: Array, target: Array) -> None:
         whole = "float" not in _xp.dtype_name(target)
         shape = tuple(prediction.shape)
@@ -351,6 +363,29 @@ class SameShapeLoss(Loss):
 
     def _gradient(self, xp: ModuleType, saved: Any, scale: Array | float) -> Array:
         return scale * saved  # the notes of most are the slope
+
+
+def fits_from_the_left(shape: tuple[int, ...], terms: tuple[int, ...]) -> bool:
+    """Whether weights have one number for each sample, and fit further axes of the terms."""
+    pairs = zip(shape, terms, strict=False)
+    whole = 1 <= len(shape) <= len(terms) and shape[0] == terms[0]
+    return whole and all(n in (1, m) for n, m in pairs)
+
+
+def spread_over(xp: ModuleType, weights: Array, terms: Array, who: str) -> Array:
+    """Give weights the axes that the terms have behind theirs."""
+    shape = tuple(weights.shape)
+    if not fits_from_the_left(shape, tuple(terms.shape)):
+        raise _weights_error(who, shape, tuple(terms.shape))
+    return xp.reshape(xp.astype(weights, terms.dtype), (*shape, *(1,) * (terms.ndim - len(shape))))
+
+
+def _weights_error(who: str, shape: tuple[int, ...], terms: tuple[int, ...]) -> ValueError:
+    more = f", or fit the terms, {terms}, axis by axis from the left" if len(terms) > 1 else ""
+    return ValueError(
+        f"{who}: sample_weight must have shape ({terms[0]},), one number for each sample{more}; "
+        f"got {shape}"
+    )
 
 
 def _with_batch_axis(x: Any) -> Any:
@@ -422,6 +457,8 @@ def check_same_shape(
         "," if len(output_shape) == 1 else ""
     )
     fix = "reshape them"
+    if output_shape[1:2] == (1,) and shape[1:] == output_shape[2:] and len(shape) > 1:
+        fix = "add the axis of the column with target[:, None]"
     if len(output_shape) == 2 and len(shape) == 1:
         classes = output_shape[1]
         if classes == 1:

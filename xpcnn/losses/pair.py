@@ -27,6 +27,10 @@ class PairLoss(Loss):
     call = "loss((first, second), target)"
     target_axes: int | None = None  # how many axes of a prediction targets have; all with None
 
+    def terms_shape(self, output_shape: Sequence[Any]) -> tuple[int, ...]:
+        """Return the number of samples; `output_shape` holds the shapes of the predictions."""
+        return tuple(output_shape[0][:1])
+
     def _check(
         self, prediction: tuple[Array, Array], target: Array, sample_weight: Array | None
     ) -> ModuleType:

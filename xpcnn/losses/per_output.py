@@ -56,15 +56,20 @@ class LossPerOutput(Loss):
         prediction: Sequence[Array],
         target: Sequence[Array],
         *,
-        sample_weight: Array | None = None,
+        sample_weight: Any = None,
     ) -> Array:
-        """Return the weighted sum of the losses of the outputs."""
+        """Return the weighted sum of the losses of the outputs.
+
+        Weights of samples are one array, or a tuple with one, or ``None``, for each output.
+        """
         total: Any = None
         parts: list[LossPart] = []
-        for loss, weight, output, wanted in zip(
-            self.losses, self.weights, prediction, target, strict=True
+        if not isinstance(sample_weight, tuple):
+            sample_weight = (sample_weight,) * len(self.losses)
+        for loss, weight, output, wanted, of_samples in zip(
+            self.losses, self.weights, prediction, target, sample_weight, strict=True
         ):
-            value = loss.forward(output, wanted, sample_weight=sample_weight)
+            value = loss.forward(output, wanted, sample_weight=of_samples)
             for part in loss.parts(value, output.shape[0]):
                 parts.append(part._replace(weight=part.weight * weight))
             total = value * weight if total is None else total + value * weight

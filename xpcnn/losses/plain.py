@@ -12,7 +12,7 @@ from xpcnn._registry import function_name
 from xpcnn._xp import Array
 from xpcnn.device import Device
 from xpcnn.errors import DeviceError
-from xpcnn.losses.loss import Loss, check_finite, check_numeric
+from xpcnn.losses.loss import Loss, check_finite, check_numeric, spread_over
 from xpcnn.losses.running import LossPart
 
 LARGEST = 4096
@@ -101,7 +101,9 @@ class FunctionLoss(Loss):
                 "samples cannot be weighted; return one for each sample"
             )
         if each:
-            weights = 1.0 if sample_weight is None else xp.astype(sample_weight, value.dtype)
+            weights: Any = 1.0
+            if sample_weight is not None:
+                weights = spread_over(xp, sample_weight, value, self._who)
             total = xp.sum(value * weights, dtype=value.dtype)
             result = total / count
             self._parts = (result, (LossPart(total, count),))

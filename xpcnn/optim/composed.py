@@ -256,6 +256,8 @@ class SequentialLR(_Counting):
                     f"{counts}; give counts={schedule.counts!r}"
                 )
 
+        self.sets_lr = any(schedule.sets_lr for schedule in self.schedulers)
+
     def _rate(self, base_lr: float, done: int) -> float:
         place = bisect_right(self.milestones, done)
         done -= self.milestones[place - 1] if place else 0
@@ -309,6 +311,7 @@ class SWALR(_Counting):
         if before is not None and before.monitor is not None:
             raise ValueError(f"SWALR: before={before!r} watches a value, which ends at start")
         self.before = before
+        self.sets_lr = before is not None and before.sets_lr
 
     def lr(self, base_lr: float, *, epoch: int, step: int) -> float:
         """Return the learning rate of an epoch."""

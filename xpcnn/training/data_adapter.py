@@ -15,6 +15,7 @@ from xpcnn.errors import cast_hint, dtype_error
 from xpcnn.layers.layer import Layer
 from xpcnn.layers.preprocessing import takes_bytes
 from xpcnn.losses.loss import Loss
+from xpcnn.training.sources.kinds import is_lazy
 from xpcnn.window import as_int
 
 PIECE = 2**22
@@ -276,13 +277,15 @@ def _plain(x: np.ndarray, who: str) -> np.ndarray:
     return np.asarray(x).astype(x.dtype.newbyteorder("="), copy=False)
 
 
-def _to_host(x: Any, who: str) -> np.ndarray:
+def to_host(x: Any, who: str) -> np.ndarray:
     """Bring labels or weights to the host."""
     if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
         raise TypeError(
             f"{who}: got a masked array, and what is masked cannot be left out; take the rows that "
             "are not, or use ignore_index or sample_weight"
         )
+    if is_lazy(x) and not hasattr(x, "__array__"):
+        x = x[0 : x.shape[0]]
     host = _read(x, who)
     if host.dtype.kind == "O":
         raise _object_error(host, who)
@@ -291,7 +294,7 @@ def _to_host(x: Any, who: str) -> np.ndarray:
 
 def as_labels(y: Any, n: int, who: str) -> np.ndarray:
     """Bring labels to the host and check that there is one for each of `n` samples."""
-    labels = _to_host(y, who)
+    labels = to_host(y, who)
     if labels.ndim == 0 or labels.shape[0] != n:
         raise ValueError(
             f"{who}: expected one label for each of the {n} samples, got an array of shape "
@@ -300,25 +303,6 @@ def as_labels(y: Any, n: int, who: str) -> np.ndarray:
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         raise ValueError(f"{who}: the labels contain NaN or infinity")
     return labels
-
-
-def as_weights(sample_weight: Any, count: int, dtype: str) -> np.ndarray | None:
-    """Check one weight for each sample; ``None`` stays.
-
-    Raises
-    ------
-    ValueError
-        If the number of weights is wrong, or one is negative or not finite.
-    TypeError
-        If they are no numbers.
-    """
-    if sample_weight is None:
-        return None
-    weights = _numbers(_to_host(sample_weight, "sample_weight"), "sample_weight", dtype)
-    if weights.shape != (count,):
-        raise ValueError(f"sample_weight: expected shape ({count},), got {weights.shape}")
-    _check_weights(weights, "sample_weight")
-    return weights
 
 
 def with_class_weights(
@@ -359,8 +343,8 @@ def with_class_weights(
             f"class; got {class_weight!r}"
         )
     table = dict(class_weight if isinstance(class_weight, Mapping) else enumerate(class_weight))
-    factors = _numbers(list(table.values()), "class_weight", dtype)
-    _check_weights(factors, "class_weight")
+    factors = as_numbers(list(table.values()), "class_weight", dtype)
+    check_weights(factors, "class_weight")
     classes = _class_of_each(labels)
     if loss.answers == "classes":
         surplus = [c for c in table if c not in range(output_shape[1])]
@@ -375,8 +359,10 @@ def with_class_weights(
     missing = [int(c) for c in found if int(c) not in table]
     if missing:
         raise ValueError(f"class_weight has no weight for the classes {missing}")
-    of_each = _numbers([table[int(c)] for c in found], "class_weight", dtype)[places]
-    return of_each if weights is None else weights * of_each
+    of_each = as_numbers([table[int(c)] for c in found], "class_weight", dtype)[places]
+    if weights is None:
+        return of_each
+    return weights * of_each.reshape(-1, *(1,) * (weights.ndim - 1))
 
 
 def balanced(labels: Any, ignore_index: int | None) -> dict[int, float]:
@@ -419,7 +405,8 @@ def _check_one_output(labels: Any) -> None:
         )
 
 
-def _check_weights(weights: np.ndarray, who: str) -> None:
+def check_weights(weights: np.ndarray, who: str) -> None:
+    """Raise if a weight is negative or not finite."""
     if not np.isfinite(weights).all() or (weights < 0).any():
         raise ValueError(f"{who} must be finite and not negative")
 
@@ -454,7 +441,8 @@ def _class_of_each(labels: np.ndarray) -> np.ndarray:
     return labels
 
 
-def _numbers(values: Any, who: str, dtype: str) -> np.ndarray:
+def as_numbers(values: Any, who: str, dtype: str) -> np.ndarray:
+    """Return numbers as an array of a dtype, or raise if they are none."""
     try:
         return np.asarray(values, dtype=dtype)
     except (TypeError, ValueError) as error:

@@ -15,15 +15,20 @@ def map_arrays(value: Any, function: Callable[[Any], Any]) -> Any:
     """Apply a function to an array, or to every array of a tuple; ``None`` stays."""
     if value is None:
         return None
-    return tuple(map(function, value)) if isinstance(value, tuple) else function(value)
+    if isinstance(value, tuple):
+        return tuple([None if each is None else function(each) for each in value])
+    return function(value)
 
 
 class Batch(NamedTuple):
-    """Some samples: one array for each input; labels, a tuple if each output has some; weights."""
+    """Some samples: one array for each input; labels, a tuple if each output has some; weights.
+
+    Where outputs have weights of their own, those are a tuple too, with ``None`` for the others.
+    """
 
     inputs: tuple[Array, ...]
     labels: Any
-    weights: Array | None
+    weights: Any
 
     @property
     def size(self) -> int:
@@ -33,16 +38,13 @@ class Batch(NamedTuple):
     def arrays(self) -> list[Array]:
         """List the arrays."""
         labels = self.labels if isinstance(self.labels, tuple) else (self.labels,)
-        return [a for a in (*self.inputs, *labels, self.weights) if a is not None]
+        weights = self.weights if isinstance(self.weights, tuple) else (self.weights,)
+        return [a for a in (*self.inputs, *labels, *weights) if a is not None]
 
     def of(self, arrays: Sequence[Array]) -> Batch:
         """Make a batch of other arrays, listed in the same order."""
-        count = len(self.inputs)
-        inputs, rest = tuple(arrays[:count]), list(arrays[count:])
-        weights = None if self.weights is None else rest.pop()
-        if isinstance(self.labels, tuple):
-            return Batch(inputs, tuple(rest), weights)
-        return Batch(inputs, rest[0] if rest else None, weights)
+        left = iter(arrays)
+        return Batch(*(map_arrays(part, lambda _: next(left)) for part in self))
 
 
 def split_validation(data: Batch, share: float) -> tuple[Batch, Batch]:

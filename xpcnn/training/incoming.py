@@ -14,10 +14,12 @@ from xpcnn.layers.graph import Graph
 from xpcnn.layers.layer import Layer
 from xpcnn.training import data_adapter
 from xpcnn.training.dataset import Batch, Order, Source, split_validation
-from xpcnn.training.preparing import Preparation
+from xpcnn.training.preparing import Preparation, has_rows, is_long
+from xpcnn.training.sample_weights import is_all_zero
 from xpcnn.training.sources.arrays import Samples, bring
 from xpcnn.training.sources.items import Items
-from xpcnn.training.sources.kinds import Kind, is_array, kind_of, length_of, rank_of
+from xpcnn.training.sources.kinds import Kind, holds_lazy, is_array, kind_of, length_of, rank_of
+from xpcnn.training.sources.lazy import LazySamples
 from xpcnn.training.sources.reader import Reader
 from xpcnn.training.sources.streams import Batches, Raw, Stream, split_batch
 from xpcnn.training.state import TrainingState
@@ -124,7 +126,7 @@ class Opening:
         return kind_of(x, y, self._takes_target, f"{self.who}: x")
 
     def arrays(self, x: Any, y: Any, sample_weight: Any) -> Batch:
-        """Check arrays in memory."""
+        """Check arrays, in memory or in files."""
         self.reading.for_samples(self.who)
         self.reading.without_workers(self.who, "an array")
         if y is None and self._takes_target:
@@ -132,12 +134,16 @@ class Opening:
                 f"{self.who}: y is missing, the targets of {type(self.model.loss).__name__}; give "
                 f"{self.who}(x, y), or batches (x, y) as x: a list of them, a generator, a loader"
             )
+        if holds_lazy(x) or is_long(y):
+            return self.prepare.lazy(x, y, sample_weight)
         return self.prepare.batch(x, y, sample_weight)
 
-    def samples(self, data: Batch) -> Samples:
-        """Return the batches of arrays in memory."""
+    def samples(self, data: Batch) -> Source:
+        """Return the batches of arrays."""
         model = self.model
         order = self.reading.order(data.size, model.seed, self._trains)
+        if has_rows(data.inputs):
+            return LazySamples(data, self.prepare.read, self._bring(), order)
         return Samples(data, model.device, model.input_dtypes(), model.dtype, order)
 
     def other(self, kind: Kind, x: Any, y: Any, sample_weight: Any) -> Source:
@@ -257,12 +263,14 @@ def open_source(
 
 def open_inputs(model: TrainingState, reading: Reading, x: Any) -> Source | None:
     """Open what ``predict`` is given; ``None`` if those are arrays in memory."""
-    kind = kind_of(x, None, False, "predict: x")
-    if kind == "arrays":
+    kind, is_lazy = kind_of(x, None, False, "predict: x"), holds_lazy(x)
+    if kind == "arrays" and not is_lazy:
         return None
-    return Opening(Preparation(model, "predict", labelled=False), reading).other(
-        kind, x, None, None
-    )
+    opening = Opening(Preparation(model, "predict", labelled=False), reading)
+    if is_lazy:
+        reading.batch_size = model.batch or reading.batch_size
+        return opening.samples(opening.arrays(x, None, None))
+    return opening.other(kind, x, None, None)
 
 
 def open_training(
@@ -283,7 +291,7 @@ def open_training(
     if split is not None:
         data, rest = split_validation(data, split)
     data = prepare.weigh(data)
-    if data.weights is not None and not data.weights.any():
+    if data.weights is not None and is_all_zero(data.weights):
         raise ValueError("fit: all samples have the weight 0, so that nothing counts")
     training = opening.samples(data)
     if rest is None:

@@ -16,7 +16,8 @@ from xpcnn.device import Device, resolve
 from xpcnn.errors import ModelFileError
 from xpcnn.kernels.threads import release_blas
 from xpcnn.layers.graph import Graph
-from xpcnn.layers.layer import Layer, LoadedNames
+from xpcnn.layers.layer import Layer
+from xpcnn.layers.loading import LoadedNames
 from xpcnn.losses.running import RunningLoss
 from xpcnn.training import data_adapter, saving
 from xpcnn.training.callbacks import Callback
@@ -39,6 +40,7 @@ from xpcnn.training.incoming import (
 from xpcnn.training.known_data import agree_on_names, take_over
 from xpcnn.training.loop import Trainer, stop
 from xpcnn.training.memory import PROBED, MemoryUse, StepMemory
+from xpcnn.training.mixing import Mix, MixedSource, as_mix
 from xpcnn.training.oom import MemoryGuard
 from xpcnn.training.preparing import Preparation
 from xpcnn.training.recorded import CompiledPrediction, record_prediction
@@ -123,7 +125,11 @@ class Model(TrainingState):
         return f"Model({inside}, device={str(self.device)!r}{shown}, seed={self.seed})"
 
     def load_state_dict(
-        self, state: Mapping[str, Any] | str | Path, strict: bool = True
+        self,
+        state: Mapping[str, Any] | str | Path,
+        strict: bool = True,
+        *,
+        skip_mismatch: bool = False,
     ) -> LoadedNames:
         """Take over parameters and buffers; see :meth:`xpcnn.layers.Layer.load_state_dict`.
 
@@ -131,7 +137,7 @@ class Model(TrainingState):
         """
         if isinstance(state, (str, Path)):
             state = saving.weights_of(saving.read_tensors(state)[0])
-        return super().load_state_dict(state, strict)
+        return super().load_state_dict(state, strict, skip_mismatch=skip_mismatch)
 
     def to(
         self,
@@ -226,6 +232,7 @@ class Model(TrainingState):
         workers: int = 0,
         class_weight: Mapping[int, float] | Sequence[float] | str | None = None,
         sample_weight: Any = None,
+        mix: Mix | None = None,
         capture: bool = False,
         memory: int | str | None = None,
         accumulate: int = 1,
@@ -275,9 +282,15 @@ class Model(TrainingState):
             integer label, a one-hot row, or a yes or no in a single column. "balanced" gives
             classes the same weight together, as in scikit-learn: N / (classes * samples of the
             class), counted in `y`, or in ``x.targets`` of a data set.
-        sample_weight : array of shape (N,), optional
-            Multiplies the loss of each sample. Weights stay with their samples: those that
-            `validation_split` sets aside weigh their share of the validation loss.
+        sample_weight : array of shape (N,) or (N, d1, ...), optional
+            Multiplies the loss of each sample; or of each place in a sample, such as the pixels of
+            a map of labels, with as many of the axes of the loss's terms as are given. Where each
+            output has a loss, a tuple or a dict may have weights for each, or for some. Weights
+            stay with their samples: those that `validation_split` sets aside weigh their share of
+            the validation loss. Means still divide by the number of terms.
+        mix : MixUp or CutMix, optional
+            How to mix the samples of each batch, and their labels, which become shares of classes.
+            Not for validation, and not with weights of samples or classes.
         capture : bool
             Whether the device may write down a training step and repeat it without Python between
             its kernels, as CUDA does in graphs: faster where layers are small. It takes effect from
@@ -332,8 +345,12 @@ class Model(TrainingState):
                 reading = Reading(
                     batch_size, shuffle, drop_last, steps_per_epoch, workers, "steps_per_epoch"
                 )
-                prepare = Preparation(self, "fit", trains=True, class_weight=class_weight)
+                prepare = Preparation(
+                    self, "fit", trains=True, class_weight=class_weight, mix=as_mix(mix)
+                )
                 training, validation = open_training(prepare, reading, x, y, sample_weight, split)
+                if mix is not None:
+                    training = MixedSource(training, mix, self)
                 take_over(self, x)
                 agree_on_names(self, validation_data, "fit: validation_data")
                 if validation_data is not None:
@@ -369,8 +386,8 @@ class Model(TrainingState):
         ----------
         x, y
             One batch, as for :meth:`fit`.
-        sample_weight : array of shape (N,), optional
-            Multiplies the loss of each sample.
+        sample_weight : array of shape (N,) or (N, d1, ...), optional
+            As for :meth:`fit`.
 
         Returns
         -------
@@ -465,8 +482,8 @@ class Model(TrainingState):
             As for :meth:`fit`.
         batch_size : int, optional
             Does not show in the result; 256 if left out.
-        sample_weight : array of shape (N,), optional
-            Multiplies the loss of each sample; metrics count each sample once.
+        sample_weight : array of shape (N,) or (N, d1, ...), optional
+            As for :meth:`fit`; metrics count each sample once.
         steps : int, optional
             How many batches to take, where those come ready.
         workers : int
@@ -524,6 +541,7 @@ class Model(TrainingState):
                     for turn in source.epoch(0):
                         y = self.forward_batch(turn.load().inputs)
                         found.append(map_arrays(y, _xp.to_numpy))
+                        del turn  # or its batch would stay while the next one is read
             finally:
                 source.close()
                 release_blas()

@@ -152,8 +152,9 @@ def format_logs(logs: Mapping[str, float]) -> str:
     return "  ".join(f"{name} {value:.4f}" for name, value in shown.items())
 
 
-def as_path(who: str, path: Any) -> str:
+def as_path(who: str, path: Any, name: str = "path") -> str:
     """Return a path as text, or raise if it is none."""
     if not isinstance(path, (str, os.PathLike)) or not str(path):
-        raise TypeError(f"{who}: path must be the path of a file, got {path!r}")
+        kind = "a folder" if name == "log_dir" else "a file"
+        raise TypeError(f"{who}: {name} must be the path of {kind}, got {path!r}")
     return str(path)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import csv
+import json
+import logging
+import math
 import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from xpcnn.training.callbacks.base import Callback, Logs, as_path, never_stops, say
-from xpcnn.window import as_flag
+from xpcnn.errors import choice_error
+from xpcnn.training.callbacks.base import Callback, Logs, as_path, format_logs, never_stops, say
+from xpcnn.window import as_flag, as_int
 
 
 class CSVLogger(Callback):
@@ -38,15 +42,7 @@ class CSVLogger(Callback):
 
     def check(self, names: Sequence[str]) -> None:
         """Raise if there is no such folder."""
-        if self.path.is_dir():
-            raise IsADirectoryError(
-                f"CSVLogger: {str(self.path)!r} is a folder; add the name of a file"
-            )
-        if not self.path.parent.is_dir():
-            raise FileNotFoundError(
-                f"CSVLogger: there is no folder {str(self.path.parent)!r} for the file "
-                f"{self.path.name!r}; make it"
-            )
+        _check_place(self.path, "CSVLogger")
 
     @never_stops
     def on_train_begin(self, epochs: int, batches: int | None) -> None:
@@ -79,3 +75,116 @@ class CSVLogger(Callback):
     def failed(self, error: Exception) -> None:
         """Say so."""
         say("%r cannot write its file, and training goes on: %s", self, error)
+
+
+class JSONLogger(Callback):
+    """Write one line per epoch to a file of JSON lines, such as ``{"epoch": 1, "loss": 0.5}``.
+
+    Each line is an object of its own. What is NaN or infinite, which JSON has not, is null.
+    Training goes on where a line cannot be written, and the log says so once.
+
+    Parameters
+    ----------
+    path : str or Path
+    append : bool
+        Continue an existing file instead of starting anew.
+
+    Raises
+    ------
+    OSError
+        Before anything is trained, if there is no such folder.
+
+    Examples
+    --------
+    Read it with ``[json.loads(line) for line in open("log.jsonl")]``.
+    """
+
+    def __init__(self, path: str | Path, append: bool = False) -> None:
+        self.path = Path(as_path("JSONLogger", path))
+        self.append = as_flag(append, "JSONLogger", "append")
+        self._has_failed = False
+
+    def check(self, names: Sequence[str]) -> None:
+        """Raise if there is no such folder."""
+        _check_place(self.path, "JSONLogger")
+
+    @never_stops
+    def on_train_begin(self, epochs: int, batches: int | None) -> None:
+        """Start the file, unless it is to be continued."""
+        self._has_failed = False
+        if not self.append:
+            self.path.write_bytes(b"")
+
+    @never_stops
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        """Write the line at once, so that it is there if the next epoch fails."""
+        figures = {name: value if math.isfinite(value) else None for name, value in logs.items()}
+        line = json.dumps({"epoch": epoch, **figures}, allow_nan=False) + "\n"
+        size = self.path.stat().st_size if self.path.is_file() else 0
+        try:
+            with self.path.open("a", newline="", encoding="utf-8") as file:
+                file.write(line)
+        except OSError:
+            with suppress(OSError):
+                os.truncate(self.path, size)  # no half lines
+            raise
+
+    def failed(self, error: Exception) -> None:
+        """Say so."""
+        say("%r cannot write its file, and training goes on: %s", self, error)
+
+
+class LoggingCallback(Callback):
+    """Write one line per epoch to a log of Python's :mod:`logging`.
+
+    Parameters
+    ----------
+    logger : str
+        Name of the log, as for :func:`logging.getLogger`.
+    level : str or int
+        Such as "INFO"; of a log that shows warnings alone, as Python's do unless told otherwise,
+        nothing is seen below "WARNING".
+
+    Raises
+    ------
+    ValueError, TypeError
+        If there is no such level, or the name is no text.
+    """
+
+    def __init__(self, logger: str = "xpcnn.training", level: str | int = "INFO") -> None:
+        if not isinstance(logger, str):
+            raise TypeError(f"LoggingCallback: logger must be the name of a log, got {logger!r}")
+        known = logging.getLevelNamesMapping()
+        if isinstance(level, str) and level not in known:
+            raise choice_error("LoggingCallback", "level", level, tuple(known))
+        self.logger = logger
+        self.level = (
+            level if isinstance(level, str) else as_int(level, "LoggingCallback", "level", 1)
+        )
+        self._has_failed = False
+
+    def on_train_begin(self, epochs: int, batches: int | None) -> None:
+        """Start afresh."""
+        self._has_failed = False
+
+    @never_stops
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        """Write the line."""
+        level = self.level
+        number = logging.getLevelNamesMapping()[level] if isinstance(level, str) else level
+        rate = f"  lr {logs['lr']:.3g}" if "lr" in logs else ""
+        logging.getLogger(self.logger).log(number, "epoch %d: %s%s", epoch, format_logs(logs), rate)
+
+    def failed(self, error: Exception) -> None:
+        """Say so."""
+        say("%r cannot write to its log, and training goes on: %s", self, error)
+
+
+def _check_place(path: Path, who: str) -> None:
+    """Raise if there can be no file at a path."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{who}: {str(path)!r} is a folder; add the name of a file")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"{who}: there is no folder {str(path.parent)!r} for the file {path.name!r}; make it"
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,7 +12,9 @@ from xpcnn._xp import Array
 from xpcnn.training.dataset import Batch, Numbered, Turn
 from xpcnn.training.sources.reader import Reader
 from xpcnn.training.sources.streams import Raw
-from xpcnn.training.sources.workers import Workers
+
+if TYPE_CHECKING:
+    from xpcnn.training.sources.workers import Workers
 
 
 class Items(Numbered):
@@ -53,6 +56,8 @@ class Items(Numbered):
     def _read(self, epoch: int) -> Iterator[tuple[np.ndarray, Raw]]:
         if self._count:
             if self._workers is None:
+                from xpcnn.training.sources.workers import Workers  # few programs need processes
+
                 self._workers = Workers(self._reader, self._count)
             yield from self._workers.each(epoch)
             return
