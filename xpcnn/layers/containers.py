@@ -34,7 +34,8 @@ def check_layers(layers: Iterable[Any], who: str) -> tuple[Layer, ...]:
             if seen.setdefault(id(layer), position) != position:
                 raise ValueError(
                     f"{who}: one {type(layer).__name__} instance stands at two places "
-                    f"({seen[id(layer)]} and {position}); make a new layer for each place"
+                    f"({seen[id(layer)]} and {position}); make a new layer for each place, or "
+                    "give it to several nodes of one Graph, which then share its weights"
                 )
     return tuple(checked)
 

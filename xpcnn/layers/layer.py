@@ -205,6 +205,16 @@ class Layer(Checked):
     # -- Settings ------------------------------------------------------------------------------
 
     def __setattr__(self, name: str, value: Any) -> None:
+        sharing = vars(self).get("_sharing")
+        if sharing is None or name[0] == "_" or name in self.steered:
+            self._set(name, value)
+        else:
+            sharing.check(self.who, name, value)
+            before = dict(vars(self))
+            self._set(name, value)
+            sharing.follow(self, before)
+
+    def _set(self, name: str, value: Any) -> None:
         if name[0] != "_" and "_is_made" in vars(self):
             self._check_attribute(name, value)
             if name not in self.steered:

@@ -61,8 +61,9 @@ def load_state(layer: Any, state: Any, strict: bool, skip_mismatch: bool) -> Loa
             f"{who}: skip_mismatch=True needs strict=False, since what is skipped is not loaded; "
             "give both, or leave skip_mismatch out"
         )
+    given = {id(own[name]) for name in state if name in own}  # one of several names will do
     names = LoadedNames(
-        [name for name in own if name not in state],
+        [name for name, tensor in own.items() if id(tensor) not in given],
         [name for name in state if name not in own],
     )
     problems = []
@@ -74,9 +75,19 @@ def load_state(layer: Any, state: Any, strict: bool, skip_mismatch: bool) -> Loa
             f"{who}: nothing would be loaded, since not one of the names {_some(state)} "
             f"is among those of this model, {_some(own)}{_prefix_hint(own, state)}"
         )
-    values = {name: _xp.to_numpy(state[name]) for name in own if name in state}
-    for name, array in list(values.items()):
+    read = {name: _xp.to_numpy(state[name]) for name in own if name in state}
+    values = dict(read)
+    first_names: dict[int, str] = {}
+    for name, array in read.items():
         problem = own[name].problem(array)
+        first = first_names.setdefault(id(own[name]), name)
+        same = first == name or np.array_equal(
+            array, read[first], equal_nan=array.dtype.kind == "f"
+        )
+        if not same:
+            problems.append(
+                f"unusable: {name} differs from {first}, with which it is one array here"
+            )
         if problem is None:
             continue
         is_misshapen = problem.startswith("has shape")

@@ -239,7 +239,7 @@ class PlacedNetwork(Closed, Named):
         inside = [layer for _, layer in self.network.layers_within()]
         self._random_layers = [layer for layer in inside if hasattr(layer, "step")]
         self._parameters = self.network.parameters()
-        self._tensors = list(self.network._tensors().values())
+        self._tensors = [*self._parameters.values(), *self.network.buffers().values()]
         self._buffers = [t for t in self._tensors if isinstance(t, Buffer)]
         self._made_of, self._changes = made_of(self.network), changes()
         return output_shape

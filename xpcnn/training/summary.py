@@ -36,8 +36,10 @@ def summarize(
     rows = [header]
     trainable = total_adds = elements = every = 0
     is_front = True  # no parameter that is trained was there yet
+    known: set[int] = set()  # a layer may stand at several places
     for name, layer, inputs, outputs in _walk(network, input_shapes):
-        parameters = layer.parameters().values()
+        parameters = [p for p in layer.parameters().values() if id(p) not in known]
+        known.update(map(id, parameters))
         count = sum(prod(p.value.shape) for p in parameters)
         every += count
         trained = sum(prod(p.value.shape) for p in parameters if p.requires_grad)
