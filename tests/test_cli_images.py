@@ -248,6 +248,8 @@ def test_few_images_of_each_class_are_split_all_the_same(tmp_path, capsys):
         ("train --augment flop", "unknown augmentation 'flop'; choose of"),
         ("train --resume m --augment flip", "--augment flip: not allowed with --resume"),
         ("train --resume m --size 8", "--size: not allowed with --resume"),
+        ("train --augment mixup,cutmix", "choose one of mixup and cutmix"),
+        ("train --augment flip,", "unknown augmentation ''"),
         ("train --augment flip,flip", "'flip' stands there twice"),
         ("evaluate --all", "--all: only for a folder of image files, and --data is digits"),
         ("evaluate --labels a.csv", "--labels: only for a folder of image files"),
@@ -277,10 +279,17 @@ def test_each_augmentation_trains_and_is_left_out_of_predictions(photos, name, m
 
 def test_augmentations_of_digits(capsys):
     words = ("--epochs", 1, "--device", "cpu", "--model", "mlp", "--batch-size", 500)
-    assert run("train", "--augment", "crop", *words, "--save", "m") == 0
+    assert run("train", "--augment", "noise,color,crop", *words, "--save", "m") == 0
     model = xpcnn.Model.load("m", device="cpu")
-    assert isinstance(model.layers[0], xpcnn.RandomCrop)
+    kinds = [xpcnn.RandomCrop, xpcnn.ColorJitter, xpcnn.GaussianNoise, xpcnn.Flatten]
+    assert [type(layer) for layer in model.layers[:4]] == kinds
     assert model.layers[0].size == (28, 28)
+
+
+def test_mixtures_are_no_layers_and_may_be_given_again(photos, capsys):
+    assert train(photos, "--augment", "mixup", "--save", "m") == 0
+    assert resume(photos, "--resume", "m", "--epochs", 2, "--augment", "cutmix") == 0
+    assert xpcnn.Model.load("m", device="cpu").epoch == 2
 
 
 # -- evaluate ------------------------------------------------------------------------------------

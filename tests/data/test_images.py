@@ -100,14 +100,16 @@ def test_one_size_is_a_square_and_two_are_height_and_width():
     assert ImageReader((5, 7), mode="L").read(picture).shape == (1, 5, 7)
 
 
-def test_large_photographs_are_reduced_while_they_are_unpacked():
+@pytest.mark.parametrize("size", [(60, 80), (300, 400), (600, 800)])
+def test_large_photographs_are_reduced_while_they_are_unpacked(size):
     """By Pillow's "draft" of JPEG, with the same picture as result."""
     y, x = np.mgrid[0:1200, 0:1600]
-    levels = (127 + 100 * np.sin(x / 90) * np.cos(y / 70)).astype(np.uint8)
-    picture = Image.fromarray(levels)
-    direct = np.asarray(picture.resize((80, 60), Image.Resampling.LANCZOS))
-    found = ImageReader((60, 80), mode="L").read(encoded(picture, "JPEG", quality=95))[0]
-    assert np.abs(found.astype(int) - direct).max() <= 4
+    period = 6 * 1200 / size[0]  # of pixels that are there in the result
+    waves = np.sin(2 * np.pi * x / period) * np.cos(2 * np.pi * y / period)
+    picture = Image.fromarray((127 + 100 * waves).astype(np.uint8))
+    direct = np.asarray(picture.resize(size[::-1], Image.Resampling.LANCZOS))
+    found = ImageReader(size, mode="L").read(encoded(picture, "JPEG", quality=95))[0]
+    assert np.abs(found.astype(int) - direct).max() <= 8
 
 
 # -- kinds of files ------------------------------------------------------------------------------

@@ -7,17 +7,29 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from xpcnn import layers as nn
+from xpcnn.training.mixing import CutMix, Mix, MixUp
 
 Size = tuple[int, int]
 
 LAYERS: dict[str, Callable[[Size], nn.Layer]] = {
     "flip": lambda size: nn.RandomHorizontalFlip(),
     "vflip": lambda size: nn.RandomVerticalFlip(),
+    "rotate": lambda size: nn.RandomRotation(15, interpolation="bilinear"),
     "crop": lambda size: nn.RandomCrop(
         size, padding=max(1, min(size) // 8), padding_mode="reflect"
     ),
+    "color": lambda size: nn.ColorJitter(0.3, 0.3, 0.3, 0.05),
+    "blur": lambda size: nn.GaussianBlur(3, (0.1, 1.5)),
+    "noise": lambda size: nn.GaussianNoise(sigma=0.05),
+    "erase": lambda size: nn.RandomErasing(),
 }
-MIXTURES: dict[str, Callable[[], Any]] = {}
+"""They stand in this order, behind the scaling to numbers from 0 to 1."""
+
+MIXTURES: dict[str, Callable[[], Mix]] = {
+    "mixup": lambda: MixUp(0.2),
+    "cutmix": lambda: CutMix(1.0),
+}
+
 NAMES = (*LAYERS, *MIXTURES)
 
 

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from xpcnn import layers
 from xpcnn.training.doubts import GIVES, last_layer
 from xpcnn.training.state import TrainingState
-
-_COLUMN_BY_COLUMN = (layers.Sigmoid, layers.Hardsigmoid, layers.LogSigmoid)
-"""Layers that give an answer of its own in each column."""
 
 
 def class_probabilities(model: TrainingState, outputs: np.ndarray) -> np.ndarray:
@@ -54,7 +50,7 @@ def class_probabilities(model: TrainingState, outputs: np.ndarray) -> np.ndarray
             "probabilities of classes"
         )
     single = rows.shape[1] == 1
-    by_column = single or last in _COLUMN_BY_COLUMN or getattr(loss, "answers", "") == "columns"
+    by_column = single or getattr(loss, "answers", "") == "columns"
     if kind == "log_probabilities":
         rows = np.exp(rows)
     elif kind == "logits":
