@@ -21,7 +21,7 @@ def check_top(text: str | None, served: Served) -> int | None:
     """
     if text is None:
         return None
-    if served.meaning is None:
+    if not served.is_classifier:
         raise Problem(400, "top: the model gives no classes to choose from; leave it out")
     if not (text.isascii() and text.isdecimal()) or not 0 < int(text[:9]) <= served.classes:
         raise Problem(
@@ -40,8 +40,8 @@ def predictions(outputs: Arrays, served: Served, top: int | None) -> dict[str, A
     """
     if not all(np.isfinite(y).all() for y in outputs):
         raise Problem(422, "the model gives NaN or infinity for these numbers; are they too large?")
-    if served.meaning is not None:
-        found = served.meaning.probabilities(outputs[0])
+    if served.is_classifier:
+        found = served.probabilities(outputs[0])
         return {"predictions": [_classes(row, served.class_names, top) for row in found]}
     values = [y.tolist() for y in outputs]
     if len(values) == 1:

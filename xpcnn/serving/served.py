@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from xpcnn.layers import Hardsigmoid, LogSigmoid, Sigmoid
 from xpcnn.serving.batching import Arrays
 from xpcnn.training.data_adapter import host_dtype
 from xpcnn.training.doubts import GIVES, NAMES, last_layer
 from xpcnn.training.model import Model
+from xpcnn.training.probabilities import class_probabilities
 
 Shape = tuple[int, ...]
 
@@ -30,8 +30,8 @@ class Served:
         Shape of a sample, and dtype on the host, of each input by name.
     outputs : tuple of str
     class_names : tuple of str or None
-    meaning : Meaning or None
-        ``None`` if it is no classifier.
+    is_classifier : bool
+        Whether its outputs are, or become, probabilities of classes.
 
     Raises
     ------
@@ -56,7 +56,7 @@ class Served:
         self.class_names = model.class_names
         self._max_batch = max_batch
         self._try_it()
-        self.meaning = self._what_it_means()
+        self.is_classifier = self._is_classifier()
         self._check_names()
 
     def _try_it(self) -> None:
@@ -74,7 +74,7 @@ class Served:
 
     def _check_names(self) -> None:
         names = self.class_names
-        if self.meaning is None or names is None:
+        if not self.is_classifier or names is None:
             return
         if len(names) == 1 and self.classes == 2:
             self.class_names = f"not {names[0]}", names[0]
@@ -87,8 +87,11 @@ class Served:
     @property
     def classes(self) -> int:
         """The number of classes of a classifier."""
-        assert self.meaning is not None
-        return int(self.meaning.probabilities(np.zeros((1, *self.shapes[0]))).shape[1])
+        return self.probabilities(np.zeros((1, *self.shapes[0]))).shape[1]
+
+    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        """Return the probability of each class, (N, classes), of a classifier's outputs."""
+        return class_probabilities(self.model, outputs)
 
     def run(self, inputs: Arrays) -> Arrays:
         """Return the outputs for arrays of samples."""
@@ -99,53 +102,16 @@ class Served:
         outputs = found if isinstance(found, tuple) else (found,)
         return tuple(y[:count] for y in outputs)
 
-    def _what_it_means(self) -> Meaning | None:
+    def _is_classifier(self) -> bool:
         if len(self.outputs) != 1 or len(self.shapes[0]) != 1:
-            return None
+            return False
         loss = self.model.loss
         last: Any = type(last_layer(self.model.network, self.outputs[0]))
-        gives = GIVES.get(last, "logits")
-        answers = "columns" if last in (Sigmoid, Hardsigmoid, LogSigmoid) else "classes"
         if loss is not None and loss.reads in NAMES:
-            gives, answers = loss.reads, loss.answers or answers
-        elif self.class_names is None and last not in GIVES:
-            return None
-        if answers not in ("classes", "columns"):
-            return None
-        return Meaning(answers, gives)
+            return loss.answers != "lists"
+        return last in GIVES or (self.class_names is not None and loss is None)
 
 
 def _filled_up(x: np.ndarray, multiple: int) -> np.ndarray:
     """Repeat the last sample until the number of samples is a multiple."""
     return np.concatenate([x, np.repeat(x[-1:], -len(x) % multiple, axis=0)])
-
-
-class Meaning(NamedTuple):
-    """What the numbers of a classifier are.
-
-    Attributes
-    ----------
-    answers : {"classes", "columns"}
-        Whether one class is right, or each column is a yes or no of its own.
-    gives : {"logits", "probabilities", "log_probabilities"}
-    """
-
-    answers: str
-    gives: str
-
-    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
-        """Return the probability of each class, (N, classes), in float64.
-
-        A single column is the probability of the second of two classes.
-        """
-        y = outputs.astype(np.float64)
-        if self.gives == "log_probabilities":
-            y = np.exp(y)
-        elif self.gives == "logits" and self.answers == "classes":
-            y = np.exp(y - y.max(axis=1, keepdims=True))
-            y = y / y.sum(axis=1, keepdims=True)
-        elif self.gives == "logits":
-            with np.errstate(over="ignore"):
-                y = 1 / (1 + np.exp(-y))
-        single = y.shape[1] == 1 and self.answers == "columns"
-        return np.concatenate([1 - y, y], axis=1) if single else y
