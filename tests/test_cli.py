@@ -419,13 +419,15 @@ def test_evaluate_agrees_with_train_and_with_a_count(images, capsys):
     assert train(images, "--epochs", 5, "--save", "model") == 0
     trained = re.search("test accuracy .*", capsys.readouterr().out)
     assert run("evaluate", "--model", "model", "--data", images, "--device", "cpu") == 0
-    line = capsys.readouterr().out.strip()
+    line, *report = capsys.readouterr().out.splitlines()
     assert trained is not None
     assert line == trained[0]
     x, y = load_mnist(images)[1]
     outputs = xpcnn.Model.load("model", device="cpu").predict(x)
     right = sum(int(row.argmax()) == label for row, label in zip(outputs, y, strict=True))
     assert f"({right} of 20 images)" in line
+    accuracy = next(words for row in report if (words := row.split())[:1] == ["accuracy"])
+    assert accuracy == ["accuracy", f"{right / 20:.4f}", "20"]
 
 
 def test_evaluate_on_each_device(images, device, capsys):

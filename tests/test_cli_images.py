@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import xpcnn
-from xpcnn.cli import main
+from xpcnn.cli import augment, image_data, main
+from xpcnn.cli import train as train_command
 from xpcnn.data import ImageFolder, ImageReader, train_test_split
 
 Image = pytest.importorskip("PIL.Image")
@@ -75,7 +76,7 @@ def resume(photos: Path, *more: object) -> int:
 def test_train_learns_a_folder_of_classes(photos, capsys):
     assert train(photos, "--epochs", 10, "--lr", 0.003) == 0
     out = capsys.readouterr().out
-    assert "classes: flat, tall\n" in out
+    assert "classes: flat, tall\nreading 60 images\n" in out
     assert "48 training images, batches of 12, 10 epochs\n" in out
     assert "saved to photo-photos.safetensors" in out
     found = re.search(r"test accuracy (\d\.\d+) \((\d+) of 12 images\)", out)
@@ -193,6 +194,37 @@ def test_what_cannot_be_trained_on(tmp_path, capsys):
     assert list(tmp_path.glob("*.safetensors")) == []
 
 
+@pytest.mark.parametrize("kept", [1000, 10**6])
+def test_images_to_watch_in_training(tmp_path, kept, monkeypatch, capsys):
+    monkeypatch.setattr(image_data, "KEPT", kept)
+    for at, name in enumerate(("train", "test", "val")):
+        photos_in(tmp_path / "p" / name, 12, seed=at)
+    assert train(tmp_path / "p") == 0
+    assert "val_loss" in capsys.readouterr().err
+
+
+def test_images_that_are_too_many_for_memory_are_read_in_every_epoch(photos, monkeypatch, capsys):
+    """With the same numbers: they come in the same order."""
+    assert train(photos, "--save", "whole", "--epochs", 2) == 0
+    whole = capsys.readouterr()
+    monkeypatch.setattr(image_data, "KEPT", 1000)
+    monkeypatch.setattr(train_command, "get_num_threads", lambda: 2)
+    assert train(photos, "--save", "parts", "--epochs", 2) == 0
+    parts = capsys.readouterr()
+    assert parts.out.splitlines()[-1] == whole.out.splitlines()[-1]
+    states = [xpcnn.Model.load(name, device="cpu").state_dict() for name in ("whole", "parts")]
+    for key, value in states[0].items():
+        np.testing.assert_array_equal(states[1][key], value)
+    assert evaluate("whole", photos) == 0
+    assert "12 of the 60 images" in capsys.readouterr().err
+
+
+def test_images_too_small_for_the_network(photos, capsys):
+    assert train(photos, "--size", "4x9") == 1
+    err = capsys.readouterr().err
+    assert "--size 4x9 does not suit the network 'photo': MaxPool2d '12': the kernel" in err
+
+
 def test_few_images_of_each_class_are_split_all_the_same(tmp_path, capsys):
     photos_in(tmp_path / "p", 6, ("flat", "tall"))
     assert train(tmp_path / "p") == 0
@@ -214,7 +246,12 @@ def test_few_images_of_each_class_are_split_all_the_same(tmp_path, capsys):
         ("train --test-size 0", "a number above 0, got '0'"),
         ("train --resize stretch", "invalid choice: 'stretch'"),
         ("train --augment flop", "unknown augmentation 'flop'; choose of"),
+        ("train --resume m --augment flip", "--augment flip: not allowed with --resume"),
         ("train --resume m --size 8", "--size: not allowed with --resume"),
+        ("train --augment flip,flip", "'flip' stands there twice"),
+        ("evaluate --all", "--all: only for a folder of image files, and --data is digits"),
+        ("evaluate --labels a.csv", "--labels: only for a folder of image files"),
+        ("evaluate --test-size 0.1", "--test-size: only for a folder of image files"),
         ("predict a.png --top 0", "whole number of at least 1, got '0'"),
         ("predict a.png --top 2 --json", "--top: --json has the probabilities of all classes"),
     ],
@@ -222,6 +259,129 @@ def test_few_images_of_each_class_are_split_all_the_same(tmp_path, capsys):
 def test_wrong_use(words, message, capsys):
     assert run(*words.split()) == 2
     assert message in capsys.readouterr().err
+
+
+# -- augmentation --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", augment.NAMES)
+def test_each_augmentation_trains_and_is_left_out_of_predictions(photos, name, model_file):
+    assert train(photos, "--augment", name, "--save", "m") == 0
+    model = xpcnn.Model.load("m", device="cpu")
+    assert predict("m", photos / "flat" / "000.png") == 0
+    x = ImageFolder(photos, SIZE).load()[0][:4].astype("float32")
+    np.testing.assert_array_equal(model.predict(x), model.predict(x))
+    added = len(model.layers) - len(xpcnn.Model.load(model_file, device="cpu").layers)
+    assert added == (name in augment.LAYERS)
+
+
+def test_augmentations_of_digits(capsys):
+    words = ("--epochs", 1, "--device", "cpu", "--model", "mlp", "--batch-size", 500)
+    assert run("train", "--augment", "crop", *words, "--save", "m") == 0
+    model = xpcnn.Model.load("m", device="cpu")
+    assert isinstance(model.layers[0], xpcnn.RandomCrop)
+    assert model.layers[0].size == (28, 28)
+
+
+# -- evaluate ------------------------------------------------------------------------------------
+
+
+def evaluate(model_file: Path, data: Path, *words: object) -> int:
+    return run("evaluate", "--device", "cpu", "--model", model_file, "--data", data, *words)
+
+
+def test_evaluate_prints_a_report_of_the_images_that_were_not_trained_on(
+    model_file, photos, capsys
+):
+    metrics = pytest.importorskip("sklearn.metrics")
+    assert evaluate(model_file, photos) == 0
+    captured = capsys.readouterr()
+    assert "12 of the 60 images in" in captured.err
+    assert "--all measures all" in captured.err
+    _, test = train_test_split(ImageFolder(photos, SIZE))
+    x, y = test.load()
+    model = xpcnn.Model.load(model_file, device="cpu")
+    guessed = model.predict(x.astype("float32")).argmax(axis=1)
+    line, _, report = captured.out.split("\n", 2)
+    loss = model.evaluate(x.astype("float32"), y)["loss"]
+    right = int((guessed == y).sum())
+    assert line == f"test accuracy {right / 12:.4f} ({right} of 12 images), loss {loss:.4f}"
+    expected = metrics.classification_report(y, guessed, target_names=["flat", "tall"], digits=4)
+    assert report.strip() == expected.strip()
+
+
+def test_evaluate_prints_json(model_file, photos, capsys):
+    metrics = pytest.importorskip("sklearn.metrics")
+    assert evaluate(model_file, photos, "--all", "--json") == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    found = json.loads(captured.out)
+    x, y = ImageFolder(photos, SIZE).load()
+    model = xpcnn.Model.load(model_file, device="cpu")
+    guessed = model.predict(x.astype("float32")).argmax(axis=1)
+    assert found["images"] == 60
+    assert found["accuracy"] == pytest.approx((guessed == y).mean())
+    assert found["loss"] == pytest.approx(model.evaluate(x.astype("float32"), y)["loss"])
+    assert found["report"] == metrics.classification_report(
+        y, guessed, target_names=["flat", "tall"], output_dict=True
+    )
+
+
+def test_classes_are_compared_by_their_names(model_file, tmp_path, capsys):
+    photos_in(tmp_path / "some", 6, ("tall",))
+    assert evaluate(model_file, tmp_path / "some", "--all", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["accuracy"] == 1.0
+    assert found["report"]["tall"]["support"] == 6
+    assert "flat" not in found["report"]
+    photos_in(tmp_path / "other", 6, ("tall", "round"))
+    assert evaluate(model_file, tmp_path / "other", "--all") == 1
+    err = capsys.readouterr().err
+    assert "are round, tall, and round is not among the expected flat, tall" in err
+
+
+def test_evaluate_the_folder_of_tests(model_file, tmp_path, capsys):
+    photos_in(tmp_path / "p" / "train", 4)
+    photos_in(tmp_path / "p" / "val", 10, seed=5)
+    assert evaluate(model_file, tmp_path / "p") == 0
+    captured = capsys.readouterr()
+    assert "of 10 images)" in captured.out
+    assert captured.err == ""
+    assert evaluate(model_file, tmp_path / "p", "--all") == 1
+    assert "has a folder 'val' to test with" in capsys.readouterr().err
+
+
+def test_evaluate_a_table_of_labels(model_file, tmp_path, capsys):
+    photos_in(tmp_path / "p" / "all", 8)
+    files = sorted((tmp_path / "p").rglob("*.png"))
+    lines = [f"{f.relative_to(tmp_path / 'p').as_posix()},{f.parent.name}" for f in files]
+    (tmp_path / "p" / "a.csv").write_text("\n".join(lines))
+    (tmp_path / "p" / "b.csv").write_text("")
+    assert evaluate(model_file, tmp_path / "p", "--labels", "a.csv", "--test-size", 0.5) == 0
+    assert "of 4 images)" in capsys.readouterr().out
+    assert evaluate(model_file, tmp_path / "p") == 1
+    assert "are all, and all is not among the expected flat, tall" in capsys.readouterr().err
+
+
+def test_evaluate_a_model_with_a_single_column(photos, capsys):
+    pool = [xpcnn.AdaptiveAvgPool2d(1), xpcnn.Flatten(), xpcnn.Linear(3, 1)]
+    small_model("m", *pool, names=("flat", "tall"), loss="bce_with_logits", reader=ImageReader(2))
+    assert evaluate("m", photos, "--all", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    x, y = ImageFolder(photos, 2).load()
+    scores = xpcnn.Model.load("m", device="cpu").predict(x.astype("float32"))[:, 0]
+    assert found["accuracy"] == pytest.approx(np.mean((scores > 0) == y))
+    losses = np.log1p(np.exp(-np.where(y == 1, scores, -scores).astype(float)))
+    assert found["loss"] == pytest.approx(losses.mean(), abs=1e-6)
+
+
+def test_evaluate_a_model_of_several_answers(photos, capsys):
+    small_model("m", xpcnn.Flatten(), names=list("abcdefghijkl"), loss="bce_with_logits")
+    model = xpcnn.Model.load("m", device="cpu")
+    model.class_names = ["flat", "tall", *"abcdefghij"]
+    model.save("m")
+    assert evaluate("m", photos, "--all") == 1
+    assert "12 answers of their own (its loss is BCEWithLogitsLoss)" in capsys.readouterr().err
 
 
 # -- predict -------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from xpcnn.errors import DeviceError as DeviceError
 from xpcnn.errors import ModelFileError as ModelFileError
 from xpcnn.errors import NonFiniteError as NonFiniteError
 from xpcnn.errors import OutOfMemoryError as OutOfMemoryError
+from xpcnn.errors import SampleError as SampleError
 from xpcnn.errors import UnsupportedModelError as UnsupportedModelError
 from xpcnn.gradcheck import gradcheck as gradcheck
 from xpcnn.kernels.precision import get_deterministic as get_deterministic
@@ -36,9 +37,13 @@ from xpcnn.losses import BCELoss as BCELoss
 from xpcnn.losses import BCEWithLogitsLoss as BCEWithLogitsLoss
 from xpcnn.losses import CosineEmbeddingLoss as CosineEmbeddingLoss
 from xpcnn.losses import CrossEntropyLoss as CrossEntropyLoss
+from xpcnn.losses import CTCLoss as CTCLoss
+from xpcnn.losses import DiceLoss as DiceLoss
+from xpcnn.losses import FocalLoss as FocalLoss
 from xpcnn.losses import GaussianNLLLoss as GaussianNLLLoss
 from xpcnn.losses import HingeEmbeddingLoss as HingeEmbeddingLoss
 from xpcnn.losses import HuberLoss as HuberLoss
+from xpcnn.losses import JaccardLoss as JaccardLoss
 from xpcnn.losses import KLDivLoss as KLDivLoss
 from xpcnn.losses import L1Loss as L1Loss
 from xpcnn.losses import Loss as Loss
@@ -52,10 +57,13 @@ from xpcnn.losses import PoissonNLLLoss as PoissonNLLLoss
 from xpcnn.losses import SmoothL1Loss as SmoothL1Loss
 from xpcnn.losses import SoftMarginLoss as SoftMarginLoss
 from xpcnn.losses import TripletMarginLoss as TripletMarginLoss
+from xpcnn.losses import TverskyLoss as TverskyLoss
 from xpcnn.training import Callback as Callback
 from xpcnn.training import CSVLogger as CSVLogger
+from xpcnn.training import CutMix as CutMix
 from xpcnn.training import EarlyStopping as EarlyStopping
 from xpcnn.training import History as History
+from xpcnn.training import MixUp as MixUp
 from xpcnn.training import Model as Model
 from xpcnn.training import ModelCheckpoint as ModelCheckpoint
 from xpcnn.training import ProgressBar as ProgressBar

@@ -50,6 +50,23 @@ class CaptureError(RuntimeError):
     """A training step cannot be captured; the message says why, half a sentence."""
 
 
+class SampleError(RuntimeError):
+    """A sample of a data set could not be read.
+
+    Attributes
+    ----------
+    sample : int or None
+        Its number; ``None`` if nobody knows which it was.
+    text : str
+        The traceback of what was raised, also where that was in another process.
+    """
+
+    def __init__(self, message: str, *, sample: int | None, text: str = "") -> None:
+        super().__init__(message)
+        self.sample = sample
+        self.text = text
+
+
 class OutOfMemoryError(RuntimeError, MemoryError):
     """Memory ran out in a training step or a prediction.
 

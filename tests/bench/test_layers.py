@@ -35,6 +35,8 @@ needs_torch = pytest.mark.skipif(not has_torch, reason="PyTorch is not installed
 # What computes nothing itself: bases, and layers made of layers.
 NOT_MEASURED = {"Layer", "Operation", "Sequential", "Residual", "Parallel", "Graph"}
 NOT_MEASURED_LOSSES = {"Loss", "LossPerOutput", "FunctionLoss"}
+# What PyTorch itself does not have, or differentiates together with a log-softmax.
+NOT_MEASURED_LOSSES |= {"DiceLoss", "JaccardLoss", "TverskyLoss", "FocalLoss", "CTCLoss"}
 SMALL = [name for name in CASES if name.endswith(" odd")]
 QUICK = ["--kernels", "generic", "--threads", "1", "--quick"]
 

@@ -50,6 +50,18 @@ def test_folders_are_classes(photos):
         folder["a"]
 
 
+def test_classes_and_files_are_those_of_torchvision(photos):
+    datasets = pytest.importorskip("torchvision.datasets")
+    theirs, ours = datasets.ImageFolder(str(photos)), ImageFolder(photos)
+    assert list(ours.class_names) == theirs.classes
+    assert ours.targets.tolist() == theirs.targets
+    for (name, _), file in zip(theirs.samples, ours.files, strict=True):
+        assert Path(name).parent == file.parent
+    assert sorted(map(str, ours.files)) == sorted(name for name, _ in theirs.samples)
+    first = np.asarray(theirs[0][0]).transpose(2, 0, 1)
+    np.testing.assert_array_equal(ours[0][0], first)
+
+
 def test_load_gives_what_the_items_give(photos):
     folder = ImageFolder(photos, size=7)
     x, y = folder.load()

@@ -237,6 +237,12 @@ def test_a_small_file_of_many_pixels_is_not_unpacked():
         ImageReader(8).read(content)
 
 
+def test_a_header_that_claims_more_than_pillow_would_read():
+    content = b"P5 60000 60000 255\n" + bytes(100)
+    with pytest.raises(ValueError, match="images of up to 50,000,000 pixels are read"):
+        ImageReader(8).read(content)
+
+
 def test_an_image_of_pillow_is_not_changed():
     file = Image.open(io.BytesIO(encoded(Image.effect_noise((200, 150), 60), "JPEG")))
     ImageReader(16).read(file)

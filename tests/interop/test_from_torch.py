@@ -430,7 +430,6 @@ def test_one_error_lists_everything():
 @pytest.mark.parametrize(
     ("function", "parts", "message"),
     [
-        (lambda m, x: m.c(m.c(x)), {"c": conv()}, "module c: is used twice"),
         (lambda m, x: x if x.sum() > 0 else -x, {}, "torch.fx cannot trace this Traced"),
         (lambda m, x: m.c(x) if m.training else x, {"c": conv()}, "takes another path"),
         (lambda m, x: x + x.shape[0], {}, "the size of the batch"),
@@ -458,6 +457,44 @@ def test_an_argument_that_a_layer_does_not_know_is_refused(monkeypatch):
     from_torch(nn.Sequential(nn.ELU(inplace=True)))
     with pytest.raises(ValueError, match="ELU: the layer takes no alpha=0.5"):
         from_torch(nn.Sequential(nn.ELU(0.5)))
+
+
+class Twins(nn.Module):
+    """A tower for two images, which is also known under another name."""
+
+    def __init__(self):
+        super().__init__()
+        self.tower = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten())
+        self.other = self.tower
+        self.end = nn.Linear(48, 2)
+
+    def forward(self, x, z):
+        return self.end(self.tower(x) - self.other(z))
+
+
+def test_a_module_that_is_used_twice_is_one_layer():
+    torch.manual_seed(0)
+    theirs = Twins().double()
+    x, z = torch.randn(4, 2, 6, 6).double(), torch.randn(4, 2, 6, 6).double()
+    ours = from_torch(theirs, [x, z])
+    assert len(ours.parameters()) == 6
+    theirs.train()
+    y = theirs(x, z)
+    dy = torch.randn(4, 2).double()
+    (y * dy).sum().backward()
+    np.testing.assert_allclose(
+        ours.forward(x.numpy(), z.numpy(), training=True), y.detach().numpy(), rtol=1e-9
+    )
+    ours.backward(dy.numpy())
+    for name, parameter in theirs.named_parameters():
+        found = ours.parameters()[name].grad
+        np.testing.assert_allclose(found, parameter.grad.numpy(), rtol=1e-8, atol=1e-10)
+    for name, buffer in theirs.named_buffers():
+        np.testing.assert_allclose(ours.state_dict()[name], buffer.numpy(), rtol=1e-9)
+    again = to_torch(ours).eval()
+    theirs.eval()
+    with torch.no_grad():
+        np.testing.assert_allclose(again(x, z).numpy(), theirs(x, z).numpy(), rtol=1e-9)
 
 
 def test_shared_parameters_and_hooks_are_refused():

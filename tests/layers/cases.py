@@ -38,9 +38,9 @@ def _seeded(layer: Any) -> Any:
 ROW, LINE, IMAGE, VOLUME = (3, 4), (2, 3, 9), (2, 3, 6, 7), (1, 2, 4, 5, 4)
 WIDE_ROW, WIDE_LINE, WIDE_IMAGE, WIDE_VOLUME = (3, 5), (2, 4, 9), (2, 4, 6, 7), (1, 3, 4, 5, 4)
 
-# Two inputs, or one of integers: these have tests of their own, in test_bilinear.py
-# and test_embedding.py.
-OTHER_INPUTS = {"Bilinear", "Embedding"}
+# Two inputs, or one of integers, or no gradient: these have tests of their own, in
+# test_bilinear.py, test_embedding.py and augmentation/test_color_jitter.py.
+OTHER_INPUTS = {"Bilinear", "ColorJitter", "Embedding"}
 
 CASES: dict[str, Case] = {
     "Conv1d": Case(lambda: xc.Conv1d(3, 4, 3, stride=2, padding=1), LINE, (3, 9), WIDE_LINE),
@@ -309,11 +309,36 @@ CASES: dict[str, Case] = {
         lambda: _seeded(xc.RandomCrop(9, (3, 2, 4, 5), padding_mode="reflect")), IMAGE, LINE
     ),
     "RandomResizedCrop": Case(lambda: _seeded(xc.RandomResizedCrop((4, 3))), IMAGE, LINE),
-    "RandomResizedCrop-plain": Case(
-        lambda: _seeded(xc.RandomResizedCrop(5, (0.5, 0.9), antialias=False)), IMAGE, LINE
-    ),
     "RandomResizedCrop-nearest": Case(
         lambda: _seeded(xc.RandomResizedCrop(5, (0.3, 0.4), (0.5, 2), "nearest")), IMAGE, LINE
     ),
+    "RandomRotation": Case(lambda: _seeded(xc.RandomRotation(30, "bilinear")), IMAGE, LINE),
+    "RandomRotation-nearest": Case(
+        lambda: _seeded(xc.RandomRotation((10, 80), center=(2, 1), fill=0.5)), IMAGE, LINE
+    ),
+    "RandomAffine": Case(
+        lambda: _seeded(
+            xc.RandomAffine(
+                20, (0.2, 0.3), (0.7, 1.3), (-9, 9, -5, 5), "bilinear", (0.1, 0.2, 0.3), (1.5, 3)
+            )
+        ),
+        IMAGE,
+        LINE,
+        WIDE_IMAGE,
+    ),
+    "GaussianNoise": Case(lambda: _seeded(xc.GaussianNoise(0.1, 0.5)), IMAGE, ROW),
+    "GaussianNoise-line": Case(lambda: _seeded(xc.GaussianNoise(clip=False)), LINE, ROW),
+    "GaussianBlur": Case(lambda: _seeded(xc.GaussianBlur((5, 3))), IMAGE, LINE),
+    "RandomErasing": Case(lambda: _seeded(xc.RandomErasing(0.8)), IMAGE, LINE),
+    "RandomErasing-value": Case(
+        lambda: _seeded(xc.RandomErasing(1, value=(1.0, 2.0, 3.0))), IMAGE, LINE, WIDE_IMAGE
+    ),
+    "RandomErasing-random": Case(lambda: _seeded(xc.RandomErasing(1, value="random")), IMAGE, LINE),
+    "RandomShift": Case(lambda: _seeded(xc.RandomShift(4)), LINE, IMAGE),
+    "RandomShift-circular": Case(
+        lambda: _seeded(xc.RandomShift(8, padding_mode="circular")), LINE, IMAGE
+    ),
+    "RandomScale": Case(lambda: _seeded(xc.RandomScale((0.5, 2))), LINE, IMAGE),
+    "TimeMask": Case(lambda: _seeded(xc.TimeMask(5, 0.5)), LINE, IMAGE),
     "Unfold-all": Case(lambda: xc.Unfold(2, 2, 1, 3), IMAGE, LINE),
 }

@@ -165,7 +165,7 @@ def test_entries_that_are_no_layers():
         xpcnn.Graph("x", [("a", xpcnn.ReLU, "x")], "a")
     relu = xpcnn.ReLU()
     with pytest.raises(ValueError, match="stands at two places"):
-        xpcnn.Graph("x", [("a", relu, "x"), ("b", relu, "a")], "b")
+        xpcnn.Graph("x", [("a", relu, "x"), ("b", xpcnn.Sequential(relu), "a")], "b")
 
 
 def test_a_deep_graph_is_sorted_without_recursion():

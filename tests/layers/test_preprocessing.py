@@ -7,6 +7,7 @@ import pytest
 
 import xpcnn as xc
 from tests.layers import by_hand
+from tests.layers.augmentation.drawing import not_on_jax
 from xpcnn import _xp
 from xpcnn.layers.preprocessing import takes_bytes
 
@@ -61,6 +62,7 @@ def test_as_torchvision_normalizes():
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_shades_of_gray_by_hand(channels, outputs, device):
+    not_on_jax(device)
     x = images("float64", (2, channels, 3, 2))
     y, dx = by_hand.run(xc.Grayscale(outputs), x, device)
     shares = np.array([0.2989, 0.587, 0.114] if channels == 3 else [1.0])
@@ -75,6 +77,7 @@ def test_shades_of_gray_by_hand(channels, outputs, device):
 @pytest.mark.parametrize("size", [(1, 2), (2, 3), (3, 3), (5, 4), (6, 5), (8, 2), (9, 9)])
 def test_center_crop_by_hand(size, device):
     """In the middle; an odd row is above, by Python's rounding, or below what is padded."""
+    not_on_jax(device)
     x = images("float64", (1, 2, 6, 5))
     y, dx = by_hand.run(xc.CenterCrop(size), x, device)
     expected = np.zeros((1, 2, 20, 20))
@@ -104,6 +107,7 @@ def naive_resize(line, out):
 
 @pytest.mark.parametrize("size", [(3, 2), (4, 9), (1, 1), (6, 5), (13, 3)])
 def test_resize_by_a_naive_loop(size, device):
+    not_on_jax(device)
     x = images("float64", (1, 1, 6, 5))
     y, dx = by_hand.run(xc.Resize(size), x, device)
     tall = np.stack([naive_resize(x[0, 0, :, j], size[0]) for j in range(5)], axis=1)

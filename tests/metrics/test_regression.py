@@ -189,6 +189,13 @@ def test_scores_do_not_come_near_to_targets(loss: str, y: Any, message: str) -> 
         (lambda: metrics.r2(P[:0], T[:, :1]), ValueError, "R2: .*do not fit"),
         (lambda: metrics.mae(P[:, 0], T[:2, 0]), ValueError, "do not fit"),
         (lambda: metrics.mse(P.astype(int), T), TypeError, "MSE: expected dtype float32"),
+        (
+            lambda: metrics.mae(P, T * 1j),
+            TypeError,
+            "MAE: targets must be real numbers, got dtype c",
+        ),
+        (lambda: metrics.mae(P[0, 0], T[0, 0]), ValueError, "with a batch axis"),
+        (lambda: metrics.MAE(name=""), TypeError, "MAE: name must be a str"),
         (lambda: metrics.R2("mean"), ValueError, "multioutput must be one of 'uniform_average'"),
         (lambda: metrics.MAE(zzz=1), TypeError, "MAE: there is no argument 'zzz'; it takes name"),
         (lambda: setattr(metrics.R2(), "multioutput", "x"), ValueError, "must be one of"),

@@ -185,6 +185,28 @@ def test_calibration_by_hand(device: Device) -> None:
     assert math.isnan(metric.result())
 
 
+@pytest.mark.parametrize("places", [False, True])
+def test_calibration_of_classes_by_hand(device: Device, places: bool) -> None:
+    # Confidences 0.7, 0.6 and 0.75, of which two are right; the last row does not count.
+    p = np.array([[0.7, 0.2, 0.1], [0.6, 0.3, 0.1], [0.2, 0.75, 0.05], [0.1, 0.0, 0.9]])
+    y = np.array([0, 1, 1, 9])
+    if places:
+        p, y = np.moveaxis(p.reshape(2, 2, 3), -1, 1), y.reshape(2, 2)
+    for loss in (None, losses.CrossEntropyLoss(), losses.NLLLoss()):
+        with np.errstate(divide="ignore"):
+            x = p if loss is None else np.log(p)
+        metric = metrics.CalibrationError(2, ignore_index=9)
+        metric.bind(loss)
+        metric.update(device.asarray(x), device.asarray(y))
+        assert metric.result() == pytest.approx(abs(2 / 3 - 2.05 / 3))
+    columns = np.array([[0.2, 0.9], [0.4, 0.8]])  # both columns put together
+    found = metrics.calibration_error(
+        device.asarray(columns), device.asarray(np.array([[1, 0], [0, 1]])), n_bins=2,
+        multilabel=True,
+    )  # fmt: skip
+    assert found == pytest.approx((2 * (0.5 - 0.3) + 2 * (0.85 - 0.5)) / 4)
+
+
 @pytest.mark.parametrize("norm", ["l1", "l2", "max"])
 def test_calibration_as_torchmetrics(rng: np.random.Generator, norm: str) -> None:
     theirs = pytest.importorskip("torchmetrics.functional.classification")
@@ -291,6 +313,9 @@ def test_names_and_descriptions() -> None:
             "labels must be from 0 to 2",
         ),
         (lambda: metrics.auc(LABELS, LABELS), TypeError, "AUC: expected dtype float32"),
+        (lambda: metrics.auc(SCORE, YES.astype(str)), TypeError, "AUC: targets must be real num"),
+        (lambda: metrics.auc(np.array(0.5), YES), ValueError, "AUC: expected predictions with a b"),
+        (lambda: metrics.AUC(name=3), TypeError, "AUC: name must be a str"),
         (lambda: metrics.auc(SCORE, YES[:3]), ValueError, "do not fit"),
         (lambda: metrics.auc(SCORE, 2 * YES), ValueError, "there is a target 2"),
         (

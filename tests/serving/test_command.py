@@ -18,6 +18,7 @@ import pytest
 
 from tests.serving.clients import IMAGE, classifier, httpx, softmax
 from xpcnn.cli import main
+from xpcnn.cli.serve import listening
 
 pytest.importorskip("uvicorn")
 
@@ -129,6 +130,16 @@ def run(*words: object) -> int:
     return main(["serve", *map(str, words)])
 
 
+def test_answers_are_not_held_back_by_tcp():
+    """Asyncio sends at once (TCP_NODELAY) only on sockets that say that they are TCP's."""
+    with (
+        listening("127.0.0.1", 0) as door,
+        socket.create_connection(door.getsockname()),
+        door.accept()[0] as accepted,
+    ):
+        assert accepted.proto == socket.IPPROTO_TCP
+
+
 def test_a_port_that_is_in_use(file, capsys):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
@@ -177,3 +188,15 @@ def test_what_is_not_installed(file, monkeypatch, capsys):
     err = capsys.readouterr().err
     assert 'serving needs no_such_package; run: pip install "xpcnn[serve]"' in err
     assert "reinstall" not in err
+
+
+@posix
+@pytest.mark.slow
+def test_the_benchmark_loses_nothing():
+    """It ends with 1 if an answer is lost or wrong."""
+    script = ROOT / "benchmarks" / "serve.py"
+    words = [sys.executable, str(script), "--network", "small", "--requests", "400"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "lost: 0, wrong: 0" in done.stdout

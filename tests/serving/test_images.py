@@ -10,6 +10,7 @@ import pytest
 
 import xpcnn
 from tests.serving.clients import classifier, error_of, post, serve, softmax
+from xpcnn.data import ImageReader
 from xpcnn.data.images import MOST_PIXELS
 
 Image = pytest.importorskip("PIL.Image")
@@ -59,7 +60,15 @@ def test_a_model_that_scales_gets_bytes():
     model.build((None, 1, 6, 5))
     (found,) = send(file_of(PIXELS), model=model).json()["predictions"]
     weight, bias = (np.asarray(p.data) for p in (layers[2].weight, layers[2].bias))
-    np.testing.assert_allclose(found, weight @ (PIXELS.ravel() / 255) + bias, rtol=1e-4)
+    expected = weight @ (PIXELS.ravel() / 255) + bias
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    file = io.BytesIO()
+    np.save(file, PIXELS[None])
+    for answer in (
+        send(file.getvalue(), "application/x-npy", model=model),
+        post(model, json=[PIXELS[None].tolist()]),
+    ):
+        np.testing.assert_allclose(answer.json()["predictions"], [expected], rtol=1e-4)
 
 
 def test_colour_has_three_channels():
@@ -69,6 +78,24 @@ def test_colour_has_three_channels():
     (found,) = send(file_of(colours), model=model).json()["predictions"]
     x = np.float32(colours.transpose(2, 0, 1))[None] / 255
     np.testing.assert_allclose(found, model.predict(x)[0], rtol=1e-5)
+
+
+def test_the_model_knows_names_and_how_to_read():
+    model = classifier()
+    model.class_names = ["cat", "dog", "horse"]
+    model.image_input = ImageReader((6, 5), mode="L", resize="crop", invert=True)
+    wide = np.zeros((6, 50), "uint8")
+    wide[:, 20:30] = PIXELS.repeat(2, axis=1)  # the rest is cut off
+    cropped = ImageReader((6, 5), mode="L", resize="crop", invert=True).read(file_of(wide))
+    np.testing.assert_array_equal(  # by hand: no resizing in the file that has the right size
+        ImageReader((6, 5), mode="L", invert=True).read(file_of(PIXELS)), 255 - PIXELS[None]
+    )
+    p = softmax(model.predict(np.float32(cropped)[None] / 255))[0]
+    (found,) = send(file_of(wide), model=model, path="/predict?top=3").json()["predictions"]
+    assert found["name"] == ("cat", "dog", "horse")[p.argmax()]
+    assert found["probability"] == pytest.approx(p.max(), rel=1e-6)
+    for each in found["top"]:
+        assert each["name"] == model.class_names[each["class"]]
 
 
 def bomb() -> bytes:

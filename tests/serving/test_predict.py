@@ -216,3 +216,15 @@ def test_a_network_for_a_fixed_number_of_samples_is_filled_up():
     found = post(model, json=rows.tolist()).json()["predictions"]
     expected = model.predict(np.concatenate([rows, rows[:2]]))[:6]
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("names", [["yes"], ["no", "yes"]])
+def test_names_of_a_single_column(names):
+    linear = xpcnn.Linear(4, 1)
+    model = chain(linear, loss="bce_with_logits")
+    model.load_state_dict({"0.weight": [[1.0, 0, 0, 0]], "0.bias": [0.0]})
+    model.class_names = names
+    (found,) = post(model, json=[[3.0, 0, 0, 0]]).json()["predictions"]
+    assert found == {"name": "yes", "class": 1, "probability": pytest.approx(1 / (1 + np.exp(-3)))}
+    (found,) = post(model, json=[[-3.0, 0, 0, 0]]).json()["predictions"]
+    assert found["name"] == ("no" if len(names) == 2 else "not yes")

@@ -160,6 +160,21 @@ def test_a_regressor_of_raw_numbers():
     assert not hasattr(estimator, "y_mean_")
 
 
+def test_counts():
+    x = np.random.normal(size=(300, 2))
+    rate = np.exp(1.0 + 0.8 * x[:, 0])
+    counts = np.random.poisson(rate)
+    estimator = CNNRegressor(
+        [xpcnn.Linear(2, 1)], loss=xpcnn.PoissonNLLLoss(), standardize_y=False, lr=0.05,
+        random_state=0, device="cpu",
+    ).fit(x, counts)  # fmt: skip
+    np.testing.assert_allclose(estimator.predict(x), np.exp(estimator.model_.predict(x))[:, 0])
+    np.testing.assert_allclose(estimator.predict(x).mean(), counts.mean(), rtol=0.01)
+    assert np.corrcoef(estimator.predict(x), rate)[0, 1] > 0.98
+    with pytest.raises(ValueError, match="y must stay positive; give standardize_y=False"):
+        estimator.set_params(standardize_y=True).fit(x, counts)
+
+
 def test_scaling():
     x = np.random.normal(5.0, 2.0, (50, 3))
     x[:, 1] = 0.1  # whose mean is rounded
@@ -194,6 +209,25 @@ def test_signals_images_and_volumes(shape):
         estimator.predict(x[..., :-1])
     as_rows = clone(estimator).set_params(input_shape=shape).fit(x.reshape(60, -1), labels)
     assert np.array_equal(as_rows.predict_proba(x.reshape(60, -1)), estimator.predict_proba(x))
+
+
+def test_bytes_stay_bytes():
+    x = np.random.randint(0, 200, (60, 3, 6, 6), dtype=np.uint8)
+    labels = np.arange(60) % 2
+    x[labels == 1] += 50
+    estimator = CNNClassifier(epochs=10, random_state=0, device="cpu").fit(x, labels)
+    assert estimator.score(x, labels) > 0.9
+    np.testing.assert_allclose(estimator.x_mean_, x.mean(axis=(0, 2, 3)))
+    np.testing.assert_allclose(estimator.x_scale_, x.std(axis=(0, 2, 3)))
+    floats = clone(estimator).fit(x.astype(float), labels)
+    assert np.array_equal(floats.predict_proba(x), estimator.predict_proba(x.astype("float32")))
+    assert estimator.transform(x).shape == (60, 128)
+    with pytest.raises(TypeError, match="begin with xpcnn.Rescale"):
+        clone(estimator).set_params(standardize=False).fit(x, labels)
+    layers = [xpcnn.Rescale(1 / 255), xpcnn.Flatten(), xpcnn.Linear(out_features=2)]
+    own = CNNClassifier(layers, standardize=False, epochs=1, device="cpu").fit(x, labels)
+    expected = own.predict(x.astype("float32"))
+    assert np.array_equal(own.predict(x), expected)
 
 
 def test_the_model_takes_what_the_estimator_takes(tmp_path):
@@ -274,6 +308,51 @@ def test_indices():
     assert not hasattr(estimator, "x_mean_")
     with pytest.raises(ValueError, match="a layer that takes indices.* X has .*5"):
         estimator.predict(x + 0.5)
+
+
+def test_features_are_what_goes_into_the_last_layer():
+    x, labels = rows()
+    estimator = CNNClassifier(epochs=3, random_state=0, device="cpu").fit(x, labels)
+    _, hidden, _, last = estimator.model_.layers
+    z = (x - estimator.x_mean_) / estimator.x_scale_
+    expected = np.maximum(z @ np.array(hidden.weight.value).T + np.array(hidden.bias.value), 0.0)
+    found = estimator.transform(x)
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    outputs = found @ np.array(last.weight.value).T + np.array(last.bias.value)
+    np.testing.assert_allclose(outputs, estimator.decision_function(x))
+    assert estimator.get_feature_names_out()[:2].tolist() == ["cnnclassifier0", "cnnclassifier1"]
+    assert len(estimator.get_feature_names_out()) == 100
+    alone = linear_classifier().fit(x, labels)
+    np.testing.assert_allclose(alone.transform(x), (x - alone.x_mean_) / alone.x_scale_)
+    alone.set_params(standardize=False).fit(x, labels)
+    assert np.array_equal(alone.transform(x), x)
+
+
+def test_features_of_a_graph():
+    x, labels = rows()
+    first, second, last = xpcnn.Linear(4, 5), xpcnn.Linear(5, 5), xpcnn.Linear(5, 3)
+    nodes = [("a", first, "x"), ("b", second, "a"), ("c", xpcnn.operations.Add(), ["a", "b"])]
+    graph = xpcnn.Graph("x", [*nodes, ("d", last, "c"), ("e", xpcnn.ReLU(), "d")], "e")
+    estimator = CNNClassifier(graph, epochs=3, device="cpu").fit(x, labels)
+    trained = estimator.model_.layers[1].children()
+    z = (x - estimator.x_mean_) / estimator.x_scale_
+    a = trained["a"](z)
+    np.testing.assert_allclose(estimator.transform(x), a + trained["b"](a), rtol=1e-9)
+    assert estimator.get_feature_names_out().shape == (5,)
+    direct = CNNRegressor(xpcnn.Graph("x", [("d", xpcnn.Linear(4, 1), "x")], "d"), device="cpu")
+    assert direct.fit(x, x[:, 0]).transform(x).shape == (40, 4)
+
+
+def test_features_as_a_table():
+    pandas = pytest.importorskip("pandas")
+    labels = np.arange(30) % 2
+    x = np.random.normal(size=(30, 1, 8, 8))
+    estimator = CNNClassifier(epochs=1, random_state=0, device="cpu").fit(x, labels)
+    plain = estimator.transform(x)
+    table = estimator.set_output(transform="pandas").transform(x)
+    assert isinstance(table, pandas.DataFrame)
+    assert table.columns.tolist() == estimator.get_feature_names_out().tolist()
+    assert np.array_equal(table.to_numpy(), plain)
 
 
 # -- Training further ----------------------------------------------------------------------------

@@ -180,3 +180,33 @@ def test_gradients_are_those_of_pytorch_in_eval_mode():
             assert mine is None
         else:
             np.testing.assert_allclose(mine, parameter.grad.numpy(), rtol=1e-9, atol=1e-12)
+
+
+def test_the_summary_counts_what_is_frozen(capsys):
+    model = built()
+    plain = model.summary()
+    model.freeze("0", "1.bias", "4")
+    text = model.summary()
+    assert "parameters: 279 (4 trained, 275 frozen)" in text  # 76 + 8 + 195
+    assert [line.partition("  ")[0] for line in text.splitlines()[4:9]] == [
+        "0 Conv2d, frozen",
+        "1 BatchNorm2d, partly frozen",
+        "2 ReLU",
+        "3 Flatten",
+        "4 Linear, frozen",
+    ]
+    assert "parameters: 279 (279 trained)" in plain
+
+
+def test_the_summary_leaves_out_what_the_front_does_not_keep():
+    def memory(*frozen):
+        net = xpcnn.Sequential(xpcnn.Flatten(), xpcnn.Linear(4, 100), xpcnn.Linear(100, 1))
+        model = xpcnn.Model(net, device="cpu")
+        if frozen:
+            model.freeze(*frozen)
+        return model.summary((2, 4), batch_size=2).splitlines()[-1]
+
+    # 4 bytes for 601 parameters four times, and 2 * (4 + 100 + 1) outputs twice
+    assert f"about {(4 * 4 * 601 + 4 * 2 * 210) / 1024:.1f} KiB" in memory()
+    # 101 of the parameters are trained, and the last layer has 2 outputs
+    assert f"about {(4 * (4 * 101 + 500) + 4 * 2 * 2) / 1024:.1f} KiB" in memory("1")

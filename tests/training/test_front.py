@@ -15,6 +15,7 @@ from tests.pytorch import torch
 from xpcnn._xp import to_numpy
 from xpcnn.graph.front import FrontStep
 from xpcnn.graph.steps import ConcatStep, FoldedStep
+from xpcnn.kernels.constant import is_promised
 from xpcnn.operations import Add, Concat
 
 
@@ -45,6 +46,24 @@ def branches() -> xpcnn.Graph:
             ("both", Concat(dim=1), ["relu", "c"]),
             ("flat", xpcnn.Flatten(), "both"),
             ("out", xpcnn.Linear(252, 3), "flat"),
+        ],
+        "out",
+    )
+
+
+def twice() -> xpcnn.Graph:
+    """A graph with a block whose input somebody else takes too, and so does its output."""
+    body = xpcnn.Sequential(*block(4, 4))
+    return xpcnn.Graph(
+        "x",
+        [
+            ("first", xpcnn.Conv2d(2, 4, 1), "x"),
+            ("r", xpcnn.Residual(body), "first"),
+            ("c", xpcnn.Conv2d(4, 4, 1), "first"),
+            ("sum", Add(), ["r", "c"]),
+            ("again", Add(), ["sum", "r"]),
+            ("flat", xpcnn.Flatten(), "again"),
+            ("out", xpcnn.Linear(144, 3), "flat"),
         ],
         "out",
     )
@@ -153,6 +172,8 @@ NETWORKS = {
     "gathers": (lambda: chain(xpcnn.BatchNorm2d(4, affine=False)), 1, ("0.0", "0.1")),
     "own layer": (lambda: chain(Scaled(), *block(4, 4)), 1, ("0",)),
     "unknown layer": (lambda: chain(Halved(), *block(4, 4)), 1, ("0",)),
+    "block used twice": (twice, 1, ("r",)),
+    "all but a block": (twice, 1, ("first", "c", "out")),
     "branches in one layer": (
         lambda: chain(
             xpcnn.Parallel([xpcnn.Conv2d(4, 2, 1), xpcnn.Dropout2d(0.5)]), xpcnn.Conv2d(6, 4, 1)
@@ -385,3 +406,79 @@ def test_a_callback_may_unfreeze_in_training_with_a_limit_of_memory():
     assert seen[1] == 0
     assert model.segments == ()
     assert (to_numpy(model.network.layers[0].weight.value) != before).all()
+
+
+def test_early_stopping_leaves_the_folded_weights_alone():
+    """Who asks for the arrays may write to them, so that nothing made of them can be kept."""
+    model = xpcnn.Model(chain(), device="cpu", seed=0)
+    model.build((None, 2, 6, 6))
+    model.freeze("0", "1")
+    model.compile("sgd", "cross_entropy")
+    x, y = np.random.default_rng(0).random((8, 2, 6, 6), dtype="float32"), np.arange(8) % 3
+    stop = xpcnn.EarlyStopping("loss", patience=5, restore_best_weights=True)
+
+    class Watch(xpcnn.Callback):
+        def on_epoch_end(self, epoch, logs):
+            kept = self.model.network.layers[0].layers[0].weight
+            promised.append(is_promised(kept.value))
+
+    promised = []
+    model.fit(x, y, epochs=2, callbacks=[stop, Watch()], verbose=0)
+    assert promised == [True, True]
+
+
+@pytest.mark.parametrize("need_dx", [False, True])
+def test_an_output_of_the_front(need_dx):
+    """Of two outputs one comes from the front, and has a gradient all the same."""
+    graph = xpcnn.Graph(
+        "x",
+        [
+            ("a", xpcnn.Sequential(*block(2, 3)), "x"),
+            ("flat", xpcnn.Flatten(), "a"),
+            ("out", xpcnn.Linear(108, 3), "flat"),
+        ],
+        ["a", "out"],
+    )
+    model = made(graph)
+    (x,) = data(model)
+    model.freeze("a")
+    other = copy.deepcopy(model.network)
+    found = []
+    for network in (model, other):
+        outputs = network.forward(x, training=True)
+        dx = network.backward(*(1.0 + y for y in outputs), need_dx=need_dx)
+        found.append(
+            [*outputs, network.parameters()["out.weight"].grad, *([dx] if need_dx else [])]
+        )
+        assert network.parameters()["a.0.weight"].grad is None
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("need_dx", [False, True])
+def test_a_table_of_vectors_in_the_front(need_dx):
+    model = xpcnn.Model([xpcnn.Embedding(5, 3), xpcnn.Flatten(), xpcnn.Linear(6, 2)], device="cpu")
+    tokens = np.array([[0, 1], [4, 2]])
+    model.build((None, 2))
+    model.freeze("0")
+    y = model.forward(tokens, training=True)
+    assert model.backward(np.ones_like(y), need_dx=need_dx) is None
+    rows = model.parameters()["0.weight"].value[tokens].reshape(2, 6)
+    np.testing.assert_allclose(
+        model.parameters()["2.weight"].grad, np.stack([rows.sum(axis=0)] * 2), rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("frozen", [(), ("0", "1")])
+def test_a_backward_needs_a_forward(frozen):
+    model = made(chain())
+    model.freeze(*frozen)
+    y = model.forward(*data(model), training=True)
+    for need_dx in (False, True):
+        model.forward(*data(model), training=True)
+        model.backward(y, need_dx=need_dx)
+        with pytest.raises(RuntimeError, match="backward needs a forward"):
+            model.backward(y, need_dx=need_dx)
+        model.forward(*data(model))
+        with pytest.raises(RuntimeError, match="backward needs a forward"):
+            model.backward(y, need_dx=need_dx)

@@ -8,15 +8,11 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import xpcnn
 from xpcnn import _starting
-from xpcnn.cli import augment, bench, common, evaluate, info, predict, serve, train
-from xpcnn.cli.image_data import TEST_SIZE
+from xpcnn.cli import bench, common, evaluate, info, options, predict, serve, train
 from xpcnn.cli.train import DEFAULTS
-from xpcnn.networks import NETWORKS
-from xpcnn.training.scaling import PRECISIONS
 
 OK, FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
@@ -24,7 +20,6 @@ _EXIT_CODES = """\
 exit codes: 0 done, 1 failed while running, 2 wrong use of the command, 130 interrupted (Ctrl-C),
 143 terminated (SIGTERM) while training or serving
 """
-_DATA_SETS = ("digits", "mnist")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -115,18 +110,18 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     class, or a table of file names and labels, or both in folders "train" and "test". Reading
     images needs Pillow: pip install "xpcnn[images]"
     """
-    _add_network(
+    options.add_network(
         command, "--model", f"network; {DEFAULTS.photo_model} for a folder of image files, else"
     )
-    _add_data(command)
-    _add_photos(command)
-    _add_device(command)
-    _add_count(
+    options.add_data(command)
+    options.add_photos(command)
+    options.add_device(command)
+    options.add_count(
         command,
         "--epochs",
         f"total number of epochs, including those of --resume (default {DEFAULTS.epochs})",
     )
-    _add_count(
+    options.add_count(
         command,
         "--batch-size",
         f"images per training step (default {DEFAULTS.batch_size}, or "
@@ -134,74 +129,44 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--lr",
-        type=_positive_float,
+        type=options.positive_float,
         metavar="X",
         help=f"learning rate of Adam (default {DEFAULTS.lr}, or that of --resume)",
     )
-    _add_count(
+    options.add_count(
         command,
         "--seed",
         "seed of the initial weights, of the order of the images, and of which are to test with "
         f"(default {DEFAULTS.seed})",
         least=0,
     )
-    _add_file(
+    options.add_file(
         command,
         "--save",
         "where to save the model, also when training is ended by Ctrl-C or SIGTERM (default "
         "MODEL-DATA.safetensors, or the file of --resume, and only at the end)",
     )
-    _add_file(command, "--resume", "go on training the model saved in FILE")
-
-
-def _add_photos(command: argparse.ArgumentParser) -> None:
-    """Add what is told of a folder of image files."""
-    command.add_argument(
-        "--size",
-        type=_image_size,
-        metavar="N or HxW",
-        help="height and width that images are brought to, for a folder of image files (default "
-        f"{DEFAULTS.size})",
-    )
-    command.add_argument(
-        "--resize",
-        choices=("squash", "crop", "pad"),
-        help="how images of other proportions get that size (default squash)",
-    )
-    command.add_argument(
-        "--augment",
-        type=augment.names,
-        metavar="NAME,...",
-        help=f"change images at random in training: {', '.join(augment.NAMES)}",
-    )
-    _add_split(command)
-
-
-def _add_split(command: argparse.ArgumentParser) -> None:
-    """Add how the images of a folder are labelled, and split."""
-    _add_file(
-        command,
-        "--labels",
-        "table (CSV) of file names and labels, in the folder (default the only one there, if there "
-        "are no folders of classes)",
-    )
-    command.add_argument(
-        "--test-size",
-        type=_share,
-        metavar="X",
-        help="share of the images of a folder without 'train' and 'test' to test with (default "
-        f"{TEST_SIZE})",
-    )
+    options.add_file(command, "--resume", "go on training the model saved in FILE")
 
 
 def _add_evaluate(command: argparse.ArgumentParser) -> None:
     """Measure a saved model on test images.
 
-    Print loss and accuracy of a saved model on the test images of a data set.
+    Print loss and accuracy of a saved model on the test images of a data set, and precision, recall
+    and F1 of each class. Of a folder of image files, which are compared by the names of their
+    classes, these are the images in its folder "test", or else those that "xpcnn train" keeps from
+    training.
     """
-    _add_trained_model(command)
-    _add_data(command)
-    _add_device(command)
+    options.add_trained_model(command)
+    options.add_data(command)
+    options.add_split(command)
+    command.add_argument(
+        "--all",
+        action="store_true",
+        help="measure all images of a folder, none of which the model was trained on",
+    )
+    command.add_argument("--json", action="store_true", help="print JSON")
+    options.add_device(command)
 
 
 def _add_predict(command: argparse.ArgumentParser) -> None:
@@ -218,12 +183,12 @@ def _add_predict(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="swap light and dark, for a model whose file does not say how images are read",
     )
-    _add_count(command, "--top", "show the N most probable classes (default 1)")
+    options.add_count(command, "--top", "show the N most probable classes (default 1)")
     command.add_argument(
         "--json", action="store_true", help="print JSON, with the probabilities of all classes"
     )
-    _add_trained_model(command)
-    _add_device(command)
+    options.add_trained_model(command)
+    options.add_device(command)
 
 
 def _add_serve(command: argparse.ArgumentParser) -> None:
@@ -247,10 +212,12 @@ def _add_serve(command: argparse.ArgumentParser) -> None:
         default="127.0.0.1",
         help="address to listen at (default %(default)s, which only this machine reaches)",
     )
-    _add_count(
+    options.add_count(
         command, "--port", "port to listen at (default %(default)s; 0: any)", least=0, default=8000
     )
-    _add_count(command, "--max-batch", "samples that the model runs on at a time (default 32)")
+    options.add_count(
+        command, "--max-batch", "samples that the model runs on at a time (default 32)"
+    )
     command.add_argument(
         "--max-delay-ms",
         type=float,
@@ -260,14 +227,14 @@ def _add_serve(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--max-size", metavar="SIZE", help="the largest body, such as 500kB (default 10MB)"
     )
-    _add_count(command, "--max-queue", "requests at a time; more are refused (default 256)")
+    options.add_count(command, "--max-queue", "requests at a time; more are refused (default 256)")
     command.add_argument(
         "--timeout",
-        type=_positive_float,
+        type=options.positive_float,
         metavar="S",
         help="seconds for a body to come, and for an answer (default 30)",
     )
-    _add_device(command)
+    options.add_device(command)
 
 
 def _add_bench(command: argparse.ArgumentParser) -> None:
@@ -295,19 +262,19 @@ def _add_bench(command: argparse.ArgumentParser) -> None:
         metavar="NAME,...",
         help="of the layers and losses those of these classes; patterns such as '*Pool2d' will do",
     )
-    _add_count(command, "--rounds", f"turns of each (default {bench.ROUNDS})")
+    options.add_count(command, "--rounds", f"turns of each (default {bench.ROUNDS})")
     command.add_argument("--quick", action="store_true", help="fewer and shorter turns")
     command.add_argument(
         "--check", action="store_true", help="compare what the libraries compute, and no times"
     )
-    _add_file(
+    options.add_file(
         command,
         "--output",
         "write FILE.json and FILE.md as well; in a folder they are called bench",
     )
-    _add_file(command, "--json", "write what was measured to this file")
-    _add_count(command, "--threads", "for each library (default all cores)")
-    _add_count(command, "--batch-size", "instead of the workloads' own sizes")
+    options.add_file(command, "--json", "write what was measured to this file")
+    options.add_count(command, "--threads", "for each library (default all cores)")
+    options.add_count(command, "--batch-size", "instead of the workloads' own sizes")
     command.add_argument(
         "--kernels",
         choices=("best", "generic", "both", "torch"),
@@ -332,96 +299,10 @@ def _add_info(command: argparse.ArgumentParser) -> None:
     """
     command.add_argument("--kernels", action="store_true", help="list the kernels of a model")
     model = command.add_mutually_exclusive_group()
-    _add_network(model, "--network", "a network")
-    _add_file(model, "--model", "a saved model")
-    _add_count(command, "--batch", f"images per step (default {DEFAULTS.batch_size})")
+    options.add_network(model, "--network", "a network")
+    options.add_file(model, "--model", "a saved model")
+    options.add_count(command, "--batch", f"images per step (default {DEFAULTS.batch_size})")
     command.add_argument(
         "--device", help="where the model computes (default auto), as in xpcnn train"
     )
     command.add_argument("--json", action="store_true", help="print JSON instead of a table")
-
-
-def _add_network(command: Any, name: str, help: str) -> None:
-    command.add_argument(name, choices=list(NETWORKS), help=f"{help} (default {DEFAULTS.model})")
-
-
-def _add_file(command: Any, name: str, help: str, **options: Any) -> None:
-    command.add_argument(name, type=Path, metavar="FILE", help=help, **options)
-
-
-def _add_count(
-    command: argparse.ArgumentParser, name: str, help: str, least: int = 1, **options: Any
-) -> None:
-    def whole_number(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(
-                f"expected a whole number of at least {least}, got {text!r}"
-            )
-        return int(text)
-
-    command.add_argument(name, type=whole_number, metavar="N", help=help, **options)
-
-
-def _add_trained_model(command: argparse.ArgumentParser) -> None:
-    help = "file of a trained model (default %(default)s, which 'xpcnn train' writes)"
-    _add_file(command, "--model", help, default=DEFAULTS.file)
-
-
-def _add_data(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--data",
-        type=_data_set,
-        metavar="{digits,mnist,FOLDER}",
-        default=DEFAULTS.data,
-        help="images: the 6,000 digits that come with the package, MNIST (downloaded once), a "
-        "folder with IDX files of the same names, or one with image files in a folder for each "
-        "class (default %(default)s)",
-    )
-
-
-def _add_device(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--device",
-        default="auto",
-        help="where to compute: auto, cpu, cuda, cuda:1, torch:cpu, ... as 'xpcnn info' lists them "
-        "(default %(default)s)",
-    )
-    command.add_argument(
-        "--precision",
-        choices=PRECISIONS,
-        help="how to compute: in float16 and bfloat16 the weights stay float32, tf32 is for GPUs "
-        "(default float32, or what the model was saved with)",
-    )
-
-
-def _data_set(text: str) -> str:
-    if text not in _DATA_SETS and not Path(text).is_dir():
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is neither 'digits' nor 'mnist' nor an existing folder"
-        )
-    return text
-
-
-def _image_size(text: str) -> tuple[int, int]:
-    """Read a height and a width, or one number for both."""
-    parts = text.lower().split("x")
-    if len(parts) > 2 or not all(part.isdecimal() and int(part) for part in parts):
-        raise argparse.ArgumentTypeError(f"expected a number such as 64 or 48x64, got {text!r}")
-    return int(parts[0]), int(parts[-1])
-
-
-def _share(text: str) -> float:
-    number = _positive_float(text)
-    if number >= 1.0:
-        raise argparse.ArgumentTypeError(f"expected a share between 0 and 1, got {text!r}")
-    return number
-
-
-def _positive_float(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0.0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
-    return number

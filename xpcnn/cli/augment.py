@@ -10,7 +10,13 @@ from xpcnn import layers as nn
 
 Size = tuple[int, int]
 
-LAYERS: dict[str, Callable[[Size], nn.Layer]] = {}
+LAYERS: dict[str, Callable[[Size], nn.Layer]] = {
+    "flip": lambda size: nn.RandomHorizontalFlip(),
+    "vflip": lambda size: nn.RandomVerticalFlip(),
+    "crop": lambda size: nn.RandomCrop(
+        size, padding=max(1, min(size) // 8), padding_mode="reflect"
+    ),
+}
 MIXTURES: dict[str, Callable[[], Any]] = {}
 NAMES = (*LAYERS, *MIXTURES)
 

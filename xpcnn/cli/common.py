@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,19 +64,44 @@ def class_names_of(model: Model, path: Path, count: int) -> tuple[str, ...]:
 
 def network_input(model: Model, x: Any) -> Any:
     """Return images as a model takes them: bytes become numbers from 0 to 1 where it must be."""
-    if getattr(x, "dtype", None) != np.uint8:
+    if getattr(x, "dtype", None) != np.uint8 or all(takes_bytes(model.network)):
         return x
-    floats = x.astype(host_dtype(model.dtype))
-    return floats if all(takes_bytes(model.network)) else floats / floats.dtype.type(255)
+    scaled = x.astype(host_dtype(model.dtype))
+    scaled /= scaled.dtype.type(255)
+    return scaled
 
 
-def score(model: Model, test: Samples) -> str:
-    """Evaluate a classifier, and put the result in words."""
+def with_network_input(model: Model, samples: Samples) -> Samples:
+    """Return images as a model takes them, where they have been read."""
+    return Samples(network_input(model, samples.x), samples.labels)
+
+
+def score(model: Model, test: Samples) -> dict[str, float]:
+    """Return loss and accuracy of a classifier."""
     # A file may come without a loss; the accuracy is wanted in any case.
     model.compile(model.optimizer or "adam", model.loss or "cross_entropy", ["accuracy"])
+    if model.loss is not None and model.loss.answers == "columns":
+        test = Samples(test.x, _as_column(model, test.labels))
     result = model.evaluate(*test.given)
-    right = round(result["accuracy"] * len(test))
+    return {name: result[name] for name in ("accuracy", "loss")}
+
+
+def _as_column(model: Model, labels: np.ndarray) -> np.ndarray:
+    """Return classes, no and yes, as the targets of a network with a single column."""
+    shape = model.output_shape()
+    if len(shape) > 1 and shape[1] != 1:
+        raise ValueError(
+            f"the model gives {shape[1]} answers of their own (its loss is "
+            f"{type(model.loss).__name__}), and the images have one class each; measure it with "
+            "model.evaluate and targets of your own"
+        )
+    return labels.reshape((-1,) + (1,) * (len(shape) - 1))
+
+
+def score_in_words(result: Mapping[str, float], count: int) -> str:
+    """Put loss and accuracy on so many images in words."""
+    accuracy = result["accuracy"]
     return (
-        f"test accuracy {result['accuracy']:.4f} ({right} of {len(test)} images), "
+        f"test accuracy {accuracy:.4f} ({round(accuracy * count)} of {count} images), "
         f"loss {result['loss']:.4f}"
     )

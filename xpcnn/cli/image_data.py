@@ -108,9 +108,8 @@ def find_parts(
     ValueError
         If the folder has no such classes, or too few images.
     """
-    inside = _folders(folder)
-    names = [name for name in _TESTS if name in inside]
-    if "train" in inside and names and labels is None and _folders(folder / "train"):
+    names = [] if labels is not None else _tests_in(folder)
+    if names:
         if test_size is not None:
             raise ValueError(
                 f"--test-size has no effect: {folder} has a folder {names[0]!r} to test with"
@@ -133,7 +132,16 @@ def whole_folder(
     labels: Path | None = None,
     class_names: Sequence[str] | None = None,
 ) -> ImageFolder:
-    """Find all images of a folder; a table in it is used where there are no folders of classes."""
+    """Find all images of a folder; a table in it is used where there are no folders of classes.
+
+    Raises
+    ------
+    ValueError
+        If it has parts to train on and to test with.
+    """
+    parts = [] if labels is not None else _tests_in(folder)
+    if parts:
+        raise ValueError(f"--all has no effect: {folder} has a folder {parts[0]!r} to test with")
     if labels is None and len(_folders(folder)) < 2:
         labels = _table(folder)
     return _named(ImageFolder(folder, labels=labels, image_reader=reader), class_names)
@@ -159,10 +167,18 @@ def _test_count(folder: ImageFolder, test_size: float) -> int:
     if few:
         raise ValueError(
             f"the class {few[0]!r} in {folder.path} has one image, and needs one to train on and "
-            "one to test with"
+            "one to test with; add some (or evaluate with --all)"
         )
     wanted = max(math.ceil(test_size * len(folder)), len(present))
     return min(wanted, len(folder) - len(present))
+
+
+def _tests_in(folder: Path) -> list[str]:
+    """Name the folders to test with, if there is one to train on too."""
+    inside = _folders(folder)
+    if "train" not in inside or not _folders(folder / "train"):
+        return []
+    return [name for name in _TESTS if name in inside]
 
 
 def _folders(folder: Path) -> list[str]:

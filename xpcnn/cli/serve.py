@@ -6,6 +6,7 @@ import argparse
 import errno
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +31,7 @@ def run(args: argparse.Namespace) -> None:
         Limits(**limits)
     except ValueError as error:
         args.usage_error(str(error))
-    with _listening(args.host, args.port) as door:  # first, since a model takes long to load
+    with listening(args.host, args.port) as door:  # first, since a model takes long to load
         model = load_model(args.model, args.device, args.precision)
         app = application(model, **limits)
         say(f"device: {describe_device(model.device)}")
@@ -74,7 +75,7 @@ def _sigterm_is_an_exception() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def listening(host: str, port: int) -> socket.socket:
     """Return a socket that listens.
 
     Raises
@@ -85,8 +86,21 @@ def _listening(host: str, port: int) -> socket.socket:
     try:
         if port > 65535:
             raise OverflowError
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=2048)
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
+        )[0]
+        # asyncio turns delays off (TCP_NODELAY) only where the protocol is stated, which
+        # socket.create_server leaves out: each answer would wait for 40 ms.
+        door = socket.socket(family, kind, protocol)
+        try:
+            if sys.platform != "win32":  # where it would let others take the port over
+                door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            door.bind(address)
+            door.listen(2048)
+        except BaseException:
+            door.close()
+            raise
+        return door
     except socket.gaierror as error:
         raise OSError(f"there is no address {host!r} to listen at: {error.strerror}") from None
     except OverflowError:

@@ -18,7 +18,15 @@ import numpy as np
 
 from xpcnn._files import check_target
 from xpcnn.cli import augment
-from xpcnn.cli.common import describe_device, load_model, network_input, say, score
+from xpcnn.cli.common import (
+    describe_device,
+    load_model,
+    network_input,
+    say,
+    score,
+    score_in_words,
+    with_network_input,
+)
 from xpcnn.cli.image_data import Parts, Samples, find_parts, holds_images, load_arrays, read
 from xpcnn.cli.predict import reader_of
 from xpcnn.data import ImageFolder, ImageReader
@@ -51,7 +59,7 @@ class _Defaults:
 
 DEFAULTS = _Defaults()
 _FOR_FILES = ("size", "resize", "labels", "test_size")
-_OF_MODEL = ("model", "seed", "size", "resize", "augment")
+_OF_MODEL = ("model", "seed", "size", "resize")
 _LAST_LR = 0.03  # of that of the first epoch, where photographs are trained on
 
 
@@ -70,7 +78,7 @@ def run(args: argparse.Namespace) -> None:
     _check_options(args, photos)
     target = _target(args, photos)
     _check_writable(target)  # now, and not after an hour of training
-    data, model = _photos_and_model(args) if photos else _arrays_and_model(args)
+    found, model = _photos_and_model(args) if photos else _arrays_and_model(args)
     batch_size = args.batch_size or (DEFAULTS.photo_batch_size if photos else DEFAULTS.batch_size)
     epochs = (args.epochs or DEFAULTS.epochs) - model.epoch
     if epochs < 1:
@@ -78,6 +86,7 @@ def run(args: argparse.Namespace) -> None:
             f"{args.resume} is trained for {model.epoch} epochs already; "
             f"give more, such as --epochs {model.epoch + 10}"
         )
+    data = _read(found, model) if isinstance(found, Parts) else found
     say(f"device: {describe_device(model.device)}")
     say(f"{len(data.training)} training images, batches of {batch_size}, {epochs} epochs")
     began = time.perf_counter()
@@ -93,7 +102,7 @@ def run(args: argparse.Namespace) -> None:
     say(f"trained in {seconds:.1f} s")
     say(f"saved to {target}")
     try:
-        say(score(model, data.test))
+        say(score_in_words(score(model, data.test), len(data.test)))
     except (MemoryError, OutOfMemoryError) as error:
         raise RuntimeError(
             f"the model is trained and saved to {target}, but there is not enough memory to score "
@@ -111,7 +120,8 @@ def _fit(
 ) -> None:
     options = augment.fit_options(names)
     if data.validation is not None:
-        options["validation_data"] = data.validation.given
+        given = data.validation.given
+        options["validation_data"] = given if len(given) > 1 else given[0]
     if isinstance(data.training.x, ImageFolder):
         options["workers"] = get_num_threads()
     given = data.training.given
@@ -120,11 +130,12 @@ def _fit(
 
 def _check_options(args: argparse.Namespace, photos: bool) -> None:
     """End with a message about an option that would have no effect."""
-    for name in _OF_MODEL if args.resume is not None else ():
-        if getattr(args, name) is not None:
-            args.usage_error(
-                f"argument {_option(name)}: not allowed with --resume, the file holds it already"
-            )
+    given = [_option(name) for name in _OF_MODEL if getattr(args, name) is not None]
+    given += [f"--augment {name}" for name in args.augment or () if name in augment.LAYERS]
+    if args.resume is not None and given:
+        args.usage_error(
+            f"argument {given[0]}: not allowed with --resume, the file holds it already"
+        )
     for name in () if photos else _FOR_FILES:
         if getattr(args, name) is not None:
             args.usage_error(
@@ -178,14 +189,14 @@ def _arrays_and_model(args: argparse.Namespace) -> tuple[_Data, Model]:
     return _Data(training, None, test), model
 
 
-def _photos_and_model(args: argparse.Namespace) -> tuple[_Data, Model]:
+def _photos_and_model(args: argparse.Namespace) -> tuple[Parts, Model]:
     folder, epochs = Path(args.data), args.epochs or DEFAULTS.epochs
     if args.resume is not None:
         model = _resumed(args)
         reader = reader_of(model, args.resume)
         names = model.class_names
         parts = find_parts(folder, reader, args.labels, args.test_size, model.seed, names)
-        return _read(parts, model), model
+        return parts, model
     reader = ImageReader(args.size or DEFAULTS.size, resize=args.resize)
     parts = find_parts(folder, reader, args.labels, args.test_size, args.seed or DEFAULTS.seed)
     names = parts.training.class_names
@@ -199,10 +210,17 @@ def _photos_and_model(args: argparse.Namespace) -> tuple[_Data, Model]:
     ]
     model = _new_model(args, layers)
     model.class_names, model.image_input = names, reader
+    try:
+        model.build((None, reader.channels, *reader.size))
+    except ValueError as error:
+        raise ValueError(
+            f"--size {'x'.join(map(str, reader.size))} does not suit the network "
+            f"{_network(args, True)!r}: {error}"
+        ) from error
     schedule = ExponentialLR(_LAST_LR ** (1 / epochs))
     optimizer = Adam(lr=args.lr or DEFAULTS.lr, schedule=schedule)
     model.compile(optimizer, "cross_entropy", ["accuracy"])
-    return _read(parts, model), model
+    return parts, model
 
 
 def _read(parts: Parts, model: Model) -> _Data:
@@ -214,16 +232,13 @@ def _read(parts: Parts, model: Model) -> _Data:
             f"left out: {len(training.ignored)} files that are no images by their names, such as "
             f"{training.ignored[0]}"
         )
-    read_parts = []
-    for folder in (training, parts.validation, parts.test):
-        samples = None if folder is None else read(folder)
-        if samples is not None and not isinstance(samples.x, ImageFolder):
-            samples = Samples(network_input(model, samples.x), samples.labels)
-        read_parts.append(samples)
-    first, validation, test = read_parts
-    assert first is not None
-    assert test is not None
-    return _Data(first, validation, test)
+    count = len(training) + len(parts.test)
+    say(f"reading {count + len(parts.validation or ())} images")
+    return _Data(
+        with_network_input(model, read(training)),
+        None if parts.validation is None else with_network_input(model, read(parts.validation)),
+        with_network_input(model, read(parts.test)),
+    )
 
 
 def _new_model(args: argparse.Namespace, layers: list[Layer]) -> Model:

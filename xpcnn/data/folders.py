@@ -297,9 +297,10 @@ def _check_folders(
             "its own, or give labels='labels.csv', a table of file names and labels"
         )
     elif loose:
+        more = f", as do {len(loose) - 1} other images" if len(loose) > 1 else ""
         raise ValueError(
-            f"ImageFolder: {loose[0]} lies in no folder of a class, as do {len(loose) - 1} more "
-            "images; move them into one, or choose the classes with classes=[...]"
+            f"ImageFolder: {loose[0]} lies in no folder of a class{more}; move it into one, or "
+            "choose the classes with classes=[...]"
         )
 
 

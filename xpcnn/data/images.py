@@ -250,12 +250,14 @@ def _check_pixels(picture: Any) -> None:
 
 def _reason(error: Exception) -> str:
     """Say why an image cannot be read."""
-    from PIL import UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):
         known = ", ".join(name for name in _FORMATS if name not in ("MPO", "DIB", "HEIF"))
         return f"it is none, or is damaged, or of none of the formats {known}"
     text = str(error) or type(error).__name__
+    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
+        return f"images of up to {MOST_PIXELS:,} pixels are read; make it smaller first ({text})"
     return text if isinstance(error, (OSError, ValueError)) else f"it is damaged ({text})"
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from xpcnn.errors import no_forward_error
 from xpcnn.graph.flat import Flat, Link, is_ours
 from xpcnn.graph.fuse import Placed
 from xpcnn.graph.fuse import steps as steps_of
@@ -52,6 +53,10 @@ class FrontStep:
         if self._training:
             self.step.forget()
         return y
+
+    def backward(self, *dys: Any, need_dx: Any) -> Any:
+        """Say that there was no forward: after one, the front runs backward by other steps."""
+        raise no_forward_error(self.layers[-1].who)
 
     def forget(self) -> None:
         """Do nothing: nothing is kept."""

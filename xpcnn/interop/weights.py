@@ -21,6 +21,7 @@ from xpcnn.interop.pickles import read_pickle
 from xpcnn.layers.conv import Conv
 from xpcnn.layers.layer import Layer
 from xpcnn.layers.linear import Linear
+from xpcnn.layers.loading import LoadedNames
 from xpcnn.layers.norm import BatchNorm
 from xpcnn.training import saving
 from xpcnn.training.model import Model
@@ -31,8 +32,12 @@ COURSE_KEY = re.compile(r"(W|b|gamma|beta)([0-9]+)")
 
 
 def load_weights(
-    model: Model | Layer, source: str | Path | Mapping[str, Any], *, strict: bool = True
-) -> None:
+    model: Model | Layer,
+    source: str | Path | Mapping[str, Any],
+    *,
+    strict: bool = True,
+    skip_mismatch: bool = False,
+) -> LoadedNames:
     """Load weights into a model from a file or from a dict of arrays.
 
     What the file is is read from its content, not from its name.
@@ -52,6 +57,14 @@ def load_weights(
           and a linear layer's matrix has its inputs in front.
     strict : bool
         ``False`` ignores missing and unexpected names, where the file has names.
+    skip_mismatch : bool
+        ``True``, with ``strict=False``, leaves what is of another shape as it is, such as the head
+        of a network for another number of classes. Files of Keras are loaded whole.
+
+    Returns
+    -------
+    LoadedNames
+        What did not match; see :meth:`xpcnn.layers.Layer.load_state_dict`.
 
     Raises
     ------
@@ -68,19 +81,25 @@ def load_weights(
     >>> from xpcnn import Linear, interop
     >>> layer = Linear(3, 2)
     >>> interop.load_weights(layer, {"weight": np.ones((2, 3)), "bias": np.zeros(2)})
+    LoadedNames(missing_keys=[], unexpected_keys=[], mismatched_keys=[])
     >>> layer(np.ones((1, 3)))
     array([[3., 3.]])
     """
     if isinstance(source, Mapping):
-        model.load_state_dict(_with_counts(model, source), strict)
-        return
-    path = Path(source)
-    if _is_keras(path):
+        state = source
+    elif not _is_keras(path := Path(source)):
+        state = _pytorch_names(model, read_arrays(path))
+    else:
         from xpcnn.interop.keras import load_keras_weights
 
+        if skip_mismatch:
+            raise ValueError(
+                f"load_weights: {str(path)!r} is a file of Keras, whose arrays go by their "
+                "order, so that all must fit; leave out skip_mismatch"
+            )
         load_keras_weights(model, path)
-        return
-    model.load_state_dict(_with_counts(model, _pytorch_names(model, read_arrays(path))), strict)
+        return LoadedNames([], [])
+    return model.load_state_dict(_with_counts(model, state), strict, skip_mismatch=skip_mismatch)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

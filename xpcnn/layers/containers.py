@@ -34,7 +34,8 @@ def check_layers(layers: Iterable[Any], who: str) -> tuple[Layer, ...]:
             if seen.setdefault(id(layer), position) != position:
                 raise ValueError(
                     f"{who}: one {type(layer).__name__} instance stands at two places "
-                    f"({seen[id(layer)]} and {position}); make a new layer for each place"
+                    f"({seen[id(layer)]} and {position}); make a new layer for each place, or "
+                    "give it to several nodes of one Graph, which then share its weights"
                 )
     return tuple(checked)
 
@@ -81,6 +82,12 @@ class Sequential(Layer):
     def children(self) -> dict[str, Layer]:
         """Return the layers by their position, as PyTorch names them."""
         return {str(i): layer for i, layer in enumerate(self.layers)}
+
+    def replace_child(self, name: str, layer: Layer) -> None:
+        """Put another layer in the place of one."""
+        layers = list(self.layers)
+        layers[int(name)] = layer
+        self.layers = check_layers(layers, type(self).__name__)
 
     def _own_tensors(self) -> Iterator[tuple[str, Tensor]]:
         return iter(())

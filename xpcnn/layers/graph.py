@@ -18,6 +18,7 @@ from xpcnn.layers.containers import check_layers
 from xpcnn.layers.layer import Layer, Shape
 from xpcnn.layers.operation import Arrays, Needs, Operation
 from xpcnn.layers.parameter import Tensor
+from xpcnn.layers.sharing import are_twins, twin_of
 from xpcnn.window import as_int
 
 Values = dict[str, Any]
@@ -87,6 +88,12 @@ class Graph(Operation):
     -----
     Parameters have the node's name in front: ``"conv1.weight"``. A node's name may hold dots.
 
+    A layer that several nodes are given is one layer with one set of parameters, buffers and
+    settings, as in Siamese networks: gradients add up, and running statistics move at every use.
+    :meth:`parameters` has them under the name of the first node, :meth:`state_dict` under all, as
+    PyTorch's. In the place of the layer a node may have the name of another one that has it. What
+    else a layer of your own keeps under names with an underscore, each use has for itself.
+
     Examples
     --------
     >>> import numpy as np
@@ -103,6 +110,17 @@ class Graph(Operation):
     ... )
     >>> graph(np.zeros((2, 1, 8, 8), dtype="float32")).shape
     (2, 8, 8, 8)
+
+    One tower for two images, with one set of weights:
+
+    >>> tower = xpcnn.Sequential(xpcnn.Conv2d(1, 4, 3), xpcnn.ReLU(), xpcnn.Flatten())
+    >>> pair = xpcnn.Graph(
+    ...     inputs=["left", "right"],
+    ...     nodes=[("a", tower, "left"), ("b", tower, "right")],
+    ...     outputs=["a", "b"],
+    ... )
+    >>> list(pair.parameters())
+    ['a.0.weight', 'a.0.bias']
     """
 
     def __init__(
@@ -114,7 +132,7 @@ class Graph(Operation):
         batch: int | None = None,
     ) -> None:
         self.inputs = _names(inputs, "inputs")
-        self.nodes = tuple(_node(entry, number) for number, entry in enumerate(nodes))
+        self.nodes = _nodes(nodes)
         self.outputs = _names(outputs, "outputs")
         given: Any = dtypes or ()
         self.dtypes = tuple((name, dtype) for name, dtype in dict(given).items())
@@ -130,8 +148,27 @@ class Graph(Operation):
         """Return the layers by the names of their nodes."""
         return {node.name: node.layer for node in self.nodes}
 
+    def replace_child(self, name: str, layer: Layer) -> None:
+        """Put another layer in the place of that of a node."""
+        self.nodes = tuple(
+            node._replace(layer=layer) if node.name == name else node for node in self.nodes
+        )
+
     def _own_tensors(self) -> Iterator[tuple[str, Tensor]]:
         return iter(())
+
+    def first_with(self, node: Node) -> str | None:
+        """Name the first node that has the same layer; ``None`` if that is this node itself."""
+        first = next(each for each in self.nodes if each is node or are_twins(each[1], node[1]))
+        return None if first is node else first.name
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the constructor's arguments; a layer that stands in several nodes once."""
+        nodes = [
+            (node.name, self.first_with(node) or node.layer, node.inputs, node.outputs)
+            for node in self.nodes
+        ]
+        return {**super().arguments(), "nodes": nodes}
 
     @property
     def in_order(self) -> list[Node]:
@@ -277,7 +314,8 @@ class Graph(Operation):
 
     def __repr__(self) -> str:
         shown = "".join(
-            f"\n    ({n.name!r}, {n.layer!r}, {list(n.inputs)}, {list(n.outputs)}),"
+            f"\n    ({n.name!r}, {self.first_with(n) or n.layer!r}, {list(n.inputs)}, "
+            f"{list(n.outputs)}),"
             for n in self.nodes
         )
         dtypes = f", dtypes={dict(self.dtypes)}" if self.dtypes else ""
@@ -321,14 +359,37 @@ def _names(given: Any, what: str) -> tuple[str, ...]:
     return names
 
 
-def _node(entry: Any, number: int) -> Node:
+def _nodes(entries: Iterable[Any]) -> tuple[Node, ...]:
+    """Make nodes; a layer that stands in several has a twin in each but the first."""
+    listed = [_entry(entry, number) for number, entry in enumerate(entries)]
+    named = {entry[0]: entry[1] for entry in listed if not isinstance(entry[1], str)}
+    seen: set[int] = set()
+    nodes = []
+    for name, layer, *values in listed:
+        if isinstance(layer, str):
+            if layer not in named:
+                raise ValueError(
+                    f"Graph: node {name!r} shares the layer of {layer!r}, which is no node with a "
+                    "layer of its own"
+                )
+            layer = named[layer]
+        if id(layer) in seen and isinstance(layer, Layer):
+            layer = twin_of(layer, f"Graph: node {name!r}")
+        seen.add(id(layer))
+        nodes.append(_node(name, layer, *values))
+    return tuple(nodes)
+
+
+def _entry(entry: Any, number: int) -> Sequence[Any]:
     if isinstance(entry, str) or len(entry) not in (3, 4) or not isinstance(entry[0], str):
         raise ValueError(
             f"Graph: node {number} must be (name, layer, inputs) or (name, layer, inputs, "
             f"outputs), got {entry!r:.200}"
         )
-    name, layer, inputs = entry[:3]
-    outputs = entry[3] if len(entry) == 4 else name
+    return (*entry, entry[0]) if len(entry) == 3 else entry
+
+
+def _node(name: str, layer: Any, inputs: Any, outputs: Any) -> Node:
     node = Node(
         name,
         layer,

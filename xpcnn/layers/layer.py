@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from functools import wraps
-from itertools import islice
 from types import FunctionType, ModuleType
 from typing import Any, ClassVar, NamedTuple
 
@@ -18,8 +18,8 @@ from xpcnn._registry import Checked, same
 from xpcnn._xp import Array
 from xpcnn.device import Device, resolve
 from xpcnn.errors import cast_hint, dtype_error, no_forward_error
-from xpcnn.interrupts import deferred
 from xpcnn.layers.freezing import set_frozen
+from xpcnn.layers.loading import LoadedNames, load_state
 from xpcnn.layers.parameter import Buffer, Parameter, Tensor, note_change
 from xpcnn.ops.checks import (
     check_float,
@@ -53,6 +53,18 @@ def _found_in(name: str, value: Any) -> Iterator[tuple[str, Any]]:
             yield from _found_in(f"{name}.{key}", item)
 
 
+def _replaced(name: str, value: Any, wanted: str, layer: Layer) -> Any:
+    """Return a layer, or a list, tuple or dict, with the layer of one name replaced."""
+    if name == wanted:
+        return layer
+    if isinstance(value, dict):
+        return {k: _replaced(f"{name}.{k}", item, wanted, layer) for k, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        items = [_replaced(f"{name}.{k}", item, wanted, layer) for k, item in enumerate(value)]
+        return items if isinstance(value, list) else tuple(items)
+    return value
+
+
 def _once(named: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     seen: set[int] = set()
     for name, tensor in named.items():
@@ -69,13 +81,6 @@ def _shapes(layer: Layer) -> list[Any]:
 def _article(value: Any) -> str:
     kind = type(value).__name__
     return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
-
-
-class LoadedNames(NamedTuple):
-    """What did not match where a state was loaded, by PyTorch's names."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
 
 
 def check_inferred(who: str, shape: Shape) -> None:
@@ -96,30 +101,6 @@ def check_inferred(who: str, shape: Shape) -> None:
         raise ValueError(message)
     if shape[1] >= 64:
         warnings.warn(message, UserWarning, stacklevel=2)
-
-
-def _some(names: Iterable[str]) -> str:
-    shown = [repr(name) for name in islice(names, 4)]
-    return ", ".join(shown[:3]) + (", ..." if len(shown) > 3 else "") if shown else "(none)"
-
-
-def _prefix_hint(own: Mapping[str, Any], state: Mapping[str, Any]) -> str:
-    """Say what is in front of the names of a state, if names of `own` stand behind it."""
-    found: Counter[str] = Counter()
-    for name in map(str, state):
-        place = name.find(".")
-        while place >= 0:
-            if name[place + 1 :] in own and name not in own:
-                found[name[: place + 1]] += 1
-            place = name.find(".", place + 1)
-    if not found:
-        return ""
-    prefix = found.most_common(1)[0][0]
-    return (
-        f"; {found[prefix]} of its names have {prefix!r} in front, as wrappers like DataParallel, "
-        f"torch.compile or Lightning leave it; load {{name.removeprefix({prefix!r}): array for "
-        "name, array in state.items()}"
-    )
 
 
 def output_of(y: Array) -> _Output:
@@ -224,6 +205,16 @@ class Layer(Checked):
     # -- Settings ------------------------------------------------------------------------------
 
     def __setattr__(self, name: str, value: Any) -> None:
+        sharing = vars(self).get("_sharing")
+        if sharing is None or name[0] == "_" or name in self.steered:
+            self._set(name, value)
+        else:
+            sharing.check(self.who, name, value)
+            before = dict(vars(self))
+            self._set(name, value)
+            sharing.follow(self, before)
+
+    def _set(self, name: str, value: Any) -> None:
         if name[0] != "_" and "_is_made" in vars(self):
             self._check_attribute(name, value)
             if name not in self.steered:
@@ -611,6 +602,22 @@ class Layer(Checked):
             )
         return found
 
+    def replace_child(self, name: str, layer: Layer) -> None:
+        """Put another layer in the place of one that :meth:`children` names.
+
+        Raises
+        ------
+        ValueError
+            If the constructor makes that layer itself: a file of the model would have the old one.
+        """
+        attribute = name.partition(".")[0]
+        if attribute not in inspect.signature(type(self)).parameters:
+            raise ValueError(
+                f"{self.who}: its constructor makes {name!r}, and is not given another layer; "
+                f"replace this {type(self).__name__} as a whole"
+            )
+        setattr(self, attribute, _replaced(attribute, vars(self)[attribute], name, layer))
+
     def _owned(self) -> Iterator[tuple[str, Any]]:
         """Yield the layers and arrays of this layer, also those in lists, tuples and dicts."""
         for name, value in vars(self).items():
@@ -698,7 +705,13 @@ class Layer(Checked):
         """Return the arrays of all parameters and buffers by dotted name, as PyTorch names them."""
         return {name: tensor.data for name, tensor in self._tensors().items()}
 
-    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> LoadedNames:
+    def state_for_reading(self) -> dict[str, Array]:
+        """Return the arrays of :meth:`state_dict`, for reading only: kernels keep what they can."""
+        return {name: tensor.value for name, tensor in self._tensors().items()}
+
+    def load_state_dict(
+        self, state: Mapping[str, Any], strict: bool = True, *, skip_mismatch: bool = False
+    ) -> LoadedNames:
         """Take over parameters and buffers from arrays of any library.
 
         Parameters
@@ -706,12 +719,16 @@ class Layer(Checked):
         state : mapping of str to array
             Names and layouts as :meth:`state_dict` (and PyTorch) has them.
         strict : bool
-            ``False`` ignores missing and unexpected names; shapes must fit in any case.
+            ``False`` ignores missing and unexpected names.
+        skip_mismatch : bool
+            ``True``, with ``strict=False``, leaves parameters and buffers as they are whose shapes
+            do not fit, such as those of a head with another number of classes.
 
         Returns
         -------
         LoadedNames
-            With `missing_keys` and `unexpected_keys`, which are empty if `strict`.
+            With `missing_keys` and `unexpected_keys`, which are empty if `strict`, and
+            `mismatched_keys`, which were left as they are. It unpacks as the first two.
 
         Raises
         ------
@@ -720,51 +737,17 @@ class Layer(Checked):
             fits. Nothing has been changed then.
         TypeError
             If `state` is not a mapping.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import xpcnn
+        >>> layer = xpcnn.Linear(3, 2)
+        >>> state = {"weight": np.ones((2, 3)), "bias": np.zeros(5)}
+        >>> layer.load_state_dict(state, strict=False, skip_mismatch=True).mismatched_keys
+        ['bias']
         """
-        if not isinstance(state, Mapping):
-            raise TypeError(
-                f"{self.who}: a state maps names to arrays, as state_dict() returns it; got "
-                f"{type(state).__name__}"
-            )
-        own = self._tensors()
-        names = LoadedNames(
-            [name for name in own if name not in state],
-            [name for name in state if name not in own],
-        )
-        problems = []
-        if strict:
-            problems += [f"missing: {name}" for name in names.missing_keys]
-            problems += [f"unexpected: {name}" for name in names.unexpected_keys]
-        elif own and len(names.missing_keys) == len(own):
-            raise ValueError(
-                f"{self.who}: nothing would be loaded, since not one of the names {_some(state)} "
-                f"is among those of this model, {_some(own)}{_prefix_hint(own, state)}"
-            )
-        values = {name: _xp.to_numpy(state[name]) for name in own if name in state}
-        for name, array in values.items():
-            problem = own[name].problem(array)
-            if problem is not None:
-                kind = "misshapen" if problem.startswith("has shape") else "unusable"
-                problems.append(f"{kind}: {name} {problem}")
-        if problems:
-            listing = "\n  ".join(problems)
-            hint = _prefix_hint(own, state) if names.unexpected_keys else ""
-            raise ValueError(f"{self.who}: the state does not fit this model{hint}:\n  {listing}")
-        inside = [layer for _, layer in self.layers_within()]
-        before = [(part, dict(vars(part))) for part in (*inside, *own.values())]
-        with deferred():
-            try:
-                for name, array in values.items():
-                    own[name].load(array)
-                for layer in inside:
-                    with layer._completing():
-                        layer._after_load()
-            except BaseException:
-                for part, attributes in before:
-                    vars(part).clear()
-                    vars(part).update(attributes)
-                raise
-        return names
+        return load_state(self, state, strict, skip_mismatch)
 
     def _after_load(self) -> None:
         """Adapt what depends on the shapes of loaded parameters (widths that were left open)."""

@@ -9,6 +9,7 @@ from xpcnn import _registry
 from xpcnn._registry import to_config
 from xpcnn.losses.binary import BCELoss, BCEWithLogitsLoss, MultiLabelSoftMarginLoss
 from xpcnn.losses.classification import CrossEntropyLoss, NLLLoss
+from xpcnn.losses.focal import FocalLoss
 from xpcnn.losses.likelihood import GaussianNLLLoss, KLDivLoss, PoissonNLLLoss
 from xpcnn.losses.loss import Loss
 from xpcnn.losses.margin import (
@@ -20,9 +21,11 @@ from xpcnn.losses.margin import (
     SoftMarginLoss,
     TripletMarginLoss,
 )
+from xpcnn.losses.overlap import DiceLoss, JaccardLoss, TverskyLoss
 from xpcnn.losses.per_output import LossPerOutput
 from xpcnn.losses.plain import FunctionLoss
 from xpcnn.losses.regression import HuberLoss, L1Loss, MSELoss, SmoothL1Loss
+from xpcnn.losses.sequence import CTCLoss
 
 # The usual ones first: messages list the names in this order.
 __all__ = [
@@ -30,6 +33,7 @@ __all__ = [
     "SmoothL1Loss", "KLDivLoss", "PoissonNLLLoss", "GaussianNLLLoss", "MultiMarginLoss",
     "SoftMarginLoss", "HingeEmbeddingLoss", "CosineEmbeddingLoss", "MarginRankingLoss",
     "MultiLabelMarginLoss", "MultiLabelSoftMarginLoss", "TripletMarginLoss",
+    "DiceLoss", "JaccardLoss", "TverskyLoss", "FocalLoss", "CTCLoss",
     "Loss", "LossPerOutput", "FunctionLoss", "from_config", "get", "to_config",
 ]  # fmt: skip
 

@@ -19,6 +19,7 @@ class _BinaryLoss(Loss):
     """A loss of targets from 0 to 1, of the shape of the predictions, with factors on the terms."""
 
     answers = "columns"
+    takes_shares = True
 
     def __init__(self, weight: Any = None, reduction: str = "mean") -> None:
         super().__init__(reduction)
@@ -124,7 +125,7 @@ class MultiLabelSoftMarginLoss(_BinaryLoss):
 
     def _terms(self, xp: ModuleType, prediction: Array, target: Array) -> Terms:
         target = xp.astype(target, prediction.dtype)
-        of_each = _yes_or_no(xp, prediction, target, 1.0 - target)
+        of_each = yes_or_no(xp, prediction, target, 1.0 - target)
         terms = xp.mean(self._weighted(of_each, prediction), axis=-1)
         return terms, math.prod(terms.shape), (prediction, target)
 
@@ -139,7 +140,7 @@ class MultiLabelSoftMarginLoss(_BinaryLoss):
         return (scale / prediction.shape[-1]) * self._weighted(slope, prediction)
 
 
-def _yes_or_no(xp: ModuleType, x: Array, if_yes: Array, if_no: Array) -> Array:
+def yes_or_no(xp: ModuleType, x: Array, if_yes: Array, if_no: Array) -> Array:
     """Return ``-if_yes * log(sigmoid(x)) - if_no * log(1 - sigmoid(x))``."""
     # -log(sigmoid(x)) is max(-x, 0) + log(1 + exp(-|x|)), and -log(1 - sigmoid(x)) is that of -x.
     # One is never made of the other by adding x: what is small would be lost.
@@ -190,7 +191,7 @@ class BCEWithLogitsLoss(_BinaryLoss):
 
     def _terms(self, xp: ModuleType, prediction: Array, target: Array) -> Terms:
         target = xp.astype(target, prediction.dtype, copy=False)
-        terms = _yes_or_no(xp, prediction, self._positive(target, prediction), 1.0 - target)
+        terms = yes_or_no(xp, prediction, self._positive(target, prediction), 1.0 - target)
         return terms, math.prod(prediction.shape), (prediction, target)
 
     def _positive(self, target: Array, prediction: Array) -> Array:

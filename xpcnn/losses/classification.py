@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -22,9 +22,10 @@ class _ClassLoss(Loss):
     class its share: one-hot of any dtype, or soft.
     """
 
-    answers = "classes"
+    answers: Literal["classes", "columns"] = "classes"
+    takes_shares = True
     ignore_index: int
-    _sample_axes = 1
+    _sample_axes: ClassVar[int | None] = 1
 
     def __init__(
         self,

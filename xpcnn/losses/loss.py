@@ -62,6 +62,9 @@ class Loss(Checked):
     independent yes/no answers; "lists" if targets are lists of classes, which no metric reads.
     ``None`` where the targets alone can tell."""
 
+    takes_shares: ClassVar[bool] = False
+    """Whether targets may be mixtures of two samples': shares of classes, or numbers in between."""
+
     ignore_index: int | None = None
     """Label of places that do not count, where there is such a label."""
 
@@ -454,6 +457,8 @@ def check_same_shape(
         "," if len(output_shape) == 1 else ""
     )
     fix = "reshape them"
+    if output_shape[1:2] == (1,) and shape[1:] == output_shape[2:] and len(shape) > 1:
+        fix = "add the axis of the column with target[:, None]"
     if len(output_shape) == 2 and len(shape) == 1:
         classes = output_shape[1]
         if classes == 1:

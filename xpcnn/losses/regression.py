@@ -15,6 +15,7 @@ class _DifferenceLoss(SameShapeLoss):
     """A function of ``prediction - target``."""
 
     reads = "values"
+    takes_shares = True
 
     def _terms(self, xp: ModuleType, prediction: Array, target: Array) -> Terms:
         difference = prediction - xp.astype(target, prediction.dtype, copy=False)

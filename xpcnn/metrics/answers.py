@@ -74,9 +74,7 @@ class AnswerMetric(Metric):
             )
         self.threshold = None if threshold is None else float(threshold)
         self.ignore_index = None if ignore_index is None else int(ignore_index)
-        self._given_name = name
-        if name is not None:
-            self.name = name
+        self._given_name = self._called(name)
         self.reset()
 
     def arguments(self) -> dict[str, Any]:
@@ -149,7 +147,8 @@ class AnswerMetric(Metric):
 
     def _once(self, prediction: Array, target: Array) -> Any:
         # There is no loss to ask. The result is wanted at once, so looking costs no wait.
-        if _xp.is_array(prediction) and _xp.is_array(target) and _xp.is_floating(prediction):
+        common_namespace(prediction, target, type(self).__name__)
+        if _xp.is_floating(prediction):
             same = tuple(prediction.shape) == tuple(target.shape)
             self._is_columns = (
                 same

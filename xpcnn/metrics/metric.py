@@ -72,6 +72,16 @@ class Metric(Checked):
         """Forget all batches."""
         raise NotImplementedError(f"{type(self).__name__} does not implement reset")
 
+    def _called(self, name: str | None) -> str | None:
+        """Take on a name of one's own, if there is one, and return it."""
+        if name is not None and (not isinstance(name, str) or not name):
+            raise TypeError(
+                f"{type(self).__name__}: name must be a str, the key in training logs, got {name!r}"
+            )
+        if name is not None:
+            self.name = name
+        return name
+
     def _once(self, prediction: Array, target: Array) -> Any:
         self.update(prediction, target)
         return self.result()
@@ -80,6 +90,17 @@ class Metric(Checked):
 def common_namespace(prediction: Array, target: Array, who: str) -> ModuleType:
     """Return the library of prediction and target, which lie on one device."""
     xp = _xp.namespace(prediction, target, who=who)
+    for what, array in (("predictions", prediction), ("targets", target)):
+        dtype = _xp.dtype_name(array)
+        if "complex" in dtype or not any(kind in dtype for kind in ("float", "int", "bool")):
+            raise TypeError(
+                f"{who}: {what} must be real numbers, got dtype {dtype}; turn class names into "
+                "labels first, e.g. names, labels = numpy.unique(y, return_inverse=True)"
+            )
+        if array.ndim == 0:
+            raise ValueError(
+                f"{who}: expected {what} with a batch axis, (N, ...), got one number of shape ()"
+            )
     if not _xp.same_device(prediction, target):
         raise TypeError(
             f"{who}: the prediction is {_xp.describe(prediction)}, but the target is "

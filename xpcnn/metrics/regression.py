@@ -37,9 +37,7 @@ class NumberMetric(Metric):
     _loss: Loss | None = None
 
     def __init__(self, name: str | None = None) -> None:
-        self._given_name = name
-        if name is not None:
-            self.name = name
+        self._given_name = self._called(name)
         self.reset()
 
     def arguments(self) -> dict[str, Any]:

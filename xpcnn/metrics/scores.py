@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
@@ -92,9 +92,9 @@ class ScoreMetric(AnswerMetric):
 
     def _settle(self) -> None:
         """Bring what waits to the host."""
-        for scores, truth in self._waiting:
+        waiting, self._waiting, self._bytes = self._waiting, [], 0
+        for scores, truth in waiting:
             self._keep(_xp.to_numpy(scores), _xp.to_numpy(truth))
-        self._waiting, self._bytes = [], 0
 
     def _keep(self, scores: np.ndarray, truth: np.ndarray) -> None:
         """Take in what :meth:`_noted` returned, on the host."""
@@ -119,7 +119,8 @@ class ScoreMetric(AnswerMetric):
 class AUC(ScoreMetric):
     """Area under the curve of the scores, over all thresholds: no threshold has to be chosen.
 
-    It is exact: the scores of all samples are kept in the host's memory and sorted at the end, so
+    It is exact: the scores of all samples are kept in the host's memory, as they are, and sorted at
+    the end, so
     that neither bins nor batches show.
 
     Parameters
@@ -154,8 +155,8 @@ class AUC(ScoreMetric):
     Raises
     ------
     ValueError
-        If `curve` or `average` is none of these; from :meth:`result`, if scores of classes are
-        probabilities to nobody, or labels are none of the classes.
+        If `curve` or `average` is none of these; from :meth:`update` (on a device perhaps later),
+        if scores of classes are probabilities to nobody, or labels are none of the classes.
 
     Examples
     --------
@@ -197,20 +198,30 @@ class AUC(ScoreMetric):
         super().reset()
         self._scores: list[np.ndarray] = []
         self._truth: list[np.ndarray] = []
-        self._must_add_up = False
+        # Of scores of classes that are logits, the logarithms of the sums of their exponentials.
+        self._log_sums: list[np.ndarray] = []
 
     def _noted(self, answers: Answers, prediction: Array, truth: Array) -> tuple[Array, Array]:
-        xp, scores = answers.xp, prediction
-        if not answers.is_yes_or_no:
-            scores = self._probabilities(answers, prediction)
-            self._must_add_up = self._are() is None
+        xp = answers.xp
         if answers.is_yes_or_no and truth.ndim == 1:
-            return _own(xp, xp.reshape(scores, (-1, 1))), _own(xp, xp.reshape(truth, (-1, 1)))
-        if answers.is_yes_or_no:
-            return _own(xp, _columns_last(xp, scores)), _own(xp, _columns_last(xp, truth))
-        return _own(xp, _columns_last(xp, scores)), _own(xp, xp.reshape(truth, (-1, 1)))
+            scores, truth = xp.reshape(prediction, (-1, 1)), xp.reshape(truth, (-1, 1))
+        elif answers.is_yes_or_no:
+            scores, truth = _columns_last(xp, prediction), _columns_last(xp, truth)
+        else:
+            scores, truth = _columns_last(xp, prediction), xp.reshape(truth, (-1, 1))
+        return _own(xp, scores), _own(xp, truth)
 
     def _keep(self, scores: np.ndarray, truth: np.ndarray) -> None:
+        assert self._before is not None
+        form, columns = self._before
+        if form == "classes":
+            kept = truth[:, 0] != IGNORED
+            scores, truth = scores[kept], truth[kept]
+            _check_labels(type(self).__name__, truth, columns)
+            if self._are() is None:
+                _check_sums(type(self).__name__, scores)
+            if self._are() == "logits":
+                self._log_sums.append(_log_sum_exp(scores.astype(np.float64)))
         self._scores.append(scores)
         self._truth.append(truth)
 
@@ -228,48 +239,70 @@ class AUC(ScoreMetric):
             )
         if not self._scores:
             return math.nan if average is not None else np.full(columns, math.nan)
-        scores, truth = np.concatenate(self._scores), np.concatenate(self._truth)
-        counted = truth != IGNORED
-        if form == "classes":
-            kept = counted[:, 0]
-            scores, truth = scores[kept], truth[kept]
-            self._check(scores, truth)
-            truth, counted = truth == np.arange(columns), np.ones(scores.shape, bool)
-        if average == "binary":
-            scores, truth, counted = (x[:, -1:] for x in (scores, truth, counted))
+        for kept in (self._scores, self._truth, self._log_sums):
+            kept[:] = [np.concatenate(kept)] if kept else []
+        chosen = range(columns - 1, columns) if average == "binary" else range(columns)
         if average == "micro":
-            scores, truth, counted = (x.reshape(-1, 1) for x in (scores, truth, counted))
-        pairs = zip(scores.T, truth.T == 1, counted.T, strict=True)
-        return self._averaged(average, [(x[c], t[c]) for x, t, c in pairs])
-
-    def _averaged(self, average: str | None, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Any:
-        area = roc_area if self.curve == "ROC" else average_precision
-        values = np.array([area(scores, yes) for scores, yes in pairs])
+            pairs = [self._column(column, form) for column in chosen]
+            scores, yes = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+            return self._areas([(scores, yes)])[0][0]
+        values, support, has_curve = self._areas(self._column(column, form) for column in chosen)
         if average is None:
             return values
-        support = np.array([yes.sum() for _, yes in pairs])
-        whole = np.array([yes.size for _, yes in pairs])
-        has_curve = (support > 0) & (support < whole)
         if not has_curve.any():
             return math.nan
         weights = support[has_curve] if average == "weighted" else None
         return float(np.average(values[has_curve], weights=weights))
 
-    def _check(self, scores: np.ndarray, labels: np.ndarray) -> None:
-        """Raise unless labels name classes, and scores are probabilities where they must be."""
-        who, columns = type(self).__name__, scores.shape[1]
-        if labels.size and not 0 <= labels.min() <= labels.max() < columns:
-            raise ValueError(
-                f"{who}: labels must be from 0 to {columns - 1}, got some from {labels.min()} to "
-                f"{labels.max()}; mark places that do not count with ignore_index"
-            )
-        sums = scores.sum(axis=1, dtype=np.float64)
-        if self._must_add_up and (np.abs(sums - 1.0) > 1e-3).any():
-            raise ValueError(
-                f"{who}: scores of classes must be probabilities, which add up to 1 along axis 1, "
-                f"got sums from {sums.min():g} to {sums.max():g}; pass from_logits=True if they "
-                "are logits, or multilabel=True if each column is an answer of its own"
-            )
+    def _column(self, column: int, form: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return the scores of a column that count, ordered as probabilities, and answers."""
+        (scores,), (truth,) = self._scores, self._truth
+        scores = scores[:, column]
+        if form == "classes":
+            if self._log_sums:
+                with np.errstate(invalid="ignore"):
+                    scores = np.exp(scores - self._log_sums[0])
+            return scores, truth[:, 0] == column
+        counted = truth[:, column] != IGNORED
+        return scores[counted], truth[counted, column] == 1
+
+    def _areas(
+        self, pairs: Iterable[tuple[np.ndarray, np.ndarray]]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the area of each column, its number of yes, and whether it has a curve."""
+        area = roc_area if self.curve == "ROC" else average_precision
+        found = [
+            (area(scores, yes), yes.sum(), yes.any() and not yes.all()) for scores, yes in pairs
+        ]
+        values, support, has_curve = zip(*found, strict=True)
+        return np.array(values), np.array(support), np.array(has_curve)
+
+
+def _check_labels(who: str, labels: np.ndarray, columns: int) -> None:
+    """Raise unless labels name classes."""
+    if labels.size and not 0 <= labels.min() <= labels.max() < columns:
+        raise ValueError(
+            f"{who}: labels must be from 0 to {columns - 1}, got some from {labels.min()} to "
+            f"{labels.max()}; mark places that do not count with ignore_index"
+        )
+
+
+def _check_sums(who: str, scores: np.ndarray) -> None:
+    """Raise unless scores of classes are probabilities."""
+    sums = scores.sum(axis=1, dtype=np.float64)
+    if (np.abs(sums - 1.0) > 1e-3).any():
+        raise ValueError(
+            f"{who}: scores of classes must be probabilities, which add up to 1 along axis 1, got "
+            f"sums from {sums.min():g} to {sums.max():g}; pass from_logits=True if they are "
+            "logits, or multilabel=True if each column is an answer of its own"
+        )
+
+
+def _log_sum_exp(x: np.ndarray) -> np.ndarray:
+    """Return the logarithm of the sum of the exponentials of rows (N, C)."""
+    with np.errstate(invalid="ignore"):
+        most = x.max(axis=1, keepdims=True)
+        return most[:, 0] + np.log(np.exp(x - most).sum(axis=1))
 
 
 def roc_area(scores: np.ndarray, yes: np.ndarray) -> float:

@@ -1,7 +1,7 @@
 """Images whose pixels come from other places, which differ from image to image of a batch.
 
-An image is seen as a table with a row for each pixel, and the new one looks rows up. The backward
-adds up, for each row, what came of it, as that of an embedding does.
+Images are seen as a table with a column for each pixel, and the new ones look columns up. The
+backward adds up, for each column, what came of it, as that of an embedding does.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def move_forward(
         What stands outside of an image.
     """
     where = _positions(xp, x, rows, columns)
-    y = _look_up(xp, _as_table(xp, x), where)
+    y = xp.take(_as_table(xp, x), where, axis=1)
     y = _as_images(xp, y, (len(rows), rows.shape[1], columns.shape[1]))
     inside = _inside(rows, columns)
     if inside is not None:
@@ -62,7 +62,7 @@ def move_backward(xp: ModuleType, dy: Array, saved: Any) -> Array:
 def _positions(
     xp: ModuleType, x: Array, rows: np.ndarray, columns: np.ndarray, shape: Any = None
 ) -> Array:
-    """Return the rows of the table that are looked up, flat."""
+    """Return the columns of the table that are looked up, flat."""
     n, _, height, width = shape or x.shape
     first = np.arange(n)[:, None] * height + np.maximum(rows, 0)
     down, across = (
@@ -105,7 +105,7 @@ def resample_forward(
         total = None
         for k in range(positions.shape[2]):
             where = (np.arange(n)[:, None] * old + positions[:, :, k]).reshape(-1)
-            part = _look_up(xp, table, xp.asarray(where, device=_xp.device_of(x)))
+            part = xp.take(table, xp.asarray(where, device=_xp.device_of(x)), axis=0)
             if weights is not None:
                 part = part * _column(xp, x, weights[:, :, k])
             total = part if total is None else total + part
@@ -156,19 +156,20 @@ def warp_forward(
     interpolation : {"nearest", "bilinear"}
     fill : numpy.ndarray, shape (C,) or (1,)
         What stands outside of an image. With "bilinear" a pixel at the edge, a share m of which
-        lies inside, becomes ``m * (mixture - fill) + fill``, where what lies outside counts 0 in
+        lies inside, becomes ``m * mixture + (1 - m) * fill``, where what lies outside counts 0 in
         the mixture, as in torchvision.
     """
     table, shape = _as_table(xp, x), (x.shape[0], *x.shape[2:])
-    total = share = None
+    total: Any = None
+    share: Any = None
     for where, weight in _corners(xp, x, matrices, interpolation):
-        part = _look_up(xp, table, where)
+        part = xp.take(table, where, axis=1)
         # zero times infinity would be NaN
         part = xp.where(weight > 0, part, xp.zeros_like(part)) * weight
         total = part if total is None else total + part
         share = weight if share is None else share + weight
-    filled = xp.reshape(xp.asarray(fill, dtype=x.dtype, device=_xp.device_of(x)), (1, -1))
-    y = share * (total - filled) + filled
+    filled = xp.reshape(xp.asarray(fill, dtype=x.dtype, device=_xp.device_of(x)), (-1, 1))
+    y = share * total + (1.0 - share) * filled
     return _as_images(xp, y, shape), (matrices, interpolation, tuple(x.shape))
 
 
@@ -178,13 +179,13 @@ def warp_backward(xp: ModuleType, dy: Array, saved: Any) -> Array:
     corners = list(_corners(xp, dy, matrices, interpolation))
     share = sum(weight for _, weight in corners)
     given = _as_table(xp, dy) * share
-    parts = xp.concat([given * weight for _, weight in corners], axis=0)
+    parts = xp.concat([given * weight for _, weight in corners], axis=1)
     places = np.concatenate([_xp.to_numpy(where) for where, _ in corners])
     return _add_up(xp, parts, places, shape)
 
 
 def _corners(xp: ModuleType, x: Array, matrices: np.ndarray, interpolation: str) -> Any:
-    """Yield, for all new pixels, an old one and how much it counts (P, 1); 0 outside."""
+    """Yield, for all P new pixels, an old one and how much it counts, (1, P); 0 outside."""
     n, _, height, width = x.shape
     device = _xp.device_of(x)
     across, down = (
@@ -218,7 +219,7 @@ def _corners(xp: ModuleType, x: Array, matrices: np.ndarray, interpolation: str)
         column = xp.astype(_xp.clip(column, 0.0, width - 1.0), first.dtype)
         row = xp.astype(_xp.clip(row, 0.0, height - 1.0), first.dtype)
         where = first + row * width + column
-        yield xp.reshape(where, (-1,)), xp.reshape(counts, (-1, 1))
+        yield xp.reshape(where, (-1,)), xp.reshape(counts, (1, -1))
 
 
 WARP = Op("warp", *in_float32(warp_forward, warp_backward), check=check_floats)
@@ -228,17 +229,13 @@ WARP = Op("warp", *in_float32(warp_forward, warp_backward), check=check_floats)
 
 
 def _as_table(xp: ModuleType, x: Array) -> Array:
-    """View images (N, C, H, W) as a table of pixels (N * H * W, C)."""
-    return xp.reshape(xp.permute_dims(x, (0, 2, 3, 1)), (-1, x.shape[1]))
+    """Lay images (N, C, H, W) out as a table of pixels (C, N * H * W)."""
+    return xp.reshape(xp.permute_dims(x, (1, 0, 2, 3)), (x.shape[1], -1))
 
 
 def _as_images(xp: ModuleType, table: Array, shape: tuple[int, int, int]) -> Array:
     """View a table of pixels as images (N, C, H, W); `shape` is (N, H, W)."""
-    return xp.permute_dims(xp.reshape(table, (*shape, table.shape[1])), (0, 3, 1, 2))
-
-
-def _look_up(xp: ModuleType, table: Array, where: Array) -> Array:
-    return xp.take(table, where, axis=0)
+    return xp.permute_dims(xp.reshape(table, (table.shape[0], *shape)), (1, 0, 2, 3))
 
 
 def _sum_rows(xp: ModuleType, rows: Array, where: np.ndarray, count: int) -> Array:
@@ -249,9 +246,10 @@ def _sum_rows(xp: ModuleType, rows: Array, where: np.ndarray, count: int) -> Arr
 
 
 def _add_up(xp: ModuleType, table: Array, where: np.ndarray, shape: Any) -> Array:
-    """Add the rows of a table to the pixels of images of a shape."""
+    """Add the columns of a table to the pixels of images of a shape."""
     n, _, height, width = shape
-    return _as_images(xp, _sum_rows(xp, table, where, n * height * width), (n, height, width))
+    rows = _sum_rows(xp, xp.permute_dims(table, (1, 0)), where, n * height * width)
+    return _as_images(xp, xp.permute_dims(rows, (1, 0)), (n, height, width))
 
 
 def _per_channel(xp: ModuleType, fill: np.ndarray, x: Array) -> Array:

@@ -567,6 +567,13 @@ class Optimizer(Checked):
             for name, slots in self._state.items()
         }
 
+    def forget(self, names: Iterable[str]) -> None:
+        """Forget what was learned of some parameters, in whose place there are others now."""
+        with deferred():
+            for name in names:
+                self._state.pop(name, None)
+                self._steps.pop(name, None)
+
     def reset(self) -> None:
         """Forget all that was learned: slots, counters, the schedule's state, and the model."""
         with deferred():

@@ -29,12 +29,14 @@ class Pictures:
         shape, dtype = next(iter(served.inputs.values()))
         self._dtype, self._shape = dtype, shape
         self._scale = 1 if takes_bytes(served.model.network)[0] else 255
-        self.reader: ImageReader | None = getattr(served.model, "image_input", None)
+        self.reader = served.model.image_input
         self._why = f"the model takes samples of shape {shape}"
         if len(served.inputs) > 1:
             self.reader, self._why = None, f"the model has the inputs {', '.join(served.inputs)}"
         elif self.reader is None and len(shape) == 3 and shape[0] in _MODES and "float" in dtype:
             self.reader = ImageReader((shape[1], shape[2]), mode=_MODES[shape[0]])
+        if self.reader is not None and self.reader.size is not None:
+            self._shape = (self.reader.channels, *self.reader.size)  # the network takes it too
 
     def read(self, files: list[bytes]) -> Arrays:
         """Return an array with a sample for each file.

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from xpcnn.layers.preprocessing import takes_bytes
 from xpcnn.serving.batching import Arrays
 from xpcnn.serving.problems import Problem
 from xpcnn.serving.served import Served, Shape
@@ -39,6 +40,7 @@ class Reader:
 
     def __init__(self, served: Served, max_batch: int) -> None:
         self._inputs = served.inputs
+        self._takes_bytes = takes_bytes(served.model.network)[0]
         self._max_batch = max_batch
         shapes = [shape for shape, _ in served.inputs.values()]
         self._most_numbers = max_batch * sum(map(math.prod, shapes)) + _SLACK
@@ -152,7 +154,8 @@ class Reader:
                 f"expected an array of shape {_written(shape)}, or {shape} for a single sample; "
                 f"got {found}",
             )
-        if kind.kind not in ("iu" if "int" in dtype else "f"):
+        are_bytes = kind == np.uint8 and self._takes_bytes
+        if kind.kind not in ("iu" if "int" in dtype else "f") and not are_bytes:
             raise Problem(422, f"expected an array of {dtype}, got {kind}; convert it first")
         count = math.prod(found)
         if len(body) - offset != count * kind.itemsize:

@@ -53,7 +53,7 @@ class Served:
             for name, shape, dtype in zip(model.inputs, shapes, model.input_dtypes(), strict=True)
         }
         self.outputs = tuple(model.outputs)
-        self.class_names: tuple[str, ...] | None = getattr(model, "class_names", None)
+        self.class_names = model.class_names
         self._max_batch = max_batch
         self._try_it()
         self.meaning = self._what_it_means()
@@ -74,7 +74,11 @@ class Served:
 
     def _check_names(self) -> None:
         names = self.class_names
-        if self.meaning is not None and names is not None and len(names) != self.classes:
+        if self.meaning is None or names is None:
+            return
+        if len(names) == 1 and self.classes == 2:
+            self.class_names = f"not {names[0]}", names[0]
+        elif len(names) != self.classes:
             raise ValueError(
                 f"the model has names for {len(names)} classes and gives {self.classes}; set "
                 "model.class_names to one name for each"

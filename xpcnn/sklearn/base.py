@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -31,7 +31,7 @@ FIXED = ("layers", "input_shape", "standardize", "optimizer", "loss", "device", 
 """Parameters that decide about the model, and cannot change while it is trained further."""
 
 
-class CNNEstimator(BaseEstimator):
+class CNNEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """The base of the estimators, which describe the parameters."""
 
     layers: Any
@@ -82,6 +82,12 @@ class CNNEstimator(BaseEstimator):
     def _scaled(self, targets: np.ndarray) -> np.ndarray:
         """Return targets as the network is to give them."""
         return targets
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
 
     # -- Training ------------------------------------------------------------------------------
 
@@ -208,6 +214,33 @@ class CNNEstimator(BaseEstimator):
         )
         return first, second
 
+    # -- Features ------------------------------------------------------------------------------
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Return what the network has made of samples in front of its last layer with weights.
+
+        Parameters
+        ----------
+        X : array (n_samples, n_features), or (n_samples, channels, ...), or a table
+
+        Returns
+        -------
+        numpy.ndarray (n_samples, n_features_out)
+            One row for each sample; a table after ``set_output(transform="pandas")``.
+        """
+        X, model = self._read_inputs(X), self.model_
+        front = copy.deepcopy(networks.front_of(model.network))
+        if front:
+            X = Model(front, device=model.device, dtype=model.dtype, seed=0).predict(X)
+        return X.reshape(len(X), -1)
+
+    @property
+    def _n_features_out(self) -> int:
+        """How many features :meth:`transform` gives."""
+        shape = (1, *self.input_shape_)
+        front = networks.front_of(self.model_.network)
+        return int(np.prod(nn.Sequential(*front).output_shape(shape) if front else shape))
+
     # -- The model -----------------------------------------------------------------------------
 
     def _make_model(
@@ -315,6 +348,8 @@ class CNNEstimator(BaseEstimator):
     def _for_model(self, X: np.ndarray) -> np.ndarray:
         """Bring samples to the dtype that the model takes."""
         dtype = self.model_.input_dtypes()[0]
+        if X.dtype == np.uint8 and "int" not in dtype:
+            return X  # the model says what is missing if it does not begin by scaling
         if "int" in dtype and (np.floor(X) != X).any():
             raise ValueError(
                 f"{self._who}: the network begins with a layer that takes indices, such as "
@@ -325,6 +360,8 @@ class CNNEstimator(BaseEstimator):
     def _input_dtype(self, X: Any) -> Any:
         """Return the dtype, or the dtypes, that samples are brought to."""
         ndim = X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim
+        if ndim > 2 and getattr(X, "dtype", None) == np.uint8:
+            return np.uint8  # brought to floats batch by batch
         if self.dtype != "auto":
             return np.dtype(self.dtype)
         images = ndim > 2 or self.input_shape is not None

@@ -114,3 +114,31 @@ def make(layers: Any, shape: tuple[int, ...], outputs: int, who: str) -> list[nn
             f"of outputs, or None; got {layers!r}"
         )
     return copy.deepcopy(list(check_layers(layers, f"{who}: layers")))
+
+
+def front_of(network: nn.Layer) -> list[nn.Layer]:
+    """Return the layers in front of the last one that has parameters, inside of others too.
+
+    Parameters
+    ----------
+    network : Layer
+        A chain of layers, a graph of one input and one output, or a single layer.
+
+    Returns
+    -------
+    list of Layer
+        Those of the network itself, no copies. It may be empty.
+    """
+    if type(network) is nn.Sequential:
+        last = max(k for k, layer in enumerate(network) if layer.parameters())
+        return [*network.layers[:last], *front_of(network.layers[last])]
+    if not isinstance(network, nn.Graph):
+        return []
+    *_, last_node = (node for node in network.in_order if node.layer.parameters())
+    value, needed, nodes = last_node.inputs[0], set(last_node.inputs[:1]), []
+    for node in reversed(network.in_order):
+        if needed.intersection(node.outputs):
+            needed.update(node.inputs)
+            nodes.append(node)
+    front = [nn.Graph(network.inputs, nodes, value, network.dtypes, network.batch)] if nodes else []
+    return [*front, *front_of(last_node.layer)]

@@ -27,6 +27,8 @@ class CNNRegressor(RegressorMixin, CNNEstimator):
         over the training data; what :meth:`predict` returns is brought back.
     loss : str or Loss, optional
         Of values, such as ``HuberLoss``; ``MSELoss`` if left out. It sees standardized targets.
+        With ``PoissonNLLLoss``, for counts, the network gives logarithms, and :meth:`predict`
+        what they are the logarithms of; it takes ``standardize_y=False``.
     layers, input_shape, standardize, epochs, batch_size, optimizer, lr, tol, n_iter_no_change, \
 early_stopping, validation_fraction, callbacks, warm_start, device, dtype, memory, random_state, \
 verbose
@@ -171,10 +173,15 @@ validation_loss_curve_, loss_, best_loss_, x_mean_, x_scale_
         if self.loss is None:
             return losses.MSELoss()
         loss = copy.deepcopy(losses.get(self.loss))
-        if loss.answers is not None or loss.reads not in ("values", None):
+        if loss.answers is not None or loss.reads not in ("values", "log_values", None):
             raise ValueError(
                 f"{self._who}: loss={self.loss!r} is not for numbers; use MSELoss, L1Loss or "
                 "HuberLoss, or leave it out"
+            )
+        if loss.reads == "log_values" and self.standardize_y:
+            raise ValueError(
+                f"{self._who}: with loss={self.loss!r} the network gives the logarithms of what it "
+                "expects, and y must stay positive; give standardize_y=False"
             )
         return loss
 
@@ -190,6 +197,8 @@ validation_loss_curve_, loss_, best_loss_, x_mean_, x_scale_
         numpy.ndarray (n_samples,) or (n_samples, n_outputs)
         """
         found = self._predict(X)
+        if self.model_.loss is not None and self.model_.loss.reads == "log_values":
+            found = np.exp(found)
         if hasattr(self, "y_mean_"):
             found = (found * self.y_scale_ + self.y_mean_).astype(found.dtype)
         return found[:, 0] if self._flat else found

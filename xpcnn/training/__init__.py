@@ -8,6 +8,8 @@ from xpcnn.training.callbacks import EarlyStopping as EarlyStopping
 from xpcnn.training.callbacks import ModelCheckpoint as ModelCheckpoint
 from xpcnn.training.callbacks import ProgressBar as ProgressBar
 from xpcnn.training.history import History as History
+from xpcnn.training.mixing import CutMix as CutMix
+from xpcnn.training.mixing import MixUp as MixUp
 from xpcnn.training.model import Model as Model
 
 if not TYPE_CHECKING:  # type checkers go by the imports: "as" makes a name public

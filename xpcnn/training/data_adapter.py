@@ -12,7 +12,10 @@ from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.device import Device
 from xpcnn.errors import cast_hint, dtype_error
+from xpcnn.layers.layer import Layer
+from xpcnn.layers.preprocessing import takes_bytes
 from xpcnn.losses.loss import Loss
+from xpcnn.training.sources.kinds import is_lazy
 from xpcnn.window import as_int
 
 PIECE = 2**22
@@ -75,6 +78,7 @@ def as_inputs(
     finite: bool = True,
     whole: bool = False,
     numbers: np.ndarray | None = None,
+    network: Layer | None = None,
 ) -> tuple[Array, ...]:
     """Check all inputs of a network, one array for each name; see :func:`as_features`.
 
@@ -84,6 +88,8 @@ def as_inputs(
         Whether they may be something else than samples along the first axis.
     numbers : numpy.ndarray, optional
         Of the samples, for messages, where they are not counted from 0.
+    network : Layer, optional
+        What may take bytes, which stay bytes then.
 
     Raises
     ------
@@ -92,8 +98,18 @@ def as_inputs(
     """
     labels = [who] if len(names) == 1 else [f"{who}[{name!r}]" for name in names]
     inputs = tuple(
-        as_features(x, device, dtype, label, finite=finite, whole=whole, numbers=numbers)
-        for x, dtype, label in zip(given, dtypes, labels, strict=True)
+        as_features(
+            x,
+            device,
+            dtype,
+            label,
+            finite=finite,
+            whole=whole,
+            numbers=numbers,
+            network=network,
+            position=position,
+        )
+        for position, (x, dtype, label) in enumerate(zip(given, dtypes, labels, strict=True))
     )
     counts = {n: int(x.shape[0]) if x.ndim else 0 for n, x in zip(names, inputs, strict=True)}
     if len(set(counts.values())) > 1 and not whole:
@@ -110,6 +126,8 @@ def as_features(
     finite: bool = True,
     whole: bool = False,
     numbers: np.ndarray | None = None,
+    network: Layer | None = None,
+    position: int = 0,
 ) -> Array:
     """Check the input of a network.
 
@@ -129,6 +147,10 @@ def as_features(
         Whether it may be something else than samples along the first axis.
     numbers : numpy.ndarray, optional
         Of the samples, for messages.
+    network : Layer, optional
+        Where it scales this input itself, images may be bytes, and stay so.
+    position : int
+        Of the input among those of the network.
 
     Raises
     ------
@@ -146,7 +168,11 @@ def as_features(
         got = dtype
     if got == "object":
         raise _object_error(x, who)
-    if got != dtype:
+    if got == "uint8" != dtype and network is not None:
+        if not takes_bytes(network)[position]:
+            hint = cast_hint(dtype, got)
+            raise dtype_error(who, dtype, got, f"{hint}, or begin with xpcnn.Rescale(1/255)")
+    elif got != dtype:
         raise dtype_error(who, dtype, got, cast_hint(dtype, got))
     if x.ndim == 0 and not whole:
         raise ValueError(
@@ -258,6 +284,8 @@ def to_host(x: Any, who: str) -> np.ndarray:
             f"{who}: got a masked array, and what is masked cannot be left out; take the rows that "
             "are not, or use ignore_index or sample_weight"
         )
+    if is_lazy(x) and not hasattr(x, "__array__"):
+        x = x[0 : x.shape[0]]
     host = _read(x, who)
     if host.dtype.kind == "O":
         raise _object_error(host, who)
@@ -308,11 +336,7 @@ def with_class_weights(
     """
     if class_weight is None:
         return weights
-    if isinstance(labels, tuple):
-        raise ValueError(
-            f"class_weight needs one output, and the network has {len(labels)}; use "
-            "sample_weight, or the weight argument of the losses"
-        )
+    _check_one_output(labels)
     if isinstance(class_weight, (str, bytes)) or not hasattr(class_weight, "__iter__"):
         raise TypeError(
             "class_weight must be a mapping such as {0: 1.0, 1: 5.0}, or one number for each "
@@ -339,6 +363,46 @@ def with_class_weights(
     if weights is None:
         return of_each
     return weights * of_each.reshape(-1, *(1,) * (weights.ndim - 1))
+
+
+def balanced(labels: Any, ignore_index: int | None) -> dict[int, float]:
+    """Return weights with which all classes count the same, as scikit-learn's "balanced" does.
+
+    The weight of a class is ``N / (classes * samples of the class)``, for the classes that there
+    are.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray (N,), or one-hot rows
+    ignore_index : int, optional
+        Label of samples that do not count.
+
+    Raises
+    ------
+    ValueError
+        If samples have no class each.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> balanced(np.array([0, 0, 0, 1]), None)  # 4 / (2 * 3) and 4 / (2 * 1)
+    {0: 0.6666666666666666, 1: 2.0}
+    """
+    _check_one_output(labels)
+    classes = _class_of_each(labels)
+    if ignore_index is not None:
+        classes = classes[classes != ignore_index]
+    found, counts = np.unique(classes, return_counts=True)
+    share = len(classes) / max(len(found), 1)
+    return {int(c): share / int(n) for c, n in zip(found, counts, strict=True)}
+
+
+def _check_one_output(labels: Any) -> None:
+    if isinstance(labels, tuple):
+        raise ValueError(
+            f"class_weight needs one output, and the network has {len(labels)}; use "
+            "sample_weight, or the weight argument of the losses"
+        )
 
 
 def check_weights(weights: np.ndarray, who: str) -> None:

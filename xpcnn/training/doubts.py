@@ -18,6 +18,7 @@ from xpcnn.layers.conv_transpose import ConvTranspose
 from xpcnn.layers.graph import Graph
 from xpcnn.layers.layer import Layer
 from xpcnn.layers.norm import BatchNorm
+from xpcnn.layers.preprocessing import Preprocessing
 from xpcnn.layers.separable import SeparableConv
 
 _PACKAGE = str(Path(__file__).parents[1])
@@ -114,6 +115,33 @@ def doubt_inputs(network: Layer, inputs: Sequence[Array]) -> None:
             "networks expect numbers around 1 and hardly learn from such large ones: divide "
             "them, as in x / 255"
         )
+
+
+def doubt_augmentation(network: Layer) -> None:
+    """Warn of layers that cut numbers off at 1 where they are still bytes, from 0 to 255."""
+    for name, layer in _before_scaling(network):
+        limit = getattr(layer, "clips_at", None)
+        if limit is not None and limit < 128.0:
+            warn(
+                f"{type(layer).__name__} {name!r} cuts numbers off at max_value={limit:g}, and "
+                "stands in front of the layer that scales bytes, where they reach 255; put it "
+                "behind that layer, or give it max_value=255"
+            )
+
+
+def _before_scaling(network: Layer) -> Iterator[tuple[str, Layer]]:
+    """Yield the layers that prepare an input, with their names, if one behind them scales it."""
+    waiting: list[tuple[str, Layer]] = []
+    layers_ = network.in_order if isinstance(network, Graph) else []
+    chain = [node.layer for node in layers_] or [network]
+    for layer in (inner for top in chain for inner in _in_order(top)):
+        if not isinstance(layer, Preprocessing):
+            waiting = []
+        elif layer.scales:
+            yield from waiting
+            return
+        else:
+            waiting.append((layer.name or "", layer))
 
 
 def _in_order(network: Layer) -> Iterator[Layer]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,11 +12,15 @@ import numpy as np
 from xpcnn import _xp
 from xpcnn.layers.graph import Graph
 from xpcnn.layers.layer import Layer
+from xpcnn.training import data_adapter
 from xpcnn.training.dataset import Batch, Order, Source, split_validation
-from xpcnn.training.preparing import Preparation
+from xpcnn.training.preparing import Preparation, has_rows, is_long
 from xpcnn.training.sample_weights import is_all_zero
 from xpcnn.training.sources.arrays import Samples, bring
-from xpcnn.training.sources.kinds import Kind, is_array, kind_of, length_of, rank_of
+from xpcnn.training.sources.items import Items
+from xpcnn.training.sources.kinds import Kind, holds_lazy, is_array, kind_of, length_of, rank_of
+from xpcnn.training.sources.lazy import LazySamples
+from xpcnn.training.sources.reader import Reader
 from xpcnn.training.sources.streams import Batches, Raw, Stream, split_batch
 from xpcnn.training.state import TrainingState
 from xpcnn.window import as_flag, as_int
@@ -28,7 +32,7 @@ class Reading:
 
     Attributes
     ----------
-    batch_size, shuffle, drop_last, steps
+    batch_size, shuffle, drop_last, steps, workers
         The arguments of a method.
     steps_name : str
         What it calls the last one.
@@ -40,8 +44,17 @@ class Reading:
     shuffle: Any = None
     drop_last: Any = False
     steps: Any = None
+    workers: Any = 0
     steps_name: str = "steps"
     usual_size: int = 32
+
+    lenient: bool = False
+    """Whether `workers` count for data sets alone, and do not matter for others."""
+
+    def of_validation(self, steps: Any, usual_size: int) -> Reading:
+        """Return how the validation data of a training are to be read."""
+        name = "validation_steps"
+        return Reading(None, None, False, steps, self.workers, name, usual_size, lenient=True)
 
     def check(self, who: str) -> None:
         """Raise if an argument is none at all, whatever the samples are."""
@@ -52,6 +65,7 @@ class Reading:
             self.shuffle = as_flag(self.shuffle, who, "shuffle")
         if self.steps is not None:
             self.steps = as_int(self.steps, who, self.steps_name, 1)
+        self.workers = as_int(self.workers, who, "workers", 0)
 
     def order(self, samples: int, seed: int, shuffle: bool = False) -> Order:
         """Return the order of samples that have numbers."""
@@ -68,6 +82,15 @@ class Reading:
                     f"{who}: {name} is for arrays and for data sets of samples, and {what} gives "
                     f"batches that are ready; leave {name} out, and choose it where they are made"
                 )
+        self.without_workers(who, what)
+
+    def without_workers(self, who: str, what: str) -> None:
+        """Raise if processes are to read what they cannot."""
+        if self.workers and not self.lenient:
+            raise ValueError(
+                f"{who}: workers are for data sets of samples, with __len__ and __getitem__, and "
+                f"{what} is none; leave workers out (a torch DataLoader has num_workers of its own)"
+            )
 
     def for_samples(self, who: str) -> None:
         """Raise if something is asked for that the number of the samples decides."""
@@ -103,19 +126,24 @@ class Opening:
         return kind_of(x, y, self._takes_target, f"{self.who}: x")
 
     def arrays(self, x: Any, y: Any, sample_weight: Any) -> Batch:
-        """Check arrays in memory."""
+        """Check arrays, in memory or in files."""
         self.reading.for_samples(self.who)
+        self.reading.without_workers(self.who, "an array")
         if y is None and self._takes_target:
             raise ValueError(
                 f"{self.who}: y is missing, the targets of {type(self.model.loss).__name__}; give "
                 f"{self.who}(x, y), or batches (x, y) as x: a list of them, a generator, a loader"
             )
+        if holds_lazy(x) or is_long(y):
+            return self.prepare.lazy(x, y, sample_weight)
         return self.prepare.batch(x, y, sample_weight)
 
-    def samples(self, data: Batch) -> Samples:
-        """Return the batches of arrays in memory."""
+    def samples(self, data: Batch) -> Source:
+        """Return the batches of arrays."""
         model = self.model
         order = self.reading.order(data.size, model.seed, self._trains)
+        if has_rows(data.inputs):
+            return LazySamples(data, self.prepare.read, self._bring(), order)
         return Samples(data, model.device, model.input_dtypes(), model.dtype, order)
 
     def other(self, kind: Kind, x: Any, y: Any, sample_weight: Any) -> Source:
@@ -133,16 +161,61 @@ class Opening:
                 f"many of its batches to take, with {self.reading.steps_name}=, or give something "
                 "that can begin anew, such as a list, or an object with __iter__"
             )
-        return self._stream(kind, x)
+        return self._indexed(x) if kind == "indexed" else self._stream(kind, x)
 
-    def _stream(self, kind: Kind, x: Any) -> Stream:
-        self.reading.for_ready_batches(self.who, f"the {type(x).__name__}")
+    def _indexed(self, data: Any) -> Source:
+        """Open what has numbers: a data set of samples, or a sequence of batches."""
+        count, model = length_of(data), self.model
+        if not count:
+            raise ValueError(f"{self.who}: x is empty, a {type(data).__name__} of length 0")
+        wanted = self._takes_target if self.prepare.labelled else None
+        order = self.reading.order(count, model.seed, self._trains)
+        if model.batch is not None and not self._trains:
+            order = order._replace(batch_size=model.batch)
+        reader = Reader(data, model.inputs, model.input_dtypes(), wanted, self.who, order)
+        first = reader.first()
+        if not is_sample(model, first, self.who):
+            return self._stream("indexed", data, [first])
+        self.reading.for_samples(self.who)
+        self._balance(data, count)
+        self._check_samples(reader.stack([first], [0]), np.zeros(1, np.int64))
+        return Items(reader, self._check_samples, self._bring(), self.reading.workers)
+
+    def _balance(self, data: Any, count: int) -> None:
+        """Give classes the same weight together, if that is wanted."""
+        if not isinstance(self.prepare.class_weight, str):
+            return
+        targets = getattr(data, "targets", None)
+        if targets is None or len(targets) != count:
+            raise ValueError(
+                f"{self.who}: class_weight='balanced' needs all labels beforehand; give the "
+                f"{type(data).__name__} an attribute targets, with one for each of its {count} "
+                "samples, or give a weight for each class"
+            )
+        self.prepare.balance(data_adapter.as_labels(targets, count, f"{self.who}: targets of x"))
+
+    def _bring(self) -> Callable[[Batch], Batch]:
         model = self.model
+        return partial(bring, device=model.device, dtypes=model.input_dtypes(), dtype=model.dtype)
+
+    def _check_samples(self, raw: Raw, numbers: np.ndarray) -> Batch:
+        some = f"samples {', '.join(map(str, numbers[:4]))}" if len(numbers) > 1 else "sample "
+        some += ", ..." if len(numbers) > 4 else "" if len(numbers) > 1 else str(numbers[0])
+        return self._checked(raw, f"{self.who}: {some}", numbers)
+
+    def _stream(self, kind: Kind, x: Any, first: Sequence[Any] = ()) -> Stream:
+        self.reading.for_ready_batches(self.who, f"the {type(x).__name__}")
+        if isinstance(self.prepare.class_weight, str):
+            raise ValueError(
+                f"{self.who}: class_weight='balanced' needs all labels beforehand, and the "
+                f"{type(x).__name__} gives batch by batch; give a weight for each class, as in "
+                "class_weight={0: 1.0, 1: 5.0}"
+            )
         return Stream(
-            Batches(x, kind == "iterator", length_of(x), kind == "indexed"),
+            Batches(x, kind == "iterator", length_of(x), kind == "indexed", first),
             self._split,
             self._check_batch,
-            partial(bring, device=model.device, dtypes=model.input_dtypes(), dtype=model.dtype),
+            self._bring(),
             self.reading.steps,
             self._trains,
             self.who,
@@ -181,18 +254,23 @@ def open_source(
     opening = Opening(prepare, reading)
     kind = opening.kind(x, y)
     if kind == "arrays":
-        return opening.samples(opening.arrays(x, y, sample_weight))
+        data = opening.arrays(x, y, sample_weight)
+        if prepare.model.batch is not None:
+            reading.batch_size = prepare.model.batch
+        return opening.samples(data)
     return opening.other(kind, x, y, sample_weight)
 
 
 def open_inputs(model: TrainingState, reading: Reading, x: Any) -> Source | None:
     """Open what ``predict`` is given; ``None`` if those are arrays in memory."""
-    kind = kind_of(x, None, False, "predict: x")
-    if kind == "arrays":
+    kind, is_lazy = kind_of(x, None, False, "predict: x"), holds_lazy(x)
+    if kind == "arrays" and not is_lazy:
         return None
-    return Opening(Preparation(model, "predict", labelled=False), reading).other(
-        kind, x, None, None
-    )
+    opening = Opening(Preparation(model, "predict", labelled=False), reading)
+    if is_lazy:
+        reading.batch_size = model.batch or reading.batch_size
+        return opening.samples(opening.arrays(x, None, None))
+    return opening.other(kind, x, None, None)
 
 
 def open_training(

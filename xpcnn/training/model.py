@@ -16,7 +16,8 @@ from xpcnn.device import Device, resolve
 from xpcnn.errors import ModelFileError
 from xpcnn.kernels.threads import release_blas
 from xpcnn.layers.graph import Graph
-from xpcnn.layers.layer import Layer, LoadedNames
+from xpcnn.layers.layer import Layer
+from xpcnn.layers.loading import LoadedNames
 from xpcnn.losses.running import RunningLoss
 from xpcnn.training import data_adapter, saving
 from xpcnn.training.callbacks import Callback
@@ -40,6 +41,7 @@ from xpcnn.training.known_data import agree_on_names, take_over
 from xpcnn.training.loop import Trainer, stop
 from xpcnn.training.lr_finder import RateSearch, rates, search
 from xpcnn.training.memory import PROBED, MemoryUse, StepMemory
+from xpcnn.training.mixing import Mix, MixedSource, as_mix
 from xpcnn.training.oom import MemoryGuard
 from xpcnn.training.preparing import Preparation
 from xpcnn.training.recorded import CompiledPrediction, record_prediction
@@ -124,7 +126,11 @@ class Model(TrainingState):
         return f"Model({inside}, device={str(self.device)!r}{shown}, seed={self.seed})"
 
     def load_state_dict(
-        self, state: Mapping[str, Any] | str | Path, strict: bool = True
+        self,
+        state: Mapping[str, Any] | str | Path,
+        strict: bool = True,
+        *,
+        skip_mismatch: bool = False,
     ) -> LoadedNames:
         """Take over parameters and buffers; see :meth:`xpcnn.layers.Layer.load_state_dict`.
 
@@ -132,7 +138,7 @@ class Model(TrainingState):
         """
         if isinstance(state, (str, Path)):
             state = saving.weights_of(saving.read_tensors(state)[0])
-        return super().load_state_dict(state, strict)
+        return super().load_state_dict(state, strict, skip_mismatch=skip_mismatch)
 
     def to(
         self,
@@ -224,8 +230,10 @@ class Model(TrainingState):
         drop_last: bool = False,
         steps_per_epoch: int | None = None,
         validation_steps: int | None = None,
-        class_weight: Mapping[int, float] | Sequence[float] | None = None,
+        workers: int = 0,
+        class_weight: Mapping[int, float] | Sequence[float] | str | None = None,
         sample_weight: Any = None,
+        mix: Mix | None = None,
         capture: bool = False,
         memory: int | str | None = None,
         accumulate: int = 1,
@@ -240,7 +248,8 @@ class Model(TrainingState):
             Where the network has several inputs, one for each, as a tuple or a dict by name.
             Or, without `y`, batches ``(x, y)`` or ``(x, y, sample_weight)`` that are ready: a list
             of them, a generator, a torch DataLoader, or an object with ``__len__`` and
-            ``__getitem__``.
+            ``__getitem__``. Or a data set with these two methods, of which ``x[i]`` is one sample,
+            such as :class:`xpcnn.data.ImageFolder`; it is batched here.
         y : array of shape (N,), (N, classes) or as the loss takes it, optional
             Where there are several outputs, one for each, as a tuple or a dict by name.
         epochs : int
@@ -265,16 +274,24 @@ class Model(TrainingState):
             generator, comes once and does not say where it ends, so that it must be given.
         validation_steps : int, optional
             How many batches of `validation_data` to evaluate, where those come ready.
-        class_weight : mapping of class to weight, or one for each class, optional
+        workers : int
+            How many processes read the samples of a data set ahead; 0 for this one, when their turn
+            comes. The numbers are the same.
+        class_weight : mapping of class to weight, one for each class, or "balanced", optional
             Multiplies the loss of the samples of a class in training. It does not apply to
             validation, in whichever way that is given. Each sample must have one class: an
-            integer label, a one-hot row, or a yes or no in a single column.
+            integer label, a one-hot row, or a yes or no in a single column. "balanced" gives
+            classes the same weight together, as in scikit-learn: N / (classes * samples of the
+            class), counted in `y`, or in ``x.targets`` of a data set.
         sample_weight : array of shape (N,) or (N, d1, ...), optional
             Multiplies the loss of each sample; or of each place in a sample, such as the pixels of
             a map of labels, with as many of the axes of the loss's terms as are given. Where each
             output has a loss, a tuple or a dict may have weights for each, or for some. Weights
             stay with their samples: those that `validation_split` sets aside weigh their share of
             the validation loss. Means still divide by the number of terms.
+        mix : MixUp or CutMix, optional
+            How to mix the samples of each batch, and their labels, which become shares of classes.
+            Not for validation, and not with weights of samples or classes.
         capture : bool
             Whether the device may write down a training step and repeat it without Python between
             its kernels, as CUDA does in graphs: faster where layers are small. It takes effect from
@@ -327,17 +344,18 @@ class Model(TrainingState):
                 if split is not None and validation_data is not None:
                     raise ValueError("fit: give validation_data or validation_split, not both")
                 reading = Reading(
-                    batch_size, shuffle, drop_last, steps_per_epoch, "steps_per_epoch"
+                    batch_size, shuffle, drop_last, steps_per_epoch, workers, "steps_per_epoch"
                 )
-                prepare = Preparation(self, "fit", trains=True, class_weight=class_weight)
+                prepare = Preparation(
+                    self, "fit", trains=True, class_weight=class_weight, mix=as_mix(mix)
+                )
                 training, validation = open_training(prepare, reading, x, y, sample_weight, split)
+                if mix is not None:
+                    training = MixedSource(training, mix, self)
                 take_over(self, x)
                 agree_on_names(self, validation_data, "fit: validation_data")
                 if validation_data is not None:
-                    reading = Reading(
-                        None, steps=validation_steps, steps_name="validation_steps",
-                        usual_size=training.batch_size,
-                    )  # fmt: skip
+                    reading = reading.of_validation(validation_steps, training.batch_size)
                     prepare = Preparation(self, "validation_data")
                     validation = open_validation(prepare, reading, validation_data)
                 elif validation_steps is not None:
@@ -521,6 +539,7 @@ class Model(TrainingState):
         batch_size: int | None = None,
         sample_weight: Any = None,
         steps: int | None = None,
+        workers: int = 0,
     ) -> dict[str, float]:
         """Return loss and metrics without training.
 
@@ -534,6 +553,8 @@ class Model(TrainingState):
             As for :meth:`fit`; metrics count each sample once.
         steps : int, optional
             How many batches to take, where those come ready.
+        workers : int
+            As for :meth:`fit`.
 
         Examples
         --------
@@ -541,7 +562,7 @@ class Model(TrainingState):
         """
         with self.on_device(), self.unbuilt_if_it_fails():
             agree_on_names(self, x, "evaluate: x")
-            reading = Reading(self.batch or batch_size, steps=steps, usual_size=256)
+            reading = Reading(batch_size, steps=steps, workers=workers, usual_size=256)
             prepare = Preparation(self, "evaluate")
             source = open_source(prepare, reading, x, y, sample_weight)
             try:
@@ -551,7 +572,12 @@ class Model(TrainingState):
                 release_blas()
 
     def predict(
-        self, *x: Any, batch_size: int | None = None, steps: int | None = None, **named: Any
+        self,
+        *x: Any,
+        batch_size: int | None = None,
+        steps: int | None = None,
+        workers: int = 0,
+        **named: Any,
     ) -> Any:
         """Return the network's outputs as a NumPy array, computed batch by batch.
 
@@ -559,13 +585,15 @@ class Model(TrainingState):
         where there are several outputs, a tuple of arrays is returned. A graph whose inputs differ
         in their first axis gets them whole, and one that works for one number of samples gets so
         many at a time, whatever `batch_size` (256 if left out) says. Of batches that come ready, as
-        for :meth:`fit`, `steps` says how many to take; their labels do not matter.
+        for :meth:`fit`, `steps` says how many to take; their labels do not matter. A data set is
+        read by `workers`.
         """
         known = None if named else self._recorded(x, batch_size)
         if known is not None:
             return known
         with self.on_device(), self.unbuilt_if_it_fails():
-            source = self._inputs(x, named, batch_size, steps)
+            reading = Reading(batch_size, steps=steps, workers=workers, usual_size=256)
+            source = self._inputs(x, named, reading)
             if not isinstance(source, Source):
                 dtypes = self.input_dtypes()
                 try:
@@ -580,6 +608,7 @@ class Model(TrainingState):
                     for turn in source.epoch(0):
                         y = self.forward_batch(turn.load().inputs)
                         found.append(map_arrays(y, _xp.to_numpy))
+                        del turn  # or its batch would stay while the next one is read
             finally:
                 source.close()
                 release_blas()
@@ -590,10 +619,9 @@ class Model(TrainingState):
             return np.concatenate(found)
 
     def _inputs(
-        self, x: tuple[Any, ...], named: Mapping[str, Any], batch_size: Any, steps: Any
+        self, x: tuple[Any, ...], named: Mapping[str, Any], reading: Reading
     ) -> Source | tuple[Array, ...]:
         """Return what to predict, in batches; or arrays that the network gets whole."""
-        reading = Reading(batch_size, steps=steps, usual_size=256)
         reading.check("predict")
         source = open_inputs(self, reading, x[0]) if len(x) == 1 and not named else None
         if source is not None:

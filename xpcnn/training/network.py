@@ -20,7 +20,8 @@ from xpcnn.kernels.repeatable import identical
 from xpcnn.layers.containers import Sequential, check_layers
 from xpcnn.layers.freezing import set_frozen
 from xpcnn.layers.graph import Graph, by_position
-from xpcnn.layers.layer import FREEZE, Layer, LoadedNames, Shape, whole_batches
+from xpcnn.layers.layer import FREEZE, Layer, Shape, whole_batches
+from xpcnn.layers.loading import LoadedNames
 from xpcnn.layers.parameter import Buffer, Parameter, Tensor, changes
 from xpcnn.training import data_adapter
 from xpcnn.training.dataset import map_arrays
@@ -198,14 +199,20 @@ class PlacedNetwork(Closed, Named):
         with self.on_device(), self.unbuilt_if_it_fails():
             if not self.network.children():
                 raise RuntimeError("the model has no layers; give them to Model([...]) or add them")
-            shapes = [
-                data_adapter.as_shape(shape, "Model.build")
-                for shape in data_adapter.one_each(input_shape, self.inputs, "Model.build", "input")
-            ]
-            return self._set_up(shapes)
+            return self._set_up(self._whole_shapes(input_shape))
 
-    def _set_up(self, shapes: Sequence[Shape], **inputs: Any) -> Any:
-        """Build the network for inputs of these shapes, perhaps by running inputs through."""
+    def _whole_shapes(self, input_shape: Any) -> list[Shape]:
+        """Return the shape of each input, with 1 for a number of samples that is open."""
+        return [
+            data_adapter.as_shape(shape, "Model.build")
+            for shape in data_adapter.one_each(input_shape, self.inputs, "Model.build", "input")
+        ]
+
+    def _set_up(self, shapes: Sequence[Shape], weights: str = "weights", **inputs: Any) -> Any:
+        """Build the network for inputs of these shapes, perhaps by running inputs through.
+
+        New weights are drawn for the purpose `weights`.
+        """
         for name, layer in self.network.layers_within():
             layer.name = name or None
             if hasattr(layer, "seed"):
@@ -214,7 +221,7 @@ class PlacedNetwork(Closed, Named):
             *shapes,
             device=self.device,
             dtype=self.dtype,
-            rng=rng.generator(self.seed, "weights"),
+            rng=rng.generator(self.seed, weights),
             **inputs,
         )
         open_widths = [name for name, t in self.network._tensors().items() if not t.is_built]
@@ -232,7 +239,7 @@ class PlacedNetwork(Closed, Named):
         inside = [layer for _, layer in self.network.layers_within()]
         self._random_layers = [layer for layer in inside if hasattr(layer, "step")]
         self._parameters = self.network.parameters()
-        self._tensors = list(self.network._tensors().values())
+        self._tensors = [*self._parameters.values(), *self.network.buffers().values()]
         self._buffers = [t for t in self._tensors if isinstance(t, Buffer)]
         self._made_of, self._changes = made_of(self.network), changes()
         return output_shape
@@ -378,9 +385,11 @@ class PlacedNetwork(Closed, Named):
         """Return the arrays of all parameters and buffers by dotted name."""
         return self.network.state_dict()
 
-    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> LoadedNames:
+    def load_state_dict(
+        self, state: Mapping[str, Any], strict: bool = True, *, skip_mismatch: bool = False
+    ) -> LoadedNames:
         """Take over parameters and buffers; see :meth:`xpcnn.layers.Layer.load_state_dict`."""
-        return self.network.load_state_dict(state, strict)
+        return self.network.load_state_dict(state, strict, skip_mismatch=skip_mismatch)
 
     def to(
         self,
@@ -434,8 +443,10 @@ class PlacedNetwork(Closed, Named):
 
     def check_inputs(self, given: Sequence[Any], who: str, **options: Any) -> tuple[Array, ...]:
         """Check inputs that were given; see :func:`xpcnn.training.data_adapter.as_inputs`."""
-        dtypes = self.input_dtypes()
-        return data_adapter.as_inputs(given, self.inputs, self.device, dtypes, who, **options)
+        dtypes, names = self.input_dtypes(), self.inputs
+        return data_adapter.as_inputs(
+            given, names, self.device, dtypes, who, network=self.network, **options
+        )
 
     def ready_for(self, inputs: Sequence[Array]) -> Program:
         """Return what runs the network; it is built if it is not yet."""

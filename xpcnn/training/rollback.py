@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from xpcnn.interrupts import deferred
+from xpcnn.layers.layer import Layer
 from xpcnn.layers.parameter import note_change
 from xpcnn.training.compile_args import bind
 
 
 @contextmanager
-def all_or_nothing(model: Any) -> Iterator[None]:
+def all_or_nothing(model: Any, *layers: Layer) -> Iterator[None]:
     """Put a model back as it was if what stands in the ``with`` statement fails.
 
-    That is the model with its layers, built or not, its optimizer and its history; arrays that
-    somebody writes to are not copied.
+    That is the model with its layers, built or not, its optimizer and its history, and more layers
+    that are to become part of it; arrays that somebody writes to are not copied.
     """
-    before = _Everything(model)
+    before = _Everything(model, layers)
     try:
         yield
     except BaseException:
@@ -52,11 +53,12 @@ def put_back(model: Any) -> Iterator[None]:
 class _Everything:
     """The attributes of a model, of its layers, and of their parameters and buffers."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, layers: Iterable[Layer]) -> None:
         self.model = model
         parts = [model]
-        for _, layer in model.network.layers_within():
-            parts += [layer, *(tensor for _, tensor in layer._own_tensors())]
+        for outer in (model.network, *layers):
+            for _, layer in outer.layers_within():
+                parts += [layer, *(tensor for _, tensor in layer._own_tensors())]
         self.attributes = [(part, dict(vars(part))) for part in parts]
         self.history = getattr(model, "history", None)
         self.epochs = None if self.history is None else self.history.length()

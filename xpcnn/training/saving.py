@@ -54,7 +54,7 @@ def describe(model: TrainingState) -> tuple[dict[str, np.ndarray], dict[str, Any
     ValueError, TypeError
         If a file of them could not be loaded again.
     """
-    own = model.network._tensors()
+    own = {**model.network.parameters(), **model.network.buffers()}
     tensors = {name: _xp.to_numpy(tensor.value) for name, tensor in own.items()}
     with _could_be_loaded():
         description = _describe_settings(model)

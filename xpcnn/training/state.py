@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -18,9 +18,12 @@ from xpcnn.device import Device
 from xpcnn.graph import Program
 from xpcnn.interrupts import deferred
 from xpcnn.kernels.constant import is_moderate as known_moderate
+from xpcnn.layers.containers import check_layers
 from xpcnn.layers.layer import Layer
 from xpcnn.layers.parameter import Tensor
+from xpcnn.layers.replacing import replace_layer
 from xpcnn.metrics import Metric
+from xpcnn.training.doubts import doubt_ends
 from xpcnn.training.history import History
 from xpcnn.training.known_data import check_class_names, check_image_input
 from xpcnn.training.network import PlacedNetwork
@@ -146,10 +149,68 @@ class TrainingState(PlacedNetwork):
         check_class_names(self._class_names, self)
         check_image_input(self._image_input, self)
 
-    def _set_up(self, shapes: Sequence[Any], **inputs: Any) -> Any:
-        output_shape = super()._set_up(shapes, **inputs)
+    def _set_up(self, shapes: Sequence[Any], weights: str = "weights", **inputs: Any) -> Any:
+        output_shape = super()._set_up(shapes, weights, **inputs)
         self.check_known_data()
         return output_shape
+
+    def replace(self, name: str, layer: Layer) -> Layer:
+        """Put a layer in the place of another, as a head for other classes.
+
+        If the model is built, the new layer is built too: widths that it leaves open follow from
+        the layers before it, and its weights are drawn by the model's seed. All others keep theirs.
+        The optimizer forgets what it learnt of the old layer's parameters, and the model its class
+        names, if there are no longer so many classes.
+
+        Parameters
+        ----------
+        name : str
+            Dotted, as in the names of parameters: ``"classifier.1"``, or ``"6"`` for the seventh
+            of a chain of layers.
+        layer : Layer
+            One that is nowhere in the model.
+
+        Returns
+        -------
+        Layer
+            The one that was there.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If there is no such name, which the message says with those that there are, or the
+            layer does not fit there. Nothing has been changed then.
+
+        Examples
+        --------
+        >>> import xpcnn
+        >>> model = xpcnn.Model([xpcnn.Linear(4, 8), xpcnn.ReLU(), xpcnn.Linear(8, 2)], seed=0)
+        >>> model.replace("2", xpcnn.Linear(out_features=5))
+        Linear(in_features=8, out_features=2)
+        >>> model.build((None, 4))
+        (1, 5)
+        """
+        check_layers([layer], "Model.replace")
+        with self.on_device(), all_or_nothing(self, layer):
+            class_names, self._class_names = self._class_names, None
+            before = self.network.parameters()
+            old = replace_layer(self.network, name, layer, "Model.replace")
+            if self.input_shape is not None:
+                self._set_up(self._whole_shapes(self.input_shape), f"weights of {name}")
+            after = self.network.parameters()
+            self._forget([n for n, p in before.items() if after.get(n) is not p])
+            with suppress(ValueError):  # there are other classes now
+                self.class_names = class_names
+        return old
+
+    def _forget(self, gone: Sequence[str]) -> None:
+        """Forget what belonged to parameters of some names, in whose place there are others."""
+        if self.optimizer is not None:
+            self.optimizer.forget(gone)
+        if self.loss is not None:
+            doubt_ends(self.network, self.outputs, self.loss)
+        if not self._fits:  # weights that they have kept are of the network before
+            self._callbacks, self._callback_states = (), []
 
     def _move(self, device: Any, dtype: str | None, precision: str | None) -> None:
         super()._move(device, dtype, precision)

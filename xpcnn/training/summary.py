@@ -29,22 +29,31 @@ def summarize(
     """Write the table for a built network.
 
     The memory of a training step is that of the parameters, their gradients and two numbers of
-    optimizer state each, the outputs of all layers and as much again for their gradients; scratch
-    memory, up to the workspace limit, comes on top.
+    optimizer state each, the outputs of the layers behind the frozen front, and as much again for
+    their gradients; scratch memory, up to the workspace limit, comes on top.
     """
     header = ("layer", "output shape", "parameters", "multiply-adds")
     rows = [header]
     trainable = total_adds = elements = every = 0
+    is_front = True  # no parameter that is trained was there yet
+    known: set[int] = set()  # a layer may stand at several places
     for name, layer, inputs, outputs in _walk(network, input_shapes):
-        parameters = layer.parameters().values()
+        parameters = [p for p in layer.parameters().values() if id(p) not in known]
+        known.update(map(id, parameters))
         count = sum(prod(p.value.shape) for p in parameters)
         every += count
-        trainable += sum(prod(p.value.shape) for p in parameters if p.requires_grad)
+        trained = sum(prod(p.value.shape) for p in parameters if p.requires_grad)
+        trainable += trained
+        if trained and is_front:
+            is_front = False
+            if every > count:  # a front with parameters, which keeps nothing
+                elements = 0
         adds = layer.multiply_adds(*inputs)
         elements += sum(map(prod, outputs))
         total_adds += adds
         shown = ", ".join(map(str, outputs))
-        rows.append((f"{name} {type(layer).__name__}", shown, f"{count:,}", f"{adds:,}"))
+        frozen = "" if trained == count else ", partly frozen" if trained else ", frozen"
+        rows.append((f"{name} {type(layer).__name__}{frozen}", shown, f"{count:,}", f"{adds:,}"))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     lines = [
         f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d:>{widths[3]}}".rstrip()
@@ -56,6 +65,7 @@ def summarize(
     mixed = precision in HALVES
     # In mixed precision there is a copy of the parameters to compute with.
     memory += _ITEMSIZE[precision] * (2 * elements + every) if mixed else size * 2 * elements
+    frozen = f", {every - trainable:,} frozen" if trainable < every else ""
     computed = "" if precision == "float32" else f", computed in {precision}"
     return "\n".join(
         [
@@ -65,7 +75,7 @@ def summarize(
             rule,
             *lines[1:],
             rule,
-            f"parameters: {every:,} ({trainable:,} trained)",
+            f"parameters: {every:,} ({trainable:,} trained{frozen})",
             f"multiply-adds of a forward pass: {total_adds:,}",
             f"memory of a training step: about {_size(memory)}, "
             f"and at most {_size(get_workspace_limit())} of workspace",

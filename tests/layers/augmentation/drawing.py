@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+
+from xpcnn import _xp
 
 MANY = 10_000
+
+
+def not_on_jax(device):
+    """Skip what JAX would compile anew for every shape, which takes long."""
+    if _xp.library(device.xp) == "jax":
+        pytest.skip("the conformance test runs it on JAX")
 
 
 def seeded(layer, seed=0, step=0):

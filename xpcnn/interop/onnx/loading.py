@@ -47,7 +47,7 @@ def load(source: Any, *, device: str | Device = "auto") -> Model:
     ONNX does not say what is trained. Here it is every array of floats that the file lists as an
     initializer and that has at least one axis, or keeps in a Constant node that plays the part of
     a weight; running statistics and other constants are not. Freeze others by
-    ``parameter.requires_grad = False``. Numbers in bfloat16 become float32, and so do those in
+    ``model.freeze("conv1", "*.bias")``. Numbers in bfloat16 become float32, and so do those in
     float16 within a network whose inputs are float32.
     """
     network, dtype, shapes = read(source)

@@ -150,6 +150,7 @@ class Writer:
         self.dtype = dtype
         self.nodes: list[proto.NodeProto] = []
         self.initializers: list[proto.TensorProto] = []
+        self._written: dict[tuple[int, Shape | None], str] = {}  # initializers of what is known
         self.problems: list[tuple[str, str, str]] = []
         self.domains: dict[str, int] = {"": opset}
         self._writes = writes
@@ -296,10 +297,13 @@ class Writer:
         return self.node("Add", x, self.state(call, "bias", shape)) if call.layer.bias else x
 
     def initializer(self, path: str, tensor: Any, shape: Sequence[int] | None = None) -> str:
-        """Append an array under a name."""
+        """Append an array under a name; one that several layers share is there once."""
+        known = (id(tensor), None if shape is None else tuple(shape))
+        if known in self._written:
+            return self._written[known]
         array = _xp.to_numpy(tensor.value)
         array = array if shape is None else array.reshape(tuple(shape))
-        given = self.unique(path)
+        given = self._written[known] = self.unique(path)
         self.initializers.append(from_numpy(array, given, self.dtype))
         return given
 

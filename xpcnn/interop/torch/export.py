@@ -66,8 +66,9 @@ def _load(module: Any, network: Layer) -> None:
         if value.is_floating_point():
             module = module.to(state[name].dtype)
     module.load_state_dict(state)
-    for name, parameter in module.named_parameters():
-        parameter.requires_grad = network.parameters()[name].requires_grad
+    theirs = dict(module.named_parameters(remove_duplicate=False))
+    for name, ours in network.parameters().items():
+        theirs[name].requires_grad = ours.requires_grad
 
 
 def _module(layer: Layer, where: str, problems: Problems) -> Any:
@@ -101,6 +102,7 @@ def _graph(graph: Graph, inside: Callable[[Layer, str], Any]) -> Any:
     from xpcnn.interop.torch import composites
 
     steps: list[Any] = []
+    made: dict[str, Any] = {}
     root = composites.GraphModule(list(graph.inputs), steps, list(graph.outputs))
     for node in graph.in_order:
         if isinstance(node.layer, Weights):
@@ -108,7 +110,8 @@ def _graph(graph: Graph, inside: Callable[[Layer, str], Any]) -> Any:
             composites.register(owner, node.layer)
             run: Any = composites.reader(owner, [name for name, _ in node.layer.arrays])
         else:
-            run = inside(node.layer, node.name)
+            first = graph.first_with(node) or node.name  # one module for all that share a layer
+            run = made[first] = made.get(first) or inside(node.layer, node.name)
             path, _, name = node.name.rpartition(".")
             owner = _owner(root, path)
             if name in dict(owner.named_children()):

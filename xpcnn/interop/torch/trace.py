@@ -59,11 +59,14 @@ def to_graph(module: Any, example: Sequence[Any] | None, who: str) -> Graph:
 
 
 def _check_sharing(module: Any, problems: Problems) -> None:
+    """Note parameters that two modules have; one module at several places is another thing."""
     seen: dict[int, str] = {}
-    for name, parameter in module.named_parameters(remove_duplicate=False):
-        owner = seen.setdefault(id(parameter), name)
-        if owner != name:
-            problems.add(name, f"is the same parameter as {owner}, and each layer has its own")
+    for path, part in module.named_modules():
+        for own, parameter in part.named_parameters(recurse=False, remove_duplicate=False):
+            name = f"{path}.{own}" if path else own
+            owner = seen.setdefault(id(parameter), name)
+            if owner != name:
+                problems.add(name, f"is the same parameter as {owner}, and each layer has its own")
 
 
 def _trace(module: Any) -> tuple[Any, Any]:
@@ -199,7 +202,8 @@ class Maker:
         self.outputs: list[str] = []
         self.names: set[str] = set()
         self.reserved = {name for name, _ in root.named_modules()}
-        self.used_modules: set[str] = set()
+        self.used_modules: dict[str, Layer] = {}
+        self.first_names = {id(part): name for name, part in root.named_modules()}
         self.own_arrays: dict[str, dict[str, Any]] = {}
         self.node: Any = None
         self.overwrites = False  # whether the call at hand writes into its first argument
@@ -255,7 +259,7 @@ class Maker:
 
     def module_name(self, path: str) -> str:
         """Return the name of the node of a module: its own, which the weights have in front."""
-        if path in self.names:  # used before, which only layers without weights are
+        if path in self.names:  # used before
             return self.new_name(path)
         self.names.add(path)
         return path
@@ -286,12 +290,12 @@ class Maker:
 
     def _module(self, node: Any, arguments: Any, options: Any) -> Value:
         module = self.root.get_submodule(node.target)
-        layer = modules.to_layer(module)
+        layer = self.used_modules.get(node.target)
+        if layer is None or not module.state_dict():  # those without weights share nothing
+            layer = modules.to_layer(module)
         if options or len(arguments) != 1:
             raise UnsupportedError("a layer takes one array")
-        if node.target in self.used_modules and next(iter(module.state_dict()), None) is not None:
-            raise UnsupportedError("is used twice; a layer with weights stands at one place")
-        self.used_modules.add(node.target)
+        self.used_modules[node.target] = layer
         value = self._shaped(self.put(layer, arguments[0], name=node.target))
         if type(module).__name__ in VIEWS:
             self.memory.note_view(node, node.args[0])
@@ -339,6 +343,8 @@ class Maker:
         """Give a parameter or buffer that a module uses by itself."""
         path, _, name = target.rpartition(".")
         owner = self.root.get_submodule(path)
+        path = self.first_names[id(owner)]
+        target = f"{path}.{name}" if path else name
         tensor = getattr(owner, name)
         if not tensor.is_floating_point():
             raise UnsupportedError(f"the buffer {target} holds {tensor.dtype}")

@@ -13,12 +13,9 @@ from xpcnn._xp import Array
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.preprocessing.base import Preprocessing
 from xpcnn.ops.checks import check_rank
+from xpcnn.ops.color import LUMA
 from xpcnn.ops.conv import CONV
 from xpcnn.window import Window
-
-LUMA = (0.2989, 0.587, 0.114)
-"""Shares of red, green and blue in the brightness (ITU-R BT.601), as torchvision has them."""
-
 
 _PIXEL = Window((1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1))
 

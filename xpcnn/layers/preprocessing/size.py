@@ -188,15 +188,21 @@ class CenterCrop(Preprocessing, ndim=2):
 
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
         pairs = self.pairs(x.shape)
-        if not any(map(any, pairs)):
-            return x, None
-        y, saved = PAD.run(xp, x, pairs, "constant", 0.0)
-        return y, (saved, pairs)
+        # what is only cut out needs no kernel and no memory of its own
+        parts = (
+            slice(max(-b, 0), n - max(-a, 0)) for (b, a), n in zip(pairs, x.shape[2:], strict=True)
+        )
+        x = x[:, :, *parts]
+        added = tuple((max(b, 0), max(a, 0)) for b, a in pairs)
+        if any(map(any, added)):
+            x = PAD.run(xp, x, added, "constant", 0.0)[0]
+        return x, pairs
 
     def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
         if not need_dx:
             return None
-        return dy if saved is None else saved[0](dy)
+        back = tuple((-before, -after) for before, after in saved)
+        return PAD.run(xp, dy, back, "constant", 0.0)[0]
 
 
 def _centered(n: int, out: int) -> tuple[int, int]:

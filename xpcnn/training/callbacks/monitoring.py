@@ -176,7 +176,7 @@ class EarlyStopping(_Monitor):
         if self.improved(logs):
             self._waited = 0
             if self.restore_best_weights:
-                self._best_state = self.model.state_dict()
+                self._best_state = self.model.network.state_for_reading()
         else:
             self._waited += 1
 
@@ -214,7 +214,7 @@ class EarlyStopping(_Monitor):
         if self.restore_best_weights and not math.isnan(self.best):
             prefix = "weights/"
             weights = {n.removeprefix(prefix): a for n, a in state.items() if n.startswith(prefix)}
-            self._best_state = weights or self.model.state_dict()
+            self._best_state = weights or self.model.network.state_for_reading()
         if missed is not None:
             self._observe(missed)
         if self._waited >= max(self.patience, 1):

@@ -102,7 +102,8 @@ class Samples(Numbered):
             if isinstance(source, np.ndarray):
                 brought.append(self._bring(row, dtype))
             else:
-                brought.append(self.device.xp.take(source, self._bring(row), axis=0))
+                taken = self.device.xp.take(source, self._bring(row), axis=0)
+                brought.append(self._bring(taken, dtype))
         return self._all.of(brought)
 
     def _bring(self, rows: Array, dtype: str | None = None) -> Array:

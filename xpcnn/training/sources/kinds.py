@@ -14,6 +14,9 @@ Kind = Literal["arrays", "iterator", "iterable", "indexed"]
 """Arrays; batches that come once; batches that come again and again; what has numbers: samples, or
 batches, which the first of them tells."""
 
+MOST = 64
+"""Inputs or outputs of a network, one of which may be something special."""
+
 
 def kind_of(x: Any, y: Any, takes_target: bool, who: str) -> Kind:
     """Return of which kind some samples are; nothing is taken out of them.
@@ -60,15 +63,22 @@ def is_array(x: Any) -> bool:
 def is_lazy(x: Any) -> bool:
     """Whether something has the rows of an array elsewhere than in memory, and gives any of them.
 
-    Those are arrays in files that are mapped into memory, and what has shape, dtype, length and
+    Those are arrays in files that are mapped into memory, and what has shape, dtype and
     slices without being an array in memory, such as data sets of HDF5 and Zarr.
     """
     if isinstance(x, np.ndarray):
         return mapping_of(x) is not None
     if _xp.is_array(x) or hasattr(x, "iloc"):  # a table in memory, whose slices have labels
         return False
-    wanted = ("shape", "dtype", "__getitem__", "__len__")
+    wanted = ("shape", "dtype", "__getitem__")
     return all(hasattr(x, name) for name in wanted) and isinstance(x.shape, tuple) and bool(x.shape)
+
+
+def holds_lazy(x: Any) -> bool:
+    """Whether one of the inputs of a network is such an array."""
+    if isinstance(x, Mapping):
+        return any(map(is_lazy, x.values()))
+    return any(map(is_lazy, x[:MOST])) if isinstance(x, (tuple, list)) else is_lazy(x)
 
 
 def mapping_of(x: np.ndarray) -> mmap.mmap | None:

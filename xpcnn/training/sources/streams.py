@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 from xpcnn._xp import Array
@@ -30,10 +31,15 @@ class Batches:
         How many there are before it ends, as far as it says so.
     indexed : bool
         Whether batches are taken by their number.
+    first : sequence
+        Those that were taken already, to see what they are.
     """
 
-    def __init__(self, given: Any, once: bool, count: int | None, indexed: bool) -> None:
+    def __init__(
+        self, given: Any, once: bool, count: int | None, indexed: bool, first: Sequence[Any] = ()
+    ) -> None:
         self.given, self.once, self.count, self._indexed = given, once, count, indexed
+        self._first = list(first)
         self._running: Iterator[Any] | None = None
         self.taken = 0  # since it began
 
@@ -56,7 +62,9 @@ class Batches:
         if not self._indexed:
             return iter(self.given)
         assert self.count is not None
-        return (self.given[number] for number in range(self.count))
+        first, self._first = self._first, []
+        rest = (self.given[number] for number in range(len(first), self.count))
+        return chain(first, rest)
 
     def end_epoch(self) -> None:
         """Tell who wants to know it, as sequences of Keras do."""

@@ -1,0 +1,79 @@
+"""The same samples in the same order give the same history, whatever they come from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import xpcnn
+from xpcnn.data import batches
+
+RNG = np.random.default_rng(17)
+X = RNG.random((37, 2, 6, 6), dtype="float32")
+Y = RNG.integers(0, 3, 37)
+EPOCHS = 3
+
+
+def make():
+    layers = [xpcnn.Conv2d(2, 4, 3), xpcnn.BatchNorm2d(4), xpcnn.ReLU(), xpcnn.Dropout(0.2)]
+    layers += [xpcnn.Flatten(), xpcnn.Linear(out_features=3)]
+    made = xpcnn.Model(layers, device="cpu", seed=5)
+    made.compile("adam", "cross_entropy", ["accuracy"])
+    return made
+
+
+def orders():
+    """Yield the batches of each epoch in the order of arrays, which follows from the seed."""
+    for epoch in range(EPOCHS):
+        yield from batches(len(X), 8, seed=5, epoch=epoch)
+
+
+def generator():
+    return ((X[rows], Y[rows]) for rows in orders())
+
+
+def loader():
+    data = pytest.importorskip("torch.utils.data")
+    torch = pytest.importorskip("torch")
+    return data.DataLoader(
+        data.TensorDataset(torch.from_numpy(X), torch.from_numpy(Y)),
+        batch_sampler=[rows.tolist() for rows in orders()],
+    )
+
+
+class Samples:
+    def __len__(self):
+        return len(X)
+
+    def __getitem__(self, i):
+        return X[i], Y[i]
+
+
+def train(x, y=None, **options):
+    made = make()
+    history = made.fit(x, y, epochs=EPOCHS, validation_data=(X, Y), verbose=0, **options).history
+    return history, [np.asarray(a) for a in made.state_dict().values()]
+
+
+@pytest.mark.parametrize(
+    "source", ["generator", "loader", "h5py", "memmap", "data set", "data set, 2 workers"]
+)
+def test_bit_for_bit(source, tmp_path):
+    expected, arrays = train(X, Y, batch_size=8)
+    if source in ("generator", "loader"):
+        x = generator() if source == "generator" else loader()
+        found, others = train(x, steps_per_epoch=5)
+    elif source == "h5py":
+        h5py = pytest.importorskip("h5py")
+        with h5py.File(tmp_path / "data.h5", "w") as file:
+            x, y = file.create_dataset("x", data=X, chunks=True), file.create_dataset("y", data=Y)
+            found, others = train(x, y, batch_size=8)
+    elif source == "memmap":
+        np.save(tmp_path / "x.npy", X)
+        found, others = train(np.load(tmp_path / "x.npy", mmap_mode="r"), Y, batch_size=8)
+    else:
+        found, others = train(Samples(), batch_size=8, workers=2 if "2" in source else 0)
+    assert found == expected
+    assert len(expected["val_loss"]) == EPOCHS
+    for one, other in zip(arrays, others, strict=True):
+        np.testing.assert_array_equal(one, other)
