@@ -34,7 +34,7 @@ def put_back(model: Any) -> Iterator[None]:
     That is what :func:`all_or_nothing` does after an error, with the settings of the optimizer and
     the scale of the loss besides.
     """
-    before, optimizer, scaling = _Everything(model), model.optimizer, model.scaling
+    before, optimizer, scaling = _Everything(model, ()), model.optimizer, model.scaling
     settings = None if optimizer is None else dict(vars(optimizer))
     scale = None if scaling is None else scaling.state_dict()
     try:
