@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -63,6 +64,10 @@ class OverlapLoss(ScoresLoss):
         if self.batch and self.reduction != "sum":
             return (LossPart(value * samples, samples),)
         return super().parts(value, samples)
+
+    def terms_shape(self, output_shape: Sequence[Any]) -> tuple[int, ...]:
+        """Return the numbers of samples and of classes."""
+        return tuple(output_shape[:2])
 
     def _terms(self, xp: ModuleType, prediction: Array, target: Array) -> Terms:
         columns = self._has_columns(prediction.shape)
