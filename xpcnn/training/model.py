@@ -386,6 +386,7 @@ class Model(TrainingState):
         end: float = 10.0,
         steps: int = 100,
         batch_size: int | None = None,
+        drop_last: bool = False,
         class_weight: Any = None,
         sample_weight: Any = None,
     ) -> RateSearch:
@@ -398,7 +399,7 @@ class Model(TrainingState):
 
         Parameters
         ----------
-        x, y, batch_size, class_weight, sample_weight
+        x, y, batch_size, drop_last, class_weight, sample_weight
             As for :meth:`fit`.
         start, end : float
             The first and the last learning rate. The optimizer's own, and its schedule, have no
@@ -435,7 +436,9 @@ class Model(TrainingState):
         chosen = rates(start, end, steps)
         with self.on_device(), all_or_nothing(self):
             prepare = Preparation(self, "find_lr", trains=True, class_weight=class_weight)
-            reading = Reading(batch_size, steps=len(chosen) if hasattr(x, "__next__") else None)
+            reading = Reading(
+                batch_size, None, drop_last, len(chosen) if hasattr(x, "__next__") else None
+            )
             source, _ = open_training(prepare, reading, x, y, sample_weight, None)
             try:
                 return search(self, source, chosen)
