@@ -292,3 +292,20 @@ def test_nothing_would_be_averaged(callback):
     with pytest.raises(ValueError, match="start=4, and training ends with epoch 3"):
         model.fit(X, Y, epochs=3, callbacks=[callback], **OPTIONS)
     assert model.step == 0
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ([EMA(0.5), EMA(0.9)], "EMA.* and EMA.* each put an average"),
+        ([EMA(0.5), SWA(1)], "use one of them"),
+        ([SWA(1), xpcnn.EarlyStopping("loss", restore_best_weights=True)], "leave out restore"),
+    ],
+)
+def test_who_has_the_last_word(chosen, message):
+    model = model_of()
+    with pytest.raises(ValueError, match=message):
+        model.fit(X, Y, callbacks=chosen, **OPTIONS)
+    assert model.step == 0
+    best = xpcnn.EarlyStopping("loss", 9, restore_best_weights=True)
+    model.fit(X, Y, epochs=2, callbacks=[EMA(0.5), best], **OPTIONS)

@@ -297,6 +297,30 @@ def test_wrong_use(make, y, weights, error, message):
     assert model.step == 0
 
 
+def test_what_the_border_knows_of_the_terms():
+    """Weights are checked before training against the shape that terms have."""
+    scores = RNG.normal(size=(3, 2, 4, 4))
+    labels, answers = RNG.integers(0, 2, (3, 4, 4)), RNG.random((3, 2, 4, 4)).round()
+    cases = [
+        (losses.CrossEntropyLoss, labels),
+        (losses.NLLLoss, labels),
+        (losses.FocalLoss, labels),
+        (losses.DiceLoss, labels),
+        (losses.MSELoss, answers),
+        (losses.SmoothL1Loss, answers),
+        (losses.KLDivLoss, answers),
+        (losses.PoissonNLLLoss, answers),
+        (losses.BCEWithLogitsLoss, answers),
+        (losses.MultiLabelSoftMarginLoss, answers),
+        (losses.SoftMarginLoss, 2 * answers - 1),
+    ]
+    for make, target in cases:
+        loss = make(reduction="none")
+        assert loss.terms_shape(scores.shape) == loss(scores, target).shape, loss
+    many = losses.FocalLoss(multilabel=True, reduction="none")
+    assert many.terms_shape(scores.shape) == many(scores, answers).shape
+
+
 def test_weights_of_places_where_the_loss_has_one_term_a_sample():
     model = xpcnn.Model([xpcnn.Linear(6, 3)], device="cpu", seed=0)
     model.compile("sgd", "multi_margin")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Any
 
-from xpcnn.training.callbacks import Callback, ProgressBar
+from xpcnn.training.callbacks import SWA, Callback, EarlyStopping, ProgressBar
+from xpcnn.training.callbacks.averaging import Averaging
 from xpcnn.window import as_int
 
 
@@ -67,4 +68,22 @@ def all_callbacks(callbacks: Any, verbose: Any) -> list[Callback]:
     for callback in everyone:
         if not isinstance(callback, Callback):
             raise TypeError(f"fit: not a callback: {callback!r}; make it with ClassName()")
+    _check_who_sets_weights(everyone)
     return everyone
+
+
+def _check_who_sets_weights(callbacks: list[Callback]) -> None:
+    """Raise if two callbacks would each put weights of their own into the model."""
+    averaging = [callback for callback in callbacks if isinstance(callback, Averaging)]
+    if len(averaging) > 1:
+        raise ValueError(
+            f"fit: {averaging[0]!r} and {averaging[1]!r} each put an average of their own into the "
+            "model; use one of them"
+        )
+    for callback in callbacks:
+        best = isinstance(callback, EarlyStopping) and callback.restore_best_weights
+        if best and averaging and isinstance(averaging[0], SWA):
+            raise ValueError(
+                f"fit: {averaging[0]!r} ends training with a mean of weights, and {callback!r} "
+                "with those of the best epoch; leave out restore_best_weights or SWA"
+            )

@@ -39,6 +39,7 @@ from xpcnn.training.incoming import (
 )
 from xpcnn.training.known_data import agree_on_names, take_over
 from xpcnn.training.loop import Trainer, stop
+from xpcnn.training.lr_finder import RateSearch, rates, search
 from xpcnn.training.memory import PROBED, MemoryUse, StepMemory
 from xpcnn.training.mixing import Mix, MixedSource, as_mix
 from xpcnn.training.oom import MemoryGuard
@@ -374,6 +375,75 @@ class Model(TrainingState):
             try:
                 return fit.run()
             finally:
+                release_blas()
+
+    def find_lr(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        start: float = 1e-7,
+        end: float = 10.0,
+        steps: int = 100,
+        batch_size: int | None = None,
+        drop_last: bool = False,
+        class_weight: Any = None,
+        sample_weight: Any = None,
+    ) -> RateSearch:
+        """Search for a learning rate: try larger and larger ones while the loss falls.
+
+        One training step is made with each rate, and the search ends when the loss has become four
+        times the least one, or is not finite (Smith, 2017, as fastai does it). The model,
+        compiled as for :meth:`fit`, is then exactly as before: weights, statistics, optimizer,
+        schedule and counters. Batches of an iterator are taken out of it.
+
+        Parameters
+        ----------
+        x, y, batch_size, drop_last, class_weight, sample_weight
+            As for :meth:`fit`.
+        start, end : float
+            The first and the last learning rate. The optimizer's own, and its schedule, have no
+            part in it; those of groups keep their shares.
+        steps : int
+            How many rates to try at most, 2 at least; each is the same factor times the one before.
+
+        Returns
+        -------
+        RateSearch
+            With `lrs`, `losses` and a `suggestion`; ``print`` shows a table. What is suggested is
+            where the smoothed loss falls most steeply; train with it, or with somewhat less.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument or the data do not fit.
+        NonFiniteError
+            If the loss of the first batch is not finite already.
+
+        Examples
+        --------
+        >>> import numpy as np, xpcnn
+        >>> x = np.random.default_rng(0).normal(size=(256, 3)).astype("float32")
+        >>> y = (x.sum(axis=1) > 0).astype("int64")
+        >>> model = xpcnn.Model([xpcnn.Linear(3, 2)], device="cpu", seed=0)
+        >>> model.compile("sgd", "cross_entropy")
+        >>> found = model.find_lr(x, y)
+        >>> 1e-3 < found.suggestion < 10
+        True
+        >>> model.step
+        0
+        """
+        chosen = rates(start, end, steps)
+        with self.on_device(), all_or_nothing(self):
+            prepare = Preparation(self, "find_lr", trains=True, class_weight=class_weight)
+            reading = Reading(
+                batch_size, None, drop_last, len(chosen) if hasattr(x, "__next__") else None
+            )
+            source, _ = open_training(prepare, reading, x, y, sample_weight, None)
+            try:
+                return search(self, source, chosen)
+            finally:
+                source.close()
                 release_blas()
 
     def train_step(self, x: Any, y: Any, *, sample_weight: Any = None) -> Array:

@@ -27,6 +27,29 @@ def all_or_nothing(model: Any, *layers: Layer) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def put_back(model: Any) -> Iterator[None]:
+    """Put a model back as it was, whatever happens in the ``with`` statement.
+
+    That is what :func:`all_or_nothing` does after an error, with the settings of the optimizer and
+    the scale of the loss besides.
+    """
+    before, optimizer, scaling = _Everything(model, ()), model.optimizer, model.scaling
+    settings = None if optimizer is None else dict(vars(optimizer))
+    scale = None if scaling is None else scaling.state_dict()
+    try:
+        yield
+    finally:
+        with deferred():
+            model.forget_step()
+            if optimizer is not None and settings is not None:
+                vars(optimizer).clear()
+                vars(optimizer).update(settings)
+            if scaling is not None and scale is not None:
+                scaling.load_state_dict(scale)
+            before.restore()
+
+
 class _Everything:
     """The attributes of a model, of its layers, and of their parameters and buffers."""
 

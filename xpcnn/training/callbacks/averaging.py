@@ -21,7 +21,7 @@ from xpcnn.training.state import Snapshot, all_below
 from xpcnn.window import as_int, as_number
 
 
-class _Averaging(Callback):
+class Averaging(Callback):
     """Keeps an average of the parameters, and puts it into the model and out again."""
 
     def __init__(self, start: int) -> None:
@@ -136,7 +136,7 @@ class _Averaging(Callback):
         }
 
 
-class EMA(_Averaging):
+class EMA(Averaging):
     """Exponential moving average of the weights, updated with every step.
 
     With each step the average becomes ``decay * average + (1 - decay) * weights``, beginning with
@@ -203,7 +203,7 @@ class EMA(_Averaging):
         super().on_train_end()
 
 
-class SWA(_Averaging):
+class SWA(Averaging):
     """Stochastic weight averaging: the mean of the weights after some epochs.
 
     From epoch `start` on the weights after each epoch, or each `every` of them, count alike
