@@ -119,11 +119,6 @@ class FocalLoss(ScoresLoss):
                 "give one number, the factor of yes"
             )
 
-    def terms_shape(self, output_shape: Sequence[Any]) -> tuple[int, ...]:
-        """Return the shape of the predictions, for classes without their axis."""
-        whole = self._has_columns(output_shape)
-        return tuple(output_shape) if whole else super().terms_shape(output_shape)
-
     def _terms(self, xp: ModuleType, prediction: Array, target: Array) -> Terms:
         columns = self._has_columns(prediction.shape)
         target, counted = self._targets(xp, prediction, target)

@@ -74,10 +74,6 @@ class OverlapLoss(ScoresLoss):
             return (LossPart(value * samples, samples),)
         return super().parts(value, samples)
 
-    def terms_shape(self, output_shape: Sequence[Any]) -> tuple[int, ...]:
-        """Return the numbers of samples and of classes."""
-        return tuple(output_shape[:2])
-
     def _terms(self, xp: ModuleType, prediction: Array, target: Array) -> Terms:
         columns = self._has_columns(prediction.shape)
         target, counted = self._targets(xp, prediction, target)
