@@ -16,7 +16,7 @@ from xpcnn.cli import train as train_command
 from xpcnn.data import ImageFolder, ImageReader, train_test_split
 
 Image = pytest.importorskip("PIL.Image")
-SIZE = 8
+SIZE = 16
 
 
 @pytest.fixture(autouse=True)
@@ -98,7 +98,7 @@ def test_the_model_holds_names_reader_and_scaling(model_file, photos):
 def test_settings_of_the_images(photos):
     words = (
         "--size",
-        "10x12",
+        "20x24",
         "--resize",
         "crop",
         "--test-size",
@@ -110,8 +110,8 @@ def test_settings_of_the_images(photos):
     )
     assert train(photos, *words) == 0
     model = xpcnn.Model.load("m", device="cpu")
-    assert model.image_input.config() == ImageReader((10, 12), resize="crop").config()
-    assert model.input_shape == (None, 3, 10, 12)
+    assert model.image_input.config() == ImageReader((20, 24), resize="crop").config()
+    assert model.input_shape == (None, 3, 20, 24)
     assert (model.step, model.seed) == (3, 5)  # 36 of 60 images in batches of 12
 
 
@@ -165,6 +165,18 @@ def test_a_training_that_was_interrupted_goes_on_exactly(photos, monkeypatch, ca
     for key, value in whole.items():
         np.testing.assert_array_equal(part[key], value)
     assert "test accuracy" in capsys.readouterr().out
+
+
+def test_more_epochs_move_the_end_of_the_cycle(photos):
+    """4 steps an epoch: the rate is near its end after as many as there are now."""
+    assert train(photos, "--epochs", 2, "--save", "m") == 0
+    cycle = xpcnn.Model.load("m", device="cpu").optimizer.schedule
+    assert (cycle.max_lr, cycle.total_steps) == (0.003, 8)
+    assert resume(photos, "--resume", "m", "--epochs", 5, "--lr", 0.002) == 0
+    model = xpcnn.Model.load("m", device="cpu")
+    cycle, rates = model.optimizer.schedule, model.history.history["lr"]
+    assert (cycle.max_lr, cycle.total_steps) == (0.002, 20)
+    assert rates[-1] < 0.002 / 10 < rates[-2]
 
 
 def test_ignored_files_are_told(tmp_path, capsys):

@@ -131,7 +131,8 @@ def _add_train(command: argparse.ArgumentParser) -> None:
         "--lr",
         type=options.positive_float,
         metavar="X",
-        help=f"learning rate of Adam (default {DEFAULTS.lr}, or that of --resume)",
+        help=f"learning rate of Adam (default {DEFAULTS.lr}, or that of --resume); for photographs "
+        f"the highest of a cycle (default {DEFAULTS.photo_lr})",
     )
     options.add_count(
         command,

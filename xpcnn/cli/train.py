@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import signal
 import tempfile
@@ -34,7 +35,7 @@ from xpcnn.errors import OutOfMemoryError
 from xpcnn.kernels.threads import get_num_threads
 from xpcnn.layers import Layer, Rescale
 from xpcnn.networks import make
-from xpcnn.optim import Adam, ExponentialLR
+from xpcnn.optim import Adam, OneCycleLR
 from xpcnn.training.callbacks import Callback, Logs
 from xpcnn.training.model import Model
 
@@ -49,6 +50,7 @@ class _Defaults:
     photo_batch_size: int = 32
     size: int = 64
     lr: float = 1e-3
+    photo_lr: float = 3e-3
     seed: int = 0
 
     @property
@@ -60,7 +62,6 @@ class _Defaults:
 DEFAULTS = _Defaults()
 _FOR_FILES = ("size", "resize", "labels", "test_size")
 _OF_MODEL = ("model", "seed", "size", "resize")
-_LAST_LR = 0.03  # of that of the first epoch, where photographs are trained on
 
 
 @dataclass
@@ -190,12 +191,13 @@ def _arrays_and_model(args: argparse.Namespace) -> tuple[_Data, Model]:
 
 
 def _photos_and_model(args: argparse.Namespace) -> tuple[Parts, Model]:
-    folder, epochs = Path(args.data), args.epochs or DEFAULTS.epochs
+    folder = Path(args.data)
     if args.resume is not None:
         model = _resumed(args)
         reader = reader_of(model, args.resume)
         names = model.class_names
         parts = find_parts(folder, reader, args.labels, args.test_size, model.seed, names)
+        _follow_cycle(model, args, len(parts.training))
         return parts, model
     reader = ImageReader(args.size or DEFAULTS.size, resize=args.resize)
     parts = find_parts(folder, reader, args.labels, args.test_size, args.seed or DEFAULTS.seed)
@@ -217,10 +219,26 @@ def _photos_and_model(args: argparse.Namespace) -> tuple[Parts, Model]:
             f"--size {'x'.join(map(str, reader.size))} does not suit the network "
             f"{_network(args, True)!r}: {error}"
         ) from error
-    schedule = ExponentialLR(_LAST_LR ** (1 / epochs))
-    optimizer = Adam(lr=args.lr or DEFAULTS.lr, schedule=schedule)
+    lr, steps = args.lr or DEFAULTS.photo_lr, _steps_to_go(model, args, len(parts.training))
+    optimizer = Adam(lr, schedule=OneCycleLR(lr, total_steps=steps))
     model.compile(optimizer, "cross_entropy", ["accuracy"])
     return parts, model
+
+
+def _steps_to_go(model: Model, args: argparse.Namespace, images: int) -> int:
+    """Return how many steps the epochs take that are left."""
+    epochs = (args.epochs or DEFAULTS.epochs) - model.epoch
+    return max(epochs, 1) * math.ceil(images / (args.batch_size or DEFAULTS.photo_batch_size))
+
+
+def _follow_cycle(model: Model, args: argparse.Namespace, images: int) -> None:
+    """Let the learning rate of a training that goes on end with the last epoch there is now."""
+    optimizer = model.optimizer
+    assert optimizer is not None
+    if isinstance(optimizer.schedule, OneCycleLR):
+        steps = optimizer.iterations + _steps_to_go(model, args, images)
+        lr = args.lr or optimizer.schedule.max_lr
+        optimizer.schedule = OneCycleLR(lr, total_steps=steps)
 
 
 def _read(parts: Parts, model: Model) -> _Data:
