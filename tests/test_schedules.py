@@ -141,7 +141,7 @@ def ten_times(epoch: int) -> float:
         optim.SWALR(0.05, 3, 2, "linear", optim.StepLR(1)),
         optim.Warmup(3, optim.LinearLR(0.5, counts="steps")),
     ],
-    ids=repr,
+    ids=lambda schedule: type(schedule).__name__,
 )
 def test_made_again_from_json(schedule: optim.Schedule) -> None:
     text = json.dumps(optim.to_config(optim.SGD(lr=1.0, schedule=schedule)))
