@@ -1,8 +1,8 @@
 """What pytest reads: tests, and modules whose examples it runs, but for those that cannot be read.
 
 A file that cannot be imported is an error. So modules of the package that stand on an optional
-package are left out where that is missing, and files in `tests/` that are no tests are never read
-for themselves.
+package are left out where that is missing, and files in `tests/` that are no tests are never
+collected.
 """
 
 from __future__ import annotations
@@ -13,18 +13,21 @@ from pathlib import Path
 ROOT = Path(__file__).parent
 
 NEEDS = {
+    "data/folders.py": "PIL",
+    "data/images.py": "PIL",
     "interop/torch/composites.py": "torch",
     "kernels/jax.py": "jax",
     "kernels/native/compiler.py": "numba",
     "kernels/native/instructions.py": "numba",
     "kernels/native/jit.py": "numba",
     "kernels/torch.py": "torch",
+    "serving/__init__.py": "starlette",
     "serving/bodies.py": "starlette",
     "serving/http.py": "starlette",
     "serving/measures.py": "prometheus_client",
     "sklearn": "sklearn",
 }
-"""Modules and packages of xpcnn that cannot be imported without an optional package."""
+"""Modules and packages of xpcnn that, or whose examples, cannot run without an optional package."""
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
