@@ -119,9 +119,9 @@ class _Monitor(Callback):
 class EarlyStopping(_Monitor):
     """Stop training when a quantity no longer improves.
 
-    NaN is no improvement, and a warning says so once. The state goes into the model's file: where training goes on with a
-    model that was loaded, an EarlyStopping of the same monitor and mode goes on counting, unless
-    the model had already been stopped.
+    NaN is no improvement, and a warning says so once. The state goes into the model's file: where
+    training goes on with a model that was loaded, an EarlyStopping of the same monitor and mode
+    goes on counting, unless the model had already been stopped.
 
     Parameters
     ----------
