@@ -14,6 +14,7 @@ from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.device import Device
 from xpcnn.losses.loss import Loss, Terms, check_numeric
+from xpcnn.window import as_flag
 
 
 class CTCLoss(Loss):
@@ -68,7 +69,7 @@ class CTCLoss(Loss):
         if isinstance(blank, bool) or not isinstance(blank, (int, np.integer)) or blank < 0:
             raise ValueError(f"CTCLoss: blank must be a whole number of at least 0, got {blank!r}")
         self.blank = int(blank)
-        self.zero_infinity = bool(zero_infinity)
+        self.zero_infinity = as_flag(zero_infinity, "CTCLoss", "zero_infinity")
         self._steps: Array | None = None
         self._turned = 0
 
