@@ -12,7 +12,16 @@ import numpy as np
 from xpcnn import _xp
 from xpcnn import functional as F
 from xpcnn._xp import Array
-from xpcnn.losses.loss import ConstantArray, Loss, Terms, check_finite, check_numeric, spread
+from xpcnn.losses.loss import (
+    ConstantArray,
+    Loss,
+    Terms,
+    as_numbers,
+    check_finite,
+    check_numeric,
+    spread,
+)
+from xpcnn.window import as_number
 
 
 class _ClassLoss(Loss):
@@ -38,6 +47,7 @@ class _ClassLoss(Loss):
         who = type(self).__name__
         if isinstance(ignore_index, bool) or not isinstance(ignore_index, (int, np.integer)):
             raise TypeError(f"{who}: ignore_index must be a whole number, got {ignore_index!r}")
+        label_smoothing = as_number(label_smoothing, who, "label_smoothing", finite=False)
         if not 0.0 <= label_smoothing <= 1.0:
             raise ValueError(f"{who}: label_smoothing must be from 0 to 1, got {label_smoothing!r}")
         self.ignore_index = int(ignore_index)
@@ -158,9 +168,11 @@ class _ClassLoss(Loss):
     def _check_labels(self, labels: np.ndarray, classes: int) -> None:
         check_labels(type(self).__name__, labels, classes, self.ignore_index)
 
-    def _check_something_counts(self, labels: np.ndarray) -> None:
+    def check_something_counts(self, target: np.ndarray) -> None:
         """Raise if no label has a weight: the mean of the loss would be 0 / 0."""
-        who = type(self).__name__
+        if target.dtype.kind == "f":  # shares of classes
+            return
+        who, labels = type(self).__name__, target
         kept = labels != self.ignore_index
         if not kept.any():
             raise ValueError(
@@ -200,7 +212,6 @@ class _ClassLoss(Loss):
         if target.ndim < len(output_shape):
             labels = target.astype(np.uint8) if target.dtype.kind == "b" else target
             self._check_labels(labels, output_shape[1])
-            self._check_something_counts(labels)
             return labels.astype(np.int64, copy=False)
         check_finite(who, target)
         check_shares(who, target)
@@ -321,7 +332,7 @@ def class_weights(who: str, weight: Any) -> tuple[list[float] | None, ConstantAr
     """Check weights of classes; return them as a list, and to compute with: 1 if there are none."""
     if weight is None:
         return None, ConstantArray(1.0)
-    constant = ConstantArray(_xp.to_numpy(weight))
+    constant = ConstantArray(as_numbers(who, "weight", weight))
     values = constant.values
     if values.ndim != 1 or not np.isfinite(values).all():
         raise ValueError(

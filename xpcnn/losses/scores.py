@@ -12,6 +12,7 @@ from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.losses.classification import _ClassLoss
 from xpcnn.losses.loss import check_finite, check_numeric, check_same_shape
+from xpcnn.window import as_flag
 
 
 class ScoresLoss(_ClassLoss):
@@ -41,7 +42,7 @@ class ScoresLoss(_ClassLoss):
 
     def __init__(self, multilabel: bool, ignore_index: int, weight: Any, reduction: str) -> None:
         super().__init__(weight, ignore_index, reduction)
-        self.multilabel = bool(multilabel)
+        self.multilabel = as_flag(multilabel, type(self).__name__, "multilabel")
         self.answers = "columns" if self.multilabel else "classes"
 
     def _has_columns(self, shape: Sequence[int]) -> bool:
@@ -92,10 +93,11 @@ class ScoresLoss(_ClassLoss):
         if not (one_column and shape[1:] == output_shape[2:]):
             check_same_shape(who, output_shape, shape)
 
-    def _check_something_counts(self, labels: np.ndarray) -> None:
-        if (labels == self.ignore_index).all():
+    def check_something_counts(self, target: np.ndarray) -> None:
+        """Raise if all labels, or answers, are those that do not count."""
+        if (target == self.ignore_index).all():
             raise ValueError(
-                f"{type(self).__name__}: all {labels.size} targets are {self.ignore_index}, the "
+                f"{type(self).__name__}: all {target.size} targets are {self.ignore_index}, the "
                 "ignore_index, so that nothing counts; mark fewer of them, or choose another "
                 "ignore_index"
             )
@@ -127,7 +129,6 @@ class ScoresLoss(_ClassLoss):
         check_finite(type(self).__name__, target)
         self._check_target(shape, target.shape, target.dtype.name)
         self._check_answers(target)
-        self._check_something_counts(target)
         return target.reshape(len(target), *shape[1:]).astype(dtype, copy=False)
 
     def _check_answers(self, target: np.ndarray) -> None:
