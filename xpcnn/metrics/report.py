@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpcnn import _xp
+from xpcnn.window import as_int
 
 HEADERS = ("precision", "recall", "f1-score", "support")
 
@@ -72,8 +73,7 @@ def classification_report(
     weighted avg       0.88      0.75      0.75         4
     <BLANKLINE>
     """
-    if isinstance(digits, bool) or not isinstance(digits, (int, np.integer)) or digits < 0:
-        raise ValueError(f"{WHO}: digits must be a whole number of at least 0, got {digits!r}")
+    digits = as_int(digits, WHO, "digits", 0)
     value = _zero_division(zero_division)
     true, seen = _labels(y_true, "y_true"), _labels(y_pred, "y_pred")
     if {true.shape, seen.shape} == {(len(true),), (len(true), 1)}:
