@@ -209,11 +209,11 @@ class SWA(Averaging):
     From epoch `start` on the weights after each epoch, or each `every` of them, count alike
     (Izmailov et al., 2018). When all epochs are done, their mean takes the place of the weights,
     and batch normalisation learns its running statistics anew, in one more pass over the training
-    data; a generator must have batches for it. Until then, validation and callbacks have the weights of training. Keep the learning rate
-    constant, as :class:`xpcnn.optim.SWALR` does, or let it fall and rise, as
-    :class:`xpcnn.optim.CosineAnnealingWarmRestarts` does, with `every` the length of a wave.
-    Another ``fit`` with the same callback, or of a model that was loaded, goes on with the weights
-    of training, bit for bit.
+    data; a generator must have batches for it. Until then, validation and callbacks have the
+    weights of training. Keep the learning rate constant, as :class:`xpcnn.optim.SWALR` does, or let
+    it fall and rise, as :class:`xpcnn.optim.CosineAnnealingWarmRestarts` does, with `every` the
+    length of a wave. Another ``fit`` with the same callback, or of a model that was loaded, goes on
+    with the weights of training, bit for bit.
 
     Parameters
     ----------
