@@ -149,7 +149,13 @@ def no_forward_error(who: str) -> RuntimeError:
     )
 
 
-def choice_error(who: str, argument: str, value: Any, choices: Sequence[str]) -> ValueError:
+def check_choice(who: str, argument: str, value: Any, choices: Sequence[str | None]) -> None:
+    """Raise unless a value is one of the allowed names, or ``None`` where that is one."""
+    if not isinstance(value, (str, type(None))) or value not in choices:
+        raise choice_error(who, argument, value, choices)
+
+
+def choice_error(who: str, argument: str, value: Any, choices: Sequence[str | None]) -> ValueError:
     """Build the error for a value that is not one of the allowed names."""
     allowed = ", ".join(repr(choice) for choice in choices)
     return ValueError(f"{who}: {argument} must be one of {allowed}; got {value!r}")

@@ -54,7 +54,7 @@ def as_number(
 
     Truth values and strings are no numbers; NaN and infinity only where `finite` is ``False``.
     """
-    if isinstance(value, (bool, str, bytes)) or not hasattr(value, "__float__"):
+    if isinstance(value, (bool, str, bytes, type)) or not hasattr(value, "__float__"):
         raise TypeError(f"{who}: {argument} must be a number, got {value!r}")
     if getattr(getattr(value, "dtype", None), "kind", "f") == "b" or getattr(value, "shape", ()):
         raise TypeError(f"{who}: {argument} must be one number, got {value!r}")
@@ -67,11 +67,18 @@ def as_number(
     return number
 
 
+def is_sequence(value: Any) -> bool:
+    """Whether a value is a list of things: ordered, of known length, and no text."""
+    if isinstance(value, Sequence):
+        return not isinstance(value, (str, bytes))
+    return bool(getattr(value, "shape", ()))
+
+
 def as_ints(value: Any, ndim: int, who: str, argument: str, minimum: int = 1) -> Ints:
     """Turn one integer, or one per dimension, into a tuple of `ndim` integers."""
     if isinstance(value, (str, bytes)):
         raise TypeError(f"{who}: {argument} must be an integer or {ndim} of them, got {value!r}")
-    if not hasattr(value, "__iter__"):
+    if not is_sequence(value):
         return (as_int(value, who, argument, minimum),) * ndim
     values = tuple(value)
     if len(values) == 1:

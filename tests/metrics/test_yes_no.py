@@ -62,7 +62,7 @@ def test_a_threshold_of_ones_own_wins() -> None:
         )
     assert metrics.f1_score(LOGITS, TRUTH, average="binary", threshold=1.0) == 4 / 5
     assert metrics.accuracy(LOGITS, TRUTH) == 3 / 5  # without a loss they are logits
-    with pytest.raises(ValueError, match="threshold must be a finite number"):
+    with pytest.raises(ValueError, match="threshold must be finite, got nan"):
         metrics.Accuracy(math.nan)
 
 

@@ -156,7 +156,7 @@ def test_balanced_weights_are_those_of_scikit_learn():
 
 
 def test_only_labels_that_count_are_balanced():
-    from xpcnn.training.data_adapter import balanced
+    from xpcnn.training.class_weights import balanced
 
     assert balanced(np.array([0, 0, 0, 1, -1, -1]), -1) == {0: 4 / 6, 1: 4 / 2}
     assert balanced(np.eye(3)[[0, 2, 2, 2]], None) == {0: 2.0, 2: 4 / 6}

@@ -12,7 +12,7 @@ import numpy as np
 
 from xpcnn._files import read_whole
 from xpcnn._registry import Checked, from_config
-from xpcnn.errors import choice_error
+from xpcnn.errors import check_choice
 from xpcnn.window import as_flag, as_ints
 
 MOST_PIXELS = 50_000_000
@@ -90,10 +90,9 @@ class ImageReader(Checked):
             raise ValueError(
                 f"ImageReader: size must be at most {MOST_PIXELS:,} pixels, got {size!r}"
             )
-        if mode not in _MODES:
-            raise choice_error("ImageReader", "mode", mode, list(_MODES))
-        if resize is not None and resize not in _RESIZINGS:
-            raise choice_error("ImageReader", "resize", resize, _RESIZINGS)
+        check_choice("ImageReader", "mode", mode, list(_MODES))
+        if resize is not None:
+            check_choice("ImageReader", "resize", resize, _RESIZINGS)
         if resize is not None and size is None:
             raise ValueError(
                 f"ImageReader: resize={resize!r} has no effect without a size; give size=64, say"

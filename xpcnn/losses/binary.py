@@ -11,7 +11,7 @@ import numpy as np
 
 from xpcnn import _xp
 from xpcnn._xp import Array
-from xpcnn.losses.loss import EPSILON, ConstantArray, Loss, Terms, check_same_shape
+from xpcnn.losses.loss import EPSILON, ConstantArray, Loss, Terms, as_numbers, check_same_shape
 from xpcnn.ops.activation import sigmoid
 
 
@@ -32,7 +32,7 @@ class _BinaryLoss(Loss):
     def _constant(self, name: str, values: Any) -> tuple[Any, ConstantArray | None]:
         if values is None:
             return None, None
-        constant = ConstantArray(_xp.to_numpy(values))
+        constant = ConstantArray(as_numbers(type(self).__name__, name, values))
         if not np.isfinite(constant.values).all():
             raise ValueError(
                 f"{type(self).__name__}: {name} must hold finite numbers, got {values!r:.200}"

@@ -12,7 +12,16 @@ import numpy as np
 from xpcnn import _xp
 from xpcnn import functional as F
 from xpcnn._xp import Array
-from xpcnn.losses.loss import ConstantArray, Loss, Terms, check_finite, check_numeric, spread
+from xpcnn.losses.loss import (
+    ConstantArray,
+    Loss,
+    Terms,
+    as_numbers,
+    check_finite,
+    check_numeric,
+    spread,
+)
+from xpcnn.window import as_number
 
 
 class _ClassLoss(Loss):
@@ -38,6 +47,7 @@ class _ClassLoss(Loss):
         who = type(self).__name__
         if isinstance(ignore_index, bool) or not isinstance(ignore_index, (int, np.integer)):
             raise TypeError(f"{who}: ignore_index must be a whole number, got {ignore_index!r}")
+        label_smoothing = as_number(label_smoothing, who, "label_smoothing", finite=False)
         if not 0.0 <= label_smoothing <= 1.0:
             raise ValueError(f"{who}: label_smoothing must be from 0 to 1, got {label_smoothing!r}")
         self.ignore_index = int(ignore_index)
@@ -322,7 +332,7 @@ def class_weights(who: str, weight: Any) -> tuple[list[float] | None, ConstantAr
     """Check weights of classes; return them as a list, and to compute with: 1 if there are none."""
     if weight is None:
         return None, ConstantArray(1.0)
-    constant = ConstantArray(_xp.to_numpy(weight))
+    constant = ConstantArray(as_numbers(who, "weight", weight))
     values = constant.values
     if values.ndim != 1 or not np.isfinite(values).all():
         raise ValueError(

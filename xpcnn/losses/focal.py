@@ -12,9 +12,10 @@ import numpy as np
 from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.losses.binary import yes_or_no
-from xpcnn.losses.loss import Terms, spread
+from xpcnn.losses.loss import Terms, as_numbers, spread
 from xpcnn.losses.scores import ScoresLoss
 from xpcnn.ops.activation import sigmoid
+from xpcnn.window import as_number, is_sequence
 
 
 class FocalLoss(ScoresLoss):
@@ -72,20 +73,26 @@ class FocalLoss(ScoresLoss):
         *,
         multilabel: bool = False,
     ) -> None:
+        gamma = as_number(gamma, "FocalLoss", "gamma", finite=False)
         if not 0.0 <= gamma < math.inf:
             raise ValueError(
                 f"FocalLoss: gamma must be a finite number of at least 0, got {gamma!r}"
             )
-        several = alpha is not None and np.ndim(alpha) > 0
+        several = is_sequence(alpha)
+        if several and not np.isfinite(as_numbers("FocalLoss", "alpha", alpha)).all():
+            raise ValueError(
+                f"FocalLoss: alpha must be one finite number for each class, got {alpha!r:.200}"
+            )
         super().__init__(multilabel, ignore_index, alpha if several else None, reduction)
         self.gamma = float(gamma)
         self.alpha: float | list[float] | None = self.weight
         if alpha is not None and not several:
-            if not 0.0 <= alpha <= 1.0:  # type: ignore[operator]
+            alpha = as_number(alpha, "FocalLoss", "alpha", finite=False)
+            if not 0.0 <= alpha <= 1.0:
                 raise ValueError(
                     f"FocalLoss: alpha, the factor of yes, must lie from 0 to 1, got {alpha!r}"
                 )
-            self.alpha = float(alpha)  # type: ignore[arg-type]
+            self.alpha = float(alpha)
 
     def terms_shape(self, output_shape: Sequence[Any]) -> tuple[int, ...]:
         """Return the shape of the answers, or of the places of classes."""

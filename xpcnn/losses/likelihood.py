@@ -13,6 +13,7 @@ from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.losses.loss import REDUCTIONS, Reads, SameShapeLoss, Terms, check_same_shape
 from xpcnn.losses.pair import PairLoss
+from xpcnn.window import as_flag
 
 
 class KLDivLoss(SameShapeLoss):
@@ -46,7 +47,7 @@ class KLDivLoss(SameShapeLoss):
 
     def __init__(self, reduction: str = "mean", log_target: bool = False) -> None:
         super().__init__(reduction)
-        self.log_target = bool(log_target)
+        self.log_target = as_flag(log_target, "KLDivLoss", "log_target")
 
     def _operation(self) -> tuple[Any, ...] | None:
         return ("kl_div_loss_of_logs" if self.log_target else "kl_div_loss",)
@@ -115,9 +116,9 @@ class PoissonNLLLoss(SameShapeLoss):
         self, log_input: bool = True, full: bool = False, eps: float = 1e-8, reduction: str = "mean"
     ) -> None:
         super().__init__(reduction)
-        self.log_input = bool(log_input)
+        self.log_input = as_flag(log_input, "PoissonNLLLoss", "log_input")
         self.reads = "log_values" if self.log_input else "values"
-        self.full = bool(full)
+        self.full = as_flag(full, type(self).__name__, "full")
         self.eps = self._number("eps", eps, above=0.0)
 
     def _operation(self) -> tuple[Any, ...] | None:
@@ -197,7 +198,7 @@ class GaussianNLLLoss(PairLoss):
 
     def __init__(self, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
         super().__init__(reduction)
-        self.full = bool(full)
+        self.full = as_flag(full, type(self).__name__, "full")
         self.eps = self._number("eps", eps, above=0.0)
 
     def forward(

@@ -14,9 +14,10 @@ from xpcnn import functional as F
 from xpcnn._registry import Checked
 from xpcnn._xp import Array
 from xpcnn.device import Device
-from xpcnn.errors import cast_hint, choice_error, dtype_error
+from xpcnn.errors import cast_hint, check_choice, dtype_error
 from xpcnn.kernels.dispatch import Saved
 from xpcnn.losses.running import LossPart
+from xpcnn.window import as_number
 
 Reads = Literal["logits", "probabilities", "log_probabilities", "values", "log_values", "distances"]
 REDUCTIONS = ("mean", "sum", "none")
@@ -88,8 +89,7 @@ class Loss(Checked):
             cls._has_kernel = False
 
     def __init__(self, reduction: str = "mean") -> None:
-        if reduction not in self.reductions:
-            raise choice_error(type(self).__name__, "reduction", reduction, self.reductions)
+        check_choice(type(self).__name__, "reduction", reduction, self.reductions)
         self.reduction = reduction
         self._saved: tuple[Array, Any, Array | float] | None = None
 
@@ -347,6 +347,7 @@ class Loss(Checked):
 
     def _number(self, name: str, value: float, above: float = -math.inf) -> float:
         """Return a setting as a float if it is finite and above a limit."""
+        value = as_number(value, type(self).__name__, name, finite=False)
         if not above < value < math.inf:
             limit = "" if above == -math.inf else f" above {above:g}"
             raise ValueError(
@@ -410,6 +411,18 @@ def spread(xp: ModuleType, scale: Array | float) -> Array | float:
     if isinstance(scale, float) or scale.ndim == 0:
         return scale
     return xp.expand_dims(scale, axis=1)
+
+
+def as_numbers(who: str, argument: str, values: Any) -> np.ndarray:
+    """Return a setting that holds numbers as an array of float64, or say which one was wrong."""
+    problem = f"{who}: {argument} must hold numbers, got {values!r:.200}"
+    try:
+        found = np.asarray(_xp.to_numpy(values))
+    except ValueError:  # lists of different lengths
+        raise ValueError(problem) from None
+    if found.dtype.kind not in "iuf":
+        raise TypeError(problem)
+    return found.astype(np.float64)
 
 
 class ConstantArray:

@@ -24,6 +24,7 @@ from xpcnn.losses.classification import (
 from xpcnn.losses.loss import EPSILON, Loss, SameShapeLoss, Terms, check_numeric, spread
 from xpcnn.losses.pair import PairLoss
 from xpcnn.ops.activation import sigmoid
+from xpcnn.window import as_flag, as_number
 
 
 class _ScoresLoss(Loss):
@@ -95,7 +96,7 @@ class MultiMarginLoss(_ScoresLoss):
         reduction: str = "mean",
     ) -> None:
         super().__init__(reduction)
-        if p not in (1, 2):
+        if isinstance(p, bool) or as_number(p, "MultiMarginLoss", "p", finite=False) not in (1, 2):
             raise ValueError(f"MultiMarginLoss: p must be 1 or 2, got {p!r}")
         self.p = int(p)
         self.margin = self._number("margin", margin)
@@ -557,9 +558,11 @@ class TripletMarginLoss(PairLoss):
         self.margin = self._number("margin", margin)
         if not self.margin > 0.0:
             raise ValueError(f"TripletMarginLoss: margin must be above 0, got {margin!r}")
+        p = as_number(p, "TripletMarginLoss", "p", finite=False)
         if not p > 0.0:
             raise ValueError(f"TripletMarginLoss: p must be above 0, got {p!r}")
-        self.p, self.eps, self.swap = float(p), self._number("eps", eps), bool(swap)
+        self.p, self.eps = p, self._number("eps", eps)
+        self.swap = as_flag(swap, "TripletMarginLoss", "swap")
 
     def forward(
         self,
@@ -614,13 +617,11 @@ class TripletMarginLoss(PairLoss):
         anchor, positive, negative = prediction
         near, by_near = self._distance(xp, anchor, positive)
         far, by_far = self._distance(xp, anchor, negative)
-        share = xp.ones_like(far)
-        by_other = None
+        share, by_other = xp.ones_like(far), None
         if self.swap:
             other, by_other = self._distance(xp, positive, negative)
             # Of equal distances, each gets half of the gradient.
-            share = xp.where(far < other, 1.0, xp.where(far > other, 0.0, 0.5))
-            share = xp.astype(share, far.dtype)
+            share = xp.where(far < other, share, xp.where(far > other, 0.0, 0.5 * share))
             far = xp.minimum(far, other)
         lacking = near - far + self.margin
         counts = xp.astype(lacking >= 0.0, near.dtype)

@@ -13,6 +13,7 @@ from xpcnn.losses.loss import Terms
 from xpcnn.losses.running import LossPart
 from xpcnn.losses.scores import ScoresLoss
 from xpcnn.ops.sums import total
+from xpcnn.window import as_flag, as_number
 
 
 class OverlapLoss(ScoresLoss):
@@ -34,10 +35,10 @@ class OverlapLoss(ScoresLoss):
         batch: bool,
     ) -> None:
         super().__init__(multilabel, ignore_index, weight, reduction)
-        self.from_logits = bool(from_logits)
+        self.from_logits = as_flag(from_logits, type(self).__name__, "from_logits")
         self.reads = "logits" if self.from_logits else "probabilities"
         self.smooth = self._number("smooth", smooth, above=0.0)
-        self.batch = bool(batch)
+        self.batch = as_flag(batch, type(self).__name__, "batch")
 
     squared = False
 
@@ -187,7 +188,7 @@ class DiceLoss(OverlapLoss):
         batch: bool = False,
     ) -> None:
         super().__init__(weight, ignore_index, reduction, multilabel, from_logits, smooth, batch)
-        self.squared = bool(squared)
+        self.squared = as_flag(squared, "DiceLoss", "squared")
 
     def _shares(self) -> tuple[float, float, float]:
         return 0.5, 0.5, 0.5 * self.smooth
@@ -268,6 +269,7 @@ class TverskyLoss(OverlapLoss):
         self.alpha, self.beta = self._share("alpha", alpha), self._share("beta", beta)
 
     def _share(self, name: str, value: float) -> float:
+        value = as_number(value, "TverskyLoss", name, finite=False)
         if not 0.0 <= value < math.inf:
             raise ValueError(
                 f"TverskyLoss: {name} must be a finite number of at least 0, got {value!r}"

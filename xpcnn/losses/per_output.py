@@ -9,6 +9,7 @@ from typing import Any
 from xpcnn._xp import Array
 from xpcnn.losses.loss import Loss
 from xpcnn.losses.running import LossPart
+from xpcnn.window import is_sequence
 
 
 class LossPerOutput(Loss):
@@ -32,6 +33,8 @@ class LossPerOutput(Loss):
 
     def __init__(self, losses: Sequence[Loss], weights: Sequence[float] | None = None) -> None:
         super().__init__()
+        if not is_sequence(losses) or not all(isinstance(loss, Loss) for loss in losses):
+            raise TypeError(f"LossPerOutput: losses must be a list of losses, got {losses!r:.200}")
         self.losses = list(losses)
         self.predictions = len(self.losses)
         self.weights = [1.0] * len(self.losses) if weights is None else [float(w) for w in weights]

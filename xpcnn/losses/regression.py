@@ -9,6 +9,7 @@ from typing import Any
 from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.losses.loss import SameShapeLoss, Terms
+from xpcnn.window import as_number
 
 
 class _DifferenceLoss(SameShapeLoss):
@@ -140,6 +141,7 @@ class SmoothL1Loss(_DifferenceLoss):
 
     def __init__(self, reduction: str = "mean", beta: float = 1.0) -> None:
         super().__init__(reduction)
+        beta = as_number(beta, "SmoothL1Loss", "beta", finite=False)
         if not 0.0 <= beta < math.inf:
             raise ValueError(
                 f"SmoothL1Loss: beta must be a finite number of at least 0, got {beta!r}"

@@ -12,6 +12,7 @@ from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.losses.classification import _ClassLoss
 from xpcnn.losses.loss import check_finite, check_numeric, check_same_shape
+from xpcnn.window import as_flag
 
 
 class ScoresLoss(_ClassLoss):
@@ -41,7 +42,7 @@ class ScoresLoss(_ClassLoss):
 
     def __init__(self, multilabel: bool, ignore_index: int, weight: Any, reduction: str) -> None:
         super().__init__(weight, ignore_index, reduction)
-        self.multilabel = bool(multilabel)
+        self.multilabel = as_flag(multilabel, type(self).__name__, "multilabel")
         self.answers = "columns" if self.multilabel else "classes"
 
     def _has_columns(self, shape: Sequence[int]) -> bool:

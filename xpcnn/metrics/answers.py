@@ -13,6 +13,7 @@ import numpy as np
 from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.metrics.metric import Metric, common_namespace
+from xpcnn.window import as_number
 
 if TYPE_CHECKING:
     from xpcnn.losses.loss import Loss
@@ -62,17 +63,15 @@ class AnswerMetric(Metric):
         ignore_index: int | None = None,
         name: str | None = None,
     ) -> None:
-        if threshold is not None and not math.isfinite(threshold):
-            raise ValueError(
-                f"{type(self).__name__}: threshold must be a finite number, got {threshold!r}"
-            )
+        if threshold is not None:
+            threshold = as_number(threshold, type(self).__name__, "threshold")
         if ignore_index is not None and (
             isinstance(ignore_index, bool) or not isinstance(ignore_index, (int, np.integer))
         ):
             raise TypeError(
                 f"{type(self).__name__}: ignore_index must be a whole number, got {ignore_index!r}"
             )
-        self.threshold = None if threshold is None else float(threshold)
+        self.threshold = threshold
         self.ignore_index = None if ignore_index is None else int(ignore_index)
         self._given_name = self._called(name)
         self.reset()

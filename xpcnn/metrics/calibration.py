@@ -7,10 +7,11 @@ import math
 import numpy as np
 
 from xpcnn._xp import Array
-from xpcnn.errors import choice_error
+from xpcnn.errors import check_choice
 from xpcnn.metrics.answers import Answers
 from xpcnn.metrics.scores import IGNORED, ScoreMetric
 
+MOST_BINS = 1_000_000
 NORMS = ("l1", "l2", "max")
 
 
@@ -71,10 +72,12 @@ class CalibrationError(ScoreMetric):
         name: str | None = None,
     ) -> None:
         who = type(self).__name__
-        if isinstance(n_bins, bool) or not isinstance(n_bins, (int, np.integer)) or n_bins < 1:
-            raise ValueError(f"{who}: n_bins must be a whole number of at least 1, got {n_bins!r}")
-        if norm not in NORMS:
-            raise choice_error(who, "norm", norm, NORMS)
+        good = isinstance(n_bins, (int, np.integer)) and not isinstance(n_bins, bool)
+        if not good or not 1 <= n_bins <= MOST_BINS:
+            raise ValueError(
+                f"{who}: n_bins must be a whole number from 1 to {MOST_BINS}, got {n_bins!r}"
+            )
+        check_choice(who, "norm", norm, NORMS)
         self.n_bins, self.norm = int(n_bins), norm
         super().__init__(from_logits, multilabel, ignore_index, name)
 

@@ -10,8 +10,9 @@ import numpy as np
 from xpcnn import _xp
 from xpcnn import functional as F
 from xpcnn._xp import Array
-from xpcnn.errors import choice_error
+from xpcnn.errors import check_choice
 from xpcnn.metrics.answers import AnswerMetric, Answers
+from xpcnn.window import as_number
 
 AVERAGES = ("auto", "macro", "micro", "weighted", "binary", None)
 
@@ -125,11 +126,11 @@ class PerClass(Counts):
         ignore_index: int | None = None,
         name: str | None = None,
     ) -> None:
-        if average not in self.averages:
-            names = [str(name) for name in self.averages]
-            raise choice_error(type(self).__name__, "average", average, names)
+        check_choice(type(self).__name__, "average", average, self.averages)
         self.average = average
-        self.zero_division = float(zero_division)
+        self.zero_division = as_number(
+            zero_division, type(self).__name__, "zero_division", finite=False
+        )
         super().__init__(num_classes, threshold, ignore_index, name)
 
     @property

@@ -11,7 +11,7 @@ import numpy as np
 
 from xpcnn import _xp
 from xpcnn._xp import Array
-from xpcnn.errors import cast_hint, choice_error, dtype_error
+from xpcnn.errors import cast_hint, check_choice, dtype_error
 from xpcnn.metrics.metric import Metric, common_namespace
 
 if TYPE_CHECKING:
@@ -242,8 +242,7 @@ class R2(NumberMetric):
     higher_is_better = True
 
     def __init__(self, multioutput: str = "uniform_average", name: str | None = None) -> None:
-        if multioutput not in MULTIOUTPUT:
-            raise choice_error(type(self).__name__, "multioutput", multioutput, MULTIOUTPUT)
+        check_choice(type(self).__name__, "multioutput", multioutput, MULTIOUTPUT)
         self.multioutput = multioutput
         super().__init__(name)
 

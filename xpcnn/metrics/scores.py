@@ -12,8 +12,9 @@ import numpy as np
 from xpcnn import _xp
 from xpcnn import functional as F
 from xpcnn._xp import Array
-from xpcnn.errors import cast_hint, choice_error, dtype_error
+from xpcnn.errors import cast_hint, check_choice, dtype_error
 from xpcnn.metrics.answers import AnswerMetric, Answers
+from xpcnn.window import as_flag
 
 CURVES = ("ROC", "PR")
 AVERAGES = ("auto", "macro", "micro", "weighted", "binary", None)
@@ -50,8 +51,10 @@ class ScoreMetric(AnswerMetric):
         ignore_index: int | None,
         name: str | None,
     ) -> None:
-        self.from_logits = None if from_logits is None else bool(from_logits)
-        self.multilabel = self.only_columns = bool(multilabel)
+        if from_logits is not None:
+            from_logits = as_flag(from_logits, type(self).__name__, "from_logits")
+        self.from_logits = from_logits
+        self.multilabel = self.only_columns = as_flag(multilabel, type(self).__name__, "multilabel")
         super().__init__(None, ignore_index, name)
 
     def reset(self) -> None:
@@ -182,10 +185,8 @@ class AUC(ScoreMetric):
         name: str | None = None,
     ) -> None:
         who = type(self).__name__
-        if curve not in CURVES:
-            raise choice_error(who, "curve", curve, CURVES)
-        if average not in AVERAGES:
-            raise choice_error(who, "average", average, [str(name) for name in AVERAGES])
+        check_choice(who, "curve", curve, CURVES)
+        check_choice(who, "average", average, AVERAGES)
         self.curve, self.average = curve, average
         self.name = "auc" if curve == "ROC" else "pr_auc"
         super().__init__(from_logits, multilabel, ignore_index, name)

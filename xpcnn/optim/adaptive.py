@@ -11,6 +11,7 @@ from typing import Unpack
 from xpcnn._xp import Array
 from xpcnn.ops.update import adam_numbers, average
 from xpcnn.optim.optimizer import Common, Optimizer, Task, update_together
+from xpcnn.window import as_flag
 
 
 class Adagrad(Optimizer):
@@ -96,7 +97,7 @@ class RMSprop(Optimizer):
         self.alpha = self._number("alpha", alpha)
         self.eps = self._number("eps", eps)
         self.momentum = self._number("momentum", momentum)
-        self.centered = bool(centered)
+        self.centered = as_flag(centered, "RMSprop", "centered")
 
     def _update(
         self, xp: ModuleType, p: Array, g: Array, slots: dict[str, Array], lr: float, step: int
@@ -198,7 +199,7 @@ class Adam(Optimizer):
         super().__init__(lr, weight_decay=weight_decay, **common)
         self.betas = self._betas(betas)
         self.eps = self._number("eps", eps)
-        self.amsgrad = bool(amsgrad)
+        self.amsgrad = as_flag(amsgrad, type(self).__name__, "amsgrad")
 
     def _numbers(self, lr: float, step: int) -> tuple[float, ...] | None:
         if self.amsgrad:

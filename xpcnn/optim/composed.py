@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from xpcnn._registry import function_name
-from xpcnn.errors import choice_error
+from xpcnn.errors import check_choice
 from xpcnn.optim.schedules import Schedule
+from xpcnn.window import is_sequence
 
 Counts = Literal["epochs", "steps"]
 
@@ -18,8 +19,7 @@ class _Counting(Schedule):
     """A schedule that goes by epochs or by updates, as it is told."""
 
     def __init__(self, counts: Counts) -> None:
-        if counts not in ("epochs", "steps"):
-            raise choice_error(type(self).__name__, "counts", counts, ("epochs", "steps"))
+        check_choice(type(self).__name__, "counts", counts, ("epochs", "steps"))
         self.counts = counts
 
     def lr(self, base_lr: float, *, epoch: int, step: int) -> float:
@@ -240,8 +240,8 @@ class SequentialLR(_Counting):
         ]
         if len(self.milestones) != len(self.schedulers) - 1:
             raise ValueError(
-                f"SequentialLR: {len(self.schedulers)} schedulers need one milestone less, got "
-                f"{len(self.milestones)}"
+                f"SequentialLR: milestones: {len(self.schedulers)} schedulers need one milestone "
+                f"less, got {len(self.milestones)}"
             )
         if self.milestones != sorted(set(self.milestones)):
             raise ValueError(f"SequentialLR: milestones must rise, got {self.milestones}")
@@ -264,7 +264,7 @@ class SequentialLR(_Counting):
         return self.schedulers[place].lr(base_lr, epoch=done, step=done)
 
     def _list(self, name: str, given: Any) -> list[Any]:
-        if isinstance(given, (str, bytes)) or not hasattr(given, "__iter__"):
+        if not is_sequence(given):
             raise TypeError(f"SequentialLR: {name} must be a list, got {given!r}")
         return list(given)
 
@@ -303,8 +303,7 @@ class SWALR(_Counting):
         self.swa_lr = self._number("swa_lr", swa_lr)
         self.start = self._count("start", start, least=0)
         self.anneal_epochs = self._count("anneal_epochs", anneal_epochs, least=0)
-        if anneal_strategy not in ("cos", "linear"):
-            raise choice_error("SWALR", "anneal_strategy", anneal_strategy, ("cos", "linear"))
+        check_choice("SWALR", "anneal_strategy", anneal_strategy, ("cos", "linear"))
         self.anneal_strategy = anneal_strategy
         if before is not None and not isinstance(before, Schedule):
             raise TypeError(f"SWALR: before must be a Schedule such as StepLR(30), got {before!r}")

@@ -130,7 +130,8 @@ class Optimizer(Checked):
                 f"{schedule!r}"
             )
         self.schedule = schedule
-        self.groups = Groups(groups, type(self).__name__) if groups else None
+        named = Groups({} if groups is None else groups, type(self).__name__)
+        self.groups = named or None
         self.iterations = 0
         self.epochs = 0
         self._state: dict[str, dict[str, Array]] = {}

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from xpcnn.errors import choice_error
+from xpcnn.errors import check_choice
 from xpcnn.optim.schedules import Schedule
 
 
@@ -56,12 +56,8 @@ class ReduceLROnPlateau(Schedule):
         eps: float = 1e-8,
         monitor: str = "val_loss",
     ) -> None:
-        if mode not in ("auto", "min", "max"):
-            raise choice_error("ReduceLROnPlateau", "mode", mode, ("min", "max", "auto"))
-        if threshold_mode not in ("rel", "abs"):
-            raise choice_error(
-                "ReduceLROnPlateau", "threshold_mode", threshold_mode, ("rel", "abs")
-            )
+        check_choice("ReduceLROnPlateau", "mode", mode, ("min", "max", "auto"))
+        check_choice("ReduceLROnPlateau", "threshold_mode", threshold_mode, ("rel", "abs"))
         self.mode = mode
         self._settled: str | None = None  # what a model has said
         self.factor = self._number("factor", factor)

@@ -10,7 +10,8 @@ from typing import Any, Literal
 import numpy as np
 
 from xpcnn._registry import Checked
-from xpcnn.errors import choice_error
+from xpcnn.errors import check_choice
+from xpcnn.window import as_flag, is_sequence
 
 
 class Schedule(Checked):
@@ -125,6 +126,8 @@ class MultiStepLR(Schedule):
     """Multiply by `gamma` at each of the epochs in `milestones`."""
 
     def __init__(self, milestones: Sequence[int], gamma: float = 0.1) -> None:
+        if not is_sequence(milestones):
+            raise TypeError(f"MultiStepLR: milestones must be a list of epochs, got {milestones!r}")
         self.milestones = sorted(self._count("milestones", m, least=0) for m in milestones)
         self.gamma = self._number("gamma", gamma)
 
@@ -213,12 +216,11 @@ class OneCycleLR(Schedule):
             total_steps = self.epochs * self.steps_per_epoch
         self.total_steps = self._count("total_steps", total_steps)
         self.pct_start = self._share("pct_start", pct_start)
-        if anneal_strategy not in ("cos", "linear"):
-            raise choice_error("OneCycleLR", "anneal_strategy", anneal_strategy, ("cos", "linear"))
+        check_choice("OneCycleLR", "anneal_strategy", anneal_strategy, ("cos", "linear"))
         self.anneal_strategy = anneal_strategy
         self.div_factor = self._number("div_factor", div_factor, above=True)
         self.final_div_factor = self._number("final_div_factor", final_div_factor, above=True)
-        self.three_phase = bool(three_phase)
+        self.three_phase = as_flag(three_phase, "OneCycleLR", "three_phase")
 
     def lr(self, base_lr: float, *, epoch: int, step: int) -> float:
         """Return the learning rate of a step."""

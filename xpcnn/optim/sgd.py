@@ -6,6 +6,7 @@ from typing import Unpack
 
 from xpcnn._xp import Array
 from xpcnn.optim.optimizer import Common, Optimizer, Task, update_together
+from xpcnn.window import as_flag
 
 
 class SGD(Optimizer):
@@ -48,7 +49,7 @@ class SGD(Optimizer):
         super().__init__(lr, weight_decay=weight_decay, **common)
         self.momentum = self._number("momentum", momentum)
         self.dampening = self._number("dampening", dampening)
-        self.nesterov = bool(nesterov)
+        self.nesterov = as_flag(nesterov, "SGD", "nesterov")
         if self.nesterov and (self.momentum == 0.0 or self.dampening != 0.0):
             raise ValueError(
                 f"SGD: nesterov needs a momentum above 0 and no dampening, got "

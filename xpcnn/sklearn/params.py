@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from xpcnn.errors import choice_error
+from xpcnn.errors import check_choice
 from xpcnn.training import Callback
 from xpcnn.window import as_flag, as_int, as_number
 
@@ -27,8 +27,7 @@ def check_params(estimator: Any) -> None:
     share = as_number(estimator.validation_fraction, who, "validation_fraction", 0.0, 1.0)
     if not 0.0 < share < 1.0:
         raise ValueError(f"{who}: validation_fraction must lie between 0 and 1, got {share}")
-    if estimator.dtype not in DTYPES:
-        raise choice_error(who, "dtype", estimator.dtype, DTYPES)
+    check_choice(who, "dtype", estimator.dtype, DTYPES)
     if estimator.verbose not in ("auto", 0, 1):
         raise ValueError(f"{who}: verbose must be 'auto', 0 or 1, got {estimator.verbose!r}")
     given = estimator.callbacks

@@ -10,7 +10,7 @@ import numpy as np
 from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.losses.per_output import LossPerOutput
-from xpcnn.training import data_adapter
+from xpcnn.training import class_weights, data_adapter
 from xpcnn.training.compile_args import (
     check_loss,
     check_metrics,
@@ -251,7 +251,7 @@ class Preparation:
         model, dtype = self.model, data_adapter.host_dtype(self.model.dtype)
         assert model.loss is not None
         shape = model.output_shapes_for([tuple(x.shape) for x in data.inputs])[0]
-        weights = data_adapter.with_class_weights(
+        weights = class_weights.with_class_weights(
             data.weights, self.class_weight, data.labels, model.loss, shape, dtype
         )
         return data._replace(weights=weights)
@@ -259,7 +259,7 @@ class Preparation:
     def balance(self, labels: Any) -> None:
         """Let classes weigh the same together, by all labels."""
         assert self.model.loss is not None
-        self.class_weight = data_adapter.balanced(labels, self.model.loss.ignore_index)
+        self.class_weight = class_weights.balanced(labels, self.model.loss.ignore_index)
 
 
 def is_long(y: Any) -> bool:

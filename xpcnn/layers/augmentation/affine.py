@@ -19,7 +19,7 @@ from xpcnn.layers.augmentation.base import (
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.preprocessing.size import check_interpolation
 from xpcnn.ops.warp import WARP
-from xpcnn.window import as_number
+from xpcnn.window import as_number, is_sequence
 
 WAYS = ("nearest", "bilinear")
 
@@ -242,7 +242,7 @@ def inverse_maps(
 
 def _angles(value: Any, who: str, argument: str, counts: Sequence[int] = (2,)) -> tuple[float, ...]:
     """Return lowest and highest angles; one number stands for both sides."""
-    if isinstance(value, str) or not hasattr(value, "__iter__"):
+    if not is_sequence(value):
         most = as_number(value, who, argument, 0.0)
         return -most, most
     found = tuple(value)
@@ -254,7 +254,7 @@ def _angles(value: Any, who: str, argument: str, counts: Sequence[int] = (2,)) -
 
 
 def _shares(value: Any, who: str) -> tuple[float, float]:
-    if isinstance(value, str) or not hasattr(value, "__iter__") or len(tuple(value)) != 2:
+    if not is_sequence(value) or len(tuple(value)) != 2:
         raise TypeError(
             f"{who}: translate must be a pair, shares of width and height, got {value!r}"
         )
@@ -265,7 +265,7 @@ def _shares(value: Any, who: str) -> tuple[float, float]:
 def _point(center: Any, who: str) -> tuple[float, float] | None:
     if center is None:
         return None
-    if isinstance(center, str) or not hasattr(center, "__iter__") or len(tuple(center)) != 2:
+    if not is_sequence(center) or len(tuple(center)) != 2:
         raise TypeError(f"{who}: center must be a point (x, y) in pixels, got {center!r}")
     x, y = (as_number(number, who, "center") for number in center)
     return x, y

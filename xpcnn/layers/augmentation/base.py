@@ -14,7 +14,7 @@ from xpcnn.layers.layer import Shape
 from xpcnn.layers.preprocessing.base import Preprocessing
 from xpcnn.layers.random import RandomLayer
 from xpcnn.ops.checks import check_rank
-from xpcnn.window import as_number
+from xpcnn.window import as_number, is_sequence
 
 
 class Augmentation(RandomLayer, Preprocessing):
@@ -90,7 +90,7 @@ def as_range(
     value: Any, who: str, argument: str, least: float = -np.inf, most: float = np.inf
 ) -> tuple[float, float]:
     """Return two limits, the lower one first."""
-    if isinstance(value, str) or not hasattr(value, "__iter__") or len(tuple(value)) != 2:
+    if not is_sequence(value) or len(tuple(value)) != 2:
         raise TypeError(f"{who}: {argument} must be a pair (lowest, highest), got {value!r}")
     low, high = (as_number(number, who, argument, least, most) for number in value)
     if low > high:
@@ -103,7 +103,7 @@ def as_range(
 
 def as_fill(value: Any, who: str, argument: str = "fill") -> float | tuple[float, ...]:
     """Return one number, or one for each channel."""
-    if isinstance(value, str) or not hasattr(value, "__iter__"):
+    if not is_sequence(value):
         return as_number(value, who, argument)
     found = tuple(as_number(number, who, argument) for number in value)
     if not found:

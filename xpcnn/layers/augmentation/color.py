@@ -16,7 +16,7 @@ from xpcnn.layers.layer import Shape
 from xpcnn.layers.preprocessing.gray import check_colors
 from xpcnn.ops import color
 from xpcnn.ops.tables import pick
-from xpcnn.window import as_number
+from xpcnn.window import as_number, is_sequence
 
 Range = tuple[float, float] | None
 STEPS = (
@@ -138,7 +138,7 @@ def _factors(
     """Return lowest and highest factor; ``None`` if there is nothing to change."""
     if value is None:
         return None
-    if isinstance(value, str) or not hasattr(value, "__iter__"):
+    if not is_sequence(value):
         number = as_number(value, "ColorJitter", argument, 0.0, most)
         value = max(center - number, least), center + number
     low, high = as_range(value, "ColorJitter", argument, least, most)

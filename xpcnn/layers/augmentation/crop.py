@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xpcnn._xp import Array, dtype_name
-from xpcnn.errors import choice_error
+from xpcnn.errors import check_choice
 from xpcnn.layers.augmentation.base import (
     Augmentation,
     as_fill,
@@ -30,7 +30,7 @@ from xpcnn.layers.preprocessing.size import (
 )
 from xpcnn.ops.checks import check_rank
 from xpcnn.ops.warp import MOVE, OUTSIDE, RESAMPLE
-from xpcnn.window import Ints, as_flag, as_int
+from xpcnn.window import Ints, as_flag, as_int, is_sequence
 
 MODES = ("constant", "edge", "reflect", "symmetric")
 ATTEMPTS = 10
@@ -90,8 +90,7 @@ class RandomCrop(Augmentation, ndim=2):
         self.padding = None if padding is None else _as_sides(padding)
         self.pad_if_needed = as_flag(pad_if_needed, "RandomCrop", "pad_if_needed")
         self.fill = as_fill(fill, "RandomCrop")
-        if padding_mode not in MODES:
-            raise choice_error("RandomCrop", "padding_mode", padding_mode, MODES)
+        check_choice("RandomCrop", "padding_mode", padding_mode, MODES)
         self.padding_mode = padding_mode
         if padding_mode != "constant" and self.fill != 0.0:
             raise ValueError(
@@ -165,7 +164,7 @@ def _inside(places: np.ndarray, n: int, mode: str) -> np.ndarray:
 
 def _as_sides(padding: Any) -> Ints:
     """Return what to add left, at the top, right and at the bottom."""
-    if isinstance(padding, str) or not hasattr(padding, "__iter__"):
+    if not is_sequence(padding):
         return (as_int(padding, "RandomCrop", "padding", 0),) * 4
     values = tuple(as_int(n, "RandomCrop", "padding", 0) for n in padding)
     if len(values) not in (1, 2, 4):

@@ -16,7 +16,7 @@ from xpcnn.layers.layer import Shape
 from xpcnn.ops.checks import check_spatial
 from xpcnn.ops.conv import CONV
 from xpcnn.ops.pad import PAD, pad_pairs
-from xpcnn.window import Pairs, Window, as_flag, as_ints, as_number
+from xpcnn.window import Pairs, Window, as_flag, as_ints, as_number, is_sequence
 
 
 class GaussianNoise(Augmentation):
@@ -125,7 +125,7 @@ class GaussianBlur(Augmentation, ndim=2):
         self.kernel_size = as_ints(kernel_size, 2, who, "kernel_size")
         if any(length % 2 == 0 for length in self.kernel_size):
             raise ValueError(f"{who}: kernel_size must be odd, got {kernel_size!r}")
-        single = isinstance(sigma, str) or not hasattr(sigma, "__iter__")
+        single = not is_sequence(sigma)
         both = (as_number(sigma, who, "sigma"),) * 2 if single else sigma
         self.sigma = as_range(both, who, "sigma")
         if self.sigma[0] <= 0.0:

@@ -10,7 +10,7 @@ import numpy as np
 
 from xpcnn import _xp
 from xpcnn._xp import Array
-from xpcnn.errors import choice_error
+from xpcnn.errors import check_choice
 from xpcnn.layers.augmentation.base import Augmentation, as_fill, as_range, check_fill, uniform
 from xpcnn.layers.augmentation.erasing import between
 from xpcnn.layers.layer import Shape
@@ -56,8 +56,7 @@ class RandomShift(Augmentation, ndim=1):
     def __init__(self, max_shift: int, fill: Any = 0.0, padding_mode: str = "constant") -> None:
         self.max_shift = as_int(max_shift, "RandomShift", "max_shift", 0)
         self.fill = as_fill(fill, "RandomShift")
-        if padding_mode not in MODES:
-            raise choice_error("RandomShift", "padding_mode", padding_mode, MODES)
+        check_choice("RandomShift", "padding_mode", padding_mode, MODES)
         self.padding_mode = padding_mode
         if padding_mode != "constant" and self.fill != 0.0:
             raise ValueError(

@@ -15,7 +15,7 @@ from xpcnn.layers.preprocessing.base import Preprocessing
 from xpcnn.ops.checks import check_rank
 from xpcnn.ops.color import LUMA
 from xpcnn.ops.conv import CONV
-from xpcnn.window import Window
+from xpcnn.window import Window, as_int
 
 _PIXEL = Window((1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1))
 
@@ -47,11 +47,12 @@ class Grayscale(Preprocessing, ndim=2):
     """
 
     def __init__(self, num_output_channels: int = 1) -> None:
-        if num_output_channels not in (1, 3) or isinstance(num_output_channels, bool):
+        channels = as_int(num_output_channels, "Grayscale", "num_output_channels", 1)
+        if channels not in (1, 3):
             raise ValueError(
                 f"Grayscale: num_output_channels must be 1 or 3, got {num_output_channels!r}"
             )
-        self.num_output_channels = int(num_output_channels)
+        self.num_output_channels = channels
 
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
         """Return (N, num_output_channels, H, W)."""

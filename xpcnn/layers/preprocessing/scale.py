@@ -14,7 +14,7 @@ from xpcnn.layers.layer import Shape
 from xpcnn.layers.preprocessing.base import Preprocessing
 from xpcnn.ops.checks import check_spatial
 from xpcnn.ops.norm import BATCH_NORM, per_channel
-from xpcnn.window import as_number
+from xpcnn.window import as_number, is_sequence
 
 
 class _Affine(Preprocessing):
@@ -155,7 +155,7 @@ class Normalize(_Affine):
 
 def _each_channel(value: Any, argument: str) -> tuple[float, ...]:
     """Return one number, or one for each channel, as a tuple."""
-    if isinstance(value, str) or not hasattr(value, "__iter__"):
+    if not is_sequence(value):
         return (as_number(value, "Normalize", argument),)
     found = tuple(as_number(number, "Normalize", argument) for number in value)
     if not found:

@@ -7,14 +7,14 @@ from types import ModuleType
 from typing import Any
 
 from xpcnn._xp import Array, dtype_name
-from xpcnn.errors import choice_error
+from xpcnn.errors import check_choice
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.preprocessing.base import Preprocessing
 from xpcnn.ops.checks import check_rank
 from xpcnn.ops.pad import PAD
 from xpcnn.ops.resize import RESIZE, Taps
 from xpcnn.ops.taps import LARGE_IMAGE, antialias_taps, upsample_taps
-from xpcnn.window import Ints, Pairs, as_flag, as_int, as_ints
+from xpcnn.window import Ints, Pairs, as_flag, as_int, as_ints, is_sequence
 
 INTERPOLATIONS = ("nearest", "nearest-exact", "bilinear", "bicubic")
 
@@ -38,8 +38,7 @@ def image_taps(
 
 def check_interpolation(who: str, interpolation: Any, choices: Sequence[str]) -> str:
     """Return the name of an interpolation that there is."""
-    if interpolation not in choices:
-        raise choice_error(who, "interpolation", interpolation, choices)
+    check_choice(who, "interpolation", interpolation, choices)
     return str(interpolation)
 
 
@@ -87,8 +86,8 @@ class Resize(Preprocessing, ndim=2):
         max_size: int | None = None,
         antialias: bool = True,
     ) -> None:
-        single = not hasattr(size, "__iter__")
-        self.size = as_int(size, "Resize", "size", 1) if single else as_size(size, "Resize")
+        several = is_sequence(size)
+        self.size = as_size(size, "Resize") if several else as_int(size, "Resize", "size", 1)
         self.interpolation = check_interpolation("Resize", interpolation, INTERPOLATIONS)
         self.max_size = None if max_size is None else as_int(max_size, "Resize", "max_size", 1)
         self.antialias = as_flag(antialias, "Resize", "antialias")

@@ -9,7 +9,7 @@ from string import Formatter
 from typing import Any
 
 from xpcnn._files import check_target
-from xpcnn.errors import choice_error
+from xpcnn.errors import check_choice
 from xpcnn.training.callbacks.base import Callback, Logs, as_path, say
 from xpcnn.training.monitors import better_way, known_log, loss_names
 from xpcnn.training.saving import check_savable
@@ -21,8 +21,7 @@ class _Monitor(Callback):
 
     def __init__(self, monitor: str, mode: str, min_delta: float = 0.0) -> None:
         who = type(self).__name__
-        if mode not in ("auto", "min", "max"):
-            raise choice_error(who, "mode", mode, ("auto", "min", "max"))
+        check_choice(who, "mode", mode, ("auto", "min", "max"))
         if not isinstance(monitor, str):
             raise TypeError(f"{who}: monitor must be a name in the logs, got {monitor!r}")
         self.monitor = monitor
