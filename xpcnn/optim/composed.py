@@ -240,8 +240,8 @@ class SequentialLR(_Counting):
         ]
         if len(self.milestones) != len(self.schedulers) - 1:
             raise ValueError(
-                f"SequentialLR: milestones: {len(self.schedulers)} schedulers need one milestone less, got "
-                f"{len(self.milestones)}"
+                f"SequentialLR: milestones: {len(self.schedulers)} schedulers need one milestone "
+                f"less, got {len(self.milestones)}"
             )
         if self.milestones != sorted(set(self.milestones)):
             raise ValueError(f"SequentialLR: milestones must rise, got {self.milestones}")
