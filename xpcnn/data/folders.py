@@ -101,9 +101,7 @@ class ImageFolder:
         self.image_reader = _reader(size, mode, resize, image_reader)
         self.path = _as_path(path, "path").expanduser()
         if not self.path.is_dir():
-            raise NotADirectoryError(
-                f"ImageFolder: path must be a folder, and {str(path)!r} is none"
-            )
+            raise NotADirectoryError(f"ImageFolder: path: {str(path)!r} is no folder")
         chosen = None if classes is None else as_class_names(classes, "ImageFolder: classes")
         found: list[tuple[Path, int]]
         if labels is None:
