@@ -103,3 +103,74 @@ def test_a_wrong_setting_is_refused_by_its_name(kind, required, name, values):
         with pytest.raises((TypeError, ValueError), match=rf"\b{re.escape(name)}\b") as error:
             kind(**{**required, name: value})
         assert kind.__name__ in str(error.value)
+
+
+X, Y = np.zeros((6, 1, 4, 4), dtype="float32"), np.arange(6) % 3
+
+
+def _model() -> xpcnn.Model:
+    layers = [xpcnn.Conv2d(1, 2, 3), xpcnn.Flatten(), xpcnn.Linear(8, 3)]
+    model = xpcnn.Model(layers, device="cpu", seed=0)
+    model.compile("adam", "cross_entropy")
+    model.build((None, 1, 4, 4))
+    return model
+
+
+REPORT = {"y_true": [0, 1, 1], "y_pred": [0, 1, 0]}
+CALLS: list[tuple[str, Any, list[Any]]] = [
+    ("metrics", lambda b: _model().compile("adam", "mse", b), [3, True, object(), {"accuracy"}]),
+    ("metrics", lambda b: _model().fit(X, Y, metrics=b), [3, 1.5, object()]),
+    ("callbacks", lambda b: _model().fit(X, Y, callbacks=b), [3, "x", [1], [None]]),
+    ("strict", lambda b: _state(strict=b), NOT_A_FLAG),
+    ("skip_mismatch", lambda b: _state(skip_mismatch=b), NOT_A_FLAG),
+    ("labels", lambda b: metrics.classification_report(**REPORT, labels=b), [3, "x", {0, 1}]),
+    ("target_names", lambda b: metrics.classification_report(**REPORT, target_names=b), [3, "ab"]),
+    ("digits", lambda b: metrics.classification_report(**REPORT, digits=b), [-1, 1.5, 10**30]),
+    ("output_dict", lambda b: metrics.classification_report(**REPORT, output_dict=b), NOT_A_FLAG),
+    ("ignore_index", lambda b: metrics.classification_report(**REPORT, ignore_index=b), [1.5, [1]]),
+    ("zero_division", lambda b: metrics.classification_report(**REPORT, zero_division=b),
+     [2, "x", None, np.zeros(3)]),
+    ("seed", lambda b: _mixed(seed=b), [None, -1, 1.5, "x", [1, 2]]),
+    ("step", lambda b: _mixed(step=b), [None, -1, 1.5, "x", [1, 2]]),
+    ("losses", lambda b: xpcnn.losses.LossPerOutput(b), [None, 3, "x", ["mse"], [1, 2]]),
+    ("alpha", lambda b: xpcnn.FocalLoss(alpha=b), [["a"], [None], [float("nan")] * 2]),
+    ("n_bins", lambda b: metrics.CalibrationError(n_bins=b), [0, 1.5, True, 10**30]),
+]  # fmt: skip
+
+
+def _state(**options: Any) -> Any:
+    model = _model()
+    return model.load_state_dict(model.state_dict(), **options)
+
+
+def _mixed(**options: Any) -> Any:
+    return xpcnn.MixUp(0.2)(X, Y, classes=3, **options)
+
+
+@pytest.mark.parametrize(("name", "call", "values"), CALLS, ids=[name for name, *_ in CALLS])
+def test_a_wrong_argument_is_refused_by_its_name(name, call, values):
+    for value in values:
+        with pytest.raises((TypeError, ValueError), match=rf"\b{name}\b"):
+            call(value)
+
+
+@pytest.mark.parametrize("value", [None, 3, "", b"x", object()])
+def test_paths_of_a_folder_are_refused_by_name(tmp_path, value):
+    pytest.importorskip("PIL")
+    with pytest.raises(TypeError, match="ImageFolder: path must be a path"):
+        xpcnn.data.ImageFolder(value)
+    if value is not None:
+        with pytest.raises(TypeError, match="ImageFolder: labels must be a path"):
+            xpcnn.data.ImageFolder(tmp_path, labels=value)
+
+
+def test_a_table_of_labels_that_is_not_there_is_refused_by_name(tmp_path):
+    pytest.importorskip("PIL")
+    with pytest.raises(FileNotFoundError, match=r"labels must be a table.*no file .*none\.csv"):
+        xpcnn.data.ImageFolder(tmp_path, labels="none.csv")
+
+
+def test_arrays_are_lists_and_sets_are_not():
+    assert xpcnn.Normalize(np.array([1.0, 2.0]), (3.0, 4.0)).mean == (1.0, 2.0)
+    with pytest.raises(TypeError, match="mean must be a number"):
+        xpcnn.Normalize({1.0, 2.0}, (3.0, 4.0))

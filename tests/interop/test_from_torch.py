@@ -501,3 +501,16 @@ def test_what_pytorch_has_not_is_listed():
         assert f"\n  {place}" in str(caught.value)
     with pytest.raises(RuntimeError, match="not built yet"):
         to_torch(xpcnn.Model([xpcnn.Linear(2, 2)], device="cpu"))
+
+
+def test_transforms_of_torchvision_are_refused():
+    """They let pass what is no tensor, so that a trace would leave them out."""
+
+    class Normalize(nn.Module):
+        def forward(self, x):
+            return 2.0 * x if isinstance(x, torch.Tensor) else x
+
+    Normalize.__module__ = "torchvision.transforms.v2._misc"
+    for module in (nn.Sequential(Normalize(), nn.Conv2d(1, 1, 1)), Normalize()):
+        with pytest.raises(ValueError, match=r"Normalize.*is a transform.*in front"):
+            from_torch(module, torch.zeros(1, 1, 4, 4))

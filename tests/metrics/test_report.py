@@ -135,7 +135,7 @@ def test_a_ratio_without_denominator_warns() -> None:
         (([0, 1], [0, 1j]), {}, TypeError, "y_pred must hold labels"),
         ((1, 1), {}, ValueError, "y_true must be an array of labels"),
         ((TRUE, SEEN), {"target_names": ["a"]}, ValueError, "has 1 names.* 3 classes, cat, dog"),
-        ((TRUE, SEEN), {"digits": -1}, ValueError, "digits must be at least 0, got -1"),
+        ((TRUE, SEEN), {"digits": -1}, ValueError, "digits must be a whole number"),
         ((TRUE, SEEN), {"zero_division": 0.5}, ValueError, "must be 'warn', 0, 1 or nan, got 0.5"),
         ((TRUE, SEEN), {"zero_division": "0"}, ValueError, "zero_division must be 'warn'"),
         (

@@ -89,5 +89,12 @@ def test_a_batch_of_which_nothing_counts_is_one_like_any_other():
     assert make().fit(ready, **options).history == by_arrays
     assert make().fit(samples, batch_size=8, shuffle=False, **options).history == by_arrays
     assert np.isfinite(by_arrays["loss"]).all()
+    mine = make()
+    for x, y in ready:
+        mine.train_step(x, y)
+    theirs = make()
+    theirs.fit(ready, verbose=0)
+    for one, other in zip(mine.state_dict().values(), theirs.state_dict().values(), strict=True):
+        np.testing.assert_array_equal(one, other)
     with pytest.raises(ValueError, match="all 37 labels are -100, the ignore_index"):
         make().fit(X, np.full(37, -100), **options)

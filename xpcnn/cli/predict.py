@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,9 @@ def _predicted(
     for start in range(0, len(paths), AT_ONCE):
         group, images = [Found(path) for path in paths[start : start + AT_ONCE]], []
         for one in group:
+            if one.path.is_dir():
+                one.error = f"cannot read {one.path}: it is a folder; give the images in it"
+                continue
             try:
                 images.append((one, reader.read(one.path)))
             except (OSError, ValueError) as error:
@@ -131,8 +135,17 @@ def _table(found: Sequence[Found], names: Sequence[str], top: int) -> list[str]:
         for place, label in enumerate(best):
             file = shown(one.path) if place == 0 else ""
             rows.append((file, names[label], f"{one.probabilities[label]:.4f}"))
-    first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
-    return [f"{file:{first}}  {name:{second}}  {p:>11}" for file, name, p in rows]
+    first, second = (max(_width(row[column]) for row in rows) for column in (0, 1))
+    return [
+        f"{file}{' ' * (first - _width(file))}  {name}{' ' * (second - _width(name))}  {p:>11}"
+        for file, name, p in rows
+    ]
+
+
+def _width(text: str) -> int:
+    """Return how many columns of a terminal a text takes: Chinese or Japanese signs take two."""
+    signs = [sign for sign in text if not unicodedata.combining(sign)]
+    return len(signs) + sum(unicodedata.east_asian_width(sign) in "WF" for sign in signs)
 
 
 def shown(path: Path) -> str:

@@ -99,15 +99,21 @@ class ImageFolder:
     ) -> None:
         check_pillow("ImageFolder")
         self.image_reader = _reader(size, mode, resize, image_reader)
-        self.path = Path(path).expanduser()
+        self.path = _as_path(path, "path").expanduser()
         if not self.path.is_dir():
-            raise NotADirectoryError(f"ImageFolder: {str(path)!r} is no folder")
+            raise NotADirectoryError(f"ImageFolder: path: {str(path)!r} is no folder")
         chosen = None if classes is None else as_class_names(classes, "ImageFolder: classes")
         found: list[tuple[Path, int]]
         if labels is None:
             names, found, self.ignored = _by_folder(self.path, chosen)
         else:
-            names, found = _by_table(self.path, self.path / labels, chosen)
+            table = self.path / _as_path(labels, "labels")
+            if not table.is_file():
+                raise FileNotFoundError(
+                    f"ImageFolder: labels must be a table of file names and labels, and there is "
+                    f"no file {str(table)!r}"
+                )
+            names, found = _by_table(self.path, table, chosen)
             self.ignored = []
         self.class_names = tuple(names)
         self.files = [file for file, _ in found]
@@ -277,6 +283,12 @@ def _by_folder(
         found += [(file, label) for file in images]
         ignored += [file for file in files if not is_image(file.name)]
     return names, found, ignored
+
+
+def _as_path(path: Any, argument: str) -> Path:
+    if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
+        raise TypeError(f"ImageFolder: {argument} must be a path, got {path!r}")
+    return Path(path)
 
 
 def _check_folders(

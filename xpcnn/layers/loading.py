@@ -11,6 +11,7 @@ import numpy as np
 
 from xpcnn import _xp
 from xpcnn.interrupts import deferred
+from xpcnn.window import as_flag
 
 
 class _Unmatched(NamedTuple):
@@ -51,6 +52,8 @@ class LoadedNames(_Unmatched):
 def load_state(layer: Any, state: Any, strict: bool, skip_mismatch: bool) -> LoadedNames:
     """Load a state into a layer; see :meth:`xpcnn.layers.Layer.load_state_dict`."""
     who, own = layer.who, layer._tensors()
+    strict = as_flag(strict, who, "strict")
+    skip_mismatch = as_flag(skip_mismatch, who, "skip_mismatch")
     if not isinstance(state, Mapping):
         raise TypeError(
             f"{who}: a state maps names to arrays, as state_dict() returns it; got "

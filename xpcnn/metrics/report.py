@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpcnn import _xp
-from xpcnn.window import as_int
+from xpcnn.window import as_flag, is_sequence
 
 HEADERS = ("precision", "recall", "f1-score", "support")
 
@@ -73,7 +73,12 @@ def classification_report(
     weighted avg       0.88      0.75      0.75         4
     <BLANKLINE>
     """
-    digits = as_int(digits, WHO, "digits", 0)
+    if (
+        isinstance(digits, bool)
+        or not isinstance(digits, (int, np.integer))
+        or not 0 <= digits <= 100
+    ):
+        raise ValueError(f"{WHO}: digits must be a whole number from 0 to 100, got {digits!r}")
     value = _zero_division(zero_division)
     true, seen = _labels(y_true, "y_true"), _labels(y_pred, "y_pred")
     if {true.shape, seen.shape} == {(len(true),), (len(true), 1)}:
@@ -89,6 +94,12 @@ def classification_report(
         raise ValueError(
             f"{WHO}: y_true has shape {true.shape} and y_pred {seen.shape}; give a label for each"
         )
+    as_flag(output_dict, WHO, "output_dict")
+    for name, given in (("labels", labels), ("target_names", target_names)):
+        if given is not None and not is_sequence(given):
+            raise TypeError(f"{WHO}: {name} must be a list, one for each class, got {given!r:.200}")
+    if ignore_index is not None and not isinstance(ignore_index, (int, np.integer, str)):
+        raise TypeError(f"{WHO}: ignore_index must be a label, got {ignore_index!r:.200}")
     counts = _counts_of_sets if _are_sets(true, seen, ignore_index) else _counts_of_classes
     found = counts(true, seen, labels, ignore_index)
     names = [str(label) for label in found.labels]
@@ -147,7 +158,7 @@ def _zero_division(value: Any) -> float:
     if isinstance(value, str):
         if value == "warn":
             return 0.0
-    elif value in (0, 1) or (isinstance(value, float) and math.isnan(value)):
+    elif isinstance(value, (int, float)) and (value in (0, 1) or math.isnan(value)):
         return float(value)
     raise ValueError(f"{WHO}: zero_division must be 'warn', 0, 1 or nan, got {value!r}")
 

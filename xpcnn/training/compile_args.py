@@ -10,6 +10,7 @@ from xpcnn.layers.parameter import Parameter
 from xpcnn.losses.per_output import LossPerOutput
 from xpcnn.metrics.per_output import OutputMetric
 from xpcnn.training import data_adapter
+from xpcnn.window import is_sequence
 
 
 def choose_loss(loss: Any, outputs: Sequence[str], weights: Any) -> losses.Loss:
@@ -153,6 +154,10 @@ def prepare_labels(
 
 def _as_list(given: Any) -> list[Any]:
     one = isinstance(given, (str, metrics.Metric)) or callable(given)
+    if not one and not is_sequence(given):
+        raise TypeError(
+            f"metrics must be a list of names such as 'accuracy', or of metrics, got {given!r}"
+        )
     return [given] if one else list(given)
 
 

@@ -67,7 +67,9 @@ def all_callbacks(callbacks: Any, verbose: Any) -> list[Callback]:
     everyone = [*([ProgressBar()] if verbose else []), *(callbacks or ())]
     for callback in everyone:
         if not isinstance(callback, Callback):
-            raise TypeError(f"fit: not a callback: {callback!r}; make it with ClassName()")
+            raise TypeError(
+                f"fit: callbacks: not a callback: {callback!r}; make it with ClassName()"
+            )
     _check_who_sets_weights(everyone)
     return everyone
 

@@ -145,6 +145,7 @@ class Mix(Checked):
                 f"{_xp.describe(y)}"
             )
         self._check_input(tuple(x.shape), who)
+        seed, step = as_int(seed, who, "seed", 0), as_int(step, who, "step", 0)
         mixed = self.batch(Batch((x,), y, None), [shape], _generator(seed, 0, step))
         return mixed.inputs[0], mixed.labels
 

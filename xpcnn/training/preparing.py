@@ -108,7 +108,9 @@ class Preparation:
         Batch
             On the host, but for inputs that lie on the device already.
         """
-        model, whole, who = self.model, who is None, who or self.verb
+        model = self.model
+        whole = who is None and not self.verb.startswith("train_")  # no step of many
+        who = who or self.verb
         given = data_adapter.one_each(x, model.inputs, self._name(who), "input")
         inputs = model.check_inputs(given, self._name(who), numbers=numbers)
         if not self.labelled:
