@@ -227,7 +227,7 @@ TURNED = np.moveaxis(X, 2, 0)
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: losses.CTCLoss(-1), ValueError, "blank must be a whole number"),
+        (lambda: losses.CTCLoss(-1), ValueError, "blank must be at least 0, got -1"),
         (lambda: losses.CTCLoss(reduction="all"), ValueError, "reduction must be one of"),
         (lambda: losses.CTCLoss(3)(X, Y), ValueError, "blank=3 is none of the 3 classes"),
         (lambda: losses.CTCLoss()(X, Y[:, 0]), ValueError, "targets \\(N, S\\), filled up with -1"),

@@ -14,7 +14,7 @@ from xpcnn import functional as F
 from xpcnn._xp import Array
 from xpcnn.device import Device
 from xpcnn.losses.loss import Loss, Terms, check_numeric
-from xpcnn.window import as_flag
+from xpcnn.window import as_flag, as_int
 
 
 class CTCLoss(Loss):
@@ -66,9 +66,7 @@ class CTCLoss(Loss):
         self, blank: int = 0, reduction: str = "mean", zero_infinity: bool = False
     ) -> None:
         super().__init__(reduction)
-        if isinstance(blank, bool) or not isinstance(blank, (int, np.integer)) or blank < 0:
-            raise ValueError(f"CTCLoss: blank must be a whole number of at least 0, got {blank!r}")
-        self.blank = int(blank)
+        self.blank = as_int(blank, "CTCLoss", "blank", 0)
         self.zero_infinity = as_flag(zero_infinity, "CTCLoss", "zero_infinity")
         self._steps: Array | None = None
         self._turned = 0
