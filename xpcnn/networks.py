@@ -80,7 +80,7 @@ def oned(classes: int = 10) -> list[nn.Layer]:
 def photo(classes: int = 10) -> list[nn.Layer]:
     """Five convolutions with batch normalisation, then the mean of each channel: for photographs.
 
-    It takes images of any size from 16 x 16, and has 250,000 parameters.
+    It takes images of any size, and has 250,000 parameters.
     """
     blocks: list[nn.Layer] = []
     for channels in (16, 32, 64, 128, 128):
@@ -88,7 +88,7 @@ def photo(classes: int = 10) -> list[nn.Layer]:
             nn.Conv2d(out_channels=channels, kernel_size=3, padding=1, bias=False),
             nn.BatchNorm2d(),
             nn.ReLU(),
-            nn.MaxPool2d(2),
+            nn.MaxPool2d(2, ceil_mode=True),
         ]
     blocks[-1] = nn.AdaptiveAvgPool2d(1)
     return [*blocks, nn.Flatten(), nn.Dropout(0.2), nn.Linear(out_features=classes)]
