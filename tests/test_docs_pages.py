@@ -1,61 +1,100 @@
-"""What the pages of docs/ show runs as it stands."""
+"""What the pages of documentation show runs as it stands, and their links lead somewhere."""
 
 from __future__ import annotations
 
+import json
+import math
 import re
+import runpy
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from xpcnn import cli
+from tests.pages import PAGES, ROOT, Page
+from xpcnn import callbacks, cli
 
-ROOT = Path(__file__).parents[1]
-
-
-def make_photographs(folder: Path) -> None:
-    """Do what the page tells to do first, in small."""
-    pytest.importorskip("PIL")
-    names: dict[str, object] = {"__name__": "make_photographs"}
-    exec((ROOT / "examples" / "make_photographs.py").read_text(encoding="utf-8"), names)
-    names["make_photographs"](folder / "photos", 30)  # type: ignore[operator]
+# -- All pages -------------------------------------------------------------------------------------
 
 
-PAGES: dict[str, Callable[[Path], None]] = {"images.md": make_photographs}
-"""The pages, and what must be there before their code runs."""
-
-
-def blocks(page: str, language: str) -> list[str]:
-    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
-    found = re.findall(r"^```(\w+)\n(.*?)^```$", text, re.M | re.S)
-    assert text.count("```") == 2 * len(found)
-    return [block for name, block in found if name == language]
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_python_runs_in_order(page, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    PAGES[page](tmp_path)
-    names: dict[str, object] = {"__name__": page}
-    for number, text in enumerate(blocks(page, "python"), start=1):
-        exec(compile(text, f"{page}, block {number}", "exec"), names)
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_commands_run_in_order(page, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    PAGES[page](tmp_path)
-    for line in "\n".join(blocks(page, "bash")).splitlines():
-        words = shlex.split(line)
-        if words[:1] == ["xpcnn"]:
-            assert cli.main([*words[1:], *(["--epochs", "1"] * (words[1] == "train"))]) == 0
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_links_lead_somewhere(page):
-    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
-        assert (ROOT / "docs" / target).exists(), target
-    for file in re.findall(r"python (\S+\.py)", text):
+@pytest.mark.parametrize("path", PAGES)
+def test_links_lead_somewhere(path):
+    page = Page(path)
+    for target in page.links():
+        assert target.exists(), target
+    for file in re.findall(r"python (\S+\.py)", page.text):
         assert (ROOT / file).exists(), file
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_block_says_what_it_is(path):
+    page = Page(path)
+    assert page.text.count("```") == 2 * len(page.blocks)
+    if path != "CONTRIBUTING.md":  # has commands without a language
+        assert {language for language, _ in page.blocks} <= {"python", "bash"}
+
+
+# -- Single pages; those of a subject are tested where the subject is ------------------------------
+
+
+def test_data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = Page("docs/data.md").run()
+    assert names["history"].history["accuracy"][-1] > 0.1
+
+
+def test_training(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = Page("docs/training.md").run()
+    printed = capsys.readouterr().out
+    assert "suggested lr: " in printed
+    assert "\n10\n" in printed
+    column = names["history"].history["val_loss"]
+    assert [math.isnan(value) for value in column] == [True, False, True, False]
+    (line,) = (tmp_path / "log.jsonl").read_text().splitlines()
+    assert json.loads(line)["epoch"] == 9
+    assert "epoch 9" in printed
+
+
+def test_training_lists_every_callback():
+    page = Page("docs/training.md")
+    for name, item in vars(callbacks).items():
+        if isinstance(item, type) and name != "Callback":
+            assert f"`{name}`" in page.text
+
+
+def test_transfer(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = Page("docs/transfer.md").run()
+    assert "['classifier.1.weight', 'classifier.1.bias']" in capsys.readouterr().out
+    assert len(names["history"].epoch) == 1
+
+
+def test_own_loops(capsys):
+    page = Page("docs/own-loops.md")
+    page.run()
+    assert capsys.readouterr().out.splitlines() == page.promised() != []
+
+
+@pytest.fixture
+def photographs(tmp_path, monkeypatch) -> Path:
+    """A folder of photographs, which docs/images.md tells to make first; here in small."""
+    pytest.importorskip("PIL")
+    monkeypatch.chdir(tmp_path)
+    example = runpy.run_path(str(ROOT / "examples" / "make_photographs.py"))
+    example["make_photographs"](tmp_path / "photos", 30)
+    return tmp_path
+
+
+def test_images(photographs):
+    Page("docs/images.md").run()
+
+
+def test_commands_of_images(photographs):
+    ran = 0
+    for line in Page("docs/images.md").commands():
+        words = shlex.split(line)
+        if words[0] == "xpcnn":
+            assert cli.main([*words[1:], *(["--epochs", "1"] * (words[1] == "train"))]) == 0
+            ran += 1
+    assert ran

@@ -17,8 +17,9 @@ from benchmarks.gpu.checks import Check, Context, Outcome, SkipError, distance, 
 from xpcnn import kernels
 from xpcnn.bench import program
 from xpcnn.bench.workloads import WORKLOADS
-from xpcnn.training import dataset, graph_capture
+from xpcnn.training import graph_capture
 from xpcnn.training.callbacks import Callback
+from xpcnn.training.sources import arrays
 
 NETWORKS = {"simple": 20, "deep": 20, "oned": 50, "mlp": 20, "resnet18": 4}
 """Networks, and the batch sizes that they are trained with here."""
@@ -76,12 +77,12 @@ def _check_labels(context: Context) -> Outcome:
 @contextmanager
 def nothing_fetched_ahead() -> Iterator[None]:
     """Bring each batch to the device when its turn comes."""
-    before = dataset.open_transfer
-    dataset.open_transfer = lambda xp, physical, sources: None
+    before = arrays.open_transfer
+    arrays.open_transfer = lambda xp, physical, sources: None
     try:
         yield
     finally:
-        dataset.open_transfer = before
+        arrays.open_transfer = before
 
 
 def _check_prefetch(name: str) -> Any:

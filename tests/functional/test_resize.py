@@ -9,8 +9,8 @@ import pytest
 
 from xpcnn import _xp
 from xpcnn import functional as F
-from xpcnn.functional import resize
 from xpcnn.ops.resize import Taps, transpose
+from xpcnn.ops.taps import FILTERS, ROUNDINGS, TRANSFORMS
 
 
 def matrix(taps: Taps, n: int) -> np.ndarray:
@@ -138,16 +138,16 @@ def test_as_onnx_has_it(rng):
     onnx = pytest.importorskip("onnx")
     for n, out in ((4, 7), (5, 3), (3, 8), (7, 2), (2, 5), (6, 1)):
         x = rng.normal(size=n)
-        for transform in resize.TRANSFORMS:
+        for transform in TRANSFORMS:
             if out == 1 and transform == "pytorch_half_pixel":
                 continue  # the standard says 0, which its reference has not
             coordinates = F.source_coordinates(out, n, out / n, transform)
             common = {"coordinate_transformation_mode": transform, "axes": [0]}
             cases = [
                 (F.nearest_taps(coordinates, n, r), {"mode": "nearest", "nearest_mode": r})
-                for r in resize.ROUNDINGS
+                for r in ROUNDINGS
             ]
-            for kind, exclude in itertools.product(resize.FILTERS, (0, 1)):
+            for kind, exclude in itertools.product(FILTERS, (0, 1)):
                 # exclude_outside and the coefficient are for the cubic filter there
                 how = {"exclude_outside": exclude, "cubic_coeff_a": -0.5 - exclude / 4}
                 how = how if kind == "cubic" else {}

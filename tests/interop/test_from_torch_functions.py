@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import xpcnn
-from tests.interop.test_from_torch import Traced, compare, randomised, relative
+from tests.interop.torch_modules import Traced, compare, randomised, relative
 from xpcnn.interop import from_torch, to_torch
 
 torch = pytest.importorskip("torch")

@@ -16,7 +16,7 @@ import pytest
 
 import xpcnn
 from tests.interop.onnx_models import model, node, value
-from xpcnn.data import read_idx, write_idx
+from xpcnn.data import ImageReader, read_idx, write_idx
 from xpcnn.interop import load_weights, onnx, read_pickle
 
 BYTES = 64 * 2**20
@@ -81,9 +81,7 @@ def _png() -> bytes:
 
 
 def _predict(path: Path) -> None:
-    from xpcnn.cli.predict import read_image
-
-    read_image(path, (1, 8, 8))
+    ImageReader(8, mode="L").read(path)
 
 
 def _weights(path: Path) -> None:

@@ -13,7 +13,7 @@ from xpcnn.layers import Layer
 NUMBERS = ("eps", "momentum", "alpha", "beta", "k", "negative_slope", "lambd", "init", "p")
 NEEDED = {
     "GroupNorm": (2, 4), "LayerNorm": (4,), "RMSNorm": (4,), "LocalResponseNorm": (3,),
-    "StochasticDepth": (0.5,), "Threshold": (1.0, 2.0),
+    "StochasticDepth": (0.5,), "Threshold": (1.0, 2.0), "TimeMask": (3,),
 }  # fmt: skip
 
 

@@ -82,3 +82,18 @@ def test_targets_of_a_pair():
 def test_backward_of_a_pair_needs_a_forward():
     with pytest.raises(RuntimeError, match="CosineEmbeddingLoss: backward needs a forward"):
         losses.CosineEmbeddingLoss().backward()
+
+
+def test_triplets_may_be_swapped_by_hand(device):
+    # One row where the anchor is nearer to the negative, one where the positive is, and a tie.
+    anchor, positive, negative = (
+        device.asarray(np.array(x)[:, None])
+        for x in ([0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [-0.5, 3.0, 0.5])
+    )
+    loss = losses.TripletMarginLoss(2.0, eps=0.0, swap=True, reduction="none")
+    terms = loss((anchor, positive, negative))
+    np.testing.assert_allclose(to_numpy(terms), [2.5, 1.0, 2.5], rtol=1e-12)
+    found = loss.backward(device.asarray(np.ones(3)))
+    expected = [-2.0, -1.0, -0.5], [1.0, 2.0, 0.5], [1.0, -1.0, 0.0]
+    for gradient, own in zip(found, expected, strict=True):
+        np.testing.assert_allclose(to_numpy(gradient)[:, 0], own, atol=1e-12)

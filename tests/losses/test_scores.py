@@ -398,7 +398,7 @@ def test_wrong_use(call: Any, error: type[Exception], message: str) -> None:
 )
 def test_wrong_targets(loss: losses.Loss, shape: Any, target: Any, message: str) -> None:
     with pytest.raises((ValueError, TypeError), match=f"{type(loss).__name__}: .*({message})"):
-        loss.prepare_target(shape, target, "float32")
+        loss.check_something_counts(loss.prepare_target(shape, target, "float32"))
 
 
 def test_prepared_targets() -> None:

@@ -14,7 +14,7 @@ import xpcnn
 from tests.pytorch import nn, nn_f, torch
 from xpcnn import losses
 from xpcnn._xp import device_of, dtype_name, to_numpy
-from xpcnn.device import Device
+from xpcnn.device import Device, resolve
 from xpcnn.gradcheck import gradcheck
 
 
@@ -258,3 +258,18 @@ TURNED = np.moveaxis(X, 2, 0)
 def test_wrong_use(call: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+def test_jax_without_64_bits():
+    """As JAX is by default; it would warn of integers that it makes smaller."""
+    jax = pytest.importorskip("jax")
+    rows = np.log(np.full((1, 2, 2), 0.5, np.float32))
+    jax.config.update("jax_enable_x64", False)
+    try:
+        device = resolve("jax:cpu")
+        loss = losses.CTCLoss()
+        value = loss(device.asarray(rows), device.asarray(np.array([[1]])))
+        np.testing.assert_allclose(float(value), -math.log(3 / 4), rtol=1e-6)
+        assert loss.backward().shape == rows.shape
+    finally:
+        jax.config.update("jax_enable_x64", True)

@@ -47,12 +47,12 @@ def test_something_must_count() -> None:
     labels = np.full((4, 2, 2), 255)
     loss = losses.CrossEntropyLoss(ignore_index=255)
     with pytest.raises(ValueError, match="all 16 labels are 255, the ignore_index"):
-        loss.prepare_target((4, 3, 2, 2), labels, "float32")
+        loss.check_something_counts(loss.prepare_target((4, 3, 2, 2), labels, "float32"))
     labels[0, 0, 0] = 1
     assert loss.prepare_target((4, 3, 2, 2), labels, "float32")[0, 0, 0] == 1
     weighted = losses.NLLLoss([1.0, 0.0, 1.0], ignore_index=255)
     with pytest.raises(ValueError, match="have a weight of 0"):
-        weighted.prepare_target((4, 3, 2, 2), labels, "float32")
+        weighted.check_something_counts(labels)
     model = xpcnn.Model([xpcnn.Linear(2, 3)], device="cpu", seed=0)
     model.compile("sgd", xpcnn.CrossEntropyLoss())
     with pytest.raises(ValueError, match="all 5 labels are -100, the ignore_index"):

@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("sklearn", minversion="1.6")
 
 import joblib
+from joblib.externals import loky
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_diabetes, load_digits, load_iris, load_wine
@@ -33,6 +34,13 @@ from xpcnn.sklearn import CNNClassifier, CNNRegressor
 
 def two_layers(shape, outputs):
     return [xpcnn.Linear(shape[0], 8), xpcnn.ReLU(), xpcnn.Linear(8, outputs)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_process_stays():
+    """Processes of joblib wait for more to do, which other tests would take for their own."""
+    yield
+    loky.get_reusable_executor().shutdown(wait=True)
 
 
 @pytest.fixture

@@ -248,6 +248,22 @@ def test_an_error_while_statistics_are_learnt():
     assert_same(model, plain)
 
 
+def test_a_generator_that_has_no_batches_left_for_the_statistics():
+    def batches(epochs):
+        return ((X[i : i + 5], Y[i : i + 5]) for _ in range(epochs) for i in range(0, 20, 5))
+
+    options = {"epochs": 2, "steps_per_epoch": 4, "verbose": 0}
+    by_arrays, ends, goes_on, plain = (model_of() for _ in range(4))
+    by_arrays.fit(X, Y, epochs=2, callbacks=[SWA(start=1)], **OPTIONS)
+    goes_on.fit(batches(3), callbacks=[SWA(start=1)], **options)
+    assert_same(goes_on, by_arrays)
+    with pytest.raises(ValueError, match="SWA: all epochs are done, .* one more pass .* ended"):
+        ends.fit(batches(2), callbacks=[SWA(start=1)], **options)
+    plain.fit(batches(2), **options)
+    assert_same(ends, plain)
+    assert ends.history.history == plain.history.history
+
+
 def test_frozen_statistics_stay():
     model = model_of()
     model.freeze("1")

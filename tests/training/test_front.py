@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import xpcnn
-from tests.pytorch import torch
+from tests.pytorch import nn, torch
 from xpcnn._xp import to_numpy
 from xpcnn.graph.front import FrontStep
 from xpcnn.graph.steps import ConcatStep, FoldedStep
@@ -337,6 +337,7 @@ def test_memory_of_the_front_is_not_kept():
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float32"])
 def test_a_front_in_mixed_precision(precision):
+    pytest.importorskip("torch")
     model = xpcnn.Model(chain(), device="torch:cpu", seed=0, precision=precision)
     x, y = np.random.default_rng(0).random((6, 2, 6, 6)).astype("float32"), np.arange(6) % 3
     model.compile(xpcnn.optim.SGD(0.1), "cross_entropy")
@@ -352,8 +353,6 @@ def test_a_front_in_mixed_precision(precision):
 
 def test_training_a_frozen_network_is_pytorchs_in_eval_mode():
     """requires_grad_(False) and eval() for the front; three steps of the classifier."""
-    from torch import nn
-
     theirs = nn.Sequential(
         nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4, 3),

@@ -128,6 +128,13 @@ def test_neighbours_and_rows_of_one_chunk_are_read_together():
     assert x.read == [(3, 8), (12, 20), (35, 36)]
 
 
+def test_a_chunk_read_with_gaps_is_not_taken_for_the_batch():
+    """Rows 0 and 2 of a chunk span as many rows as the batch has, but one lies elsewhere."""
+    for wanted in ([0, 2, 9], [0, 3, 25, 38], [1, 2, 4, 39]):
+        rows = Rows(Slices(X, chunks=(7, 1, 6, 6)))
+        np.testing.assert_array_equal(rows.take(np.array(wanted)), X[wanted])
+
+
 def test_chunks_that_take_much_memory_are_not_read_as_a_whole(monkeypatch):
     monkeypatch.setattr(lazy, "SMALL", 4 * X[0].nbytes)
     x = Slices(X, chunks=(40, 1, 6, 6))

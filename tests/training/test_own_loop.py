@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -22,16 +19,6 @@ def make(optimizer=None):
     model.build((None, 4))
     model.compile(optimizer or Adam(0.01), "cross_entropy", ["accuracy"])
     return model
-
-
-def test_what_the_documentation_shows(capsys):
-    text = Path(__file__).parents[2].joinpath("docs", "own-loops.md").read_text(encoding="utf-8")
-    names: dict[str, object] = {}
-    promised = []
-    for block in re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S):
-        exec(block, names)
-        promised += re.findall(r"print\(.*\)  # (.*)", block)
-    assert capsys.readouterr().out.splitlines() == promised
 
 
 def test_every_training_forward_has_a_mask_of_its_own():

@@ -77,3 +77,24 @@ def test_bit_for_bit(source, tmp_path):
     assert len(expected["val_loss"]) == EPOCHS
     for one, other in zip(arrays, others, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_batch_of_which_nothing_counts_is_one_like_any_other():
+    """In arrays nobody minds it, so in batches and samples it is no error either."""
+    labels = np.where(np.arange(37) < 9, -100, Y)
+    ready = [(X[start : start + 8], labels[start : start + 8]) for start in range(0, 37, 8)]
+    samples = list(zip(X, labels, strict=True))
+    options = {"epochs": 2, "verbose": 0}
+    by_arrays = make().fit(X, labels, batch_size=8, shuffle=False, **options).history
+    assert make().fit(ready, **options).history == by_arrays
+    assert make().fit(samples, batch_size=8, shuffle=False, **options).history == by_arrays
+    assert np.isfinite(by_arrays["loss"]).all()
+    mine = make()
+    for x, y in ready:
+        mine.train_step(x, y)
+    theirs = make()
+    theirs.fit(ready, verbose=0)
+    for one, other in zip(mine.state_dict().values(), theirs.state_dict().values(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(ValueError, match="all 37 labels are -100, the ignore_index"):
+        make().fit(X, np.full(37, -100), **options)

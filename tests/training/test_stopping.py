@@ -142,3 +142,21 @@ def test_a_callback_that_fails_at_the_end_is_heard():
 
     with pytest.raises(OSError, match="no room"):
         model_of(lr=1.0).fit(X, Y, epochs=30, callbacks=[TerminateOnNaN(), Failing()], verbose=0)
+
+
+def test_early_stopping_says_once_that_its_figure_is_nan(caplog):
+    """With validation samples of one class the AUC is NaN: training must not end without a word."""
+    model = xpcnn.Model([xpcnn.Linear(1, 1)], device="cpu", seed=0)
+    model.compile(xpcnn.optim.SGD(lr=1e-4), "bce_with_logits", ["auc"])
+    labels = (X > 9).astype("float32")
+    early = EarlyStopping("val_auc", patience=2)
+    options = {"validation_data": (X[:5], labels[:5]), "callbacks": [early], "verbose": 0}
+    for _ in range(2):
+        caplog.clear()
+        history = model.fit(X, labels, epochs=5, **options)
+        assert np.isnan(history.history["val_auc"]).all()
+        assert len(history.epoch) == 2
+        assert caplog.text.count("EarlyStopping: 'val_auc' is NaN, which counts as no") == 1
+    caplog.clear()
+    model.fit(X, labels, callbacks=[EarlyStopping("auc")], verbose=0)
+    assert not caplog.text

@@ -168,9 +168,11 @@ class _ClassLoss(Loss):
     def _check_labels(self, labels: np.ndarray, classes: int) -> None:
         check_labels(type(self).__name__, labels, classes, self.ignore_index)
 
-    def _check_something_counts(self, labels: np.ndarray) -> None:
+    def check_something_counts(self, target: np.ndarray) -> None:
         """Raise if no label has a weight: the mean of the loss would be 0 / 0."""
-        who = type(self).__name__
+        if target.dtype.kind == "f":  # shares of classes
+            return
+        who, labels = type(self).__name__, target
         kept = labels != self.ignore_index
         if not kept.any():
             raise ValueError(
@@ -210,7 +212,6 @@ class _ClassLoss(Loss):
         if target.ndim < len(output_shape):
             labels = target.astype(np.uint8) if target.dtype.kind == "b" else target
             self._check_labels(labels, output_shape[1])
-            self._check_something_counts(labels)
             return labels.astype(np.int64, copy=False)
         check_finite(who, target)
         check_shares(who, target)

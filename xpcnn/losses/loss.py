@@ -339,6 +339,12 @@ class Loss(Checked):
         self._check_values(target)
         return target
 
+    def check_something_counts(self, target: Any) -> None:
+        """Raise if nothing counts of all the targets there are, which were prepared.
+
+        One batch of many may well be such: it adds nothing.
+        """
+
     def _number(self, name: str, value: float, above: float = -math.inf) -> float:
         """Return a setting as a float if it is finite and above a limit."""
         value = as_number(value, type(self).__name__, name, finite=False)

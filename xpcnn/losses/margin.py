@@ -617,13 +617,11 @@ class TripletMarginLoss(PairLoss):
         anchor, positive, negative = prediction
         near, by_near = self._distance(xp, anchor, positive)
         far, by_far = self._distance(xp, anchor, negative)
-        share = xp.ones_like(far)
-        by_other = None
+        share, by_other = xp.ones_like(far), None
         if self.swap:
             other, by_other = self._distance(xp, positive, negative)
             # Of equal distances, each gets half of the gradient.
-            share = xp.where(far < other, 1.0, xp.where(far > other, 0.0, 0.5))
-            share = xp.astype(share, far.dtype)
+            share = xp.where(far < other, share, xp.where(far > other, 0.0, 0.5 * share))
             far = xp.minimum(far, other)
         lacking = near - far + self.margin
         counts = xp.astype(lacking >= 0.0, near.dtype)

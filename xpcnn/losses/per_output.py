@@ -97,3 +97,8 @@ class LossPerOutput(Loss):
             loss.prepare_target(shape, wanted, dtype)
             for loss, shape, wanted in zip(self.losses, output_shape, target, strict=True)
         )
+
+    def check_something_counts(self, target: Any) -> None:
+        """Raise if of the targets of an output nothing counts."""
+        for loss, wanted in zip(self.losses, target, strict=True):
+            loss.check_something_counts(wanted)

@@ -93,10 +93,11 @@ class ScoresLoss(_ClassLoss):
         if not (one_column and shape[1:] == output_shape[2:]):
             check_same_shape(who, output_shape, shape)
 
-    def _check_something_counts(self, labels: np.ndarray) -> None:
-        if (labels == self.ignore_index).all():
+    def check_something_counts(self, target: np.ndarray) -> None:
+        """Raise if all labels, or answers, are those that do not count."""
+        if (target == self.ignore_index).all():
             raise ValueError(
-                f"{type(self).__name__}: all {labels.size} targets are {self.ignore_index}, the "
+                f"{type(self).__name__}: all {target.size} targets are {self.ignore_index}, the "
                 "ignore_index, so that nothing counts; mark fewer of them, or choose another "
                 "ignore_index"
             )
@@ -128,7 +129,6 @@ class ScoresLoss(_ClassLoss):
         check_finite(type(self).__name__, target)
         self._check_target(shape, target.shape, target.dtype.name)
         self._check_answers(target)
-        self._check_something_counts(target)
         return target.reshape(len(target), *shape[1:]).astype(dtype, copy=False)
 
     def _check_answers(self, target: np.ndarray) -> None:

@@ -276,8 +276,9 @@ def _lattice(
     xp: ModuleType, prediction: Array, target: Array, blank: int, steps: Array | None
 ) -> Lattice:
     samples, classes, most = prediction.shape
-    target = xp.astype(target, xp.int64)
-    labels = xp.sum(xp.astype(target >= 0, xp.int64), axis=1)
+    row = xp.arange(samples, device=_xp.device_of(target))  # of the library's own integers
+    target = xp.astype(target, row.dtype)
+    labels = xp.sum(xp.astype(target >= 0, row.dtype), axis=1)
     target = xp.where(target < 0, blank, target)
     between = xp.full_like(target, blank)
     symbols = xp.reshape(xp.stack([between, target], axis=2), (samples, -1))
@@ -288,7 +289,6 @@ def _lattice(
     place, end = xp.expand_dims(place, axis=0), xp.expand_dims(2 * labels, axis=1)
     before = _moved(xp, symbols, 2, blank)
     may_skip = xp.logical_and(symbols != blank, symbols != before)
-    row = xp.arange(samples, dtype=symbols.dtype, device=_xp.device_of(symbols))
     index = xp.reshape(symbols + classes * xp.expand_dims(row, axis=1), (-1,))
     table = xp.reshape(xp.permute_dims(prediction, (2, 0, 1)), (most, samples * classes))
     scores = xp.reshape(xp.take(table, index, axis=1), (most, samples, width))

@@ -43,8 +43,10 @@ def move_forward(
     fill : numpy.ndarray, shape (C,) or (1,)
         What stands outside of an image.
     """
-    where = _positions(xp, x, rows, columns)
-    y = xp.take(_as_table(xp, x), where, axis=1)
+    down, across = (
+        xp.asarray(part, device=_xp.device_of(x)) for part in _positions(rows, columns, x.shape)
+    )
+    y = xp.take(_as_table(xp, x), xp.reshape(down + across, (-1,)), axis=1)
     y = _as_images(xp, y, (len(rows), rows.shape[1], columns.shape[1]))
     inside = _inside(rows, columns)
     if inside is not None:
@@ -59,21 +61,17 @@ def move_backward(xp: ModuleType, dy: Array, saved: Any) -> Array:
     if inside is not None:
         kept = xp.asarray(inside, device=_xp.device_of(dy))
         dy = xp.where(kept, dy, xp.zeros_like(dy))
-    where = _xp.to_numpy(_positions(xp, dy, rows, columns, shape))
-    return _add_up(xp, _as_table(xp, dy), where, shape)
+    down, across = _positions(rows, columns, shape)
+    return _add_up(xp, _as_table(xp, dy), (down + across).reshape(-1), shape)
 
 
 def _positions(
-    xp: ModuleType, x: Array, rows: np.ndarray, columns: np.ndarray, shape: Any = None
-) -> Array:
-    """Return the columns of the table that are looked up, flat."""
-    n, _, height, width = shape or x.shape
+    rows: np.ndarray, columns: np.ndarray, shape: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the columns of the table that are looked up, as (N, new H, 1) plus (N, 1, new W)."""
+    n, _, height, width = shape
     first = np.arange(n)[:, None] * height + np.maximum(rows, 0)
-    down, across = (
-        xp.asarray(part, device=_xp.device_of(x))
-        for part in (first[:, :, None] * width, np.maximum(columns, 0)[:, None, :])
-    )
-    return xp.reshape(down + across, (-1,))
+    return first[:, :, None] * width, np.maximum(columns, 0)[:, None, :]
 
 
 def _inside(rows: np.ndarray, columns: np.ndarray) -> np.ndarray | None:
@@ -189,7 +187,11 @@ def _warped(
 
 
 def warp_backward(xp: ModuleType, dy: Array, saved: Any) -> Array:
-    """Give every pixel its share of the gradients of those that it went into."""
+    """Give every pixel its share of the gradients of those that it went into.
+
+    The host waits for a device here: it sorts the positions, which must be those of the forward to
+    the last bit, so that they are not worked out anew on the host.
+    """
     matrices, interpolation, shape = saved
     corners = list(_corners(xp, dy, matrices, interpolation))
     share = sum(weight for _, weight in corners)

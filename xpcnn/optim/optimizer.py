@@ -17,8 +17,7 @@ from xpcnn.errors import CaptureError
 from xpcnn.interrupts import deferred
 from xpcnn.optim.groups import Groups
 from xpcnn.optim.schedules import Schedule
-
-_COUNTS = ("iterations", "epochs")
+from xpcnn.optim.states import sort_state
 
 
 class Trainable(Protocol):
@@ -510,7 +509,7 @@ class Optimizer(Checked):
         ValueError
             Listing every entry that does not fit. Nothing has been changed then.
         """
-        steps, arrays = self._sorted(state, parameters)
+        steps, arrays = sort_state(state, self._slots, parameters, type(self).__name__)
         device = resolve(device)
         dtypes = {name: _xp.dtype_name(p.value) for name, p in (parameters or {}).items()}
         slots = {
@@ -527,31 +526,7 @@ class Optimizer(Checked):
         self, state: Mapping[str, Any], parameters: Mapping[str, Trainable] | None = None
     ) -> None:
         """Raise what :meth:`load_state_dict` would, and change nothing."""
-        self._sorted(state, parameters)
-
-    def _sorted(
-        self, state: Mapping[str, Any], parameters: Mapping[str, Trainable] | None
-    ) -> tuple[dict[str, int], dict[str, dict[str, Any]]]:
-        """Return the updates and the arrays of each parameter in a state."""
-        problems: list[str] = []
-        steps: dict[str, int] = {}
-        arrays: dict[str, dict[str, Any]] = {}
-        for key, value in state.items():
-            name, _, slot = key.rpartition("/")
-            if key in _COUNTS or (name and slot == "step"):
-                problems += _count_problem(key, value)
-                if slot == "step":
-                    steps[name] = 0 if problems else int(value)
-            elif not name or slot not in self._slots:
-                problems.append(f"unexpected: {key}")
-            else:
-                arrays.setdefault(name, {})[slot] = value
-                problems += _fit_problem(key, name, value, parameters)
-        problems += [f"missing: {name}/step" for name in arrays if name not in steps]
-        if problems:
-            listing = "\n  ".join(problems)
-            raise ValueError(f"{type(self).__name__}: the state does not fit:\n  {listing}")
-        return steps, arrays
+        sort_state(state, self._slots, parameters, type(self).__name__)
 
     def snapshot(self) -> Any:
         """Return the state as it is, without a copy; good for :meth:`restore` only."""
@@ -676,23 +651,3 @@ def _norm_scale(gradients: list[Array], limit: float) -> Array:
         total = xp.sum(g * g, dtype=g.dtype) + total
     xp = _xp.namespace(gradients[0])
     return xp.minimum(limit / (xp.sqrt(total) + 1e-6), 1.0)
-
-
-def _count_problem(key: str, value: Any) -> list[str]:
-    array = _xp.to_numpy(value)
-    if array.shape != () or array.dtype.kind not in "iu" or array < 0:
-        return [f"{key}: expected one whole number, got shape {array.shape} of {array.dtype}"]
-    return []
-
-
-def _fit_problem(
-    key: str, name: str, value: Any, parameters: Mapping[str, Trainable] | None
-) -> list[str]:
-    if parameters is None:
-        return []
-    if name not in parameters:
-        return [f"unexpected: {key} (there is no parameter {name})"]
-    expected, got = tuple(parameters[name].value.shape), tuple(np.shape(value))
-    if expected != got:
-        return [f"misshapen: {key} has shape {got}, expected {expected}"]
-    return []

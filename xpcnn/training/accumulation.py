@@ -149,7 +149,7 @@ class _SharesOfOne:
         if not self._unit:
             self._unit = max(divisor, 1) if isinstance(divisor, int) else _size(batch)
         self._sum = divisor if self._sum is None else self._sum + divisor
-        return _times(gradient, _applied(divisor) / self._unit)
+        return _shared(gradient, divisor, self._unit)
 
     def rest(self) -> Array | float:
         """Return what the sum of all is to be multiplied by."""
@@ -178,9 +178,7 @@ class _SharesOfSeveral:
     def _apply(self, parts: Sequence[LossPart], gradients: Sequence[Any]) -> tuple[Any, ...]:
         """Multiply the gradient of each output by the share of the batch in the divisor."""
         return tuple(
-            gradient
-            if part.divisor is None
-            else _times(gradient, _over(_applied(part.divisor), total))
+            gradient if part.divisor is None else _shared(gradient, part.divisor, total)
             for gradient, part, total in zip(gradients, parts, self._sums, strict=True)
         )
 
@@ -205,12 +203,18 @@ def _size(batch: Batch) -> int:
     return batch.size if labels is None else max(math.prod(labels.shape), 1)
 
 
-def _applied(divisor: Array | int) -> Array | int:
-    """Return what the loss has divided its gradient by: the least there is in the place of 0."""
+def _shared(gradient: Any, divisor: Array | int, over: Array | int) -> Any:
+    """Multiply a gradient by what the loss has divided it by, and divide it by another number.
+
+    In this order: where nothing counts, the loss has divided by the least normal number, and a
+    fraction of that is 0 on devices that have no smaller ones.
+    """
     if isinstance(divisor, int):
-        return max(divisor, 1)
+        return _times(gradient, _over(float(max(divisor, 1)), over))
     xp = _xp.namespace(divisor)
-    return xp.where(divisor == 0.0, float(xp.finfo(divisor.dtype).smallest_normal), divisor)
+    least = float(xp.finfo(divisor.dtype).smallest_normal)
+    whole = _times(gradient, xp.where(divisor == 0.0, least, divisor))
+    return _times(whole, _over(1.0, over))
 
 
 def _times(gradient: Any, factor: Array | float) -> Any:

@@ -322,8 +322,13 @@ def open_validation(prepare: Preparation, reading: Reading, given: Any) -> Sourc
 
 
 def _is_list_of_batches(given: Any, prepare: Preparation) -> bool:
-    one_each = len(given) in (2, 3) and len(prepare.model.inputs) > 1
-    return not one_each and kind_of(given, None, True, "validation_data") == "indexed"
+    if len(given) in (2, 3) and len(prepare.model.inputs) > 1:
+        # [x, y] with an x of several arrays, or two batches that begin with such an x?
+        return isinstance(given, list) and all(
+            isinstance(each, (tuple, list)) and each and isinstance(each[0], (tuple, Mapping))
+            for each in given
+        )
+    return kind_of(given, None, True, "validation_data") == "indexed"
 
 
 def is_sample(model: TrainingState, raw: Raw, who: str) -> bool:

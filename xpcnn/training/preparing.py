@@ -10,7 +10,7 @@ import numpy as np
 from xpcnn import _xp
 from xpcnn._xp import Array
 from xpcnn.losses.per_output import LossPerOutput
-from xpcnn.training import data_adapter
+from xpcnn.training import class_weights, data_adapter
 from xpcnn.training.compile_args import (
     check_loss,
     check_metrics,
@@ -99,7 +99,7 @@ class Preparation:
         x, y, sample_weight
             As users give them to ``fit``.
         who : str, optional
-            Name for messages, where it is not that of the method.
+            Name for messages, where it is not that of the method: of one batch among others.
         numbers : numpy.ndarray, optional
             Of the samples, for messages.
 
@@ -108,13 +108,15 @@ class Preparation:
         Batch
             On the host, but for inputs that lie on the device already.
         """
-        model, who = self.model, who or self.verb
+        model = self.model
+        whole = who is None and not self.verb.startswith("train_")  # no step of many
+        who = who or self.verb
         given = data_adapter.one_each(x, model.inputs, self._name(who), "input")
         inputs = model.check_inputs(given, self._name(who), numbers=numbers)
         if not self.labelled:
             return Batch(inputs, None, None)
         count = int(inputs[0].shape[0])
-        labels = self._labels(inputs, y, count, f"{who}: y")
+        labels = self._labels(inputs, y, count, f"{who}: y", whole)
         weights = self._weights(sample_weight, inputs, count)
         return self._mixable(Batch(inputs, labels, weights), who)
 
@@ -141,7 +143,7 @@ class Preparation:
             return Batch(rows, None, None)
         who = f"{self.verb}: y"
         if not is_long(y):
-            labels = self._labels(inputs, y, count, who)
+            labels = self._labels(inputs, y, count, who, whole=True)
             weights = self._weights(sample_weight, inputs, count)
             self._mixable(Batch(inputs, labels, weights), self.verb)
             return Batch(rows, labels, weights)
@@ -208,8 +210,10 @@ class Preparation:
         shapes = [(count, *shape[1:]) for shape in some]
         return as_weights(sample_weight, model.loss, model.outputs, shapes, dtype)
 
-    def _labels(self, inputs: tuple[Array, ...], y: Any, count: int, who: str) -> Any:
-        """Check so many labels, for inputs of which some are enough."""
+    def _labels(
+        self, inputs: tuple[Array, ...], y: Any, count: int, who: str, whole: bool = False
+    ) -> Any:
+        """Check so many labels, all there are or not, for inputs of which some are enough."""
         model, loss, outputs = self.model, self.model.loss, self.model.outputs
         assert loss is not None
         model.ready_for(inputs)
@@ -221,6 +225,8 @@ class Preparation:
         dtype = data_adapter.host_dtype(model.dtype)
         shapes = model.output_shapes_for([tuple(each.shape) for each in inputs])
         labels = prepare_labels(loss, y, outputs, shapes, count, who, dtype)
+        if whole and loss.takes_target:
+            loss.check_something_counts(labels)
         if model.metrics:
             ends = what_outputs_are(model.network, outputs, loss)
             check_metrics(model.metrics, loss, labels, shapes, ends)
@@ -245,7 +251,7 @@ class Preparation:
         model, dtype = self.model, data_adapter.host_dtype(self.model.dtype)
         assert model.loss is not None
         shape = model.output_shapes_for([tuple(x.shape) for x in data.inputs])[0]
-        weights = data_adapter.with_class_weights(
+        weights = class_weights.with_class_weights(
             data.weights, self.class_weight, data.labels, model.loss, shape, dtype
         )
         return data._replace(weights=weights)
@@ -253,7 +259,7 @@ class Preparation:
     def balance(self, labels: Any) -> None:
         """Let classes weigh the same together, by all labels."""
         assert self.model.loss is not None
-        self.class_weight = data_adapter.balanced(labels, self.model.loss.ignore_index)
+        self.class_weight = class_weights.balanced(labels, self.model.loss.ignore_index)
 
 
 def is_long(y: Any) -> bool:

@@ -175,8 +175,26 @@ def _network_of(description: Mapping[str, Any], custom: Mapping[str, Any]) -> An
     """Make the layers that a description has, or their graph."""
     known = known_layers()
     if "graph" in description:
-        return _registry.from_config(description["graph"], known, "layer", custom)
-    return [_registry.from_config(one, known, "layer", custom) for one in description["layers"]]
+        return _registry.from_config(_renamed(description["graph"]), known, "layer", custom)
+    layers = _renamed(description["layers"])
+    return [_registry.from_config(one, known, "layer", custom) for one in layers]
+
+
+def _renamed(described: Any) -> Any:
+    """Return the description of layers with the names that classes have now.
+
+    ``operations.Resizing`` was called ``Resize``, as the layer is now that takes a `size`. Files
+    have all arguments, so that one of them tells the two apart.
+    """
+    if isinstance(described, list):
+        return [_renamed(item) for item in described]
+    if not isinstance(described, Mapping):
+        return described
+    new = {key: _renamed(value) for key, value in described.items()}
+    config = new.get("config")
+    if new.get("class") == "Resize" and isinstance(config, Mapping) and "scales" in config:
+        new["class"] = "Resizing"
+    return new
 
 
 def _training_of(

@@ -1,28 +1,21 @@
-"""What docs/augmentation.md shows runs as it stands."""
+"""What docs/augmentation.md shows runs as it stands, and lists what there is."""
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import xpcnn
+from tests.pages import Page
 from xpcnn.layers.preprocessing import Preprocessing
 
-PAGE = (Path(__file__).parents[3] / "docs" / "augmentation.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.M | re.S)
+PAGE = Page("docs/augmentation.md")
 
 
 def test_blocks_run_in_order_and_print_what_they_say(capsys):
-    assert PAGE.count("```") == 2 * len(BLOCKS)
-    names: dict[str, object] = {"__name__": "page"}
-    for number, text in enumerate(BLOCKS, start=1):
-        exec(compile(text, f"augmentation.md, block {number}", "exec"), names)
-    promised = re.findall(r"print\(.*\)  # (.*)", PAGE)
-    assert len(promised) >= 3
-    assert capsys.readouterr().out.splitlines() == promised
+    PAGE.run()
+    assert len(PAGE.promised()) >= 3
+    assert capsys.readouterr().out.splitlines() == PAGE.promised()
 
 
 def test_every_layer_is_named():
     for name in xpcnn.layers.__all__:
         if issubclass(getattr(xpcnn.layers, name), Preprocessing):
-            assert f"`{name}(" in PAGE, name
+            assert f"`{name}(" in PAGE.text, name

@@ -95,7 +95,7 @@ def to_layer(module: Any, example: Sequence[Any] | None = None) -> Graph | Seque
     layer: Graph | Sequential
     if _is_plain_sequence(module):
         layer = _sequence(module, "", problems)
-    elif modules.is_known(module):
+    elif modules.is_known(module) or modules.is_transform(module):
         layer = _alone(module, problems)
     else:
         return to_graph(module, example, "from_torch")

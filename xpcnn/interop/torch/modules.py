@@ -29,6 +29,11 @@ def is_known(module: Any) -> bool:
     )
 
 
+def is_transform(module: Any) -> bool:
+    """Whether a module is one of torchvision's transforms."""
+    return type(module).__module__.startswith("torchvision.transforms.")
+
+
 def _layer_class(name: str) -> type[Layer] | None:
     found = getattr(layers, name, None)
     is_layer = isinstance(found, type) and issubclass(found, Layer)
@@ -46,6 +51,11 @@ def to_layer(module: Any) -> Layer:
     UnsupportedError
         If there is none, or it does not take the module's arguments.
     """
+    if is_transform(module):
+        raise UnsupportedError(
+            f"{_shown(module)} is a transform, which tracing does not see; convert the network "
+            "without it, and put a preprocessing layer such as xpcnn.Normalize in front"
+        )
     cls = _layer_class(type(module).__name__)
     if cls is None or not is_known(module):
         raise UnsupportedError(f"there is no layer like {_shown(module)}")

@@ -91,7 +91,9 @@ def _trace(module: Any) -> tuple[Any, Any]:
 
         def is_leaf_module(self, module: Any, name: str) -> bool:
             own = type(module).__module__.startswith("torch.nn")
-            return modules.is_known(module) or (own and not isinstance(module, torch.nn.Sequential))
+            if modules.is_known(module) or modules.is_transform(module):
+                return True
+            return own and not isinstance(module, torch.nn.Sequential)
 
     def trace(training: bool) -> Any:
         module.train(training)

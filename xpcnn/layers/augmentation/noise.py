@@ -10,6 +10,7 @@ import numpy as np
 
 from xpcnn import _xp
 from xpcnn._xp import Array
+from xpcnn.kernels.half import narrow, widen
 from xpcnn.layers.augmentation.base import Augmentation, as_range, uniform
 from xpcnn.layers.layer import Shape
 from xpcnn.ops.checks import check_spatial
@@ -76,11 +77,12 @@ class GaussianNoise(Augmentation):
         return noise * np.float32(self.sigma) + np.float32(self.mean)
 
     def _change(self, xp: ModuleType, x: Array, drawn: np.ndarray) -> tuple[Array, Any]:
-        y = x + xp.asarray(drawn, dtype=x.dtype, device=_xp.device_of(x))
+        wide = widen(xp, x)  # what lies inside is not for the rounding of noise to decide
+        y = wide + xp.asarray(drawn, dtype=wide.dtype, device=_xp.device_of(x))
         if not self.clip:
-            return y, None
+            return narrow(xp, y, x.dtype), None
         inside = (y >= 0) & (y <= self.max_value)
-        return _xp.clip(y, 0.0, self.max_value), inside
+        return narrow(xp, _xp.clip(y, 0.0, self.max_value), x.dtype), inside
 
     def _change_back(self, xp: ModuleType, dy: Array, saved: Array | None) -> Array:
         return dy if saved is None else xp.where(saved, dy, xp.zeros_like(dy))

@@ -209,11 +209,11 @@ class SWA(Averaging):
     From epoch `start` on the weights after each epoch, or each `every` of them, count alike
     (Izmailov et al., 2018). When all epochs are done, their mean takes the place of the weights,
     and batch normalisation learns its running statistics anew, in one more pass over the training
-    data. Until then, validation and callbacks have the weights of training. Keep the learning rate
-    constant, as :class:`xpcnn.optim.SWALR` does, or let it fall and rise, as
-    :class:`xpcnn.optim.CosineAnnealingWarmRestarts` does, with `every` the length of a wave.
-    Another ``fit`` with the same callback, or of a model that was loaded, goes on with the weights
-    of training, bit for bit.
+    data; a generator must have batches for it. Until then, validation and callbacks have the
+    weights of training. Keep the learning rate constant, as :class:`xpcnn.optim.SWALR` does, or let
+    it fall and rise, as :class:`xpcnn.optim.CosineAnnealingWarmRestarts` does, with `every` the
+    length of a wave. Another ``fit`` with the same callback, or of a model that was loaded, goes on
+    with the weights of training, bit for bit.
 
     Parameters
     ----------
@@ -256,9 +256,14 @@ class SWA(Averaging):
         self._put_in()
         try:
             _learn_statistics(self.model, inputs)
-        except BaseException:
+        except BaseException as error:
             before.restore()
             self._own, self._placed = {}, {}
+            if isinstance(error, ValueError):
+                raise ValueError(
+                    "SWA: all epochs are done, and the model has the weights of training. Batch "
+                    f"normalisation needs one more pass over the training data: {error}"
+                ) from error
             raise
 
 

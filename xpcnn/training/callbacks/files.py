@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import logging
 import math
@@ -16,7 +17,43 @@ from xpcnn.training.callbacks.base import Callback, Logs, as_path, format_logs, 
 from xpcnn.window import as_flag, as_int
 
 
-class CSVLogger(Callback):
+class _FileLogger(Callback):
+    """Writes lines to a file, and lets training go on where that fails."""
+
+    def __init__(self, path: str | Path, append: bool = False) -> None:
+        who = type(self).__name__
+        self.path = Path(as_path(who, path))
+        self.append = as_flag(append, who, "append")
+        self._has_failed = False
+
+    def check(self, names: Sequence[str]) -> None:
+        """Raise if there can be no file at the path."""
+        who, path = type(self).__name__, self.path
+        if path.is_dir():
+            raise IsADirectoryError(f"{who}: {str(path)!r} is a folder; add the name of a file")
+        if not path.parent.is_dir():
+            raise FileNotFoundError(
+                f"{who}: there is no folder {str(path.parent)!r} for the file {path.name!r}; "
+                "make it"
+            )
+
+    def failed(self, error: Exception) -> None:
+        """Say so."""
+        say("%r cannot write its file, and training goes on: %s", self, error)
+
+    def _write(self, text: str, *, anew: bool = False) -> None:
+        """Write lines to the file at once, as a whole or not at all."""
+        size = 0 if anew or not self.path.is_file() else self.path.stat().st_size
+        try:
+            with self.path.open("w" if anew else "a", newline="", encoding="utf-8") as file:
+                file.write(text)
+        except OSError:
+            with suppress(OSError):
+                os.truncate(self.path, size)  # no half lines
+            raise
+
+
+class CSVLogger(_FileLogger):
     """Write one line per epoch to a CSV file.
 
     Training goes on where a line cannot be written, say because the disk is full, and the log
@@ -35,14 +72,8 @@ class CSVLogger(Callback):
     """
 
     def __init__(self, path: str | Path, append: bool = False) -> None:
-        self.path = Path(as_path("CSVLogger", path))
-        self.append = as_flag(append, "CSVLogger", "append")
+        super().__init__(path, append)
         self._columns: Sequence[str] = ()
-        self._has_failed = False
-
-    def check(self, names: Sequence[str]) -> None:
-        """Raise if there is no such folder."""
-        _check_place(self.path, "CSVLogger")
 
     @never_stops
     def on_train_begin(self, epochs: int, batches: int | None) -> None:
@@ -50,7 +81,7 @@ class CSVLogger(Callback):
         self._columns = ()
         self._has_failed = False
         if self.append and self.path.exists():
-            with self.path.open(newline="") as file:
+            with self.path.open(newline="", encoding="utf-8") as file:
                 self._columns = next(csv.reader(file), [])
 
     @never_stops
@@ -59,25 +90,16 @@ class CSVLogger(Callback):
         first = not self._columns
         columns = ["epoch", *logs] if first else self._columns
         row = {"epoch": epoch} | {name: repr(value) for name, value in logs.items()}
-        size = 0 if first or not self.path.is_file() else self.path.stat().st_size
-        try:
-            with self.path.open("w" if first else "a", newline="") as file:
-                writer = csv.writer(file)
-                if first:
-                    writer.writerow(columns)
-                writer.writerow([row.get(name, "") for name in columns])
-        except OSError:
-            with suppress(OSError):
-                os.truncate(self.path, size)  # no half lines
-            raise
+        lines = io.StringIO()
+        writer = csv.writer(lines)
+        if first:
+            writer.writerow(columns)
+        writer.writerow([row.get(name, "") for name in columns])
+        self._write(lines.getvalue(), anew=first)
         self._columns = columns
 
-    def failed(self, error: Exception) -> None:
-        """Say so."""
-        say("%r cannot write its file, and training goes on: %s", self, error)
 
-
-class JSONLogger(Callback):
+class JSONLogger(_FileLogger):
     """Write one line per epoch to a file of JSON lines, such as ``{"epoch": 1, "loss": 0.5}``.
 
     Each line is an object of its own. What is NaN or infinite, which JSON has not, is null.
@@ -99,15 +121,6 @@ class JSONLogger(Callback):
     Read it with ``[json.loads(line) for line in open("log.jsonl")]``.
     """
 
-    def __init__(self, path: str | Path, append: bool = False) -> None:
-        self.path = Path(as_path("JSONLogger", path))
-        self.append = as_flag(append, "JSONLogger", "append")
-        self._has_failed = False
-
-    def check(self, names: Sequence[str]) -> None:
-        """Raise if there is no such folder."""
-        _check_place(self.path, "JSONLogger")
-
     @never_stops
     def on_train_begin(self, epochs: int, batches: int | None) -> None:
         """Start the file, unless it is to be continued."""
@@ -119,19 +132,7 @@ class JSONLogger(Callback):
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Write the line at once, so that it is there if the next epoch fails."""
         figures = {name: value if math.isfinite(value) else None for name, value in logs.items()}
-        line = json.dumps({"epoch": epoch, **figures}, allow_nan=False) + "\n"
-        size = self.path.stat().st_size if self.path.is_file() else 0
-        try:
-            with self.path.open("a", newline="", encoding="utf-8") as file:
-                file.write(line)
-        except OSError:
-            with suppress(OSError):
-                os.truncate(self.path, size)  # no half lines
-            raise
-
-    def failed(self, error: Exception) -> None:
-        """Say so."""
-        say("%r cannot write its file, and training goes on: %s", self, error)
+        self._write(json.dumps({"epoch": epoch, **figures}, allow_nan=False) + "\n")
 
 
 class LoggingCallback(Callback):
@@ -178,13 +179,3 @@ class LoggingCallback(Callback):
     def failed(self, error: Exception) -> None:
         """Say so."""
         say("%r cannot write to its log, and training goes on: %s", self, error)
-
-
-def _check_place(path: Path, who: str) -> None:
-    """Raise if there can be no file at a path."""
-    if path.is_dir():
-        raise IsADirectoryError(f"{who}: {str(path)!r} is a folder; add the name of a file")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(
-            f"{who}: there is no folder {str(path.parent)!r} for the file {path.name!r}; make it"
-        )

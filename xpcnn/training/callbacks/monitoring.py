@@ -10,7 +10,7 @@ from typing import Any
 
 from xpcnn._files import check_target
 from xpcnn.errors import check_choice
-from xpcnn.training.callbacks.base import Callback, Logs, as_path
+from xpcnn.training.callbacks.base import Callback, Logs, as_path, say
 from xpcnn.training.monitors import better_way, known_log, loss_names
 from xpcnn.training.saving import check_savable
 from xpcnn.window import as_flag, as_int, as_number
@@ -29,6 +29,7 @@ class _Monitor(Callback):
         self.min_delta = abs(as_number(min_delta, who, "min_delta"))
         self.best = math.nan
         self._seen: int | None = None
+        self._told = False  # that the quantity is NaN
 
     def check(self, names: Sequence[str]) -> None:
         """Raise if there will be no such quantity, or nobody knows which way is better."""
@@ -37,7 +38,7 @@ class _Monitor(Callback):
 
     def on_train_begin(self, epochs: int, batches: int | None) -> None:
         """Note which epochs the callback will see."""
-        self._seen = self.model.epoch
+        self._seen, self._told = self.model.epoch, False
 
     def is_measured(self, logs: Mapping[str, float]) -> bool:
         """Whether an epoch has the quantity: not all epochs need be validated.
@@ -49,11 +50,19 @@ class _Monitor(Callback):
     def improved(self, logs: Mapping[str, float]) -> bool:
         """Compare with the best so far, and remember the new value if it is better.
 
-        NaN never is, nor is the worst infinity.
+        NaN never is, which is said once, nor is the worst infinity.
         """
         who = type(self).__name__
         known_log(self.monitor, list(logs), who)
         value = logs[self.monitor]
+        if math.isnan(value) and not self._told:
+            self._told = True
+            say(
+                "%s: %r is NaN, which counts as no improvement; a metric is NaN where its samples "
+                "do not define it, as an AUC where all are of one class",
+                who,
+                self.monitor,
+            )
         sign = 1.0 if self._way() == "max" else -1.0
         if math.isnan(self.best):
             better = sign * value > -math.inf
@@ -109,9 +118,9 @@ class _Monitor(Callback):
 class EarlyStopping(_Monitor):
     """Stop training when a quantity no longer improves.
 
-    NaN is no improvement. The state goes into the model's file: where training goes on with a
-    model that was loaded, an EarlyStopping of the same monitor and mode goes on counting, unless
-    the model had already been stopped.
+    NaN is no improvement, and a warning says so once. The state goes into the model's file: where
+    training goes on with a model that was loaded, an EarlyStopping of the same monitor and mode
+    goes on counting, unless the model had already been stopped.
 
     Parameters
     ----------

@@ -70,7 +70,7 @@ class Rows:
         for start, stop in self._runs(increasing):
             low, high = int(increasing[start]), int(increasing[stop - 1]) + 1
             block = _xp.to_numpy(self._array[low:high])
-            if high - low == len(indices) and (order[1:] > order[:-1]).all():
+            if high - low == stop - start == len(indices) and (order[1:] > order[:-1]).all():
                 return block
             if found is None:
                 found = np.empty((len(indices), *block.shape[1:]), block.dtype)
