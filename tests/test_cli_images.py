@@ -232,9 +232,15 @@ def test_images_that_are_too_many_for_memory_are_read_in_every_epoch(photos, mon
 
 
 def test_images_too_small_for_the_network(photos, capsys):
-    assert train(photos, "--size", "4x9") == 1
+    assert train(photos, "--size", "4x9", "--model", "simple") == 1
     err = capsys.readouterr().err
-    assert "--size 4x9 does not suit the network 'photo': MaxPool2d '12': the kernel" in err
+    assert "--size 4x9 does not suit the network 'simple': Conv2d '1': the kernel" in err
+
+
+@pytest.mark.parametrize("size", [(1, 1), (4, 9), (17, 31)])
+def test_the_network_for_photographs_takes_images_of_any_size(size):
+    model = xpcnn.Model(xpcnn.networks.photo(classes=3), device="cpu", seed=0)
+    assert model.predict(np.zeros((2, 3, *size), dtype="float32")).shape == (2, 3)
 
 
 def test_few_images_of_each_class_are_split_all_the_same(tmp_path, capsys):

@@ -174,3 +174,11 @@ def test_arrays_are_lists_and_sets_are_not():
     assert xpcnn.Normalize(np.array([1.0, 2.0]), (3.0, 4.0)).mean == (1.0, 2.0)
     with pytest.raises(TypeError, match="mean must be a number"):
         xpcnn.Normalize({1.0, 2.0}, (3.0, 4.0))
+
+
+def test_a_function_in_the_place_of_its_generator_is_refused():
+    def generator():
+        yield X, Y
+
+    with pytest.raises(TypeError, match=r"fit: x is a function, .*generator.*give what it returns"):
+        _model().fit(generator, verbose=0)

@@ -129,6 +129,10 @@ class Opening:
         """Check arrays, in memory or in files."""
         self.reading.for_samples(self.who)
         self.reading.without_workers(self.who, "an array")
+        if callable(x):
+            raise TypeError(
+                f"{self.who}: x is a function, {x!r:.100}; give what it returns, as in x=function()"
+            )
         if y is None and self._takes_target:
             raise ValueError(
                 f"{self.who}: y is missing, the targets of {type(self.model.loss).__name__}; give "
