@@ -12,6 +12,7 @@ import pytest
 import xpcnn
 
 pytest.importorskip("sklearn", minversion="1.6")
+pytest.importorskip("pandas")  # without it scikit-learn skips some checks
 
 CHECK = """
 from collections import Counter

@@ -7,6 +7,7 @@ import pytest
 from tests.pages import Page
 
 pytest.importorskip("sklearn", minversion="1.6")
+pytest.importorskip("pandas")
 
 
 def test_blocks_run_in_order(tmp_path, monkeypatch, capsys):
