@@ -256,7 +256,7 @@ def lone(x):
 @pytest.mark.parametrize(
     ("x", "options", "error", "message"),
     [
-        (Samples(), {"steps_per_epoch": 2}, ValueError, "steps_per_epoch is for batches"),
+        (Samples(), {"steps_per_epoch": 2}, ValueError, "steps_per_epoch=2, but 23 samples"),
         (Samples(), {"workers": -1}, ValueError, "workers must be at least 0"),
         (Samples(), {"workers": 1.5}, TypeError, "workers must be an integer"),
         (Samples(), {"batch_size": 0}, ValueError, "batch_size must be at least 1"),

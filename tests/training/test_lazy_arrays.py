@@ -195,7 +195,7 @@ def test_what_is_wrong_is_an_error_before_the_first_step(stored):
         assert made.step == 0
         assert made.input_shape is None
     for option, message in (
-        ({"steps_per_epoch": 2}, "steps_per_epoch is for batches"),
+        ({"steps_per_epoch": 3}, "steps_per_epoch=3, but 40 samples in batches of 32 make 2;"),
         ({"workers": 2}, "workers are for data sets"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -98,3 +98,37 @@ def test_a_batch_of_which_nothing_counts_is_one_like_any_other():
         np.testing.assert_array_equal(one, other)
     with pytest.raises(ValueError, match="all 37 labels are -100, the ignore_index"):
         make().fit(X, np.full(37, -100), **options)
+
+
+@pytest.mark.parametrize("workers", [None, 0, 2])
+def test_an_epoch_of_some_steps_is_the_first_batches_of_its_order(workers):
+    expected = make()
+    for epoch in range(EPOCHS):
+        for rows in list(batches(len(X), 8, seed=5, epoch=epoch))[:3]:
+            expected.train_step(X[rows], Y[rows])
+        expected.end_epoch()
+    found = make()
+    options = {"epochs": EPOCHS, "batch_size": 8, "steps_per_epoch": 3, "verbose": 0}
+    if workers is None:
+        found.fit(X, Y, **options)
+    else:
+        found.fit(Samples(), workers=workers, **options)
+    assert found.step == 3 * EPOCHS
+    for name, array in expected.state_dict().items():
+        np.testing.assert_array_equal(found.state_dict()[name], array)
+
+
+def test_some_steps_of_evaluation_and_prediction():
+    made = make()
+    made.fit(X, Y, verbose=0)
+    expected = made.evaluate(X[:16], Y[:16])
+    for given in ((X, Y), (Samples(),)):
+        assert made.evaluate(*given, batch_size=8, steps=2) == pytest.approx(expected, rel=1e-6)
+        found = made.predict(given[0], batch_size=8, steps=2)
+        np.testing.assert_allclose(found, made.predict(X[:16]), rtol=1e-5, atol=1e-6)
+    for _ in range(5):  # recorded by then
+        assert len(made.predict(X[:4], batch_size=2, steps=1)) == 2
+    with pytest.raises(ValueError, match="predict: steps=3, but 4 samples in batches of 2 make 2"):
+        made.predict(X[:4], batch_size=2, steps=3)
+    logs = made.fit(X, Y, batch_size=8, validation_data=(X, Y), validation_steps=2, verbose=0)
+    assert logs.history["val_loss"][-1] == made.evaluate(X, Y, batch_size=8, steps=2)["loss"]

@@ -11,6 +11,7 @@ import pytest
 import xpcnn
 from xpcnn import _xp
 from xpcnn.errors import NonFiniteError
+from xpcnn.training.sources import streams
 
 RNG = np.random.default_rng(7)
 X = RNG.random((22, 1, 6, 6), dtype="float32")
@@ -172,6 +173,22 @@ def test_a_generator_that_runs_dry_says_how_far_it_came():
         made.fit(X, Y, validation_data=BATCHES, validation_steps=9, verbose=0)
 
 
+def test_what_begins_anew_and_has_no_end_is_given_up(monkeypatch):
+    class Endless:
+        def __iter__(self):
+            return endless()
+
+    monkeypatch.setattr(streams, "MOST", 12)
+    made = make()
+    for run in (made.fit, made.evaluate, made.predict):
+        name = "steps_per_epoch=" if run == made.fit else "steps="
+        with pytest.raises(ValueError, match=f"the Endless has given 12 batches.*{name}"):
+            run(Endless(), **({"verbose": 0} if run == made.fit else {}))
+    assert made.step == 12
+    assert made.fit(Again(), epochs=2, verbose=0).epoch == [1, 2]
+    assert len(made.predict(Endless(), steps=12)) == 2 * 22 + 10
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "error", "message"),
     [
@@ -186,12 +203,12 @@ def test_a_generator_that_runs_dry_says_how_far_it_came():
         ((BATCHES,), {"steps_per_epoch": 0}, ValueError, "steps_per_epoch must be at least 1"),
         ((BATCHES,), {"steps_per_epoch": 1.5}, TypeError, "steps_per_epoch must be an integer"),
         ((BATCHES,), {"validation_steps": 2}, ValueError, "validation_steps needs validation_data"),
-        ((X, Y), {"steps_per_epoch": 3}, ValueError, "steps_per_epoch is for batches"),
+        ((X, Y), {"steps_per_epoch": 2}, ValueError, "steps_per_epoch=2, but 22 .* of 32 make 1;"),
         (
             (X, Y),
-            {"validation_data": (X, Y), "validation_steps": 1},
+            {"validation_data": (X, Y), "validation_steps": 2},
             ValueError,
-            "validation_steps is for batches",
+            "validation_steps=2, but 22 samples in batches of 32 make 1; give a smaller",
         ),
         ((X, Y), {"validation_data": endless()}, ValueError, "validation_data.*validation_steps="),
         ((X, Y), {"validation_data": 5}, TypeError, r"validation_data must be \(x, y\).*got int"),

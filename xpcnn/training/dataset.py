@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -125,18 +126,20 @@ class Source:
 
 
 class Order(NamedTuple):
-    """In which batches an epoch goes through samples that have numbers."""
+    """In which batches an epoch goes through samples that have numbers; `steps` of them, or all."""
 
     samples: int
     batch_size: int
     shuffle: bool = False
     drop_last: bool = False
     seed: int = 0
+    steps: int | None = None
 
     def epoch(self, number: int) -> Iterator[np.ndarray]:
         """Yield the numbers of the samples of each batch."""
-        n, size, shuffle, drop_last, seed = self
-        return batches(n, size, shuffle=shuffle, seed=seed, epoch=number, drop_last=drop_last)
+        n, size, shuffle, drop_last, seed, steps = self
+        every = batches(n, size, shuffle=shuffle, seed=seed, epoch=number, drop_last=drop_last)
+        return islice(every, steps)
 
 
 class Numbered(Source):
@@ -161,3 +164,5 @@ class Numbered(Source):
                 f"fit: drop_last=True leaves no batch, since there are {order.samples} samples "
                 f"and batch_size is {order.batch_size}; choose a smaller batch_size"
             )
+        if order.steps is not None and order.steps < self.batches:
+            self.batches, self.last_size = order.steps, order.batch_size

@@ -67,11 +67,27 @@ class Reading:
             self.steps = as_int(self.steps, who, self.steps_name, 1)
         self.workers = as_int(self.workers, who, "workers", 0)
 
-    def order(self, samples: int, seed: int, shuffle: bool = False) -> Order:
-        """Return the order of samples that have numbers."""
+    def order(
+        self, samples: int, seed: int, who: str, shuffle: bool = False, size: int | None = None
+    ) -> Order:
+        """Return the order of samples that have numbers.
+
+        Raises
+        ------
+        ValueError
+            If they make fewer batches than are asked for.
+        """
         shuffle = shuffle if self.shuffle is None else self.shuffle
-        size = self.usual_size if self.batch_size is None else self.batch_size
-        return Order(samples, size, shuffle, self.drop_last, seed)
+        if size is None:
+            size = self.usual_size if self.batch_size is None else self.batch_size
+        there_are = samples // size if self.drop_last else -(-samples // size)
+        if self.steps is not None and self.steps > there_are:
+            raise ValueError(
+                f"{who}: {self.steps_name}={self.steps}, but {samples} samples in batches of "
+                f"{size} make {there_are}; give a smaller {self.steps_name}, or leave it out to "
+                "take all"
+            )
+        return Order(samples, size, shuffle, self.drop_last, seed, self.steps)
 
     def for_ready_batches(self, who: str, what: str) -> None:
         """Raise if something is asked for that whoever made the batches has decided."""
@@ -90,15 +106,6 @@ class Reading:
             raise ValueError(
                 f"{who}: workers are for data sets of samples, with __len__ and __getitem__, and "
                 f"{what} is none; leave workers out (a torch DataLoader has num_workers of its own)"
-            )
-
-    def for_samples(self, who: str) -> None:
-        """Raise if something is asked for that the number of the samples decides."""
-        if self.steps is not None:
-            raise ValueError(
-                f"{who}: {self.steps_name} is for batches that come ready, from a generator or a "
-                f"loader; the number of samples and batch_size say how many batches there are "
-                f"here: leave {self.steps_name} out"
             )
 
 
@@ -127,7 +134,6 @@ class Opening:
 
     def arrays(self, x: Any, y: Any, sample_weight: Any) -> Batch:
         """Check arrays, in memory or in files."""
-        self.reading.for_samples(self.who)
         self.reading.without_workers(self.who, "an array")
         if callable(x):
             raise TypeError(
@@ -145,7 +151,7 @@ class Opening:
     def samples(self, data: Batch) -> Source:
         """Return the batches of arrays."""
         model = self.model
-        order = self.reading.order(data.size, model.seed, self._trains)
+        order = self.reading.order(data.size, model.seed, self.who, self._trains)
         if has_rows(data.inputs):
             return LazySamples(data, self.prepare.read, self._bring(), order)
         return Samples(data, model.device, model.input_dtypes(), model.dtype, order)
@@ -173,14 +179,13 @@ class Opening:
         if not count:
             raise ValueError(f"{self.who}: x is empty, a {type(data).__name__} of length 0")
         wanted = self._takes_target if self.prepare.labelled else None
-        order = self.reading.order(count, model.seed, self._trains)
-        if model.batch is not None and not self._trains:
-            order = order._replace(batch_size=model.batch)
+        order = Order(count, count, seed=model.seed)
         reader = Reader(data, model.inputs, model.input_dtypes(), wanted, self.who, order)
         first = reader.first()
         if not is_sample(model, first, self.who):
             return self._stream("indexed", data, [first])
-        self.reading.for_samples(self.who)
+        size = None if self._trains else model.batch
+        reader.order = self.reading.order(count, model.seed, self.who, self._trains, size)
         self._balance(data, count)
         self._check_samples(reader.stack([first], [0]), np.zeros(1, np.int64))
         return Items(reader, self._check_samples, self._bring(), self.reading.workers)

@@ -269,11 +269,13 @@ class Model(TrainingState):
         drop_last : bool
             Whether to leave out the last batch of an epoch where it is smaller than the others.
         steps_per_epoch : int, optional
-            How many of the batches that come ready make an epoch. The next epoch begins where one
-            has ended, and what can begin anew does so when it has ended. An iterator, such as a
-            generator, comes once and does not say where it ends, so that it must be given.
+            How many batches make an epoch; all that there are if left out. Of arrays and data sets
+            it is so many of each epoch's order. Of batches that come ready the next epoch begins
+            where one has ended, and what can begin anew does so when it has ended. An iterator,
+            such as a generator, comes once and does not say where it ends, so that it must be
+            given.
         validation_steps : int, optional
-            How many batches of `validation_data` to evaluate, where those come ready.
+            How many batches of `validation_data` to evaluate; all if left out.
         workers : int
             How many processes read the samples of a data set ahead; 0 for this one, when their turn
             comes. The numbers are the same.
@@ -555,7 +557,7 @@ class Model(TrainingState):
         sample_weight : array of shape (N,) or (N, d1, ...), optional
             As for :meth:`fit`; metrics count each sample once.
         steps : int, optional
-            How many batches to take, where those come ready.
+            How many batches to take; all if left out.
         workers : int
             As for :meth:`fit`.
 
@@ -587,11 +589,12 @@ class Model(TrainingState):
         Where there are several inputs they come in order, by name, or all in one tuple or dict;
         where there are several outputs, a tuple of arrays is returned. A graph whose inputs differ
         in their first axis gets them whole, and one that works for one number of samples gets so
-        many at a time, whatever `batch_size` (256 if left out) says. Of batches that come ready, as
-        for :meth:`fit`, `steps` says how many to take; their labels do not matter. A data set is
-        read by `workers`.
+        many at a time, whatever `batch_size` (256 if left out) says. Inputs may
+        also come in batches or as a data set, as for :meth:`fit`, whose labels do not matter.
+        `steps` says how many batches to take, and a data set is read by `workers`.
         """
-        known = None if named else self._recorded(x, batch_size)
+        plain = not named and steps is None and workers == 0
+        known = self._recorded(x, batch_size) if plain else None
         if known is not None:
             return known
         with self.on_device(), self.unbuilt_if_it_fails():
@@ -633,7 +636,6 @@ class Model(TrainingState):
         inputs = self.check_inputs(given, "predict", whole=whole)
         if len({tuple(x.shape[:1]) for x in inputs}) > 1 or inputs[0].shape[:1] in ((), (0,)):
             return inputs
-        reading.for_samples("predict")
         reading.without_workers("predict", "an array")
         count = int(inputs[0].shape[0])
         if self.batch is not None:
@@ -643,7 +645,7 @@ class Model(TrainingState):
                     f"predict: the network works for {self.batch} samples at a time, as its "
                     f"file says, got {count}; give a multiple of {self.batch}"
                 )
-        order = reading.order(count, self.seed)
+        order = reading.order(count, self.seed, "predict")
         if count <= order.batch_size:
             return inputs
         return self._samples(Batch(inputs, None, None), order)

@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 from xpcnn._xp import Array
 from xpcnn.training.dataset import Batch, Source, Turn, map_arrays
 
+MOST = 100_000
+"""Batches of an epoch of what does not say how many it has: more are taken to have no end."""
+
 
 class Raw(NamedTuple):
     """What a batch was given as, in its parts."""
@@ -132,6 +135,11 @@ class Stream(Source):
                 if not self._goes_on or self._all.once or not self._all.taken:
                     raise self._too_few(made)
                 continue  # and it begins anew
+            if made == MOST and self.batches is None:
+                raise ValueError(
+                    f"{self._who}: {self._named()} has given {MOST:,} batches and may have no end; "
+                    f"say how many of them to take, with {self._steps_name}="
+                )
             made += 1
             load = partial(self._bring, batch)
             yield Turn(batch.size, load, load)
