@@ -96,14 +96,18 @@ def test_a_search_ends_when_the_loss_diverges():
 
 
 def test_the_suggestion_by_hand():
-    """Of 30 rates the first three and the last five do not count; the steepest fall is from 12."""
-    lrs = [10.0 ** (-i / 10) for i in range(30, 0, -1)]
-    losses = [2.0] * 13 + [1.0] * 17
-    losses[1], losses[27] = -50.0, -50.0
-    losses[20:] = [value - 0.01 * i for i, value in enumerate(losses[20:])]
-    assert steepest(lrs, losses) == lrs[12]
-    assert steepest(lrs, list(range(30))) is None
-    assert steepest(lrs[:6], losses[:6]) is None
+    """Ten rates in a decade: the loss falls by 1 in the decade around the 20th, and later again."""
+    lrs = [10.0 ** (i / 10 - 5) for i in range(50)]
+    losses = [2.0 - np.clip(i - 15, 0, 10) / 10 for i in range(50)]
+    losses = [loss + 0.01 * (-1) ** i for i, loss in enumerate(losses)]
+    assert steepest(lrs, losses) == lrs[20]
+    behind_a_peak = losses[:35] + [9.0 - i for i in range(8)] + losses[43:]
+    assert steepest(lrs, behind_a_peak) == lrs[20]
+    assert steepest(lrs, [-loss for loss in losses[::-1]]) == lrs[29]  # read from behind
+    assert steepest(lrs, list(range(50))) is None
+    assert steepest(lrs[:6], losses[14:20]) is None
+    noise = np.random.default_rng(0).normal(size=(200, 50))
+    assert sum(steepest(lrs, list(row)) is not None for row in noise) < 0.05 * len(noise)
 
 
 def test_on_every_device(device):
@@ -142,11 +146,14 @@ def test_it_takes_what_fit_takes():
 
 
 def test_how_it_prints():
-    found = model_of().find_lr(X, Y, steps=60, batch_size=8)
+    found = model_of().find_lr(X, Y, steps=60, batch_size=64)
     text = str(found)
     assert text.splitlines()[0].split() == ["lr", "loss", "smoothed"]
     assert text.splitlines()[-1] == f"suggested lr: {found.suggestion:.2g}"
     assert repr(found) == f"RateSearch(steps={len(found.lrs)}, suggestion={found.suggestion:.2g})"
+    few = model_of().find_lr(X, Y, steps=3)
+    assert few.suggestion is None
+    assert str(few).splitlines()[-1] == "suggested lr: none"
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,9 @@ class RateSearch:
     smoothed : list of float
         Their moving average, each a share of 0.98 of the one before, corrected for its beginning.
     suggestion : float or None
-        The learning rate at which the smoothed loss falls most steeply over the logarithm of the
-        rate; ``None`` where it never falls, or too few were tried.
+        The middle of that decade of learning rates over which the loss falls most steeply, by a
+        straight line through it; ``None`` where no fall stands out of the noise, or too few were
+        tried.
     """
 
     lrs: list[float]
@@ -114,22 +115,33 @@ def search(model: TrainingState, source: Source, chosen: Sequence[float]) -> Rat
             layer=None,
         )
     lrs = list(chosen[: len(losses)])
-    return RateSearch(lrs, losses, smoothed, steepest(lrs, smoothed))
+    return RateSearch(lrs, losses, smoothed, steepest(lrs, losses))
 
 
-def steepest(lrs: Sequence[float], smoothed: Sequence[float]) -> float | None:
-    """Return the rate where the loss falls most steeply over the logarithm of the rate.
+def steepest(lrs: Sequence[float], losses: Sequence[float]) -> float | None:
+    """Return the middle of the decade of rates over which the loss falls most steeply.
 
-    The first tenth is left out, in which the average has seen little, and the last five, where the
-    loss may rise already.
+    A straight line over the logarithm of the rate is laid through the losses of each decade, seven
+    of them at least, up to where the loss is least. What is not five times as steep as its
+    standard error is noise.
     """
-    kept = slice(len(lrs) // 10, max(len(lrs) - 5, 0))
-    logs, values = np.log(lrs[kept]), np.asarray(smoothed[kept])
+    logs, values = np.log10(lrs), np.asarray(losses)
     if len(values) < 2:
         return None
-    slopes = np.diff(values) / np.diff(logs)
-    place = int(slopes.argmin())
-    return float(lrs[kept][place]) if slopes[place] < 0.0 else None
+    half = max(3, math.ceil(0.5 / (logs[1] - logs[0])))
+    best, least, found = 0.0, math.inf, None
+    for middle in range(half, len(values) - half):
+        part = slice(middle - half, middle + half + 1)
+        x, y = logs[part] - logs[middle], values[part]
+        slope = float(x @ y / (x @ x))
+        left = y - y.mean() - slope * x
+        error = math.sqrt(left @ left / (len(x) - 2) / (x @ x))
+        if slope < min(best, -5.0 * error):
+            best, candidate = slope, float(lrs[middle])
+        if y.mean() < least:
+            least = float(y.mean())
+            found = candidate if best < 0.0 else None
+    return found
 
 
 def _turns(source: Source, epoch: int) -> Iterator[Turn]:

@@ -413,7 +413,9 @@ class Model(TrainingState):
         -------
         RateSearch
             With `lrs`, `losses` and a `suggestion`; ``print`` shows a table. What is suggested is
-            where the smoothed loss falls most steeply; train with it, or with somewhat less.
+            the middle of the decade in which the loss falls most steeply; train with it, or with
+            somewhat more or less. It is ``None`` where no fall stands out of the noise: try more
+            `steps`, or larger batches.
 
         Raises
         ------
