@@ -10,6 +10,7 @@ import numpy as np
 
 from xpcnn import rng
 from xpcnn._xp import Array
+from xpcnn.errors import check_choice
 from xpcnn.layers.layer import Shape
 from xpcnn.layers.preprocessing.base import Preprocessing
 from xpcnn.layers.random import RandomLayer
@@ -109,6 +110,26 @@ def as_fill(value: Any, who: str, argument: str = "fill") -> float | tuple[float
     if not found:
         raise ValueError(f"{who}: {argument} must be a number, or one for each channel, got ()")
     return found
+
+
+def as_outside(
+    padding_mode: str, modes: Sequence[str], fill: Any, who: str
+) -> tuple[str, float | tuple[float, ...]]:
+    """Check how what lies outside of a sample is filled up: the mode, and the number of "constant".
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the mode is none of these, or there is a number and the mode has no use for it.
+    """
+    found = as_fill(fill, who)
+    check_choice(who, "padding_mode", padding_mode, modes)
+    if padding_mode != "constant" and found != 0.0:
+        raise ValueError(
+            f"{who}: fill is for padding_mode='constant'; leave it out with "
+            f"padding_mode={padding_mode!r}"
+        )
+    return padding_mode, found
 
 
 def check_fill(value: Any, shape: Sequence[int], who: str, argument: str = "fill") -> None:

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from xpcnn._xp import Array, dtype_name
-from xpcnn.errors import check_choice
 from xpcnn.layers.augmentation.base import (
     Augmentation,
-    as_fill,
+    as_outside,
     as_range,
     check_fill,
     uniform,
@@ -89,14 +88,7 @@ class RandomCrop(Augmentation, ndim=2):
         self.size = as_size(size, "RandomCrop")
         self.padding = None if padding is None else _as_sides(padding)
         self.pad_if_needed = as_flag(pad_if_needed, "RandomCrop", "pad_if_needed")
-        self.fill = as_fill(fill, "RandomCrop")
-        check_choice("RandomCrop", "padding_mode", padding_mode, MODES)
-        self.padding_mode = padding_mode
-        if padding_mode != "constant" and self.fill != 0.0:
-            raise ValueError(
-                f"RandomCrop: fill is for padding_mode='constant'; leave it out with "
-                f"padding_mode={padding_mode!r}"
-            )
+        self.padding_mode, self.fill = as_outside(padding_mode, MODES, fill, "RandomCrop")
 
     def at_inference(self) -> Preprocessing:
         """Return the layer that takes the part in the middle."""

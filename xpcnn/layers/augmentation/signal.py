@@ -10,8 +10,14 @@ import numpy as np
 
 from xpcnn import _xp
 from xpcnn._xp import Array
-from xpcnn.errors import check_choice
-from xpcnn.layers.augmentation.base import Augmentation, as_fill, as_range, check_fill, uniform
+from xpcnn.layers.augmentation.base import (
+    Augmentation,
+    as_fill,
+    as_outside,
+    as_range,
+    check_fill,
+    uniform,
+)
 from xpcnn.layers.augmentation.erasing import between
 from xpcnn.layers.layer import Shape
 from xpcnn.ops.warp import MOVE, OUTSIDE
@@ -55,14 +61,7 @@ class RandomShift(Augmentation, ndim=1):
 
     def __init__(self, max_shift: int, fill: Any = 0.0, padding_mode: str = "constant") -> None:
         self.max_shift = as_int(max_shift, "RandomShift", "max_shift", 0)
-        self.fill = as_fill(fill, "RandomShift")
-        check_choice("RandomShift", "padding_mode", padding_mode, MODES)
-        self.padding_mode = padding_mode
-        if padding_mode != "constant" and self.fill != 0.0:
-            raise ValueError(
-                f"RandomShift: fill is for padding_mode='constant'; leave it out with "
-                f"padding_mode={padding_mode!r}"
-            )
+        self.padding_mode, self.fill = as_outside(padding_mode, MODES, fill, "RandomShift")
 
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
         """Return the input's shape."""
