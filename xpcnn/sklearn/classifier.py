@@ -12,6 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import column_or_1d
 
+from xpcnn import functional as F
 from xpcnn import losses
 from xpcnn.sklearn.base import CNNEstimator
 from xpcnn.window import as_number
@@ -375,10 +376,8 @@ class CNNClassifier(ClassifierMixin, CNNEstimator):
         if self._reads == "probabilities":
             return scores
         if self._reads == "logits" and self._multilabel:
-            with np.errstate(over="ignore"):
-                return 1.0 / (1.0 + np.exp(-scores))
-        scores = np.exp(scores - scores.max(axis=1, keepdims=True))
-        return scores / scores.sum(axis=1, keepdims=True)
+            return np.asarray(F.sigmoid(scores))
+        return np.asarray(F.softmax(scores))
 
     @available_if(_gives_probabilities)
     def predict_log_proba(self, X: Any) -> np.ndarray:

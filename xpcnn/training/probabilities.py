@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from xpcnn import functional as F
 from xpcnn.training.doubts import GIVES, last_layer
 from xpcnn.training.state import TrainingState
 
@@ -54,11 +55,6 @@ def class_probabilities(model: TrainingState, outputs: np.ndarray) -> np.ndarray
     if kind == "log_probabilities":
         rows = np.exp(rows)
     elif kind == "logits":
-        rows = 0.5 + 0.5 * np.tanh(0.5 * rows) if by_column else _softmax(rows)
+        with np.errstate(invalid="ignore"):  # NaN for an infinite score, as elsewhere
+            rows = F.sigmoid(rows) if by_column else F.softmax(rows)
     return np.concatenate([1.0 - rows, rows], axis=1) if single else rows
-
-
-def _softmax(rows: np.ndarray) -> np.ndarray:
-    with np.errstate(invalid="ignore"):  # NaN for an infinite score, as elsewhere
-        powers = np.exp(rows - rows.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
