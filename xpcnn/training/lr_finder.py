@@ -129,7 +129,8 @@ def steepest(lrs: Sequence[float], losses: Sequence[float]) -> float | None:
     if len(values) < 2:
         return None
     half = max(3, math.ceil(0.5 / (logs[1] - logs[0])))
-    best, least, found = 0.0, math.inf, None
+    best, candidate = 0.0, None
+    least, found = math.inf, None
     for middle in range(half, len(values) - half):
         part = slice(middle - half, middle + half + 1)
         x, y = logs[part] - logs[middle], values[part]
@@ -139,8 +140,7 @@ def steepest(lrs: Sequence[float], losses: Sequence[float]) -> float | None:
         if slope < min(best, -5.0 * error):
             best, candidate = slope, float(lrs[middle])
         if y.mean() < least:
-            least = float(y.mean())
-            found = candidate if best < 0.0 else None
+            least, found = float(y.mean()), candidate
     return found
 
 
