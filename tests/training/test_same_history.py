@@ -126,8 +126,15 @@ def test_some_steps_of_evaluation_and_prediction():
         assert made.evaluate(*given, batch_size=8, steps=2) == pytest.approx(expected, rel=1e-6)
         found = made.predict(given[0], batch_size=8, steps=2)
         np.testing.assert_allclose(found, made.predict(X[:16]), rtol=1e-5, atol=1e-6)
-    for _ in range(5):  # recorded by then
-        assert len(made.predict(X[:4], batch_size=2, steps=1)) == 2
+    assert len(made.predict(X[:4], batch_size=2, steps=1)) == 2
+    for _ in range(5):
+        made.predict(X[:4])  # recorded by the end
+    with pytest.raises(
+        ValueError, match="predict: steps=2, but 4 samples in batches of 256 make 1"
+    ):
+        made.predict(X[:4], steps=2)
+    with pytest.raises(ValueError, match="predict: workers are for data sets"):
+        made.predict(X[:4], workers=2)
     with pytest.raises(ValueError, match="predict: steps=3, but 4 samples in batches of 2 make 2"):
         made.predict(X[:4], batch_size=2, steps=3)
     logs = made.fit(X, Y, batch_size=8, validation_data=(X, Y), validation_steps=2, verbose=0)
