@@ -1,8 +1,8 @@
 """xpcnn: convolutional neural networks on any array library that follows the Array API standard."""
 
 from importlib import import_module as _import_module
-from types import ModuleType as _ModuleType
 from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
 from xpcnn import _starting  # first, since the others take time
 
@@ -80,18 +80,21 @@ _PARTS = (
     "operations", "optim",
 )  # fmt: skip
 _LATER = ("interop", "scratch", "serving", "sklearn", "zoo")
+_FUNCTIONS_LATER: dict[str, str] = {}  # name -> the module that has it
 
 if not _TYPE_CHECKING:  # type checkers go by the imports: "as" makes a name public
     __all__ = [name for name, item in globals().items() if callable(item) and name[0] != "_"]
-    __all__ += [*_PARTS, *_LATER]
+    __all__ += [*_PARTS, *_LATER, *_FUNCTIONS_LATER]
 
 
-def __getattr__(name: str) -> _ModuleType:
+def __getattr__(name: str) -> _Any:
     """Import the parts that most programs do not use when they are asked for."""
-    if name not in _LATER:
-        raise AttributeError(f"module 'xpcnn' has no attribute {name!r}")
-    return _import_module(f"xpcnn.{name}")
+    if name in _LATER:
+        return _import_module(f"xpcnn.{name}")
+    if name in _FUNCTIONS_LATER:
+        return getattr(_import_module(_FUNCTIONS_LATER[name]), name)
+    raise AttributeError(f"module 'xpcnn' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER})
+    return sorted({*globals(), *_LATER, *_FUNCTIONS_LATER})
