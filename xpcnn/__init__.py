@@ -79,7 +79,7 @@ _PARTS = (
     "callbacks", "data", "functional", "initializers", "layers", "losses", "metrics", "networks",
     "operations", "optim",
 )  # fmt: skip
-_LATER = ("interop", "scratch", "serving", "sklearn", "zoo")
+_LATER = ("interop", "scratch", "serving", "sklearn", "web", "zoo")
 _FUNCTIONS_LATER: dict[str, str] = {}  # name -> the module that has it
 
 if not _TYPE_CHECKING:  # type checkers go by the imports: "as" makes a name public
