@@ -51,7 +51,7 @@ def runtime_files(source: str | Path | None = None) -> dict[str, bytes]:
         return _checked(_from_npm(), f"the package {NPM_PACKAGE}")
     if not isinstance(source, (str, Path)):
         raise TypeError(
-            f"export: runtime must be the path of a folder or .tgz file, got {source!r}"
+            f"web.export: runtime must be the path of a folder or .tgz file, got {source!r}"
         )
     path = Path(source)
     if not path.exists():
