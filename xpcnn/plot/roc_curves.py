@@ -12,6 +12,7 @@ from xpcnn.plot import canvas
 from xpcnn.plot.reading import (
     as_array,
     class_names_for,
+    is_one_hot,
     is_predictor,
     predict,
     reads_like,
@@ -50,7 +51,8 @@ def roc(
     class_names : sequence of str, optional
         Those of the model or the data set, or else numbers, if left out.
     multilabel : bool
-        Whether each column is an answer of its own also where the truth could be one-hot.
+        Whether each column is an answer of its own also where the truth could be one-hot; where
+        several or none of a row are 1 it is.
     from_logits : bool, optional
         Whether scores of classes become probabilities by a softmax; a model's loss knows it.
     ignore_index : int, optional
@@ -101,6 +103,9 @@ def roc(
         )
     else:
         truth, found = as_array(y_true, WHO, "y_true"), as_array(scores, WHO, "scores")
+        columns = truth.shape == found.shape and found.ndim > 1 and found.shape[1] > 1
+        if columns and not multilabel and not is_one_hot(truth):
+            metric = AUC("ROC", None, True, from_logits, ignore_index)
     metric.update(found, truth)
     curves, areas = metric.points(), np.atleast_1d(metric.result())
     if np.isnan(areas).all():
