@@ -63,7 +63,10 @@ def test_everything_that_has_epochs():
     whole = model.history.history["loss"]
     assert lines(xpcnn.plot.history(model, "loss"))["training"] == ([1, 2, 3], whole)
     assert lines(xpcnn.plot.history(given, "loss"))["training"] == ([3], whole[2:])
-    for same in (LOG, [dict(zip(LOG, row, strict=True)) for row in zip(*LOG.values(), strict=True)]):
+    for same in (
+        LOG,
+        [dict(zip(LOG, row, strict=True)) for row in zip(*LOG.values(), strict=True)],
+    ):
         assert lines(xpcnn.plot.history(same, "loss"))["validation"][1] == LOG["val_loss"]
     rows = [{"epoch": 7, "loss": 1.0}, {"epoch": 9, "loss": 2.0}]
     assert lines(xpcnn.plot.history(rows, "loss"))["training"] == ([7, 9], [1.0, 2.0])

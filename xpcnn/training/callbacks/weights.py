@@ -94,12 +94,16 @@ class WeightHistory(Callback):
         self._last: tuple[Any, int] | None = None  # which model, after which epoch
         self._has_failed = False
 
-    def on_train_begin(self, epochs: int, batches: int | None) -> None:
-        """Go on, or start afresh, and look at the weights before the first epoch."""
+    def check(self, names: Sequence[str]) -> None:
+        """Raise if a pattern picks no parameter."""
         parameters = self.model.parameters()
         for pattern in self.names or ():
             if not any(matches(pattern, name) for name in parameters):
                 raise no_match_error(pattern, parameters, "WeightHistory: names")
+
+    @never_stops
+    def on_train_begin(self, epochs: int, batches: int | None) -> None:
+        """Go on, or start afresh, and look at the weights before the first epoch."""
         self._has_failed = False
         before: tuple[Any, int] = self._last or (None, -1)
         if before[0] is not self.model or before[1] != self.model.epoch:
