@@ -12,6 +12,7 @@ from xpcnn.drawing import network
 from xpcnn.plot.filter_grids import filters
 from xpcnn.plot.image_grids import mistakes, samples
 from xpcnn.plot.learning_curves import history
+from xpcnn.plot.map_grids import feature_maps
 from xpcnn.plot.matrix import confusion_matrix
 from xpcnn.plot.rates import learning_rate
 from xpcnn.plot.roc_curves import roc
@@ -19,5 +20,5 @@ from xpcnn.plot.weight_histograms import weights
 
 __all__ = [
     "history", "learning_rate", "weights", "confusion_matrix", "roc", "samples", "mistakes",
-    "filters", "network",
+    "filters", "feature_maps", "network",
 ]  # fmt: skip
