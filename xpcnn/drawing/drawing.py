@@ -18,7 +18,7 @@ from xpcnn.drawing.wording import (
     parameters_text,
     shape_text,
 )
-from xpcnn.layers.layer import Layer
+from xpcnn.layers.layer import Layer, Shape
 from xpcnn.training.data_adapter import as_shape, one_each
 from xpcnn.training.model import Model
 from xpcnn.window import as_int
@@ -126,20 +126,30 @@ def known_shapes(structure: Structure, input_shape: Any) -> _Shapes:
     """Return the shape of every value, with "N" for an open batch; none without an input's."""
     if input_shape is None:
         return {}
-    names = [name for name, _ in structure.inputs]
-    given = one_each(input_shape, names, "network", "input")
-    one = [as_shape(shape, "network") for shape in given]
+    one, two = input_shapes(structure, input_shape)
     shapes = shapes_in(structure, one)
-    if all(len(shape) == 0 or shape[0] is not None for shape in given):
-        return dict(shapes)
-    two = [
-        (2, *shape[1:]) if len(was) and was[0] is None else shape
-        for shape, was in zip(one, given, strict=True)
-    ]
     try:
         return open_batch(shapes, shapes_in(structure, two))
     except ValueError:  # the network is for batches of one sample
         return dict(shapes)
+
+
+def input_shapes(structure: Structure, input_shape: Any) -> tuple[list[Shape], list[Shape]]:
+    """Return the shape of each input, for one and for two samples where their number is open."""
+    names = [name for name, _ in structure.inputs]
+    given = one_each(input_shape, names, "network", "input")
+    whos = ["network" if len(names) == 1 else f"network: input {name!r}" for name in names]
+    one = [as_shape(shape, who) for shape, who in zip(given, whos, strict=True)]
+    found: list[list[Shape]] = []
+    for samples in (1, 2):
+        count = structure.batch or samples
+        found.append(
+            [
+                (count, *shape[1:]) if shape and was[0] is None else shape
+                for shape, was in zip(one, given, strict=True)
+            ]
+        )
+    return found[0], found[1]
 
 
 def draw(structure: Structure, shapes: _Shapes, title: str) -> tuple[str, int]:

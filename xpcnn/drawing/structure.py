@@ -61,12 +61,15 @@ class Structure:
         Name and number of each value.
     blocks : mapping of str to Layer
         Layers by their dotted names, containers included.
+    batch : int or None
+        The one number of samples for which the network is made.
     """
 
     boxes: list[Box]
     inputs: list[tuple[str, int]]
     outputs: list[tuple[str, int]]
     blocks: Mapping[str, Layer] = field(repr=False)
+    batch: int | None = None
 
     def at_depth(self, depth: int | None) -> Structure:
         """Return it with names of so many parts at most; ``None`` is as deep as is readable."""
@@ -135,7 +138,8 @@ def structure_of(network: Layer) -> Structure:
     if len(flat.outputs) != 1:
         outs = list(getattr(network, "outputs", ())) or [f"output {n}" for n in flat.outputs]
     outputs = [(name, same.get(v, v)) for name, v in zip(outs, flat.outputs, strict=True)]
-    return Structure(boxes, list(zip(ins, flat.inputs, strict=True)), outputs, blocks)
+    inputs = list(zip(ins, flat.inputs, strict=True))
+    return Structure(boxes, inputs, outputs, blocks, getattr(first, "batch", None))
 
 
 def _opened(
@@ -206,11 +210,15 @@ def open_batch(one: Shapes, two: Shapes) -> dict[int, tuple[Any, ...] | None]:
     found: dict[int, tuple[Any, ...] | None] = {}
     for value, shape in one.items():
         other = two.get(value)
-        if shape is None or other is None or len(shape) != len(other):
-            found[value] = shape
-        else:
-            found[value] = tuple(
-                n if n == m else "N" if n == 1 else f"{n}N" if m == 2 * n else "?"
-                for n, m in zip(shape, other, strict=True)
-            )
+        found[value] = shape if shape is None or other is None else open_shape(shape, other)
     return found
+
+
+def open_shape(one: Shape, two: Shape) -> tuple[Any, ...]:
+    """Return a shape with "N" for what grows with the batch, from that for one and two samples."""
+    if len(one) != len(two):
+        return one
+    return tuple(
+        n if n == m else "N" if (n, m) == (1, 2) else f"{n}N" if m == 2 * n else "?"
+        for n, m in zip(one, two, strict=True)
+    )
