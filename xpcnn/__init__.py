@@ -79,7 +79,7 @@ _PARTS = (
     "callbacks", "data", "functional", "initializers", "layers", "losses", "metrics", "networks",
     "operations", "optim",
 )  # fmt: skip
-_LATER = ("drawing", "interop", "scratch", "serving", "sklearn", "zoo")
+_LATER = ("drawing", "interop", "scratch", "serving", "sklearn", "web", "zoo")
 _FUNCTIONS_LATER: dict[str, str] = {}  # name -> the module that has it
 
 if _TYPE_CHECKING:  # imported when they are asked for
