@@ -76,7 +76,7 @@ def test_fit_shows_its_progress_and_no_warning(outputs: dict[str, list[Any]]) ->
     assert {output.get("name") for output in outputs["fit"]} == {"stdout"}
     text = "".join(output.text for output in outputs["fit"])
     assert "IProgress" not in text
-    lines = [line.rpartition("\r")[2] for line in text.splitlines()]
+    lines = [line.rpartition("\r")[2] for line in text.split("\n")]
     shown = [line for line in lines if line.strip()]
     assert [line.split(":")[0] for line in shown] == ["epoch 1/2", "epoch 2/2"]
     assert all("loss" in line for line in shown)
