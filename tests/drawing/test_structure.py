@@ -130,6 +130,10 @@ def test_the_depth_that_is_chosen_keeps_drawings_readable() -> None:
     assert len(structure_of(zoo.resnet18(width=2)).at_depth(None).boxes) == 15
     assert len(structure_of(zoo.vgg11(width=2)).at_depth(None).boxes) > 20
     assert len(structure_of(zoo.resnet18(width=2)).at_depth(100).boxes) == 69
+    # the outermost line of a U-Net goes past all of it, so that it cannot be cut into columns
+    assert len(structure_of(zoo.unet(width=2, depth=3)).at_depth(None).boxes) == 11
+    many = xpcnn.Sequential([xpcnn.Sequential(xpcnn.ReLU(), xpcnn.ReLU()) for _ in range(40)])
+    assert len(structure_of(many).at_depth(None).boxes) == 40
 
 
 def test_shapes_agree_with_those_of_the_network() -> None:

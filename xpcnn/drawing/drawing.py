@@ -78,7 +78,8 @@ def network(model: Model | Layer, input_shape: Any = None, *, depth: int | None 
         shown.
     depth : int, optional
         How many parts of names are shown, of ``layer1.0.conv1`` three: 2 makes one box of
-        ``layer1.0``. If left out, as many as make no more than 60 boxes.
+        ``layer1.0``. If left out, as many as make a drawing that is not too large: no more than
+        60 boxes, and no more than 24 where lines go past all of them.
 
     Returns
     -------

@@ -6,6 +6,7 @@ them, as ``layer1.0.conv1``, say what belongs together, so that ``layer1.0`` can
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -18,8 +19,9 @@ from xpcnn.layers.layer import Layer, Shape
 from xpcnn.layers.operation import Operation
 from xpcnn.operations import Add, Concat
 
-MOST_BOXES = 60
-"""How many boxes there are at most, where nobody says how deep to look."""
+MOST_BOXES, LONGEST_STRETCH = 60, 24
+"""How many boxes there are at most where nobody says how deep to look, and how many of them in a
+stretch that cannot be cut into columns, as there are lines that pass all of it."""
 Shapes = Mapping[int, Shape | None]
 
 
@@ -78,9 +80,24 @@ class Structure:
             return self._folded(min(depth, deepest))
         for levels in range(deepest, 1, -1):
             folded = self._folded(levels)
-            if len(folded.boxes) <= MOST_BOXES:
+            if len(folded.boxes) <= MOST_BOXES and folded._longest() <= LONGEST_STRETCH:
                 return folded
         return self._folded(1)
+
+    def _longest(self) -> int:
+        """Return the most boxes between two places that just one value passes."""
+        uses = Counter(value for box in self.boxes for value in box.taken)
+        uses.update(value for _, value in self.outputs)
+        live = {value for _, value in self.inputs}
+        longest = since = 0
+        for box in self.boxes:
+            since += 1
+            longest = max(longest, since)
+            uses.subtract(box.taken)
+            live = {value for value in (*live, *box.outputs) if uses[value] > 0}
+            if len(live) == 1:
+                since = 0
+        return longest
 
     def _folded(self, depth: int) -> Structure:
         groups: dict[str, list[Box]] = {}
