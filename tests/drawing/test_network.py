@@ -121,6 +121,15 @@ def test_the_longest_way_is_straight() -> None:
     assert len(columns) <= 3  # one for each column of the folded drawing
 
 
+def test_chains_beside_the_longest_way_are_straight_too() -> None:
+    tower = [("a.0", xpcnn.Conv2d(1, 2, 1), "l"), ("a.1", xpcnn.ReLU(), "a.0")]
+    other = [("b.0", xpcnn.Conv2d(1, 20, 1), "r"), ("b.1", xpcnn.ReLU(), "b.0")]
+    nodes = [*tower, *other, ("both", Concat(1), ["a.1", "b.1"])]
+    found = boxes(drawing.network(xpcnn.Graph(["l", "r"], nodes, "both"), depth=2))
+    middles = {round(box.x + box.width / 2, 1) for box in found}
+    assert len(middles) == 2
+
+
 def test_several_inputs_and_outputs_have_their_names() -> None:
     graph = xpcnn.Graph(
         ["left", "right"],

@@ -7,6 +7,7 @@ import pytest
 import xpcnn
 from xpcnn import zoo
 from xpcnn.drawing.structure import open_batch, shapes_in, structure_of
+from xpcnn.drawing.wording import parameters_of
 from xpcnn.operations import Add, Concat, Split
 
 
@@ -33,6 +34,12 @@ def test_a_residual_block_is_a_way_past_layers() -> None:
         ("1.add", "2"),
         ("2", "<output>"),
     ]
+
+
+def test_the_sum_of_a_residual_block_has_no_parameters() -> None:
+    shown = structure_of(chain()).boxes[3]
+    assert shown.name == "1.add"
+    assert parameters_of(shown.layers) == []
 
 
 def test_branches_of_a_parallel_stand_side_by_side() -> None:
