@@ -141,6 +141,16 @@ def test_several_inputs_and_outputs_have_their_names() -> None:
     check_layout(drawing.network(graph))
 
 
+def test_a_shared_layer_says_whose_parameters_it_has() -> None:
+    tower = xpcnn.Sequential(xpcnn.Linear(4, 3), xpcnn.ReLU(), xpcnn.Linear(3, 3))
+    nodes = [("a", tower, "l"), ("b", tower, "r"), ("sum", Add(), ["a", "b"])]
+    graph = xpcnn.Graph(["l", "r"], nodes, "sum")
+    shown = texts(drawing.network(graph, depth=2))
+    assert {"a.0 · 15 parameters", "b.0 · parameters of a.0", "b.2 · parameters of a.2"} <= {*shown}
+    assert "7 layers, 27 parameters" in shown
+    assert "Sequential · parameters of a" in texts(drawing.network(graph, depth=1))
+
+
 def test_names_are_escaped() -> None:
     graph = xpcnn.Graph("<x>", [("a & b\x00<script>", xpcnn.ReLU(), "<x>")], "a & b\x00<script>")
     svg = str(drawing.network(graph))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from os import PathLike
 from typing import Any
 
@@ -157,7 +158,7 @@ def draw(structure: Structure, shapes: _Shapes, title: str) -> tuple[str, int]:
     """Return the SVG, and how many boxes it has besides inputs and outputs."""
     ins = [_end(name, value, shapes) for name, value in structure.inputs]
     outs = [_end(name, value, shapes) for name, value in structure.outputs]
-    labels = [*ins, *(_label(box) for box in structure.boxes), *outs]
+    labels = [*ins, *_labels(structure.boxes), *outs]
     takes: list[list[int]] = [[] for _ in ins]
     takes += [box.taken for box in structure.boxes]
     takes += [[value] for _, value in structure.outputs]
@@ -190,8 +191,20 @@ def _end(name: str, value: int, shapes: _Shapes) -> Label:
     return Label("end", shorten(name), shape_text(shapes[value]) if value in shapes else "")
 
 
-def _label(box: Box) -> Label:
-    parameters = parameters_text(parameters_of(box.layers))
+def _labels(boxes: Sequence[Box]) -> list[Label]:
+    owners: dict[int, str] = {}
+    labels = []
+    for box in boxes:
+        parameters = parameters_of(box.layers)
+        others = {owners.get(id(parameter)) for parameter in parameters}
+        owner = others.pop() if len(others) == 1 else None
+        told = parameters_text(parameters) if owner is None else f"parameters of {owner}"
+        labels.append(_label(box, told))
+        owners |= {id(p): box.name for p in parameters if id(p) not in owners}
+    return labels
+
+
+def _label(box: Box, parameters: str) -> Label:
     name = shorten(box.name, 40)
     if len(box.layers) > 1:
         contents = contents_text(box.layers)
