@@ -227,6 +227,8 @@ def test_wrong_arguments() -> None:
         drawing.network(small(), depth="all")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="input_shape must be a tuple with the batch axis"):
         drawing.network(small(), 28)
+    with pytest.raises(ValueError, match="only the first axis, the number of samples, may be None"):
+        drawing.network(small(), (None, 1, None, 28))
     with pytest.raises(ValueError, match="Conv2d"):
         drawing.network(small(), (None, 3, 28, 28))
     graph = xpcnn.Graph(["left", "right"], [("s", Add(), ["left", "right"])], "s")

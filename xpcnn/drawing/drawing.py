@@ -142,6 +142,12 @@ def input_shapes(structure: Structure, input_shape: Any) -> tuple[list[Shape], l
     given = one_each(input_shape, names, "network", "input")
     whos = ["network" if len(names) == 1 else f"network: input {name!r}" for name in names]
     one = [as_shape(shape, who) for shape, who in zip(given, whos, strict=True)]
+    for shape, who in zip(given, whos, strict=True):
+        if None in tuple(shape)[1:]:
+            raise ValueError(
+                f"{who}: of input_shape only the first axis, the number of samples, may be None, "
+                f"got {tuple(shape)}; give a length for the others, of which shapes can be drawn"
+            )
     found: list[list[Shape]] = []
     for samples in (1, 2):
         count = structure.batch or samples

@@ -220,6 +220,10 @@ def _shapes_behind(box: Box, taken: Sequence[Shape | None]) -> Sequence[Shape | 
         return [layer.output_shape(taken[0] or ())]
     except NotImplementedError:
         return [None] * len(box.outputs)
+    except ValueError as error:
+        if layer.name:  # the message has it
+            raise
+        raise ValueError(f"layer {box.name!r}: {error}") from error
 
 
 def open_batch(one: Shapes, two: Shapes) -> dict[int, tuple[Any, ...] | None]:
