@@ -32,6 +32,14 @@ class Drawing:
 
     ``str(drawing)`` is the SVG, ``drawing.save("network.svg")`` writes it to a file that browsers
     and word processors open.
+
+    Examples
+    --------
+    >>> import xpcnn
+    >>> from xpcnn import drawing
+    >>> picture = drawing.network(xpcnn.Sequential(xpcnn.Linear(3, 2)), (None, 3))
+    >>> "3 → 2" in str(picture)
+    True
     """
 
     def __init__(self, svg: str, what: str) -> None:
