@@ -13,7 +13,7 @@ attr = pytest.importorskip("captum.attr")
 
 
 def network(of, ndim: int, ending=()):
-    """Return layers for signals, images or volumes; of PyTorch's or of ours, with the same names."""
+    """Return layers for signals, images or volumes; of PyTorch's or of ours."""
 
     def layer(name, *args, **options):
         return getattr(of, f"{name}{ndim}d")(*args, **options)
@@ -89,7 +89,11 @@ def test_integrated_gradients(ndim, method):
 
 def test_integrated_gradients_by_default():
     ours, theirs, x, x_there = pair(2)
-    same(integrated_gradients(ours, x, 1), attr.IntegratedGradients(theirs).attribute(x_there, target=1), 1e-6)
+    same(
+        integrated_gradients(ours, x, 1),
+        attr.IntegratedGradients(theirs).attribute(x_there, target=1),
+        1e-6,
+    )
 
 
 @pytest.mark.parametrize("ndim", NDIMS)

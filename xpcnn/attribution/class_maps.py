@@ -93,8 +93,8 @@ def _chosen(model: Any, layer: Any) -> str:
         found = last_feature_layer(model.network)
         if found is None:
             raise ValueError(
-                "grad_cam: the network has no convolution; say whose feature maps are to be "
-                "looked at, with layer="
+                "grad_cam: the network has no convolution; name the layer whose feature maps are "
+                "to be looked at, with layer="
             )
         return found
     if not isinstance(layer, str):

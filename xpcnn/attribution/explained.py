@@ -76,10 +76,10 @@ class Explained:
         if output is None and len(names) == 1:
             return 0
         if not isinstance(output, str) or output not in names:
-            what = "say which output is explained" if output is None else f"got output={output!r}"
+            got = "" if output is None else f", got output={output!r}"
             raise ValueError(
-                f"{self.who}: the network has the output{'s' * (len(names) > 1)} "
-                f"{', '.join(map(repr, names))}; {what}, with output={names[0]!r}"
+                f"{self.who}: output must name the one that is explained, of "
+                f"{', '.join(map(repr, names))}{got}; write output={names[0]!r}"
             )
         return names.index(output)
 

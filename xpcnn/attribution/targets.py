@@ -51,8 +51,11 @@ class Targets:
         """Return the indices that one target stands for."""
         if isinstance(target, str):
             if self._names is None or target not in self._names:
-                known = "the model has no class_names" if not self._names else "they are "
-                known += ", ".join(map(repr, self._names or ()))
+                known = (
+                    f"the classes are {', '.join(map(repr, self._names))}"
+                    if self._names
+                    else "the model has no class_names; give the number of the class"
+                )
                 raise ValueError(f"{self._who}: target: there is no class {target!r}; {known}")
             return (list(self._names).index(target),)
         given = target if isinstance(target, tuple) and target else (target,)

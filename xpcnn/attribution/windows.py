@@ -168,7 +168,7 @@ def _sizes(given: Any, shape: tuple[int, ...], who: str) -> tuple[list[int], int
     listed = list(given) if is_sequence(given) else [given] * behind
     if len(listed) not in (behind, len(shape)) or not listed:
         raise ValueError(
-            f"{who}: window must have {behind} numbers"
+            f"{who}: window must have {behind} number{'s' * (behind > 1)}"
             + (f", or {len(shape)} with that of channels," if channels else "")
             + f" for samples of shape {shape}, got {given!r}"
         )
