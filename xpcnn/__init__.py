@@ -79,10 +79,21 @@ _PARTS = (
     "callbacks", "data", "functional", "initializers", "layers", "losses", "metrics", "networks",
     "operations", "optim",
 )  # fmt: skip
-_LATER = ("drawing", "interop", "plot", "scratch", "serving", "sklearn", "web", "zoo")
+_LATER = (
+    "attribution",
+    "drawing",
+    "interop",
+    "plot",
+    "scratch",
+    "serving",
+    "sklearn",
+    "web",
+    "zoo",
+)
 _FUNCTIONS_LATER: dict[str, str] = {}  # name -> the module that has it
 
 if _TYPE_CHECKING:  # imported when they are asked for
+    from xpcnn import attribution as attribution
     from xpcnn import drawing as drawing
     from xpcnn import plot as plot
 
