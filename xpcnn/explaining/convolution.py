@@ -6,25 +6,20 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from xpcnn.explaining.numbers import first_and_last, worked, written
+from xpcnn.explaining.common import gradient_section, in_shape, lines, plain_output, row_marks, work
+from xpcnn.explaining.numbers import first_and_last, written
 from xpcnn.explaining.parts import (
     Formula,
+    Index,
     Lines,
     Numbers,
     Part,
     Section,
     Text,
-    array_tables,
     table,
 )
 from xpcnn.explaining.running import Run
-from xpcnn.explaining.windows import (
-    Under,
-    gradient_section,
-    in_shape,
-    input_section,
-    size_section,
-)
+from xpcnn.explaining.windows import Under, input_section, size_section
 from xpcnn.explaining.words import Words
 
 
@@ -102,9 +97,9 @@ class _Convolution:
         part = col[:, list(self._channels(group))].transpose(0, 2, 1, 3)
         matrix = part.reshape(part.shape[0] * part.shape[1], -1)
         last = len(self.under.positions) - 1
-        marks = {(0, j): "a" for j in range(matrix.shape[1])}
+        marks = row_marks(0, matrix.shape[1], "a")
         if last:
-            marks |= {(last, j): "b" for j in range(matrix.shape[1])}
+            marks |= row_marks(last, matrix.shape[1], "b")
         rows, taps = self._rows(), self._taps(group)
         corner = self.say("columns_corner")
         return table(name, matrix, rows, taps, self.limit, corner=corner, marks=marks)
@@ -139,50 +134,47 @@ class _Convolution:
     def product(self) -> Section:
         y, bias = self.run.y, self.run.params.get("bias")
 
-        def line(index: tuple[int, ...]) -> str:
+        def line(index: Index) -> str:
             n, o, *place = index
             p = self.under.positions.index(tuple(place))
             channels = list(self._channels(o // self.filters))
             pairs = zip(self.col[n, channels, p].ravel(), self.w[o].ravel(), strict=True)
             terms = [*pairs, *([(bias.values[o],)] if bias else [])]
-            return self._worked(y.at(*index), terms, y.values[index])
+            return self._work(y.at(*index), terms, y.values[index])
 
         formula = "y = col · W + b" if bias else "y = col · W"
         text = self.say("product_text" if bias else "product_no_bias")
-        lines = self._lines(list(np.ndindex(*y.values.shape)), line)
+        lines = self._lines(y.values.shape, line)
         return Section(self.say("product_heading"), [Text(text), Formula(formula), lines])
 
     def output(self) -> Section:
-        y = self.run.y
-        marks = self.under.position_marks([(0, o) for o in range(y.values.shape[1])])
-        tables = array_tables(y, self.limit, self.say("tables_left_out"), marks=marks)
-        parts: list[Part] = [Text(self.say("output_text", shape=y.shape)), *tables]
-        return Section(self.say("output"), parts)
+        lead = [(0, o) for o in range(self.w.shape[0])]
+        return plain_output(self.run, self.say, self.limit, self.under.position_marks(lead))
 
     # -- backward
 
     def bias_gradient(self) -> Section:
         db = self.run.grads["bias"]
 
-        def line(index: tuple[int, ...]) -> str:
+        def line(index: Index) -> str:
             terms = [(v,) for v in self.dy[:, index[0]].ravel()]
-            return self._worked(db.at(*index), terms, db.values[index])
+            return self._work(db.at(*index), terms, db.values[index])
 
-        lines = self._lines(list(np.ndindex(*db.values.shape)), line)
+        lines = self._lines(db.values.shape, line)
         parts: list[Part] = [Text(self.say("db_text")), Formula("db[o] = Σ dy[n, o, p]"), lines]
         return Section(self.say("db_heading"), parts)
 
     def weight_gradient(self) -> Section:
         dw = self.run.grads["weight"]
 
-        def line(index: tuple[int, ...]) -> str:
+        def line(index: Index) -> str:
             o, c, *tap = index
             t = self.under.taps.index(tuple(tap))
             channel = c + self._channels(o // self.filters)[0]
             pairs = zip(self.col[:, channel, :, t].ravel(), self.dy[:, o].ravel(), strict=True)
-            return self._worked(dw.at(*index), list(pairs), dw.values[index])
+            return self._work(dw.at(*index), list(pairs), dw.values[index])
 
-        lines = self._lines(list(np.ndindex(*dw.values.shape)), line)
+        lines = self._lines(dw.values.shape, line)
         parts: list[Part] = [Text(self.say("dw_text")), Formula("dW = colᵀ · dy"), lines]
         parts += in_shape(dw, self.say, self.limit)
         return Section(self.say("dw_heading"), parts)
@@ -196,19 +188,17 @@ class _Convolution:
     def column_gradient(self) -> Section:
         dcol = self._dcol()
 
-        def line(index: tuple[int, ...]) -> str:
+        def line(index: Index) -> str:
             n, p, c, t = index
             filters = list(self._filters(c // self.width))
             weights = self.w[filters, c % self.width, t]
             pairs = zip(self.dy[n, filters, p], weights, strict=True)
             name = f"dcol[{self.under.row_name(n, p)}; {self.under.column_name(c, t)}]"
-            return self._worked(name, list(pairs), dcol[n, c, p, t])
+            return self._work(name, list(pairs), dcol[n, c, p, t])
 
         n, c, positions, taps = self.col.shape
-        order = list(np.ndindex(n, positions, c, taps))
-        few = order[: min(len(order), max(2, self.limit // 4))]
         parts: list[Part] = [Text(self.say("dcol_text")), Formula("dcol = dy · Wᵀ")]
-        parts.append(self._lines(few, line, len(order)))
+        parts.append(self._lines((n, positions, c, taps), line, max(2, self.limit // 4)))
         parts += self._each_group(lambda group: [self._matrix("dcol", dcol, group)])
         return Section(self.say("dcol_heading"), parts)
 
@@ -216,11 +206,11 @@ class _Convolution:
         dx, dcol = self.run.dx, self._dcol()
         spatial = dx.values.shape[2:]
 
-        def line(index: tuple[int, ...]) -> str:
+        def line(index: Index) -> str:
             flat = int(np.ravel_multi_index(index[2:], spatial))
             return self._input_line(dx, dcol, index, self.under.entries(flat))
 
-        lines = self._lines(list(np.ndindex(*dx.values.shape)), line)
+        lines = self._lines(dx.values.shape, line)
         parts: list[Part] = [Text(self.say("col2im_text"))]
         if self.under.window.is_padded and self.under.mode == "zeros":
             parts.append(Text(self.say("col2im_padding")))
@@ -231,7 +221,7 @@ class _Convolution:
         self,
         dx: Numbers,
         dcol: np.ndarray,
-        index: tuple[int, ...],
+        index: Index,
         entries: list[tuple[int, int]],
     ) -> str:
         n, c = index[:2]
@@ -240,28 +230,12 @@ class _Convolution:
         if self.filters == 1:
             o = self._filters(c // self.width)[0]
             pairs = [(self.dy[n, o, p], self.w[o, c % self.width, t]) for p, t in entries]
-            return self._worked(dx.at(*index), pairs, dx.values[index])
+            return self._work(dx.at(*index), pairs, dx.values[index])
         terms = [(dcol[n, c, p, t],) for p, t in entries]
-        return self._worked(dx.at(*index), terms, dx.values[index])
+        return self._work(dx.at(*index), terms, dx.values[index])
 
-    # -- lines
+    def _work(self, name: str, terms: Sequence[Sequence[float]], result: float) -> str:
+        return work(name, terms, result, self.say)
 
-    def _worked(self, name: str, terms: Sequence[Sequence[float]], result: float) -> str:
-        return worked(name, terms, float(result), self.say("terms_left_out"))
-
-    def _lines(
-        self,
-        indices: list[tuple[int, ...]],
-        line: Callable[[tuple[int, ...]], str],
-        count: int | None = None,
-    ) -> Lines:
-        """Work out one line for each index; of many, the first ones and the last."""
-        more = self.say("lines_left_out")
-        shown = first_and_last(len(indices), self.limit)
-        rows = [
-            more.format(count=len(indices) - len(shown) + 1) if i is None else line(indices[i])
-            for i in shown
-        ]
-        if count is not None and count > len(indices):
-            rows.append(more.format(count=count - len(indices)))
-        return Lines(rows)
+    def _lines(self, shape: Index, line: Callable[[Index], str], first: int | None = None) -> Lines:
+        return lines(list(np.ndindex(*shape)), line, self.limit, self.say, first)

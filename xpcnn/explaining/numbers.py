@@ -60,12 +60,14 @@ def worked(name: str, terms: Sequence[Sequence[float]], result: float, more: str
     more : str
         What is said of terms that are left out, with ``{count}``.
     """
+    if not terms or (len(terms) == 1 and len(terms[0]) == 1):
+        return f"{name} = {written(result)}"
     parts = ["·".join(map(factor, t)) for t in terms]
     if len(parts) > MOST_TERMS:
         count = len(parts) - MOST_TERMS + 1
         parts = [*parts[: MOST_TERMS - 3], more.format(count=count), *parts[-2:]]
     sign = "=" if _holds(terms, result) else "≈"
-    return f"{name} = {' + '.join(parts) or '0'} {sign} {written(result)}"
+    return f"{name} = {' + '.join(parts)} {sign} {written(result)}"
 
 
 def _holds(terms: Sequence[Sequence[float]], result: float) -> bool:

@@ -70,14 +70,20 @@ def table(
     *,
     corner: str = "",
     marks: Marks | None = None,
+    by_column: bool = False,
 ) -> Table:
-    """Make a table of a matrix; of more rows or columns than `limit`, the first and the last."""
+    """Make a table of a matrix; of more rows or columns than `limit`, the first and the last.
+
+    With `by_column` the numbers of each column are written alike, otherwise all of them.
+    """
     shown_rows = first_and_last(len(rows), limit)
     shown_columns = first_and_last(len(columns), limit)
     whole = [i for i in shown_rows if i is not None], [j for j in shown_columns if j is not None]
-    write = format_of(values[np.ix_(*whole)])
+    seen = values[np.ix_(*whole)]
+    one = format_of(seen)
+    write = {j: format_of(seen[:, k]) if by_column else one for k, j in enumerate(whole[1])}
     cells = [
-        ["…" if i is None or j is None else write(values[i, j]) for j in shown_columns]
+        ["…" if i is None or j is None else write[j](values[i, j]) for j in shown_columns]
         for i in shown_rows
     ]
     kept = {
@@ -112,11 +118,14 @@ class Numbers:
     values : numpy.ndarray
     axes : tuple of int
         Which of the axes of `values` the owner's array has, in the owner's order.
+    letters : str
+        What the indices of the first two axes begin with where they label rows.
     """
 
     name: str
     values: np.ndarray
     axes: Index
+    letters: str = "nc"
 
     def at(self, *index: int) -> str:
         """Name one element: ``x[0, 2]``."""
@@ -126,9 +135,18 @@ class Numbers:
         own = ", ".join(str(index[a]) for a in self.axes if a in index)
         return f"{self.name}[{own}]" if own else self.name
 
-    def slice_name(self, lead: Index, spatial: int) -> str:
+    def slice_name(self, lead: Index) -> str:
         """Name what is left with the leading indices fixed: ``x[0, 2]`` or ``x``."""
         return self._named(dict(enumerate(lead)))
+
+    def as_owned(self) -> Numbers:
+        """Return the numbers with the axes that the owner has, in the owner's order."""
+        values = self.values.transpose(self.axes)
+        return Numbers(self.name, values, tuple(range(values.ndim)), "")
+
+    def as_row(self) -> Numbers:
+        """Return a vector as a matrix of one row, to be shown."""
+        return Numbers(self.name, self.values[None], (1,))
 
     @property
     def shape(self) -> Index:
@@ -155,28 +173,29 @@ def array_tables(
     marks : dict of index to mark, optional
     """
     values = numbers.values
-    flat = values.ndim <= 3  # (N, C) or (N, C, L)
-    lead = values.shape[: values.ndim - 2] if values.ndim >= 3 else ()
-    spatial = values.ndim - 2
+    if values.ndim == 1:
+        numbers = numbers.as_row()
+        values = numbers.values
+    spatial = max(values.ndim - 2, 0)
+    lead = values.shape[:spatial]
     offsets = offsets or (0,) * spatial
+    row_start, column_start = (offsets[-2] if spatial > 1 else 0), (offsets[-1] if spatial else 0)
+    # what the rows are, if they are not positions
+    kind = numbers.letters[values.ndim - 2 : values.ndim - 1] if values.ndim in (2, 3) else ""
+    has_rows = values.ndim - 2 in numbers.axes
     found: list[Part] = []
     most = max(2, limit // 4)
     chosen = list(np.ndindex(*lead))
     for index in chosen[:most]:
         here = values[index]
-        first = "c" if values.ndim == 3 else ("n" if values.ndim == 2 else "")
-        start = 0 if flat else offsets[-2]
-        rows = [f"{first}{i + start}" for i in range(here.shape[0])]
-        last = offsets[-1] if spatial else 0
-        columns = [str(j + last) for j in range(here.shape[1])]
+        rows = [f"{kind}{i + row_start}" if has_rows else "" for i in range(here.shape[0])]
+        columns = [str(j + column_start) for j in range(here.shape[1])]
         inside = {
             (place[-2], place[-1]): mark
             for place, mark in (marks or {}).items()
             if place[:-2] == index
         }
-        if flat and here.shape[0] == 1 and 1 not in numbers.axes and values.ndim == 3:
-            rows = [""]
-        title = numbers.slice_name(_renamed(index, offsets), spatial)
+        title = numbers.slice_name(_renamed(index, offsets))
         found.append(table(title, here, rows, columns, limit, marks=inside))
     if len(chosen) > most:
         found.append(Text(left_out.format(count=len(chosen) - most)))

@@ -61,6 +61,8 @@ class Run:
     grads: dict[str, Numbers]
     dy_given: bool
     training: bool
+    before: dict[str, np.ndarray]
+    """Buffers before the forward."""
 
 
 def as_numbers(value: Any, argument: str) -> np.ndarray:
@@ -109,6 +111,7 @@ def subject_of(layer: Layer, x: np.ndarray) -> Subject:
 def run(subject: Subject, dy: np.ndarray | None, training: bool) -> Run:
     """Run forward and backward, and give every array the owner's name and indices."""
     layer, x = subject.layer, subject.x
+    before = {name: np.asarray(b.value) for name, b in layer.buffers().items()}
     y = layer.forward(x, training=training)
     y_numbers = Numbers("y", np.asarray(y), subject.out_axes)
     gradient = np.ones(y.shape) if dy is None else as_full(dy, y_numbers)
@@ -122,7 +125,7 @@ def run(subject: Subject, dy: np.ndarray | None, training: bool) -> Run:
     return Run(
         subject, layer, Numbers("x", x, subject.axes), y_numbers, params,
         Numbers("dy", gradient, subject.out_axes), Numbers("dx", np.asarray(dx), subject.axes),
-        grads, dy is not None, training,
+        grads, dy is not None, training, before,
     )  # fmt: skip
 
 

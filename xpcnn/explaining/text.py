@@ -10,6 +10,7 @@ from xpcnn.explaining.parts import Formula, Lines, Section, Table, Text
 WIDTH = 100
 BRACKETS = {"a": "[]", "b": "<>", "ab": "{}", "max": "[]"}
 _NEVER_FIRST = "ァィゥェォッャュョーぁぃぅぇぉっゃゅょ、。，．）」』・：；ー！？)],.;:"
+_NEVER_LAST = "（「『("
 
 
 def width_of(text: str) -> int:
@@ -24,7 +25,7 @@ def wrapped(text: str, width: int = WIDTH, indent: str = "") -> list[str]:
     """Break a text into lines: between words, and anywhere in Japanese."""
     lines, line = [], ""
     for piece in _pieces(text):
-        if line and width_of(line + piece.rstrip()) > width and piece[0] not in _NEVER_FIRST:
+        if line and width_of(line + piece.rstrip()) > width:
             lines.append(line.rstrip())
             line = indent + piece.lstrip()
         else:
@@ -44,7 +45,13 @@ def _pieces(text: str) -> list[str]:
         if wide or c == " ":
             pieces.append(word)
             word = ""
-    return [*pieces, word] if word else pieces
+    joined: list[str] = []
+    for piece in [*pieces, word] if word else pieces:
+        if joined and (piece[0] in _NEVER_FIRST or joined[-1][-1] in _NEVER_LAST):
+            joined[-1] += piece
+        else:
+            joined.append(piece)
+    return joined
 
 
 def as_text(title: str, sections: Sequence[Section]) -> str:

@@ -139,18 +139,3 @@ def size_section(under: Under, say: Words) -> Section:
         name = "DHW"[-len(under.spatial) :][axis] if len(under.spatial) > 1 else "L"
         rows.append(say("size_axis", axis=name, text=text))
     return Section(say("size_heading"), [*parts, Lines(rows)])
-
-
-def gradient_section(run: Run, say: Words, limit: int) -> Section:
-    """Show the gradient that the backward starts from."""
-    parts: list[Part] = [Text(say("dy_given", shape=run.dy.shape))]
-    if not run.dy_given:
-        parts.append(Text(say("dy_ones")))
-    parts += array_tables(run.dy, limit, say("tables_left_out"))
-    return Section(say("gradient_given"), parts)
-
-
-def in_shape(numbers: Numbers, say: Words, limit: int) -> list[Part]:
-    """Show an array in its own shape."""
-    parts: list[Part] = [Text(say("in_its_shape", name=numbers.name, shape=numbers.shape))]
-    return [*parts, *array_tables(numbers, limit, say("tables_left_out"))]
