@@ -73,17 +73,18 @@ from xpcnn.training import Model as Model
 from xpcnn.training import ModelCheckpoint as ModelCheckpoint
 from xpcnn.training import ProgressBar as ProgressBar
 
-if _TYPE_CHECKING:
-    from xpcnn.explaining import explain as explain
-
 __version__ = "0.1.0.dev0"
 
 _PARTS = (
     "callbacks", "data", "functional", "initializers", "layers", "losses", "metrics", "networks",
     "operations", "optim",
 )  # fmt: skip
-_LATER = ("interop", "scratch", "serving", "sklearn", "zoo")
+_LATER = ("drawing", "interop", "scratch", "serving", "sklearn", "web", "zoo")
 _FUNCTIONS_LATER: dict[str, str] = {"explain": "xpcnn.explaining"}  # name -> the module that has it
+
+if _TYPE_CHECKING:  # imported when they are asked for
+    from xpcnn import drawing as drawing
+    from xpcnn.explaining import explain as explain
 
 if not _TYPE_CHECKING:  # type checkers go by the imports: "as" makes a name public
     __all__ = [name for name, item in globals().items() if callable(item) and name[0] != "_"]

@@ -121,11 +121,17 @@ class _BatchNorm:
         parts: list[Part] = [Formula("x̂ = (x - μ) / √(v + ε)"), Text(text), Text(", ".join(kept))]
         parts.append(self._table("x̂", self.x_hat))
         if "weight" in self.run.params:
+            names = [
+                self.run.params[n].name if n in self.run.params else "0" for n in ("weight", "bias")
+            ]
             gamma = ", ".join(map(written, self.gamma[: self.limit]))
             bias = self.run.params.get("bias")
             values = np.zeros(len(self.x)) if bias is None else bias.values
             beta = ", ".join(map(written, values[: self.limit]))
-            parts += [Formula("y = γ·x̂ + β"), Text(say("bn_affine", gamma=gamma, beta=beta))]
+            parts += [
+                Formula("y = γ·x̂ + β"),
+                Text(say("bn_affine", names=names, gamma=gamma, beta=beta)),
+            ]
         else:
             parts.append(Text(say("bn_plain")))
         parts.append(self._table("y", _by_channel(self.run.y.values)))

@@ -12,6 +12,7 @@ import numpy as np
 from xpcnn import _xp
 from xpcnn.explaining.parts import Index, Numbers
 from xpcnn.layers.layer import Layer
+from xpcnn.layers.norm import BatchNorm
 
 WHO = "explain"
 
@@ -103,7 +104,8 @@ def subject_of(layer: Layer, x: np.ndarray) -> Subject:
     twin, had_values = copy_of(layer, full.shape)
     out_ndim = len(twin.output_shape(full.shape))
     names = {name: (name, tuple(range(p.value.ndim))) for name, p in twin.parameters().items()}
-    notes = (["as_batch"] if alone else []) + ([] if had_values else ["new_weights"])
+    is_new = not had_values and not isinstance(layer, BatchNorm)  # γ = 1 and β = 0 are no chance
+    notes = (["as_batch"] if alone else []) + (["new_weights"] if is_new else [])
     axes, out_axes = (tuple(range(int(alone), ndim)) for ndim in (full.ndim, out_ndim))
     return Subject(layer.who, twin, full, axes, out_axes, names, notes)
 

@@ -291,8 +291,8 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "ε = {eps} は 0 で割るのを防ぎます。",
     ),
     "bn_affine": (
-        "γ = {gamma} scales, β = {beta} shifts.",
-        "γ = {gamma} を掛け、β = {beta} を足します。",
+        "γ ({names[0]}) = {gamma} scales, β ({names[1]}) = {beta} shifts.",
+        "γ（{names[0]}）= {gamma} を掛け、β（{names[1]}）= {beta} を足します。",
     ),
     "bn_plain": ("There are no γ and β: y = x̂.", "γ と β はありません。y = x̂ です。"),
     "bn_tracking_heading": ("The running statistics", "移動平均と移動分散"),
