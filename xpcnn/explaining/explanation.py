@@ -254,17 +254,17 @@ def _family(layer: Layer) -> Family | None:
 
 def _unsupported(operation: Any) -> TypeError:
     """Say what cannot be explained, and what to pass instead."""
+    if isinstance(operation, type):
+        return TypeError(
+            f"{WHO}: operation must be an object, got the class {operation.__name__}; make one, "
+            f"e.g. {operation.__name__}(...)"
+        )
     training = sys.modules.get("xpcnn.training")
     model = getattr(training, "Model", ())
     if isinstance(operation, model) or getattr(operation, "children", dict)():
         return TypeError(
             f"{WHO}: {type(operation).__name__} is a network; explain one of its layers, with the "
             "output of the layers before it as x"
-        )
-    if isinstance(operation, type):
-        return TypeError(
-            f"{WHO}: operation must be an object, got the class {operation.__name__}; make one, "
-            f"e.g. {operation.__name__}(...)"
         )
     if callable(operation) and not isinstance(operation, (Layer, Loss)):
         name = getattr(operation, "__name__", type(operation).__name__)

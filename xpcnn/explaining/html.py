@@ -64,7 +64,7 @@ def as_page(title: str, body: str, lang: str) -> str:
 
 def _part(part: Text | Formula | Lines | Table) -> str:
     if isinstance(part, Text):
-        return f"<p>{escape(part.text)}</p>"
+        return f"<p>{escape(part.in_html or part.text)}</p>"
     if isinstance(part, Formula):
         return f'<pre class="xf">{escape(part.text)}</pre>'
     if isinstance(part, Lines):

@@ -18,9 +18,10 @@ MARKS = ("a", "b", "ab", "max", "pad")
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph."""
+    """A paragraph; `in_html` replaces it where there are colours."""
 
     text: str
+    in_html: str = ""
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,8 @@ def input_section(run: Run, under: Under, fill: float, say: Words, limit: int) -
     marks = under.input_marks(padded.values.shape[1])
     left_out = say("tables_left_out")
     parts += array_tables(padded, limit, left_out, offsets=offsets, marks=marks)
-    parts.append(Text(say("marks_two" if len(under.positions) > 1 else "marks_one")))
+    marked = "marks_two" if len(under.positions) > 1 else "marks_one"
+    parts.append(Text(say(marked), say(f"{marked}_in_colour")))
     return Section(say("input"), parts)
 
 

@@ -52,14 +52,16 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "mode_circular": ("from the other end", "反対側の端から循環"),
     "mode_infinity": ("minus infinity, which never wins", "−∞。最大になることはありません"),
     "marks_two": (
-        "Marked: [ ] and orange, under the first window; < > and blue, under the last; { } and "
-        "both colours, under both.",
-        "印：[ ]・オレンジは最初の窓の下、< >・青は最後の窓の下、{ } と2色は両方の窓の下です。",
+        "Marked: [ ] under the first window, < > under the last, { } under both.",
+        "印：[ ] は最初の窓の下、< > は最後の窓の下、{ } は両方の窓の下です。",
     ),
-    "marks_one": (
-        "Marked: [ ] and orange, under the window.",
-        "印：[ ]・オレンジは窓の下にある値です。",
+    "marks_two_in_colour": (
+        "Orange: under the first window. Blue: under the last. Both colours: under both. Grey: "
+        "padding.",
+        "オレンジは最初の窓の下、青は最後の窓の下、2色は両方の窓の下、灰色はパディングです。",
     ),
+    "marks_one": ("Marked: [ ] under the window.", "印：[ ] は窓の下です。"),
+    "marks_one_in_colour": ("Orange: under the window.", "オレンジは窓の下です。"),
     "size_heading": ("The size of the output", "出力の大きさ"),
     "size_text": (
         "n is the length of the input, p the padding before and behind it, k the size of the "
@@ -176,9 +178,9 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "pool_heading": ("The windows", "窓"),
     "pool_max_text": (
         "A row is what lies under the window at one position of one channel; the largest "
-        "number, marked [ ], is the output. Of equal ones the first counts.",
-        "1行は、あるチャンネルのある位置で窓の下にある値です。[ ] "
-        "を付けた最大の値が出力になります。同じ値なら最初のものを取ります。",
+        "number, which is marked, is the output. Of equal ones the first counts.",
+        "1行は、あるチャンネルのある位置で窓の下にある値です。"
+        "印を付けた最大の値が出力になります。同じ値なら最初のものを取ります。",
     ),
     "pool_avg_text": (
         "A row is what lies under the window at one position of one channel; the output is the "
