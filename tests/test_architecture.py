@@ -38,7 +38,7 @@ LEVELS: list[set[str]] = [
     {"gradcheck", "networks", "callbacks"},
     {"zoo", "interop"},
     {"scratch", "bench", "serving", "sklearn", "attribution", "drawing", "web"},
-    {"plot"},
+    {"plot", "explaining", "grading"},
     {"cli"},
     {"__init__", "__main__"},
 ]
