@@ -111,7 +111,7 @@ def _check(theirs: Any, like: Any, make: Callable[..., Any] | None, lang: str) -
     special = special_of(like)
     if special is not None:
         report = Report("", name, lang=lang)
-        special(report, theirs, make)
+        special(report, theirs, make).run()
         return report
     family = family_of(like, theirs)
     player = Player(theirs, make, family.preferred)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,28 +12,87 @@ import numpy as np
 from xpcnn import layers
 from xpcnn.errors import choice_error
 from xpcnn.grading.calling import to_host
+from xpcnn.grading.columns import ColumnsGrading
 from xpcnn.grading.dialects import ROLES, get, places, plain, signature
 from xpcnn.grading.layers import ConvFamily, LinearFamily
+from xpcnn.grading.losses import LossGrading
+from xpcnn.grading.norms import BatchNormFamily, DropoutFamily, DropoutGrading
+from xpcnn.grading.optimizers import OptimizerGrading
+from xpcnn.grading.players import Player
 from xpcnn.grading.pointwise import PointwiseFamily, PoolFamily, SoftmaxFamily
-from xpcnn.grading.running import Family
+from xpcnn.grading.report import Report
+from xpcnn.grading.running import Family, Grading
 from xpcnn.layers.activation import Activation
 
 CONVS = {layers.Conv1d: 1, layers.Conv2d: 2, layers.Conv3d: 3}
 POOLS = {layers.MaxPool1d: 1, layers.MaxPool2d: 2, layers.MaxPool3d: 3,
          layers.AvgPool1d: 1, layers.AvgPool2d: 2, layers.AvgPool3d: 3}  # fmt: skip
+NORMS = {layers.BatchNorm1d: 0, layers.BatchNorm2d: 2}
 NAMED: dict[str, Any] = {
     "affine": layers.Linear, "fc": layers.Linear, "dense": layers.Linear,
     "convolution": layers.Conv2d, "conv": layers.Conv2d,
+    "batchnorm": layers.BatchNorm1d, "batchnormalization": layers.BatchNorm1d,
+    "maxpool": layers.MaxPool2d, "avgpool": layers.AvgPool2d, "maxpooling": layers.MaxPool2d,
 }  # fmt: skip
 
 
-def special_of(like: Any) -> Callable[..., None] | None:
-    """Return what checks something that is no layer; None of a layer."""
+LOSSES = {"crossentropy": False, "crossentropyloss": False, "softmaxwithloss": False,
+          "crossentropyerror": False, "mse": True, "mseloss": True, "meansquarederror": True,
+          "meansquaredloss": True}  # fmt: skip
+OPTIMIZERS = {"sgd": "sgd", "momentum": "momentum", "adagrad": "adagrad", "rmsprop": "rmsprop",
+              "adam": "adam"}  # fmt: skip
+COLUMNS = {"im2col": False, "im2col1d": False, "col2im": True, "col2im1d": True}
+
+
+def special_of(like: Any) -> Callable[[Report, Any, Any], Grading] | None:
+    """Return the plan for what is no layer: losses, optimizers, im2col and col2im."""
+    name = plain(like if isinstance(like, str) else _class_of(like).__name__)
+    if not isinstance(like, (str, type)) and callable(like) and hasattr(like, "__name__"):
+        name = plain(like.__name__)  # a function of xpcnn.functional
+    if name in LOSSES:
+        return partial(LossGrading, squares=LOSSES[name])
+    if name in OPTIMIZERS:
+        kind = OPTIMIZERS[name]
+        if kind == "sgd" and getattr(like, "momentum", False) and not isinstance(like, type):
+            kind = "momentum"
+        return partial(OptimizerGrading, kind=kind)
+    if name in COLUMNS:
+        return partial(_columns, back=COLUMNS[name])
+    if name.startswith("dropout"):
+        return _dropout
     return None
+
+
+def _class_of(like: Any) -> type:
+    return like if isinstance(like, type) else type(like)
+
+
+def _columns(report: Report, theirs: Any, make: Any, *, back: bool) -> Grading:
+    if isinstance(theirs, type) or not callable(theirs):
+        raise TypeError(
+            f"check: theirs must be a function to be compared with {report.like}, got "
+            f"{type(theirs).__name__}"
+        )
+    return ColumnsGrading(report, theirs, back=back)
+
+
+def _dropout(report: Report, theirs: Any, make: Any) -> Grading:
+    held = None
+    if not isinstance(theirs, type) and hasattr(theirs, "__dict__"):
+        named = {plain(n): v for n, v in vars(theirs).items() if isinstance(v, float)}
+        held = next((named[n] for n in ROLES["ratio"].split() if n in named), None)
+        kept = next((named[n] for n in ROLES["keep"].split() if n in named), None)
+        held = 1 - kept if held is None and kept is not None else held
+    family = DropoutFamily(held)
+    player = Player(theirs, make, family.preferred)
+    report.subject = player.name
+    return DropoutGrading(report, player, family)
 
 
 def family_of(like: Any, theirs: Any) -> Family:
     """Return what to check a layer with."""
+    if inspect.isfunction(like):
+        like = like.__name__
     like = _by_name(like) if isinstance(like, str) else like
     cls = like if isinstance(like, type) else type(like)
     obj = None if isinstance(like, type) else like
@@ -49,6 +110,9 @@ def family_of(like: Any, theirs: Any) -> Family:
                 fixed = {"size": obj.kernel_size, "stride": obj.stride, "pad": obj.padding}
             fixed |= _pool_settings(theirs, rank)
             return PoolFamily(pool, rank, fixed, maximum="Max" in pool.__name__)
+    for norm, rank in NORMS.items():
+        if issubclass(cls, norm):
+            return BatchNormFamily(rank)
     if issubclass(cls, (layers.Softmax, layers.LogSoftmax)):
         return SoftmaxFamily(obj or cls(1), theirs)
     if issubclass(cls, (Activation, layers.Flatten)):
@@ -63,7 +127,10 @@ def _by_name(name: str) -> Any:
     classes = {n: getattr(layers, n) for n in dir(layers)}
     found = {plain(n): c for n, c in classes.items() if isinstance(c, type)} | NAMED
     if plain(name) not in found:
-        raise choice_error("check", "like", name, ("conv1d", "conv2d", "linear"))
+        known = ("conv1d", "conv2d", "linear", "max_pool2d", "avg_pool2d", "relu", "sigmoid",
+                 "tanh", "softmax", "flatten", "batch_norm", "dropout", "cross_entropy", "mse",
+                 "sgd", "momentum", "adagrad", "rmsprop", "adam", "im2col", "col2im")  # fmt: skip
+        raise choice_error("check", "like", name, known)
     return found[plain(name)]
 
 

@@ -290,3 +290,15 @@ def name_of(theirs: Any) -> str:
     """Return what a class, an object or a function is called."""
     name = getattr(theirs, "__name__", None) or type(theirs).__name__
     return re.sub(r"<lambda>", "lambda", name)
+
+
+class Signed:
+    """Something with a given signature."""
+
+    def __init__(self, parameters: dict[str, inspect.Parameter]) -> None:
+        order = sorted(parameters.values(), key=lambda p: p.default is not inspect.Parameter.empty)
+        self.__signature__ = inspect.Signature(
+            [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in order]
+        )
+
+    def __call__(self) -> None: ...

@@ -14,6 +14,7 @@ from xpcnn.grading.dialects import (
     FLAGS,
     ROLES,
     Layout,
+    Signed,
     Stub,
     arguments,
     copied,
@@ -239,7 +240,7 @@ class FunctionRun(Run):
         given = values | {"x": None}
         rest = dict(list(signature(player.theirs).items())[1:])
         # roles by name; what is left over takes W and b in their order
-        proxy = _Signed(rest)
+        proxy = Signed(rest)
         waiting = list(trial.params)
         roles = roles_of(proxy, (*player.preferred, "W"))
         for role in roles.values():
@@ -253,20 +254,8 @@ class FunctionRun(Run):
         for name in self.chosen:
             rest.pop(name)
         who = f"{player.name}(...)"
-        self.chosen |= arguments(_Signed(rest), given, (*player.preferred, "W"), trial.asked, who)
+        self.chosen |= arguments(Signed(rest), given, (*player.preferred, "W"), trial.asked, who)
 
     def forward(self, x: Array, training: bool = True) -> Array:
         what = f"{self.player.name}(x)"
         return self._output(guarded(what, self.player.theirs, x, **self.chosen), what)
-
-
-class _Signed:
-    """Something with a given signature."""
-
-    def __init__(self, parameters: dict[str, inspect.Parameter]) -> None:
-        order = sorted(parameters.values(), key=lambda p: p.default is not inspect.Parameter.empty)
-        self.__signature__ = inspect.Signature(
-            [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in order]
-        )
-
-    def __call__(self) -> None: ...

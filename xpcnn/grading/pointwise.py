@@ -57,16 +57,13 @@ class PoolFamily(Family):
     ) -> Trial:  # fmt: skip
         d = self.rank
         generator = np.random.default_rng(2)
-        settings: dict[str, Any] = {
-            "size": (kernel,) * d,
-            "stride": (stride,) * d,
-            "pad": (pad,) * d,
-        }
+        settings: dict[str, Any] = {"size": (kernel,) * d, "stride": (stride,) * d}
+        settings["pad"] = (pad,) * d
         settings |= self.fixed
         size = tuple(max(s, k) for s, k in zip(size, settings["size"], strict=True))
         shape = (n, channels, *size)
         x = generator.permutation(int(np.prod(shape))).reshape(shape) / 10 - 3  # no two alike
-        asked = () if settings["stride"] == settings["size"] else ("stride",)
+        asked: tuple[str, ...] = () if settings["stride"] == settings["size"] else ("stride",)
         asked += ("pad",) * (set(settings["pad"]) != {0})
         return self.solved(Trial(name, x, drawn(generator, shape), {}, settings, asked))
 
@@ -158,8 +155,9 @@ class PoolFamily(Family):
         for how in ("taps", "windows"):
             yield "col2im_overwrites", lambda h=how: self._back(trial, marks, h)
         dout = trial.dout
-        for d in (np.moveaxis(dout, 1, -1).reshape(dout.shape),
-                  np.moveaxis(dout.reshape(dout.shape[0], *dout.shape[2:], -1), -1, 1)):  # fmt: skip
+        last = np.moveaxis(dout, 1, -1)
+        rows = dout.reshape(dout.shape[0], *dout.shape[2:], -1)
+        for d in (last.reshape(dout.shape), np.moveaxis(rows, -1, 1)):
             moved = replace(trial, dout=d)
             yield "reshape_instead_of_transpose", lambda t=moved: self._back(t, marks)
 
