@@ -80,7 +80,8 @@ _PARTS = (
     "operations", "optim",
 )  # fmt: skip
 _LATER = (
-    "attribution", "drawing", "interop", "plot", "scratch", "serving", "sklearn", "web", "zoo",
+    "attribution", "drawing", "grading", "interop", "plot", "scratch", "serving", "sklearn", "web",
+    "zoo",
 )  # fmt: skip
 _FUNCTIONS_LATER = {"check": "xpcnn.grading", "explain": "xpcnn.explaining"}
 """Functions, and the modules that have them."""
@@ -88,8 +89,10 @@ _FUNCTIONS_LATER = {"check": "xpcnn.grading", "explain": "xpcnn.explaining"}
 if _TYPE_CHECKING:  # imported when they are asked for
     from xpcnn import attribution as attribution
     from xpcnn import drawing as drawing
+    from xpcnn import grading as grading
     from xpcnn import plot as plot
     from xpcnn.explaining import explain as explain
+    from xpcnn.grading import check as check
 
 if not _TYPE_CHECKING:  # type checkers go by the imports: "as" makes a name public
     __all__ = [name for name, item in globals().items() if callable(item) and name[0] != "_"]
