@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "CONTRIBUTING.md", *sorted(f"docs/{p.name}" for p in ROOT.glob("docs/*.md")))
+COPIED = ("notebooks", "project", "gallery")  # folders in docs/ that a build of the site fills
+PAGES = (
+    "README.md",
+    "CONTRIBUTING.md",
+    *sorted(
+        path.relative_to(ROOT).as_posix()
+        for path in ROOT.glob("docs/**/*.md")
+        if path.relative_to(ROOT / "docs").parts[0] not in COPIED
+    ),
+)
 """Paths of all pages, from the root."""
 
 

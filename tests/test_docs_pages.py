@@ -34,6 +34,12 @@ def test_every_block_says_what_it_is(path):
         assert {language for language, _ in page.blocks} <= {"python", "bash"}
 
 
+@pytest.mark.parametrize("path", [path for path in PAGES if Page(path).of("python")])
+def test_what_a_page_shows_is_run_somewhere(path):
+    tests = "".join(file.read_text() for file in (ROOT / "tests").rglob("test_*.py"))
+    assert path in tests, "a test of its subject must run it"
+
+
 # -- Single pages; those of a subject are tested where the subject is ------------------------------
 
 

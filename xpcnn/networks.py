@@ -11,6 +11,8 @@ from collections.abc import Callable
 from xpcnn import layers as nn
 from xpcnn.errors import choice_error
 
+__all__ = ["NETWORKS", "deep", "make", "mlp", "oned", "photo", "simple"]
+
 
 def simple(classes: int = 10) -> list[nn.Layer]:
     """One convolution and two linear layers: the first network of the course."""
