@@ -5,6 +5,6 @@
 # -D plot_gallery=0 -D nb_execution_mode=off to see a text quickly.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 XPCNN_QUIET=1 MPLBACKEND=Agg
+export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 XPCNN_QUIET=1
 python -m sphinx -b html -W --keep-going "$@" docs build/docs
 python ci/site_links.py build/docs

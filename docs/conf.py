@@ -14,6 +14,7 @@ sys.path[:0] = [str(ROOT), str(DOCS / "_ext")]
 # must not speak of compiling.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("XPCNN_QUIET", "1")
+os.environ.pop("MPLBACKEND", None)  # notebooks and gallery choose their own
 
 import copied_pages
 import public_names

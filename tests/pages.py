@@ -48,16 +48,21 @@ class Page:
         targets = re.findall(r"\]\((?!https?:)([^)#]+)", self.text)
         return [(ROOT / self.path).parent / target for target in targets]
 
-    def run(self, optional: tuple[str, ...] = ()) -> dict[str, Any]:
+    def run(
+        self, optional: tuple[str, ...] = (), given: dict[str, Any] | None = None, skip: str = "^$"
+    ) -> dict[str, Any]:
         """Run the Python blocks one after the other in one namespace, which is returned.
 
-        Blocks that import a package of `optional` are left out where it is not installed.
+        Blocks that import a package of `optional` are left out where it is not installed, and so
+        are those with a match of `skip`. The namespace begins with what is `given`.
         """
         missing = [name for name in optional if importlib.util.find_spec(name) is None]
-        names: dict[str, Any] = {"__name__": "page"}
+        names: dict[str, Any] = {"__name__": "page", **(given or {})}
         ran = 0
         for number, text in enumerate(self.of("python"), start=1):
             if any(re.search(rf"\b(import|from) {name}\b", text) for name in missing):
+                continue
+            if re.search(skip, text):
                 continue
             exec(compile(text, f"{self.path}, Python block {number}", "exec"), names)
             ran += 1

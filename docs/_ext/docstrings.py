@@ -19,6 +19,7 @@ CODE_OR_MARK = re.compile(
     r"(``.+?``|`[^`]+`_?|\*\*.+?\*\*|(?<![\w*])\*\w[^*`]*\w\*(?![\w*]))"  # left as it is
     r"|(?<![\w*`\\])(?:\*(?=\w)|\|)|(?<=[a-z])\|(?=\W|$)|(?<=[a-z])_(?=\W|$)"
 )
+CLASSES_TO_USE = re.compile(r"^The (layers|classes) to use are .*?\.\s*(\n\n|\Z)", re.M | re.S)
 HEADING = re.compile(r"^(\w[\w ]*)\n-{3,}$", re.M)
 
 
@@ -36,7 +37,8 @@ def combined(cls: type) -> str | None:
     for base in cls.__mro__[1:]:
         base_text = sections(inspect.cleandoc(vars(base).get("__doc__") or ""))
         if "Parameters" in base_text and base.__module__.startswith("xpcnn"):
-            lead = f"{SEE_BASE.sub('', own.pop(''))}\n\n{base_text.pop('')}"
+            more = CLASSES_TO_USE.sub("", base_text.pop(""))
+            lead = f"{SEE_BASE.sub('', own.pop(''))}\n\n{more}".strip()
             parts = base_text | own
             examples = {"Examples": parts.pop("Examples")} if "Examples" in parts else {}
             below = [f"{t}\n{'-' * len(t)}\n{body}" for t, body in (parts | examples).items()]
