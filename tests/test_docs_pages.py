@@ -70,6 +70,7 @@ def test_zoo(tmp_path, monkeypatch):
     published.build((None, 3, 32, 32))
     save_file(published.state_dict(), "resnet18.safetensors")
     model = Page("docs/zoo.md").run(skip="import torch|^net")["model"]
+    model.build((None, 3, 32, 32))
     state = model.state_dict()
     assert np.array_equal(state["conv1.weight"], published.state_dict()["conv1.weight"])
     assert state["fc.weight"].shape == (10, 512)
