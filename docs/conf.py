@@ -61,7 +61,7 @@ nb_merge_streams = True
 
 # -- Reference -------------------------------------------------------------------------------------
 
-autosummary_generate = True
+autosummary_generate = [f"reference/{path.name}" for path in DOCS.glob("reference/*.rst")]
 autosummary_context = {"members_of": public_names.members, "bases_of": public_names.bases}
 autosummary_filename_map = public_names.file_names()
 autodoc_typehints = "none"  # the lists of parameters have the types, in words
