@@ -70,7 +70,7 @@ numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 python_maximum_signature_line_length = 76
 add_module_names = False
-toc_object_entries = False
+toc_object_entries_show_parents = "hide"
 
 # -- Gallery ---------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ import runpy
 import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -122,6 +123,33 @@ def test_a_class_has_the_arguments_of_its_base(extension):
     assert text.index("Parameters\n---") < text.index("Notes\n---") < text.index("Examples\n---")
     assert docstrings.combined(xpcnn.Model) is None  # tells all itself
     assert docstrings.sections(inspect.cleandoc(xpcnn.Conv2d.__doc__)).keys() == {"", "Examples"}
+
+
+def test_a_constant_has_the_text_below_it(extension):
+    pytest.importorskip("sphinx")
+    text_of_constant = extension("docstrings").text_of_constant
+    modes = xpcnn.functional.PADDING_MODES
+    assert "What a padding may hold" in text_of_constant("xpcnn.functional.PADDING_MODES", modes)
+    assert text_of_constant("xpcnn.functional.PADDING_MODES", ("other",)) == ""
+
+
+def test_lines_of_japanese_are_joined_without_a_space(extension):
+    pytest.importorskip("sphinx")
+    nodes = pytest.importorskip("docutils.nodes")
+    text = [
+        nodes.Text("画像を\n"),
+        nodes.strong("", "配列\nにする"),
+        nodes.Text("。\nNumPy\nの配列\nabc"),
+    ]
+    paragraph = nodes.paragraph("", "", *text)
+    tree = nodes.section("", paragraph)
+    for page, expected in (
+        ("data", "画像を\n配列\nにする。\nNumPy\nの配列\nabc"),
+        ("ja/index", "画像を配列にする。\nNumPy\nの配列\nabc"),
+    ):
+        env = SimpleNamespace(docname=page)
+        extension("japanese").on_read(SimpleNamespace(env=env), tree)
+        assert paragraph.astext() == expected
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,7 @@ def photo(classes: int = 10) -> list[nn.Layer]:
 NETWORKS: dict[str, Callable[[int], list[nn.Layer]]] = {
     network.__name__: network for network in (simple, deep, mlp, oned, photo)
 }
+"""The functions by the names that :func:`make` and ``xpcnn train --network`` take."""
 
 
 def make(name: str, classes: int = 10) -> list[nn.Layer]:

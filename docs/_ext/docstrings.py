@@ -3,6 +3,7 @@
 - The page of a class has the arguments that only its base class tells of. `Conv2d` says in one line
   what it is, and that its arguments are those of `Conv`, where an editor finds them; on its page
   they stand below that line.
+- A constant has the text below it in its file, not that of `tuple`.
 - A star as in (N, C, *spatial) is no emphasis, and |x| no substitution.
 """
 
@@ -10,9 +11,11 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from typing import Any
 
 from sphinx.application import Sphinx
+from sphinx.pycode import ModuleAnalyzer
 
 SEE_BASE = re.compile(r"[;,.:] (for|see|the) (its |the )?arguments[^.]*(?=\.$)", re.M)
 CODE_OR_MARK = re.compile(
@@ -49,6 +52,17 @@ def combined(cls: type) -> str | None:
 def escaped(line: str) -> str:
     """Return a line in which (C, *spatial), |x| and val_ are what they are, and no marks."""
     return CODE_OR_MARK.sub(lambda match: match[1] or f"\\{match[0]}", line)
+
+
+def text_of_constant(name: str, value: object) -> str:
+    """Return the text below a constant in the file that defines it; elsewhere it has none."""
+    short = name.rpartition(".")[2]
+    for module_name, module in list(sys.modules.items()):
+        if module_name.startswith("xpcnn") and getattr(module, short, None) is value:
+            found = ModuleAnalyzer.for_module(module_name).find_attr_docs().get(("", short))
+            if found:
+                return "\n".join(found)
+    return ""
 
 
 def on_docstring(
