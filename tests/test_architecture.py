@@ -38,6 +38,7 @@ LEVELS: list[set[str]] = [
     {"gradcheck", "networks", "callbacks"},
     {"zoo", "interop"},
     {"scratch", "bench", "serving", "sklearn", "drawing", "web"},
+    {"plot"},
     {"cli"},
     {"__init__", "__main__"},
 ]
