@@ -10,7 +10,7 @@ Point = tuple[float, float]
 
 def arc(x: float, y: float, rx: float, ry: float, start: float, end: float) -> list[Point]:
     """Return a part of an ellipse; angles in degrees from the right, clockwise as y goes down."""
-    count = max(2, round(abs(end - start) / 22))
+    count = max(2, round(abs(end - start) / 15))
     angles = [math.radians(start + (end - start) * i / count) for i in range(count + 1)]
     return [(x + rx * math.cos(a), y + ry * math.sin(a)) for a in angles]
 

@@ -233,10 +233,10 @@ def test_screenshots(open_page, tmp_path):
     ("missing", "message"),
     [
         ("model.onnx", "Is “model.onnx” beside this page?"),
-        ("ort/ort.wasm.min.mjs", "could not be loaded. Are the files in the folder “ort”"),
+        ("ort/ort.wasm.min.mjs", "Are the files in the folder “ort” beside this page?"),
         (
             "ort/ort-wasm-simd-threaded.wasm",
-            "could not be loaded. Are the files in the folder “ort",
+            "Are the files in the folder “ort” beside this page?",
         ),
     ],
 )
