@@ -37,7 +37,7 @@ LEVELS: list[set[str]] = [
     {"training"},
     {"gradcheck", "networks", "callbacks"},
     {"zoo", "interop"},
-    {"scratch", "bench", "serving", "sklearn", "web"},
+    {"scratch", "bench", "serving", "sklearn", "drawing", "web"},
     {"cli"},
     {"__init__", "__main__"},
 ]

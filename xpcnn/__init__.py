@@ -79,8 +79,11 @@ _PARTS = (
     "callbacks", "data", "functional", "initializers", "layers", "losses", "metrics", "networks",
     "operations", "optim",
 )  # fmt: skip
-_LATER = ("interop", "scratch", "serving", "sklearn", "web", "zoo")
+_LATER = ("drawing", "interop", "scratch", "serving", "sklearn", "web", "zoo")
 _FUNCTIONS_LATER: dict[str, str] = {}  # name -> the module that has it
+
+if _TYPE_CHECKING:  # imported when they are asked for
+    from xpcnn import drawing as drawing
 
 if not _TYPE_CHECKING:  # type checkers go by the imports: "as" makes a name public
     __all__ = [name for name, item in globals().items() if callable(item) and name[0] != "_"]
