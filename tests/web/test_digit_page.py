@@ -14,6 +14,7 @@ import xpcnn
 from tests.web.browser import OPTIONS, DigitPage, find_browser, serving
 from tests.web.digits import STYLES, Point
 from xpcnn.cli import main
+from xpcnn.training.probabilities import class_probabilities
 
 CROSS: list[list[Point]] = [[(0.3, 0.3), (0.5, 0.7)], [(0.5, 0.3), (0.3, 0.7)]]
 
@@ -224,6 +225,66 @@ def test_screenshots(open_page, tmp_path):
         page.page.emulate_media(color_scheme=scheme)
         images.append(page.page.screenshot(path=tmp_path / f"{scheme}.png", full_page=True))
     assert images[0] != images[1]
+
+
+# -- Other models ----------------------------------------------------------------------------------
+
+LONG = [f"a rather long name of class {number} <b>猫</b>" for number in range(20)]
+
+
+def other(*layers: xpcnn.Layer, classes: int, size=(28, 28), names=None, loss="cross_entropy"):
+    convolution = xpcnn.Conv2d(out_channels=3, kernel_size=3, padding="same")
+    head = [convolution, xpcnn.ReLU(), xpcnn.Flatten(), xpcnn.Linear(out_features=classes)]
+    model = xpcnn.Model([*layers, *head], device="cpu", seed=2)
+    model.build((None, 1, *size))
+    model.compile("adam", loss)
+    model.class_names = names
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "bars"),
+    [
+        (lambda: other(xpcnn.Rescale(1 / 255), classes=10), (28, 28), 10),
+        (lambda: other(classes=10, size=(8, 12)), (8, 12), 10),
+        (lambda: other(classes=1, names=["cat"], loss="bce_with_logits"), (28, 28), 2),
+        (lambda: other(classes=20, names=LONG), (28, 28), 12),
+    ],
+    ids=["bytes", "small", "yes-or-no", "many"],
+)
+def test_other_models(browser, exported, tmp_path, model, shape, bars):
+    model = model()
+    xpcnn.web.export(model, tmp_path, runtime=exported / "sub" / "page")
+    with serving(tmp_path) as root:
+        window = browser.new_page(viewport={"width": 375, "height": 700})
+        page = DigitPage(window, root)
+        page.draw(STYLES[0].strokes(2))
+        assert page.image.shape == shape
+        bytes_are_taken = isinstance(model.layers[0], xpcnn.Rescale)
+        x = page.image.astype(np.float32)[None, None] / (1 if bytes_are_taken else 255)
+        (expected,) = class_probabilities(model, model.predict(x))
+        np.testing.assert_allclose(page.probabilities, expected, atol=1e-5)
+        assert window.locator("#bars li").count() == bars
+        names = model.class_names or list("0123456789")
+        names = ["not cat", "cat"] if len(names) == 1 else names
+        assert page.best == names[expected.argmax()]
+        assert page.problems == []
+        assert window.evaluate("document.documentElement.scrollWidth") <= 375
+        window.close()
+
+
+def test_networks_without_convolutions(browser, exported, tmp_path):
+    model = xpcnn.Model(xpcnn.networks.mlp(), device="cpu", seed=2)
+    model.build((None, 1, 28, 28))
+    xpcnn.web.export(model, tmp_path, runtime=exported / "sub" / "page")
+    with serving(tmp_path) as root:
+        window = browser.new_page()
+        page = DigitPage(window, root)
+        page.draw(CROSS)
+        assert window.get_by_text("This network has no two-dimensional convolution.").is_visible()
+        assert window.is_hidden("#scale")
+        assert page.problems == []
+        window.close()
 
 
 # -- What goes wrong is said on the page -----------------------------------------------------------
