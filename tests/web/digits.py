@@ -56,10 +56,10 @@ class Style:
 STYLES = [
     Style("middle", 0.7, 0.28, 0.15, 20),
     Style("thin", 0.7, 0.28, 0.15, 10),
-    Style("thick", 0.7, 0.28, 0.15, 32),
-    Style("large", 0.9, 0.18, 0.05, 24),
     Style("small", 0.3, 0.4, 0.35, 10),
     Style("in the upper left corner", 0.4, 0.06, 0.05, 14),
+    Style("thick", 0.7, 0.28, 0.15, 32),
+    Style("large", 0.9, 0.18, 0.05, 24),
     Style("in the lower right corner", 0.4, 0.66, 0.55, 14),
     Style("slanted", 0.65, 0.28, 0.17, 20, slant=0.25),
 ]
