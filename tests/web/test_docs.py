@@ -11,7 +11,8 @@ import xpcnn
 from tests.pages import Page
 from xpcnn import networks
 from xpcnn.cli import main
-from xpcnn.web import FILES, runtime
+from xpcnn.web import runtime
+from xpcnn.web.page import FILES
 
 
 @pytest.fixture(autouse=True)

@@ -18,9 +18,10 @@ import xpcnn
 from xpcnn.cli import main
 from xpcnn.interop import onnx
 from xpcnn.training.probabilities import class_probabilities
-from xpcnn.web import FILES, NPM_PACKAGE, export
+from xpcnn.web import export
 from xpcnn.web.network import page_network
-from xpcnn.web.runtime import RUNTIME, runtime_files
+from xpcnn.web.page import FILES
+from xpcnn.web.runtime import NPM_PACKAGE, RUNTIME, runtime_files
 
 WASM = b"\0asm made for a test"
 CONTENT = dict(zip(RUNTIME, (b"// one", b"// two", WASM), strict=True))
