@@ -38,7 +38,18 @@ __all__ = [
 
 
 class Relu(ReLU):
-    """``max(x, 0)``, element by element; `forward(x)`, `backward(dout)`."""
+    """``max(x, 0)``, element by element; `forward(x)`, `backward(dout)`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.simple_conv_net import Relu
+    >>> relu = Relu()
+    >>> relu.forward(np.array([-1.0, 2.0]))
+    array([0., 2.])
+    >>> relu.backward(np.array([5.0, 7.0]))
+    array([0., 7.])
+    """
 
 
 def im2col(input_data: Array, filter_h: int, filter_w: int, stride: int = 1, pad: int = 0) -> Array:

@@ -56,13 +56,29 @@ _PIXEL_MAX = 255
 
 
 def tanh(x: Array) -> Array:
-    """Hyperbolic tangent, element by element."""
+    """Hyperbolic tangent, element by element.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.tanh_cnn import tanh
+    >>> tanh(np.array([0.0]))
+    array([0.])
+    """
     (x,) = as_floats("tanh", x)
     return _xp.namespace(x).tanh(x)
 
 
 def tanh_deriv(x: Array) -> Array:
-    """Slope of the hyperbolic tangent at x: ``1 - tanh(x) ** 2``."""
+    """Slope of the hyperbolic tangent at x: ``1 - tanh(x) ** 2``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.tanh_cnn import tanh_deriv
+    >>> tanh_deriv(np.array([0.0]))
+    array([1.])
+    """
     y = tanh(x)
     return 1.0 - y * y
 
