@@ -45,6 +45,13 @@ class GetMiniBatch(_batches.GetMiniBatch):
 
     The arguments are those of :class:`xpcnn.scratch.deep_nn.GetMiniBatch`, which takes 20 at a time
     unless told otherwise.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.conv1d import GetMiniBatch
+    >>> [len(x) for x, y in GetMiniBatch(np.zeros((25, 3)), np.zeros(25))]
+    [10, 10, 5]
     """
 
     def __init__(self, X: Array, y: Array, batch_size: int = 10, seed: int | None = 0) -> None:

@@ -149,6 +149,14 @@ class SimpleConvNet(OneConvolution):
     layers : OrderedDict
         ``Conv1``, ``Relu1``, ``Pool1``, ``Affine1``, ``Relu2``, ``Affine2``.
     last_layer : SoftmaxWithLoss
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.simple_conv_net import SimpleConvNet
+    >>> net = SimpleConvNet(hidden_size=20)
+    >>> net.predict(np.zeros((2, 1, 28, 28))).shape
+    (2, 10)
     """
 
     def __init__(
