@@ -70,6 +70,13 @@ def test_transfer(tmp_path, monkeypatch, capsys):
     assert len(names["history"].epoch) == 1
 
 
+def test_plots(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    Page("docs/plots.md").run()
+    assert (tmp_path / "training.png").stat().st_size > 10_000
+
+
 def test_own_loops(capsys):
     page = Page("docs/own-loops.md")
     page.run()

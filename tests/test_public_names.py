@@ -11,7 +11,7 @@ import pytest
 
 import xpcnn
 
-LATER = ("drawing", "interop", "scratch", "serving", "sklearn", "web", "zoo")
+LATER = ("attribution", "drawing", "interop", "plot", "scratch", "serving", "sklearn", "web", "zoo")
 
 
 def test_every_part_is_listed() -> None:
