@@ -89,6 +89,7 @@ if _TYPE_CHECKING:  # imported when they are asked for
     from xpcnn import attribution as attribution
     from xpcnn import drawing as drawing
     from xpcnn import plot as plot
+    from xpcnn import web as web
     from xpcnn.explaining import explain as explain
 
 if not _TYPE_CHECKING:  # type checkers go by the imports: "as" makes a name public
