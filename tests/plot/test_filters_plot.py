@@ -112,7 +112,7 @@ def test_weights_of_zero_and_nan():
         (xpcnn.Sequential(xpcnn.ReLU()), {"layer": 1}, "there are 1 layers, from 0 to 0"),
         (xpcnn.Sequential(xpcnn.ReLU()), {"layer": -2}, "layer must be at least -1"),
         (xpcnn.Sequential(xpcnn.ReLU()), {"layer": True}, "layer must be a name or a place"),
-        ("conv", {}, "source must be an array"),
+        ("conv", {}, "source .* must be an array"),
     ],
 )
 def test_errors(source, options, message):
