@@ -1,4 +1,4 @@
-"""docs/notebooks.md."""
+"""docs/drawing.md."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tests.pages import ROOT, Page
 
 def test_the_page(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    page = Page("docs/notebooks.md")
+    page = Page("docs/drawing.md")
     names = page.run()
     assert capsys.readouterr().out.splitlines() == page.promised() != []
     assert "<svg" in names["model"]._repr_html_()
