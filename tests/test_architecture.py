@@ -37,7 +37,8 @@ LEVELS: list[set[str]] = [
     {"training"},
     {"gradcheck", "networks", "callbacks"},
     {"zoo", "interop"},
-    {"scratch", "bench", "serving", "sklearn", "drawing", "web"},
+    {"scratch", "bench", "serving", "sklearn", "attribution", "drawing", "web"},
+    {"plot", "explaining", "grading"},
     {"cli"},
     {"__init__", "__main__"},
 ]

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from xpcnn import layers as nn
 from xpcnn.errors import choice_error
 
+__all__ = ["NETWORKS", "deep", "make", "mlp", "oned", "photo", "simple"]
+
 
 def simple(classes: int = 10) -> list[nn.Layer]:
     """One convolution and two linear layers: the first network of the course.
@@ -136,6 +138,7 @@ def photo(classes: int = 10) -> list[nn.Layer]:
 NETWORKS: dict[str, Callable[[int], list[nn.Layer]]] = {
     network.__name__: network for network in (simple, deep, mlp, oned, photo)
 }
+"""The functions by the names that :func:`make` and ``xpcnn train --network`` take."""
 
 
 def make(name: str, classes: int = 10) -> list[nn.Layer]:

@@ -1,4 +1,4 @@
-"""docs/drawing.md."""
+"""docs/in-notebooks.md."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tests.pages import ROOT, Page
 
 def test_the_page(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    page = Page("docs/drawing.md")
+    page = Page("docs/in-notebooks.md")
     names = page.run()
     assert capsys.readouterr().out.splitlines() == page.promised() != []
     assert "<svg" in names["model"]._repr_html_()

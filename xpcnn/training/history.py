@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from xpcnn.training.history_html import as_html
+
 
 @dataclass(repr=False)
 class History:
@@ -39,6 +41,10 @@ class History:
             f", {name}={column[-1]:.6g}" for name, column in self.history.items() if column
         )
         return f"History(epochs={len(self.epoch)}{last})"
+
+    def _repr_html_(self) -> str:
+        """Return curves and a table of the last epochs, for notebooks."""
+        return as_html(self.epoch, self.history)
 
     def append(self, epoch: int, logs: Mapping[str, float]) -> None:
         """Add one epoch; a quantity that an epoch lacks is NaN there."""
