@@ -19,6 +19,7 @@ CASES = [
     (xpcnn.Conv1d(1, 2, 3, padding=1), np.arange(5.0).reshape(1, 1, 5), {}),
     (xpcnn.Conv2d(2, 2, 2, groups=2, padding="same"), np.arange(36.0).reshape(2, 2, 3, 3) / 7, {}),
     (xpcnn.Conv2d(8, 8, 3, bias=False), np.arange(800.0).reshape(1, 8, 10, 10) / 3, {}),
+    (xpcnn.ConvTranspose2d(2, 2, 3, stride=2, padding=1), np.arange(18.0).reshape(1, 2, 3, 3), {}),
     (xpcnn.MaxPool2d(2, padding=1), np.arange(9.0).reshape(1, 1, 3, 3), {}),
     (xpcnn.AvgPool1d(2), np.arange(40.0).reshape(2, 2, 10) / 3, {}),
     (xpcnn.Linear(30, 20), np.arange(90.0).reshape(3, 30) / 1e6, {}),
@@ -102,7 +103,9 @@ def test_limit_leaves_out_the_middle():
     assert "dweight[0, 2]" in text
     assert "dweight[0, 3]" not in text
     assert "dweight[0, 19]" in text
-    assert "… 12 more terms …" in text  # 20 products and the bias, 9 places
+    assert "… 13 more terms …" in " ".join(
+        text.split()
+    )  # 20 products and the bias, of which 8 are shown
 
 
 def test_no_sections_is_a_title():

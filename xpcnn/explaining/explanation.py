@@ -26,8 +26,10 @@ from xpcnn.explaining.pooling import explain_pooling
 from xpcnn.explaining.running import WHO, Run, Subject, as_numbers, run, subject_of
 from xpcnn.explaining.softmax import explain_softmax
 from xpcnn.explaining.text import as_text
+from xpcnn.explaining.transposed import explain_transposed
 from xpcnn.explaining.words import LANGUAGES, Words, words
 from xpcnn.layers.conv import Conv
+from xpcnn.layers.conv_transpose import ConvTranspose
 from xpcnn.layers.dropout import Dropout
 from xpcnn.layers.layer import Layer
 from xpcnn.layers.linear import Linear
@@ -41,6 +43,7 @@ Family = Callable[[Run, Words, int], list[Section]]
 
 FAMILIES: tuple[tuple[type, Family], ...] = (
     (Conv, explain_convolution),
+    (ConvTranspose, explain_transposed),
     (MaxPool, explain_pooling),
     (AvgPool, explain_pooling),
     (GlobalPool, explain_pooling),
@@ -59,7 +62,8 @@ TWO_WAYS = (BatchNorm, Dropout)
 
 LOSSES = ("CrossEntropyLoss", *ELEMENTWISE)
 SUPPORTED = (
-    "Conv1d to Conv3d, MaxPool, AvgPool and GlobalPool layers, Linear, BatchNorm1d to BatchNorm3d, "
+    "Conv1d to Conv3d, ConvTranspose1d to ConvTranspose3d, "
+    "MaxPool, AvgPool and GlobalPool layers, Linear, BatchNorm1d to BatchNorm3d, "
     f"{', '.join(NAMED)}, Flatten, the losses {', '.join(LOSSES)}, and the course classes of "
     "xpcnn.scratch that are like them"
 )
