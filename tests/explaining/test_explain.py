@@ -105,7 +105,7 @@ def test_limit_leaves_out_the_middle():
     assert "dweight[0, 19]" in text
     assert "… 13 more terms …" in " ".join(
         text.split()
-    )  # 20 products and the bias, of which 8 are shown
+    )  # 8 of 21 are shown
 
 
 def test_no_sections_is_a_title():
