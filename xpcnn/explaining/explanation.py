@@ -80,6 +80,15 @@ class Explanation:
     sections : list of Section
         Headings, and what stands below them: texts, formulas, tables and worked lines.
     lang : str
+
+    Examples
+    --------
+    >>> import xpcnn
+    >>> shown = xpcnn.explain(xpcnn.MaxPool1d(2), [[[1, 3, 2, 0]]], dy=[[[10, 20]]])
+    >>> shown.title
+    'MaxPool1d step by step'
+    >>> "dx[0, 0, 1] = dy[0, 0, 0] = 10" in str(shown)
+    True
     """
 
     def __init__(self, title: str, sections: list[Section], lang: str) -> None:
@@ -189,6 +198,7 @@ def explain(
         made = run_loss(loss, as_numbers(x, "x"), target)
         sections = explain_loss(made, say, limit)
         return Explanation(say("title", who=type(operation).__name__), sections, lang)
+    _check_supported(operation)
     _without_effect(operation, "a layer", target=target)
     if training is not None and not _two_ways(operation):
         _without_effect(operation, "the same in training and in inference", training=training)
@@ -238,6 +248,13 @@ def _is_ours(operation: Any) -> bool:
     return type(operation).__module__.startswith("xpcnn.")
 
 
+def _check_supported(operation: Any) -> None:
+    """Raise unless the operation is a layer that is explained; courses' are looked at later."""
+    known = isinstance(operation, Layer) and _family(operation) is not None and _is_ours(operation)
+    if not known and (not _in_scratch(operation) or hasattr(operation, "loss")):
+        raise _unsupported(operation)
+
+
 def _subject(operation: Any, x: np.ndarray) -> Subject:
     if _in_scratch(operation):
         from xpcnn.explaining.courses import course_subject
@@ -246,8 +263,6 @@ def _subject(operation: Any, x: np.ndarray) -> Subject:
         if found is None:
             raise _unsupported(operation)
         return found
-    if not isinstance(operation, Layer) or _family(operation) is None or not _is_ours(operation):
-        raise _unsupported(operation)
     return subject_of(operation, x)
 
 
@@ -265,7 +280,7 @@ def _unsupported(operation: Any) -> TypeError:
         )
     training = sys.modules.get("xpcnn.training")
     model = getattr(training, "Model", ())
-    if isinstance(operation, model) or getattr(operation, "children", dict)():
+    if isinstance(operation, model) or _inside(operation):
         return TypeError(
             f"{WHO}: {type(operation).__name__} is a network; explain one of its layers, with the "
             "output of the layers before it as x"
@@ -276,4 +291,13 @@ def _unsupported(operation: Any) -> TypeError:
             f"{WHO}: operation must be a layer or a loss, got {name}; give a layer with its "
             "weights, e.g. xpcnn.Conv2d(...) after load_state_dict, in the place of a function"
         )
-    return TypeError(f"{WHO}: {type(operation).__name__} is not explained; these are: {SUPPORTED}")
+    kind = type(operation).__name__
+    if _in_scratch(operation):
+        kind = f"the {kind} of xpcnn.scratch"
+    return TypeError(f"{WHO}: {kind} is not explained; these are: {SUPPORTED}")
+
+
+def _inside(operation: Any) -> bool:
+    """Whether there are layers inside."""
+    children = getattr(operation, "children", None)
+    return bool(children() if callable(children) else getattr(operation, "layers", None))

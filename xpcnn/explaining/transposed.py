@@ -16,7 +16,17 @@ from xpcnn.explaining.common import (
     work,
 )
 from xpcnn.explaining.numbers import written
-from xpcnn.explaining.parts import Formula, Index, Lines, Part, Section, Text, array_tables, table
+from xpcnn.explaining.parts import (
+    Formula,
+    Index,
+    Lines,
+    Part,
+    Section,
+    Text,
+    array_tables,
+    places,
+    table,
+)
 from xpcnn.explaining.running import Run
 from xpcnn.explaining.windows import Under, axis_name
 from xpcnn.explaining.words import Words
@@ -72,7 +82,7 @@ class _Transposed:
         return range(group * self.outputs, (group + 1) * self.outputs)
 
     def _lines(self, shape: Index, line: Callable[[Index], str], first: int | None = None) -> Lines:
-        return lines(list(np.ndindex(*shape)), line, self.limit, self.say, first)
+        return lines(places(shape), line, self.limit, self.say, first)
 
     def _work(self, name: str, terms: Sequence[Sequence[float]], result: float) -> str:
         return work(name, terms, result, self.say)
