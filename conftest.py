@@ -24,6 +24,8 @@ NEEDS = {
     "data/folders.py": "PIL",
     "data/images.py": "PIL",
     "interop/torch/composites.py": "torch",
+    "interop/torch/convert.py": "torch",
+    "interop/torch/export.py": "torch",
     "kernels/jax.py": "jax",
     "kernels/native/compiler.py": "numba",
     "kernels/native/instructions.py": "numba",

@@ -60,12 +60,18 @@ class DigitPage:
         self.page = page
         self.problems: list[str] = []
         page.on("pageerror", lambda error: self.problems.append(str(error)))
+        page.set_default_timeout(60_000)
         page.goto(address)
         self.wait()
 
     def wait(self) -> None:
         """Wait for the prediction of what is drawn."""
         self.page.wait_for_selector("#answer[aria-busy=false]")
+
+    def check(self) -> None:
+        """Check that nothing has gone wrong."""
+        assert self.problems == []
+        assert self.page.is_hidden("#problem")
 
     def draw(self, strokes: list[list[Point]], pen: int = 20) -> None:
         """Draw strokes, whose points are shares of the paper, with the mouse on empty paper."""

@@ -10,7 +10,7 @@ Point = tuple[float, float]
 
 def arc(x: float, y: float, rx: float, ry: float, start: float, end: float) -> list[Point]:
     """Return a part of an ellipse; angles in degrees from the right, clockwise as y goes down."""
-    count = max(2, round(abs(end - start) / 22))
+    count = max(2, round(abs(end - start) / 15))
     angles = [math.radians(start + (end - start) * i / count) for i in range(count + 1)]
     return [(x + rx * math.cos(a), y + ry * math.sin(a)) for a in angles]
 
@@ -56,10 +56,10 @@ class Style:
 STYLES = [
     Style("middle", 0.7, 0.28, 0.15, 20),
     Style("thin", 0.7, 0.28, 0.15, 10),
-    Style("thick", 0.7, 0.28, 0.15, 32),
-    Style("large", 0.9, 0.18, 0.05, 24),
     Style("small", 0.3, 0.4, 0.35, 10),
     Style("in the upper left corner", 0.4, 0.06, 0.05, 14),
+    Style("thick", 0.7, 0.28, 0.15, 32),
+    Style("large", 0.9, 0.18, 0.05, 24),
     Style("in the lower right corner", 0.4, 0.66, 0.55, 14),
     Style("slanted", 0.65, 0.28, 0.17, 20, slant=0.25),
 ]

@@ -14,6 +14,7 @@ import xpcnn
 from tests.web.browser import OPTIONS, DigitPage, find_browser, serving
 from tests.web.digits import STYLES, Point
 from xpcnn.cli import main
+from xpcnn.training.probabilities import class_probabilities
 
 CROSS: list[list[Point]] = [[(0.3, 0.3), (0.5, 0.7)], [(0.5, 0.3), (0.3, 0.7)]]
 
@@ -60,30 +61,36 @@ def address(exported: Path) -> Iterator[str]:
 
 @pytest.fixture
 def open_page(browser: Any, address: str) -> Iterator[Callable[..., DigitPage]]:
-    """Open the page in a fresh window; at the end nothing may have gone wrong in it."""
+    """Open the page in a window of its own; at the end nothing may have gone wrong in it."""
     opened = []
 
     def open_it(**options: Any) -> DigitPage:
-        context = browser.new_context(**options)
-        context.set_default_timeout(60_000)
-        opened.append((context, page := DigitPage(context.new_page(), address)))
+        opened.append(page := DigitPage(browser.new_context(**options).new_page(), address))
         return page
 
     yield open_it
-    for context, page in opened:
-        assert page.problems == []
-        assert page.page.is_hidden("#problem")
-        context.close()
+    for page in opened:
+        page.check()
+        page.page.context.close()
+
+
+@pytest.fixture(scope="module")
+def shared_page(browser: Any, address: str) -> DigitPage:
+    return DigitPage(browser.new_page(), address)
 
 
 @pytest.fixture
-def page(open_page: Callable[..., DigitPage]) -> DigitPage:
-    return open_page()
+def page(shared_page: DigitPage) -> Iterator[DigitPage]:
+    """The page with empty paper, in one window for all tests, since loading takes a second."""
+    shared_page.page.click("#clear")
+    shared_page.wait()
+    yield shared_page
+    shared_page.check()
 
 
 @pytest.mark.parametrize(
     "style",
-    [*STYLES[:6], *(pytest.param(style, marks=pytest.mark.slow) for style in STYLES[6:])],
+    [*STYLES[:4], *(pytest.param(style, marks=pytest.mark.slow) for style in STYLES[4:])],
     ids=lambda style: style.name,
 )
 def test_nine_of_ten_digits_are_right(page, style):
@@ -226,6 +233,66 @@ def test_screenshots(open_page, tmp_path):
     assert images[0] != images[1]
 
 
+# -- Other models ----------------------------------------------------------------------------------
+
+LONG = [f"a rather long name of class {number} <b>猫</b>" for number in range(20)]
+
+
+def other(*layers: xpcnn.Layer, classes: int, size=(28, 28), names=None, loss="cross_entropy"):
+    convolution = xpcnn.Conv2d(out_channels=3, kernel_size=3, padding="same")
+    head = [convolution, xpcnn.ReLU(), xpcnn.Flatten(), xpcnn.Linear(out_features=classes)]
+    model = xpcnn.Model([*layers, *head], device="cpu", seed=2)
+    model.build((None, 1, *size))
+    model.compile("adam", loss)
+    model.class_names = names
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "bars"),
+    [
+        (lambda: other(xpcnn.Rescale(1 / 255), classes=10), (28, 28), 10),
+        (lambda: other(classes=10, size=(8, 12)), (8, 12), 10),
+        (lambda: other(classes=1, names=["cat"], loss="bce_with_logits"), (28, 28), 2),
+        (lambda: other(classes=20, names=LONG), (28, 28), 12),
+    ],
+    ids=["bytes", "small", "yes-or-no", "many"],
+)
+def test_other_models(browser, exported, tmp_path, model, shape, bars):
+    model = model()
+    xpcnn.web.export(model, tmp_path, runtime=exported / "sub" / "page")
+    with serving(tmp_path) as root:
+        window = browser.new_page(viewport={"width": 375, "height": 700})
+        page = DigitPage(window, root)
+        page.draw(STYLES[0].strokes(2))
+        assert page.image.shape == shape
+        bytes_are_taken = isinstance(model.layers[0], xpcnn.Rescale)
+        x = page.image.astype(np.float32)[None, None] / (1 if bytes_are_taken else 255)
+        (expected,) = class_probabilities(model, model.predict(x))
+        np.testing.assert_allclose(page.probabilities, expected, atol=1e-5)
+        assert window.locator("#bars li").count() == bars
+        names = model.class_names or list("0123456789")
+        names = ["not cat", "cat"] if len(names) == 1 else names
+        assert page.best == names[expected.argmax()]
+        assert page.problems == []
+        assert window.evaluate("document.documentElement.scrollWidth") <= 375
+        window.close()
+
+
+def test_networks_without_convolutions(browser, exported, tmp_path):
+    model = xpcnn.Model(xpcnn.networks.mlp(), device="cpu", seed=2)
+    model.build((None, 1, 28, 28))
+    xpcnn.web.export(model, tmp_path, runtime=exported / "sub" / "page")
+    with serving(tmp_path) as root:
+        window = browser.new_page()
+        page = DigitPage(window, root)
+        page.draw(CROSS)
+        assert window.get_by_text("This network has no two-dimensional convolution.").is_visible()
+        assert window.is_hidden("#scale")
+        assert page.problems == []
+        window.close()
+
+
 # -- What goes wrong is said on the page -----------------------------------------------------------
 
 
@@ -233,10 +300,10 @@ def test_screenshots(open_page, tmp_path):
     ("missing", "message"),
     [
         ("model.onnx", "Is “model.onnx” beside this page?"),
-        ("ort/ort.wasm.min.mjs", "could not be loaded. Are the files in the folder “ort”"),
+        ("ort/ort.wasm.min.mjs", "Are the files in the folder “ort” beside this page?"),
         (
             "ort/ort-wasm-simd-threaded.wasm",
-            "could not be loaded. Are the files in the folder “ort",
+            "Are the files in the folder “ort” beside this page?",
         ),
     ],
 )

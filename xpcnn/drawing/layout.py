@@ -219,9 +219,10 @@ def _place_across(rows: list[list[Cell]]) -> None:
     for sweep in range(_SWEEPS):
         for row in rows if sweep % 2 == 0 else reversed(rows):
             _spread(row, [_wanted(cell) for cell in row])
+    followers = {id(after) for row in rows for cell in row if (after := _follower(cell))}
     for row in rows:
         for cell in row:
-            if cell.is_lane and cell.above[0] in rows[cell.row - 1] and not cell.above[0].is_lane:
+            if not cell.on_spine and id(cell) not in followers:
                 _straighten(cell, rows)
 
 
@@ -262,22 +263,32 @@ def _spread(row: list[Cell], wanted: Sequence[float]) -> None:
         cell.x = round(start + offset, 1)
 
 
+def _follower(cell: Cell) -> Cell | None:
+    """Return the cell below that is to stand exactly below: on with a lane, or in a chain."""
+    for below in cell.below:
+        goes_on = cell.is_lane and below.is_lane and below.key == cell.key
+        if goes_on or len(cell.below) == len(below.above) == 1:
+            return None if below.on_spine else below
+    return None
+
+
 def _straighten(first: Cell, rows: list[list[Cell]]) -> None:
-    """Make a lane straight, as near to where it comes from as the cells beside it allow."""
-    lane = [first]
-    while any(cell.is_lane and cell.key == first.key for cell in lane[-1].below):
-        lane.append(next(c for c in lane[-1].below if c.is_lane and c.key == first.key))
+    """Put a chain straight, as near to where it wants to be as the cells beside it allow."""
+    chain = [first]
+    while (below := _follower(chain[-1])) is not None:
+        chain.append(below)
     low, high = float("-inf"), float("inf")
-    for cell in lane:
+    for cell in chain:
         row = rows[cell.row]
         place = next(n for n, other in enumerate(row) if other is cell)
         if place > 0:
             low = max(low, row[place - 1].x + _apart(row[place - 1], cell))
         if place + 1 < len(row):
             high = min(high, row[place + 1].x - _apart(cell, row[place + 1]))
+    wanted = first.above[0].x if first.is_lane else sum(cell.x for cell in chain) / len(chain)
     if low <= high:
-        for cell in lane:
-            cell.x = min(max(first.above[0].x, low), high)
+        for cell in chain:
+            cell.x = min(max(wanted, low), high)
 
 
 def _place_down(

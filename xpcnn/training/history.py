@@ -18,6 +18,19 @@ class History:
         Numbers of the epochs, counted from 1 over the life of the model.
     history : dict of str to list of float
         One list per quantity, such as ``"loss"`` and ``"val_accuracy"``, as long as `epoch`.
+
+    Examples
+    --------
+    >>> import numpy as np, xpcnn
+    >>> model = xpcnn.Model([xpcnn.Linear(1, 1)], device="cpu", seed=0)
+    >>> model.compile("sgd", "mse")
+    >>> x = np.ones((4, 1), dtype="float32")
+    >>> history = model.fit(x, x, epochs=3, verbose=0)
+    >>> history.epoch
+    [1, 2, 3]
+    >>> losses = history.history["loss"]
+    >>> losses[2] < losses[1] < losses[0]
+    True
     """
 
     epoch: list[int] = field(default_factory=list)

@@ -11,6 +11,7 @@ import numpy as np
 
 from xpcnn import _xp, losses, optim
 from xpcnn._files import check_target
+from xpcnn._showing import html_of
 from xpcnn._xp import Array
 from xpcnn.device import Device, resolve
 from xpcnn.errors import ModelFileError
@@ -125,6 +126,10 @@ class Model(TrainingState):
         settings = {"dtype": self.dtype, "precision": self.precision}
         shown = "".join(f", {k}={v!r}" for k, v in settings.items() if v != "float32")
         return f"Model({inside}, device={str(self.device)!r}{shown}, seed={self.seed})"
+
+    def _repr_html_(self) -> str | None:
+        """Return what a notebook shows."""
+        return html_of(self)
 
     def load_state_dict(
         self,

@@ -3,7 +3,6 @@
 ``xpcnn export --web OUT/`` does the same from the command line.
 """
 
-from xpcnn.web.page import FILES, export
-from xpcnn.web.runtime import NPM_PACKAGE
+from xpcnn.web.page import export
 
-__all__ = ["FILES", "NPM_PACKAGE", "export"]
+__all__ = ["export"]

@@ -66,6 +66,7 @@ def export(
     >>> import xpcnn
     >>> model = xpcnn.Model([xpcnn.Flatten(), xpcnn.Linear(out_features=10)], device="cpu")
     >>> model.build((None, 1, 28, 28))
+    (1, 10)
     >>> files = xpcnn.web.export(model, "page")  # doctest: +SKIP
 
     ``python -m http.server --directory page`` serves it then.
