@@ -106,7 +106,7 @@ def _draw_heat(ax: Any, heat: np.ndarray, options: dict[str, Any]) -> None:
         cmap=canvas.SIGNED if signed else "YlOrRd",
         vmin=-largest if signed else 0.0,
         vmax=largest,
-        alpha=STRONGEST * np.nan_to_num(abs(heat) / largest, posinf=1.0) ** 0.5,
+        alpha=STRONGEST * np.sqrt(np.minimum(np.nan_to_num(abs(heat) / largest), 1.0)),
         **options,
     )
     bar = ax.figure.colorbar(picture, ax=ax, label="attribution", pad=0.02)

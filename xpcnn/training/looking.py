@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from xpcnn._xp import Array
+from xpcnn._xp import Array, to_numpy
 from xpcnn.layers.inference import watch
 from xpcnn.layers.layer import Layer
 from xpcnn.training.network import PlacedNetwork
@@ -93,8 +93,8 @@ class LayerOutputs:
         self._counts: dict[str, int] = {}
         """Arrays that each layer gives."""
 
-    def run(self, inputs: Sequence[Array]) -> tuple[Array, ...]:
-        """Return what all the layers give, one after the other."""
+    def run(self, inputs: Sequence[Array]) -> tuple[np.ndarray, ...]:
+        """Return what all the layers give, one after the other, on the host."""
         with watch(self._layers) as seen:
             self._model.forward_apart(inputs)
         arrays: list[Array] = []
@@ -110,7 +110,7 @@ class LayerOutputs:
                 _check_rows(name, given, int(inputs[0].shape[0]))
             self._counts[name] = len(given)
             arrays += given
-        return tuple(self._model.widen(tuple(arrays)))
+        return tuple(map(to_numpy, self._model.widen(tuple(arrays))))
 
     def by_name(self, arrays: Sequence[np.ndarray]) -> dict[str, Any]:
         """Return the arrays, in the order of :meth:`run`, by name; several in a tuple."""

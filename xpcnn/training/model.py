@@ -607,7 +607,27 @@ class Model(TrainingState):
             return known
         with self.on_device(), self.unbuilt_if_it_fails():
             reading = Reading(batch_size, steps=steps, workers=workers, usual_size=256)
-            return self._in_batches(self._inputs(x, named, reading, "predict"), self.forward_batch)
+            source = self._inputs(x, named, reading, "predict")
+            # no function around the loop: from here to a kernel it is few calls
+            if not isinstance(source, Source):
+                dtypes = self.input_dtypes()
+                try:
+                    with MemoryGuard(self, "a prediction", *source[0].shape[:1] or (1,)):
+                        y = self.forward_batch(list(map(self.device.asarray, source, dtypes)))
+                        return map_arrays(y, _xp.to_numpy)
+                finally:
+                    release_blas()
+            found = []
+            try:
+                with MemoryGuard(self, "a prediction", source.batch_size):
+                    for turn in source.epoch(0):
+                        y = self.forward_batch(turn.load().inputs)
+                        found.append(map_arrays(y, _xp.to_numpy))
+                        del turn  # or its batch would stay while the next one is read
+            finally:
+                source.close()
+                release_blas()
+            return _together(found)
 
     def outputs_of(
         self,
@@ -666,36 +686,23 @@ class Model(TrainingState):
         with self.on_device(), self.unbuilt_if_it_fails():
             reading = Reading(batch_size, steps=steps, workers=workers, usual_size=256)
             source = self._inputs(x, named, reading, who)
-            found = looking.by_name(self._in_batches(source, looking.run))
-        return found[str(names)] if is_one_name(self.network, names) else found
-
-    def _in_batches(
-        self, source: Source | tuple[Array, ...], run: Callable[[Sequence[Array]], Any]
-    ) -> Any:
-        """Return what a function gives for the inputs on the device, on the host and together."""
-        if not isinstance(source, Source):
-            dtypes = self.input_dtypes()
+            arrays: list[tuple[np.ndarray, ...]] = []
             try:
-                with MemoryGuard(self, "a prediction", *source[0].shape[:1] or (1,)):
-                    y = run(list(map(self.device.asarray, source, dtypes)))
-                    return map_arrays(y, _xp.to_numpy)
+                if not isinstance(source, Source):
+                    with MemoryGuard(self, "a prediction", *source[0].shape[:1] or (1,)):
+                        inputs = map(self.device.asarray, source, self.input_dtypes())
+                        arrays.append(looking.run(list(inputs)))
+                else:
+                    with MemoryGuard(self, "a prediction", source.batch_size):
+                        for turn in source.epoch(0):
+                            arrays.append(looking.run(turn.load().inputs))
+                            del turn  # or its batch would stay while the next one is read
             finally:
+                if isinstance(source, Source):
+                    source.close()
                 release_blas()
-        found = []
-        try:
-            with MemoryGuard(self, "a prediction", source.batch_size):
-                for turn in source.epoch(0):
-                    y = run(turn.load().inputs)
-                    found.append(map_arrays(y, _xp.to_numpy))
-                    del turn  # or its batch would stay while the next one is read
-        finally:
-            source.close()
-            release_blas()
-        if len(found) == 1:
-            return found[0]
-        if isinstance(found[0], tuple):
-            return tuple(map(np.concatenate, zip(*found, strict=True)))
-        return np.concatenate(found)
+        found = looking.by_name(_together(arrays))
+        return found[str(names)] if is_one_name(self.network, names) else found
 
     def _inputs(
         self, x: tuple[Any, ...], named: Mapping[str, Any], reading: Reading, who: str
@@ -943,6 +950,15 @@ class Model(TrainingState):
             ) from error
         except RecursionError as error:
             raise ModelFileError(f"{str(path)!r} nests its layers too deeply") from error
+
+
+def _together(batches: list[Any]) -> Any:
+    """Put together what batches gave, arrays or tuples of them."""
+    if len(batches) == 1:
+        return batches[0]
+    if isinstance(batches[0], tuple):
+        return tuple(map(np.concatenate, zip(*batches, strict=True)))
+    return np.concatenate(batches)
 
 
 def _is_zero(split: Any) -> bool:
