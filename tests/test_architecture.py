@@ -37,7 +37,7 @@ LEVELS: list[set[str]] = [
     {"training"},
     {"gradcheck", "networks", "callbacks"},
     {"zoo", "interop"},
-    {"scratch", "bench", "serving", "sklearn"},
+    {"scratch", "bench", "serving", "sklearn", "explaining"},
     {"cli"},
     {"__init__", "__main__"},
 ]
