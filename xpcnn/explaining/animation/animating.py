@@ -8,15 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from xpcnn._files import replace_file
 from xpcnn.errors import check_choice
 from xpcnn.explaining.animation import gif, page
-from xpcnn.explaining.animation.gather import Gather, gathered
-from xpcnn.explaining.animation.geometry import as_image, padded, slide
+from xpcnn.explaining.animation.gather import gathered
 from xpcnn.explaining.animation.running import WHO, Run, run
+from xpcnn.explaining.animation.scatter import scattered
 from xpcnn.explaining.animation.scene import Scene
+from xpcnn.explaining.animation.views import gather_of, is_gathered, scatter_of
 from xpcnn.explaining.animation.words import LANGUAGES
 from xpcnn.window import as_int
 
@@ -107,7 +106,60 @@ def animate(
     channel: int = 0,
     max_frames: int = 60,
 ) -> Animation:
-    """Show a window sliding over an image while the rows of the im2col matrix fill."""
+    """Show a window sliding over an image while the rows of the im2col matrix fill.
+
+    Forward, every step takes the numbers under the window as a row of the matrix, and makes one
+    number of the output of them. Backward, every step makes a row of the gradient, and adds it
+    back under the window (col2im). A transposed convolution does it the other way round. The
+    operation itself stays as it is.
+
+    Parameters
+    ----------
+    operation : layer
+        Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, MaxPool1d, MaxPool2d, AvgPool1d or
+        AvgPool2d, built or not, or a convolution or max pooling of :mod:`xpcnn.scratch`.
+    x : array or lists of numbers
+        Input (N, C, L) or (N, C, H, W); the axis of samples may be left out, and that of channels
+        too where there is one.
+    dy : array or lists of numbers, optional
+        Gradient of the output, for the backward; ones if left out.
+    lang : {"en", "ja"}
+        Language of the sentences.
+    what : {"forward", "backward"}
+    sample : int
+        Which of the samples is shown.
+    channel : int
+        Which channel is shown of what is computed: of the output, or of the input's gradient.
+    max_frames : int
+        Most positions of the window, at least 2; of more, so many are chosen evenly.
+
+    Returns
+    -------
+    Animation
+        With ``save("x.html")`` and ``save("x.gif")``; in a notebook it shows itself.
+
+    Raises
+    ------
+    TypeError
+        If nothing slides in the operation, or an argument is of the wrong kind.
+    ValueError
+        If `x` does not fit the operation, `dy` its output, or there is no such sample or channel.
+
+    Notes
+    -----
+    Of images, the first 12 rows and columns are shown at most, of signals 24 numbers, of inputs
+    three channels; the sums are of all.
+
+    Examples
+    --------
+    >>> import xpcnn
+    >>> from xpcnn.explaining.animation import animate
+    >>> animation = animate(xpcnn.MaxPool1d(2), [1, 3, 2, 5])
+    >>> len(animation)
+    2
+    >>> animation.scene.frames[1].lines
+    ('y[0, 0, 1] = max(2, 5) = 5',)
+    """
     check_choice(WHO, "lang", lang, tuple(LANGUAGES))
     check_choice(WHO, "what", what, ("forward", "backward"))
     if what == "forward" and dy is not None:
@@ -132,28 +184,11 @@ class View(NamedTuple):
 
 def _scene(ran: Run, what: str, lang: str, view: View) -> Scene:
     words = LANGUAGES[lang]
-    grids, frames, notes = gathered(
-        _gather_of(ran, view.sample, view.channel), words, view.max_frames
-    )
+    shown = (view.sample, view.channel)
+    if is_gathered(ran):
+        grids, frames, notes = gathered(gather_of(ran, *shown), words, view.max_frames)
+    else:
+        grids, frames, notes = scattered(scatter_of(ran, *shown), words, view.max_frames)
     notes = [words["drawn"]] * ran.drawn + [words["ones"]] * ran.ones + notes
     title = words[what].format(name=ran.name)
     return Scene(title, tuple(notes), tuple(grids), tuple(frames))
-
-
-def _gather_of(ran: Run, sample: int, channel: int) -> Gather:
-    slid = slide(ran)
-    x, y = as_image(ran.x)[sample], as_image(ran.y)[sample]
-    channels, fill, w, b = slice(channel, channel + 1), 0.0, None, None
-    if ran.w is not None:
-        width = ran.w.shape[1]
-        block = channel // (ran.w.shape[0] // ran.groups)
-        channels = slice(block * width, (block + 1) * width)
-        w = as_image(ran.w)[channel]
-        b = None if ran.b is None else float(ran.b[channel])
-    elif ran.divisor is None:
-        fill = -np.inf
-    source = padded(x[channels], slid.window, ran.padding_mode, fill)
-    divisor = None if ran.divisor is None else ran.divisor.reshape(y.shape[1:])
-    return Gather(
-        slid, source, y[channel], w, b, divisor, ("x", "y"), (sample, channel), channels.start
-    )

@@ -65,8 +65,9 @@ class Slide:
 
     def positions(self, *, inside: bool) -> list[Place]:
         """List the positions whose window lies in the corner that is shown, or reaches into it."""
-        every = itertools.product(*map(range, self.out))
-        return [p for p in every if self._reaches(p, inside)]
+        rows, columns = map(range, self.out)
+        every = itertools.product(rows, columns)
+        return [position for position in every if self._reaches(position, inside)]
 
     def _reaches(self, position: Place, inside: bool) -> bool:
         ends = zip(position, self.window.stride, self.window.extent, self.corner, strict=True)

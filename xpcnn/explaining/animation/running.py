@@ -151,7 +151,7 @@ def _window(layer: Any, x: Any) -> Window:
     spatial = tuple(x.shape[2:])
     if isinstance(layer, ConvTranspose):
         return layer.transposed_window(spatial)[0]
-    return layer.window(spatial)  # type: ignore[no-any-return]
+    return layer.window(spatial)
 
 
 def _divisor(layer: Any, window: Window, spatial: Ints) -> np.ndarray:
