@@ -61,11 +61,11 @@ def columns_of(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text)
 
 
-def wrapped(text: str, most: int = SIGNS) -> list[str]:
+def wrapped(text: str) -> list[str]:
     """Break a text into lines: at spaces, and in Japanese anywhere but in front of punctuation."""
     lines, line = [], ""
     for piece in _pieces(text):
-        if line and columns_of((line + piece).rstrip()) > most:
+        if line and columns_of((line + piece).rstrip()) > SIGNS:
             lines.append(line.rstrip())
             line = ""
         line += piece
@@ -91,7 +91,10 @@ def _ends(piece: str) -> bool:
 def lay_out(scene: Scene) -> Layout:
     """Find a place for everything."""
     top = MARGIN + TITLE
-    texts = [Text(MARGIN, top - 5, scene.title, "title")]
+    texts = []
+    for number, line in enumerate(wrapped(scene.title)):
+        top += LINE * (number > 0)
+        texts.append(Text(MARGIN, top - 5, line, "title"))
     for line in (line for note in scene.notes for line in wrapped(note)):
         top += LINE
         texts.append(Text(MARGIN, top - 5, line, "note"))
@@ -99,8 +102,9 @@ def lay_out(scene: Scene) -> Layout:
     lines, bottom = _base_lines(bottom + 6, _most(scene, "lines"))
     captions, bottom = _base_lines(bottom + 4, _most(scene, "caption"))
     below = [line for frame in scene.frames for line in lines_of((*frame.lines, frame.caption))]
-    below += [text.text for text in texts]
-    width = max(right, MARGIN + 8 * max(map(columns_of, below))) + MARGIN
+    widest = max(8 * columns_of(line) for line in below)
+    widest = max(widest, *(round(9.6 * columns_of(text.text)) for text in texts))
+    width = max(right, MARGIN + widest) + MARGIN
     return Layout(width, bottom + MARGIN, boxes, (*texts, *titles), lines, captions)
 
 

@@ -105,10 +105,10 @@ class _Pictures:
         self.numbers = [p * s.slide.out[1] + q for p, q in self.positions]
         self.channels = min(len(s.source), MOST_CHANNELS)
         self.sums = self._running()
-        name = f"d{'col' if s.names[0] == 'dy' else ''}" if s.names[0] == "dy" else "col"
+        self.name = "dcol" if s.names[0] == "dy" else "col"
         heads = [] if s.w is None else [(self._w(c), s.w[c].reshape(-1)) for c in self._shown]
         self.matrix = Matrix(
-            words["matrix_gradient"].format(name=name),
+            words["matrix_gradient"].format(name=self.name),
             tap_labels(s.slide, 1, 0),
             [row_label(s.slide, p) for p in self.positions],
             [s.rows[n] for n in self.numbers],
@@ -173,7 +173,7 @@ class _Pictures:
                 {
                     place: Cell(shown(n), RESULT if place == position else PLAIN)
                     for place, n in np.ndenumerate(channel)
-                }.__getitem__,  # type: ignore[arg-type]
+                }.__getitem__,
             )
         if self.s.w is not None:
             rows, columns = map(places, self.slide.window.kernel)
@@ -182,7 +182,7 @@ class _Pictures:
                 yield from image_cells(
                     rows_of(self.slide, rows),
                     columns,
-                    numbers.__getitem__,  # type: ignore[arg-type]
+                    numbers.__getitem__,
                 )
 
     def last_cells(self) -> Iterator[Cell]:
@@ -201,7 +201,7 @@ class _Pictures:
     def lines(self, step: int) -> tuple[str, ...]:
         s, position = self.s, self.positions[step]
         row = s.rows[self.numbers[step]]
-        label = f"{row_label(self.slide, position)}: "
+        label = f"{self.name}{index(*self.slide.place(*position))} = "
         if s.w is not None:
             terms = [
                 f"{factor(channel[position]) if n else shown(channel[position])}·{_listed(w)}"
@@ -214,7 +214,7 @@ class _Pictures:
         sums = [
             f"{shown(before[place])} + {factor(value)} = {shown(after[place])}"
             for place, value in zip(self.slide.under(position), row, strict=True)
-            if not self.slide.is_padding(*place)
+            if not self.slide.is_padding(*place) and (value or s.way != "scatter_max")
         ]
         return made, f"{s.names[1]}: {';  '.join(sums)}"
 

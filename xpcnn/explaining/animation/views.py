@@ -21,6 +21,11 @@ def gather_of(run: Run, sample: int, channel: int) -> Gather:
     """Return what a window reads to make one channel of the output, or of a gradient."""
     names, source, target = _ends(run, sample, channel)
     slid = slide(run)
+    if not slid.positions(inside=True):
+        raise ValueError(
+            f"{WHO}: the window covers {run.window.extent}, which is larger than the part of an "
+            f"image that is shown, {slid.corner}; take a smaller kernel_size or dilation"
+        )
     block, w, b, fill = slice(channel, channel + 1), None, None, 0.0
     if run.w is not None:
         own = as_image(run.w)
@@ -89,6 +94,6 @@ def _pooled_rows(run: Run, sample: int, channel: int, dy: np.ndarray) -> np.ndar
     image = padded(as_image(run.x)[sample, channel : channel + 1], slid.window, "zeros", -np.inf)
     rows = np.zeros((dy.size, taps))
     for number, (position, value) in enumerate(np.ndenumerate(dy)):
-        seen = np.array([image[0][place] for place in slid.under(position)])  # type: ignore[arg-type]
+        seen = np.array([image[0][place] for place in slid.under(position)])
         rows[number, winner(seen)] = value
     return rows
