@@ -130,21 +130,26 @@ class Configurable(Named):
         return {name: _to_json(value) for name, value in self.arguments().items()}
 
     def __repr__(self) -> str:
-        accepted = _accepted(type(self))
-        shown = []
         try:
-            arguments = self.arguments()
+            chosen = chosen_arguments(self)
         except AttributeError:  # a class of somebody who keeps them otherwise
             return f"{type(self).__name__}(...)"
-        for name, value in arguments.items():
-            if name not in accepted:
-                continue
-            default = accepted[name].default
-            if isinstance(value, tuple) and isinstance(default, int) and set(value) == {default}:
-                continue  # one number given, and kept for each dimension
-            if default is inspect.Parameter.empty or _to_json(value) != _to_json(default):
-                shown.append(f"{name}={value!r}")
-        return f"{type(self).__name__}({', '.join(shown)})"
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in chosen.items())})"
+
+
+def chosen_arguments(made: Configurable) -> dict[str, Any]:
+    """Return those of the arguments that an object was made with that are not the default."""
+    accepted = _accepted(type(made))
+    found = {}
+    for name, value in made.arguments().items():
+        if name not in accepted:
+            continue
+        default = accepted[name].default
+        if isinstance(value, tuple) and isinstance(default, int) and set(value) == {default}:
+            continue  # one number given, and kept for each dimension
+        if default is inspect.Parameter.empty or _to_json(value) != _to_json(default):
+            found[name] = value
+    return found
 
 
 class _Making(ABCMeta):

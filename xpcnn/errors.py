@@ -144,8 +144,17 @@ def cast_hint(expected: str, got: str) -> str:
 def no_forward_error(who: str) -> RuntimeError:
     """Build the error for a backward pass without the forward pass that belongs to it."""
     return RuntimeError(
-        f"{who}: backward needs a forward(x, training=True) before it, and each forward serves one "
-        "backward"
+        f"{who}: backward needs a forward(x, training=True) before it, or forward(x) for the "
+        "gradient of what it does without training, and each forward serves one backward"
+    )
+
+
+def no_input_error(who: str) -> RuntimeError:
+    """Build the error for a backward behind a forward without training, whose input is gone."""
+    return RuntimeError(
+        f"{who}: the last forward was without training and kept nothing, and backward cannot run "
+        "it again, since its input is gone; keep the input in a variable until then, run both in "
+        "`with xpcnn.attribution.recording():`, or say forward(x, training=True)"
     )
 
 

@@ -61,8 +61,9 @@ def test_order_of_calls_of_bilinear(rng):
     layer = xc.Bilinear(2, 3, 4, bias=False)
     x1, x2 = rng.normal(size=(5, 2)), rng.normal(size=(5, 3))
     dy = rng.normal(size=(5, 4))
-    layer(x1, x2)  # builds itself, in the dtype of the input
+    layer.forward(x1, x2, training=True)  # builds itself, in the dtype of the input
     assert layer.weight.data.dtype == np.float64
+    layer.forget()
     with pytest.raises(RuntimeError, match="Bilinear: backward needs a forward"):
         layer.backward(dy)
     layer.forward(x1, x2, training=True)

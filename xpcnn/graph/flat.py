@@ -104,7 +104,7 @@ class Flat:
     def _residual(self, block: Any, inputs: tuple[Any, ...]) -> tuple[int, ...]:
         past = inputs if block.shortcut is None else self._lay_out(block.shortcut, inputs)
         through = self._lay_out(block.body, inputs)
-        return self._add(_Join(block), (*through, *past), 1)
+        return self._add(Join(block), (*through, *past), 1)
 
     def _graph(self, graph: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         values: dict[str, Any] = dict(zip(graph.inputs, inputs, strict=True))
@@ -142,23 +142,27 @@ class Flat:
         return self._maker.get(value)
 
 
-class _Join(Add):
+class Join(Add):
     """The sum at the end of a residual block, which speaks in its name."""
 
     def __init__(self, block: Any) -> None:
         super().__init__()
-        self._block = block
+        self.block = block
         self.name = block.name
+
+    def children(self) -> dict[str, Layer]:
+        """Return nothing: the block is known, but is not inside the sum."""
+        return {}
 
     @property
     def who(self) -> str:
         """The name of the block."""
-        name: str = self._block.who
+        name: str = self.block.who
         return name
 
     def output_shapes(self, *input_shapes: Any) -> Any:
         """Return the shape of the sum; the two are not broadcast."""
-        self._block.check_join(*input_shapes)
+        self.block.check_join(*input_shapes)
         return input_shapes[:1]
 
 

@@ -193,6 +193,11 @@ class Program:
             return values[self.outputs[0]]
         return tuple(values[name] for name in self.outputs)
 
+    @property
+    def awaits_backward(self) -> bool:
+        """Whether there was a training forward whose backward has not come."""
+        return self._ran is not None
+
     def backward(self, *dys: Array, need_dx: bool) -> Any:
         """Run all steps backward; the gradients of the network's inputs only if needed."""
         if self._ran is None and self._graph is not None:

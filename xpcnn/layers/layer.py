@@ -15,10 +15,12 @@ import numpy as np
 
 from xpcnn import _xp, rng
 from xpcnn._registry import Checked, same
+from xpcnn._showing import html_of
 from xpcnn._xp import Array
 from xpcnn.device import Device, resolve
-from xpcnn.errors import cast_hint, dtype_error, no_forward_error
+from xpcnn.errors import cast_hint, dtype_error, no_forward_error, no_input_error
 from xpcnn.layers.freezing import set_frozen
+from xpcnn.layers.inference import LastInputs, keeps_for_backward, watch, watching
 from xpcnn.layers.loading import LoadedNames, load_state
 from xpcnn.layers.parameter import Buffer, Parameter, Tensor, note_change
 from xpcnn.ops.checks import (
@@ -199,6 +201,8 @@ class Layer(Checked):
     """Whether the input holds indices, rather than numbers to compute with."""
     _saved: Any = None
     """What the last training forward left for the backward pass."""
+    _seen: LastInputs | None = None
+    """What the last forward without training was given, if none in training came behind it."""
     _input_dtype: str | None = None  # in mixed precision, where it is not that of the parameters
     _widens: bool = False
 
@@ -299,7 +303,8 @@ class Layer(Checked):
             It is not changed.
         training : bool
             ``True`` keeps what :meth:`backward` needs, and makes dropout and batch normalisation
-            behave as in training.
+            behave as in training. ``False`` keeps nothing: should a backward come all the same,
+            the forward runs once more, as long as you have kept `x`.
 
         Raises
         ------
@@ -317,9 +322,24 @@ class Layer(Checked):
                 return self._forward_nothing(x, training)
         xp = self._check_input(x)
         y, saved = (self._forward_wide if self._widens else self._forward)(xp, x, training)
-        if training:
-            self._saved = (output_of(y), saved)
+        if keeps_for_backward(training):
+            self._keep((output_of(y), saved))
+        self._show(y, training, x)
         return y
+
+    def _keep(self, saved: Any) -> None:
+        """Keep what the backward of this forward needs."""
+        self._saved = saved
+        if self._seen is not None:
+            self._seen = None
+
+    def _show(self, outputs: Any, training: bool, *inputs: Any) -> None:
+        """Show the outputs to whoever watches; note the inputs if nothing was kept."""
+        wanted = watching.get()
+        if wanted is not None:
+            wanted.saw(self, outputs)
+        elif not training and not whole_batches.get():  # models do so themselves
+            vars(self)["_seen"] = LastInputs(*inputs)
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         """Run :meth:`forward`, that of a subclass too."""
@@ -331,22 +351,25 @@ class Layer(Checked):
         Parameters
         ----------
         dy : array
-            Gradient with respect to the output of the last training forward; it is not changed.
+            Gradient with respect to the output of the last training forward, or, where none waits
+            for its backward, of the last forward without training; it is not changed.
         need_dx : bool
             ``False`` allows the layer to skip the gradient of its input and return ``None``.
 
         Raises
         ------
         RuntimeError
-            If there was no forward with ``training=True`` since the last backward.
+            If there was no forward since the last backward, or it was without training and its
+            input has not been kept.
         ValueError, TypeError
             If the shape, or the library, device or dtype of `dy` is not that of the output.
         """
         if self._saved is None:
-            raise no_forward_error(self.who)
+            return self._backward_of_inference(dy, need_dx=need_dx)
         output, saved = self._saved
         xp = self._check_gradient(dy, output)
         self._saved = None
+        self._show_gradient(dy)
         alone = isinstance(saved, _Alone)
         if alone:
             dy, saved = xp.expand_dims(dy, axis=0), saved.saved
@@ -357,17 +380,48 @@ class Layer(Checked):
             dx = run(xp, dy, saved, need_dx)
         return dx if dx is None or not alone else xp.squeeze(dx, axis=0)
 
+    @property
+    def awaits_backward(self) -> bool:
+        """Whether there was a forward that has kept what its backward needs."""
+        return self._saved is not None
+
+    def _show_gradient(self, dys: Any) -> None:
+        """Show the gradient of the output to whoever watches."""
+        wanted = watching.get()
+        if wanted is not None:
+            wanted.saw(self, dys, backward=True)
+
+    def _backward_of_inference(self, *dys: Any, need_dx: Any) -> Any:
+        """Run the last forward, which was without training, again, and then backward."""
+        seen: LastInputs | None = self._seen
+        if seen is None:
+            raise no_forward_error(self.who)
+        inputs = seen.arrays()
+        if inputs is None:
+            raise no_input_error(self.who)
+        try:
+            with watch(keeps=True):
+                self.forward(*inputs)
+            found = self.backward(*dys, need_dx=need_dx)
+            seen = None
+        finally:
+            self.forget()
+            self._seen = seen  # after an error for another try, with the right gradient
+        return found
+
     def forget(self) -> None:
         """Drop what is kept for a backward, in the layers inside too: it will not come."""
         for _, layer in self.layers_within():
-            layer._saved = None
+            layer._saved = layer._seen = None
 
     def _forward_alone(self, x: Array, training: bool) -> Array:
         """Run the forward for a sample without a batch axis."""
         xp = _xp.namespace(x, who=self.who)
         y = xp.squeeze(self.forward(xp.expand_dims(x, axis=0), training=training), axis=0)
-        if training:
+        if keeps_for_backward(training):
             self._saved = (output_of(y), _Alone(self._saved[1]))
+        elif self._seen is not None:
+            self._seen = LastInputs(x)
         return y
 
     def _forward_nothing(self, x: Array, training: bool) -> Array:
@@ -389,8 +443,9 @@ class Layer(Checked):
             self._check_match(x, tensor.value)
         like = own[0].value if own and self.takes_integers else x
         y = xp.zeros(output_shape, dtype=like.dtype, device=_xp.device_of(x))
-        if training:
-            self._saved = (output_of(y), _Nothing(shape))
+        if keeps_for_backward(training):
+            self._keep((output_of(y), _Nothing(shape)))
+        self._show(y, training, x)
         return y
 
     def _backward_nothing(
@@ -588,6 +643,10 @@ class Layer(Checked):
                 f"{self.who}: the input is {_xp.describe(x)}, but the parameters lie on "
                 f"{_xp.device_of(own)}; move one of them"
             )
+
+    def _repr_html_(self) -> str | None:
+        """Return what a notebook shows."""
+        return html_of(self)
 
     # -- Parameters and state ------------------------------------------------------------------
 

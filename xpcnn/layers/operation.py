@@ -10,7 +10,7 @@ import numpy as np
 
 from xpcnn import _xp
 from xpcnn.device import Device, resolve
-from xpcnn.errors import no_forward_error
+from xpcnn.layers.inference import keeps_for_backward
 from xpcnn.layers.layer import Layer, Shape, output_of, seed_from
 
 Arrays = tuple[Any, ...]
@@ -72,7 +72,7 @@ class Operation(Layer):
         ----------
         *inputs : array
         training : bool
-            ``True`` keeps what :meth:`backward` needs.
+            ``True`` keeps what :meth:`backward` needs; see :meth:`xpcnn.layers.Layer.forward`.
 
         Returns
         -------
@@ -92,10 +92,12 @@ class Operation(Layer):
             outputs = _cast(xp, outputs, Device.of(outputs[0]).dtype(self._input_dtype or ""))
         else:
             outputs, saved = self._run(xp, inputs, training)
-        if training:
+        if keeps_for_backward(training):
             floats = tuple(x is not None and _xp.is_floating(x) for x in inputs)
-            self._saved = _Kept([output_of(y) for y in outputs], floats, saved)
-        return outputs[0] if len(outputs) == 1 else outputs
+            self._keep(_Kept([output_of(y) for y in outputs], floats, saved))
+        found = outputs[0] if len(outputs) == 1 else outputs
+        self._show(found, training, *inputs)
+        return found
 
     def backward(self, *dys: Any, need_dx: bool | Sequence[bool] = True) -> Any:
         """Compute the gradients of the inputs, and add to the gradient of every parameter.
@@ -103,8 +105,8 @@ class Operation(Layer):
         Parameters
         ----------
         *dys : array or None
-            One gradient for each output of the last training forward; ``None`` is as good as
-            zeros.
+            One gradient for each output of the last training forward, or of the last one without
+            training where none waits for its backward; ``None`` is as good as zeros.
         need_dx : bool, or one for each input
             Which gradients are needed; the others may be ``None``.
 
@@ -116,12 +118,13 @@ class Operation(Layer):
         Raises
         ------
         RuntimeError
-            If there was no forward with ``training=True`` since the last backward.
+            If there was no forward since the last backward, or it was without training and its
+            inputs have not been kept.
         ValueError, TypeError
             If a gradient is not like its output.
         """
         if self._saved is None:
-            raise no_forward_error(self.who)
+            return self._backward_of_inference(*dys, need_dx=need_dx)
         outputs, floats, saved = self._saved
         if len(dys) != len(outputs):
             raise ValueError(
@@ -138,6 +141,7 @@ class Operation(Layer):
         self._saved = None
         if not found:
             raise ValueError(f"{self.who}: backward expects a gradient for one output at least")
+        self._show_gradient(dys[0] if len(dys) == 1 else dys)
         xp = found[0]
         if self._widens:
             half = next(dy.dtype for dy in dys if dy is not None)

@@ -12,7 +12,7 @@ from copy import deepcopy
 from typing import Any
 from weakref import ref
 
-_OWN = frozenset({"_sharing", "_is_made", "_saved"})
+_OWN = frozenset({"_sharing", "_is_made", "_saved", "_seen"})
 """Attributes that each twin has for itself, besides those that a model sets while it runs."""
 
 

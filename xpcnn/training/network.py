@@ -12,7 +12,7 @@ from xpcnn import _xp, rng
 from xpcnn._registry import Closed, Named
 from xpcnn._xp import Array
 from xpcnn.device import Device, resolve
-from xpcnn.errors import choice_error
+from xpcnn.errors import choice_error, no_forward_error, no_input_error
 from xpcnn.graph import Program, made_of
 from xpcnn.interrupts import deferred
 from xpcnn.kernels.precision import float32_products
@@ -20,6 +20,7 @@ from xpcnn.kernels.repeatable import identical
 from xpcnn.layers.containers import Sequential, check_layers
 from xpcnn.layers.freezing import set_frozen
 from xpcnn.layers.graph import Graph, by_position
+from xpcnn.layers.inference import LastInputs, keeps_for_backward, watch
 from xpcnn.layers.layer import FREEZE, Layer, Shape, whole_batches
 from xpcnn.layers.loading import LoadedNames
 from xpcnn.layers.parameter import Buffer, Parameter, Tensor, changes
@@ -112,6 +113,7 @@ class PlacedNetwork(Closed, Named):
         self._tensors: list[Tensor] = []
         self._buffers: list[Tensor] = []
         self._made_of: list[Any] = []  # what the program was made of
+        self._seen: LastInputs | None = None  # what the last forward without training was given
         self._shapes: tuple[Any, tuple[Shape, ...]] = None, ()  # of the inputs, and outputs then
         self._taken: tuple[str, tuple[str, ...]] = ("", ())  # a dtype, and those of the inputs then
         self._changes = -1
@@ -264,7 +266,8 @@ class PlacedNetwork(Closed, Named):
 
         Inputs come in order or by name. With ``training=True`` the model is ready for
         :meth:`backward`, and each call draws new masks for dropout. If it fails, running
-        statistics are as before.
+        statistics are as before. Without it nothing is kept; should a backward come all the same,
+        the network runs forward once more, as long as you have kept the inputs.
         """
         with self.on_device(), self.unbuilt_if_it_fails():
             arrays = self._arrange(inputs, named, "Model.forward")
@@ -277,7 +280,11 @@ class PlacedNetwork(Closed, Named):
                         f"there with model.device.asarray(x, {dtype!r})"
                     )
             if not training:
-                return self.forward_batch(arrays)
+                if keeps_for_backward(training):
+                    return self.forward_apart(arrays)
+                found = self.forward_batch(arrays)
+                self._seen = LastInputs(*arrays)
+                return found
             self.ready_for(arrays)
             with deferred():
                 before = [(buffer, buffer.value) for buffer in self._buffers]
@@ -298,9 +305,20 @@ class PlacedNetwork(Closed, Named):
         If it fails in training, running statistics are no longer those from before.
         """
         program, arrays = self.program_for(inputs, training=training), self.narrow(inputs)
+        if training:
+            self._seen = None
         if not training and len(arrays) == len(self.outputs) == 1:
             return self.widen(program.infer(arrays[0]))
         return self.widen(program.forward(*arrays, training=training))
+
+    def forward_apart(self, inputs: Sequence[Array]) -> Any:
+        """Run the network without training on arrays on the device, layer by layer.
+
+        The outputs are those of :meth:`forward_batch` but for rounding. Neighbours do not become
+        one step, so that each layer's output is there to be seen.
+        """
+        self.program_for(inputs)
+        return self.widen(self.network.forward(*self.narrow(inputs)))
 
     def backward(self, *dys: Array, need_dx: bool = False) -> Any:
         """Run the network backward and add to the gradients of all parameters.
@@ -308,14 +326,40 @@ class PlacedNetwork(Closed, Named):
         Parameters
         ----------
         *dys : array
-            One gradient for each output of the last training forward.
+            One gradient for each output of the last training forward, or, where none waits for
+            its backward, of the last forward without training.
         need_dx : bool
             Whether to return the gradient of the network's input, or a tuple of those of all.
+
+        Raises
+        ------
+        RuntimeError
+            If there was no forward since the last backward, or it was without training and its
+            inputs have not been kept.
         """
         if self._program is None:
-            raise RuntimeError("Model.backward needs a forward(x, training=True) before it")
+            raise no_forward_error("Model")
         with self.on_device(), self.overflow_allowed():
-            return self.widen(self._program.backward(*self.narrow(dys), need_dx=need_dx))
+            given, waits = self.narrow(dys), self.network.awaits_backward
+            if self._program.awaits_backward or not (waits or self._seen):
+                return self.widen(self._program.backward(*given, need_dx=need_dx))
+            return self.widen(self._backward_of_inference(given, need_dx))
+
+    def _backward_of_inference(self, dys: Sequence[Array], need_dx: bool) -> Any:
+        """Run backward behind a forward without training; one that kept nothing runs once more."""
+        network: Any = self.network
+        if not network.awaits_backward:
+            inputs = None if self._seen is None else self._seen.arrays()
+            if inputs is None:
+                raise no_input_error("Model")
+            with watch(keeps=True):
+                self.forward_apart(inputs)
+        try:
+            found = network.backward(*dys, need_dx=need_dx)
+            self._seen = None
+        finally:
+            network.forget()
+        return found
 
     @property
     def compute_dtype(self) -> str:

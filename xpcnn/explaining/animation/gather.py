@@ -23,14 +23,14 @@ from xpcnn.explaining.animation.scene import (
     Cell,
     Frame,
     Grid,
+    equals,
     evenly,
-    factor,
     image_cells,
     index,
     places,
-    shown,
     summed,
 )
+from xpcnn.explaining.numbers import factor, written
 
 MOST_CHANNELS = 3
 
@@ -165,7 +165,7 @@ class _Pictures:
 
         def look(place: Place) -> Cell:
             role = PADDING if self.slide.is_padding(*place) else PLAIN
-            return Cell(shown(source[place]), under.get(place, role))
+            return Cell(written(source[place]), under.get(place, role))
 
         return image_cells(*padded_places(self.slide), look)
 
@@ -174,7 +174,7 @@ class _Pictures:
             return
         rows, columns = map(places, self.slide.window.kernel)
         for channel in self.g.w[: self.channels]:
-            numbers = {(i, j): Cell(shown(n), FILTER) for (i, j), n in np.ndenumerate(channel)}
+            numbers = {(i, j): Cell(written(n), FILTER) for (i, j), n in np.ndenumerate(channel)}
             yield from image_cells(rows_of(self.slide, rows), columns, numbers.__getitem__)
 
     def _target_cells(self, step: int) -> Iterable[Cell]:
@@ -184,28 +184,30 @@ class _Pictures:
             if place not in done:
                 return Cell("", EMPTY)
             role = RESULT if place == self.positions[step] else PLAIN
-            return Cell(shown(self.g.target[place]), role)
+            return Cell(written(self.g.target[place]), role)
 
         rows, columns = map(places, self.out)
         return image_cells(rows_of(self.slide, rows), columns, look)
 
     def lines(self, step: int) -> tuple[str, ...]:
         g, row = self.g, self.rows[step]
-        value = shown(g.target[self.positions[step]])
+        value = written(g.target[self.positions[step]])
+        exact = [*row, g.target[self.positions[step]]]
         if g.filter_row is not None:
+            exact += [*g.filter_row, g.b or 0.0]
             terms = [
-                f"{factor(a) if n else shown(a)}·{factor(b)}"
+                f"{factor(a) if n else written(a)}·{factor(b)}"
                 for n, (a, b) in enumerate(zip(row, g.filter_row, strict=True))
             ]
             work = summed(terms, self.words["more"])
             work += "" if g.b is None else f" + {factor(g.b)}"
         elif g.divisor is None:
-            work = f"max({', '.join(map(shown, row))})"
+            work = f"max({', '.join(map(written, row))})"
         else:
-            terms = [factor(a) if n else shown(a) for n, a in enumerate(row)]
+            terms = [factor(a) if n else written(a) for n, a in enumerate(row)]
             total = summed(terms, self.words["more"])
-            work = f"({total}) / {shown(g.divisor[self.positions[step]])}"
-        return (f"{self._target(step)} = {work} = {value}",)
+            work = f"({total}) / {written(g.divisor[self.positions[step]])}"
+        return (f"{self._target(step)} = {work} {equals(*exact)} {value}",)
 
     def _target(self, step: int) -> str:
         return f"{self.g.names[1]}{index(*self.g.first, *self.slide.place(*self.positions[step]))}"
@@ -217,8 +219,8 @@ class _Pictures:
             total=len(self.positions),
             row=row_label(self.slide, position),
             target=self._target(step),
-            value=shown(g.target[position]),
-            divisor="" if g.divisor is None else shown(g.divisor[position]),
+            value=written(g.target[position]),
+            divisor="" if g.divisor is None else written(g.divisor[position]),
         )
 
     def notes(self, frames: int) -> list[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from xpcnn.explaining.animation.scene import EMPTY, FILTER, LABEL, PLAIN, Cell, Grid, shown
+from xpcnn.explaining.animation.scene import EMPTY, FILTER, LABEL, PLAIN, Cell, Grid
+from xpcnn.explaining.numbers import written
 
 MOST_ROWS = 16
 MOST_COLUMNS = 18
@@ -47,7 +48,7 @@ class Matrix:
         yield from (Cell(text, LABEL) for text in self.columns[: self.width])
         for label, numbers in self.heads:
             yield Cell(label, LABEL)
-            yield from (Cell(shown(number), FILTER) for number in numbers[: self.width])
+            yield from (Cell(written(number), FILTER) for number in numbers[: self.width])
         start = max(0, current - self.height + 1)
         for row in range(start, start + self.height):
             yield Cell(self.labels[row], LABEL)
@@ -56,4 +57,4 @@ class Matrix:
                     yield Cell("", EMPTY)
                 else:
                     role = roles[column] if row == current else PLAIN
-                    yield Cell(shown(self.rows[row][column]), role)
+                    yield Cell(written(self.rows[row][column]), role)

@@ -31,14 +31,14 @@ from xpcnn.explaining.animation.scene import (
     Cell,
     Frame,
     Grid,
+    equals,
     evenly,
-    factor,
     image_cells,
     index,
     places,
-    shown,
     summed,
 )
+from xpcnn.explaining.numbers import factor, written
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ class _Pictures:
 
         def look(place: Place) -> Cell:
             role = PADDING if self.slide.is_padding(*place) else PLAIN
-            return Cell(shown(self.sums[step + 1][place]), WINDOW if place in under else role)
+            return Cell(written(self.sums[step + 1][place]), WINDOW if place in under else role)
 
         yield from image_cells(*padded_places(self.slide), look)
 
@@ -171,14 +171,14 @@ class _Pictures:
                 rows_of(self.slide, rows),
                 columns,
                 {
-                    place: Cell(shown(n), RESULT if place == position else PLAIN)
+                    place: Cell(written(n), RESULT if place == position else PLAIN)
                     for place, n in np.ndenumerate(channel)
                 }.__getitem__,
             )
         if self.s.w is not None:
             rows, columns = map(places, self.slide.window.kernel)
             for channel in self.s.w[: self.channels]:
-                numbers = {place: Cell(shown(n), FILTER) for place, n in np.ndenumerate(channel)}
+                numbers = {place: Cell(written(n), FILTER) for place, n in np.ndenumerate(channel)}
                 yield from image_cells(
                     rows_of(self.slide, rows),
                     columns,
@@ -194,7 +194,7 @@ class _Pictures:
         def look(place: Place) -> Cell:
             if self.slide.is_padding(*place):
                 return Cell("", EMPTY)
-            return Cell(shown(self.s.final[place[0] - top, place[1] - left]), RESULT)
+            return Cell(written(self.s.final[place[0] - top, place[1] - left]), RESULT)
 
         yield from image_cells(*padded_places(self.slide), look)
 
@@ -204,15 +204,18 @@ class _Pictures:
         label = f"{self.name}{index(*self.slide.place(*position))} = "
         if s.w is not None:
             terms = [
-                f"{factor(channel[position]) if n else shown(channel[position])}·{_listed(w)}"
+                f"{factor(channel[position]) if n else written(channel[position])}·{_listed(w)}"
                 for n, (channel, w) in enumerate(zip(s.source, s.w, strict=True))
             ]
-            made = f"{label}{summed(terms, self.words['more'])} = {_listed(row)}"
+            values = [channel[position] for channel in s.source]
+            same = equals(*row, *values, *s.w.reshape(-1))
+            made = f"{label}{summed(terms, self.words['more'])} {same} {_listed(row)}"
         else:
             made = f"{label}{_listed(row)}"
         before, after = self.sums[step], self.sums[step + 1]
         sums = [
-            f"{shown(before[place])} + {factor(value)} = {shown(after[place])}"
+            f"{written(before[place])} + {factor(value)} "
+            f"{equals(before[place], value, after[place])} {written(after[place])}"
             for place, value in zip(self.slide.under(position), row, strict=True)
             if not self.slide.is_padding(*place) and (value or s.way != "scatter_max")
         ]
@@ -224,19 +227,19 @@ class _Pictures:
         place = self.slide.place(*position)
         at = (":",) if many else (str(s.source_first),)
         source = f"{s.names[0]}[{', '.join((str(s.first[0]), *at, *map(str, place)))}]"
-        value = "" if many else f" = {shown(s.source[0][position])}"
+        value = "" if many else f" = {written(s.source[0][position])}"
         return self.words[s.way].format(
             step=step + 1,
             total=len(self.positions),
             source=source + value,
             row=row_label(self.slide, position),
             target=f"{s.names[1]}{index(*s.first)}",
-            divisor="" if s.divisor is None else shown(s.divisor[position]),
+            divisor="" if s.divisor is None else written(s.divisor[position]),
         )
 
     def last_caption(self) -> str:
         s = self.s
-        value = "" if s.b is None else shown(s.b)
+        value = "" if s.b is None else written(s.b)
         return self.words[s.last].format(value=value, target=f"{s.names[1]}{index(*s.first)}")
 
     def notes(self, frames: int) -> list[str]:
@@ -252,5 +255,5 @@ class _Pictures:
 
 
 def _listed(numbers: np.ndarray) -> str:
-    texts = [shown(n) for n in numbers.reshape(-1)]
+    texts = [written(n) for n in numbers.reshape(-1)]
     return f"({', '.join(texts)})"

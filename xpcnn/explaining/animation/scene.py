@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from xpcnn.explaining.numbers import written
+
 LABEL, PLAIN, PADDING, WINDOW = "label", "plain", "padding", "window"
 RESULT, FILTER, BEST, EMPTY = "result", "filter", "best", "empty"
 ROLES = (LABEL, PLAIN, PADDING, WINDOW, RESULT, FILTER, BEST, EMPTY)
@@ -55,22 +57,10 @@ class Scene(NamedTuple):
     frames: tuple[Frame, ...]
 
 
-def shown(value: float) -> str:
-    """Write a number: integers as such, others with four digits, after the point or in all."""
-    value = float(value)
-    if math.isinf(value):
-        return "-∞" if value < 0 else "∞"
-    if math.isnan(value):
-        return "NaN"
-    if value == int(value) and abs(value) < 1e6:
-        return str(int(value))
-    return f"{value:.4f}".rstrip("0") if 0.001 <= abs(value) < 1 else f"{value:.4g}"
-
-
-def factor(value: float) -> str:
-    """Write a number behind a sign: what is negative in brackets."""
-    text = shown(value)
-    return f"({text})" if text.startswith("-") else text
+def equals(*values: float) -> str:
+    """Return "=", or "≈" if some of the values are written with fewer digits than they have."""
+    finite = (value for value in map(float, values) if math.isfinite(value))
+    return "=" if all(float(written(value)) == value for value in finite) else "≈"
 
 
 def summed(terms: Iterable[str], more: str) -> str:

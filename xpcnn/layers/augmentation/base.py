@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,12 @@ from xpcnn.layers.preprocessing.base import Preprocessing
 from xpcnn.layers.random import RandomLayer
 from xpcnn.ops.checks import check_rank
 from xpcnn.window import as_number, is_sequence
+
+
+class _OfTraining(NamedTuple):
+    """What a training forward has left."""
+
+    saved: Any
 
 
 class Augmentation(RandomLayer, Preprocessing):
@@ -69,12 +75,17 @@ class Augmentation(RandomLayer, Preprocessing):
         self.output_shape(x.shape)
         if training:
             y, saved = self._change(xp, x, self.draw(x.shape))
-            return y, (saved,)
+            return y, _OfTraining(saved)
         quiet = self.at_inference()
         return (x, None) if quiet is None else quiet.halves()[0](xp, x, False)
 
     def _backward(self, xp: ModuleType, dy: Array, saved: Any, need_dx: bool) -> Array | None:
-        return self._change_back(xp, dy, saved[0]) if need_dx else None
+        if not need_dx:
+            return None
+        if isinstance(saved, _OfTraining):
+            return self._change_back(xp, dy, saved.saved)
+        quiet = self.at_inference()
+        return dy if quiet is None else quiet.halves()[1](xp, dy, saved, need_dx)
 
 
 def uniform(generator: np.random.Generator, limits: Sequence[float], shape: Any) -> np.ndarray:
