@@ -93,6 +93,23 @@ def test_pooling_by_hand():
     ]
 
 
+def test_of_several_nan_the_last_wins_as_in_the_layer():
+    x = [float("nan"), 1.0, float("nan")]
+    a = animate(xpcnn.MaxPool1d(3), x, [10], what="backward")
+    assert numbers(tables(a, 0)["dx[0, 0] (running sums)"]) == [[0, 0, 10]]
+    layer = xpcnn.MaxPool1d(3)
+    layer.forward(np.array([[x]]), training=True)
+    assert layer.backward(np.array([[[10.0]]])).tolist() == [[[0, 0, 10]]]
+
+
+def test_a_line_of_rounded_numbers_says_so():
+    a = animate(xpcnn.AvgPool1d(3, stride=1), [1, 0, 0, 3])
+    assert [frame.lines[0] for frame in a.scene.frames] == [
+        "y[0, 0, 0] = (1 + 0 + 0) / 3 ≈ 0.3333",
+        "y[0, 0, 1] = (0 + 0 + 3) / 3 = 1",
+    ]
+
+
 # -- By loops --------------------------------------------------------------------------------------
 
 
