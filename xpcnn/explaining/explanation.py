@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from xpcnn._files import replace_file
 from xpcnn.errors import check_choice
 from xpcnn.explaining.animation import Animation, animate
 from xpcnn.explaining.convolution import explain_convolution
@@ -112,6 +113,8 @@ class Explanation:
     def animate(self, what: str = "forward", **options: Any) -> Animation:
         """Show the window as it slides over the input, or the way back.
 
+        It is made of what the operation and the input are now.
+
         Parameters
         ----------
         what : {"forward", "backward"}
@@ -157,7 +160,7 @@ class Explanation:
         text = str(self) + "\n"
         if ending == ".html":
             text = as_page(self.title, self._repr_html_(), self.lang)
-        path.write_text(text, encoding="utf-8")
+        replace_file(path, text.encode())
 
 
 def explain(
