@@ -10,6 +10,7 @@ from functools import cache
 import xpcnn
 
 INNER = (
+    "explaining",
     "interop.onnx",
     "scratch.conv1d",
     "scratch.deep_conv_net",
