@@ -329,6 +329,7 @@ def test_batch_normalisation_of_the_course():
     assert "μ[0] = (1 + 3) / 2 = 2" in str(shown)
     assert np.allclose(cells(table_of(shown, "y")), [[-1, 3]], atol=1e-3)
     assert layer.moving_mean is None
+    assert "running_var" not in str(shown)  # the course does not divide by m - 1
 
 
 @pytest.mark.parametrize(
