@@ -207,6 +207,19 @@ def test_a_nan_is_shown():
     assert "max(1, NaN) = NaN" in text
 
 
+def test_an_explanation_moves():
+    conv = conv1d.SimpleConv1d(W=np.array([3, 5, 7]), b=np.array([1]))
+    shown = xpcnn.explain(conv, [1, 2, 3, 4], dy=[10, 20], lang="ja")
+    for what in ("forward", "backward"):
+        moving = shown.animate(what)
+        assert len(moving) > 1
+        assert moving.lang == "ja"
+    with pytest.raises(TypeError):
+        xpcnn.explain(xpcnn.ReLU(), [[1]]).animate()
+    with pytest.raises(TypeError):
+        xpcnn.explain(xpcnn.MSELoss(), [[1]], target=[[1]]).animate()
+
+
 # -- Files -----------------------------------------------------------------------------------------
 
 
@@ -218,6 +231,8 @@ def test_files(tmp_path):
     page = (tmp_path / "a.html").read_text(encoding="utf-8")
     assert page.startswith("<!doctype html>")
     assert 'lang="ja"' in page
+    with pytest.raises(TypeError, match="path must be the name of a file, got 3"):
+        shown.save(3)
     with pytest.raises(ValueError, match=r"path must end in '\.html' or '\.txt', got 'a\.pdf'"):
         shown.save("a.pdf")
 

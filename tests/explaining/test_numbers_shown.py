@@ -150,6 +150,7 @@ def test_every_number_of_a_convolution(shape, options, rng):
         for index in np.ndindex(*values.shape):
             written = f"{name}[{', '.join(map(str, index))}]"
             assert values_of(shown, written) == values[index], written
+    assert "≈" not in str(shown)  # whole numbers: each line is true as it is written
     assert check_lines(shown) >= y.size + dw.size
     tables = [t for t in tables_of(shown) if t.title.startswith("dx")]
     assert np.array_equal(np.concatenate([cells(t).ravel() for t in tables]), dx.ravel())
@@ -197,6 +198,7 @@ def test_every_number_of_a_transposed_convolution(shape, options, rng):
         for index in np.ndindex(*values.shape):
             written = f"{name}[{', '.join(map(str, index))}]"
             assert values_of(shown, written) == values[index], written
+    assert "≈" not in str(shown)  # whole numbers: each line is true as it is written
     assert check_lines(shown) > 0
 
 
@@ -327,6 +329,7 @@ def test_batch_normalisation_of_the_course():
     assert "μ[0] = (1 + 3) / 2 = 2" in str(shown)
     assert np.allclose(cells(table_of(shown, "y")), [[-1, 3]], atol=1e-3)
     assert layer.moving_mean is None
+    assert "running_var" not in str(shown)  # the course does not divide by m - 1
 
 
 @pytest.mark.parametrize(

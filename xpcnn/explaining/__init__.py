@@ -1,4 +1,4 @@
-"""What a layer or a loss does with the numbers given, step by step."""
+"""Operations explained with their numbers, as text, as HTML and as moving pictures."""
 
 from xpcnn.explaining.explanation import Explanation as Explanation
 from xpcnn.explaining.explanation import explain as explain

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from xpcnn._files import replace_file
 from xpcnn.errors import check_choice
+from xpcnn.explaining.animation import Animation, animate
 from xpcnn.explaining.convolution import explain_convolution
 from xpcnn.explaining.elementwise import (
     FORMULAS,
@@ -91,10 +94,13 @@ class Explanation:
     True
     """
 
-    def __init__(self, title: str, sections: list[Section], lang: str) -> None:
+    def __init__(
+        self, title: str, sections: list[Section], lang: str, given: tuple[Any, Any, Any]
+    ) -> None:
         self.title = title
         self.sections = sections
         self.lang = lang
+        self._given = given  # the operation, x and dy, for an animation
 
     def __str__(self) -> str:
         return as_text(self.title, self.sections)
@@ -104,7 +110,33 @@ class Explanation:
     def _repr_html_(self) -> str:
         return as_html(self.title, self.sections, self.lang)
 
-    def save(self, path: str | Path) -> None:
+    def animate(self, what: str = "forward", **options: Any) -> Animation:
+        """Show the window as it slides over the input, or the way back.
+
+        It is made of what the operation and the input are now.
+
+        Parameters
+        ----------
+        what : {"forward", "backward"}
+        **options
+            As :func:`xpcnn.explaining.animation.animate` takes them.
+
+        Returns
+        -------
+        Animation
+            It shows itself in a notebook, and saves itself as HTML or GIF.
+
+        Raises
+        ------
+        TypeError
+            If the operation has no window that slides.
+        """
+        operation, x, dy = self._given
+        if what == "forward":
+            dy = None
+        return animate(operation, x, dy, lang=self.lang, what=what, **options)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write it to a file.
 
         Parameters
@@ -117,15 +149,18 @@ class Explanation:
         ValueError
             If the path ends in something else.
         """
+        if not isinstance(path, (str, os.PathLike)):
+            raise TypeError(f"Explanation.save: path must be the name of a file, got {path!r}")
         path = Path(path)
-        if path.suffix not in (".html", ".txt"):
+        ending = path.suffix.lower()
+        if ending not in (".html", ".txt"):
             raise ValueError(
                 f"Explanation.save: path must end in '.html' or '.txt', got {str(path)!r}"
             )
         text = str(self) + "\n"
-        if path.suffix == ".html":
+        if ending == ".html":
             text = as_page(self.title, self._repr_html_(), self.lang)
-        path.write_text(text, encoding="utf-8")
+        replace_file(path, text.encode())
 
 
 def explain(
@@ -197,7 +232,9 @@ def explain(
         _without_effect(operation, "a loss", dy=dy, training=training)
         made = run_loss(loss, as_numbers(x, "x"), target)
         sections = explain_loss(made, say, limit)
-        return Explanation(say("title", who=type(operation).__name__), sections, lang)
+        return Explanation(
+            say("title", who=type(operation).__name__), sections, lang, (operation, x, None)
+        )
     _check_supported(operation)
     _without_effect(operation, "a layer", target=target)
     if training is not None and not _two_ways(operation):
@@ -210,7 +247,9 @@ def explain(
         raise _unsupported(operation)
     gradient = None if dy is None else as_numbers(dy, "dy")
     found = run(subject, gradient, training)
-    return Explanation(say("title", who=subject.who), family(found, say, limit), lang)
+    return Explanation(
+        say("title", who=subject.who), family(found, say, limit), lang, (operation, x, dy)
+    )
 
 
 def _in_scratch(operation: Any) -> bool:

@@ -56,9 +56,8 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "印：[ ] は最初の窓の下、< > は最後の窓の下、{ } は両方の窓の下です。",
     ),
     "marks_two_in_colour": (
-        "Orange: under the first window. Blue: under the last. Both colours: under both. Grey: "
-        "padding.",
-        "オレンジは最初の窓の下、青は最後の窓の下、2色は両方の窓の下、灰色はパディングです。",
+        "Orange: under the first window. Blue: under the last. Both colours: under both.",
+        "オレンジは最初の窓の下、青は最後の窓の下、2色は両方の窓の下です。",
     ),
     "marks_one": ("Marked: [ ] under the window.", "印：[ ] は窓の下です。"),
     "marks_one_in_colour": ("Orange: under the window.", "オレンジは窓の下です。"),
