@@ -149,6 +149,11 @@ class Layout:
             return np.array(a).reshape(-1, 1)
         return np.array(a)
 
+    @property
+    def has_bias(self) -> bool:
+        """Whether there is a bias; only what takes none is checked without."""
+        return self.bias != "none"
+
     def bias_rank(self, a: np.ndarray) -> int:
         return 3 if self.images == "last" else 1
 
@@ -179,7 +184,8 @@ class Layout:
                   "line": "(L,)", "rows": "(N, D)", "plain": ""}[self.images]  # fmt: skip
         weights = {"as is": "", "last": ", W (..., C, F)", "transposed": ", W (in, out)",
                    "flat": ", W (F, C * taps)", "line": ", W (taps,)"}[self.weights]  # fmt: skip
-        return f"x {images}{weights}"
+        bias = "" if self.has_bias else ", without b"
+        return f"x {images}{weights}{bias}"
 
 
 class Stub:
