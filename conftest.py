@@ -8,14 +8,24 @@ collected.
 from __future__ import annotations
 
 import importlib.util
+import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent
+
+# Nothing that a test draws opens a window.
+os.environ.setdefault("MPLBACKEND", "Agg")
 
 NEEDS = {
     "data/folders.py": "PIL",
     "data/images.py": "PIL",
     "interop/torch/composites.py": "torch",
+    "interop/torch/convert.py": "torch",
+    "interop/torch/export.py": "torch",
     "kernels/jax.py": "jax",
     "kernels/native/compiler.py": "numba",
     "kernels/native/instructions.py": "numba",
@@ -25,6 +35,7 @@ NEEDS = {
     "serving/bodies.py": "starlette",
     "serving/http.py": "starlette",
     "serving/measures.py": "prometheus_client",
+    "plot": "matplotlib",
     "sklearn": "sklearn",
 }
 """Modules and packages of xpcnn that, or whose examples, cannot run without an optional package."""
@@ -41,3 +52,11 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     within = ("/".join(inside[:n]) for n in range(1, len(inside) + 1))
     needed = [NEEDS[path] for path in within if path in NEEDS]
     return any(importlib.util.find_spec(package) is None for package in needed) or None
+
+
+@pytest.fixture(autouse=True)
+def no_figures_left() -> Iterator[None]:
+    """Close the figures that a test or an example has made: matplotlib keeps them all."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")

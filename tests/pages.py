@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "CONTRIBUTING.md", *sorted(f"docs/{p.name}" for p in ROOT.glob("docs/*.md")))
+COPIED = ("notebooks", "project", "gallery")  # folders in docs/ that a build of the site fills
+PAGES = (
+    "README.md",
+    "CONTRIBUTING.md",
+    *sorted(
+        path.relative_to(ROOT).as_posix()
+        for path in ROOT.glob("docs/**/*.md")
+        if path.relative_to(ROOT / "docs").parts[0] not in COPIED
+    ),
+)
 """Paths of all pages, from the root."""
 
 
@@ -39,16 +48,21 @@ class Page:
         targets = re.findall(r"\]\((?!https?:)([^)#]+)", self.text)
         return [(ROOT / self.path).parent / target for target in targets]
 
-    def run(self, optional: tuple[str, ...] = ()) -> dict[str, Any]:
+    def run(
+        self, optional: tuple[str, ...] = (), given: dict[str, Any] | None = None, skip: str = "^$"
+    ) -> dict[str, Any]:
         """Run the Python blocks one after the other in one namespace, which is returned.
 
-        Blocks that import a package of `optional` are left out where it is not installed.
+        Blocks that import a package of `optional` are left out where it is not installed, and so
+        are those with a match of `skip`. The namespace begins with what is `given`.
         """
         missing = [name for name in optional if importlib.util.find_spec(name) is None]
-        names: dict[str, Any] = {"__name__": "page"}
+        names: dict[str, Any] = {"__name__": "page", **(given or {})}
         ran = 0
         for number, text in enumerate(self.of("python"), start=1):
             if any(re.search(rf"\b(import|from) {name}\b", text) for name in missing):
+                continue
+            if re.search(skip, text):
                 continue
             exec(compile(text, f"{self.path}, Python block {number}", "exec"), names)
             ran += 1

@@ -21,7 +21,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Imports inside the package go to the left only. What stands together does not know each other.
 LEVELS: list[set[str]] = [
-    {"errors", "_starting", "interrupts", "_files"},
+    {"errors", "_starting", "interrupts", "_files", "_showing"},
     {"_archives"},
     {"backends", "window", "rng", "_registry", "_patterns", "initializers"},
     {"_xp"},
@@ -37,7 +37,8 @@ LEVELS: list[set[str]] = [
     {"training"},
     {"gradcheck", "networks", "callbacks"},
     {"zoo", "interop"},
-    {"scratch", "bench", "serving", "sklearn", "drawing", "grading"},
+    {"scratch", "bench", "serving", "sklearn", "attribution", "drawing", "web"},
+    {"plot", "explaining", "grading"},
     {"cli"},
     {"__init__", "__main__"},
 ]

@@ -9,10 +9,14 @@ import runpy
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
+import xpcnn
 from tests.pages import PAGES, ROOT, Page
-from xpcnn import callbacks, cli
+from xpcnn import callbacks, cli, zoo
+from xpcnn.data import load_digits_subset
 
 # -- All pages -------------------------------------------------------------------------------------
 
@@ -32,6 +36,50 @@ def test_every_block_says_what_it_is(path):
     assert page.text.count("```") == 2 * len(page.blocks)
     if path != "CONTRIBUTING.md":  # has commands without a language
         assert {language for language, _ in page.blocks} <= {"python", "bash"}
+
+
+@pytest.mark.parametrize("path", [path for path in PAGES if Page(path).of("python")])
+def test_what_a_page_shows_is_run_somewhere(path):
+    tests = "".join(file.read_text() for file in (ROOT / "tests").rglob("test_*.py"))
+    assert path in tests, "a test of its subject must run it"
+
+
+def test_course_networks():
+    page = Page("docs/course-networks.md")
+    page.run(skip="# a sum would be right")
+    (mistake,) = [text for text in page.of("python") if "# a sum would be right" in text]
+    with pytest.raises(ValueError, match="the gradient of W is wrong: .* it is 0.25 times"):
+        exec(mistake, {})
+
+
+def test_onnx(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (images, labels), _ = load_digits_subset()
+    given = {"images": images[:64], "labels": labels[:64]}
+    given["model"] = xpcnn.Model(xpcnn.networks.simple(), device="cpu", seed=0)
+    given["model"].build((None, *images.shape[1:]))
+    names = Page("docs/onnx.md").run(("onnxruntime",), given)
+    expected = given["model"].predict(images[:64])
+    assert "scores" not in names or np.allclose(names["scores"], expected, atol=1e-4)
+    assert len(names["model"].history.epoch) == 1
+
+
+def test_zoo(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    published = xpcnn.Model(zoo.resnet18(), device="cpu", seed=0)
+    published.build((None, 3, 32, 32))
+    save_file(published.state_dict(), "resnet18.safetensors")
+    model = Page("docs/zoo.md").run(skip="import torch|^net")["model"]
+    model.build((None, 3, 32, 32))
+    state = model.state_dict()
+    assert np.array_equal(state["conv1.weight"], published.state_dict()["conv1.weight"])
+    assert state["fc.weight"].shape == (10, 512)
+
+
+def test_gpu():
+    page = Page("docs/gpu.md")
+    for text in page.of("python"):  # it takes a GPU to run them
+        compile(text, page.path, "exec")
 
 
 # -- Single pages; those of a subject are tested where the subject is ------------------------------
@@ -68,6 +116,13 @@ def test_transfer(tmp_path, monkeypatch, capsys):
     names = Page("docs/transfer.md").run()
     assert "['classifier.1.weight', 'classifier.1.bias']" in capsys.readouterr().out
     assert len(names["history"].epoch) == 1
+
+
+def test_plots(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    Page("docs/plots.md").run()
+    assert (tmp_path / "training.png").stat().st_size > 10_000
 
 
 def test_own_loops(capsys):

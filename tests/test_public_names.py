@@ -11,7 +11,18 @@ import pytest
 
 import xpcnn
 
-LATER = ("drawing", "grading", "interop", "scratch", "serving", "sklearn", "zoo")
+LATER = (
+    "attribution",
+    "drawing",
+    "grading",
+    "interop",
+    "plot",
+    "scratch",
+    "serving",
+    "sklearn",
+    "web",
+    "zoo",
+)
 
 
 def test_every_part_is_listed() -> None:

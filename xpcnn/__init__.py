@@ -79,12 +79,20 @@ _PARTS = (
     "callbacks", "data", "functional", "initializers", "layers", "losses", "metrics", "networks",
     "operations", "optim",
 )  # fmt: skip
-_LATER = ("drawing", "grading", "interop", "scratch", "serving", "sklearn", "zoo")
-_FUNCTIONS_LATER: dict[str, str] = {"check": "xpcnn.grading"}  # name -> the module that has it
+_LATER = (
+    "attribution", "drawing", "grading", "interop", "plot", "scratch", "serving", "sklearn", "web",
+    "zoo",
+)  # fmt: skip
+_FUNCTIONS_LATER = {"check": "xpcnn.grading", "explain": "xpcnn.explaining"}
+"""Functions, and the modules that have them."""
 
 if _TYPE_CHECKING:  # imported when they are asked for
+    from xpcnn import attribution as attribution
     from xpcnn import drawing as drawing
     from xpcnn import grading as grading
+    from xpcnn import plot as plot
+    from xpcnn import web as web
+    from xpcnn.explaining import explain as explain
     from xpcnn.grading import check as check
 
 if not _TYPE_CHECKING:  # type checkers go by the imports: "as" makes a name public

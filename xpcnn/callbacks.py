@@ -13,3 +13,4 @@ from xpcnn.training.callbacks import ProgressBar as ProgressBar
 from xpcnn.training.callbacks import TensorBoard as TensorBoard
 from xpcnn.training.callbacks import TerminateOnNaN as TerminateOnNaN
 from xpcnn.training.callbacks import TimeLimit as TimeLimit
+from xpcnn.training.callbacks import WeightHistory as WeightHistory

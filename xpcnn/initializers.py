@@ -18,7 +18,14 @@ import numpy as np
 
 from xpcnn.errors import choice_error
 
+__all__ = [
+    "Initializer", "zeros", "ones", "constant", "uniform", "normal", "xavier_uniform",
+    "xavier_normal", "glorot_uniform", "glorot_normal", "he_uniform", "he_normal",
+    "kaiming_uniform", "kaiming_normal", "orthogonal", "fan_in_uniform", "fans", "gain",
+]  # fmt: skip
+
 Initializer = Callable[[tuple[int, ...], np.random.Generator], np.ndarray]
+"""What draws initial values: ``init(shape, rng)`` returns an array of float64."""
 
 _GAINS = {
     "linear": 1.0,
@@ -187,5 +194,7 @@ def _he_std(a: float, mode: str, nonlinearity: str) -> Callable[[tuple[int, ...]
     return lambda shape: factor / math.sqrt(fans(shape)[which])
 
 
-glorot_normal, glorot_uniform = xavier_normal, xavier_uniform
-kaiming_normal, kaiming_uniform = he_normal, he_uniform
+glorot_normal = xavier_normal
+glorot_uniform = xavier_uniform
+kaiming_normal = he_normal
+kaiming_uniform = he_uniform

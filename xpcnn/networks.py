@@ -11,9 +11,19 @@ from collections.abc import Callable
 from xpcnn import layers as nn
 from xpcnn.errors import choice_error
 
+__all__ = ["NETWORKS", "deep", "make", "mlp", "oned", "photo", "simple"]
+
 
 def simple(classes: int = 10) -> list[nn.Layer]:
-    """One convolution and two linear layers: the first network of the course."""
+    """One convolution and two linear layers: the first network of the course.
+
+    Examples
+    --------
+    >>> import xpcnn
+    >>> model = xpcnn.Model(xpcnn.networks.simple(classes=5), device="cpu", seed=0)
+    >>> model.build((None, 1, 28, 28))
+    (1, 5)
+    """
     return [
         nn.Conv2d(out_channels=30, kernel_size=5),
         nn.ReLU(),
@@ -26,7 +36,15 @@ def simple(classes: int = 10) -> list[nn.Layer]:
 
 
 def deep(classes: int = 10) -> list[nn.Layer]:
-    """Six convolutions in three groups, and dropout: above 0.993 on all of MNIST."""
+    """Six convolutions in three groups, and dropout: above 0.993 on all of MNIST.
+
+    Examples
+    --------
+    >>> import xpcnn
+    >>> model = xpcnn.Model(xpcnn.networks.deep(classes=5), device="cpu", seed=0)
+    >>> model.build((None, 1, 28, 28))
+    (1, 5)
+    """
     return [
         nn.Conv2d(out_channels=16, kernel_size=3, padding=1),
         nn.ReLU(),
@@ -52,7 +70,15 @@ def deep(classes: int = 10) -> list[nn.Layer]:
 
 
 def mlp(classes: int = 10) -> list[nn.Layer]:
-    """Three linear layers, no convolution: what a CNN is compared with."""
+    """Three linear layers, no convolution: what a CNN is compared with.
+
+    Examples
+    --------
+    >>> import xpcnn
+    >>> model = xpcnn.Model(xpcnn.networks.mlp(classes=5), device="cpu", seed=0)
+    >>> model.build((None, 1, 28, 28))
+    (1, 5)
+    """
     return [
         nn.Flatten(),
         nn.Linear(out_features=400),
@@ -64,7 +90,15 @@ def mlp(classes: int = 10) -> list[nn.Layer]:
 
 
 def oned(classes: int = 10) -> list[nn.Layer]:
-    """A convolution along the pixels in reading order: the one-dimensional network."""
+    """A convolution along the pixels in reading order: the one-dimensional network.
+
+    Examples
+    --------
+    >>> import xpcnn
+    >>> model = xpcnn.Model(xpcnn.networks.oned(classes=5), device="cpu", seed=0)
+    >>> model.build((None, 1, 28, 28))
+    (1, 5)
+    """
     return [
         nn.Flatten(start_dim=2),
         nn.Conv1d(out_channels=30, kernel_size=5),
@@ -81,6 +115,13 @@ def photo(classes: int = 10) -> list[nn.Layer]:
     """Five convolutions with batch normalisation, then the mean of each channel: for photographs.
 
     It takes images of any size, and has 250,000 parameters.
+
+    Examples
+    --------
+    >>> import xpcnn
+    >>> model = xpcnn.Model(xpcnn.networks.photo(classes=5), device="cpu", seed=0)
+    >>> model.build((None, 3, 96, 128))
+    (1, 5)
     """
     blocks: list[nn.Layer] = []
     for channels in (16, 32, 64, 128, 128):
@@ -97,6 +138,7 @@ def photo(classes: int = 10) -> list[nn.Layer]:
 NETWORKS: dict[str, Callable[[int], list[nn.Layer]]] = {
     network.__name__: network for network in (simple, deep, mlp, oned, photo)
 }
+"""The functions by the names that :func:`make` and ``xpcnn train --network`` take."""
 
 
 def make(name: str, classes: int = 10) -> list[nn.Layer]:

@@ -7,6 +7,7 @@ import pytest
 import xpcnn
 from xpcnn import zoo
 from xpcnn.drawing.structure import open_batch, shapes_in, structure_of
+from xpcnn.drawing.wording import parameters_of
 from xpcnn.operations import Add, Concat, Split
 
 
@@ -35,6 +36,12 @@ def test_a_residual_block_is_a_way_past_layers() -> None:
     ]
 
 
+def test_the_sum_of_a_residual_block_has_no_parameters() -> None:
+    shown = structure_of(chain()).boxes[3]
+    assert shown.name == "1.add"
+    assert parameters_of(shown.layers) == []
+
+
 def test_branches_of_a_parallel_stand_side_by_side() -> None:
     net = xpcnn.Sequential(
         xpcnn.Parallel([xpcnn.Conv2d(1, 2, 1), xpcnn.Sequential(xpcnn.Conv2d(1, 3, 1))]),
@@ -51,6 +58,25 @@ def test_branches_of_a_parallel_stand_side_by_side() -> None:
     ]
     shapes = shapes_in(structure, [(7, 1, 5, 5)])
     assert shapes[structure.outputs[0][1]] == (7, 5, 5, 5)
+
+
+def test_subclasses_of_sequential_are_looked_into_unless_they_compute_otherwise() -> None:
+    class Plain(xpcnn.Sequential):
+        pass
+
+    class Twice(xpcnn.Sequential):
+        def _forward(self, xp, x, training):
+            return super()._forward(xp, x + x, training)
+
+    tower = Plain(xpcnn.Linear(3, 4), xpcnn.Sequential(xpcnn.ReLU()))
+    structure = structure_of(xpcnn.Sequential(tower, Twice(xpcnn.Tanh()), Plain()))
+    assert connections(structure) == [
+        ("<input>", "0.0"),
+        ("0.0", "0.1.0"),
+        ("0.1.0", "1"),
+        ("1", "<output>"),
+    ]
+    assert [box.name for box in structure_of(tower).boxes] == ["0", "1.0"]
 
 
 def test_nested_parallels_and_parallels_in_residual_blocks() -> None:
@@ -130,6 +156,10 @@ def test_the_depth_that_is_chosen_keeps_drawings_readable() -> None:
     assert len(structure_of(zoo.resnet18(width=2)).at_depth(None).boxes) == 15
     assert len(structure_of(zoo.vgg11(width=2)).at_depth(None).boxes) > 20
     assert len(structure_of(zoo.resnet18(width=2)).at_depth(100).boxes) == 69
+    # the outermost line of a U-Net goes past all of it, so that it cannot be cut into columns
+    assert len(structure_of(zoo.unet(width=2, depth=3)).at_depth(None).boxes) == 11
+    many = xpcnn.Sequential([xpcnn.Sequential(xpcnn.ReLU(), xpcnn.ReLU()) for _ in range(40)])
+    assert len(structure_of(many).at_depth(None).boxes) == 40
 
 
 def test_shapes_agree_with_those_of_the_network() -> None:
@@ -166,7 +196,7 @@ def test_what_depends_on_numbers_is_unknown_and_nothing_runs() -> None:
 
 
 def test_a_wrong_shape_is_an_error_that_names_the_layer() -> None:
-    with pytest.raises(ValueError, match="channels"):
+    with pytest.raises(ValueError, match="^layer '0': Conv2d: expected 1 .*channels"):
         shapes_in(structure_of(chain()), [(1, 3, 8, 8)])
 
 

@@ -1,4 +1,4 @@
-"""The command ``xpcnn``: train, evaluate, predict, serve, bench, info."""
+"""The command ``xpcnn``: train, evaluate, predict, serve, export, bench, info."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import xpcnn
 from xpcnn import _starting
-from xpcnn.cli import bench, common, evaluate, info, options, predict, serve, train
+from xpcnn.cli import bench, common, evaluate, export, info, options, predict, serve, train
 from xpcnn.cli.train import DEFAULTS
 
 OK, FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
@@ -87,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_evaluate: evaluate.run,
         _add_predict: predict.run,
         _add_serve: serve.run,
+        _add_export: export.run,
         _add_bench: bench.run,
         _add_info: info.run,
     }
@@ -236,6 +237,34 @@ def _add_serve(command: argparse.ArgumentParser) -> None:
         help="seconds for a body to come, and for an answer (default 30)",
     )
     options.add_device(command)
+
+
+def _add_export(command: argparse.ArgumentParser) -> None:
+    """Write a saved model as an ONNX file, or as a web page.
+
+    Write a saved model as an ONNX file, which most frameworks and runtimes read. With --web, write
+    a page to a folder on which one draws, and the model predicts in the browser: for models of
+    images with one channel, such as the digits. The page needs no network, and any web server will
+    do, such as "python -m http.server". npm, which comes with Node.js, fetches onnxruntime-web for
+    it.
+    """
+    command.add_argument(
+        "file", nargs="?", type=Path, metavar="FILE.onnx", help="the ONNX file to write"
+    )
+    options.add_trained_model(command)
+    command.add_argument("--web", type=Path, metavar="FOLDER", help="write a web page to FOLDER")
+    command.add_argument(
+        "--runtime",
+        type=Path,
+        metavar="PATH",
+        help="onnxruntime-web for the page, in the place of npm: a folder that has it, such as "
+        'that of an earlier page, or what "npm pack" has written',
+    )
+    options.add_count(
+        command,
+        "--opset",
+        "version of ONNX's operators in the file, from 11 to 28 (default 18)",
+    )
 
 
 def _add_bench(command: argparse.ArgumentParser) -> None:

@@ -44,24 +44,6 @@ def describe_device(device: Device) -> str:
     return f"{device.name} ({device.note})" if device.note else device.name
 
 
-def class_names_of(model: Model, path: Path, count: int) -> tuple[str, ...]:
-    """Return a name for each of `count` classes: the model's own, or the numbers.
-
-    Raises
-    ------
-    ValueError
-        If the model has names, and not so many.
-    """
-    names = model.class_names
-    if names is None:
-        return tuple(map(str, range(count)))
-    if len(names) == 1 and count == 2:
-        return f"not {names[0]}", names[0]
-    if len(names) != count:
-        raise ValueError(f"the model in {path} has {len(names)} class names and {count} classes")
-    return names
-
-
 def network_input(model: Model, x: Any) -> Any:
     """Return images as a model takes them: bytes become numbers from 0 to 1 where it must be."""
     if getattr(x, "dtype", None) != np.uint8 or all(takes_bytes(model.network)):

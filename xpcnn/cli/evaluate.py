@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from xpcnn.cli.common import class_names_of, load_model, score, score_in_words, with_network_input
+from xpcnn.cli.common import load_model, score, score_in_words, with_network_input
 from xpcnn.cli.image_data import Samples, find_parts, holds_images, load_arrays, read, whole_folder
 from xpcnn.cli.predict import reader_of
 from xpcnn.metrics import classification_report
 from xpcnn.training.model import Model
-from xpcnn.training.probabilities import class_probabilities
+from xpcnn.training.probabilities import class_probabilities, names_of_classes
 
 AT_ONCE = 1024
 """Images of a large folder that are read before they are predicted together."""
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> None:
     result = score(model, test)
     guessed, count = _classes(model, test)
     present = np.union1d(test.labels, guessed)
-    names = class_names_of(model, args.model, count)
+    names = names_of_classes(model, count)
     settings = {
         "labels": present.tolist(),
         "target_names": [names[label] for label in present],
@@ -64,7 +64,7 @@ def _photos(args: argparse.Namespace, model: Model) -> Samples:
     folder, reader = Path(args.data), reader_of(model, args.model)
     shape = model.output_shape()
     columns = shape[1] if len(shape) > 1 else 1
-    names = class_names_of(model, args.model, columns if columns != 1 else 2)
+    names = names_of_classes(model, columns if columns != 1 else 2)
     if args.all:
         return with_network_input(model, read(whole_folder(folder, reader, args.labels, names)))
     parts = find_parts(folder, reader, args.labels, args.test_size, model.seed, names)

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from xpcnn.cli.common import class_names_of, load_model, network_input
+from xpcnn.cli.common import load_model, network_input
 from xpcnn.data import ImageReader
 from xpcnn.data.images import check_pillow
 from xpcnn.training.model import Model
-from xpcnn.training.probabilities import class_probabilities
+from xpcnn.training.probabilities import class_probabilities, names_of_classes
 
 AT_ONCE = 64
 """Images that are read before they are predicted together."""
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
     found = list(_predicted(model, reader, args.images, args.model))
     names = None
     if any(one.error is None for one in found):
-        names = class_names_of(model, args.model, _columns(found))
+        names = names_of_classes(model, _columns(found))
     for one in found:
         if one.error is not None:
             print(f"xpcnn predict: {one.error}", file=sys.stderr)

@@ -94,6 +94,23 @@ def load_mnist(root: str | os.PathLike[str] | None = None) -> tuple[Part, Part]:
     Notes
     -----
     By Y. LeCun, C. Cortes and C. J. C. Burges, licence CC BY-SA 3.0.
+
+    Examples
+    --------
+    A folder with files of the same form, here of a few images:
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from xpcnn import data
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for part in ("train", "t10k"):
+    ...         images = np.zeros((3, 28, 28), dtype="uint8")
+    ...         data.write_idx(Path(folder) / f"{part}-images-idx3-ubyte", images)
+    ...         data.write_idx(Path(folder) / f"{part}-labels-idx1-ubyte", images[:, 0, 0])
+    ...     (x_train, y_train), (x_test, y_test) = data.load_mnist(folder)
+    >>> x_train.shape, y_train.dtype
+    ((3, 1, 28, 28), dtype('int64'))
     """
     if root is not None:
         folder = Path(root).expanduser()

@@ -44,6 +44,18 @@ def read_idx(path: str | os.PathLike[str], *, max_bytes: int = 1 << 30) -> np.nd
         If there is no such file.
     ValueError
         If it is not an IDX file, is damaged or truncated, or holds more than `max_bytes`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from xpcnn import data
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "labels-idx1-ubyte.gz"
+    ...     data.write_idx(path, np.array([5, 0, 4], dtype="uint8"))
+    ...     data.read_idx(path)
+    array([5, 0, 4], dtype=uint8)
     """
     path = Path(path)
     with path.open("rb") as raw:
@@ -70,6 +82,18 @@ def write_idx(path: str | os.PathLike[str], array: np.ndarray) -> None:
     ------
     TypeError
         If the format has no code for the dtype of `array`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from xpcnn import data
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "images-idx3-ubyte"
+    ...     data.write_idx(path, np.zeros((2, 28, 28), dtype="uint8"))
+    ...     path.stat().st_size  # 2 * 28 * 28 numbers, 4 bytes, and 4 for each length
+    1584
     """
     path = Path(path)
     array = np.asarray(array)

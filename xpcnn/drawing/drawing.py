@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from os import PathLike
 from typing import Any
 
@@ -18,7 +19,7 @@ from xpcnn.drawing.wording import (
     parameters_text,
     shape_text,
 )
-from xpcnn.layers.layer import Layer
+from xpcnn.layers.layer import Layer, Shape
 from xpcnn.training.data_adapter import as_shape, one_each
 from xpcnn.training.model import Model
 from xpcnn.window import as_int
@@ -31,6 +32,14 @@ class Drawing:
 
     ``str(drawing)`` is the SVG, ``drawing.save("network.svg")`` writes it to a file that browsers
     and word processors open.
+
+    Examples
+    --------
+    >>> import xpcnn
+    >>> from xpcnn import drawing
+    >>> picture = drawing.network(xpcnn.Sequential(xpcnn.Linear(3, 2)), (None, 3))
+    >>> "3 → 2" in str(picture)
+    True
     """
 
     def __init__(self, svg: str, what: str) -> None:
@@ -78,7 +87,8 @@ def network(model: Model | Layer, input_shape: Any = None, *, depth: int | None 
         shown.
     depth : int, optional
         How many parts of names are shown, of ``layer1.0.conv1`` three: 2 makes one box of
-        ``layer1.0``. If left out, as many as make no more than 60 boxes.
+        ``layer1.0``. If left out, as many as make a drawing that is not too large: no more than
+        60 boxes, and no more than 24 where lines go past all of them.
 
     Returns
     -------
@@ -126,27 +136,43 @@ def known_shapes(structure: Structure, input_shape: Any) -> _Shapes:
     """Return the shape of every value, with "N" for an open batch; none without an input's."""
     if input_shape is None:
         return {}
-    names = [name for name, _ in structure.inputs]
-    given = one_each(input_shape, names, "network", "input")
-    one = [as_shape(shape, "network") for shape in given]
+    one, two = input_shapes(structure, input_shape)
     shapes = shapes_in(structure, one)
-    if all(len(shape) == 0 or shape[0] is not None for shape in given):
-        return dict(shapes)
-    two = [
-        (2, *shape[1:]) if len(was) and was[0] is None else shape
-        for shape, was in zip(one, given, strict=True)
-    ]
     try:
         return open_batch(shapes, shapes_in(structure, two))
     except ValueError:  # the network is for batches of one sample
         return dict(shapes)
 
 
+def input_shapes(structure: Structure, input_shape: Any) -> tuple[list[Shape], list[Shape]]:
+    """Return the shape of each input, for one and for two samples where their number is open."""
+    names = [name for name, _ in structure.inputs]
+    given = one_each(input_shape, names, "network", "input")
+    whos = ["network" if len(names) == 1 else f"network: input {name!r}" for name in names]
+    one = [as_shape(shape, who) for shape, who in zip(given, whos, strict=True)]
+    for shape, who in zip(given, whos, strict=True):
+        if None in tuple(shape)[1:]:
+            raise ValueError(
+                f"{who}: of input_shape only the first axis, the number of samples, may be None, "
+                f"got {tuple(shape)}; give a length for the others, of which shapes can be drawn"
+            )
+    found: list[list[Shape]] = []
+    for samples in (1, 2):
+        count = structure.batch or samples
+        found.append(
+            [
+                (count, *shape[1:]) if shape and was[0] is None else shape
+                for shape, was in zip(one, given, strict=True)
+            ]
+        )
+    return found[0], found[1]
+
+
 def draw(structure: Structure, shapes: _Shapes, title: str) -> tuple[str, int]:
     """Return the SVG, and how many boxes it has besides inputs and outputs."""
     ins = [_end(name, value, shapes) for name, value in structure.inputs]
     outs = [_end(name, value, shapes) for name, value in structure.outputs]
-    labels = [*ins, *(_label(box) for box in structure.boxes), *outs]
+    labels = [*ins, *_labels(structure.boxes), *outs]
     takes: list[list[int]] = [[] for _ in ins]
     takes += [box.taken for box in structure.boxes]
     takes += [[value] for _, value in structure.outputs]
@@ -179,8 +205,20 @@ def _end(name: str, value: int, shapes: _Shapes) -> Label:
     return Label("end", shorten(name), shape_text(shapes[value]) if value in shapes else "")
 
 
-def _label(box: Box) -> Label:
-    parameters = parameters_text(parameters_of(box.layers))
+def _labels(boxes: Sequence[Box]) -> list[Label]:
+    owners: dict[int, str] = {}
+    labels = []
+    for box in boxes:
+        parameters = parameters_of(box.layers)
+        others = {owners.get(id(parameter)) for parameter in parameters}
+        owner = others.pop() if len(others) == 1 else None
+        told = parameters_text(parameters) if owner is None else f"parameters of {owner}"
+        labels.append(_label(box, told))
+        owners |= {id(p): box.name for p in parameters if id(p) not in owners}
+    return labels
+
+
+def _label(box: Box, parameters: str) -> Label:
     name = shorten(box.name, 40)
     if len(box.layers) > 1:
         contents = contents_text(box.layers)

@@ -6,20 +6,22 @@ them, as ``layer1.0.conv1``, say what belongs together, so that ``layer1.0`` can
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
 from xpcnn.graph.flat import Flat, Join, Link, Same, computes_as, unroll
-from xpcnn.layers.containers import Parallel
+from xpcnn.layers.containers import Parallel, Sequential
 from xpcnn.layers.graph import Graph, sort_by_needs
 from xpcnn.layers.layer import Layer, Shape
 from xpcnn.layers.operation import Operation
 from xpcnn.operations import Add, Concat
 
-MOST_BOXES = 60
-"""How many boxes there are at most, where nobody says how deep to look."""
+MOST_BOXES, LONGEST_STRETCH = 60, 24
+"""How many boxes there are at most where nobody says how deep to look, and how many of them in a
+stretch that cannot be cut into columns, as there are lines that pass all of it."""
 Shapes = Mapping[int, Shape | None]
 
 
@@ -61,12 +63,15 @@ class Structure:
         Name and number of each value.
     blocks : mapping of str to Layer
         Layers by their dotted names, containers included.
+    batch : int or None
+        The one number of samples for which the network is made.
     """
 
     boxes: list[Box]
     inputs: list[tuple[str, int]]
     outputs: list[tuple[str, int]]
     blocks: Mapping[str, Layer] = field(repr=False)
+    batch: int | None = None
 
     def at_depth(self, depth: int | None) -> Structure:
         """Return it with names of so many parts at most; ``None`` is as deep as is readable."""
@@ -75,9 +80,24 @@ class Structure:
             return self._folded(min(depth, deepest))
         for levels in range(deepest, 1, -1):
             folded = self._folded(levels)
-            if len(folded.boxes) <= MOST_BOXES:
+            if len(folded.boxes) <= MOST_BOXES and folded._longest() <= LONGEST_STRETCH:
                 return folded
         return self._folded(1)
+
+    def _longest(self) -> int:
+        """Return the most boxes between two places that just one value passes."""
+        uses = Counter(value for box in self.boxes for value in box.taken)
+        uses.update(value for _, value in self.outputs)
+        live = {value for _, value in self.inputs}
+        longest = since = 0
+        for box in self.boxes:
+            since += 1
+            longest = max(longest, since)
+            uses.subtract(box.taken)
+            live = {value for value in (*live, *box.outputs) if uses[value] > 0}
+            if len(live) == 1:
+                since = 0
+        return longest
 
     def _folded(self, depth: int) -> Structure:
         groups: dict[str, list[Box]] = {}
@@ -135,28 +155,30 @@ def structure_of(network: Layer) -> Structure:
     if len(flat.outputs) != 1:
         outs = list(getattr(network, "outputs", ())) or [f"output {n}" for n in flat.outputs]
     outputs = [(name, same.get(v, v)) for name, v in zip(outs, flat.outputs, strict=True)]
-    return Structure(boxes, list(zip(ins, flat.inputs, strict=True)), outputs, blocks)
+    inputs = list(zip(ins, flat.inputs, strict=True))
+    return Structure(boxes, inputs, outputs, blocks, getattr(first, "batch", None))
 
 
 def _opened(
     links: Sequence[Link], named: Mapping[int, str], fresh: Iterator[int]
 ) -> Iterator[tuple[str, Link]]:
-    """Yield the links with their names, and those of the branches in the place of a `Parallel`."""
+    """Yield the links with their names, and in the place of what runs as a whole what is inside."""
     for link in links:
         layer: Any = link.layer
         name = named.get(id(layer), "")
         if isinstance(layer, Join):
             block = named.get(id(layer.block), "")
             yield f"{block}.add" if block else "add", link
+        elif computes_as(layer, Sequential):  # of a subclass: others are opened already
+            inside, (end,) = _flat_within([*layer.layers], link, fresh)
+            yield from _opened(inside, named, fresh)
+            yield "", Link(Same(), (end,), link.outputs)
         elif computes_as(layer, Parallel):
-            ends: list[int] = []
+            ends: list[Any] = []
             for branch in layer.branches:
-                flat = Flat([branch])
-                known = dict(zip(flat.inputs, link.inputs, strict=True))
-                known |= {v: next(fresh) for each in flat.links for v in each.outputs}
-                renumbered = [_renumbered(each, known) for each in flat.links]
-                yield from _opened(renumbered, named, fresh)
-                ends += [known[v] for v in flat.outputs]  # type: ignore[misc]
+                inside, last = _flat_within([branch], link, fresh)
+                yield from _opened(inside, named, fresh)
+                ends += last
             join = Concat(1) if layer.join == "concat" else Add()
             end = Link(join, tuple(ends), link.outputs)
             yield f"{name}.{layer.join}" if name else layer.join, end
@@ -164,9 +186,18 @@ def _opened(
             yield name or type(layer).__name__, link
 
 
-def _renumbered(link: Link, known: Mapping[Any, Any]) -> Link:
-    inputs = tuple(known.get(value) for value in link.inputs)
-    return Link(link.layer, inputs, tuple(known[value] for value in link.outputs))
+def _flat_within(
+    layers: Sequence[Layer], link: Link, fresh: Iterator[int]
+) -> tuple[list[Link], list[Any]]:
+    """Lay out layers in the place of a link; return their links, and the values at the end."""
+    flat = Flat(layers)
+    known: dict[Any, Any] = dict(zip(flat.inputs, link.inputs, strict=True))
+    known |= {value: next(fresh) for each in flat.links for value in each.outputs}
+    links = [
+        Link(each.layer, tuple(map(known.get, each.inputs)), tuple(known[v] for v in each.outputs))
+        for each in flat.links
+    ]
+    return links, [known[value] for value in flat.outputs]
 
 
 def shapes_in(structure: Structure, input_shapes: Sequence[Shape]) -> dict[int, Shape | None]:
@@ -199,6 +230,10 @@ def _shapes_behind(box: Box, taken: Sequence[Shape | None]) -> Sequence[Shape | 
         return [layer.output_shape(taken[0] or ())]
     except NotImplementedError:
         return [None] * len(box.outputs)
+    except ValueError as error:
+        if layer.name:  # the message has it
+            raise
+        raise ValueError(f"layer {box.name!r}: {error}") from error
 
 
 def open_batch(one: Shapes, two: Shapes) -> dict[int, tuple[Any, ...] | None]:
@@ -206,11 +241,15 @@ def open_batch(one: Shapes, two: Shapes) -> dict[int, tuple[Any, ...] | None]:
     found: dict[int, tuple[Any, ...] | None] = {}
     for value, shape in one.items():
         other = two.get(value)
-        if shape is None or other is None or len(shape) != len(other):
-            found[value] = shape
-        else:
-            found[value] = tuple(
-                n if n == m else "N" if n == 1 else f"{n}N" if m == 2 * n else "?"
-                for n, m in zip(shape, other, strict=True)
-            )
+        found[value] = shape if shape is None or other is None else open_shape(shape, other)
     return found
+
+
+def open_shape(one: Shape, two: Shape) -> tuple[Any, ...]:
+    """Return a shape with "N" for what grows with the batch, from that for one and two samples."""
+    if len(one) != len(two):
+        return one
+    return tuple(
+        n if n == m else "N" if (n, m) == (1, 2) else f"{n}N" if m == 2 * n else "?"
+        for n, m in zip(one, two, strict=True)
+    )

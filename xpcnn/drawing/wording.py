@@ -22,7 +22,7 @@ FAMILIES: Mapping[str, tuple[str, frozenset[str]]] = {
     "other": ("other", frozenset()),
 }
 """For each family its name in the legend, and the modules that have its classes."""
-MOST_ARGUMENTS, LONGEST_CONTENTS = 5, 34
+MOST_ARGUMENTS, LONGEST_CONTENTS = 5, 36
 
 
 def family_of(layer: Layer) -> str:
@@ -81,7 +81,7 @@ def _argument(name: str, value: Any) -> str:
         return f"{words}{'=' if len(words) < 4 else ' '}{number_text(value)}"
     if isinstance(value, (tuple, list)):
         if not all(isinstance(item, (int, float, str)) for item in value):
-            return ""
+            return f"{words} {value}" if len(str(value)) < 30 else ""
         if name == "kernel_size":
             return number_text(value)
         same = len(value) > 1 and len(set(value)) == 1 and name in ("stride", "padding", "dilation")

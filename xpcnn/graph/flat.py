@@ -150,6 +150,10 @@ class Join(Add):
         self.block = block
         self.name = block.name
 
+    def children(self) -> dict[str, Layer]:
+        """Return nothing: the block is known, but is not inside the sum."""
+        return {}
+
     @property
     def who(self) -> str:
         """The name of the block."""

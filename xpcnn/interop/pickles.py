@@ -54,6 +54,15 @@ def read_pickle(source: str | Path | bytes) -> Any:
     ModelFileError
         If the pickle is damaged, or wants anything but such values. Nothing is executed, and no
         more memory is used than a small multiple of the file's size.
+
+    Examples
+    --------
+    >>> import pickle
+    >>> import numpy as np
+    >>> from xpcnn.interop import read_pickle
+    >>> content = pickle.dumps({"W1": np.array([[1.0, 2.0]]), "epochs": 3})
+    >>> read_pickle(content)  # or read_pickle("params.pkl")
+    {'W1': array([[1., 2.]]), 'epochs': 3}
     """
     data = source if isinstance(source, bytes) else read_whole(source)
     where = "the pickle" if isinstance(source, bytes) else repr(str(source))

@@ -96,3 +96,19 @@ def keeps_for_backward(training: bool) -> bool:
     """Whether a forward is to keep what its backward needs."""
     wanted = watching.get()
     return training or (wanted is not None and wanted.keeps)
+
+
+@contextmanager
+def undisturbed(network: Any) -> Iterator[None]:
+    """Leave gradients of parameters, and what forwards have kept, as they were, in a ``with``."""
+    layers = [(layer, layer._saved, layer._seen) for _, layer in network.layers_within()]
+    gradients = [(parameter, parameter.grad) for parameter in network.parameters().values()]
+    for parameter, _ in gradients:
+        parameter.zero_grad()
+    try:
+        yield
+    finally:
+        for layer, saved, seen in layers:
+            layer._saved, layer._seen = saved, seen
+        for parameter, gradient in gradients:
+            parameter.grad = gradient

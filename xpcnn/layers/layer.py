@@ -15,6 +15,7 @@ import numpy as np
 
 from xpcnn import _xp, rng
 from xpcnn._registry import Checked, same
+from xpcnn._showing import html_of
 from xpcnn._xp import Array
 from xpcnn.device import Device, resolve
 from xpcnn.errors import cast_hint, dtype_error, no_forward_error, no_input_error
@@ -642,6 +643,10 @@ class Layer(Checked):
                 f"{self.who}: the input is {_xp.describe(x)}, but the parameters lie on "
                 f"{_xp.device_of(own)}; move one of them"
             )
+
+    def _repr_html_(self) -> str | None:
+        """Return what a notebook shows."""
+        return html_of(self)
 
     # -- Parameters and state ------------------------------------------------------------------
 

@@ -257,6 +257,41 @@ class AUC(ScoreMetric):
         weights = support[has_curve] if average == "weighted" else None
         return float(np.average(values[has_curve], weights=weights))
 
+    def points(self) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+        """Return the ROC curve of each column: where it goes from (0, 0) to (1, 1).
+
+        Returns
+        -------
+        dict of int to (array, array)
+            The false and the true positive rate at each different score, from the highest; straight
+            lines join them. Of two classes there is that of the class 1 alone. Rates are NaN where
+            there are none to be found, or a score is NaN.
+
+        Raises
+        ------
+        ValueError
+            If `curve` is "PR".
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> metric = AUC()
+        >>> metric.update(np.array([0.1, 0.4, 0.35, 0.8]), np.array([0, 0, 1, 1]))
+        >>> x, y = metric.points()[0]
+        >>> x.tolist(), y.tolist()
+        ([0.0, 0.0, 0.5, 0.5, 1.0], [0.0, 0.5, 0.5, 1.0, 1.0])
+        """
+        if self.curve != "ROC":
+            raise ValueError(
+                f"{type(self).__name__}: points() are those of curve='ROC', not of {self.curve!r}"
+            )
+        self._settle()
+        form, columns = self._before or ("one answer", 0)
+        for kept in (self._scores, self._truth, self._log_sums):
+            kept[:] = [np.concatenate(kept)] if kept else []
+        chosen = [1] if form == "classes" and columns == 2 else range(columns)
+        return {column: roc_points(*self._column(column, form)) for column in chosen}
+
     def _column(self, column: int, form: str) -> tuple[np.ndarray, np.ndarray]:
         """Return the scores of a column that count, ordered as probabilities, and answers."""
         (scores,), (truth,) = self._scores, self._truth
@@ -330,6 +365,15 @@ def roc_area(scores: np.ndarray, yes: np.ndarray) -> float:
     # Twice the area, in whole numbers: trapezia over each step of wrong answers.
     twice = np.dot(np.diff(wrong).astype(np.float64), (right[1:] + right[:-1]).astype(np.float64))
     return float(twice / (2.0 * right[-1] * wrong[-1]))
+
+
+def roc_points(scores: np.ndarray, yes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return false and true positive rates at each score; settings as for :func:`roc_area`."""
+    right, wrong = _above(scores, yes)
+    if np.isnan(scores).any():
+        right, wrong = right[:1] * math.nan, wrong[:1] * math.nan
+    with np.errstate(invalid="ignore"):
+        return wrong / wrong[-1], right / right[-1]
 
 
 def average_precision(scores: np.ndarray, yes: np.ndarray) -> float:

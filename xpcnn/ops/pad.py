@@ -16,6 +16,7 @@ from xpcnn.ops.checks import check_floats
 from xpcnn.window import Ints, Pairs
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
+"""What a padding may hold, as in PyTorch."""
 
 
 def pad_pairs(spatial: tuple[int, ...], padding: Pairs, mode: str, who: str) -> None:

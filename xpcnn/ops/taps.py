@@ -34,6 +34,7 @@ FILTERS = ("linear", "cubic")
 LARGE_IMAGE = 128
 """Height and width together above which PyTorch resizes an image in another way."""
 UPSAMPLE_MODES = ("nearest", "nearest-exact", "linear", "bilinear", "trilinear", "bicubic")
+"""How numbers between pixels may be found, as in PyTorch."""
 
 
 def source_coordinates(

@@ -203,6 +203,14 @@ class SimpleConv1d(Conv1d):
     Notes
     -----
     It takes batches and channels as well, as :class:`Conv1d` does.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.conv1d import SimpleConv1d
+    >>> layer = SimpleConv1d(np.array([1.0, 2.0]), 3.0)
+    >>> layer.forward(np.array([1.0, 2.0, 3.0]))  # 1 * 1 + 2 * 2 + 3, 2 * 1 + 3 * 2 + 3
+    array([ 8., 11.])
     """
 
 
@@ -220,6 +228,13 @@ class MaxPooling1D(Pools):
     ------
     ValueError
         If the window does not fit into the padded signal, or `pad` is more than half of it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.conv1d import MaxPooling1D
+    >>> MaxPooling1D(2, stride=2).forward(np.array([1.0, 3.0, 2.0, 0.0]))
+    array([3., 2.])
     """
 
     def __init__(self, pool_size: int, stride: int = 1, pad: int = 0) -> None:

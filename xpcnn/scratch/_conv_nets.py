@@ -94,6 +94,14 @@ class SimpleConvNet(OneConvolution):
         ``Conv1``, ``ReLU1``, ``Pool1``, ``Drop1``, ``Affine1``, ``BatchNorm1``, ``ReLU2``,
         ``Affine2``.
     last_layer : MeanSquaredLoss
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.deep_conv_net import SimpleConvNet
+    >>> net = SimpleConvNet(hidden_size=20)
+    >>> net.predict(np.zeros((2, 1, 28, 28))).shape
+    (2, 15)
     """
 
     takes_flag = (Dropout, BatchNormalization)
@@ -177,6 +185,14 @@ class DeepConvNet(Network):
         ``W1``, ``b1`` to ``W8``, ``b8``.
     layers : list
     last_layer : SoftmaxWithLoss
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.deep_conv_net import DeepConvNet
+    >>> net = DeepConvNet()
+    >>> net.predict(np.zeros((2, 1, 28, 28))).shape
+    (2, 10)
     """
 
     takes_flag = (Dropout,)

@@ -94,25 +94,69 @@ class Rectifier(Activation):
 
 
 class ReLU(Rectifier):
-    """``max(x, 0)``, element by element; `forward(x)`, `backward(dout)`."""
+    """``max(x, 0)``, element by element; `forward(x)`, `backward(dout)`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.deep_conv_net import ReLU
+    >>> relu = ReLU()
+    >>> relu.forward(np.array([-1.0, 2.0]))
+    array([0., 2.])
+    >>> relu.backward(np.array([5.0, 7.0]))
+    array([0., 7.])
+    """
 
     op = "relu"
 
 
 class Sigmoid(Activation):
-    """``1 / (1 + exp(-x))``, element by element; `forward(x)`, `backward(dout)`."""
+    """``1 / (1 + exp(-x))``, element by element; `forward(x)`, `backward(dout)`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.deep_conv_net import Sigmoid
+    >>> sigmoid = Sigmoid()
+    >>> sigmoid.forward(np.array([0.0]))
+    array([0.5])
+    >>> sigmoid.backward(np.array([1.0]))  # y * (1 - y)
+    array([0.25])
+    """
 
     op = "sigmoid"
 
 
 class Tanh(Activation):
-    """Hyperbolic tangent, element by element; `forward(x)`, `backward(dout)`."""
+    """Hyperbolic tangent, element by element; `forward(x)`, `backward(dout)`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.deep_conv_net import Tanh
+    >>> tanh = Tanh()
+    >>> tanh.forward(np.array([0.0]))
+    array([0.])
+    >>> tanh.backward(np.array([2.0]))  # dout * (1 - y * y)
+    array([2.])
+    """
 
     op = "tanh"
 
 
 class LeakyReLU(Rectifier):
-    """``x`` where positive, else ``alpha * x``; `forward(x)`, `backward(dout)`."""
+    """``x`` where positive, else ``alpha * x``; `forward(x)`, `backward(dout)`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.deep_conv_net import LeakyReLU
+    >>> layer = LeakyReLU(alpha=0.1)
+    >>> layer.forward(np.array([-10.0, 10.0]))
+    array([-1., 10.])
+    >>> layer.backward(np.array([10.0, 10.0]))
+    array([ 1., 10.])
+    """
 
     op = "leaky_relu"
 
@@ -262,6 +306,16 @@ class Pooling(Pools):
     pool_h, pool_w : int
         Size of the window.
     stride, pad : int or (int, int)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.deep_conv_net import Pooling
+    >>> layer = Pooling(2, 2, stride=2)
+    >>> layer.forward(np.array([[[[1.0, 2.0], [4.0, 3.0]]]]))
+    array([[[[4.]]]])
+    >>> layer.backward(np.array([[[[5.0]]]]))  # goes to where the maximum was
+    array([[[[0., 0.], [5., 0.]]]])
     """
 
     def __init__(self, pool_h: int, pool_w: int, stride: Any = 1, pad: Any = 0) -> None:
@@ -285,7 +339,15 @@ class Pooling(Pools):
 
 
 class MaxPooling(Pooling):
-    """Max pooling of images (N, C, H, W): :class:`Pooling` under another course's name."""
+    """Max pooling of images (N, C, H, W): :class:`Pooling` under another course's name.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.deep_conv_net import MaxPooling
+    >>> MaxPooling(2, 2, stride=2).forward(np.array([[[[1.0, 2.0], [4.0, 3.0]]]]))
+    array([[[[4.]]]])
+    """
 
 
 def max_pool(x: Array, kernel: Ints, stride: Any, pad: Any, who: str) -> tuple[Array, Any, Window]:
@@ -318,6 +380,18 @@ class Affine(Weighted):
     -----
     Input of shape (N, ...) with D elements in each sample, images included; `backward` returns
     its gradient in the same shape. A single sample (D,) gives an output (M,).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.deep_conv_net import Affine
+    >>> layer = Affine(np.array([[1.0], [2.0]]), np.array([3.0]))
+    >>> layer.forward(np.array([[4.0, 5.0]]))  # 4 * 1 + 5 * 2 + 3
+    array([[17.]])
+    >>> layer.backward(np.array([[10.0]]))
+    array([[10., 20.]])
+    >>> layer.dW, layer.db
+    (array([[40.], [50.]]), array([10.]))
     """
 
     original_x_shape: tuple[int, ...] | None = None
@@ -355,7 +429,18 @@ class Affine(Weighted):
 
 
 class Flatten(ScratchLayer):
-    """(N, ...) to (N, D) and back."""
+    """(N, ...) to (N, D) and back.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.conv1d import Flatten
+    >>> layer = Flatten()
+    >>> layer.forward(np.zeros((2, 3, 4))).shape
+    (2, 12)
+    >>> layer.backward(np.zeros((2, 12))).shape
+    (2, 3, 4)
+    """
 
     prev_layer_shape: tuple[int, ...] | None = None
 
@@ -400,6 +485,13 @@ class Softmax(ScratchLayer):
 
     ``backward(x, t)`` is ``(y - t) / N`` for the targets t (integer labels or one-hot rows); its
     first argument is not looked at, so it may be the scores or the output.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.conv1d import Softmax
+    >>> Softmax().forward(np.log(np.array([[1.0, 1.0, 2.0]])))
+    array([[0.25, 0.25, 0.5 ]])
     """
 
     takes_mean = True

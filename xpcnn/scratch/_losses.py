@@ -57,13 +57,28 @@ def mean_squared_error(y: Array, t: Any) -> Any:
     y : array of shape (N, K) or (K,)
     t : array
         Integer labels (N,), or rows of the shape of `y`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.deep_conv_net import mean_squared_error
+    >>> float(mean_squared_error(np.array([[3.0, 0.0], [0.0, 0.0]]), np.zeros((2, 2))))  # 9 / 2 / 2
+    2.25
     """
     y, t = _rows(y, t, "mean_squared_error")
     return 0.5 * _xp.namespace(y).sum((y - t) ** 2, dtype=y.dtype) / y.shape[0]
 
 
 def sum_squared_error(y: Array, t: Any) -> Any:
-    """Return half the sum of squared differences of two arrays of the same shape."""
+    """Return half the sum of squared differences of two arrays of the same shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.deep_conv_net import sum_squared_error
+    >>> float(sum_squared_error(np.array([1.0, 2.0]), np.array([0.0, 0.0])))  # (1 + 4) / 2
+    2.5
+    """
     who = "sum_squared_error"
     y, t = as_floats(who, y, t)
     if tuple(y.shape) != tuple(t.shape):
@@ -108,6 +123,17 @@ class SoftmaxWithLoss(LastLayer):
     -----
     The loss is taken from the logarithm of the softmax, so it is right for the smallest
     probabilities too, which the courses cut off at 1e-7.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.deep_conv_net import SoftmaxWithLoss
+    >>> last = SoftmaxWithLoss()
+    >>> loss = last.forward(np.zeros((1, 2)), np.array([1]))
+    >>> f"{loss:.4f}"  # -log(1 / 2)
+    '0.6931'
+    >>> last.backward()
+    array([[ 0.5, -0.5]])
     """
 
     def forward(self, x: Array, t: Any) -> Any:
@@ -135,6 +161,16 @@ class MeanSquaredLoss(LastLayer):
     loss : number
     y, t : array of shape (N, K)
         Outputs and targets of the last forward.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.deep_conv_net import MeanSquaredLoss
+    >>> last = MeanSquaredLoss()
+    >>> float(last.forward(np.array([[3.0, 0.0]]), np.array([[1.0, 0.0]])))  # 2 ** 2 / 2
+    2.0
+    >>> last.backward()
+    array([[2., 0.]])
     """
 
     def forward(self, x: Array, t: Any) -> Any:

@@ -34,6 +34,13 @@ class Dropout(ScratchLayer):
     ------
     ValueError
         If the ratio is not between 0 and 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.deep_conv_net import Dropout
+    >>> Dropout(0.25).forward(np.array([[4.0, 8.0]]), train_flg=False)
+    array([[3., 6.]])
     """
 
     def __init__(self, dropout_ratio: float = 0.15) -> None:
@@ -87,6 +94,14 @@ class BatchNormalization(ScratchLayer):
     Notes
     -----
     Gamma and beta are parameters: put them into the dict that the optimizer updates.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.deep_conv_net import BatchNormalization
+    >>> layer = BatchNormalization(None, None)
+    >>> layer.forward(np.array([[1.0], [3.0]]), train_flg=True).round(3)  # mean 2, variance 1
+    array([[-1.], [ 1.]])
     """
 
     epsilon = 1e-8

@@ -75,14 +75,39 @@ class Optimizer(CourseClass):
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent: ``p -= lr * g``."""
+    """Stochastic gradient descent: ``p -= lr * g``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.deep_conv_net import SGD
+    >>> optimizer = SGD(lr=0.1)
+    >>> params, grads = {"W": np.array([1.0])}, {"W": np.array([2.0])}
+    >>> optimizer.update(params, grads)
+    >>> params["W"].round(4)  # 1 - 0.1 * 2
+    array([0.8])
+    """
 
     def _new_values(self, xp: ModuleType, p: Array, g: Array, *kept: Array) -> tuple[Array, ...]:
         return (p - self.lr * g,)
 
 
 class Momentum(Optimizer):
-    """Gradient descent with momentum: ``v = momentum * v - lr * g; p += v``."""
+    """Gradient descent with momentum: ``v = momentum * v - lr * g; p += v``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.deep_conv_net import Momentum
+    >>> optimizer = Momentum(lr=0.1, momentum=0.5)
+    >>> params, grads = {"W": np.array([1.0])}, {"W": np.array([2.0])}
+    >>> optimizer.update(params, grads)
+    >>> params["W"].round(4)  # v = -0.1 * 2
+    array([0.8])
+    >>> optimizer.update(params, grads)
+    >>> params["W"].round(4)  # v = 0.5 * -0.2 - 0.1 * 2
+    array([0.5])
+    """
 
     slots = ("v",)
 
@@ -97,7 +122,18 @@ class Momentum(Optimizer):
 
 
 class AdaGrad(Optimizer):
-    """AdaGrad (Duchi et al., 2011): ``h += g * g; p -= lr * g / (sqrt(h) + 1e-7)``."""
+    """AdaGrad (Duchi et al., 2011): ``h += g * g; p -= lr * g / (sqrt(h) + 1e-7)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.deep_conv_net import AdaGrad
+    >>> optimizer = AdaGrad(lr=0.1)
+    >>> params, grads = {"W": np.array([1.0])}, {"W": np.array([2.0])}
+    >>> optimizer.update(params, grads)
+    >>> params["W"].round(4)  # 1 - 0.1 * 2 / sqrt(4)
+    array([0.9])
+    """
 
     slots = ("h",)
 
@@ -111,6 +147,16 @@ class RMSProp(Optimizer):
     """RMSProp (Hinton, 2012) with epsilon inside the root.
 
     ``h = rho * h + (1 - rho) * g * g; p -= lr * g / sqrt(h + 1e-6)``
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.deep_conv_net import RMSProp
+    >>> optimizer = RMSProp(lr=0.1, rho=0.75)
+    >>> params, grads = {"W": np.array([1.0])}, {"W": np.array([2.0])}
+    >>> optimizer.update(params, grads)
+    >>> params["W"].round(4)  # 1 - 0.1 * 2 / sqrt(0.25 * 4)
+    array([0.8])
     """
 
     slots = ("h",)
@@ -131,6 +177,16 @@ class Adadelta(Optimizer):
 
     With ``h`` the moving average of ``g * g`` and ``r`` that of the squared steps before:
     ``step = -sqrt(r + 1e-6) / sqrt(h + 1e-6) * g; p += step``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.deep_conv_net import Adadelta
+    >>> optimizer = Adadelta(rho=0.75)
+    >>> params, grads = {"W": np.array([1.0])}, {"W": np.array([2.0])}
+    >>> optimizer.update(params, grads)
+    >>> params["W"].round(4)  # 1 - sqrt(1e-6) / sqrt(0.25 * 4 + 1e-6) * 2
+    array([0.998])
     """
 
     slots = ("h", "r")
@@ -152,6 +208,16 @@ class Adam(Optimizer):
 
     ``m += (1 - beta1) * (g - m); v += (1 - beta2) * (g * g - v)``, then
     ``p -= lr * sqrt(1 - beta2**t) / (1 - beta1**t) * m / (sqrt(v) + 1e-7)`` in step t.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.simple_conv_net import Adam
+    >>> optimizer = Adam(lr=0.1)
+    >>> params, grads = {"W": np.array([1.0])}, {"W": np.array([2.0])}
+    >>> optimizer.update(params, grads)
+    >>> params["W"].round(4)  # the first step is lr, whatever the gradient
+    array([0.9])
     """
 
     slots = ("m", "v")

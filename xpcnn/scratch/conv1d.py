@@ -45,6 +45,13 @@ class GetMiniBatch(_batches.GetMiniBatch):
 
     The arguments are those of :class:`xpcnn.scratch.deep_nn.GetMiniBatch`, which takes 20 at a time
     unless told otherwise.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.conv1d import GetMiniBatch
+    >>> [len(x) for x, y in GetMiniBatch(np.zeros((25, 3)), np.zeros(25))]
+    [10, 10, 5]
     """
 
     def __init__(self, X: Array, y: Array, batch_size: int = 10, seed: int | None = 0) -> None:
@@ -52,7 +59,18 @@ class GetMiniBatch(_batches.GetMiniBatch):
 
 
 class Adam(_optimizers.Adam):
-    """Adam as :class:`xpcnn.scratch.simple_conv_net.Adam` has it, with a larger default of `lr`."""
+    """Adam as :class:`xpcnn.scratch.simple_conv_net.Adam` has it, with a larger default of `lr`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.conv1d import Adam
+    >>> optimizer = Adam(lr=0.1)
+    >>> params, grads = {"W": np.array([1.0])}, {"W": np.array([2.0])}
+    >>> optimizer.update(params, grads)
+    >>> params["W"].round(4)  # the first step is lr, whatever the gradient
+    array([0.9])
+    """
 
     def __init__(self, lr: float = 0.01, beta1: float = 0.9, beta2: float = 0.999) -> None:
         super().__init__(lr, beta1, beta2)

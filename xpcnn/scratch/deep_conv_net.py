@@ -146,6 +146,16 @@ class Adam(_optimizers.Adam):
 
     ``m = rho1 * m + (1 - rho1) * g; v = rho2 * v + (1 - rho2) * g * g``, then in step t
     ``p -= lr * (m / (1 - rho1**t)) / (sqrt(v / (1 - rho2**t)) + 1e-8)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.deep_conv_net import Adam
+    >>> optimizer = Adam(lr=0.1)
+    >>> params, grads = {"W": np.array([1.0])}, {"W": np.array([2.0])}
+    >>> optimizer.update(params, grads)
+    >>> params["W"].round(4)  # the first step is lr, whatever the gradient
+    array([0.9])
     """
 
     def __init__(self, lr: float = 0.001, rho1: float = 0.9, rho2: float = 0.999) -> None:

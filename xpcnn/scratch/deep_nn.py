@@ -66,13 +66,28 @@ class Softmax(_layers.Softmax):
 
     ``backward(x, t)`` is ``(y - t) / N`` for the targets t (integer labels or one-hot rows); its
     first argument is not looked at.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.deep_nn import Softmax
+    >>> Softmax().forward(np.log(np.array([[1.0, 1.0, 2.0]])))
+    array([[0.25, 0.25, 0.5 ]])
     """
 
     takes_mean = False
 
 
 class SimpleInitializer(CourseClass):
-    """Weights from N(0, sigma**2), biases of zero."""
+    """Weights from N(0, sigma**2), biases of zero.
+
+    Examples
+    --------
+    >>> from xpcnn.scratch.deep_nn import SimpleInitializer
+    >>> initializer = SimpleInitializer(sigma=0.01)
+    >>> initializer.W(4, 3).shape, initializer.B(3)
+    ((4, 3), array([0., 0., 0.]))
+    """
 
     def __init__(self, sigma: float = 0.01) -> None:
         self.sigma = as_number(sigma, type(self).__name__, "sigma")
@@ -92,7 +107,14 @@ class SimpleInitializer(CourseClass):
 
 
 class XavierInitializer(SimpleInitializer):
-    """Weights from N(0, 1 / n_nodes1), for sigmoid and tanh (Glorot & Bengio, 2010)."""
+    """Weights from N(0, 1 / n_nodes1), for sigmoid and tanh (Glorot & Bengio, 2010).
+
+    Examples
+    --------
+    >>> from xpcnn.scratch.deep_nn import XavierInitializer
+    >>> bool(0.08 < XavierInitializer().W(100, 100).std() < 0.12)  # about 1 / sqrt(100)
+    True
+    """
 
     def __init__(self) -> None:
         super().__init__(1.0)
@@ -102,7 +124,14 @@ class XavierInitializer(SimpleInitializer):
 
 
 class HeInitializer(SimpleInitializer):
-    """Weights from N(0, 2 / n_nodes1), for ReLU (He et al., 2015)."""
+    """Weights from N(0, 2 / n_nodes1), for ReLU (He et al., 2015).
+
+    Examples
+    --------
+    >>> from xpcnn.scratch.deep_nn import HeInitializer
+    >>> bool(0.08 < HeInitializer().W(200, 100).std() < 0.12)  # about sqrt(2 / 200)
+    True
+    """
 
     def __init__(self) -> None:
         super().__init__(1.0)
@@ -112,7 +141,20 @@ class HeInitializer(SimpleInitializer):
 
 
 class SGD(CourseClass):
-    """Gradient descent on one layer: ``W -= lr * dW; b -= lr * db``."""
+    """Gradient descent on one layer: ``W -= lr * dW; b -= lr * db``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.deep_nn import SGD
+    >>> from types import SimpleNamespace
+    >>> layer = SimpleNamespace(
+    ...     W=np.array([1.0]), dW=np.array([2.0]), B=np.array([0.0]), dB=np.array([1.0])
+    ... )
+    >>> changed = SGD(lr=0.1).update(layer)
+    >>> changed.W, changed.B  # 1 - 0.1 * 2, 0 - 0.1 * 1
+    (array([0.8]), array([-0.1]))
+    """
 
     def __init__(self, lr: float = 0.01) -> None:
         self.lr = as_number(lr, type(self).__name__, "lr")
@@ -130,6 +172,18 @@ class AdaGrad(CourseClass):
 
     The sums of squares belong to the layer (``hW``, ``hB``), so one object may serve several; its
     own `hW` and `hb` are those of the layer it changed last.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.deep_nn import AdaGrad
+    >>> from types import SimpleNamespace
+    >>> layer = SimpleNamespace(
+    ...     W=np.array([1.0]), dW=np.array([2.0]), B=np.array([0.0]), dB=np.array([1.0])
+    ... )
+    >>> changed = AdaGrad(lr=0.1).update(layer)
+    >>> changed.W.round(4), changed.B.round(4)  # 1 - 0.1 * 2 / sqrt(4), 0 - 0.1 * 1 / sqrt(1)
+    (array([0.9]), array([-0.1]))
     """
 
     def __init__(self, lr: float = 0.01) -> None:
@@ -188,6 +242,19 @@ class FC(CourseClass):
     ------
     ValueError
         If an input is not (N, n_nodes1).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.deep_nn import FC, ReLU, SimpleInitializer
+    >>> layer = FC(2, 1, SimpleInitializer(), optimizer=None, activation=ReLU())
+    >>> layer.W = np.array([[1.0], [2.0]])
+    >>> layer.forward(np.array([[3.0, 4.0]]))  # 3 * 1 + 4 * 2
+    array([[11.]])
+    >>> layer.backward(np.array([[10.0]]))
+    array([[10., 20.]])
+    >>> layer.dW, layer.dB
+    (array([[30.], [40.]]), array([10.]))
     """
 
     def __init__(
@@ -294,6 +361,18 @@ class ScratchDeepNeuralNetworkClassifier(Classifier):
     ------
     ValueError
         If there is no layer, or the last one has no `Softmax`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.deep_nn import FC, SGD, SimpleInitializer, Softmax
+    >>> from xpcnn.scratch.deep_nn import ScratchDeepNeuralNetworkClassifier
+    >>> X, y = np.array([[0.0, 1.0], [1.0, 0.0]] * 10), np.array([1, 0] * 10)
+    >>> layer = FC(2, 2, SimpleInitializer(), SGD(lr=1.0), Softmax())
+    >>> classifier = ScratchDeepNeuralNetworkClassifier([layer])
+    >>> _ = classifier.fit(X, y, n_epoch=20)
+    >>> classifier.predict(X[:2])
+    array([1, 0])
     """
 
     def __init__(self, layers: Sequence[FC] | Mapping[Any, FC], verbose: bool = False) -> None:

@@ -38,7 +38,18 @@ __all__ = [
 
 
 class Relu(ReLU):
-    """``max(x, 0)``, element by element; `forward(x)`, `backward(dout)`."""
+    """``max(x, 0)``, element by element; `forward(x)`, `backward(dout)`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.simple_conv_net import Relu
+    >>> relu = Relu()
+    >>> relu.forward(np.array([-1.0, 2.0]))
+    array([0., 2.])
+    >>> relu.backward(np.array([5.0, 7.0]))
+    array([0., 7.])
+    """
 
 
 def im2col(input_data: Array, filter_h: int, filter_w: int, stride: int = 1, pad: int = 0) -> Array:
@@ -138,6 +149,14 @@ class SimpleConvNet(OneConvolution):
     layers : OrderedDict
         ``Conv1``, ``Relu1``, ``Pool1``, ``Affine1``, ``Relu2``, ``Affine2``.
     last_layer : SoftmaxWithLoss
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.simple_conv_net import SimpleConvNet
+    >>> net = SimpleConvNet(hidden_size=20)
+    >>> net.predict(np.zeros((2, 1, 28, 28))).shape
+    (2, 10)
     """
 
     def __init__(

@@ -56,13 +56,29 @@ _PIXEL_MAX = 255
 
 
 def tanh(x: Array) -> Array:
-    """Hyperbolic tangent, element by element."""
+    """Hyperbolic tangent, element by element.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.tanh_cnn import tanh
+    >>> tanh(np.array([0.0]))
+    array([0.])
+    """
     (x,) = as_floats("tanh", x)
     return _xp.namespace(x).tanh(x)
 
 
 def tanh_deriv(x: Array) -> Array:
-    """Slope of the hyperbolic tangent at x: ``1 - tanh(x) ** 2``."""
+    """Slope of the hyperbolic tangent at x: ``1 - tanh(x) ** 2``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.tanh_cnn import tanh_deriv
+    >>> tanh_deriv(np.array([0.0]))
+    array([1.])
+    """
     y = tanh(x)
     return 1.0 - y * y
 
@@ -125,6 +141,13 @@ def cnn(image: Array, kernels: Array, weights_1_2: Array) -> Any:
     ------
     ValueError
         If the shapes do not fit together.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.tanh_cnn import cnn
+    >>> cnn(np.ones((3, 3)), kernels=np.ones((5, 2, 2)), weights_1_2=np.zeros((20, 2)))
+    array([0.5, 0.5])
     """
     pixels = _pixels(as_array(image)[None, ...], "cnn")
     x, w, weights = as_floats("cnn", pixels, kernels, weights_1_2)
@@ -167,6 +190,17 @@ def back_propagation_cnn(
     ------
     ValueError
         If the shapes do not fit together.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.scratch.tanh_cnn import back_propagation_cnn
+    >>> kernels, weights = np.zeros((1, 2, 2)), np.array([[1.0, -1.0]])
+    >>> images, labels = np.ones((1, 2, 2)), np.array([[1.0, 0.0]])
+    >>> kernels, weights = back_propagation_cnn(images, labels, kernels, weights, epoch=1, lr=0.1)
+    >>> kernels  # both classes had the probability 1 / 2
+    array([[[0.1, 0.1],
+            [0.1, 0.1]]])
     """
     who = "back_propagation_cnn"
     x, w, weights = as_floats(who, _pixels(as_array(images), who), kernels, weights_1_2)

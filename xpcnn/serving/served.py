@@ -10,7 +10,7 @@ from xpcnn.serving.batching import Arrays
 from xpcnn.training.data_adapter import host_dtype
 from xpcnn.training.doubts import GIVES, NAMES, last_layer
 from xpcnn.training.model import Model
-from xpcnn.training.probabilities import class_probabilities
+from xpcnn.training.probabilities import class_probabilities, names_of_classes
 
 Shape = tuple[int, ...]
 
@@ -73,16 +73,8 @@ class Served:
         self.shapes = [shape[1:] for shape in shapes]
 
     def _check_names(self) -> None:
-        names = self.class_names
-        if not self.is_classifier or names is None:
-            return
-        if len(names) == 1 and self.classes == 2:
-            self.class_names = f"not {names[0]}", names[0]
-        elif len(names) != self.classes:
-            raise ValueError(
-                f"the model has names for {len(names)} classes and gives {self.classes}; set "
-                "model.class_names to one name for each"
-            )
+        if self.is_classifier and self.class_names is not None:
+            self.class_names = names_of_classes(self.model, self.classes)
 
     @property
     def classes(self) -> int:

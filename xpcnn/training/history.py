@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from xpcnn.training.history_html import as_html
+
 
 @dataclass(repr=False)
 class History:
@@ -16,6 +18,19 @@ class History:
         Numbers of the epochs, counted from 1 over the life of the model.
     history : dict of str to list of float
         One list per quantity, such as ``"loss"`` and ``"val_accuracy"``, as long as `epoch`.
+
+    Examples
+    --------
+    >>> import numpy as np, xpcnn
+    >>> model = xpcnn.Model([xpcnn.Linear(1, 1)], device="cpu", seed=0)
+    >>> model.compile("sgd", "mse")
+    >>> x = np.ones((4, 1), dtype="float32")
+    >>> history = model.fit(x, x, epochs=3, verbose=0)
+    >>> history.epoch
+    [1, 2, 3]
+    >>> losses = history.history["loss"]
+    >>> losses[2] < losses[1] < losses[0]
+    True
     """
 
     epoch: list[int] = field(default_factory=list)
@@ -26,6 +41,10 @@ class History:
             f", {name}={column[-1]:.6g}" for name, column in self.history.items() if column
         )
         return f"History(epochs={len(self.epoch)}{last})"
+
+    def _repr_html_(self) -> str:
+        """Return curves and a table of the last epochs, for notebooks."""
+        return as_html(self.epoch, self.history)
 
     def append(self, epoch: int, logs: Mapping[str, float]) -> None:
         """Add one epoch; a quantity that an epoch lacks is NaN there."""

@@ -270,12 +270,12 @@ def open_source(
     return opening.other(kind, x, y, sample_weight)
 
 
-def open_inputs(model: TrainingState, reading: Reading, x: Any) -> Source | None:
+def open_inputs(model: TrainingState, reading: Reading, x: Any, who: str) -> Source | None:
     """Open what ``predict`` is given; ``None`` if those are arrays in memory."""
-    kind, is_lazy = kind_of(x, None, False, "predict: x"), holds_lazy(x)
+    kind, is_lazy = kind_of(x, None, False, f"{who}: x"), holds_lazy(x)
     if kind == "arrays" and not is_lazy:
         return None
-    opening = Opening(Preparation(model, "predict", labelled=False), reading)
+    opening = Opening(Preparation(model, who, labelled=False), reading)
     if is_lazy:
         reading.batch_size = model.batch or reading.batch_size
         return opening.samples(opening.arrays(x, None, None))

@@ -42,7 +42,7 @@ class Mix(Checked):
             raise ValueError(f"{type(self).__name__}: alpha must be positive, got {alpha!r}")
 
     def draw(self, generator: np.random.Generator, shapes: Sequence[Shape]) -> tuple[float, Any]:
-        """Draw the share that samples keep, and what else :meth:`inputs` must know."""
+        """Draw the share that samples keep, and what else :meth:`input` must know."""
         return float(generator.beta(self.alpha, self.alpha)), None
 
     def input(self, xp: ModuleType, x: Array, share: float, box: Any) -> Array:

@@ -11,6 +11,7 @@ import numpy as np
 
 from xpcnn import _xp, losses, optim
 from xpcnn._files import check_target
+from xpcnn._showing import html_of
 from xpcnn._xp import Array
 from xpcnn.device import Device, resolve
 from xpcnn.errors import ModelFileError
@@ -38,6 +39,7 @@ from xpcnn.training.incoming import (
     open_validation,
 )
 from xpcnn.training.known_data import agree_on_names, take_over
+from xpcnn.training.looking import LayerOutputs, find_layers, is_one_name
 from xpcnn.training.loop import Trainer, stop
 from xpcnn.training.lr_finder import RateSearch, rates, search
 from xpcnn.training.memory import PROBED, MemoryUse, StepMemory
@@ -124,6 +126,10 @@ class Model(TrainingState):
         settings = {"dtype": self.dtype, "precision": self.precision}
         shown = "".join(f", {k}={v!r}" for k, v in settings.items() if v != "float32")
         return f"Model({inside}, device={str(self.device)!r}{shown}, seed={self.seed})"
+
+    def _repr_html_(self) -> str | None:
+        """Return what a notebook shows."""
+        return html_of(self)
 
     def load_state_dict(
         self,
@@ -601,53 +607,118 @@ class Model(TrainingState):
             return known
         with self.on_device(), self.unbuilt_if_it_fails():
             reading = Reading(batch_size, steps=steps, workers=workers, usual_size=256)
-            source = self._inputs(x, named, reading)
-            if not isinstance(source, Source):
-                dtypes = self.input_dtypes()
-                try:
-                    with MemoryGuard(self, "a prediction", *source[0].shape[:1] or (1,)):
-                        y = self.forward_batch(list(map(self.device.asarray, source, dtypes)))
-                        return map_arrays(y, _xp.to_numpy)
-                finally:
-                    release_blas()
-            found = []
+            return self._in_batches(self._inputs(x, named, reading, "predict"), self.forward_batch)
+
+    def outputs_of(
+        self,
+        names: str | Sequence[str],
+        *x: Any,
+        batch_size: int | None = None,
+        steps: int | None = None,
+        workers: int = 0,
+        **named: Any,
+    ) -> Any:
+        """Return what layers inside the network give, as NumPy arrays, without training.
+
+        The layers run one by one, also those that :meth:`predict` computes together, so that
+        a convolution's output is its own even where ReLU and pooling follow.
+
+        Parameters
+        ----------
+        names : str or sequence of str
+            Dotted names as in :meth:`summary` and :meth:`state_dict`: "0" or "features.3" of a
+            chain of layers, a node of a graph; a name of layers inside one another stands for
+            what the outermost gives. Shell patterns such as ``"features.*"`` pick several.
+        *x, **named
+            Inputs as :meth:`predict` takes them.
+        batch_size : int, optional
+            Samples that run at a time; 256 if left out.
+        steps, workers : int
+            As for :meth:`predict`.
+
+        Returns
+        -------
+        numpy.ndarray, or dict of str to numpy.ndarray
+            The array of one name; a dict of names for a list or a pattern. Where a layer has
+            several outputs, or runs several times for one input, it is a tuple of arrays. A layer
+            that several nodes of a graph share has the name of each node, for its use there.
+
+        Raises
+        ------
+        ValueError
+            If there is no such layer; the message lists near names, and all.
+        TypeError
+            If a name is no text.
+
+        Examples
+        --------
+        >>> import numpy as np, xpcnn
+        >>> layers = [xpcnn.Conv2d(1, 4, 3), xpcnn.ReLU(), xpcnn.MaxPool2d(2)]
+        >>> model = xpcnn.Model(layers, device="cpu", seed=0)
+        >>> x = np.ones((2, 1, 8, 8), "float32")
+        >>> model.outputs_of("0", x).shape
+        (2, 4, 6, 6)
+        >>> {name: y.shape for name, y in model.outputs_of(["1", "2"], x).items()}
+        {'1': (2, 4, 6, 6), '2': (2, 4, 3, 3)}
+        """
+        who = "Model.outputs_of"
+        looking = LayerOutputs(self, find_layers(self.network, names, who))
+        with self.on_device(), self.unbuilt_if_it_fails():
+            reading = Reading(batch_size, steps=steps, workers=workers, usual_size=256)
+            source = self._inputs(x, named, reading, who)
+            found = looking.by_name(self._in_batches(source, looking.run))
+        return found[str(names)] if is_one_name(self.network, names) else found
+
+    def _in_batches(
+        self, source: Source | tuple[Array, ...], run: Callable[[Sequence[Array]], Any]
+    ) -> Any:
+        """Return what a function gives for the inputs on the device, on the host and together."""
+        if not isinstance(source, Source):
+            dtypes = self.input_dtypes()
             try:
-                with MemoryGuard(self, "a prediction", source.batch_size):
-                    for turn in source.epoch(0):
-                        y = self.forward_batch(turn.load().inputs)
-                        found.append(map_arrays(y, _xp.to_numpy))
-                        del turn  # or its batch would stay while the next one is read
+                with MemoryGuard(self, "a prediction", *source[0].shape[:1] or (1,)):
+                    y = run(list(map(self.device.asarray, source, dtypes)))
+                    return map_arrays(y, _xp.to_numpy)
             finally:
-                source.close()
                 release_blas()
-            if len(found) == 1:
-                return found[0]
-            if isinstance(found[0], tuple):
-                return tuple(map(np.concatenate, zip(*found, strict=True)))
-            return np.concatenate(found)
+        found = []
+        try:
+            with MemoryGuard(self, "a prediction", source.batch_size):
+                for turn in source.epoch(0):
+                    y = run(turn.load().inputs)
+                    found.append(map_arrays(y, _xp.to_numpy))
+                    del turn  # or its batch would stay while the next one is read
+        finally:
+            source.close()
+            release_blas()
+        if len(found) == 1:
+            return found[0]
+        if isinstance(found[0], tuple):
+            return tuple(map(np.concatenate, zip(*found, strict=True)))
+        return np.concatenate(found)
 
     def _inputs(
-        self, x: tuple[Any, ...], named: Mapping[str, Any], reading: Reading
+        self, x: tuple[Any, ...], named: Mapping[str, Any], reading: Reading, who: str
     ) -> Source | tuple[Array, ...]:
         """Return what to predict, in batches; or arrays that the network gets whole."""
-        reading.check("predict")
-        source = open_inputs(self, reading, x[0]) if len(x) == 1 and not named else None
+        reading.check(who)
+        source = open_inputs(self, reading, x[0], who) if len(x) == 1 and not named else None
         if source is not None:
             return source
-        given, whole = self._arrange(x, named, "predict"), isinstance(self.network, Graph)
-        inputs = self.check_inputs(given, "predict", whole=whole)
+        given, whole = self._arrange(x, named, who), isinstance(self.network, Graph)
+        inputs = self.check_inputs(given, who, whole=whole)
         if len({tuple(x.shape[:1]) for x in inputs}) > 1 or inputs[0].shape[:1] in ((), (0,)):
             return inputs
-        reading.without_workers("predict", "an array")
+        reading.without_workers(who, "an array")
         count = int(inputs[0].shape[0])
         if self.batch is not None:
             reading.batch_size = self.batch
             if count % self.batch:
                 raise ValueError(
-                    f"predict: the network works for {self.batch} samples at a time, as its "
+                    f"{who}: the network works for {self.batch} samples at a time, as its "
                     f"file says, got {count}; give a multiple of {self.batch}"
                 )
-        order = reading.order(count, self.seed, "predict")
+        order = reading.order(count, self.seed, who)
         if count <= order.batch_size:
             return inputs
         return self._samples(Batch(inputs, None, None), order)

@@ -39,5 +39,12 @@ def deep_conv_net(classes: int = 10) -> Sequential:
     Notes
     -----
     Input (N, C, H, W), any number of channels and any size of 6 or more; output (N, classes).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import zoo
+    >>> zoo.deep_conv_net()(np.zeros((2, 1, 28, 28), dtype="float32")).shape
+    (2, 10)
     """
     return Sequential(*networks.deep(classes))

@@ -62,6 +62,12 @@ def densenet121(
     -----
     Input (N, in_channels, H, W) with H and W of 29 or more (published for 224), output
     (N, classes). The weights have the names of torchvision's ``densenet121``.
+
+    Examples
+    --------
+    >>> from xpcnn import zoo
+    >>> zoo.densenet121().output_shape((1, 3, 224, 224))
+    (1, 1000)
     """
     nodes = Nodes()
     value = nodes.chain(

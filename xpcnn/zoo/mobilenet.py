@@ -77,6 +77,18 @@ def mobilenet_v2(
     -----
     Input (N, in_channels, H, W), published for H = W = 224; output (N, classes). The weights have
     the names of torchvision's ``mobilenet_v2``.
+
+    Examples
+    --------
+    >>> from xpcnn import zoo
+    >>> zoo.mobilenet_v2(classes=5).output_shape((1, 3, 224, 224))
+    (1, 5)
+
+    Half the width, about a quarter of the multiply-adds:
+
+    >>> full, half = (zoo.mobilenet_v2(width=width) for width in (1.0, 0.5))
+    >>> half.multiply_adds((1, 3, 224, 224)) < 0.35 * full.multiply_adds((1, 3, 224, 224))
+    True
     """
     nodes = Nodes()
     channels = _scaled(32, width)

@@ -114,10 +114,24 @@ def resnet18(classes: int = 1000, in_channels: int = 3, width: int = 64) -> nn.G
 
 
 def resnet34(classes: int = 1000, in_channels: int = 3, width: int = 64) -> nn.Graph:
-    """ResNet with 34 layers that have weights; arguments and names as :func:`resnet18`."""
+    """ResNet with 34 layers that have weights; arguments and names as :func:`resnet18`.
+
+    Examples
+    --------
+    >>> from xpcnn import zoo
+    >>> zoo.resnet34().output_shape((1, 3, 224, 224))
+    (1, 1000)
+    """
     return _resnet(_basic, 1, (3, 4, 6, 3), classes, in_channels, width)
 
 
 def resnet50(classes: int = 1000, in_channels: int = 3, width: int = 64) -> nn.Graph:
-    """ResNet with 50 layers that have weights; arguments and names as :func:`resnet18`."""
+    """ResNet with 50 layers that have weights; arguments and names as :func:`resnet18`.
+
+    Examples
+    --------
+    >>> from xpcnn import zoo
+    >>> zoo.resnet50(classes=7, in_channels=1).output_shape((1, 1, 64, 64))
+    (1, 7)
+    """
     return _resnet(_bottleneck, 4, (3, 4, 6, 3), classes, in_channels, width)

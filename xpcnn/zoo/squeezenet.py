@@ -83,6 +83,12 @@ def squeezenet1_0(classes: int = 1000, in_channels: int = 3, dropout: float = 0.
     -----
     Input (N, in_channels, H, W) with H and W of 21 or more (published for 224), output
     (N, classes). The weights have the names of torchvision's network of the same name.
+
+    Examples
+    --------
+    >>> from xpcnn import zoo
+    >>> zoo.squeezenet1_0().output_shape((1, 3, 224, 224))
+    (1, 1000)
     """
     return _squeezenet(nn.Conv2d(in_channels, 96, 7, 2), LAYOUT_1_0, classes, dropout)
 
@@ -91,5 +97,11 @@ def squeezenet1_1(classes: int = 1000, in_channels: int = 3, dropout: float = 0.
     """SqueezeNet 1.1: less than half the work of :func:`squeezenet1_0`, as accurate.
 
     It takes inputs from a size of 17; everything else is as there.
+
+    Examples
+    --------
+    >>> from xpcnn import zoo
+    >>> zoo.squeezenet1_1(classes=10).output_shape((1, 3, 64, 64))
+    (1, 10)
     """
     return _squeezenet(nn.Conv2d(in_channels, 64, 3, 2), LAYOUT_1_1, classes, dropout)

@@ -83,6 +83,12 @@ def vgg11(
     -----
     Input (N, in_channels, H, W) with H and W of 32 or more (published for 224), output
     (N, classes). The weights have the names of torchvision's network of the same name.
+
+    Examples
+    --------
+    >>> from xpcnn import zoo
+    >>> zoo.vgg11().output_shape((1, 3, 224, 224))
+    (1, 1000)
     """
     return _vgg(GROUPS_11, False, classes, in_channels, width, hidden, dropout)
 
@@ -94,7 +100,14 @@ def vgg11_bn(
     hidden: int = 4096,
     dropout: float = 0.5,
 ) -> nn.Graph:
-    """VGG-11 with batch normalisation; arguments and names as :func:`vgg11`."""
+    """VGG-11 with batch normalisation; arguments and names as :func:`vgg11`.
+
+    Examples
+    --------
+    >>> from xpcnn import zoo
+    >>> zoo.vgg11_bn(classes=10, width=8, hidden=64).output_shape((1, 3, 32, 32))
+    (1, 10)
+    """
     return _vgg(GROUPS_11, True, classes, in_channels, width, hidden, dropout)
 
 
@@ -105,7 +118,14 @@ def vgg16(
     hidden: int = 4096,
     dropout: float = 0.5,
 ) -> nn.Graph:
-    """VGG with 16 layers that have weights; arguments and names as :func:`vgg11`."""
+    """VGG with 16 layers that have weights; arguments and names as :func:`vgg11`.
+
+    Examples
+    --------
+    >>> from xpcnn import zoo
+    >>> zoo.vgg16().output_shape((1, 3, 224, 224))
+    (1, 1000)
+    """
     return _vgg(GROUPS_16, False, classes, in_channels, width, hidden, dropout)
 
 
@@ -116,5 +136,12 @@ def vgg16_bn(
     hidden: int = 4096,
     dropout: float = 0.5,
 ) -> nn.Graph:
-    """VGG-16 with batch normalisation; arguments and names as :func:`vgg11`."""
+    """VGG-16 with batch normalisation; arguments and names as :func:`vgg11`.
+
+    Examples
+    --------
+    >>> from xpcnn import zoo
+    >>> zoo.vgg16_bn(classes=10, width=8, hidden=64).output_shape((1, 3, 32, 32))
+    (1, 10)
+    """
     return _vgg(GROUPS_16, True, classes, in_channels, width, hidden, dropout)

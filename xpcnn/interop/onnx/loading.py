@@ -49,6 +49,15 @@ def load(source: Any, *, device: str | Device = "auto") -> Model:
     a weight; running statistics and other constants are not. Freeze others by
     ``model.freeze("conv1", "*.bias")``. Numbers in bfloat16 become float32, and so do those in
     float16 within a network whose inputs are float32.
+
+    Examples
+    --------
+    >>> import xpcnn
+    >>> from xpcnn.interop import onnx
+    >>> data = onnx.to_bytes(xpcnn.Model([xpcnn.ReLU()], device="cpu"), input_shape=(None, 2))
+    >>> model = onnx.load(data, device="cpu")  # or onnx.load("model.onnx")
+    >>> model.predict([[-1.0, 2.0]])
+    array([[0., 2.]], dtype=float32)
     """
     network, dtype, shapes = read(source)
     network.batch = _fixed_batch(network, shapes)

@@ -79,7 +79,17 @@ def save(model: Model, path: str | Path, *, opset: int = DEFAULT, input_shape: A
 
 
 def to_bytes(model: Model, *, opset: int = DEFAULT, input_shape: Any = None) -> bytes:
-    """Return what :func:`save` writes to a file; the arguments are the same."""
+    """Return what :func:`save` writes to a file; the arguments are the same.
+
+    Examples
+    --------
+    >>> import xpcnn
+    >>> from xpcnn.interop import onnx
+    >>> model = xpcnn.Model([xpcnn.Linear(4, 2)], device="cpu")
+    >>> data = onnx.to_bytes(model, input_shape=(None, 4))
+    >>> onnx.load(data, device="cpu").outputs
+    ('y',)
+    """
     message = _describe(model, opset, input_shape)
     assert message.graph is not None
     size = sum(len(tensor.raw_data) for tensor in message.graph.initializer)

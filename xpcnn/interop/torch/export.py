@@ -41,6 +41,17 @@ def to_torch(model: Model | Layer) -> Any:
 
         module = xpcnn.interop.to_torch(model)
         torch.save(module.state_dict(), "weights.pth")
+
+    Examples
+    --------
+    >>> import torch
+    >>> import xpcnn
+    >>> model = xpcnn.Model([xpcnn.Linear(4, 2), xpcnn.ReLU()], device="cpu")
+    >>> model.build((None, 4))
+    (1, 2)
+    >>> module = xpcnn.interop.to_torch(model)
+    >>> module(torch.zeros(3, 4)).shape
+    torch.Size([3, 2])
     """
     network = network_of(model)
     if not network.is_built:

@@ -15,3 +15,4 @@ from xpcnn.training.callbacks.progress import ProgressBar as ProgressBar
 from xpcnn.training.callbacks.stopping import TerminateOnNaN as TerminateOnNaN
 from xpcnn.training.callbacks.stopping import TimeLimit as TimeLimit
 from xpcnn.training.callbacks.tensorboard import TensorBoard as TensorBoard
+from xpcnn.training.callbacks.weights import WeightHistory as WeightHistory

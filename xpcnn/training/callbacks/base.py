@@ -29,6 +29,19 @@ class Callback(Checked):
     adds : sequence of str
         Names that the callback adds to the logs of an epoch, for those that stand behind it in the
         list of callbacks.
+
+    Examples
+    --------
+    >>> import numpy as np, xpcnn
+    >>> class Tell(xpcnn.Callback):
+    ...     def on_epoch_end(self, epoch, logs):
+    ...         print(epoch, sorted(logs))
+    >>> model = xpcnn.Model([xpcnn.Linear(1, 1)], device="cpu", seed=0)
+    >>> model.compile("sgd", "mse", ["mae"])
+    >>> x = np.ones((4, 1), dtype="float32")
+    >>> history = model.fit(x, x, epochs=2, callbacks=[Tell()], verbose=0)
+    1 ['loss', 'lr', 'mae']
+    2 ['loss', 'lr', 'mae']
     """
 
     model: Any  # a Model, which knows callbacks

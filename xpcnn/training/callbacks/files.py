@@ -69,6 +69,21 @@ class CSVLogger(_FileLogger):
     ------
     OSError
         Before anything is trained, if there is no such folder.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np, xpcnn
+    >>> model = xpcnn.Model([xpcnn.Linear(1, 1)], device="cpu", seed=0)
+    >>> model.compile("sgd", "mse")
+    >>> x = np.ones((4, 1), dtype="float32")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     log = xpcnn.CSVLogger(Path(folder) / "log.csv")
+    ...     history = model.fit(x, x, epochs=2, callbacks=[log], verbose=0)
+    ...     lines = log.path.read_text(encoding="utf-8").splitlines()
+    >>> lines[0], len(lines)
+    ('epoch,loss,lr', 3)
     """
 
     def __init__(self, path: str | Path, append: bool = False) -> None:
@@ -118,7 +133,18 @@ class JSONLogger(_FileLogger):
 
     Examples
     --------
-    Read it with ``[json.loads(line) for line in open("log.jsonl")]``.
+    >>> import json, tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np, xpcnn
+    >>> model = xpcnn.Model([xpcnn.Linear(1, 1)], device="cpu", seed=0)
+    >>> model.compile("sgd", "mse")
+    >>> x = np.ones((4, 1), dtype="float32")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     log = xpcnn.callbacks.JSONLogger(Path(folder) / "log.jsonl")
+    ...     history = model.fit(x, x, epochs=2, callbacks=[log], verbose=0)
+    ...     lines = log.path.read_text(encoding="utf-8").splitlines()
+    >>> [json.loads(line)["epoch"] for line in lines]
+    [1, 2]
     """
 
     @never_stops
@@ -150,6 +176,22 @@ class LoggingCallback(Callback):
     ------
     ValueError, TypeError
         If there is no such level, or the name is no text.
+
+    Examples
+    --------
+    >>> import logging, sys
+    >>> import numpy as np, xpcnn
+    >>> model = xpcnn.Model([xpcnn.Linear(1, 1)], device="cpu", seed=0)
+    >>> model.compile("sgd", "mse")
+    >>> x = np.ones((4, 1), dtype="float32")
+    >>> log = logging.getLogger("my run")
+    >>> log.addHandler(logging.StreamHandler(sys.stdout))
+    >>> log.setLevel("INFO")
+    >>> told = xpcnn.callbacks.LoggingCallback("my run")
+    >>> history = model.fit(x, x, epochs=2, callbacks=[told], verbose=0)
+    epoch 1...loss ...
+    epoch 2...loss ...
+    >>> log.handlers.clear()
     """
 
     def __init__(self, logger: str = "xpcnn.training", level: str | int = "INFO") -> None:

@@ -147,6 +147,17 @@ class EarlyStopping(_Monitor):
     ------
     ValueError, TypeError
         If a setting is none; and before anything is trained, if there will be no such name.
+
+    Examples
+    --------
+    >>> import numpy as np, xpcnn
+    >>> model = xpcnn.Model([xpcnn.Linear(1, 1)], device="cpu", seed=0)
+    >>> model.compile("sgd", "mse")
+    >>> x = np.ones((4, 1), dtype="float32")
+    >>> stopping = xpcnn.EarlyStopping("loss", patience=2, min_delta=100.0)  # never reached
+    >>> history = model.fit(x, x, epochs=50, callbacks=[stopping], verbose=0)
+    >>> len(history.epoch), stopping.stopped_epoch
+    (3, 3)
     """
 
     def __init__(
@@ -253,6 +264,20 @@ class ModelCheckpoint(_Monitor):
     ValueError, TypeError, OSError
         If a setting is none; and before anything is trained, if there will be no such name, no
         such field, or no file can be written at the path.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np, xpcnn
+    >>> model = xpcnn.Model([xpcnn.Linear(1, 1)], device="cpu", seed=0)
+    >>> model.compile("sgd", "mse")
+    >>> x = np.ones((4, 1), dtype="float32")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     saving = xpcnn.ModelCheckpoint(Path(folder) / "model-{epoch:02d}.st", monitor="loss")
+    ...     history = model.fit(x, x, epochs=2, callbacks=[saving], verbose=0)
+    ...     print(sorted(path.name for path in Path(folder).iterdir()))
+    ['model-01.st', 'model-02.st']
     """
 
     def __init__(

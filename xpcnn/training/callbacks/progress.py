@@ -15,6 +15,18 @@ class ProgressBar(Callback):
     ----------
     stream : text file, optional
         Where to write in a terminal or log; standard error if left out.
+
+    Examples
+    --------
+    >>> import sys
+    >>> import numpy as np, xpcnn
+    >>> model = xpcnn.Model([xpcnn.Linear(1, 1)], device="cpu", seed=0)
+    >>> model.compile("sgd", "mse")
+    >>> x = np.ones((4, 1), dtype="float32")
+    >>> bar = xpcnn.ProgressBar(sys.stdout)
+    >>> history = model.fit(x, x, epochs=2, callbacks=[bar], verbose=0)
+    epoch 1/2: loss ...
+    epoch 2/2: loss ...
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:

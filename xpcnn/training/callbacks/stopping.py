@@ -68,6 +68,17 @@ class TimeLimit(Callback):
     ------
     ValueError, TypeError
         If it is no time above 0.
+
+    Examples
+    --------
+    >>> import numpy as np, xpcnn
+    >>> model = xpcnn.Model([xpcnn.Linear(1, 1)], device="cpu", seed=0)
+    >>> model.compile("sgd", "mse")
+    >>> x = np.ones((4, 1), dtype="float32")
+    >>> limit = xpcnn.callbacks.TimeLimit("1h30m")
+    >>> history = model.fit(x, x, epochs=2, callbacks=[limit], verbose=0)
+    >>> print(limit.stopped_epoch)  # it was not used up
+    None
     """
 
     def __init__(self, limit: float | str) -> None:

@@ -32,6 +32,14 @@ class TensorBoard(Callback):
     ImportError, ValueError, TypeError, OSError
         Before anything is trained, if tensorboardX is not installed, a setting is none, or the
         folder is a file.
+
+    Examples
+    --------
+    One folder for each run, in a list of callbacks of :meth:`xpcnn.Model.fit`:
+
+    >>> from xpcnn import callbacks
+    >>> callbacks.TensorBoard("runs/first", histograms=True)
+    TensorBoard(log_dir='runs/first', histograms=True)
     """
 
     def __init__(self, log_dir: str | Path = "logs", histograms: bool = False) -> None:
