@@ -45,6 +45,7 @@ ROLES: dict[str, str] = {
     "col": "col cols columns dcol dcols",
     "shape": "shape inputshape xshape imshape imgshape imageshape",
     "backward": "isbackward backward",
+    "param": "convparam poolparam hparameters hparams hparam param convparams poolparams",
 }
 FLAGS = ("train_flg", "train_flag", "training", "is_training", "train", "is_train", "mode")
 ARRAYS = {"W": ("W", "w", "weight", "weights", "kernel", "kernels", "filters", "filter", "F", "Ws"),
@@ -91,8 +92,7 @@ def arguments(
     """Choose the arguments of a function by the roles of its parameters."""
     roles = roles_of(function, preferred)
     for setting in asked:
-        given = set(roles.values())
-        if setting not in given and not (setting == "size" and given & {"height", "W"}):
+        if not {setting, "param"} & set(roles.values()):
             raise NotOfferedError(setting)
     chosen = {}
     for name, role in roles.items():
