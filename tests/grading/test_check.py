@@ -246,3 +246,90 @@ def test_every_mistake_says_how_to_mend_it_in_both_languages() -> None:
             assert text.strip()
         assert re.search("[ぁ-んァ-ン一-龥]", mistake.ja), name
         assert re.search("[ぁ-んァ-ン一-龥]", mistake.fix_ja) or "=" in mistake.fix_ja, name
+
+
+@pytest.mark.parametrize(
+    ("like", "setting"),
+    [
+        (xpcnn.Conv2d(2, 4, 3, groups=2), "groups=2"),
+        (xpcnn.Conv2d(2, 4, 3, dilation=2), "dilation=2"),
+        (xpcnn.Conv2d(2, 4, 3, padding="same"), "padding='same'"),
+        (xpcnn.Conv2d(2, 4, 3, bias=False), "bias=False"),
+        (xpcnn.MaxPool2d(2, ceil_mode=True), "ceil_mode=True"),
+        (xpcnn.CrossEntropyLoss(label_smoothing=0.1), "label_smoothing=0.1"),
+        (xpcnn.CrossEntropyLoss(reduction="sum"), "reduction='sum'"),
+        (xpcnn.optim.SGD(weight_decay=0.1), "weight_decay=0.1"),
+    ],
+)
+def test_settings_of_like_that_are_not_checked(like: Any, setting: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(setting)):
+        xpcnn.check(Conv, like=like)
+
+
+def test_layers_of_the_library_are_not_for_check() -> None:
+    for theirs in (xpcnn.Linear, xpcnn.Linear(3, 2)):
+        with pytest.raises(TypeError, match="theirs is of xpcnn itself.*gradcheck"):
+            xpcnn.check(theirs, like="linear")
+
+
+class WithoutBias:
+    def __init__(self, W: Any) -> None:
+        self.W = W
+
+    def forward(self, x: Any) -> Any:
+        self.x = x
+        return x @ self.W
+
+    def backward(self, dout: Any) -> Any:
+        self.dW = self.x.T @ dout
+        return dout @ self.W.T
+
+
+def test_what_takes_no_bias_is_checked_without() -> None:
+    report = xpcnn.check(WithoutBias, like="linear")
+    assert report.passed, report.text
+    assert "without b" in report.called
+    assert "db" not in [check.name for check in report.checks]
+
+
+def test_an_optimizer_with_momentum_asks_for_it() -> None:
+    momentum = xpcnn.optim.SGD(lr=0.1, momentum=0.9)
+    assert xpcnn.check(scratch.deep_conv_net.Momentum, like=momentum).passed
+    report = xpcnn.check(scratch.deep_conv_net.SGD, like=momentum)
+    assert report.mistakes == ["momentum_not_kept"]
+
+
+def test_what_takes_a_bias_must_add_it() -> None:
+    class Forgets(WithoutBias):
+        def __init__(self, W: Any, b: Any) -> None:
+            super().__init__(W)
+
+    assert xpcnn.check(Forgets, like="linear").mistakes == ["bias_missing"]
+
+
+def test_a_dropout_with_a_ratio_of_its_own() -> None:
+    class Half:
+        training = True
+
+        def __init__(self) -> None:
+            self.training = True
+
+        def forward(self, x: Any) -> Any:
+            if not self.training:
+                return x
+            self.mask = 2.0 * (np.random.rand(*x.shape) > 0.5)
+            return x * self.mask
+
+        def backward(self, dout: Any) -> Any:
+            return dout * self.mask
+
+    report = xpcnn.check(Half, like="dropout")
+    assert report.passed, report.text
+
+
+@pytest.mark.parametrize("value", [1j, None, "a"])
+def test_what_returns_no_numbers(value: Any) -> None:
+    returned = (lambda x: x * value) if value == 1j else (lambda x: value)
+    report = xpcnn.check(returned, like="relu")
+    assert not report.passed
+    assert "instead of an array of numbers" in report.text

@@ -295,6 +295,21 @@ add(lambda y, t: 0.5 * ((y - t) ** 2).sum(), xpcnn.MSELoss, "mse-half")
 add(lambda y_true, y_pred: np.mean(np.square(y_pred - y_true)), "mse", "mse-swapped")
 
 
+def conv_forward(x: Any, w: Any, b: Any, conv_param: Any) -> Any:
+    return by_taps(x, w, b, conv_param["stride"], conv_param["pad"]), (x, w, b, conv_param)
+
+
+def pool_forward(x: Any, pool_param: Any) -> Any:
+    layer = courses.MaxPool(
+        pool_param["pool_height"], pool_param["pool_width"], pool_param["stride"]
+    )
+    return layer.forward(x), (x, pool_param)
+
+
+add(conv_forward, "conv2d", "settings-in-a-dict")
+add(pool_forward, xpcnn.MaxPool2d((2, 3), stride=2), "pool-settings-in-a-dict")
+
+
 def test_there_are_more_than_200() -> None:
     assert len(RIGHT) >= 200
 

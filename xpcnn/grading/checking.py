@@ -94,6 +94,12 @@ def check(
             f"check: make is for a class, whose objects it makes; theirs is "
             f"{_described(theirs)} already"
         )
+    module = (theirs if isinstance(theirs, type) else type(theirs)).__module__
+    if module.startswith(("xpcnn.layers", "xpcnn.losses", "xpcnn.optim", "xpcnn.operations")):
+        raise TypeError(
+            "check: theirs is of xpcnn itself, which check compares with; xpcnn.gradcheck checks "
+            "its gradients"
+        )
     known = ("forward", "backward", "update", "step")
     if not callable(theirs) and not any(hasattr(theirs, name) for name in known):
         raise TypeError(

@@ -44,8 +44,44 @@ OPTIMIZERS = {"sgd": "sgd", "momentum": "momentum", "adagrad": "adagrad", "rmspr
 COLUMNS = {"im2col": False, "im2col1d": False, "col2im": True, "col2im1d": True}
 
 
+PLAIN_SETTINGS: dict[str, Any] = {
+    "groups": 1, "dilation": 1, "padding_mode": "zeros", "ceil_mode": False,
+    "return_indices": False, "count_include_pad": True, "divisor_override": None,
+    "reduction": "mean", "weight": None, "label_smoothing": 0.0, "ignore_index": -100,
+    "weight_decay": 0.0, "clip_norm": None, "clip_value": None, "nesterov": False,
+    "dampening": 0.0, "amsgrad": False, "schedule": None, "affine": True, "centered": False,
+}  # fmt: skip
+
+
+def refuse_settings(like: Any) -> None:
+    """Raise for a setting of an object that nothing here looks at."""
+    if isinstance(like, (str, type)) or inspect.isfunction(like):
+        return
+    name = type(like).__name__
+    settings = {n: v for n, v in vars(like).items() if n in PLAIN_SETTINGS}
+    for setting, value in settings.items():
+        if value is None or hasattr(value, "is_built"):  # the weight of a layer
+            continue
+        alike = value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value
+        if alike != PLAIN_SETTINGS[setting]:
+            raise ValueError(
+                f"check: like={name}(...) has {setting}={alike!r}, which is not checked; leave "
+                f"it out"
+            )
+    if isinstance(getattr(like, "padding", None), str):
+        raise ValueError(
+            f"check: like={name}(...) has padding={like.padding!r}; give a number, such as 1"
+        )
+    if isinstance(like, tuple(CONVS)) and getattr(like, "bias", None) is None:
+        raise ValueError(
+            f"check: like={name}(...) has bias=False, which is not checked; leave it out: a class "
+            "that takes no bias is checked without one"
+        )
+
+
 def special_of(like: Any) -> Callable[[Report, Any, Any], Grading] | None:
     """Return the plan for what is no layer: losses, optimizers, im2col and col2im."""
+    refuse_settings(like)
     name = plain(like if isinstance(like, str) else _class_of(like).__name__)
     if not isinstance(like, (str, type)) and callable(like) and hasattr(like, "__name__"):
         name = plain(like.__name__)  # a function of xpcnn.functional

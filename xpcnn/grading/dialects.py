@@ -45,6 +45,7 @@ ROLES: dict[str, str] = {
     "col": "col cols columns dcol dcols",
     "shape": "shape inputshape xshape imshape imgshape imageshape",
     "backward": "isbackward backward",
+    "param": "convparam poolparam hparameters hparams hparam param convparams poolparams",
 }
 FLAGS = ("train_flg", "train_flag", "training", "is_training", "train", "is_train", "mode")
 ARRAYS = {"W": ("W", "w", "weight", "weights", "kernel", "kernels", "filters", "filter", "F", "Ws"),
@@ -91,8 +92,7 @@ def arguments(
     """Choose the arguments of a function by the roles of its parameters."""
     roles = roles_of(function, preferred)
     for setting in asked:
-        given = set(roles.values())
-        if setting not in given and not (setting == "size" and given & {"height", "W"}):
+        if not {setting, "param"} & set(roles.values()):
             raise NotOfferedError(setting)
     chosen = {}
     for name, role in roles.items():
@@ -149,6 +149,11 @@ class Layout:
             return np.array(a).reshape(-1, 1)
         return np.array(a)
 
+    @property
+    def has_bias(self) -> bool:
+        """Whether there is a bias; only what takes none is checked without."""
+        return self.bias != "none"
+
     def bias_rank(self, a: np.ndarray) -> int:
         return 3 if self.images == "last" else 1
 
@@ -179,7 +184,8 @@ class Layout:
                   "line": "(L,)", "rows": "(N, D)", "plain": ""}[self.images]  # fmt: skip
         weights = {"as is": "", "last": ", W (..., C, F)", "transposed": ", W (in, out)",
                    "flat": ", W (F, C * taps)", "line": ", W (taps,)"}[self.weights]  # fmt: skip
-        return f"x {images}{weights}"
+        bias = "" if self.has_bias else ", without b"
+        return f"x {images}{weights}{bias}"
 
 
 class Stub:

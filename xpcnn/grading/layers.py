@@ -36,6 +36,12 @@ class ConvFamily(Family):
             layouts += [Layout("unbatched"), Layout("unbatched", "as is", "column")]
             if rank == 1:
                 layouts += [Layout("line", "line")]
+        layouts += [
+            Layout(bias="none"),
+            Layout("last", "last", "none"),
+            Layout("first", "flat", "none"),
+        ]
+        layouts += [Layout("unbatched", "as is", "none")]
         self.layouts = tuple(layouts)
 
     def layer(self, trial: Trial) -> Layer:
@@ -88,6 +94,8 @@ class ConvFamily(Family):
             "W": held.get("W", drawn(generator, (filters, channels, *kernel))),
             "b": held.get("b", drawn(generator, (filters,))),
         }
+        if not layout.has_bias:
+            params["b"] = np.zeros(filters)
         asked = ("stride",) * (set(strides) != {1}) + ("pad",) * (set(pads) != {0})
         settings = {"stride": strides, "pad": pads, "in": channels, "out": filters, "size": kernel}
         x = drawn(generator, (n, channels, *size))
@@ -302,7 +310,7 @@ class LinearFamily(Family):
         self.cls, self.fixed, self.held = cls, fixed, held
         weights = ("transposed", "as is")  # (in, out) is what courses have
         self.layouts = tuple(
-            Layout("rows", w, bias) for w in weights for bias in ("line", "row", "column")
+            Layout("rows", w, bias) for w in weights for bias in ("line", "row", "column", "none")
         )
 
     def layer(self, trial: Trial) -> Layer:
@@ -325,6 +333,7 @@ class LinearFamily(Family):
             w = w.T if layout.weights == "transposed" else w
             n_out, n_in = w.shape
             b = b.ravel() if b.size == n_out else np.zeros(n_out)
+        b = b if layout.has_bias else np.zeros(n_out)
         trial = Trial(
             name, drawn(generator, (n, n_in)), drawn(generator, (n, n_out)),
             {"W": w, "b": b}, {"in": n_in, "out": n_out},

@@ -9,7 +9,7 @@ import numpy as np
 from xpcnn import layers
 from xpcnn._xp import Array
 from xpcnn.grading.calling import TheirError, UnrecognisedError
-from xpcnn.grading.dialects import Layout, method, set_mode, with_flag
+from xpcnn.grading.dialects import Layout, method, roles_of, set_mode, with_flag
 from xpcnn.grading.players import Run
 from xpcnn.grading.running import Family, Grading, Hypotheses, close
 from xpcnn.grading.trials import Trial, drawn
@@ -192,6 +192,9 @@ class DropoutGrading(Grading):
 
     def _train_and_infer(self, run: Any, trial: Trial) -> None:
         p = trial.settings["ratio"]
+        roles = set(roles_of(self.player.constructor(), self.family.preferred).values())
+        if self.player.is_class and not roles & {"ratio", "keep"}:  # it has one of its own
+            p = round(float(np.mean(run.forward(trial.x.copy(), training=True) == 0)), 1)
         x = trial.x.copy()
         np.random.seed(1)
         y = run.forward(x, training=True)

@@ -61,6 +61,10 @@ class Player:
     def made(self, trial: Trial, layout: Layout) -> Run:
         """Make the layer for a trial."""
         values = trial.values(layout)
+        if not layout.has_bias:
+            if not self.is_object and "b" in roles_of(self.constructor(), self.preferred).values():
+                raise UnrecognisedError("it takes a bias")
+            values.pop("b", None)
         stub = Stub()
         values |= dict.fromkeys(("initializer", "optimizer", "activation"), stub)
         if self.is_function:
@@ -102,11 +106,13 @@ class Run:
         raise NotImplementedError
 
     def _output(self, y: Any, what: str) -> Array:
-        if isinstance(y, (tuple, list)) and len(y):
+        if isinstance(y, tuple) and len(y):
             y = y[0]  # (out, cache)
         array = to_host(y)
         if array is None:
-            raise TheirError(f"{what} returned {type(y).__name__} instead of an array")
+            kind = f" of {y.dtype}" if hasattr(y, "dtype") else ""
+            kind = f"{type(y).__name__}{kind}"
+            raise TheirError(f"{what} returned {kind} instead of an array of numbers")
         return self.layout.ours("y", array, self.trial.right["y"].shape)
 
 
@@ -126,6 +132,8 @@ class ObjectRun(Run):
         """Put the trial's numbers where a constructor has made its own."""
         for role in self.trial.params:
             for owner, key, _ in places(self.obj, role):
+                if role not in values:
+                    raise UnrecognisedError("it holds a bias")
                 held, wanted = np.asarray(get(owner, key)), np.asarray(values[role])
                 if held.shape == wanted.shape:
                     put(owner, key, wanted.copy())

@@ -118,7 +118,7 @@ class Report:
 
     def _repr_html_(self) -> str:
         """The report as a table for notebooks."""
-        colors = {"right": "#2a7", "wrong": "#d55e00", "not tested": "#888", "note": "#0a84c6"}
+        colors = {"right": "#188a5b", "wrong": "#d55e00", "not tested": "#888", "note": "#0a84c6"}
         word = 3 if self.lang == "ja" else 2
         cell = "padding:3px 12px 3px 0;text-align:left;vertical-align:top;white-space:normal"
         rows = [

@@ -112,6 +112,7 @@ class Grading:
         """Return the layout that gives the right numbers, or the one that comes nearest."""
         best: tuple[int, Layout] | None = None
         reasons: dict[str, Layout] = {}
+        crashed = False  # it could be made and called, and raised an exception
         for layout in self.family.layouts:
             trial = self.family.trials(layout)[0]
             try:
@@ -119,6 +120,7 @@ class Grading:
                 y = run.forward(layout.theirs("x", trial.x))
             except (TheirError, UnrecognisedError, NotOfferedError) as error:
                 asked = isinstance(error, NotOfferedError)
+                crashed |= isinstance(error, TheirError) and not reasons
                 reasons.setdefault(self.say("asked", what=error) if asked else str(error), layout)
                 continue
             grade = 2 * (y.shape == trial.right["y"].shape)
@@ -133,8 +135,12 @@ class Grading:
         if best is None:
             why = next(iter(reasons))
             tried = "; ".join(dict.fromkeys(str(layout) for layout in self.family.layouts))
-            message = self.say("unknown", why=why, make=self.family.make_example)
-            self.add("call", "wrong", f"{message} ({self.say('tried', what=tried)})")
+            message = why
+            if not crashed:
+                message = self.say("unknown", why=why, make=self.family.make_example)
+            if len(self.family.layouts) > 1:
+                message = f"{message} ({self.say('tried', what=tried)})"
+            self.add("call", "wrong", message)
             return None
         self.report.called = self.say("called", what=best[1])
         return best[1]
@@ -284,6 +290,8 @@ class Grading:
             self.wrong |= set(gradients)
             gradients = []
         for name in ("dx", *gradients):
+            if name == "db" and not layout.has_bias:
+                continue
             if name not in found:
                 self.wrong.add(name)
                 self.add(name, "not tested", self.say("missing", what=name))

@@ -44,7 +44,12 @@ class Trial:
         size = self.settings.get("size")
         if size is not None and len(size) == 2:
             values["height"], values["width"] = size
-        return values
+        # courses that hand their settings over in a dict
+        param: dict[str, Any] = {n: values[n] for n in ("stride", "pad") if n in values}
+        if size is not None:
+            param["f"] = values["size"]
+            param |= dict(zip(("pool_height", "pool_width"), size, strict=False))
+        return values | {"param": param}
 
 
 def run_ours(layer: Layer, x: Array, dout: Any, params: dict[str, Array]) -> dict[str, Array]:
