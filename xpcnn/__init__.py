@@ -91,6 +91,7 @@ if _TYPE_CHECKING:  # imported when they are asked for
     from xpcnn import drawing as drawing
     from xpcnn import grading as grading
     from xpcnn import plot as plot
+    from xpcnn import web as web
     from xpcnn.explaining import explain as explain
     from xpcnn.grading import check as check
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import xpcnn
-from tests.drawing.pictures import boxes, check_layout, texts
+from tests.drawing.pictures import boxes, check_layout, parse, texts
 from xpcnn import drawing, zoo
 from xpcnn.drawing.theme import DARK, LIGHT
 from xpcnn.operations import Add, Concat, Split
@@ -113,6 +113,23 @@ def test_nothing_overlaps(name: str) -> None:
 
 def test_branches_of_different_length() -> None:
     check_layout(drawing.network(branches(), (None, 3, 8, 8)))
+
+
+def test_long_networks_continue_in_columns_where_there_is_room() -> None:
+    def size(net: xpcnn.Layer) -> tuple[float, float]:
+        root = parse(drawing.network(net, depth=9))
+        return float(root.get("width", "")), float(root.get("height", ""))
+
+    def chain(count: int, channels: int) -> list[xpcnn.Layer]:
+        return [xpcnn.Conv2d(channels, channels, 3, padding=1) for _ in range(count)]
+
+    width, height = size(xpcnn.Sequential(chain(60, 8)))
+    assert 1300 < height < 1600  # 60 boxes of 40, and 18 between them, in three columns
+    assert width < 1000
+    wide = [xpcnn.Parallel([xpcnn.Sequential(chain(12, 8)) for _ in range(4)], "sum")]
+    width, height = size(xpcnn.Sequential(wide + chain(30, 8)))
+    assert width < 1300
+    assert height > 2000
 
 
 def test_the_longest_way_is_straight() -> None:

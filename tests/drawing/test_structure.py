@@ -60,6 +60,25 @@ def test_branches_of_a_parallel_stand_side_by_side() -> None:
     assert shapes[structure.outputs[0][1]] == (7, 5, 5, 5)
 
 
+def test_subclasses_of_sequential_are_looked_into_unless_they_compute_otherwise() -> None:
+    class Plain(xpcnn.Sequential):
+        pass
+
+    class Twice(xpcnn.Sequential):
+        def _forward(self, xp, x, training):
+            return super()._forward(xp, x + x, training)
+
+    tower = Plain(xpcnn.Linear(3, 4), xpcnn.Sequential(xpcnn.ReLU()))
+    structure = structure_of(xpcnn.Sequential(tower, Twice(xpcnn.Tanh()), Plain()))
+    assert connections(structure) == [
+        ("<input>", "0.0"),
+        ("0.0", "0.1.0"),
+        ("0.1.0", "1"),
+        ("1", "<output>"),
+    ]
+    assert [box.name for box in structure_of(tower).boxes] == ["0", "1.0"]
+
+
 def test_nested_parallels_and_parallels_in_residual_blocks() -> None:
     inner = xpcnn.Parallel([xpcnn.ReLU(), xpcnn.Tanh()], "sum")
     net = xpcnn.Residual(xpcnn.Parallel([inner, xpcnn.Sigmoid()], "sum"))

@@ -74,6 +74,22 @@ def test_a_built_model() -> None:
     assert "<details><summary>drawing" in html
 
 
+def test_losses_have_names_without_addresses() -> None:
+    def mine(predicted, target):
+        return ((predicted - target) ** 2).mean()
+
+    def gradient(predicted, target):
+        return 2 * (predicted - target) / predicted.size
+
+    net = xpcnn.Model([xpcnn.Linear(3, 2)], device="cpu", seed=0)
+    net.compile("sgd", (mine, gradient))
+    assert "SGD, lr 0.001 · loss mine<" in net._repr_html_()
+    nodes = [("a", xpcnn.Linear(4, 2), "x"), ("b", xpcnn.Linear(4, 3), "x")]
+    net = xpcnn.Model(xpcnn.Graph("x", nodes, ["a", "b"]), device="cpu", seed=0)
+    net.compile("sgd", ["mse", "l1"])
+    assert "· MSELoss(), L1Loss()<" in net._repr_html_()
+
+
 def test_a_model_that_is_not_built_says_how_to() -> None:
     html = model()._repr_html_()
     assert table(html)[1:] == [

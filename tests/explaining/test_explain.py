@@ -13,12 +13,13 @@ import xpcnn
 from tests.pages import Page
 from xpcnn.explaining.text import as_text, width_of, wrapped
 from xpcnn.explaining.words import SENTENCES
-from xpcnn.scratch import conv1d, deep_nn
+from xpcnn.scratch import conv1d, deep_conv_net, deep_nn, simple_conv_net
 
 CASES = [
     (xpcnn.Conv1d(1, 2, 3, padding=1), np.arange(5.0).reshape(1, 1, 5), {}),
     (xpcnn.Conv2d(2, 2, 2, groups=2, padding="same"), np.arange(36.0).reshape(2, 2, 3, 3) / 7, {}),
     (xpcnn.Conv2d(8, 8, 3, bias=False), np.arange(800.0).reshape(1, 8, 10, 10) / 3, {}),
+    (xpcnn.ConvTranspose2d(2, 2, 3, stride=2, padding=1), np.arange(18.0).reshape(1, 2, 3, 3), {}),
     (xpcnn.MaxPool2d(2, padding=1), np.arange(9.0).reshape(1, 1, 3, 3), {}),
     (xpcnn.AvgPool1d(2), np.arange(40.0).reshape(2, 2, 10) / 3, {}),
     (xpcnn.Linear(30, 20), np.arange(90.0).reshape(3, 30) / 1e6, {}),
@@ -102,7 +103,7 @@ def test_limit_leaves_out_the_middle():
     assert "dweight[0, 2]" in text
     assert "dweight[0, 3]" not in text
     assert "dweight[0, 19]" in text
-    assert "… 12 more terms …" in text  # 20 products and the bias, 9 places
+    assert "… 13 more terms …" in " ".join(text.split())  # 8 of 21 are shown
 
 
 def test_no_sections_is_a_title():
@@ -189,6 +190,18 @@ def test_signals_of_the_course_in_all_shapes(w, x, rng):
             assert float(line) == array[index], (name, index)
 
 
+def test_a_single_sample_of_scores():
+    shown = str(xpcnn.explain(xpcnn.CrossEntropyLoss(), [0, 0], target=1))
+    assert shown == str(xpcnn.explain(xpcnn.CrossEntropyLoss(), [[0, 0]], target=[1]))
+    assert "L[0] = -log(0.5) ≈ 0.6931" in shown
+
+
+def test_a_global_pooling_of_many():
+    x = np.arange(400.0).reshape(1, 1, 20, 20)
+    text = str(xpcnn.explain(xpcnn.GlobalMaxPool2d(keepdims=True), x))
+    assert "max(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, …, 399) = 399" in text
+
+
 def test_a_nan_is_shown():
     text = str(xpcnn.explain(xpcnn.MaxPool1d(2), [[[1, float("nan")]]]))
     assert "max(1, NaN) = NaN" in text
@@ -250,6 +263,7 @@ def _loop(x):
         (xpcnn.MSELoss(reduction="none"), [[1]], {"target": [[1]]}, ValueError, "reduction='mean'"),
         (xpcnn.CrossEntropyLoss(label_smoothing=0.1), [[1, 2]], {"target": [0]}, ValueError,
          "without label_smoothing"),
+        (xpcnn.CrossEntropyLoss(), [[1, 2]], {"target": [-100]}, ValueError, "labels -100, which"),
         (xpcnn.CrossEntropyLoss(), [[[1, 2], [3, 4]]], {"target": [[0, 1]]}, ValueError,
          r"shape \(N, classes\)"),
         (xpcnn.Conv2d(1, 1, 3), [[1, 2], [3, 4]], {}, ValueError, "expected 4 dimensions"),
@@ -261,8 +275,11 @@ def _loop(x):
         (_loop, [[1]], {}, TypeError, "got _loop; give a layer"),
         (xpcnn.GroupNorm(1, 1), [[1]], {}, TypeError, "GroupNorm is not explained; these are: "),
         (xpcnn.FocalLoss(), [[1]], {"target": [0]}, TypeError, "FocalLoss is not explained"),
+        (deep_conv_net.MeanSquaredLoss(), [[1]], {"target": [[1]]}, TypeError, "is not explained"),
+        (deep_conv_net.Dropout(0.5), [[1]], {}, TypeError, "the Dropout of xpcnn.scratch is not"),
+        (simple_conv_net.SimpleConvNet((1, 12, 12)), [[1]], {}, TypeError, "is a network"),
         (3, [[1]], {}, TypeError, "int is not explained"),
-        (deep_nn.SGD(0.1), [[1]], {}, TypeError, "SGD is not explained"),
+        (deep_nn.SGD(0.1), [[1]], {}, TypeError, "the SGD of xpcnn.scratch is not"),
         (conv1d.Affine(np.ones((2, 2)), np.ones(2)), [[[1]]], {}, ValueError, r"\(N, D\)"),
         (conv1d.SimpleConv1d(np.ones(3), np.ones(1)), [1, 2], {}, ValueError, "the kernel covers"),
     ],

@@ -157,6 +157,49 @@ def test_every_number_of_a_convolution(shape, options, rng):
     assert np.array_equal(np.concatenate([cells(t).ravel() for t in tables]), y.ravel())
 
 
+TRANSPOSED = [
+    ((1, 1, 3), {"kernel_size": 3}),
+    ((2, 2, 3), {"kernel_size": 3, "stride": 2, "padding": 1, "output_padding": 1}),
+    ((1, 1, 3), {"kernel_size": 2, "dilation": 2, "stride": 2, "bias": False}),
+    ((1, 4, 2, 2), {"kernel_size": 2, "groups": 2, "out_channels": 4}),
+    ((1, 1, 2, 3), {"kernel_size": 3, "stride": 2, "padding": "same"}),
+]
+
+
+@pytest.mark.parametrize(("shape", "options"), TRANSPOSED)
+def test_every_number_of_a_transposed_convolution(shape, options, rng):
+    options = {"out_channels": 2, **options}
+    layer = {3: xpcnn.ConvTranspose1d, 4: xpcnn.ConvTranspose2d}[len(shape)](shape[1], **options)
+    state = {n: rng.integers(-4, 5, p.shape) * 1.0 for n, p in layer.parameters().items()}
+    with_weights(layer, **state)
+    x, out = rng.integers(-4, 5, shape) * 1.0, layer.output_shape(shape)
+    dy, w = rng.integers(-4, 5, out) * 1.0, state["weight"]
+    window, _ = layer.transposed_window(shape[2:])
+    per_in, per_out = shape[1] // layer.groups, w.shape[1]
+    y, dx, dw = np.zeros(out), np.zeros(shape), np.zeros(w.shape)
+    for n, c, *p in np.ndindex(*shape):
+        for o, *t in np.ndindex(*w.shape[1:]):
+            at = tuple(
+                a * s + b * d - before
+                for a, s, b, d, (before, _) in zip(
+                    p, window.stride, t, window.dilation, window.padding, strict=True
+                )
+            )
+            if all(0 <= a < m for a, m in zip(at, out[2:], strict=True)):
+                place = (n, c // per_in * per_out + o, *at)
+                y[place] += x[(n, c, *p)] * w[(c, o, *t)]
+                dx[(n, c, *p)] += dy[place] * w[(c, o, *t)]
+                dw[(c, o, *t)] += dy[place] * x[(n, c, *p)]
+    if "bias" in state:
+        y += state["bias"].reshape(-1, *(1,) * len(shape[2:]))
+    shown = xpcnn.explain(layer, x, dy=dy, limit=1000)
+    for name, values in {"y": y, "dweight": dw, "dx": dx}.items():
+        for index in np.ndindex(*values.shape):
+            written = f"{name}[{', '.join(map(str, index))}]"
+            assert values_of(shown, written) == values[index], written
+    assert check_lines(shown) > 0
+
+
 def tables_of(shown):
     return [p for s in shown.sections for p in s.parts if hasattr(p, "cells")]
 

@@ -152,6 +152,8 @@ def test_many_classes_have_no_numbers():
         (([0, 1, 2], [0, 1]), {}, "do not fit"),
         (([0, 1], [[0, 1], [0]]), {}, "y_pred must be an array, and its parts differ"),
         (([0, 1], [None, 1]), {}, "y_pred must be an array of real numbers"),
+        (([], []), {}, "there are no samples"),
+        (([0.3, 1.0], [0.2, 0.7]), {"threshold": 0.5}, "y_true must hold classes, whole numbers"),
         ((0, [0]), {}, "y_true must be an array with a batch axis, got 0"),
         (([0, 1], [0, 1]), {"ax": "here"}, "ax must be an Axes, a figure or None, got str"),
     ],
@@ -169,3 +171,14 @@ def test_independent_columns_and_several_outputs_have_no_one_matrix():
         xpcnn.plot.confusion_matrix(model, x, np.array([[1, 0], [1, 1]]))
     with pytest.raises(TypeError, match="y is missing; give the labels of x"):
         xpcnn.plot.confusion_matrix(model, x)
+
+
+def test_a_regression_has_no_matrix():
+    model = model_of(np.ones((1, 1)), "mse", device="cpu")
+    x = np.array([[0.2], [0.8]], "float32")
+    assert cells(xpcnn.plot.confusion_matrix(model, x, [0, 1])) == [[1, 0], [0, 1]]
+    for draw in (xpcnn.plot.confusion_matrix, xpcnn.plot.roc):
+        with pytest.raises(ValueError, match="are numbers such as 0.3"):
+            draw(model, x, np.array([0.3, 1.0]))
+    with pytest.raises(ValueError, match="plot.mistakes: the model was trained with MSELoss"):
+        xpcnn.plot.mistakes(model, x[:, None], [0, 1])

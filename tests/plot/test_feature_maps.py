@@ -35,6 +35,23 @@ def test_maps_on_one_scale(device):
     assert axes[1].images[0].get_array().max() == 0
 
 
+def test_one_sample_of_a_data_set_is_read():
+    class Folder:
+        targets = np.array([0, 1])
+
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, at):
+            assert at == 1
+            return X[at], 1
+
+    axes = xpcnn.plot.feature_maps(network(), Folder(), "1", sample=1)
+    np.testing.assert_array_equal(axes[0].images[0].get_array(), X[1, 0])
+    with pytest.raises(ValueError, match="sample=2, and x has 2 samples"):
+        xpcnn.plot.feature_maps(network(), Folder(), "1", sample=2)
+
+
 def test_one_sample_without_a_batch_axis():
     axes = xpcnn.plot.feature_maps(network(), X[1], "1", count=1)
     np.testing.assert_array_equal(axes[0].images[0].get_array(), X[1, 0])

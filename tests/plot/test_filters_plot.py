@@ -78,7 +78,9 @@ def test_filters_of_one_dimension_are_lines(rng):
 def test_transposed_and_separable_convolutions():
     model = built(xpcnn.ConvTranspose2d(1, 4, 3), shape=(None, 1, 5, 5))
     weight = np.asarray(model.state_dict()["0.weight"], "float64")  # (1, 4, 3, 3)
-    np.testing.assert_array_equal(planes(xpcnn.plot.filters(model)), weight[0])
+    axes = xpcnn.plot.filters(model)
+    assert axes.shape == (4,)  # four filters of one channel each
+    np.testing.assert_array_equal(planes(axes), weight[0])
     model = built(xpcnn.SeparableConv2d(2, 4, 3), shape=(None, 2, 5, 5))
     weight = np.asarray(model.state_dict()["0.depthwise_weight"], "float64")
     np.testing.assert_array_equal(planes(xpcnn.plot.filters(model)), weight[:, 0])
@@ -112,7 +114,7 @@ def test_weights_of_zero_and_nan():
         (xpcnn.Sequential(xpcnn.ReLU()), {"layer": 1}, "there are 1 layers, from 0 to 0"),
         (xpcnn.Sequential(xpcnn.ReLU()), {"layer": -2}, "layer must be at least -1"),
         (xpcnn.Sequential(xpcnn.ReLU()), {"layer": True}, "layer must be a name or a place"),
-        ("conv", {}, "source must be an array"),
+        ("conv", {}, "source .* must be an array"),
     ],
 )
 def test_errors(source, options, message):

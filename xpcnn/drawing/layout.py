@@ -15,8 +15,10 @@ from math import ceil
 from operator import add
 
 ROW_GAP, LABEL_GAP, BOX_GAP, LANE = 18.0, 32.0, 26.0, 18.0
+STUB = 18.0
+"""How far a line with a text beside it goes straight down first."""
 COLUMN_GAP, TALLEST = 64.0, 980.0
-MOST_COLUMNS = 3
+MOST_COLUMNS, WIDEST = 3, 1500.0
 _SWEEPS = 8
 _SPINE, _BOX, _LANE = 1e10, 1e5, 1.0
 """How much it weighs that a cell is where it wants to be."""
@@ -111,7 +113,7 @@ def place(
             gaps[wire.start.row] = LABEL_GAP
     for row, gap in enumerate(gaps[:-1]):
         bend = max((abs(w.start.x - w.end.x) for w in wires if w.start.row == row), default=0.0)
-        gaps[row] = max(gap, min(44.0, 18.0 + bend / 12))
+        gaps[row] = max(gap, min(44.0, 18.0 + bend / 12) + STUB * (gap == LABEL_GAP and bend > 0))
     column_of, height = _place_down(rows, wires, gaps, tallest)
     edges, width = _place_columns(rows, column_of)
     return Placed(boxes, rows, wires, width, height, column_of, edges)
@@ -219,11 +221,9 @@ def _place_across(rows: list[list[Cell]]) -> None:
     for sweep in range(_SWEEPS):
         for row in rows if sweep % 2 == 0 else reversed(rows):
             _spread(row, [_wanted(cell) for cell in row])
-    followers = {id(after) for row in rows for cell in row if (after := _follower(cell))}
-    for row in rows:
-        for cell in row:
-            if not cell.on_spine and id(cell) not in followers:
-                _straighten(cell, rows)
+    _straighten(rows)
+    for row in rows:  # in case chains are in one another's way
+        _spread(row, [cell.x for cell in row])
 
 
 def _wanted(cell: Cell) -> float:
@@ -272,23 +272,26 @@ def _follower(cell: Cell) -> Cell | None:
     return None
 
 
-def _straighten(first: Cell, rows: list[list[Cell]]) -> None:
-    """Put a chain straight, as near to where it wants to be as the cells beside it allow."""
-    chain = [first]
-    while (below := _follower(chain[-1])) is not None:
-        chain.append(below)
-    low, high = float("-inf"), float("inf")
-    for cell in chain:
-        row = rows[cell.row]
-        place = next(n for n, other in enumerate(row) if other is cell)
-        if place > 0:
-            low = max(low, row[place - 1].x + _apart(row[place - 1], cell))
-        if place + 1 < len(row):
-            high = min(high, row[place + 1].x - _apart(cell, row[place + 1]))
-    wanted = first.above[0].x if first.is_lane else sum(cell.x for cell in chain) / len(chain)
-    if low <= high:
+def _straighten(rows: list[list[Cell]]) -> None:
+    """Put chains straight, from the spine outwards: each as near to it as those within allow."""
+    followers = {id(after) for row in rows for cell in row if (after := _follower(cell))}
+    chains = []
+    for cell in (cell for row in rows for cell in row):
+        if not cell.on_spine and id(cell) not in followers:
+            chains.append([cell])
+            while (below := _follower(chains[-1][-1])) is not None:
+                chains[-1].append(below)
+    middles = {id(chain): sum(cell.x for cell in chain) / len(chain) for chain in chains}
+    for chain in sorted(chains, key=lambda chain: abs(middles[id(chain)])):
+        side = 1 if middles[id(chain)] > 0 else -1
+        nearest = float("-inf")
         for cell in chain:
-            cell.x = min(max(wanted, low), high)
+            row = rows[cell.row]
+            inner = row[next(n for n, other in enumerate(row) if other is cell) - side]
+            nearest = max(nearest, side * inner.x + _apart(inner, cell))
+        wanted = chain[0].above[0].x if chain[0].is_lane else middles[id(chain)]
+        for cell in chain:
+            cell.x = side * max(side * wanted, nearest)
 
 
 def _place_down(
@@ -299,7 +302,10 @@ def _place_down(
     for wire in wires:
         crossing[wire.start.row].add(wire.value)
     heights = [max((cell.height for cell in row), default=0.0) for row in rows]
-    cuts = _cuts(heights, gaps, [len(values) == 1 for values in crossing], tallest)
+    cells = [cell for row in rows for cell in row]
+    width = max(c.x + c.width / 2 for c in cells) - min(c.x - c.width / 2 for c in cells)
+    most = min(MOST_COLUMNS, max(1, int(WIDEST / (width + COLUMN_GAP))))
+    cuts = _cuts(heights, gaps, [len(values) == 1 for values in crossing], tallest, most)
     column_of: list[int] = []
     column, top, deepest = 0, 0.0, 0.0
     for number, row in enumerate(rows):
@@ -316,11 +322,15 @@ def _place_down(
 
 
 def _cuts(
-    heights: Sequence[float], gaps: Sequence[float], may_cut: Sequence[bool], tallest: float
+    heights: Sequence[float],
+    gaps: Sequence[float],
+    may_cut: Sequence[bool],
+    tallest: float,
+    most: int,
 ) -> set[int]:
     """Return the rows with which columns begin: where one value passes, near to equal heights."""
     tops = [0.0, *accumulate(map(add, heights, gaps))]
-    columns = min(MOST_COLUMNS, max(1, ceil(tops[-1] / tallest)))
+    columns = min(most, max(1, ceil(tops[-1] / tallest)))
     target = tops[-1] / columns
     allowed = [number + 1 for number, may in enumerate(may_cut[:-1]) if may]
     found = set()

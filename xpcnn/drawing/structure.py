@@ -13,7 +13,7 @@ from itertools import count
 from typing import Any
 
 from xpcnn.graph.flat import Flat, Join, Link, Same, computes_as, unroll
-from xpcnn.layers.containers import Parallel
+from xpcnn.layers.containers import Parallel, Sequential
 from xpcnn.layers.graph import Graph, sort_by_needs
 from xpcnn.layers.layer import Layer, Shape
 from xpcnn.layers.operation import Operation
@@ -162,22 +162,23 @@ def structure_of(network: Layer) -> Structure:
 def _opened(
     links: Sequence[Link], named: Mapping[int, str], fresh: Iterator[int]
 ) -> Iterator[tuple[str, Link]]:
-    """Yield the links with their names, and those of the branches in the place of a `Parallel`."""
+    """Yield the links with their names, and in the place of what runs as a whole what is inside."""
     for link in links:
         layer: Any = link.layer
         name = named.get(id(layer), "")
         if isinstance(layer, Join):
             block = named.get(id(layer.block), "")
             yield f"{block}.add" if block else "add", link
+        elif computes_as(layer, Sequential):  # of a subclass: others are opened already
+            inside, (end,) = _flat_within([*layer.layers], link, fresh)
+            yield from _opened(inside, named, fresh)
+            yield "", Link(Same(), (end,), link.outputs)
         elif computes_as(layer, Parallel):
-            ends: list[int] = []
+            ends: list[Any] = []
             for branch in layer.branches:
-                flat = Flat([branch])
-                known = dict(zip(flat.inputs, link.inputs, strict=True))
-                known |= {v: next(fresh) for each in flat.links for v in each.outputs}
-                renumbered = [_renumbered(each, known) for each in flat.links]
-                yield from _opened(renumbered, named, fresh)
-                ends += [known[v] for v in flat.outputs]  # type: ignore[misc]
+                inside, last = _flat_within([branch], link, fresh)
+                yield from _opened(inside, named, fresh)
+                ends += last
             join = Concat(1) if layer.join == "concat" else Add()
             end = Link(join, tuple(ends), link.outputs)
             yield f"{name}.{layer.join}" if name else layer.join, end
@@ -185,9 +186,18 @@ def _opened(
             yield name or type(layer).__name__, link
 
 
-def _renumbered(link: Link, known: Mapping[Any, Any]) -> Link:
-    inputs = tuple(known.get(value) for value in link.inputs)
-    return Link(link.layer, inputs, tuple(known[value] for value in link.outputs))
+def _flat_within(
+    layers: Sequence[Layer], link: Link, fresh: Iterator[int]
+) -> tuple[list[Link], list[Any]]:
+    """Lay out layers in the place of a link; return their links, and the values at the end."""
+    flat = Flat(layers)
+    known: dict[Any, Any] = dict(zip(flat.inputs, link.inputs, strict=True))
+    known |= {value: next(fresh) for each in flat.links for value in each.outputs}
+    links = [
+        Link(each.layer, tuple(map(known.get, each.inputs)), tuple(known[v] for v in each.outputs))
+        for each in flat.links
+    ]
+    return links, [known[value] for value in flat.outputs]
 
 
 def shapes_in(structure: Structure, input_shapes: Sequence[Shape]) -> dict[int, Shape | None]:

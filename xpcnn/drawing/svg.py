@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from unicodedata import east_asian_width
 
-from xpcnn.drawing.layout import COLUMN_GAP, Cell, Placed, Wire
+from xpcnn.drawing.layout import COLUMN_GAP, STUB, Cell, Placed, Wire
 from xpcnn.drawing.theme import FONT, LIGHT, variables
 from xpcnn.drawing.wording import FAMILIES
 
@@ -107,7 +107,7 @@ def paint(
         _text(MARGIN, 26, title, "ink", 16, bold=True),
         _text(MARGIN, 44, subtitle, "soft", 12),
         f'<g transform="translate({MARGIN + shift:.1f},{TOP + TURN:.1f})">',
-        *_lines(placed),
+        *_lines(placed, shapes),
         *_shapes(placed, shapes),
         *(_box(cell, label) for cell, label in zip(placed.boxes, labels, strict=True)),
         "</g>",
@@ -140,12 +140,9 @@ def _text(
     *,
     bold: bool = False,
     halo: bool = False,
-    anchor: str = "start",
 ) -> str:
     weight = ' font-weight="600"' if bold else ""
     css = colour
-    if anchor != "start":
-        weight += f' text-anchor="{anchor}"'
     if halo:
         css += " halo"
         weight += f' stroke="{LIGHT["page"]}" stroke-width="4" paint-order="stroke"'
@@ -189,7 +186,7 @@ def _part(text: str, colour: str, gap: float) -> str:
     )
 
 
-def _lines(placed: Placed) -> Iterable[str]:
+def _lines(placed: Placed, shapes: dict[int, str]) -> Iterable[str]:
     """Draw wires, lanes and the heads of arrows."""
     paths, heads = [], []
     ports = _ports(placed)
@@ -199,7 +196,7 @@ def _lines(placed: Placed) -> Iterable[str]:
                 paths.append(f"M{cell.x:.1f} {cell.y:.1f}V{cell.y + cell.height:.1f}")
     for number, wire in enumerate(placed.wires):
         x = ports.get(number, wire.end.x)
-        paths.append(_path(placed, wire, x))
+        paths.append(_path(placed, wire, x, STUB if wire.value in shapes else 0.0))
         if not wire.end.is_lane:
             heads.append(f"M{x - 4:.1f} {wire.end.y - 7:.1f}h8l-4 7z")
     yield (
@@ -233,16 +230,18 @@ def _ports(placed: Placed) -> dict[int, float]:
     return found
 
 
-def _path(placed: Placed, wire: Wire, x: float) -> str:
+def _path(placed: Placed, wire: Wire, x: float, stub: float) -> str:
     start, end = wire.start, wire.end
     y0, y1 = start.y + start.height, end.y
     if placed.column_of[start.row] != placed.column_of[end.row]:
         return _over_to_next_column(placed, start, y0, x, y1)
     if abs(start.x - x) < 0.1:
         return f"M{start.x:.1f} {y0:.1f}V{y1:.1f}"
-    middle = (y0 + y1) / 2
+    top = y0 if start.is_lane else y0 + stub
+    middle = (top + y1) / 2
     return (
-        f"M{start.x:.1f} {y0:.1f}C{start.x:.1f} {middle:.1f} {x:.1f} {middle:.1f} {x:.1f} {y1:.1f}"
+        f"M{start.x:.1f} {y0:.1f}V{top:.1f}"
+        f"C{start.x:.1f} {middle:.1f} {x:.1f} {middle:.1f} {x:.1f} {y1:.1f}"
     )
 
 
@@ -257,19 +256,13 @@ def _over_to_next_column(placed: Placed, start: Cell, y0: float, x: float, y1: f
 
 
 def _shapes(placed: Placed, shapes: dict[int, str]) -> Iterable[str]:
-    """Write shapes beside the first part of lines, on the side to which none of them turns."""
-    starts: dict[int, list[Wire]] = {}
+    """Write shapes beside the first part of lines, which goes straight down."""
+    written = set()
     for wire in placed.wires:
-        if wire.value in shapes and not wire.start.is_lane:
-            starts.setdefault(wire.value, []).append(wire)
-    for value, wires in starts.items():
-        cell = wires[0].start
-        turns = sum(wire.end.x - cell.x for wire in wires)
-        is_right = turns <= 0 or placed.column_of[cell.row] != placed.column_of[wires[0].end.row]
-        x, y = cell.x + (7 if is_right else -7), cell.y + cell.height + 15
-        yield _text(
-            x, y, shapes[value], "soft", SMALL, halo=True, anchor="start" if is_right else "end"
-        )
+        if wire.value in shapes and wire.value not in written and not wire.start.is_lane:
+            written.add(wire.value)
+            y = wire.start.y + wire.start.height + 15
+            yield _text(wire.start.x + 7, y, shapes[wire.value], "soft", SMALL, halo=True)
 
 
 def _legend(families: Sequence[str]) -> tuple[str, float]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from xpcnn import _xp
+from xpcnn._registry import function_name
 from xpcnn.drawing.drawing import draw, input_shapes, known_shapes
 from xpcnn.drawing.structure import Structure, open_shape, structure_of
 from xpcnn.drawing.svg import escape, shorten
@@ -54,7 +55,7 @@ def _model(model: Model) -> str:
     if model.optimizer is not None:
         facts.append(f"{type(model.optimizer).__name__}, lr {model.optimizer.lr:g}")
     if model.loss is not None:
-        facts.append(shorten(repr(model.loss), 80))
+        facts.append(shorten(_loss_text(model.loss), 80))
     if model.epoch:
         facts.append(f"{model.epoch} epoch{'s' * (model.epoch != 1)} trained")
     parts = [_heading("Model", facts)]
@@ -65,6 +66,15 @@ def _model(model: Model) -> str:
         if model.input_shape is None:
             parts.append(f"<p>{HOW_TO_BUILD}</p>")
     return _page([*parts, _drawing(structure, shapes)])
+
+
+def _loss_text(loss: Any) -> str:
+    """Name a loss; of several outputs all, and of a function its name."""
+    several = getattr(loss, "losses", None)
+    if several:
+        return ", ".join(map(_loss_text, several))
+    function = getattr(loss, "function", None)
+    return repr(loss) if function is None else f"loss {function_name(function)}"
 
 
 def _table_of_rows(model: Model, structure: Structure) -> str:

@@ -16,6 +16,7 @@ from xpcnn.explaining.parts import (
     Part,
     Section,
     Text,
+    places,
     table,
 )
 from xpcnn.explaining.running import Run
@@ -238,4 +239,4 @@ class _Convolution:
         return work(name, terms, result, self.say)
 
     def _lines(self, shape: Index, line: Callable[[Index], str], first: int | None = None) -> Lines:
-        return lines(list(np.ndindex(*shape)), line, self.limit, self.say, first)
+        return lines(places(shape), line, self.limit, self.say, first)

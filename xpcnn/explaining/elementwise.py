@@ -8,7 +8,7 @@ import numpy as np
 
 from xpcnn.explaining.common import gradient_section, in_shape, plain_input, plain_output
 from xpcnn.explaining.numbers import written
-from xpcnn.explaining.parts import Formula, Part, Section, Text, table
+from xpcnn.explaining.parts import Formula, Made, Part, Section, Text, places, table
 from xpcnn.explaining.running import Run
 from xpcnn.explaining.words import Words
 
@@ -92,6 +92,7 @@ def explain_flatten(run: Run, say: Words, limit: int) -> list[Section]:
 def _elements(run: Run, arrays: list[np.ndarray], names: list[str], say: Words, limit: int) -> Part:
     """Show arrays of one shape as the columns of a table, an element a row."""
     matrix = np.stack([a.reshape(-1) for a in arrays], axis=1)
-    rows = [run.x.at(*i) for i in np.ndindex(*run.x.values.shape)]
+    order = places(run.x.values.shape)
+    rows = Made(len(order), lambda k: run.x.at(*order[k]))
     corner = say("elements_corner")
     return table("", matrix, rows, names, limit, corner=corner, by_column=True)

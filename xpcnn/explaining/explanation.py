@@ -26,8 +26,10 @@ from xpcnn.explaining.pooling import explain_pooling
 from xpcnn.explaining.running import WHO, Run, Subject, as_numbers, run, subject_of
 from xpcnn.explaining.softmax import explain_softmax
 from xpcnn.explaining.text import as_text
+from xpcnn.explaining.transposed import explain_transposed
 from xpcnn.explaining.words import LANGUAGES, Words, words
 from xpcnn.layers.conv import Conv
+from xpcnn.layers.conv_transpose import ConvTranspose
 from xpcnn.layers.dropout import Dropout
 from xpcnn.layers.layer import Layer
 from xpcnn.layers.linear import Linear
@@ -41,6 +43,7 @@ Family = Callable[[Run, Words, int], list[Section]]
 
 FAMILIES: tuple[tuple[type, Family], ...] = (
     (Conv, explain_convolution),
+    (ConvTranspose, explain_transposed),
     (MaxPool, explain_pooling),
     (AvgPool, explain_pooling),
     (GlobalPool, explain_pooling),
@@ -59,7 +62,8 @@ TWO_WAYS = (BatchNorm, Dropout)
 
 LOSSES = ("CrossEntropyLoss", *ELEMENTWISE)
 SUPPORTED = (
-    "Conv1d to Conv3d, MaxPool, AvgPool and GlobalPool layers, Linear, BatchNorm1d to BatchNorm3d, "
+    "Conv1d to Conv3d, ConvTranspose1d to ConvTranspose3d, "
+    "MaxPool, AvgPool and GlobalPool layers, Linear, BatchNorm1d to BatchNorm3d, "
     f"{', '.join(NAMED)}, Flatten, the losses {', '.join(LOSSES)}, and the course classes of "
     "xpcnn.scratch that are like them"
 )
@@ -76,6 +80,15 @@ class Explanation:
     sections : list of Section
         Headings, and what stands below them: texts, formulas, tables and worked lines.
     lang : str
+
+    Examples
+    --------
+    >>> import xpcnn
+    >>> shown = xpcnn.explain(xpcnn.MaxPool1d(2), [[[1, 3, 2, 0]]], dy=[[[10, 20]]])
+    >>> shown.title
+    'MaxPool1d step by step'
+    >>> "dx[0, 0, 1] = dy[0, 0, 0] = 10" in str(shown)
+    True
     """
 
     def __init__(self, title: str, sections: list[Section], lang: str) -> None:
@@ -185,6 +198,7 @@ def explain(
         made = run_loss(loss, as_numbers(x, "x"), target)
         sections = explain_loss(made, say, limit)
         return Explanation(say("title", who=type(operation).__name__), sections, lang)
+    _check_supported(operation)
     _without_effect(operation, "a layer", target=target)
     if training is not None and not _two_ways(operation):
         _without_effect(operation, "the same in training and in inference", training=training)
@@ -234,6 +248,13 @@ def _is_ours(operation: Any) -> bool:
     return type(operation).__module__.startswith("xpcnn.")
 
 
+def _check_supported(operation: Any) -> None:
+    """Raise unless the operation is a layer that is explained; courses' are looked at later."""
+    known = isinstance(operation, Layer) and _family(operation) is not None and _is_ours(operation)
+    if not known and (not _in_scratch(operation) or hasattr(operation, "loss")):
+        raise _unsupported(operation)
+
+
 def _subject(operation: Any, x: np.ndarray) -> Subject:
     if _in_scratch(operation):
         from xpcnn.explaining.courses import course_subject
@@ -242,8 +263,6 @@ def _subject(operation: Any, x: np.ndarray) -> Subject:
         if found is None:
             raise _unsupported(operation)
         return found
-    if not isinstance(operation, Layer) or _family(operation) is None or not _is_ours(operation):
-        raise _unsupported(operation)
     return subject_of(operation, x)
 
 
@@ -261,7 +280,7 @@ def _unsupported(operation: Any) -> TypeError:
         )
     training = sys.modules.get("xpcnn.training")
     model = getattr(training, "Model", ())
-    if isinstance(operation, model) or getattr(operation, "children", dict)():
+    if isinstance(operation, model) or _inside(operation):
         return TypeError(
             f"{WHO}: {type(operation).__name__} is a network; explain one of its layers, with the "
             "output of the layers before it as x"
@@ -272,4 +291,13 @@ def _unsupported(operation: Any) -> TypeError:
             f"{WHO}: operation must be a layer or a loss, got {name}; give a layer with its "
             "weights, e.g. xpcnn.Conv2d(...) after load_state_dict, in the place of a function"
         )
-    return TypeError(f"{WHO}: {type(operation).__name__} is not explained; these are: {SUPPORTED}")
+    kind = type(operation).__name__
+    if _in_scratch(operation):
+        kind = f"the {kind} of xpcnn.scratch"
+    return TypeError(f"{WHO}: {kind} is not explained; these are: {SUPPORTED}")
+
+
+def _inside(operation: Any) -> bool:
+    """Whether there are layers inside."""
+    children = getattr(operation, "children", None)
+    return bool(children() if callable(children) else getattr(operation, "layers", None))

@@ -12,7 +12,7 @@ from xpcnn.explaining.common import (
     plain_output,
     work,
 )
-from xpcnn.explaining.parts import Formula, Index, Part, Section, Text, array_tables
+from xpcnn.explaining.parts import Formula, Index, Made, Part, Section, Text, array_tables, places
 from xpcnn.explaining.running import Run
 from xpcnn.explaining.words import Words
 
@@ -37,7 +37,7 @@ def explain_linear(run: Run, say: Words, limit: int) -> list[Section]:
         weights.append(Text(say("no_bias")))
     text = say("linear_product", bias=say("plus_bias") if bias else "")
     forward = Formula(f"y = {product}{' + b' if bias else ''}")
-    worked = lines(list(np.ndindex(*run.y.values.shape)), y_line, limit, say)
+    worked = lines(places(run.y.values.shape), y_line, limit, say)
     sections = [
         plain_input(run, say, limit),
         Section(say("weights_heading"), weights),
@@ -54,7 +54,7 @@ def explain_linear(run: Run, say: Words, limit: int) -> list[Section]:
         pairs = zip(dy[index[:-1]], w[:, index[-1]], strict=True)
         return work(run.dx.at(*index), list(pairs), run.dx.values[index], say)
 
-    worked = lines(list(np.ndindex(*run.dx.values.shape)), dx_line, limit, say)
+    worked = lines(places(run.dx.values.shape), dx_line, limit, say)
     formula = Formula("dx = dy · W" if own_rows else "dx = dy · Wᵀ")
     tables = in_shape(run.dx, say, limit)
     sections.append(Section(say("dx_heading"), [Text(say("linear_dx")), formula, worked, *tables]))
@@ -67,7 +67,7 @@ def _bias(run: Run, dy: np.ndarray, say: Words, limit: int) -> Section:
     def line(index: Index) -> str:
         return work(db.at(*index), [(v,) for v in dy[:, index[0]]], db.values[index], say)
 
-    worked = lines(list(np.ndindex(*db.values.shape)), line, limit, say)
+    worked = lines(places(db.values.shape), line, limit, say)
     formula = Formula("db[o] = Σ dy[n, o]")
     return Section(say("db_heading"), [Text(say("linear_db")), formula, worked])
 
@@ -81,9 +81,9 @@ def _weight(
         o, i = index
         return work(dw.at(o, i), list(zip(x[:, i], dy[:, o], strict=True)), dw.values[o, i], say)
 
-    order = list(np.ndindex(*dw.values.shape))
-    if not own_rows:
-        order.sort(key=lambda index: index[::-1])
+    order = places(dw.shape)
+    if not own_rows:  # the course's W[i, o]
+        order = Made(len(order), lambda k: places(dw.shape)[k][::-1])
     worked = lines(order, line, limit, say)
     formula = Formula("dW = dyᵀ · x" if own_rows else "dW = xᵀ · dy")
     tables = array_tables(dw.as_owned(), limit, say("tables_left_out"))

@@ -9,8 +9,19 @@ import numpy as np
 
 from xpcnn import _xp
 from xpcnn.explaining.common import lines
-from xpcnn.explaining.numbers import factor, written
-from xpcnn.explaining.parts import Formula, Index, Numbers, Part, Section, Text, array_tables, table
+from xpcnn.explaining.numbers import factor, shortened, written
+from xpcnn.explaining.parts import (
+    Formula,
+    Index,
+    Made,
+    Numbers,
+    Part,
+    Section,
+    Text,
+    array_tables,
+    places,
+    table,
+)
 from xpcnn.explaining.running import WHO
 from xpcnn.explaining.softmax import softmax_tables
 from xpcnn.explaining.words import Words
@@ -54,9 +65,17 @@ def run_loss(loss: Loss, prediction: np.ndarray, target: Any) -> LossRun:
                 f"{WHO}: {who} is explained without {name}, got {name}={value!r:.80}; give one "
                 "without it"
             )
-    twin = type(loss).from_arguments(loss.arguments())
     given = _target(target)
+    if who == "CrossEntropyLoss" and prediction.ndim == 1:  # one sample
+        prediction = prediction[None]
+        given = given[None] if given.shape != (1,) else given
+    twin = type(loss).from_arguments(loss.arguments())
     prepared = twin.prepare_target(prediction.shape, given, "float64")
+    if who == "CrossEntropyLoss" and given.ndim == 1 and (given < 0).any():
+        raise ValueError(
+            f"{WHO}: target has labels {loss.arguments()['ignore_index']}, which do not count; "
+            "leave these samples out"
+        )
     value = float(twin.forward(prediction, prepared))
     gradient = np.asarray(twin.backward())
     labels = given.shape != prediction.shape
@@ -149,7 +168,8 @@ def _by_elements(run: LossRun, say: Words, limit: int) -> list[Section]:
     p, t = run.p.values, run.target.values.astype(float)
     terms = _terms(run.kind, p, t)
     count = p.size if run.reduction == "mean" else 1
-    names = [run.p.at(*i) for i in np.ndindex(*p.shape)]
+    order = places(p.shape)
+    names = Made(len(order), lambda k: run.p.at(*order[k]))
     matrix = np.stack([a.reshape(-1) for a in (p, t, p - t, terms)], axis=1)
     shown = table("", matrix, names, ["p", "t", "p - t", "L"], limit, by_column=True)
     slopes = run.gradient * count
@@ -181,10 +201,7 @@ def _terms(kind: str, p: np.ndarray, t: np.ndarray) -> np.ndarray:
 
 
 def _reduced(run: LossRun, terms: np.ndarray, say: Words) -> Section:
-    shown = [factor(v) for v in terms]
-    if len(shown) > 9:
-        more = say("terms_left_out").format(count=len(shown) - 8)
-        shown = [*shown[:6], more, *shown[-2:]]
+    shown = shortened([factor(v) for v in terms], say("terms_left_out"))
     total = " + ".join(shown)
     exact = all(float(written(v)) == v for v in [*terms, run.value])
     sign = "=" if exact else "≈"

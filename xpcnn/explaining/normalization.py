@@ -15,7 +15,7 @@ from xpcnn.explaining.common import (
     plain_output,
     work,
 )
-from xpcnn.explaining.numbers import MOST_TERMS, factor, first_and_last, written
+from xpcnn.explaining.numbers import factor, first_and_last, shortened, written
 from xpcnn.explaining.parts import Formula, Index, Numbers, Part, Section, Text, table
 from xpcnn.explaining.running import Run
 from xpcnn.explaining.words import Words
@@ -97,9 +97,7 @@ class _BatchNorm:
 
     def _mean_line(self, name: str, terms: list[str], result: float) -> str:
         count = len(terms)
-        if count > MOST_TERMS:
-            more = self.say("terms_left_out").format(count=count - MOST_TERMS + 1)
-            terms = [*terms[: MOST_TERMS - 3], more, *terms[-2:]]
+        terms = shortened(terms, self.say("terms_left_out"))
         sign = "=" if float(written(result)) == result else "≈"
         return f"{name} = ({' + '.join(terms)}) / {count} {sign} {written(result)}"
 

@@ -63,11 +63,17 @@ def worked(name: str, terms: Sequence[Sequence[float]], result: float, more: str
     if not terms or (len(terms) == 1 and len(terms[0]) == 1):
         return f"{name} = {written(result)}"
     parts = ["·".join(map(factor, t)) for t in terms]
-    if len(parts) > MOST_TERMS:
-        count = len(parts) - MOST_TERMS + 1
-        parts = [*parts[: MOST_TERMS - 3], more.format(count=count), *parts[-2:]]
+    parts = shortened(parts, more)
     sign = "=" if _holds(terms, result) else "≈"
     return f"{name} = {' + '.join(parts)} {sign} {written(result)}"
+
+
+def shortened(terms: list[str], more: str) -> list[str]:
+    """Return the terms of a sum, or the first and the last and between them `more`."""
+    if len(terms) <= MOST_TERMS:
+        return terms
+    count = len(terms) - MOST_TERMS + 1
+    return [*terms[: MOST_TERMS - 3], more.format(count=count), *terms[-2:]]
 
 
 def _holds(terms: Sequence[Sequence[float]], result: float) -> bool:

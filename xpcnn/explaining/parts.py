@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +16,26 @@ Marks = dict[tuple[int, int], str]
 
 MARKS = ("a", "b", "ab", "max", "pad")
 """Cells of the first window, the last, of both; the largest one; padding."""
+
+
+class Made(Sequence):
+    """A long sequence of which few items are looked at: they are made then."""
+
+    def __init__(self, count: int, make: Callable[[int], Any]) -> None:
+        self.length, self.make = count, make
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, item: Any) -> Any:
+        if isinstance(item, slice):
+            return [self.make(i) for i in range(*item.indices(self.length))]
+        return self.make(item)
+
+
+def places(shape: Index) -> Made:
+    """Return the indices of all elements of an array, the last axis fastest."""
+    return Made(math.prod(shape), lambda i: tuple(map(int, np.unravel_index(i, shape))))
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from xpcnn.explaining.common import gradient_section, in_shape, lines, plain_output, work
 from xpcnn.explaining.numbers import factor, written
-from xpcnn.explaining.parts import Formula, Index, Marks, Part, Section, Text, table
+from xpcnn.explaining.parts import Formula, Index, Made, Marks, Part, Section, Text, places, table
 from xpcnn.explaining.running import Run
 from xpcnn.explaining.windows import Under, input_section, size_section
 from xpcnn.explaining.words import Words
@@ -55,7 +56,7 @@ class _Pooling:
         self.y = run.y.values.reshape(shape)
         self.dy = run.dy.values.reshape(shape)
         self.divisor = np.broadcast_to(self._divisor(), under.out).reshape(-1)
-        self.order = list(np.ndindex(*shape))
+        self.order = places(shape)
 
     def _divisor(self) -> Any:
         layer = self.run.layer
@@ -71,12 +72,12 @@ class _Pooling:
 
     def windows(self) -> Section:
         say = self.say
-        rows = [self.run.y.at(*self._index(*i)) for i in self.order]
+        rows = Made(len(self.order), lambda k: self.run.y.at(*self._index(*self.order[k])))
         taps = [self.under.column_name(0, t).split(" ", 1)[1] for t in range(len(self.under.taps))]
         matrix = self.col.reshape(len(rows), -1)
         marks: Marks = {}
         if self.is_max:
-            marks = {(r, int(self.winner[i])): "max" for r, i in enumerate(self.order)}
+            marks = {(r, int(tap)): "max" for r, tap in enumerate(self.winner.ravel())}
         corner = say("pool_corner")
         shown = table("", matrix, rows, taps, self.limit, corner=corner, marks=marks)
         text = say("pool_max_text" if self.is_max else "pool_avg_text")
@@ -88,7 +89,7 @@ class _Pooling:
         name, values = self.run.y.at(*self._index(n, c, p)), self.col[index]
         result = float(self.y[index])
         if self.is_max:
-            inside = ", ".join(map(written, _few(values)))
+            inside = ", ".join(_few([written(v) for v in values]))
             return f"{name} = max({inside}) = {written(result)}"
         divisor = float(self.divisor[p])
         terms = [(v,) for v in values]
@@ -126,9 +127,10 @@ class _Pooling:
             sign = "=" if abs(float(written(result)) - result) <= 1e-12 * abs(result) else "≈"
             return f"{dx.at(*index)} = {' + '.join(_few(shares))} {sign} {written(result)}"
 
-        indices = list(np.ndindex(*dx.values.shape))
-        if self.is_max:  # the zeros say nothing one by one
-            indices = [i for i in indices if dx.values[i]] or indices
+        indices: Sequence[Index] = places(dx.values.shape)
+        if self.is_max and dx.values.any():  # the zeros say nothing one by one
+            found = np.argwhere(dx.values)
+            indices = Made(len(found), lambda k: tuple(map(int, found[k])))
         parts: list[Part] = [Text(say("pool_max_back" if self.is_max else "pool_avg_back"))]
         if not self.is_max:
             parts.append(Formula("dx[i] = Σ dy[p] / k"))
@@ -136,9 +138,8 @@ class _Pooling:
         return Section(say("pool_back_heading"), parts)
 
 
-def _few(values: Any, most: int = 12) -> list[Any]:
+def _few(values: list[str], most: int = 12) -> list[str]:
     """Return the first ones and the last of many."""
-    values = list(values)
     if len(values) <= most:
         return values
     return [*values[: most - 1], "…", values[-1]]

@@ -98,9 +98,9 @@ class Under:
         """Name a row of the columns: sample and output position."""
         return f"n{sample} {_place(self.positions[position])}"
 
-    def column_name(self, channel: int, tap: int) -> str:
+    def column_name(self, channel: int, tap: int, letter: str = "c") -> str:
         """Name a column: channel and tap."""
-        return f"c{channel} {_place(self.taps[tap])}"
+        return f"{letter}{channel} {_place(self.taps[tap])}"
 
 
 def _place(index: Index) -> str:
@@ -125,6 +125,11 @@ def input_section(run: Run, under: Under, fill: float, say: Words, limit: int) -
     return Section(say("input"), parts)
 
 
+def axis_name(axis: int, ndim: int) -> str:
+    """Name a spatial axis as layouts do: L, or H and W."""
+    return "L" if ndim == 1 else "DHW"[-ndim:][axis]
+
+
 def size_section(under: Under, say: Words) -> Section:
     """Work the formula of the output's size with the numbers put in."""
     window = under.window
@@ -137,6 +142,5 @@ def size_section(under: Under, say: Words) -> Section:
         before, after = window.padding[axis]
         k, d, s = window.kernel[axis], window.dilation[axis], window.stride[axis]
         text = f"⌊({n} + {before} + {after} - {d}·({k} - 1) - 1) / {s}⌋ + 1 = {under.out[axis]}"
-        name = "DHW"[-len(under.spatial) :][axis] if len(under.spatial) > 1 else "L"
-        rows.append(say("size_axis", axis=name, text=text))
+        rows.append(say("size_axis", axis=axis_name(axis, len(under.spatial)), text=text))
     return Section(say("size_heading"), [*parts, Lines(rows)])

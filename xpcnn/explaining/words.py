@@ -144,6 +144,11 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "n は入力の長さ、p は前後で切り落とすパディング、k はフィルタの大きさ、d "
         "はダイレーション、s はストライド、o は output_padding です。",
     ),
+    "spread_weights_heading": ("The weights", "重み"),
+    "spread_padding": (
+        "What falls on the padding is cut off.",
+        "パディングに落ちた分は切り落とします。",
+    ),
     "spread_heading": (
         "The product: each element spreads over a window",
         "行列の積：各要素を窓いっぱいに広げる",

@@ -96,13 +96,19 @@ def arguments(
             raise NotOfferedError(setting)
     chosen = {}
     for name, role in roles.items():
+        if callable(signature(function)[name].default) and not _empty(function, name):
+            continue  # f=np.tanh is no size of a filter
         if role is not None and role in values:
             chosen[name] = values[role]
-        elif signature(function)[name].default is inspect.Parameter.empty:
+        elif _empty(function, name):
             raise UnrecognisedError(
                 f"{who} needs an argument {name!r}, and nothing is known to pass for it"
             )
     return chosen
+
+
+def _empty(function: Callable[..., Any], name: str) -> bool:
+    return signature(function)[name].default is inspect.Parameter.empty
 
 
 @dataclass(frozen=True)

@@ -195,7 +195,8 @@ class PointwiseFamily(Family):
         if specific is not None:
             yield from specific(trial, quantity)
         if quantity == "dx":
-            yield "backward_forgets_shape", lambda: trial.dout
+            if self.kind == "Flatten":
+                yield "backward_forgets_shape", lambda: trial.dout
             layer = self.made
             once_more = run_ours(layer, trial.right["y"], trial.dout, {})["dx"]
             yield "activation_applied_twice", lambda: once_more

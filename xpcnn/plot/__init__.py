@@ -14,11 +14,12 @@ from xpcnn.plot.image_grids import mistakes, samples
 from xpcnn.plot.learning_curves import history
 from xpcnn.plot.map_grids import feature_maps
 from xpcnn.plot.matrix import confusion_matrix
+from xpcnn.plot.overlay import attribution
 from xpcnn.plot.rates import learning_rate
 from xpcnn.plot.roc_curves import roc
 from xpcnn.plot.weight_histograms import weights
 
 __all__ = [
     "history", "learning_rate", "weights", "confusion_matrix", "roc", "samples", "mistakes",
-    "filters", "feature_maps", "network",
+    "filters", "feature_maps", "attribution", "network",
 ]  # fmt: skip

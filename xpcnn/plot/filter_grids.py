@@ -119,7 +119,7 @@ def _weight(source: Any, layer: Any) -> tuple[np.ndarray, str]:
         if isinstance(source, Parameter):
             _check_built(source, "the parameter")
             source = source.value
-        weight = as_array(source, WHO, "source")
+        weight = as_array(source, WHO, "source (a Model, a Layer, a Parameter or an array)")
     else:
         name, owner, parameter = _parameter(network, layer)
         _check_built(parameter, f"layer {name!r}" if name else "the layer")

@@ -201,7 +201,10 @@ def _answers(
             )
         outputs = predict(given, x, who)
         if isinstance(given, Model):
-            return _most_probable(class_probabilities(given, outputs))
+            try:
+                return _most_probable(class_probabilities(given, outputs))
+            except ValueError as error:
+                raise ValueError(f"{who}: {error}") from None
         return as_labels(outputs, who, "predictions"), None, 0
     array = as_array(given, who, "predictions")
     if array.dtype.kind != "f":

@@ -8,6 +8,7 @@ import numpy as np
 
 from xpcnn.plot import canvas
 from xpcnn.plot.networks import find_layer
+from xpcnn.plot.pictures import is_data_set
 from xpcnn.plot.reading import as_array
 from xpcnn.training import Model
 from xpcnn.window import as_int
@@ -33,8 +34,8 @@ def feature_maps(
     Parameters
     ----------
     model : Model
-    x : array (N, ...), or one sample without the batch axis; or a tuple, for several inputs
-        Of any library.
+    x : array (N, ...), or one sample without the batch axis; data set; tuple, for several inputs
+        Of any library. Of a data set, such as :class:`~xpcnn.data.ImageFolder`, one sample is read.
     layer : str or int
         The name of a layer, such as ``"features.0"``, or its place among ``model.layers``.
     sample : int
@@ -100,6 +101,10 @@ def _one_sample(model: Model, x: Any, sample: Any) -> Any:
     place = as_int(sample, WHO, "sample", 0)
     if isinstance(x, tuple):
         return tuple(_one_sample(model, each, place) for each in x)
+    if is_data_set(x):
+        if place >= len(x):
+            raise ValueError(f"{WHO}: sample={place}, and x has {len(x)} samples, from 0")
+        return as_array(x[place][0], WHO, "x")[None]
     array = as_array(x, WHO, "x")
     shape = model.input_shape
     if shape is not None and len(model.inputs) == 1 and array.ndim == len(shape) - 1:

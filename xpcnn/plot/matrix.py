@@ -108,7 +108,7 @@ def _of_model(
     if found.dtype.kind != "f":  # an estimator's, which are labels
         return _count(truth, found, class_names, threshold, ignore_index, model, x)
     return _count_scores(
-        reads_like(ConfusionMatrix(None, threshold, ignore_index), model),
+        reads_like(ConfusionMatrix(None, threshold, ignore_index), model, truth, found),
         truth, found, class_names, model, x,
     )  # fmt: skip
 
@@ -122,6 +122,14 @@ def _count(
     *sources: Any,
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return counts (C, C) and the names of the classes."""
+    if not truth.size or not found.size:
+        raise ValueError(f"{WHO}: there are no samples; give at least one")
+    whole = truth.dtype.kind != "f" or is_one_hot(truth) or (truth == np.floor(truth)).all()
+    if not whole:
+        raise ValueError(
+            f"{WHO}: y_true must hold classes, whole numbers or one-hot rows, got "
+            f"{truth.ravel()[:3]}"
+        )
     if (truth.dtype.kind == "U") != (found.dtype.kind == "U"):
         raise TypeError(
             f"{WHO}: one of y_true and y_pred holds names and the other numbers "
@@ -218,7 +226,9 @@ def _draw(ax: Any, values: np.ndarray, names: Sequence[str], normalize: str | No
         None: "samples", "true": "share of the true class", "pred": "share of the predicted class",
         "all": "share of all samples",
     }[normalize]  # fmt: skip
-    ax.figure.colorbar(picture, ax=ax, label=label, fraction=0.046, pad=0.03)
+    scale = ax.figure.colorbar(picture, ax=ax, label=label, fraction=0.046, pad=0.03)
+    if normalize is None:
+        canvas.whole_numbers(scale.ax.yaxis)
     places = np.arange(len(names))
     turned = max(map(len, names)) > 3 and len(names) * max(map(len, names)) > 36
     rotation = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if turned else {}
@@ -228,7 +238,8 @@ def _draw(ax: Any, values: np.ndarray, names: Sequence[str], normalize: str | No
     if len(names) > _ANNOTATED:
         return
     digits = max(len(_written(value, normalize)) for value in values.ravel())
-    size = min(10.0, 150.0 / max(len(names), 5) / max(digits, 3) + 3.0)
+    cell = ax.get_window_extent().width * 72.0 / ax.figure.dpi / len(names)
+    size = min(10.0, max(4.0, cell / (0.8 * digits)))
     for (row, column), value in np.ndenumerate(values):
         color = "white" if value > 0.55 * top else "black"
         text = _written(value, normalize)

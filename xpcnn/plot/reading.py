@@ -117,12 +117,19 @@ def targets_of(x: Any, y: Any, who: str) -> Any:
     return found
 
 
-def reads_like(metric: M, model: Any) -> M:
-    """Tell a metric what a model's predictions are, as training tells it."""
+def reads_like(metric: M, model: Any, truth: np.ndarray, found: np.ndarray) -> M:
+    """Tell a metric what a model's predictions are, as training tells it.
+
+    Raises
+    ------
+    ValueError
+        If the model's loss, or the truth, has no answers that can be right or wrong.
+    """
     if isinstance(model, Model):
         metric.bind(model.loss)
         last = last_layer(model.network, model.outputs[0])
         metric.ends_in = None if last is None else GIVES.get(type(last), "logits")
+        metric.check_targets(truth, (None, *found.shape[1:]))
     return metric
 
 

@@ -21,6 +21,8 @@ from xpcnn.plot.reading import (
 from xpcnn.training import Model
 
 WHO = "plot.roc"
+_INSIDE = 10
+"""Up to so many curves the legend has room beside them."""
 
 
 def roc(
@@ -95,7 +97,7 @@ def roc(
             raise ValueError(f"{WHO}: from_logits is for arrays; a model knows what it gives")
         truth = as_array(targets_of(scores, y, WHO), WHO, "y")
         sources, found = (y_true, scores), predict(y_true, scores, WHO)
-        reads_like(metric, y_true)
+        reads_like(metric, y_true, truth, found)
     elif y is not None:
         raise TypeError(
             f"{WHO}: y is for a model, as in roc(model, x, y), and the first argument is "
@@ -120,7 +122,8 @@ def roc(
     names = class_names_for(class_names, 2 if single else len(areas), WHO, *sources)
     known = class_names is not None or any(hasattr(s, "class_names") for s in sources)
     labels = {column: (names[1] if known else "") if single else names[column] for column in curves}
-    with canvas.one_axes(ax, WHO, (4.8, 4.5)) as place:
+    width = 4.8 if len(curves) <= _INSIDE else 6.8
+    with canvas.one_axes(ax, WHO, (width, 4.5)) as place:
         _draw(place, curves, areas, labels)
     return place
 
@@ -142,9 +145,8 @@ def _draw(
         xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal",
     )  # fmt: skip
     ax.grid(alpha=0.25)
-    ax.legend(
-        loc="lower right", fontsize="small" if len(curves) < 12 else "x-small",
-        ncols=1 + len(curves) // 16,
-    )  # fmt: skip
+    many = len(curves) > _INSIDE
+    place = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if many else {"loc": "lower right"}
+    ax.legend(fontsize="small", ncols=1 + len(curves) // 24, **place)
     for text in ax.get_legend().get_texts():
         text.set(**canvas.fonts(text.get_text()))
