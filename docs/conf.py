@@ -22,6 +22,7 @@ import public_names
 import xpcnn
 
 copied_pages.copy(ROOT)
+public_names.forget_old_pages(DOCS / "reference" / "names")
 
 project = "xpcnn"
 author = "xpcnn developers"

@@ -133,6 +133,16 @@ def test_a_constant_has_the_text_below_it(extension):
     assert text_of_constant("xpcnn.functional.PADDING_MODES", ("other",)) == ""
 
 
+def test_no_docstring_has_a_section_twice(extension):
+    pytest.importorskip("sphinx")
+    heading = extension("docstrings").HEADING
+    twice = []
+    for name, item in extension("public_names").public().items():
+        found = heading.findall(inspect.getdoc(item) or "")
+        twice += [name] * (len(set(found)) < len(found))
+    assert twice == []
+
+
 def test_lines_of_japanese_are_joined_without_a_space(extension):
     pytest.importorskip("sphinx")
     nodes = pytest.importorskip("docutils.nodes")

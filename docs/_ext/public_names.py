@@ -6,6 +6,7 @@ import importlib
 import inspect
 from collections import Counter
 from functools import cache
+from pathlib import Path
 
 import xpcnn
 
@@ -56,6 +57,15 @@ def file_names() -> dict[str, str]:
     return {
         name: f"{name}-function" for name in public() if counts[name.lower()] > 1 and islow(name)
     }
+
+
+def forget_old_pages(folder: Path) -> None:
+    """Remove the pages, written by an earlier build, of names that are no longer public."""
+    renamed = file_names()
+    wanted = {renamed.get(name, name) for name in public()}
+    for page in folder.glob("*.rst"):
+        if page.stem not in wanted:
+            page.unlink()
 
 
 def islow(name: str) -> bool:

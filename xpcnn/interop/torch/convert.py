@@ -58,8 +58,6 @@ def from_torch(
         model = xpcnn.interop.from_torch(module, (2, 3, 64, 64))
         model.fit(images, labels, optimizer="adam", loss="cross_entropy", epochs=3)
 
-    Examples
-    --------
     >>> import torch
     >>> import xpcnn
     >>> module = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU())

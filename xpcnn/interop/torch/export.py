@@ -42,8 +42,6 @@ def to_torch(model: Model | Layer) -> Any:
         module = xpcnn.interop.to_torch(model)
         torch.save(module.state_dict(), "weights.pth")
 
-    Examples
-    --------
     >>> import torch
     >>> import xpcnn
     >>> model = xpcnn.Model([xpcnn.Linear(4, 2), xpcnn.ReLU()], device="cpu")
