@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import xpcnn
+from tests.grading import test_mistakes_values, test_mistakes_windows
 from tests.grading.courses import Affine, Conv, MaxPool, ReLU
 from xpcnn import scratch
 from xpcnn.grading import MISTAKES
@@ -236,6 +237,11 @@ def test_html_has_everything_and_no_code_of_others() -> None:
     assert "&lt;script&gt;" in text
     assert "<script" not in text
     assert text.count("<div") == text.count("</div>") == 1
+
+
+def test_every_mistake_has_a_test() -> None:
+    cases = [*test_mistakes_windows.CASES, *test_mistakes_values.CASES]
+    assert {case.values[2] for case in cases} == set(MISTAKES)
 
 
 def test_every_mistake_says_how_to_mend_it_in_both_languages() -> None:

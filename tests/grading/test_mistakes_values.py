@@ -292,6 +292,16 @@ def mean_absolute(y, t):
     return np.abs(y - t).mean()
 
 
+@mistake("gradient_of_another_scale", "mse")
+class GradientOfAnotherScaleMse:
+    def forward(self, y, t):
+        self.d = y - t
+        return np.sum(self.d**2) / len(t)
+
+    def backward(self, dout=1):
+        return 3 * self.d
+
+
 # -- Batch normalisation ---------------------------------------------------------------------------
 
 

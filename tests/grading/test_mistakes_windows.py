@@ -179,6 +179,12 @@ class OutputSizeTooLargeConv1d(Conv1dLoops):
         return super().forward(np.pad(x, ((0, 0), (0, 0), (0, more))))
 
 
+@mistake("height_and_width_exchanged", "max_pool2d")
+class HeightAndWidthExchangedMaxPool2d(MaxPool):
+    def forward(self, x):
+        return super().forward(x).transpose(0, 1, 3, 2)
+
+
 @mistake("only_first_sample", "conv2d")
 class OnlyFirstSampleConv2d(Conv):
     def forward(self, x):

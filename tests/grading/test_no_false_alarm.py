@@ -310,6 +310,37 @@ add(conv_forward, "conv2d", "settings-in-a-dict")
 add(pool_forward, xpcnn.MaxPool2d((2, 3), stride=2), "pool-settings-in-a-dict")
 
 
+class AdamOfLists:
+    def __init__(self, lr: float = 0.001, betas: Any = (0.9, 0.999)) -> None:
+        self.lr, self.betas, self.t = lr, betas, 0
+        self.m: Any = None
+
+    def step(self, params: Any, grads: Any) -> None:
+        if self.m is None:
+            self.m, self.v = ([np.zeros_like(p) for p in params] for _ in range(2))
+        self.t += 1
+        for i, (p, g) in enumerate(zip(params, grads, strict=True)):
+            self.m[i] = self.betas[0] * self.m[i] + (1 - self.betas[0]) * g
+            self.v[i] = self.betas[1] * self.v[i] + (1 - self.betas[1]) * g**2
+            m = self.m[i] / (1 - self.betas[0] ** self.t)
+            p -= self.lr * m / (np.sqrt(self.v[i] / (1 - self.betas[1] ** self.t)) + 1e-6)
+
+
+def descend(params: Any, grads: Any, learning_rate: float = 0.01) -> None:
+    for key, gradient in grads.items():
+        params[key] -= learning_rate * gradient
+
+
+class ReluOneAtZero(courses.ReLU):
+    def derivative(self) -> Any:
+        return self.x >= 0
+
+
+add(AdamOfLists, "adam", "adam-of-lists")
+add(descend, "sgd", "sgd-function")
+add(ReluOneAtZero, "relu", "relu-one-at-zero")
+
+
 def test_there_are_more_than_200() -> None:
     assert len(RIGHT) >= 200
 

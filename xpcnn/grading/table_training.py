@@ -224,10 +224,4 @@ TABLE: dict[str, tuple[str, str, str, str]] = {
         "h = rho * h + (1 - rho) * g * g.",
         "h = rho * h + (1 - rho) * g * g です。",
     ),
-    "parameters_share_state": (
-        "the parameters share one state",
-        "パラメータが状態を共有しています",
-        "Keep one array for each key.",
-        "キーごとに配列を持ちます。",
-    ),
 }

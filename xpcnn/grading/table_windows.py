@@ -333,11 +333,4 @@ TABLE: dict[str, tuple[str, str, str, str]] = {
         "Each position gets dout / (number of taps).",
         "各位置に dout / 要素数 を渡します。",
     ),
-    # -- im2col and col2im
-    "im2col_transposed": (
-        "rows and columns are exchanged",
-        "行と列が入れ替わっています",
-        "One row for each position, one column for each tap.",
-        "行が位置、列がタップになるようにします。",
-    ),
 }
