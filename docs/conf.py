@@ -81,6 +81,7 @@ sphinx_gallery_conf = {
     "gallery_dirs": "gallery",
     "filename_pattern": r"plot_\w+\.py",
     "abort_on_example_error": True,
+    "run_stale_examples": True,  # the library may have changed, if not the script
     "download_all_examples": False,
     "show_memory": False,
     "show_signature": False,
