@@ -150,12 +150,16 @@ def test_lines_of_japanese_are_joined_without_a_space(extension):
         nodes.Text("画像を\n"),
         nodes.strong("", "配列\nにする"),
         nodes.Text("。\nNumPy\nの配列\nabc"),
+        nodes.Text("\n"),  # as Markdown is read: each break is a text of its own
+        nodes.Text("と、"),
+        nodes.Text("\n"),
+        nodes.Text("JAX"),
     ]
     paragraph = nodes.paragraph("", "", *text)
     tree = nodes.section("", paragraph)
     for page, expected in (
-        ("data", "画像を\n配列\nにする。\nNumPy\nの配列\nabc"),
-        ("ja/index", "画像を配列にする。\nNumPy\nの配列\nabc"),
+        ("data", "画像を\n配列\nにする。\nNumPy\nの配列\nabc\nと、\nJAX"),
+        ("ja/index", "画像を配列にする。NumPy\nの配列\nabc\nと、JAX"),
     ):
         env = SimpleNamespace(docname=page)
         extension("japanese").on_read(SimpleNamespace(env=env), tree)
