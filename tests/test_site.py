@@ -182,6 +182,16 @@ def test_what_is_no_mark_is_escaped(extension, line, expected):
     assert extension("docstrings").escaped(line) == expected
 
 
+def test_code_in_tables_may_be_broken(extension):
+    pytest.importorskip("sphinx")
+    changed = extension("code_in_tables").with_places_to_break
+    code = '<code class="a.b"><span class="pre">nn.Linear(in_features=2,</span> 3.0)</code>'
+    assert changed(code) == code  # outside of a table
+    marked = "nn.<wbr>Linear(<wbr>in_<wbr>features=<wbr>2,</span> 3.<wbr>0)</code>"
+    expected = f'<td id="a.b">a.b <code class="a.b"><span class="pre">{marked}</td>'
+    assert changed(f'<td id="a.b">a.b {code}</td>') == expected
+
+
 def test_broken_links_of_the_site_are_found(tmp_path):
     problems = runpy.run_path(str(ROOT / "ci" / "site_links.py"))["problems"]
     (tmp_path / "a.html").write_text(
