@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
+import runpy
 import shlex
 import tomllib
 
 import pytest
 
+import xpcnn
 from tests.pages import PAGES, ROOT, Page
 from xpcnn import cli
 
@@ -60,3 +63,28 @@ def test_extras_exist():
     named = re.findall(r"(?:xpcnn|\.)\[([\w,]+)\]", text)
     for extra in {each for group in named for each in group.split(",")}:
         assert extra in project["optional-dependencies"]
+
+
+def test_picture_is_drawn_from_the_results(tmp_path):
+    """With a network that was trained for a moment; the script trains as the first command does."""
+    plt = pytest.importorskip("matplotlib.pyplot")
+    script = runpy.run_path(str(ROOT / "ci" / "readme_picture.py"))
+    results = json.loads((ROOT / "benchmarks" / "results" / "compare.json").read_text())
+    (x, y), _ = xpcnn.data.load_digits_subset()
+    model = xpcnn.Model(xpcnn.networks.simple(), device="cpu", seed=0)
+    model.compile("adam", "cross_entropy", ["accuracy"])
+    model.fit(x[:200], y[:200], epochs=2, verbose=0)
+    script["PICTURES"]["dark"] = tmp_path / "dark.png"
+    script["draw"](model, results, "dark")
+    assert plt.imread(tmp_path / "dark.png").shape == (928, 1440, 4)
+    _, ax = plt.subplots()
+    script["draw_speeds"](ax, results, script["THEMES"]["light"])
+    shown = {text.get_text() for text in ax.texts}
+    ratios = {each["name"]: each["runs"] for each in results["workloads"]}
+    fastest = min(value["ms"] for key, value in ratios["simple"].items() if "torch" in key)
+    assert f"{fastest / ratios['simple']['xpcnn']['ms']:.1f} ×" in shown  # from the times
+
+
+def test_both_pictures_are_there():
+    for path in re.findall(r'(?:src|srcset)="([^"]+)"', README.text):
+        assert (ROOT / path).stat().st_size < 200_000
