@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # Builds the documentation site into build/docs, without the network, and checks its links.
 # Needs: pip install -e ".[docs]"
-# Warnings are errors. Arguments go on to sphinx-build, e.g. -E to begin anew, or
-# -D plot_gallery=0 -D nb_execution_mode=off to see a text quickly.
+# Warnings are errors. Arguments go on to sphinx-build, e.g. -E to begin anew.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 XPCNN_QUIET=1

@@ -38,6 +38,7 @@ extensions = [
     "myst_nb",
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
+    "sphinx-mathjax-offline",  # formulas: MathJax comes with the site
     "copied_pages",
     "docstrings",
     "short_names",
@@ -52,7 +53,7 @@ nitpick_ignore_regex = [("py:.*", name) for name in public_names.NOT_OURS]
 
 # -- Pages in Markdown, and notebooks --------------------------------------------------------------
 
-myst_enable_extensions = ["colon_fence", "deflist"]
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 4
 nb_execution_mode = "auto"
 nb_execution_raise_on_error = True
@@ -80,6 +81,7 @@ sphinx_gallery_conf = {
     "gallery_dirs": "gallery",
     "filename_pattern": r"plot_\w+\.py",
     "abort_on_example_error": True,
+    "run_stale_examples": True,  # the library may have changed, if not the script
     "download_all_examples": False,
     "show_memory": False,
     "show_signature": False,
