@@ -34,6 +34,8 @@ def set_workspace_limit(n_bytes: int) -> None:
     >>> import xpcnn
     >>> before = xpcnn.get_workspace_limit()
     >>> xpcnn.set_workspace_limit(16 * 2**20)  # 16 MiB
+    >>> xpcnn.get_workspace_limit()
+    16777216
     >>> xpcnn.set_workspace_limit(before)
     """
     global _limit
