@@ -14,13 +14,15 @@ from tests.pages import ROOT
 FOLDER = ROOT / "notebooks"
 NOTEBOOKS = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.md"))
 TWINS = [name for name in NOTEBOOKS if name.startswith("courses/")]
-CELL = re.compile(r"^```\{code-cell\}[^\n]*\n(.*?)^```$", re.M | re.S)
+SOLUTION = "```python\n"
+"""Begins code that is shown and not run: the folded solutions of exercises."""
+CELL = re.compile(r"^```(?:\{code-cell\}[^\n]*|python)\n(.*?)^```$", re.M | re.S)
 
 SECONDS = 60
 
 
 def code_of(path: Path) -> str:
-    """Return the code of a notebook, without the options of its cells."""
+    """Return the code of a notebook and of its solutions, without the options of cells."""
     cells = CELL.findall(path.read_text(encoding="utf-8"))
     return "\n".join(
         re.sub(r"^(:[\w-]+:.*\n)+|^---\n.*?^---\n", "", c, flags=re.M | re.S) for c in cells
@@ -40,14 +42,15 @@ def structure(code: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_it_runs(name, tmp_path, monkeypatch):
+def test_it_runs_with_its_solutions(name, tmp_path, monkeypatch):
     jupytext = pytest.importorskip("jupytext")
     nbclient = pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
     pytest.importorskip("matplotlib")
     monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel chooses pictures in the notebook
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    notebook = jupytext.read(FOLDER / name)
+    text = (FOLDER / name).read_text(encoding="utf-8")
+    notebook = jupytext.reads(text.replace(SOLUTION, "```{code-cell} python\n"), fmt="md:myst")
     client = nbclient.NotebookClient(
         notebook, timeout=SECONDS, resources={"metadata": {"path": str(tmp_path)}}
     )

@@ -149,15 +149,6 @@ def no_forward_error(who: str) -> RuntimeError:
     )
 
 
-def no_input_error(who: str) -> RuntimeError:
-    """Build the error for a backward behind a forward without training, whose input is gone."""
-    return RuntimeError(
-        f"{who}: the last forward was without training and kept nothing, and backward cannot run "
-        "it again, since its input is gone; keep the input in a variable until then, run both in "
-        "`with xpcnn.attribution.recording():`, or say forward(x, training=True)"
-    )
-
-
 def check_choice(who: str, argument: str, value: Any, choices: Sequence[str | None]) -> None:
     """Raise unless a value is one of the allowed names, or ``None`` where that is one."""
     if not isinstance(value, (str, type(None))) or value not in choices:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import xpcnn
-from xpcnn.attribution import grad_cam, integrated_gradients, occlusion, recording, saliency
+from xpcnn.attribution import grad_cam, integrated_gradients, occlusion, saliency
 from xpcnn.attribution.gradients import METHODS, places_on_the_way
 
 W = np.array([[1.0, -2.0], [3.0, 4.0]])
@@ -251,18 +251,3 @@ def test_outputs_of_one_number_and_of_places():
     np.testing.assert_array_equal(saliency(conv, x, 1), np.full((2, 1, 3), 5))
     np.testing.assert_array_equal(saliency(conv, x, (1, 2))[0], [[0, 0, 5]])
     np.testing.assert_array_equal(saliency(conv, x, [(0, 0), (1, 1)])[:, 0], [[2, 0, 0], [0, 5, 0]])
-
-
-def test_recording_lets_layers_keep_what_backward_needs():
-    layers = [xpcnn.Linear(2, 2, bias=False), xpcnn.Dropout(0.9)]
-    for layer in layers:
-        layer.build((1, 2), dtype="float64")
-    layers[0].weight.data = W
-    x = X
-    with recording():
-        for layer in layers:
-            x = layer.forward(x)
-    dy = np.ones((2, 2))
-    for layer in reversed(layers):
-        dy = layer.backward(dy)
-    np.testing.assert_array_equal(dy, [[4, 2], [4, 2]])

@@ -281,7 +281,7 @@ def _loop(x):
         (xpcnn.CrossEntropyLoss(), [[1, 2]], {"target": [-100]}, ValueError, "labels -100, which"),
         (xpcnn.CrossEntropyLoss(), [[[1, 2], [3, 4]]], {"target": [[0, 1]]}, ValueError,
          r"shape \(N, classes\)"),
-        (xpcnn.Conv2d(1, 1, 3), [[1, 2], [3, 4]], {}, ValueError, "expected 4 dimensions"),
+        (xpcnn.Conv2d(2, 1, 3), [[1, 2], [3, 4]], {}, ValueError, "expected 4 dimensions"),
         (xpcnn.Conv2d(1, 1, 3), [[[1, 2], [3, 4]]], {}, ValueError, "the kernel covers"),
         (xpcnn.Sequential(xpcnn.ReLU()), [[1]], {}, TypeError, "is a network; explain one of its"),
         (xpcnn.Model(xpcnn.ReLU()), [[1]], {}, TypeError, "is a network; explain one of its"),

@@ -451,3 +451,22 @@ def test_pytorch_agrees(rng):
             for index in np.ndindex(*values.shape):
                 written = f"{name}[{', '.join(map(str, index))}]"
                 assert values_of(shown, written) == float(values[index])
+
+
+def test_a_window_of_one_number_is_a_mean_too():
+    shown = xpcnn.explain(xpcnn.AvgPool1d(1), [[[5, 7]]])
+    assert line_of(shown, "y[0, 0, 1]") == "y[0, 0, 1] = (7) / 1 = 7"
+
+
+def test_a_mean_of_rounded_numbers_is_about():
+    x = [[[1.00001, 2.99999]]]
+    assert (
+        line_of(xpcnn.explain(xpcnn.AvgPool1d(2), x), "y[0, 0, 0]")
+        == "y[0, 0, 0] = (1 + 3) / 2 = 2"
+    )
+    x = [[[1.23456, 2.76544]]]
+    assert line_of(xpcnn.explain(xpcnn.AvgPool1d(2), x), "y[0, 0, 0]").endswith(
+        "(1.235 + 2.765) / 2 = 2"
+    )
+    x = [[[1.23456, 2.765]]]
+    assert "≈ 2" in line_of(xpcnn.explain(xpcnn.AvgPool1d(2), x), "y[0, 0, 0]")

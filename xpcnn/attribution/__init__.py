@@ -7,7 +7,6 @@ statistics, and afterwards the model is as it was, gradients of parameters inclu
 from xpcnn.attribution.class_maps import grad_cam as grad_cam
 from xpcnn.attribution.gradients import integrated_gradients as integrated_gradients
 from xpcnn.attribution.gradients import saliency as saliency
-from xpcnn.attribution.recording import recording as recording
 from xpcnn.attribution.windows import occlusion as occlusion
 
-__all__ = ["grad_cam", "integrated_gradients", "occlusion", "recording", "saliency"]
+__all__ = ["grad_cam", "integrated_gradients", "occlusion", "saliency"]

@@ -40,9 +40,11 @@ def in_shape(numbers: Numbers, say: Words, limit: int) -> list[Part]:
     return [*parts, *array_tables(numbers, limit, say("tables_left_out"))]
 
 
-def work(name: str, terms: Sequence[Sequence[float]], result: float, say: Words) -> str:
+def work(
+    name: str, terms: Sequence[Sequence[float]], result: float, say: Words, **options: Any
+) -> str:
     """Write a sum of products and its value; see :func:`~xpcnn.explaining.numbers.worked`."""
-    return worked(name, terms, float(result), say("terms_left_out"))
+    return worked(name, terms, float(result), say("terms_left_out"), **options)
 
 
 def lines(

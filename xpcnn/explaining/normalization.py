@@ -15,7 +15,7 @@ from xpcnn.explaining.common import (
     plain_output,
     work,
 )
-from xpcnn.explaining.numbers import factor, first_and_last, shortened, written
+from xpcnn.explaining.numbers import first_and_last, written
 from xpcnn.explaining.parts import Formula, Index, Numbers, Part, Section, Text, table
 from xpcnn.explaining.running import Run
 from xpcnn.explaining.words import Words
@@ -91,22 +91,17 @@ class _BatchNorm:
     def mean_section(self) -> Section:
         def line(index: Index) -> str:
             c = index[0]
-            return self._mean_line(f"μ[{c}]", [factor(v) for v in self.x[c]], self.mean[c])
+            terms = [(v,) for v in self.x[c]]
+            return work(f"μ[{c}]", terms, self.mean[c], self.say, over=len(terms))
 
         parts = [Formula("μ = Σ x / m"), self._each_channel(line)]
         return Section(self.say("bn_mean_heading"), parts)
 
-    def _mean_line(self, name: str, terms: list[str], result: float) -> str:
-        count = len(terms)
-        terms = shortened(terms, self.say("terms_left_out"))
-        sign = "=" if float(written(result)) == result else "≈"
-        return f"{name} = ({' + '.join(terms)}) / {count} {sign} {written(result)}"
-
     def variance_section(self) -> Section:
         def line(index: Index) -> str:
             c = index[0]
-            terms = [f"{factor(v)}²" for v in self.x[c] - self.mean[c]]
-            return self._mean_line(f"v[{c}]", terms, self.var[c])
+            terms = [(v,) for v in self.x[c] - self.mean[c]]
+            return work(f"v[{c}]", terms, self.var[c], self.say, over=len(terms), squared=True)
 
         text = Text(self.say("bn_var_text"))
         parts: list[Part] = [text, Formula("v = Σ (x - μ)² / m"), self._each_channel(line)]

@@ -50,7 +50,15 @@ def factor(value: float) -> str:
 MOST_TERMS = 9
 
 
-def worked(name: str, terms: Sequence[Sequence[float]], result: float, more: str = "") -> str:
+def worked(
+    name: str,
+    terms: Sequence[Sequence[float]],
+    result: float,
+    more: str = "",
+    *,
+    over: float | None = None,
+    squared: bool = False,
+) -> str:
     """Write a sum of products and its value: ``a[0] = 1·3 + 2·5 + 3·7 + 1 = 35``.
 
     Parameters
@@ -59,13 +67,19 @@ def worked(name: str, terms: Sequence[Sequence[float]], result: float, more: str
         The factors of each term.
     more : str
         What is said of terms that are left out, with ``{count}``.
+    over : float, optional
+        What the sum is divided by: ``a[0] = (1 + 2) / 2 = 1.5``.
+    squared : bool
+        Whether the terms are squares: ``a[0] = 3² + 4² = 25``.
     """
-    if not terms or (len(terms) == 1 and len(terms[0]) == 1):
+    if over is None and not squared and (not terms or len(terms) == len(terms[0]) == 1):
         return f"{name} = {written(result)}"
-    parts = ["·".join(map(factor, t)) for t in terms]
-    parts = shortened(parts, more)
-    sign = "=" if _holds(terms, result) else "≈"
-    return f"{name} = {' + '.join(parts)} {sign} {written(result)}"
+    parts = ["·".join(map(factor, t)) + "²" * squared for t in terms]
+    total = " + ".join(shortened(parts, more))
+    total = total if over is None else f"({total}) / {written(over)}"
+    products = [[*t, *t] for t in terms] if squared else terms
+    sign = "=" if _holds(products, result, 1.0 if over is None else over) else "≈"
+    return f"{name} = {total} {sign} {written(result)}"
 
 
 def shortened(terms: list[str], more: str) -> list[str]:
@@ -76,12 +90,25 @@ def shortened(terms: list[str], more: str) -> list[str]:
     return [*terms[: MOST_TERMS - 3], more.format(count=count), *terms[-2:]]
 
 
-def _holds(terms: Sequence[Sequence[float]], result: float) -> bool:
+def _holds(terms: Sequence[Sequence[float]], result: float, over: float) -> bool:
     """Tell whether the line is true as it is written, with every number rounded."""
     if not all(math.isfinite(v) for v in [*(v for term in terms for v in term), result]):
         return True
-    total = sum((math.prod(Fraction(written(v)) for v in term) for term in terms), Fraction(0))
-    return total == Fraction(written(result))
+    total = sum((math.prod(map(_as_written, term)) for term in terms), Fraction(0))
+    return total == _as_written(result) * _as_written(over)
+
+
+def _as_written(value: float) -> Fraction:
+    return Fraction(written(value))
+
+
+def shares(name: str, terms: Sequence[tuple[float, float]], result: float, more: str) -> str:
+    """Write a sum of quotients and its value: ``a[0] = 1/4 + 6/4 = 1.75``."""
+    total = " + ".join(shortened([f"{factor(a)}/{written(b)}" for a, b in terms], more))
+    holds = not all(map(math.isfinite, [result, *(a for a, _ in terms)])) or (
+        sum(_as_written(a) / _as_written(b) for a, b in terms) == _as_written(result)
+    )
+    return f"{name} = {total} {'=' if holds else '≈'} {written(result)}"
 
 
 def first_and_last(n: int, limit: int) -> list[int | None]:

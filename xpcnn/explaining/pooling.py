@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xpcnn.explaining.common import gradient_section, in_shape, lines, plain_output, work
-from xpcnn.explaining.numbers import factor, written
+from xpcnn.explaining.numbers import shares, written
 from xpcnn.explaining.parts import Formula, Index, Made, Marks, Part, Section, Text, places, table
 from xpcnn.explaining.running import Run
 from xpcnn.explaining.windows import Under, input_section, size_section
@@ -91,12 +91,8 @@ class _Pooling:
         if self.is_max:
             inside = ", ".join(_few([written(v) for v in values]))
             return f"{name} = max({inside}) = {written(result)}"
-        divisor = float(self.divisor[p])
         terms = [(v,) for v in values]
-        line = work(name, terms, float(values.sum()), self.say)
-        sums = line.partition(" = ")[2].rpartition(" ")[0].rpartition(" ")[0]
-        sign = "=" if abs(float(written(result)) - result) <= 1e-12 * abs(result) else "≈"
-        return f"{name} = ({sums}) / {written(divisor)} {sign} {written(result)}"
+        return work(name, terms, result, self.say, over=float(self.divisor[p]))
 
     def output(self) -> Section:
         marks = None
@@ -122,10 +118,9 @@ class _Pooling:
                 return work(name, terms, dx.values[index], say)
             if not entries:
                 return f"{dx.at(*index)} = {say('untouched')}"
-            shares = [f"{factor(self.dy[n, c, p])}/{written(self.divisor[p])}" for p, _ in entries]
-            result = float(dx.values[index])
-            sign = "=" if abs(float(written(result)) - result) <= 1e-12 * abs(result) else "≈"
-            return f"{dx.at(*index)} = {' + '.join(_few(shares))} {sign} {written(result)}"
+            terms = [(self.dy[n, c, p], self.divisor[p]) for p, _ in entries]
+            more = say("terms_left_out")
+            return shares(dx.at(*index), terms, float(dx.values[index]), more)
 
         indices: Sequence[Index] = places(dx.values.shape)
         if self.is_max and dx.values.any():  # the zeros say nothing one by one

@@ -11,10 +11,18 @@ import numpy as np
 
 from xpcnn import _xp
 from xpcnn.explaining.parts import Index, Numbers
+from xpcnn.layers.activation import Activation, AlongAxis
+from xpcnn.layers.conv import Conv
+from xpcnn.layers.conv_transpose import ConvTranspose
 from xpcnn.layers.layer import Layer
-from xpcnn.layers.norm import BatchNorm
+from xpcnn.layers.norm import ScaleAndShift
+from xpcnn.layers.piecewise import PReLU
+from xpcnn.layers.pool import AvgPool, GlobalPool, MaxPool
 
 WHO = "explain"
+SLIDING = (Conv, ConvTranspose, MaxPool, AvgPool, GlobalPool)
+STARTING_ALIKE = (ScaleAndShift, PReLU)
+"""Layers whose new parameters are not drawn: γ = 1 and β = 0."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,7 @@ def as_numbers(value: Any, argument: str) -> np.ndarray:
         raise ValueError(f"{problem}lists of different lengths, {value!r:.200}") from None
     if found.dtype.kind not in "iufb":
         raise TypeError(f"{problem}{type(value).__name__} {value!r:.200}")
-    if found.ndim == 0 or found.size == 0:
+    if found.size == 0:
         raise ValueError(f"{problem}an array of shape {found.shape}; give at least one sample")
     return found.astype(np.float64)
 
@@ -99,15 +107,32 @@ def copy_of(layer: Layer, shape: Index) -> tuple[Layer, bool]:
 
 def subject_of(layer: Layer, x: np.ndarray) -> Subject:
     """Make a subject of one of the library's layers."""
-    alone = x.ndim == layer.sample_ndim
-    full = x[None] if alone else x
+    added, note = _missing_axes(layer, x)
+    full = x.reshape((1,) * added + x.shape)
     twin, had_values = copy_of(layer, full.shape)
-    out_ndim = len(twin.output_shape(full.shape))
+    out = twin.output_shape(full.shape)
     names = {name: (name, tuple(range(p.value.ndim))) for name, p in twin.parameters().items()}
-    is_new = not had_values and not isinstance(layer, BatchNorm)  # γ = 1 and β = 0 are no chance
-    notes = (["as_batch"] if alone else []) + (["new_weights"] if is_new else [])
-    axes, out_axes = (tuple(range(int(alone), ndim)) for ndim in (full.ndim, out_ndim))
-    return Subject(layer.who, twin, full, axes, out_axes, names, notes)
+    is_new = not had_values and not isinstance(layer, STARTING_ALIKE)
+    notes = [note] * bool(note) + ["new_weights"] * is_new
+    # without a channel axis of the input there is one of the output only if it has several
+    out_added = 1 if added == 2 and out[1] > 1 else added
+    axes = tuple(range(added, full.ndim))
+    return Subject(layer.who, twin, full, axes, tuple(range(out_added, len(out))), names, notes)
+
+
+def _missing_axes(layer: Layer, x: np.ndarray) -> tuple[int, str]:
+    """Count the axes that an input lacks in front, and name the sentence that says so."""
+    whole = getattr(layer, "sample_ndim", None)
+    channels = getattr(layer, "in_channels", 1)
+    if isinstance(layer, AlongAxis) and x.ndim == 1 and layer.dim == 1:
+        return 1, "as_batch"
+    if whole is not None and x.ndim == whole:
+        return 1, "as_batch"
+    if isinstance(layer, SLIDING) and whole == x.ndim + 1 and channels in (None, 1):
+        return 2, "as_channel"
+    if x.ndim == 0 and isinstance(layer, Activation):
+        return 1, "as_array"
+    return 0, ""
 
 
 def run(subject: Subject, dy: np.ndarray | None, training: bool) -> Run:
@@ -133,6 +158,8 @@ def run(subject: Subject, dy: np.ndarray | None, training: bool) -> Run:
 
 def as_full(dy: np.ndarray, y: Numbers) -> np.ndarray:
     """Bring a gradient of the owner's shape to that of the layer's output."""
+    if dy.size == 1 == y.values.size:
+        dy = dy.reshape(y.shape)
     if dy.shape not in (y.shape, y.values.shape):
         raise ValueError(
             f"{WHO}: dy must have the shape of the output, {y.shape}, got {dy.shape}; leave it "

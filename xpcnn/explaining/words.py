@@ -16,6 +16,16 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "It is one sample; the layer takes it as a batch of one.",
         "これはサンプル1個で、層は大きさ1のバッチとして扱います。",
     ),
+    "as_channel": (
+        "It is one channel of one sample: the axes of batch and channels, (1, 1, …), were put in "
+        "front.",
+        "これはサンプル1個・チャンネル1個の入力なので、先頭にバッチとチャンネルの軸 (1, 1, …) "
+        "を付けて計算します。",
+    ),
+    "as_array": (
+        "It is a single number, computed as an array of one.",
+        "これは1個の数で、要素1個の配列として計算します。",
+    ),
     "new_weights": (
         "The layer had no weights yet. Those below were drawn as on its first use, with seed 0.",
         "この層はまだ重みを持っていません。下の重みは、"

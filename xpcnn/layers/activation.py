@@ -35,6 +35,13 @@ class ReLU(InPlace, op="relu"):
     ----------
     inplace : bool
         Taken so that PyTorch's calls work; a layer never changes its input.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> xpcnn.ReLU()(np.array([-2.0, 0.0, 3.0])).tolist()
+    [0.0, 0.0, 3.0]
     """
 
 
@@ -46,6 +53,13 @@ class LeakyReLU(Activation):
     negative_slope : float
     inplace : bool
         Taken so that PyTorch's calls work; a layer never changes its input.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> xpcnn.LeakyReLU(0.25)(np.array([-2.0, 3.0])).tolist()
+    [-0.5, 3.0]
     """
 
     op = "leaky_relu"
@@ -57,23 +71,63 @@ class LeakyReLU(Activation):
 
 
 class Sigmoid(Activation, op="sigmoid"):
-    """1 / (1 + exp(-x))."""
+    """1 / (1 + exp(-x)).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> xpcnn.Sigmoid()(np.log([1.0, 3.0])).round(4).tolist()  # 1 / (1 + 1), 1 / (1 + 1/3)
+    [0.5, 0.75]
+    """
 
 
 class LogSigmoid(Activation, op="log_sigmoid"):
-    """Logarithm of the sigmoid, -log(1 + exp(-x)), without taking that of a rounded zero."""
+    """Logarithm of the sigmoid, -log(1 + exp(-x)), without taking that of a rounded zero.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> xpcnn.LogSigmoid()(np.array([0.0, -1000.0])).round(4).tolist()  # log(1/2), no -inf
+    [-0.6931, -1000.0]
+    """
 
 
 class Tanh(Activation, op="tanh"):
-    """Hyperbolic tangent."""
+    """Hyperbolic tangent.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> xpcnn.Tanh()(np.log([1.0, 2.0])).round(4).tolist()  # (2 - 1/2) / (2 + 1/2)
+    [0.0, 0.6]
+    """
 
 
 class Tanhshrink(Activation, op="tanhshrink"):
-    """x - tanh(x)."""
+    """x - tanh(x).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> xpcnn.Tanhshrink()(np.log([1.0, 2.0])).round(4).tolist()  # log(2) - 0.6
+    [0.0, 0.0931]
+    """
 
 
 class Softsign(Activation, op="softsign"):
-    """x / (1 + |x|)."""
+    """x / (1 + |x|).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> xpcnn.Softsign()(np.array([-3.0, 0.0, 1.0])).tolist()
+    [-0.75, 0.0, 0.5]
+    """
 
 
 class AlongAxis(Activation):
@@ -110,6 +164,13 @@ class Softmax(AlongAxis, op="softmax"):
     ----------
     dim : int
         Axis along which the outputs sum to one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> xpcnn.Softmax()(np.log([[1.0, 2.0, 5.0]])).round(4).tolist()  # 1/8, 2/8, 5/8
+    [[0.125, 0.25, 0.625]]
     """
 
 
@@ -120,6 +181,13 @@ class Softmin(AlongAxis, op="softmin"):
     ----------
     dim : int
         Axis along which the outputs sum to one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> xpcnn.Softmin()(np.log([[1.0, 1.0, 2.0]])).round(4).tolist()  # 1, 1 and 1/2 of 2.5
+    [[0.4, 0.4, 0.2]]
     """
 
 
@@ -134,6 +202,14 @@ class Softmax2d(AlongAxis):
     Notes
     -----
     Input and output (N, C, H, W).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> x = np.log([[[[3.0, 1.0]], [[1.0, 1.0]]]])  # two channels, two places
+    >>> xpcnn.Softmax2d()(x).round(4).tolist()
+    [[[[0.75, 0.5]], [[0.25, 0.5]]]]
     """
 
     op = "softmax"
@@ -155,6 +231,13 @@ class LogSoftmax(AlongAxis, op="log_softmax"):
     ----------
     dim : int
         Axis along which the exponentials of the outputs sum to one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> xpcnn.LogSoftmax()(np.array([[7.0, 7.0]])).round(4).tolist()  # log(1/2) each
+    [[-0.6931, -0.6931]]
     """
 
 
@@ -205,6 +288,14 @@ class ELU(Activation):
     alpha : float
     inplace : bool
         Taken so that PyTorch's calls work; a layer never changes its input.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> x = np.array([-np.log(2), 3.0])
+    >>> xpcnn.ELU(alpha=2.0)(x).round(4).tolist()  # 2 * (1/2 - 1)
+    [-1.0, 3.0]
     """
 
     op = "elu"
@@ -222,6 +313,13 @@ class SELU(InPlace):
     ----------
     inplace : bool
         Taken so that PyTorch's calls work; a layer never changes its input.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> xpcnn.SELU()(np.array([-1000.0, 1.0])).round(4).tolist()  # -scale * alpha, scale
+    [-1.7581, 1.0507]
     """
 
     op = "elu"
@@ -249,6 +347,14 @@ class CELU(Activation):
     Notes
     -----
     The derivative is PyTorch's, which rounds `alpha` to float32, in float64 too.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> x = np.array([-2 * np.log(2), 3.0])
+    >>> xpcnn.CELU(alpha=2.0)(x).round(4).tolist()  # 2 * (1/2 - 1)
+    [-1.0, 3.0]
     """
 
     op = "celu"
@@ -268,6 +374,14 @@ class GELU(Activation):
     ----------
     approximate : {"none", "tanh"}
         "tanh" is the published approximation by a hyperbolic tangent.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> x = np.array([-1.0, 0.0, 1.0])  # of all numbers 84.13 % lie below 1 standard deviation
+    >>> xpcnn.GELU()(x).round(4).tolist()
+    [-0.1587, 0.0, 0.8413]
     """
 
     op = "gelu"
@@ -286,6 +400,13 @@ class SiLU(InPlace, op="silu"):
     ----------
     inplace : bool
         Taken so that PyTorch's calls work; a layer never changes its input.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> xpcnn.SiLU()(np.log([1.0, 3.0])).round(4).tolist()  # log(3) * 3/4
+    [0.0, 0.824]
     """
 
 
@@ -296,6 +417,13 @@ class Mish(InPlace, op="mish"):
     ----------
     inplace : bool
         Taken so that PyTorch's calls work; a layer never changes its input.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> xpcnn.Mish()(np.log([1.0, 2.0])).round(4).tolist()  # log(2) * (9 - 1) / (9 + 1)
+    [0.0, 0.5545]
     """
 
 
@@ -307,6 +435,13 @@ class Softplus(Activation):
     beta : float
     threshold : float
         Where ``beta * x`` is above it the output is x.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> xpcnn.Softplus()(np.array([0.0, 1000.0])).round(4).tolist()  # log(2), no infinity
+    [0.6931, 1000.0]
     """
 
     op = "softplus"

@@ -178,6 +178,14 @@ class Residual(SideBySide):
     ------
     ValueError
         If the two outputs differ in shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> layer = xpcnn.Residual(xpcnn.ReLU())
+    >>> layer(np.array([[-1.0, 2.0]])).tolist()  # ReLU(x) + x
+    [[-1.0, 4.0]]
     """
 
     def __init__(self, body: Layer, shortcut: Layer | None = None) -> None:
@@ -231,6 +239,16 @@ class Parallel(SideBySide):
     ------
     ValueError
         If the outputs do not fit together.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> branches = [xpcnn.Identity(), xpcnn.ReLU()]
+    >>> xpcnn.Parallel(branches)(np.array([[-1.0, 2.0]])).tolist()
+    [[-1.0, 2.0, 0.0, 2.0]]
+    >>> xpcnn.Parallel(branches, join="sum")(np.array([[-1.0, 2.0]])).tolist()
+    [[-1.0, 4.0]]
     """
 
     def __init__(self, branches: Sequence[Layer], join: str = "concat") -> None:

@@ -39,6 +39,16 @@ class Dropout(RandomLayer):
     ------
     ValueError
         If `p` is not between 0 and 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> layer, x = xpcnn.Dropout(0.75), np.ones((1, 1000))
+    >>> sorted(set(layer.forward(x, training=True)[0].tolist()))  # dropped, and scaled
+    [0.0, 4.0]
+    >>> bool((layer(x) == x).all())  # without training nothing happens
+    True
     """
 
     steered = RandomLayer.steered | {"held"}
@@ -118,13 +128,30 @@ class ChannelDropout(Dropout):
 
 
 class Dropout1d(ChannelDropout, ndim=1):
-    """Drop whole channels of (N, C, L); see :class:`ChannelDropout`."""
+    """Drop whole channels of (N, C, L); see :class:`ChannelDropout`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> y = xpcnn.Dropout1d(0.5).forward(np.ones((1, 100, 3)), training=True)
+    >>> sorted(set(y.sum(axis=2)[0].tolist()))  # all three places of a channel, or none
+    [0.0, 6.0]
+    """
 
 
 class Dropout2d(ChannelDropout):
     """Drop whole channels of (N, C, H, W); see :class:`ChannelDropout`.
 
     Inputs with one spatial axis, or with more than two, are taken too.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> y = xpcnn.Dropout2d(0.5).forward(np.ones((1, 100, 2, 2)), training=True)
+    >>> sorted(set(y.sum(axis=(2, 3))[0].tolist()))  # all four places of a channel, or none
+    [0.0, 8.0]
     """
 
     ndim = 2
@@ -137,7 +164,16 @@ class Dropout2d(ChannelDropout):
 
 
 class Dropout3d(ChannelDropout, ndim=3):
-    """Drop whole channels of (N, C, D, H, W); see :class:`ChannelDropout`."""
+    """Drop whole channels of (N, C, D, H, W); see :class:`ChannelDropout`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> y = xpcnn.Dropout3d(0.5).forward(np.ones((1, 100, 2, 2, 2)), training=True)
+    >>> sorted(set(y.sum(axis=(2, 3, 4))[0].tolist()))  # all eight places of a channel, or none
+    [0.0, 16.0]
+    """
 
 
 class StochasticDepth(Dropout):
@@ -157,6 +193,14 @@ class StochasticDepth(Dropout):
     ------
     ValueError
         If `p` is not between 0 and 1, or `mode` is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> y = xpcnn.StochasticDepth(0.5).forward(np.ones((100, 3)), training=True)
+    >>> sorted(set(y.sum(axis=1).tolist()))  # all three numbers of a sample, or none
+    [0.0, 6.0]
     """
 
     def __init__(self, p: float, mode: str = "row") -> None:
@@ -186,6 +230,14 @@ class AlphaDropout(Dropout):
     ------
     ValueError
         If `p` is not between 0 and 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> y = xpcnn.AlphaDropout(0.5).forward(np.ones((1, 1000)), training=True)
+    >>> len(set(y[0].tolist())), 0.0 in y  # dropped elements are not zero
+    (2, False)
     """
 
     def _forward(self, xp: ModuleType, x: Array, training: bool) -> tuple[Array, Any]:
@@ -211,6 +263,14 @@ class FeatureAlphaDropout(AlphaDropout):
     ------
     ValueError
         If `p` is not between 0 and 1, or an input has fewer than two dimensions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> y = xpcnn.FeatureAlphaDropout(0.5).forward(np.ones((1, 100, 3)), training=True)
+    >>> bool((y == y[:, :, :1]).all())  # all places of a channel have the same fate
+    True
     """
 
     _mask_shape = ChannelDropout._mask_shape

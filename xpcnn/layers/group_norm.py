@@ -150,6 +150,14 @@ class LayerNorm(_LastAxesNorm):
     ------
     ValueError
         If the last axes of an input are others.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> x = np.array([[1.0, 3.0], [10.0, 50.0]], dtype="float32")
+    >>> xpcnn.LayerNorm(2)(x).round(3).tolist()  # each sample by itself
+    [[-1.0, 1.0], [-1.0, 1.0]]
     """
 
     def __init__(
@@ -190,6 +198,14 @@ class RMSNorm(_LastAxesNorm):
     ------
     ValueError
         If the last axes of an input are others.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> x = np.array([[0.0, 0.0, 0.0, 6.0]], dtype="float32")  # mean square 36/4, its root 3
+    >>> xpcnn.RMSNorm(4)(x).round(3).tolist()
+    [[0.0, 0.0, 0.0, 2.0]]
     """
 
     def __init__(
@@ -228,6 +244,15 @@ class LocalResponseNorm(OpLayer):
     Notes
     -----
     Input (N, C, ...), output the same.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> layer = xpcnn.LocalResponseNorm(2, alpha=1.0, beta=1.0, k=1.0)
+    >>> x = np.array([[[2.0], [2.0]]])  # two channels, one place
+    >>> layer(x).round(4).tolist()  # 2 / (1 + (0 + 4) / 2), 2 / (1 + (4 + 4) / 2)
+    [[[0.6667], [0.4]]]
     """
 
     op = "local_response_norm"

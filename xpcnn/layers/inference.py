@@ -1,49 +1,43 @@
 """Backward behind a forward without training, and the arrays that pass between layers.
 
-A forward without training keeps nothing. It leaves a weak reference to its input, so that a
-backward can run it once more, now keeping what it needs: inference takes neither memory nor time
-for a backward that hardly ever comes. Where the input would be gone by then, :func:`watch` has
+A forward without training keeps nothing but a reference to its input, until the next forward. A
+backward runs it once more, now keeping what it needs: inference takes no time for a backward that
+hardly ever comes, and no memory for what lies between the layers inside. With :func:`watch`
 forwards keep all that at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
-from weakref import ref
 
 
-class LastInputs:
-    """Weak references to what the last forward without training was given.
+class LastInputs(tuple[Any, ...]):
+    """What the last forward without training was given; copies and pickles are empty."""
 
-    Parameters
-    ----------
-    *inputs : array or None
-        ``None`` stands for one that was left out.
-    """
-
-    __slots__ = ("_references",)
-
-    def __init__(self, *inputs: Any) -> None:
-        try:
-            self._references = [None if x is None else ref(x) for x in inputs]
-        except TypeError:  # a library whose arrays have no weak references
-            self._references = []
+    __slots__ = ()
 
     def __reduce__(self) -> Any:
-        return type(self), ()  # a copy has no forward to go back to
+        return type(self), ()
 
-    def arrays(self) -> tuple[Any, ...] | None:
-        """Return the inputs; ``None`` if nobody has kept them."""
-        found = []
-        for reference in self._references:
-            x = None if reference is None else reference()
-            if x is None and reference is not None:
-                return None
-            found.append(x)
-        return tuple(found) or None
+
+_inside: ContextVar[bool] = ContextVar("xpcnn_inside", default=False)
+
+
+def within(run: Callable[..., Any], *arguments: Any) -> Any:
+    """Call what a layer's forward does; layers that this runs in turn keep no inputs."""
+    token = _inside.set(True)
+    try:
+        return run(*arguments)
+    finally:
+        _inside.reset(token)
+
+
+def is_within() -> bool:
+    """Whether a layer runs that another one runs."""
+    return _inside.get()
 
 
 class Watch:

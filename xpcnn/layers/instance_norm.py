@@ -82,12 +82,39 @@ class InstanceNorm(ChannelNorm):
 
 
 class InstanceNorm1d(InstanceNorm, sample_ndim=2, layouts={3: LAYOUTS[1]}):
-    """Instance normalisation of (N, C, L); for the arguments see :class:`InstanceNorm`."""
+    """Instance normalisation of (N, C, L); for the arguments see :class:`InstanceNorm`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> x = np.array([[[1.0, 3.0], [10.0, 50.0]]], dtype="float32")
+    >>> xpcnn.InstanceNorm1d(2)(x).round(3).tolist()  # each channel by itself
+    [[[-1.0, 1.0], [-1.0, 1.0]]]
+    """
 
 
 class InstanceNorm2d(InstanceNorm, sample_ndim=3, layouts={4: LAYOUTS[2]}):
-    """Instance normalisation of (N, C, H, W); for the arguments see :class:`InstanceNorm`."""
+    """Instance normalisation of (N, C, H, W); for the arguments see :class:`InstanceNorm`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> x = np.array([[[[1.0, 3.0], [3.0, 1.0]]], [[[5.0, 5.0], [9.0, 9.0]]]], dtype="float32")
+    >>> xpcnn.InstanceNorm2d(1)(x)[:, 0].round(3).tolist()  # each sample by itself
+    [[[-1.0, 1.0], [1.0, -1.0]], [[-1.0, -1.0], [1.0, 1.0]]]
+    """
 
 
 class InstanceNorm3d(InstanceNorm, sample_ndim=4, layouts={5: LAYOUTS[3]}):
-    """Instance normalisation of (N, C, D, H, W); for the arguments see :class:`InstanceNorm`."""
+    """Instance normalisation of (N, C, D, H, W); for the arguments see :class:`InstanceNorm`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> x = np.full((1, 2, 2, 2, 2), 7.0, dtype="float32")  # no variance: what is left is 0
+    >>> float(abs(xpcnn.InstanceNorm3d(2)(x)).max())
+    0.0
+    """

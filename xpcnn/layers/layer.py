@@ -18,9 +18,16 @@ from xpcnn._registry import Checked, same
 from xpcnn._showing import html_of
 from xpcnn._xp import Array
 from xpcnn.device import Device, resolve
-from xpcnn.errors import cast_hint, dtype_error, no_forward_error, no_input_error
+from xpcnn.errors import cast_hint, dtype_error, no_forward_error
 from xpcnn.layers.freezing import set_frozen
-from xpcnn.layers.inference import LastInputs, keeps_for_backward, watch, watching
+from xpcnn.layers.inference import (
+    LastInputs,
+    is_within,
+    keeps_for_backward,
+    watch,
+    watching,
+    within,
+)
 from xpcnn.layers.loading import LoadedNames, load_state
 from xpcnn.layers.parameter import Buffer, Parameter, Tensor, note_change
 from xpcnn.ops.checks import (
@@ -303,8 +310,8 @@ class Layer(Checked):
             It is not changed.
         training : bool
             ``True`` keeps what :meth:`backward` needs, and makes dropout and batch normalisation
-            behave as in training. ``False`` keeps nothing: should a backward come all the same,
-            the forward runs once more, as long as you have kept `x`.
+            behave as in training. ``False`` keeps `x` alone, until the next forward: should a
+            backward come, the forward runs once more, so do not change `x` before.
 
         Raises
         ------
@@ -321,7 +328,7 @@ class Layer(Checked):
             if ndim and x.shape[0] == 0 and not whole_batches.get():
                 return self._forward_nothing(x, training)
         xp = self._check_input(x)
-        y, saved = (self._forward_wide if self._widens else self._forward)(xp, x, training)
+        y, saved = within(self._forward_wide if self._widens else self._forward, xp, x, training)
         if keeps_for_backward(training):
             self._keep((output_of(y), saved))
         self._show(y, training, x)
@@ -338,8 +345,8 @@ class Layer(Checked):
         wanted = watching.get()
         if wanted is not None:
             wanted.saw(self, outputs)
-        elif not training and not whole_batches.get():  # models do so themselves
-            vars(self)["_seen"] = LastInputs(*inputs)
+        elif not (training or is_within() or whole_batches.get()):  # models do so themselves
+            vars(self)["_seen"] = LastInputs(inputs)
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         """Run :meth:`forward`, that of a subclass too."""
@@ -359,8 +366,7 @@ class Layer(Checked):
         Raises
         ------
         RuntimeError
-            If there was no forward since the last backward, or it was without training and its
-            input has not been kept.
+            If there was no forward since the last backward.
         ValueError, TypeError
             If the shape, or the library, device or dtype of `dy` is not that of the output.
         """
@@ -393,15 +399,12 @@ class Layer(Checked):
 
     def _backward_of_inference(self, *dys: Any, need_dx: Any) -> Any:
         """Run the last forward, which was without training, again, and then backward."""
-        seen: LastInputs | None = self._seen
-        if seen is None:
+        seen = self._seen
+        if not seen:
             raise no_forward_error(self.who)
-        inputs = seen.arrays()
-        if inputs is None:
-            raise no_input_error(self.who)
         try:
             with watch(keeps=True):
-                self.forward(*inputs)
+                self.forward(*seen)
             found = self.backward(*dys, need_dx=need_dx)
             seen = None
         finally:
@@ -420,8 +423,8 @@ class Layer(Checked):
         y = xp.squeeze(self.forward(xp.expand_dims(x, axis=0), training=training), axis=0)
         if keeps_for_backward(training):
             self._saved = (output_of(y), _Alone(self._saved[1]))
-        elif self._seen is not None:
-            self._seen = LastInputs(x)
+        elif self._seen is not None and not is_within():
+            self._seen = LastInputs((x,))
         return y
 
     def _forward_nothing(self, x: Array, training: bool) -> Array:

@@ -241,12 +241,45 @@ def _zero_count(shape: Shape, rng: Any) -> np.ndarray:
 
 
 class BatchNorm1d(BatchNorm, layouts={2: "(N, C)", 3: LAYOUTS[1]}):
-    """Batch normalisation of (N, C) or (N, C, L); for the arguments see :class:`BatchNorm`."""
+    """Batch normalisation of (N, C) or (N, C, L); for the arguments see :class:`BatchNorm`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> layer = xpcnn.BatchNorm1d(2)
+    >>> x = np.array([[10.0, 30.0], [30.0, 50.0]], dtype="float32")
+    >>> layer.forward(x, training=True).round(3).tolist()  # each feature over the batch
+    [[-1.0, -1.0], [1.0, 1.0]]
+    >>> layer.running_mean.data.round(3).tolist()  # 0.9 * 0 + 0.1 * mean
+    [2.0, 4.0]
+    """
 
 
 class BatchNorm2d(BatchNorm, layouts={4: LAYOUTS[2]}):
-    """Batch normalisation of (N, C, H, W); for the arguments see :class:`BatchNorm`."""
+    """Batch normalisation of (N, C, H, W); for the arguments see :class:`BatchNorm`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> layer = xpcnn.BatchNorm2d(1)
+    >>> x = np.array([[[[1.0, 1.0]]], [[[3.0, 3.0]]]], dtype="float32")
+    >>> layer.forward(x, training=True).round(3).tolist()  # over the batch and all places
+    [[[[-1.0, -1.0]]], [[[1.0, 1.0]]]]
+    """
 
 
 class BatchNorm3d(BatchNorm, layouts={5: LAYOUTS[3]}):
-    """Batch normalisation of (N, C, D, H, W); for the arguments see :class:`BatchNorm`."""
+    """Batch normalisation of (N, C, D, H, W); for the arguments see :class:`BatchNorm`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> layer = xpcnn.BatchNorm3d(4)
+    >>> layer(np.zeros((2, 4, 3, 3, 3), dtype="float32")).shape
+    (2, 4, 3, 3, 3)
+    >>> layer.weight.shape, layer.running_var.shape  # one number for each channel
+    ((4,), (4,))
+    """

@@ -10,7 +10,7 @@ import numpy as np
 
 from xpcnn import _xp
 from xpcnn.device import Device, resolve
-from xpcnn.layers.inference import keeps_for_backward
+from xpcnn.layers.inference import keeps_for_backward, within
 from xpcnn.layers.layer import Layer, Shape, output_of, seed_from
 
 Arrays = tuple[Any, ...]
@@ -88,10 +88,11 @@ class Operation(Layer):
         """
         xp = self._check_inputs(inputs)
         if self._widens:
-            outputs, saved = self._run(xp, _cast(xp, inputs, self._own_dtype()), training)
+            wide = _cast(xp, inputs, self._own_dtype())
+            outputs, saved = within(self._run, xp, wide, training)
             outputs = _cast(xp, outputs, Device.of(outputs[0]).dtype(self._input_dtype or ""))
         else:
-            outputs, saved = self._run(xp, inputs, training)
+            outputs, saved = within(self._run, xp, inputs, training)
         if keeps_for_backward(training):
             floats = tuple(x is not None and _xp.is_floating(x) for x in inputs)
             self._keep(_Kept([output_of(y) for y in outputs], floats, saved))
@@ -118,8 +119,7 @@ class Operation(Layer):
         Raises
         ------
         RuntimeError
-            If there was no forward since the last backward, or it was without training and its
-            inputs have not been kept.
+            If there was no forward since the last backward.
         ValueError, TypeError
             If a gradient is not like its output.
         """

@@ -193,60 +193,187 @@ class CircularPad(_Pad):
 
 
 class ConstantPad1d(ConstantPad, ndim=1):
-    """Constant padding of (N, C, L); for the arguments see :class:`ConstantPad`."""
+    """Constant padding of (N, C, L); for the arguments see :class:`ConstantPad`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> xpcnn.ConstantPad1d(1, 9.0)(np.array([[[1.0, 2.0]]])).tolist()
+    [[[9.0, 1.0, 2.0, 9.0]]]
+    """
 
 
 class ConstantPad2d(ConstantPad, ndim=2):
-    """Constant padding of (N, C, H, W); for the arguments see :class:`ConstantPad`."""
+    """Constant padding of (N, C, H, W); for the arguments see :class:`ConstantPad`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> layer = xpcnn.ConstantPad2d((1, 0, 0, 1), 5.0)  # left, right, top, bottom
+    >>> layer(np.array([[[[1.0]]]])).tolist()
+    [[[[5.0, 1.0], [5.0, 5.0]]]]
+    """
 
 
 class ConstantPad3d(ConstantPad, ndim=3):
-    """Constant padding of (N, C, D, H, W); for the arguments see :class:`ConstantPad`."""
+    """Constant padding of (N, C, D, H, W); for the arguments see :class:`ConstantPad`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> y = xpcnn.ConstantPad3d(1, 1.0)(np.zeros((1, 1, 1, 1, 1)))
+    >>> y.shape, float(y.sum())  # all of 3 * 3 * 3 numbers but one
+    ((1, 1, 3, 3, 3), 26.0)
+    """
 
 
 class ZeroPad1d(ZeroPad, ndim=1):
-    """Zero padding of (N, C, L); for the arguments see :class:`ZeroPad`."""
+    """Zero padding of (N, C, L); for the arguments see :class:`ZeroPad`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> xpcnn.ZeroPad1d((1, 2))(np.array([[[5.0, 6.0]]])).tolist()
+    [[[0.0, 5.0, 6.0, 0.0, 0.0]]]
+    """
 
 
 class ZeroPad2d(ZeroPad, ndim=2):
-    """Zero padding of (N, C, H, W); for the arguments see :class:`ZeroPad`."""
+    """Zero padding of (N, C, H, W); for the arguments see :class:`ZeroPad`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> xpcnn.ZeroPad2d(1)(np.array([[[[5.0]]]])).tolist()
+    [[[[0.0, 0.0, 0.0], [0.0, 5.0, 0.0], [0.0, 0.0, 0.0]]]]
+    """
 
 
 class ZeroPad3d(ZeroPad, ndim=3):
-    """Zero padding of (N, C, D, H, W); for the arguments see :class:`ZeroPad`."""
+    """Zero padding of (N, C, D, H, W); for the arguments see :class:`ZeroPad`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> layer = xpcnn.ZeroPad3d((0, 0, 0, 0, 1, 1))  # the last axis comes first
+    >>> layer(np.ones((1, 1, 2, 2, 2))).shape
+    (1, 1, 4, 2, 2)
+    """
 
 
 class ReflectionPad1d(ReflectionPad, ndim=1):
-    """Reflection padding of (N, C, L); for the arguments see :class:`ReflectionPad`."""
+    """Reflection padding of (N, C, L); for the arguments see :class:`ReflectionPad`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> xpcnn.ReflectionPad1d(2)(np.array([[[1.0, 2.0, 3.0]]])).tolist()  # 1 and 3 stay single
+    [[[3.0, 2.0, 1.0, 2.0, 3.0, 2.0, 1.0]]]
+    """
 
 
 class ReflectionPad2d(ReflectionPad, ndim=2):
-    """Reflection padding of (N, C, H, W); for the arguments see :class:`ReflectionPad`."""
+    """Reflection padding of (N, C, H, W); for the arguments see :class:`ReflectionPad`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> layer = xpcnn.ReflectionPad2d((1, 0, 1, 0))  # left, right, top, bottom
+    >>> layer(np.array([[[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]]]))[0, 0].tolist()
+    [[5.0, 4.0, 5.0, 6.0], [2.0, 1.0, 2.0, 3.0], [5.0, 4.0, 5.0, 6.0]]
+    """
 
 
 class ReflectionPad3d(ReflectionPad, ndim=3):
-    """Reflection padding of (N, C, D, H, W); for the arguments see :class:`ReflectionPad`."""
+    """Reflection padding of (N, C, D, H, W); for the arguments see :class:`ReflectionPad`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> y = xpcnn.ReflectionPad3d(1)(np.arange(27.0).reshape(1, 1, 3, 3, 3))
+    >>> y.shape, int(y[0, 0, 0, 0, 0])  # one step in from the corner, along all axes: 9 + 3 + 1
+    ((1, 1, 5, 5, 5), 13)
+    """
 
 
 class ReplicationPad1d(ReplicationPad, ndim=1):
-    """Replication padding of (N, C, L); for the arguments see :class:`ReplicationPad`."""
+    """Replication padding of (N, C, L); for the arguments see :class:`ReplicationPad`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> xpcnn.ReplicationPad1d((1, 2))(np.array([[[1.0, 2.0]]])).tolist()
+    [[[1.0, 1.0, 2.0, 2.0, 2.0]]]
+    """
 
 
 class ReplicationPad2d(ReplicationPad, ndim=2):
-    """Replication padding of (N, C, H, W); for the arguments see :class:`ReplicationPad`."""
+    """Replication padding of (N, C, H, W); for the arguments see :class:`ReplicationPad`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> xpcnn.ReplicationPad2d((0, 1, 1, 0))(np.array([[[[1.0, 2.0], [3.0, 4.0]]]]))[0, 0].tolist()
+    [[1.0, 2.0, 2.0], [1.0, 2.0, 2.0], [3.0, 4.0, 4.0]]
+    """
 
 
 class ReplicationPad3d(ReplicationPad, ndim=3):
-    """Replication padding of (N, C, D, H, W); for the arguments see :class:`ReplicationPad`."""
+    """Replication padding of (N, C, D, H, W); for the arguments see :class:`ReplicationPad`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> y = xpcnn.ReplicationPad3d(1)(np.full((1, 1, 1, 1, 1), 7.0))
+    >>> y.shape, int(y.sum())  # 27 sevens
+    ((1, 1, 3, 3, 3), 189)
+    """
 
 
 class CircularPad1d(CircularPad, ndim=1):
-    """Circular padding of (N, C, L); for the arguments see :class:`CircularPad`."""
+    """Circular padding of (N, C, L); for the arguments see :class:`CircularPad`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> xpcnn.CircularPad1d((1, 2))(np.array([[[1.0, 2.0, 3.0]]])).tolist()
+    [[[3.0, 1.0, 2.0, 3.0, 1.0, 2.0]]]
+    """
 
 
 class CircularPad2d(CircularPad, ndim=2):
-    """Circular padding of (N, C, H, W); for the arguments see :class:`CircularPad`."""
+    """Circular padding of (N, C, H, W); for the arguments see :class:`CircularPad`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> xpcnn.CircularPad2d((1, 0, 0, 1))(np.array([[[[1.0, 2.0], [3.0, 4.0]]]]))[0, 0].tolist()
+    [[2.0, 1.0, 2.0], [4.0, 3.0, 4.0], [2.0, 1.0, 2.0]]
+    """
 
 
 class CircularPad3d(CircularPad, ndim=3):
-    """Circular padding of (N, C, D, H, W); for the arguments see :class:`CircularPad`."""
+    """Circular padding of (N, C, D, H, W); for the arguments see :class:`CircularPad`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> y = xpcnn.CircularPad3d(1)(np.arange(8.0).reshape(1, 1, 2, 2, 2))
+    >>> y.shape, int(y[0, 0, 0, 0, 0])  # in the corner is what lies in the opposite one
+    ((1, 1, 4, 4, 4), 7)
+    """

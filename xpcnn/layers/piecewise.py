@@ -82,6 +82,13 @@ class Hardtanh(Activation):
     Notes
     -----
     The derivative at both limits is zero.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> xpcnn.Hardtanh()(np.array([-3.0, 0.5, 3.0])).tolist()
+    [-1.0, 0.5, 1.0]
     """
 
     op = "hardtanh"
@@ -104,6 +111,13 @@ class ReLU6(InPlace):
     ----------
     inplace : bool
         Taken so that PyTorch's calls work; a layer never changes its input.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> xpcnn.ReLU6()(np.array([-1.0, 4.0, 9.0])).tolist()
+    [0.0, 4.0, 6.0]
     """
 
     op = "hardtanh"
@@ -123,6 +137,13 @@ class Hardsigmoid(InPlace, op="hardsigmoid"):
     Notes
     -----
     The derivative between the kinks is PyTorch's: 1/6 rounded to float32, in float64 too.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> xpcnn.Hardsigmoid()(np.array([-4.0, 0.0, 1.5, 4.0])).round(4).tolist()
+    [0.0, 0.5, 0.75, 1.0]
     """
 
 
@@ -133,6 +154,13 @@ class Hardswish(InPlace, op="hardswish"):
     ----------
     inplace : bool
         Taken so that PyTorch's calls work; a layer never changes its input.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> xpcnn.Hardswish()(np.array([-1.5, 0.0, 3.0])).round(4).tolist()  # -1.5 * 1.5 / 6
+    [-0.375, 0.0, 3.0]
     """
 
 
@@ -148,6 +176,13 @@ class Softshrink(Activation):
     ------
     ValueError
         If `lambd` is negative.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> xpcnn.Softshrink(1.0)(np.array([-3.0, 0.5, 3.0])).tolist()
+    [-2.0, 0.0, 2.0]
     """
 
     op = "softshrink"
@@ -165,6 +200,13 @@ class Hardshrink(Activation):
     Parameters
     ----------
     lambd : float
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> xpcnn.Hardshrink(1.0)(np.array([-3.0, 0.5, 3.0])).tolist()
+    [-3.0, 0.0, 3.0]
     """
 
     op = "hardshrink"
@@ -182,6 +224,13 @@ class Threshold(Activation):
     threshold, value : float
     inplace : bool
         Taken so that PyTorch's calls work; a layer never changes its input.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> xpcnn.Threshold(1.0, -5.0)(np.array([0.5, 1.0, 2.0])).tolist()
+    [-5.0, -5.0, 2.0]
     """
 
     op = "threshold"

@@ -275,60 +275,190 @@ class GlobalPool(OpLayer):
 
 
 class MaxPool1d(MaxPool, ndim=1):
-    """Max pooling of (N, C, L); for the arguments see :class:`MaxPool`."""
+    """Max pooling of (N, C, L); for the arguments see :class:`MaxPool`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> xpcnn.MaxPool1d(2)(np.array([[[1.0, 5.0, 3.0, 2.0]]])).tolist()
+    [[[5.0, 3.0]]]
+    """
 
 
 class MaxPool2d(MaxPool, ndim=2):
-    """Max pooling of (N, C, H, W); for the arguments see :class:`MaxPool`."""
+    """Max pooling of (N, C, H, W); for the arguments see :class:`MaxPool`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> x = np.arange(16.0).reshape(1, 1, 4, 4)
+    >>> xpcnn.MaxPool2d(2)(x).tolist()
+    [[[[5.0, 7.0], [13.0, 15.0]]]]
+    """
 
 
 class MaxPool3d(MaxPool, ndim=3):
-    """Max pooling of (N, C, D, H, W); for the arguments see :class:`MaxPool`."""
+    """Max pooling of (N, C, D, H, W); for the arguments see :class:`MaxPool`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> layer = xpcnn.MaxPool3d(2)
+    >>> layer(np.arange(8.0).reshape(1, 1, 2, 2, 2)).tolist()
+    [[[[[7.0]]]]]
+    >>> layer.output_shape((1, 3, 8, 9, 10))  # what fills no window is left out
+    (1, 3, 4, 4, 5)
+    """
 
 
 class AvgPool1d(AvgPool, ndim=1):
-    """Average pooling of (N, C, L); for the arguments see :class:`AvgPool`."""
+    """Average pooling of (N, C, L); for the arguments see :class:`AvgPool`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> xpcnn.AvgPool1d(3, stride=1)(np.array([[[1.0, 3.0, 8.0, 1.0]]])).tolist()
+    [[[4.0, 4.0]]]
+    """
 
 
 class AvgPool2d(AvgPool, ndim=2):
-    """Average pooling of (N, C, H, W); for the arguments see :class:`AvgPool`."""
+    """Average pooling of (N, C, H, W); for the arguments see :class:`AvgPool`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> x = np.arange(16.0).reshape(1, 1, 4, 4)
+    >>> xpcnn.AvgPool2d(2)(x).tolist()  # (0 + 1 + 4 + 5) / 4, ...
+    [[[[2.5, 4.5], [10.5, 12.5]]]]
+    """
 
 
 class AvgPool3d(AvgPool, ndim=3):
-    """Average pooling of (N, C, D, H, W); for the arguments see :class:`AvgPool`."""
+    """Average pooling of (N, C, D, H, W); for the arguments see :class:`AvgPool`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> xpcnn.AvgPool3d(2)(np.arange(8.0).reshape(1, 1, 2, 2, 2)).tolist()  # (0 + ... + 7) / 8
+    [[[[[3.5]]]]]
+    """
 
 
 class LPPool1d(LPPool, ndim=1):
-    """Power mean pooling of (N, C, L); for the arguments see :class:`LPPool`."""
+    """Power mean pooling of (N, C, L); for the arguments see :class:`LPPool`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> x = np.array([[[3.0, 4.0, 6.0, 8.0]]])
+    >>> xpcnn.LPPool1d(2, kernel_size=2)(x).round(4).tolist()  # sqrt(9 + 16), sqrt(36 + 64)
+    [[[5.0, 10.0]]]
+    """
 
 
 class LPPool2d(LPPool, ndim=2):
-    """Power mean pooling of (N, C, H, W); for the arguments see :class:`LPPool`."""
+    """Power mean pooling of (N, C, H, W); for the arguments see :class:`LPPool`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> x = np.array([[[[1.0, 2.0], [3.0, 4.0]]]])
+    >>> xpcnn.LPPool2d(1, kernel_size=2)(x).round(4).tolist()  # a norm_type of 1 is the sum
+    [[[[10.0]]]]
+    """
 
 
 class LPPool3d(LPPool, ndim=3):
-    """Power mean pooling of (N, C, D, H, W); for the arguments see :class:`LPPool`."""
+    """Power mean pooling of (N, C, D, H, W); for the arguments see :class:`LPPool`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> y = xpcnn.LPPool3d(3, kernel_size=2)(np.ones((1, 1, 2, 2, 2)))
+    >>> y.round(4).tolist()  # the cube root of 8
+    [[[[[2.0]]]]]
+    """
 
 
 class GlobalAvgPool1d(GlobalPool, ndim=1, op="global_avg_pool"):
-    """Mean of all positions of a channel of (N, C, L); see :class:`GlobalPool`."""
+    """Mean of all positions of a channel of (N, C, L); see :class:`GlobalPool`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> xpcnn.GlobalAvgPool1d()(np.array([[[1.0, 2.0, 6.0], [0.0, 0.0, 3.0]]])).tolist()
+    [[3.0, 1.0]]
+    """
 
 
 class GlobalAvgPool2d(GlobalPool, ndim=2, op="global_avg_pool"):
-    """Mean of all positions of a channel of (N, C, H, W); see :class:`GlobalPool`."""
+    """Mean of all positions of a channel of (N, C, H, W); see :class:`GlobalPool`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> x = np.array([[[[1.0, 2.0], [3.0, 6.0]]]])
+    >>> xpcnn.GlobalAvgPool2d()(x).tolist()  # (1 + 2 + 3 + 6) / 4
+    [[3.0]]
+    """
 
 
 class GlobalAvgPool3d(GlobalPool, ndim=3, op="global_avg_pool"):
-    """Mean of all positions of a channel of (N, C, D, H, W); see :class:`GlobalPool`."""
+    """Mean of all positions of a channel of (N, C, D, H, W); see :class:`GlobalPool`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> xpcnn.GlobalAvgPool3d()(np.ones((2, 8, 3, 4, 5))).shape
+    (2, 8)
+    """
 
 
 class GlobalMaxPool1d(GlobalPool, ndim=1, op="global_max_pool"):
-    """Largest of all positions of a channel of (N, C, L); see :class:`GlobalPool`."""
+    """Largest of all positions of a channel of (N, C, L); see :class:`GlobalPool`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> xpcnn.GlobalMaxPool1d()(np.array([[[1.0, 6.0, 2.0], [-3.0, -1.0, -2.0]]])).tolist()
+    [[6.0, -1.0]]
+    """
 
 
 class GlobalMaxPool2d(GlobalPool, ndim=2, op="global_max_pool"):
-    """Largest of all positions of a channel of (N, C, H, W); see :class:`GlobalPool`."""
+    """Largest of all positions of a channel of (N, C, H, W); see :class:`GlobalPool`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> x = np.array([[[[1.0, 2.0], [9.0, 4.0]]]])
+    >>> xpcnn.GlobalMaxPool2d()(x).tolist()
+    [[9.0]]
+    """
 
 
 class GlobalMaxPool3d(GlobalPool, ndim=3, op="global_max_pool"):
-    """Largest of all positions of a channel of (N, C, D, H, W); see :class:`GlobalPool`."""
+    """Largest of all positions of a channel of (N, C, D, H, W); see :class:`GlobalPool`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> xpcnn.GlobalMaxPool3d()(np.arange(54.0).reshape(1, 2, 3, 3, 3)).tolist()
+    [[26.0, 53.0]]
+    """

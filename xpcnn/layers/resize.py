@@ -159,6 +159,13 @@ class UpsamplingNearest2d(Upsample):
     ------
     ValueError
         If the arguments contradict each other, or an input has the wrong rank.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> xpcnn.UpsamplingNearest2d(scale_factor=2)(np.array([[[[1.0, 2.0]]]])).tolist()
+    [[[[1.0, 1.0, 2.0, 2.0], [1.0, 1.0, 2.0, 2.0]]]]
     """
 
     def __init__(self, size: Any = None, scale_factor: Any = None) -> None:
@@ -184,6 +191,13 @@ class UpsamplingBilinear2d(Upsample):
     ------
     ValueError
         If the arguments contradict each other, or an input has the wrong rank.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> xpcnn.UpsamplingBilinear2d(size=(1, 3))(np.array([[[[2.0, 6.0]]]])).tolist()
+    [[[[2.0, 4.0, 6.0]]]]
     """
 
     def __init__(self, size: Any = None, scale_factor: Any = None) -> None:

@@ -27,6 +27,14 @@ class Flatten(Layer):
     ------
     ValueError
         If an input does not have these axes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> x = np.zeros((2, 3, 4, 5))
+    >>> xpcnn.Flatten()(x).shape, xpcnn.Flatten(2)(x).shape
+    ((2, 60), (2, 3, 20))
     """
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
@@ -66,6 +74,13 @@ class Unflatten(Layer):
     ------
     ValueError
         If an input does not have the axis, or its length is not the product of the others.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> xpcnn.Unflatten(1, (3, 4))(np.zeros((2, 12))).shape
+    (2, 3, 4)
     """
 
     def __init__(self, dim: int, unflattened_size: Any) -> None:
@@ -111,6 +126,13 @@ class Identity(Layer):
     """Return the input as it is.
 
     It takes any arguments, as PyTorch's does, so that it can stand in for another layer.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> xpcnn.Identity()(np.array([1.0, 2.0])).tolist()
+    [1.0, 2.0]
     """
 
     def __init__(self, *_: Any, **__: Any) -> None:
@@ -164,6 +186,14 @@ class PixelShuffle(_Rearrange):
     ------
     ValueError
         If an input has the wrong rank or its channels are no multiple of r^2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> x = np.array([[[[0.0]], [[1.0]], [[2.0]], [[3.0]]]])  # four channels, one place
+    >>> xpcnn.PixelShuffle(2)(x).tolist()
+    [[[[0.0, 1.0], [2.0, 3.0]]]]
     """
 
     sample_ndim = 3
@@ -201,6 +231,14 @@ class PixelUnshuffle(_Rearrange):
     ------
     ValueError
         If an input has the wrong rank or its height or width is no multiple of r.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> x = np.array([[[[0.0, 1.0], [2.0, 3.0]]]])  # one channel, four places
+    >>> xpcnn.PixelUnshuffle(2)(x).tolist()
+    [[[[0.0]], [[1.0]], [[2.0]], [[3.0]]]]
     """
 
     sample_ndim = 3
@@ -238,6 +276,14 @@ class ChannelShuffle(_Rearrange):
     ------
     ValueError
         If an input has fewer than three dimensions or its channels cannot be cut so.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> x = np.array([[[0.0], [1.0], [2.0], [3.0]]])  # (0, 1) and (2, 3) are the groups
+    >>> xpcnn.ChannelShuffle(2)(x).tolist()
+    [[[0.0], [2.0], [1.0], [3.0]]]
     """
 
     def __init__(self, groups: int) -> None:

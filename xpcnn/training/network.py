@@ -12,7 +12,7 @@ from xpcnn import _xp, rng
 from xpcnn._registry import Closed, Named
 from xpcnn._xp import Array
 from xpcnn.device import Device, resolve
-from xpcnn.errors import choice_error, no_forward_error, no_input_error
+from xpcnn.errors import choice_error, no_forward_error
 from xpcnn.graph import Program, made_of
 from xpcnn.interrupts import deferred
 from xpcnn.kernels.precision import float32_products
@@ -266,8 +266,8 @@ class PlacedNetwork(Closed, Named):
 
         Inputs come in order or by name. With ``training=True`` the model is ready for
         :meth:`backward`, and each call draws new masks for dropout. If it fails, running
-        statistics are as before. Without it nothing is kept; should a backward come all the same,
-        the network runs forward once more, as long as you have kept the inputs.
+        statistics are as before. Without it the inputs alone are kept, until the next forward;
+        should a backward come, the network runs forward once more, so do not change them before.
         """
         with self.on_device(), self.unbuilt_if_it_fails():
             arrays = self._arrange(inputs, named, "Model.forward")
@@ -283,7 +283,7 @@ class PlacedNetwork(Closed, Named):
                 if keeps_for_backward(training):
                     return self.forward_apart(arrays)
                 found = self.forward_batch(arrays)
-                self._seen = LastInputs(*arrays)
+                self._seen = LastInputs(arrays)
                 return found
             self.ready_for(arrays)
             with deferred():
@@ -334,8 +334,7 @@ class PlacedNetwork(Closed, Named):
         Raises
         ------
         RuntimeError
-            If there was no forward since the last backward, or it was without training and its
-            inputs have not been kept.
+            If there was no forward since the last backward.
         """
         if self._program is None:
             raise no_forward_error("Model")
@@ -349,11 +348,8 @@ class PlacedNetwork(Closed, Named):
         """Run backward behind a forward without training; one that kept nothing runs once more."""
         network: Any = self.network
         if not network.awaits_backward:
-            inputs = None if self._seen is None else self._seen.arrays()
-            if inputs is None:
-                raise no_input_error("Model")
             with watch(keeps=True):
-                self.forward_apart(inputs)
+                self.forward_apart(self._seen or ())
         try:
             found = network.backward(*dys, need_dx=need_dx)
             self._seen = None
