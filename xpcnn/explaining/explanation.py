@@ -14,6 +14,7 @@ from xpcnn._files import replace_file
 from xpcnn.errors import check_choice
 from xpcnn.explaining.animation import Animation, animate
 from xpcnn.explaining.convolution import explain_convolution
+from xpcnn.explaining.cross_entropy import CLASS_LOSSES
 from xpcnn.explaining.elementwise import (
     FORMULAS,
     explain_dropout,
@@ -22,7 +23,8 @@ from xpcnn.explaining.elementwise import (
 )
 from xpcnn.explaining.html import as_html, as_page
 from xpcnn.explaining.linear import explain_linear
-from xpcnn.explaining.losses import ELEMENTWISE, explain_loss, run_loss
+from xpcnn.explaining.loss_runs import run_course_loss, run_loss
+from xpcnn.explaining.losses import ELEMENTWISE, explain_loss
 from xpcnn.explaining.normalization import explain_batch_norm
 from xpcnn.explaining.parts import Section
 from xpcnn.explaining.pooling import explain_pooling
@@ -63,7 +65,7 @@ NAMED: dict[str, Family] = {
 TWO_WAYS = (BatchNorm, Dropout)
 """Layers that do something else in training than in inference."""
 
-LOSSES = ("CrossEntropyLoss", *ELEMENTWISE)
+LOSSES = (*CLASS_LOSSES, *ELEMENTWISE)
 SUPPORTED = (
     "Conv1d to Conv3d, ConvTranspose1d to ConvTranspose3d, "
     "MaxPool, AvgPool and GlobalPool layers, Linear, BatchNorm1d to BatchNorm3d, "
@@ -230,7 +232,8 @@ def explain(
     loss = _loss_of(operation)
     if loss is not None:
         _without_effect(operation, "a loss", dy=dy, training=training)
-        made = run_loss(loss, as_numbers(x, "x"), target)
+        run_it = run_loss if isinstance(loss, Loss) else run_course_loss
+        made = run_it(loss, as_numbers(x, "x"), target)
         sections = explain_loss(made, say, limit)
         return Explanation(
             say("title", who=type(operation).__name__), sections, lang, (operation, x, None)
@@ -256,7 +259,7 @@ def _in_scratch(operation: Any) -> bool:
     return any(kind.__module__.startswith("xpcnn.scratch.") for kind in type(operation).__mro__)
 
 
-def _loss_of(operation: Any) -> Loss | None:
+def _loss_of(operation: Any) -> Any:
     """Return the loss that is meant, if the operation is one that is explained."""
     if isinstance(operation, Loss):
         if type(operation).__name__ not in LOSSES or not _is_ours(operation):
@@ -266,6 +269,8 @@ def _loss_of(operation: Any) -> Loss | None:
         from xpcnn.losses import CrossEntropyLoss
 
         return CrossEntropyLoss()
+    if _in_scratch(operation) and type(operation).__name__ == "MeanSquaredLoss":
+        return operation
     return None
 
 

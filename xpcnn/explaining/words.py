@@ -359,6 +359,59 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "ソフトマックスと -log を合わせると、勾配は短い式になります。"
         "確率から正解を引いたものです。",
     ),
+    "ce_settings_heading": ("What counts, and how much", "何をどれだけ数えるか"),
+    "ce_ignored": (
+        "Labels of {label} (ignore_index) do not count: {count} here. Their rows are zeros.",
+        "ラベル {label}（ignore_index）は数えません。ここでは {count} 個あり、行はすべて 0 です。",
+    ),
+    "ce_smoothed": (
+        "Label smoothing spreads a share of {share} of each target evenly over all classes:",
+        "ラベル平滑化（label smoothing）では、各正解のうち {share} の割合を全クラスに均等に"
+        "配ります。",
+    ),
+    "ce_weighted": (
+        "The classes have the weights w = {numbers}: each share is multiplied by that of its "
+        "class.",
+        "クラスの重みは w = {numbers} です。各クラスの値にその重みを掛けます。",
+    ),
+    "ce_divisor_count": (
+        "The mean is over the labels that count: N = {divisor}.",
+        "平均は、数えるラベルについて取ります。N = {divisor} です。",
+    ),
+    "ce_divisor_weights": (
+        "The mean is weighted: it divides by the sum of the weights of the labels, N = {divisor}.",
+        "重み付き平均なので、正解ラベルの重みの和 N = {divisor} で割ります。",
+    ),
+    "ce_divisor_rows": (
+        "The mean is over all rows, whatever the weights: N = {divisor}.",
+        "平均は、重みによらずすべての行について取ります。N = {divisor} です。",
+    ),
+    "ce_back_general": (
+        "Softmax and -log together have this short gradient; Σ adds up the row.",
+        "ソフトマックスと -log を合わせると、勾配は短い式になります。Σ は行の和です。",
+    ),
+    "nll_heading": ("Minus the predicted logarithm", "予測された対数の符号を変える"),
+    "nll_text": (
+        "The predictions are logarithms of probabilities already, so the one of the right class "
+        "is taken as it is.",
+        "予測はすでに確率の対数なので、正解クラスの値をそのまま使います。",
+    ),
+    "nll_back_text": (
+        "Only what was taken has a gradient:",
+        "勾配があるのは、使われた値だけです。",
+    ),
+    "loss_factor_w": (
+        "w is weight=, a factor on each term.",
+        "w は weight=、各項に掛ける重みです。",
+    ),
+    "loss_factor_c": (
+        "c is pos_weight=, a factor on the answer yes.",
+        "c は pos_weight=、正例（t = 1）の項に掛ける重みです。",
+    ),
+    "elementwise_back_samples": (
+        "The slope of each term, divided by the number of samples, {count}:",
+        "各項の傾きを、サンプル数 {count} で割ったものです。",
+    ),
     "elementwise_back": (
         "The slope of each term, divided by the number of terms, {count}:",
         "各項の傾きを、項の数 {count} で割ったものです。",
