@@ -107,7 +107,7 @@ def copy_of(layer: Layer, shape: Index) -> tuple[Layer, bool]:
 
 def subject_of(layer: Layer, x: np.ndarray) -> Subject:
     """Make a subject of one of the library's layers."""
-    added, note = _missing_axes(layer, x)
+    added, note = missing_axes(layer, x)
     full = x.reshape((1,) * added + x.shape)
     twin, had_values = copy_of(layer, full.shape)
     out = twin.output_shape(full.shape)
@@ -120,7 +120,7 @@ def subject_of(layer: Layer, x: np.ndarray) -> Subject:
     return Subject(layer.who, twin, full, axes, tuple(range(out_added, len(out))), names, notes)
 
 
-def _missing_axes(layer: Layer, x: np.ndarray) -> tuple[int, str]:
+def missing_axes(layer: Layer, x: np.ndarray) -> tuple[int, str]:
     """Count the axes that an input lacks in front, and name the sentence that says so."""
     whole = getattr(layer, "sample_ndim", None)
     channels = getattr(layer, "in_channels", 1)

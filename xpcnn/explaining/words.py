@@ -328,6 +328,34 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "The running statistics do not depend on x, so only the scale is left:",
         "移動平均と移動分散は x によらないので、倍率だけが残ります。",
     ),
+    # -- networks
+    "network_heading": ("Layer by layer", "層ごとの出力"),
+    "network_text": (
+        "What each layer gives without training: its class, the shape, and the smallest number, "
+        "the mean and the largest.",
+        "各層の出力（推論時）です。クラス、形、最小値、平均、最大値を示します。",
+    ),
+    "network_name": ("layer", "層"),
+    "network_class": ("class", "クラス"),
+    "network_shape": ("shape", "形"),
+    "network_least": ("smallest", "最小"),
+    "network_mean": ("mean", "平均"),
+    "network_most": ("largest", "最大"),
+    "network_more": (
+        "To see one of them worked out with the numbers that come into it: {call}",
+        "1つの層の計算を、そこに入ってくる数で一歩ずつ見るには：{call}",
+    ),
+    "network_stage": ("{layer} gives the shape {shape}.", "{layer} の出力の形は {shape} です。"),
+    "network_samples": (
+        "This is the first sample; {count} more are not shown.",
+        "これは最初のサンプルです。ほか {count} 個は省略しました。",
+    ),
+    "network_new_weights": (
+        "The network had no weights yet. Those used here were drawn as on its first use, with "
+        "seed 0.",
+        "このネットワークはまだ重みを持っていません。ここでは、初回の使用時と同じ方法でシード0から"
+        "生成した重みを使います。",
+    ),
     # -- losses
     "loss_title": ("{who} step by step", "{who} の計算を一歩ずつ"),
     "scores": ("The predictions and the targets", "予測と正解"),
