@@ -103,6 +103,7 @@ def test_nothing_changes(network):
     fresh = xpcnn.Sequential(xpcnn.Linear(None, 1))
     assert "had no weights yet" in str(xpcnn.explain(fresh, [[1, 2]]))
     assert fresh.layers[0].in_features is None
+    assert not fresh.is_built
 
 
 @pytest.mark.parametrize(
