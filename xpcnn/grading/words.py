@@ -92,6 +92,8 @@ NAMES: dict[str, str] = {
     "running statistics": "移動平均",
     "backward": "逆伝播",
     "constant feature": "一定の特徴",
+    "one feature": "特徴が 1 つのとき",
+    "one output": "出力が 1 つのとき",
     "random numbers": "乱数",
     "update": "更新",
     "one row": "1 行の入力",
