@@ -150,12 +150,16 @@ def test_lines_of_japanese_are_joined_without_a_space(extension):
         nodes.Text("画像を\n"),
         nodes.strong("", "配列\nにする"),
         nodes.Text("。\nNumPy\nの配列\nabc"),
+        nodes.Text("\n"),  # as Markdown is read: each break is a text of its own
+        nodes.Text("と、"),
+        nodes.Text("\n"),
+        nodes.Text("JAX"),
     ]
     paragraph = nodes.paragraph("", "", *text)
     tree = nodes.section("", paragraph)
     for page, expected in (
-        ("data", "画像を\n配列\nにする。\nNumPy\nの配列\nabc"),
-        ("ja/index", "画像を配列にする。\nNumPy\nの配列\nabc"),
+        ("data", "画像を\n配列\nにする。\nNumPy\nの配列\nabc\nと、\nJAX"),
+        ("ja/index", "画像を配列にする。NumPy\nの配列\nabc\nと、JAX"),
     ):
         env = SimpleNamespace(docname=page)
         extension("japanese").on_read(SimpleNamespace(env=env), tree)
@@ -176,6 +180,16 @@ def test_lines_of_japanese_are_joined_without_a_space(extension):
 def test_what_is_no_mark_is_escaped(extension, line, expected):
     pytest.importorskip("sphinx")
     assert extension("docstrings").escaped(line) == expected
+
+
+def test_code_in_tables_may_be_broken(extension):
+    pytest.importorskip("sphinx")
+    changed = extension("code_in_tables").with_places_to_break
+    code = '<code class="a.b"><span class="pre">nn.Linear(in_features=2,</span> 3.0)</code>'
+    assert changed(code) == code  # outside of a table
+    marked = "nn.<wbr>Linear(<wbr>in_<wbr>features=<wbr>2,</span> 3.<wbr>0)</code>"
+    expected = f'<td id="a.b">a.b <code class="a.b"><span class="pre">{marked}</td>'
+    assert changed(f'<td id="a.b">a.b {code}</td>') == expected
 
 
 def test_broken_links_of_the_site_are_found(tmp_path):
