@@ -328,6 +328,34 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "The running statistics do not depend on x, so only the scale is left:",
         "移動平均と移動分散は x によらないので、倍率だけが残ります。",
     ),
+    # -- networks
+    "network_heading": ("Layer by layer", "層ごとの出力"),
+    "network_text": (
+        "What each layer gives without training: its class, the shape, and the smallest number, "
+        "the mean and the largest.",
+        "各層の出力（推論時）です。クラス、形、最小値、平均、最大値を示します。",
+    ),
+    "network_name": ("layer", "層"),
+    "network_class": ("class", "クラス"),
+    "network_shape": ("shape", "形"),
+    "network_least": ("smallest", "最小"),
+    "network_mean": ("mean", "平均"),
+    "network_most": ("largest", "最大"),
+    "network_more": (
+        "To see one of them worked out with the numbers that come into it: {call}",
+        "1つの層の計算を、そこに入ってくる数で一歩ずつ見るには：{call}",
+    ),
+    "network_stage": ("{layer} gives the shape {shape}.", "{layer} の出力の形は {shape} です。"),
+    "network_samples": (
+        "This is the first sample; {count} more are not shown.",
+        "これは最初のサンプルです。ほか {count} 個は省略しました。",
+    ),
+    "network_new_weights": (
+        "The network had no weights yet. Those used here were drawn as on its first use, with "
+        "seed 0.",
+        "このネットワークはまだ重みを持っていません。ここでは、初回の使用時と同じ方法でシード0から"
+        "生成した重みを使います。",
+    ),
     # -- losses
     "loss_title": ("{who} step by step", "{who} の計算を一歩ずつ"),
     "scores": ("The predictions and the targets", "予測と正解"),
@@ -358,6 +386,59 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "Softmax and -log together have this short gradient: the probabilities less the targets.",
         "ソフトマックスと -log を合わせると、勾配は短い式になります。"
         "確率から正解を引いたものです。",
+    ),
+    "ce_settings_heading": ("What counts, and how much", "何をどれだけ数えるか"),
+    "ce_ignored": (
+        "Labels of {label} (ignore_index) do not count: {count} here. Their rows are zeros.",
+        "ラベル {label}（ignore_index）は数えません。ここでは {count} 個あり、行はすべて 0 です。",
+    ),
+    "ce_smoothed": (
+        "Label smoothing spreads a share of {share} of each target evenly over all classes:",
+        "ラベル平滑化（label smoothing）では、各正解のうち {share} の割合を全クラスに均等に"
+        "配ります。",
+    ),
+    "ce_weighted": (
+        "The classes have the weights w = {numbers}: each share is multiplied by that of its "
+        "class.",
+        "クラスの重みは w = {numbers} です。各クラスの値にその重みを掛けます。",
+    ),
+    "ce_divisor_count": (
+        "The mean is over the labels that count: N = {divisor}.",
+        "平均は、数えるラベルについて取ります。N = {divisor} です。",
+    ),
+    "ce_divisor_weights": (
+        "The mean is weighted: it divides by the sum of the weights of the labels, N = {divisor}.",
+        "重み付き平均なので、正解ラベルの重みの和 N = {divisor} で割ります。",
+    ),
+    "ce_divisor_rows": (
+        "The mean is over all rows, whatever the weights: N = {divisor}.",
+        "平均は、重みによらずすべての行について取ります。N = {divisor} です。",
+    ),
+    "ce_back_general": (
+        "Softmax and -log together have this short gradient; Σ adds up the row.",
+        "ソフトマックスと -log を合わせると、勾配は短い式になります。Σ は行の和です。",
+    ),
+    "nll_heading": ("Minus the predicted logarithm", "予測された対数の符号を変える"),
+    "nll_text": (
+        "The predictions are logarithms of probabilities already, so the one of the right class "
+        "is taken as it is.",
+        "予測はすでに確率の対数なので、正解クラスの値をそのまま使います。",
+    ),
+    "nll_back_text": (
+        "Only what was taken has a gradient:",
+        "勾配があるのは、使われた値だけです。",
+    ),
+    "loss_factor_w": (
+        "w is weight=, a factor on each term.",
+        "w は weight=、各項に掛ける重みです。",
+    ),
+    "loss_factor_c": (
+        "c is pos_weight=, a factor on the answer yes.",
+        "c は pos_weight=、正例（t = 1）の項に掛ける重みです。",
+    ),
+    "elementwise_back_samples": (
+        "The slope of each term, divided by the number of samples, {count}:",
+        "各項の傾きを、サンプル数 {count} で割ったものです。",
     ),
     "elementwise_back": (
         "The slope of each term, divided by the number of terms, {count}:",

@@ -10,6 +10,7 @@ import numpy as np
 
 from xpcnn.errors import check_choice
 from xpcnn.grading.choosing import family_of, special_of
+from xpcnn.grading.functions import is_pair
 from xpcnn.grading.players import Player
 from xpcnn.grading.report import Report
 from xpcnn.grading.running import Grading
@@ -30,8 +31,10 @@ def check(
 
     Parameters
     ----------
-    theirs : class, object or function
-        What to check. An object is copied, and checked with the weights and settings it has.
+    theirs : class, object, function, or tuple of two functions
+        What to check. An object is copied, and checked with the weights and settings it has. Two
+        functions are ``forward(x, ...)``, which returns ``out`` or ``(out, cache)``, and
+        ``backward(dout, cache)``, or a backward that takes ``x`` and ``w`` by their names.
     like : class, object or str
         What it should do: a layer, loss or optimizer of xpcnn (``Conv1d``,
         ``Conv2d(2, 3, 3, stride=2)``, ``CrossEntropyLoss``, ``optim.Adam``), a function of
@@ -85,6 +88,7 @@ def check(
     ['db']
     """
     check_choice("check", "lang", lang, ("en", "ja"))
+    theirs = tuple(theirs) if isinstance(theirs, list) else theirs
     if make is not None and not callable(make):
         raise TypeError(
             f"check: make must be a function that makes the object, got {type(make).__name__}"
@@ -100,8 +104,13 @@ def check(
             "check: theirs is of xpcnn itself, which check compares with; xpcnn.gradcheck checks "
             "its gradients"
         )
-    known = ("forward", "backward", "update", "step")
-    if not callable(theirs) and not any(hasattr(theirs, name) for name in known):
+    if isinstance(theirs, tuple) and not is_pair(theirs):
+        raise TypeError(
+            f"check: theirs must be two functions, (forward, backward), if it is a tuple; got "
+            f"{', '.join(map(_described, theirs)) or 'an empty one'}"
+        )
+    known = any(hasattr(theirs, name) for name in ("forward", "backward", "update", "step"))
+    if not known and not is_pair(theirs) and not callable(theirs):
         raise TypeError(
             f"check: theirs must be a class, an object with forward and backward, or a function; "
             f"got {_described(theirs)}"

@@ -45,7 +45,8 @@ ROLES: dict[str, str] = {
     "col": "col cols columns dcol dcols",
     "shape": "shape inputshape xshape imshape imgshape imageshape",
     "backward": "isbackward backward",
-    "param": "convparam poolparam hparameters hparams hparam param convparams poolparams",
+    "param": "convparam poolparam hparameters hparams hparam param convparams poolparams bnparam "
+    "bnparams dropoutparam dropparam",
 }
 FLAGS = ("train_flg", "train_flag", "training", "is_training", "train", "is_train", "mode")
 ARRAYS = {"W": ("W", "w", "weight", "weights", "kernel", "kernels", "filters", "filter", "F", "Ws"),

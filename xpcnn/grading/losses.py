@@ -11,6 +11,7 @@ import numpy as np
 from xpcnn._xp import Array
 from xpcnn.grading.calling import TheirError, UnrecognisedError, guarded, to_host
 from xpcnn.grading.dialects import Layout, method, roles_of, signature
+from xpcnn.grading.functions import LossPair, is_pair
 from xpcnn.grading.players import Player
 from xpcnn.grading.report import Report
 from xpcnn.grading.running import Family, Grading, close
@@ -34,6 +35,7 @@ class LossGrading(Grading):
     """Finds what a loss takes and how it is scaled, and compares value and gradient."""
 
     def __init__(self, report: Report, theirs: Any, make: Any, *, squares: bool) -> None:
+        theirs = LossPair(theirs) if is_pair(theirs) else theirs
         super().__init__(report, Player(theirs, make, ("y", "t", "x")), Family())
         self.theirs, self.make, self.squares = theirs, make, squares
         report.subject = self.player.name

@@ -9,9 +9,9 @@ import numpy as np
 from xpcnn import layers
 from xpcnn._xp import Array
 from xpcnn.grading.calling import TheirError, UnrecognisedError
-from xpcnn.grading.dialects import Layout, method, roles_of, set_mode, with_flag
-from xpcnn.grading.players import Run
+from xpcnn.grading.dialects import Layout, roles_of
 from xpcnn.grading.running import Family, Grading, Hypotheses, close
+from xpcnn.grading.runs import Run
 from xpcnn.grading.trials import Trial, drawn
 from xpcnn.layers.layer import Layer
 
@@ -44,7 +44,7 @@ class BatchNormFamily(Family):
             "beta": drawn(generator, (features,)),
         }
         trial = Trial(
-            name, x, drawn(generator, shape), params, {"in": features}, tolerance=1e-5
+            name, x, drawn(generator, shape), params, {"in": features, "eps": 1e-7}, tolerance=1e-5
         )  # epsilon differs from course to course
         return self.solved(trial)
 
@@ -107,7 +107,7 @@ class BatchNormFamily(Family):
     def _inference(self, grading: Grading, trial: Trial, layout: Layout) -> None:
         """Read the running statistics off what inference computes: y = slope * x + offset."""
         run = grading.player.made(trial, layout)
-        if not tells_modes(run):
+        if not run.tells_modes():
             grading.add("inference", "not tested", grading.say("no flag"))
             return
 
@@ -144,14 +144,6 @@ class BatchNormFamily(Family):
 
     def _infer(self, run: Run, layout: Layout, x: Array) -> Array:
         return run.forward(layout.theirs("x", x), training=False)
-
-
-def tells_modes(run: Any) -> bool:
-    """Whether a learner's layer can tell training from inference."""
-    forward = method(run.obj, "forward", "fwd", "__call__") if hasattr(run, "obj") else None
-    if forward is None:
-        return False
-    return bool(with_flag(forward, True)) or set_mode(run.obj, True)
 
 
 class DropoutFamily(Family):
@@ -205,6 +197,8 @@ class DropoutGrading(Grading):
         if dropped == 0:
             self.add("training", "wrong", "", "dropout_inactive")
             return
+        if run.settings is not None and "p" in run.settings.read and abs(dropped - 1 + p) < 0.03:
+            p = 1 - p  # "p" is what is kept in some courses
         if abs(dropped - p) > 0.03:
             message = self.say("share", got=dropped, right=p)
             reversed_ = abs(dropped - (1 - p)) < 0.03
@@ -217,7 +211,7 @@ class DropoutGrading(Grading):
         self._seeds(run, trial, y)
 
     def _scales(self, run: Any, trial: Trial, p: float, scale: float) -> None:
-        if not tells_modes(run):
+        if not run.tells_modes():
             self.add("inference", "not tested", self.say("no flag"))
             return
         z = run.forward(trial.x.copy(), training=False)

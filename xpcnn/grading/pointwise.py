@@ -60,6 +60,7 @@ class PoolFamily(Family):
         settings: dict[str, Any] = {"size": (kernel,) * d, "stride": (stride,) * d}
         settings["pad"] = (pad,) * d
         settings |= self.fixed
+        settings["pooling"] = "max" if self.maximum else "average"
         size = tuple(max(s, k) for s, k in zip(size, settings["size"], strict=True))
         shape = (n, channels, *size)
         x = generator.permutation(int(np.prod(shape))).reshape(shape) / 10 - 3  # no two alike

@@ -332,6 +332,9 @@ class Grading:
             return
         try:
             got = {"y": run.forward(layout.theirs("x", trial.x))}
+            if (unread := run.unread()) is not None:
+                self.add(trial.name, "not tested", self.say("not offered", what=unread))
+                return
             fits = self._is_right(trial, "y", got["y"])
             if fits and run.has_backward and "dx" not in self.wrong:
                 got |= run.backward(layout.theirs("dout", trial.dout))

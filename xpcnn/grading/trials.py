@@ -16,6 +16,43 @@ from xpcnn.layers.layer import Layer
 OURS = {"W": "weight", "b": "bias", "gamma": "weight", "beta": "bias"}
 
 
+class Settings(dict[str, Any]):
+    """Settings that some courses hand over in a dict; remembers which were read."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        super().__init__(values)
+        self.read: set[str] = set()
+
+    def __getitem__(self, key: str) -> Any:
+        self.read.add(key)
+        return super().__getitem__(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return a value, or the default."""
+        self.read.add(key)
+        return super().get(key, default)
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """Return a value, after setting it to the default if there is none."""
+        self.read.add(key)
+        return super().setdefault(key, default)
+
+    def pop(self, key: str, *default: Any) -> Any:
+        """Take a value out."""
+        self.read.add(key)
+        return super().pop(key, *default)
+
+    def keys(self) -> Any:
+        """Return all keys; whoever asks may read them all, as ``**`` does."""
+        self.read |= set(self)
+        return super().keys()
+
+    def items(self) -> Any:
+        """Return all keys and values."""
+        self.read |= set(self)
+        return super().items()
+
+
 @dataclass
 class Trial:
     """Operands, settings, and what should come of them.
@@ -45,10 +82,13 @@ class Trial:
         if size is not None and len(size) == 2:
             values["height"], values["width"] = size
         # courses that hand their settings over in a dict
-        param: dict[str, Any] = {n: values[n] for n in ("stride", "pad") if n in values}
+        known = ("stride", "pad", "eps", "momentum")
+        param = Settings({n: values[n] for n in known if n in values})
+        if "ratio" in values:
+            param.update(p=values["ratio"], keep_prob=values["keep"])
         if size is not None:
             param["f"] = values["size"]
-            param |= dict(zip(("pool_height", "pool_width"), size, strict=False))
+            param.update(zip(("pool_height", "pool_width"), size, strict=False))
         return values | {"param": param}
 
 
