@@ -245,6 +245,12 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "逆伝播では傾きに後ろから来た勾配 g を掛けた dx です。",
     ),
     "elements_corner": ("element", "要素"),
+    "learned_slope": (
+        "The slope a left of 0 is learned: {name}, one number for all or one for each channel, "
+        "and below it its gradient.",
+        "0 より左の傾き a（{name}）は学習されます。全体で1個、またはチャンネルごとに1個です。"
+        "下にその勾配も示します。",
+    ),
     "slope": ("slope", "傾き"),
     "dropout_text": (
         "In training each element is kept with probability {kept} (m = 1) or set to zero (m = "
