@@ -324,6 +324,13 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "学習時の順伝播は、これらをこのバッチの値に近づけます（渡された層は変わりません）。"
         "ここでは分散を m - 1 で割ります。",
     ),
+    "bn_tracking_course": (
+        "A training forward moves them towards those of this batch, rho·old + (1 - rho)·new; "
+        "there is no old one before the first (the object you gave is left as it is). The "
+        "variance is the one above, divided by m.",
+        "学習時の順伝播では rho·(前の値) + (1 - rho)·(このバッチの値) に更新します。最初は前の値が"
+        "ありません（渡されたオブジェクトは変わりません）。分散は上のもの（m で割った値）です。",
+    ),
     "bn_beta_heading": ("Backward: β and γ", "逆伝播：β と γ"),
     "bn_dx_text": (
         "x moves y in three ways: by itself, by the mean, and by the variance. The last two are "
