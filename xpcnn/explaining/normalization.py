@@ -147,8 +147,9 @@ class _BatchNorm:
         def line(index: Index) -> str:
             k, c = index
             terms = [(share, float(batch[k][c]))]
-            if old[k] is not None:
-                terms.insert(0, (1.0 - share, float(old[k][c])))
+            earlier = old[k]
+            if earlier is not None:
+                terms.insert(0, (1.0 - share, float(earlier[c])))
             result = sum(a * b for a, b in terms) if new is None else new[k][c]
             return work(f"{names[k]}[{c}]", terms, result, self.say)
 
