@@ -245,6 +245,12 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "逆伝播では傾きに後ろから来た勾配 g を掛けた dx です。",
     ),
     "elements_corner": ("element", "要素"),
+    "learned_slope": (
+        "The slope a left of 0 is learned: {name}, one number for all or one for each channel, "
+        "and below it its gradient.",
+        "0 より左の傾き a（{name}）は学習されます。全体で1個、またはチャンネルごとに1個です。"
+        "下にその勾配も示します。",
+    ),
     "slope": ("slope", "傾き"),
     "dropout_text": (
         "In training each element is kept with probability {kept} (m = 1) or set to zero (m = "
@@ -317,6 +323,13 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "as it is). The variance is divided by m - 1 here.",
         "学習時の順伝播は、これらをこのバッチの値に近づけます（渡された層は変わりません）。"
         "ここでは分散を m - 1 で割ります。",
+    ),
+    "bn_tracking_course": (
+        "A training forward moves them towards those of this batch, rho·old + (1 - rho)·new; "
+        "there is no old one before the first (the object you gave is left as it is). The "
+        "variance is the one above, divided by m.",
+        "学習時の順伝播では rho·(前の値) + (1 - rho)·(このバッチの値) に更新します。最初は前の値が"
+        "ありません（渡されたオブジェクトは変わりません）。分散は上のもの（m で割った値）です。",
     ),
     "bn_beta_heading": ("Backward: β and γ", "逆伝播：β と γ"),
     "bn_dx_text": (
