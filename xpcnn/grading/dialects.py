@@ -186,7 +186,7 @@ class Layout:
         weights = {"as is": "", "last": ", W (..., C, F)", "transposed": ", W (in, out)",
                    "flat": ", W (F, C * taps)", "line": ", W (taps,)"}[self.weights]  # fmt: skip
         bias = "" if self.has_bias else ", without b"
-        return f"x {images}{weights}{bias}"
+        return f"x {images}".rstrip() + weights + bias
 
 
 class Stub:

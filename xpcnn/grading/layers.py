@@ -34,7 +34,7 @@ class ConvFamily(Family):
             layouts += [Layout("first", "as is", "column"), Layout("first", "last")]
             layouts += [Layout("first", "flat")]
             layouts += [Layout("unbatched"), Layout("unbatched", "as is", "column")]
-            if rank == 1:
+            if rank == 1 and fixed.get("in", 1) == fixed.get("out", 1) == 1:
                 layouts += [Layout("line", "line")]
         layouts += [
             Layout(bias="none"),

@@ -79,6 +79,7 @@ class Grading:
         self.report, self.player, self.family = report, player, family
         self.lang = report.lang
         self.wrong: set[str] = set()  # quantities that were wrong already
+        self.backward_runs = True
 
     # -- what is written into the report
 
@@ -150,18 +151,48 @@ class Grading:
             return True
         return any(close(got, a, trial.tolerance) for a in self.family.accepted(trial, quantity))
 
-    def _diagnose(self, trial: Trial, quantity: str, got: Array) -> str | None:
-        """Return the mistake that gives just these numbers."""
+    def _diagnose(self, trial: Trial, quantity: str, got: Array) -> list[str]:
+        """Return the mistakes that give just these numbers: one, if the sizes tell them apart."""
+        return [name for name, fits in self._hypotheses(trial, quantity, got).items() if fits]
+
+    def _hypotheses(self, trial: Trial, quantity: str, got: Array) -> dict[str, bool]:
+        """Return what each mistake that is possible here would give: these numbers or others."""
+        found: dict[str, bool] = {}
+        size_is_right = got.shape == trial.right[quantity].shape
         for source in (self.family.hypotheses, self._general):
             for name, compute in source(trial, quantity):
+                if found.get(name):
+                    continue
+                if size_is_right and name.startswith("output_size"):
+                    found[name] = False
+                    continue
                 try:
                     with np.errstate(all="ignore"):
                         value = np.asarray(compute())
                 except (ValueError, IndexError):  # does not go with these sizes
                     continue
-                if close(got, value, trial.tolerance):
-                    return name
-        return None
+                found[name] = close(got, value, trial.tolerance)
+        return found
+
+    def _told_apart(self, found: list[str], trial: Trial, quantity: str, layout: Layout) -> Any:
+        """Leave of several mistakes those that the numbers of other sizes look like as well."""
+        for other in self.family.trials(layout):
+            if len(found) < 2:
+                break
+            if other.name == trial.name or other.x.shape[0] != trial.x.shape[0]:
+                continue
+            try:
+                run = self.player.made(other, layout)
+                got = {"y": run.forward(layout.theirs("x", other.x))}
+                if quantity != "y":
+                    got = run.backward(layout.theirs("dout", other.dout))
+            except (TheirError, UnrecognisedError, NotOfferedError):
+                continue
+            if quantity in got:
+                here = self._hypotheses(other, quantity, got[quantity])
+                right = self._is_right(other, quantity, got[quantity])
+                found = [name for name in found if here.get(name, right)] or found
+        return found
 
     def _general(self, trial: Trial, quantity: str) -> Hypotheses:
         """Mistakes that any quantity may have."""
@@ -202,7 +233,11 @@ class Grading:
             return True
         self.wrong.add(quantity)
         message = self.difference(quantity, got, trial.right[quantity], layout, trial.tolerance)
-        self.add(name, "wrong", message, self._diagnose(trial, quantity, got))
+        found = self._told_apart(self._diagnose(trial, quantity, got), trial, quantity, layout)
+        if len(found) > 1:
+            looks = "; ".join(MISTAKES[mistake].what(self.lang) for mistake in found)
+            message = f"{message}: {self.say('one of', what=looks)}"
+        self.add(name, "wrong", message, found[0] if len(found) == 1 else None)
         return False
 
     def difference(
@@ -261,6 +296,7 @@ class Grading:
             found = run.backward(dout)
         except (TheirError, UnrecognisedError) as error:
             self.wrong |= {"dx", *(f"d{name}" for name in trial.params)}
+            self.backward_runs = False
             self.add("backward", "wrong", str(error))
             return
         found = {name: np.array(array) for name, array in found.items()}
@@ -336,7 +372,7 @@ class Grading:
                 self.add(trial.name, "not tested", self.say("not offered", what=unread))
                 return
             fits = self._is_right(trial, "y", got["y"])
-            if fits and run.has_backward and "dx" not in self.wrong:
+            if fits and run.has_backward and self.backward_runs:
                 got |= run.backward(layout.theirs("dout", trial.dout))
         except (TheirError, UnrecognisedError) as error:
             square = trial.name in ("image not square", "kernel not square")
@@ -347,7 +383,12 @@ class Grading:
             if name not in known and not self.compare(trial.name, trial, name, array, layout):
                 self.wrong = known  # only here: the other trials are compared in full
                 return
-        self.right(trial.name)
+        untested = sorted(known & {"dx", *(f"d{name}" for name in trial.params)})
+        if untested and run.has_backward:
+            message = self.say("mend gradients", what=", ".join(untested))
+            self.add(trial.name, "not tested", message)
+        else:
+            self.right(trial.name)
 
 
 def number(value: Any) -> str:

@@ -20,6 +20,14 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "no backward": ("there is no backward(dout)", "backward(dout) がありません"),
     "mend first": ("mend what is above first", "先に上の誤りを直してください"),
+    "mend gradients": (
+        "the output is right; mend {what} first",
+        "出力は正しいです。先に {what} を直してください",
+    ),
+    "one of": (
+        "this could be one of several mistakes: {what}",
+        "次のいずれかの誤りと考えられます: {what}",
+    ),
     "unknown": (
         "it could not be called: {why}. Pass make=, which makes the object, such as {make}",
         "呼び出せませんでした: {why}。オブジェクトを作る関数を make= に渡します。例: {make}",
