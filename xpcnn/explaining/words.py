@@ -271,7 +271,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "逆伝播では勾配を元の形に戻します。",
     ),
     # -- softmax
-    "softmax_heading": ("From scores to shares", "得点から割合へ"),
+    "softmax_heading": ("From scores to shares", "スコアから割合へ"),
     "softmax_text": (
         "The largest number m is subtracted first, which changes nothing in the result but "
         "keeps exp from overflowing. Each row adds up to 1.",
@@ -376,7 +376,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "A label k stands for a row with 1 at place k and 0 elsewhere.",
         "ラベル k は、k 番目が 1 で他が 0 の行を表します。",
     ),
-    "ce_softmax_heading": ("Softmax: scores to probabilities", "ソフトマックス：得点を確率に"),
+    "ce_softmax_heading": ("Softmax: scores to probabilities", "ソフトマックス：スコアを確率に"),
     "ce_log_heading": ("-log of the probability of the right class", "正解クラスの確率の -log"),
     "ce_log_text": (
         "The surer the network is of the right class, the closer to 0.",
