@@ -119,7 +119,8 @@ class Explanation:
 
         Parameters
         ----------
-        what : {"forward", "backward"}
+        what : {"forward", "backward", "weights"}
+            "weights" is the gradient of a filter.
         **options
             As :func:`xpcnn.explaining.animation.animate` takes them.
 
