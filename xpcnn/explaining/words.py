@@ -341,6 +341,22 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "The running statistics do not depend on x, so only the scale is left:",
         "移動平均と移動分散は x によらないので、倍率だけが残ります。",
     ),
+    # -- normalisation of each sample
+    "sn_heading": ("What is normalised together", "いっしょに正規化する数"),
+    "sn_rows": (
+        "Each row is normalised by itself: m = {count} numbers of one sample. The other samples of "
+        "the batch play no part.",
+        "行ごとに正規化します。1つのサンプルの m = {count} 個の数です。"
+        "バッチのほかのサンプルは関係しません。",
+    ),
+    "sn_affine": (
+        "γ (weight) scales and β (bias) shifts, each number by that of its channel or place:",
+        "γ（weight）を掛け、β（bias）を足します。チャンネルまたは位置ごとに値があります。",
+    ),
+    "sn_sums": (
+        "γ and β were used in every sample, so their gradients are sums over all of them.",
+        "γ と β はすべてのサンプルで使われたので、勾配はその全体の和です。",
+    ),
     # -- networks
     "network_heading": ("Layer by layer", "層ごとの出力"),
     "network_text": (
