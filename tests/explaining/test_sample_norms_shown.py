@@ -35,7 +35,7 @@ def test_two_groups_by_hand():
             (2, 3, 4),
         ),
         (xpcnn.InstanceNorm2d(3), lambda: nn.InstanceNorm2d(3), (2, 3, 2, 2)),
-    ],  # fmt: skip
+    ],
 )
 def test_pytorch_has_the_same_numbers(ours, theirs, shape, rng):
     x, dy = rng.normal(size=shape), rng.normal(size=shape)
