@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from xpcnn import layers
+from xpcnn import layers, optim
 from xpcnn.errors import choice_error
 from xpcnn.grading.calling import to_host
 from xpcnn.grading.columns import ColumnsGrading
@@ -33,6 +33,10 @@ NORMS = {layers.BatchNorm1d: 0, layers.BatchNorm2d: 2}
 NAMED: dict[str, Any] = {
     "affine": layers.Linear, "fc": layers.Linear, "dense": layers.Linear,
     "convolution": layers.Conv2d, "conv": layers.Conv2d,
+    "convolution1d": layers.Conv1d, "convolution2d": layers.Conv2d, "convolution3d": layers.Conv3d,
+    "maxpooling1d": layers.MaxPool1d, "maxpooling2d": layers.MaxPool2d,
+    "averagepooling1d": layers.AvgPool1d, "averagepooling2d": layers.AvgPool2d,
+    "averagepool": layers.AvgPool2d, "averagepooling": layers.AvgPool2d,
     "batchnorm": layers.BatchNorm1d, "batchnormalization": layers.BatchNorm1d,
     "maxpool": layers.MaxPool2d, "avgpool": layers.AvgPool2d, "maxpooling": layers.MaxPool2d,
 }  # fmt: skip
@@ -50,14 +54,14 @@ PLAIN_SETTINGS: dict[str, Any] = {
     "return_indices": False, "count_include_pad": True, "divisor_override": None,
     "reduction": "mean", "weight": None, "label_smoothing": 0.0, "ignore_index": -100,
     "weight_decay": 0.0, "clip_norm": None, "clip_value": None, "nesterov": False,
-    "dampening": 0.0, "momentum": 0.0, "amsgrad": False, "schedule": None, "affine": True, "centered": False,
-    "lr_decay": 0.0, "initial_accumulator_value": 0.0,
+    "dampening": 0.0, "momentum": 0.0, "amsgrad": False, "schedule": None, "affine": True,
+    "centered": False, "lr_decay": 0.0, "initial_accumulator_value": 0.0,
 }  # fmt: skip
 
 
 def refuse_settings(like: Any) -> None:
     """Raise for a setting of an object that nothing here looks at."""
-    if isinstance(like, (str, type)) or inspect.isfunction(like):
+    if isinstance(like, (str, type)) or inspect.isfunction(like) or not hasattr(like, "__dict__"):
         return
     name = type(like).__name__
     settings = {n: v for n, v in vars(like).items() if n in PLAIN_SETTINGS}
@@ -102,7 +106,7 @@ def special_of(like: Any) -> Callable[[Report, Any, Any], Grading] | None:
         if isinstance(like, Optimizer):
             kind = "momentum" if name == "sgd" and vars(like)["momentum"] else name
             kind = "nesterov" if kind == "momentum" and vars(like)["nesterov"] else kind
-            wanted, usual = _asked_of(like), _asked_of(type(like)())
+            wanted, usual = _asked_of(like), _asked_of(vars(optim)[type(like).__name__]())
         return partial(OptimizerGrading, kind=kind, wanted=wanted, usual=usual)
     if name in COLUMNS:
         return partial(_columns, back=COLUMNS[name])
@@ -149,6 +153,11 @@ def _dropout(report: Report, theirs: Any, make: Any) -> Grading:
 
 def family_of(like: Any, theirs: Any) -> Family:
     """Return what to check a layer with."""
+    if inspect.isfunction(like) and not like.__module__.startswith("xpcnn."):
+        raise TypeError(
+            f"check: like must be a layer, loss, optimizer or function of xpcnn or a name such as "
+            f"'conv2d', and {like.__name__} is a function of {like.__module__}"
+        )
     if inspect.isfunction(like):
         like = like.__name__
     like = _by_name(like) if isinstance(like, str) else like

@@ -56,7 +56,7 @@ ARRAYS = {"W": ("W", "w", "weight", "weights", "kernel", "kernels", "filters", "
 
 def plain(name: str) -> str:
     """Leave out what is only a matter of spelling."""
-    return name.replace("_", "").lower()
+    return name.replace("_", "").replace("-", "").lower()
 
 
 def roles_of(function: Callable[..., Any], preferred: tuple[str, ...]) -> dict[str, str | None]:

@@ -300,6 +300,11 @@ class Grading:
             self.add("backward", "wrong", str(error))
             return
         found = {name: np.array(array) for name, array in found.items()}
+        if not found:
+            self.backward_runs = False
+            self.wrong |= {"dx", *(f"d{name}" for name in trial.params)}
+            self.add("backward", "wrong", self.say("no gradients"))
+            return
         self._compare_gradients(found, trial, layout)
         if np.array_equal(dout, kept):
             self.right("dout unchanged")
