@@ -72,6 +72,10 @@ def roles_of(function: Callable[..., Any], preferred: tuple[str, ...]) -> dict[s
         roles = [r for r, names in ROLES.items() if plain(name) in names.split()]
         liked = [r for r in roles if r in preferred]
         found[name] = next(iter(liked or roles), None)
+    if "W" in preferred and not {"W", "out", "in"} & set(found.values()):
+        for name in found:
+            if plain(name) in ("kernel", "filter", "filters"):
+                found[name] = "W"  # without numbers of filters, it is what they are made of
     return found
 
 
