@@ -101,7 +101,7 @@ NAMES: dict[str, str] = {
     "at zero": "0 での勾配",
     "equal maxima": "等しい最大値",
     "negative maxima": "負の最大値",
-    "overlapping windows": "重なるウィンドウ",
+    "overlapping windows": "重なる窓",
     "image as input": "画像の入力",
     "loss": "損失",
     "gradient": "勾配",
