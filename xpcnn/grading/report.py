@@ -103,7 +103,7 @@ class Report:
         right = sum(check.state == "right" for check in self.checks)
         if self.lang == "ja":
             result = "合格" if self.passed else "不合格"
-            return f"{self.subject}({self.like} と比較): {result}。正しい {right}、誤り {wrong}"
+            return f"{self.subject}（{self.like} と比較）：{result}。正しい {right}、誤り {wrong}"
         result = "passed" if self.passed else "not passed"
         return f"{self.subject}, compared with {self.like}: {result}; {right} right, {wrong} wrong"
 
@@ -134,5 +134,6 @@ class Report:
         called = f"<p><code>{html.escape(self.called)}</code></p>" if self.called else ""
         return (
             f'<div lang="{self.lang}"><p><b>{html.escape(self._title())}</b></p>{called}'
-            f'<table style="border-collapse:collapse">{"".join(rows)}</table>{below}</div>'
+            f'<table style="border-collapse:collapse;margin:0 0 1em">{"".join(rows)}</table>'
+            f"{below}</div>"
         )
