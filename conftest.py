@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+import xpcnn  # noqa: F401  # first, or pytest makes a second module of the file it looks at
+
 ROOT = Path(__file__).parent
 
 # Nothing that a test draws opens a window.

@@ -39,6 +39,7 @@ extensions = [
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
     "sphinx-mathjax-offline",  # formulas: MathJax comes with the site
+    "code_in_tables",
     "copied_pages",
     "docstrings",
     "short_names",

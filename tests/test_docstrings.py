@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import doctest
 import importlib
 import inspect
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import xpcnn
+from tests.pages import ROOT
 
 PACKAGE = Path(xpcnn.__file__).parent
 TREES = {
@@ -74,6 +76,8 @@ def has_docstring(module: str, name: str) -> bool:
 
 @pytest.mark.parametrize("module", PUBLIC)
 def test_what_is_public_has_a_docstring_in_the_source(module: str) -> None:
+    if module in ("xpcnn", "xpcnn.sklearn"):  # the first has the second among its names
+        pytest.importorskip("sklearn")
     found = importlib.import_module(module)
     callables = [name for name in found.__all__ if callable(getattr(found, name))]
     assert [name for name in callables if not has_docstring(module, name)] == []
@@ -118,3 +122,37 @@ def test_no_docstring_is_made_at_run_time(module: str) -> None:
             assert assigned != "__doc__", f"{module}, line {node.lineno}: write the text out"
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "setattr":
             assert "__doc__" not in ast.unparse(node), f"{module}, line {node.lineno}"
+
+
+WITHOUT_EXAMPLE = {
+    "xpcnn.functional.PADDING_MODES": "a constant",
+    "xpcnn.functional.UPSAMPLE_MODES": "a constant",
+    "xpcnn.grading.MISTAKES": "a constant",
+    "xpcnn.initializers.Initializer": "a type, for annotations",
+    "xpcnn.networks.NETWORKS": "a constant",
+}
+"""Public names that need no example, and why. No class and no function is among them."""
+
+
+def shows_something(text: str) -> bool:
+    """Whether a docstring has an example, and one that says what comes out of it."""
+    return any(example.want for example in doctest.DocTestParser().get_examples(text))
+
+
+def test_every_public_name_has_an_example(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("starlette")  # serving
+    pytest.importorskip("sklearn")
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "_ext"))
+    public = importlib.import_module("public_names").public()
+    sys.modules.pop("public_names")
+    texts = {name: inspect.getdoc(item) or "" for name, item in public.items()}
+    found = {name for name, text in texts.items() if shows_something(text)}
+    assert sorted(set(public) - found - set(WITHOUT_EXAMPLE)) == []
+    assert sorted(found & set(WITHOUT_EXAMPLE)) == []
+    assert set(public) >= set(WITHOUT_EXAMPLE)
+
+
+def test_an_example_says_what_comes_out() -> None:
+    assert shows_something("Add.\n\n>>> 1 + 2\n3\n")
+    assert not shows_something("Add.\n\n>>> x = 1 + 2\n")
+    assert not shows_something("Add 1 and 2.")

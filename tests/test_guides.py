@@ -58,6 +58,21 @@ def test_getting_started(path, tmp_path, monkeypatch, capsys):
     assert f"{accuracy}"[:6] in capsys.readouterr().out
 
 
+def test_tour(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = Page("docs/tour.md").run(optional=("torch", "sklearn"))
+    printed = capsys.readouterr().out
+    # What the comments beside the prints promise.
+    for promise in ("[[[35. 50.]]]", "[[[ 30. 110. 170. 140.]]]", "[35. 50.]"):
+        assert promise in printed
+    assert names["history"].history["val_accuracy"][-1] > 0.85
+
+
+def test_devices(capsys):
+    Page("docs/devices.md").run()
+    assert "cpu works\n" in capsys.readouterr().out
+
+
 @pytest.fixture
 def digits() -> dict[str, Any]:
     """Sixty images and their labels."""

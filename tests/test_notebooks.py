@@ -20,6 +20,12 @@ CELL = re.compile(r"^```(?:\{code-cell\}[^\n]*|python)\n(.*?)^```$", re.M | re.S
 
 SECONDS = 60
 
+# What a notebook needs besides matplotlib, by the names of the modules.
+NEEDS = {
+    "practice/01-image-folder.md": "PIL",
+    "practice/05-scikit-learn.md": "sklearn",
+}
+
 
 def code_of(path: Path) -> str:
     """Return the code of a notebook and of its solutions, without the options of cells."""
@@ -47,6 +53,8 @@ def test_it_runs_with_its_solutions(name, tmp_path, monkeypatch):
     nbclient = pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
     pytest.importorskip("matplotlib")
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
     monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel chooses pictures in the notebook
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     text = (FOLDER / name).read_text(encoding="utf-8")
@@ -67,6 +75,16 @@ def test_it_is_stored_as_text_without_outputs(name):
     assert "{code-cell}" in text
     assert not re.search(r"^```\{?output|data:image|<img ", text, re.M)
     assert len(text) < 40_000
+
+
+def test_a_notebook_says_which_extras_it_needs():
+    extras = {"PIL": "images", "sklearn": "sklearn"}
+    for name in NOTEBOOKS:
+        if name.startswith("practice/") and name != "practice/00-first-look.md":
+            head = (FOLDER / name).read_text(encoding="utf-8").split("```{code-cell}")[0]
+            (named,) = re.findall(r'pip install "xpcnn\[([\w,]+)\]"', head)
+            needed = {extras[NEEDS[name]]} if name in NEEDS else set()
+            assert set(named.split(",")) == needed | {"plot"}, name
 
 
 def test_nothing_but_text_is_stored():

@@ -365,6 +365,12 @@ def to_config(obj: Configurable) -> dict[str, Any]:
     """Describe an object: ``{"class": name, "config": constructor's arguments}``.
 
     A function among the arguments is described as ``{"function": name}``.
+
+    Examples
+    --------
+    >>> from xpcnn import optim
+    >>> optim.to_config(optim.StepLR(30))
+    {'class': 'StepLR', 'config': {'step_size': 30, 'gamma': 0.1}}
     """
     try:
         config = obj.config()

@@ -35,6 +35,16 @@ class Device:
         What the library's functions take as ``device=``.
     note : str
         Why this device was chosen, where that is not obvious.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> device = xpcnn.Device.of(np.zeros(3))
+    >>> device.name
+    'cpu'
+    >>> device.asarray([1, 2], "float32").dtype.name
+    'float32'
     """
 
     name: str
@@ -164,6 +174,12 @@ def devices() -> dict[str, str]:
     -------
     dict of str to str
         Spelling of the device to its state.
+
+    Examples
+    --------
+    >>> import xpcnn
+    >>> xpcnn.devices()["cpu"]
+    'works'
     """
     report = {}
     for name in SPELLINGS:

@@ -7,11 +7,36 @@ from typing import Any
 
 
 class DeviceError(RuntimeError):
-    """The requested device does not exist or does not work."""
+    """The requested device does not exist or does not work.
+
+    Examples
+    --------
+    >>> import xpcnn
+    >>> try:
+    ...     xpcnn.Model([xpcnn.Linear(2, 1)], device="abacus")
+    ... except xpcnn.DeviceError as error:
+    ...     print(str(error).split(";")[0])
+    unknown device 'abacus'
+    """
 
 
 class ModelFileError(ValueError):
-    """A model file cannot be read: truncated, foreign, inconsistent or hostile."""
+    """A model file cannot be read: truncated, foreign, inconsistent or hostile.
+
+    Examples
+    --------
+    >>> import xpcnn
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "notes.xpcnn"
+    ...     _ = path.write_text("not a model")
+    ...     try:
+    ...         xpcnn.Model.load(path)
+    ...     except xpcnn.ModelFileError:
+    ...         print("that is no model")
+    that is no model
+    """
 
 
 class UnsupportedModelError(ModelFileError):
@@ -21,6 +46,22 @@ class UnsupportedModelError(ModelFileError):
     ----------
     nodes : list of (str, str, str)
         Name, operator (or kind of layer) and reason of each node that cannot be.
+
+    Examples
+    --------
+    >>> import xpcnn
+    >>> class Negative(xpcnn.layers.Layer):  # ONNX files know no classes of one's own
+    ...     def output_shape(self, input_shape):
+    ...         return tuple(input_shape)
+    ...     def _forward(self, xp, x, training):
+    ...         return -x, None
+    >>> model = xpcnn.Model([xpcnn.Linear(2, 2), Negative()], device="cpu")
+    >>> _ = model.build((None, 2))
+    >>> try:
+    ...     xpcnn.interop.onnx.to_bytes(model)
+    ... except xpcnn.UnsupportedModelError as error:
+    ...     print([(name, kind) for name, kind, reason in error.nodes])
+    [('1', 'Negative')]
     """
 
     def __init__(self, message: str, nodes: list[tuple[str, str, str]]) -> None:
@@ -37,6 +78,18 @@ class NonFiniteError(FloatingPointError):
         Where it happened, counted from 1.
     layer : str or None
         Name of the first layer whose output was not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> model = xpcnn.Model([xpcnn.Linear(2, 1)], device="cpu")
+    >>> x, y = np.full((1, 2), 10.0, dtype="float32"), np.zeros((1, 1), dtype="float32")
+    >>> try:
+    ...     model.fit(x, y, epochs=100, optimizer=xpcnn.optim.SGD(1e6), loss="mse", verbose=0)
+    ... except xpcnn.NonFiniteError as error:
+    ...     print(error.batch, error.epoch < 100)
+    1 True
     """
 
     def __init__(self, message: str, *, epoch: int, batch: int, layer: str | None) -> None:
@@ -59,6 +112,25 @@ class SampleError(RuntimeError):
         Its number; ``None`` if nobody knows which it was.
     text : str
         The traceback of what was raised, also where that was in another process.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> class Rows:  # two samples, of which one is broken
+    ...     def __len__(self):
+    ...         return 2
+    ...     def __getitem__(self, i):
+    ...         if i == 1:
+    ...             raise OSError("the disk is gone")
+    ...         return np.zeros(2, dtype="float32"), np.zeros(1, dtype="float32")
+    >>> model = xpcnn.Model([xpcnn.Linear(2, 1)], device="cpu")
+    >>> model.compile("sgd", "mse")
+    >>> try:
+    ...     model.fit(Rows(), verbose=0)
+    ... except xpcnn.SampleError as error:
+    ...     print(error.sample)
+    1
     """
 
     def __init__(self, message: str, *, sample: int | None, text: str = "") -> None:
@@ -78,6 +150,22 @@ class OutOfMemoryError(RuntimeError, MemoryError):
         What was running: a layer, several that run as one, a loss or an optimizer.
     batch_size : int
         Samples that were worked on.
+
+    Examples
+    --------
+    >>> import xpcnn
+    >>> def fit(batch_size):  # stands for model.fit, where 64 samples fit into memory
+    ...     if batch_size > 64:
+    ...         raise xpcnn.OutOfMemoryError("out of memory", layer="conv1", batch_size=batch_size)
+    >>> size = 200
+    >>> while True:
+    ...     try:
+    ...         fit(size)
+    ...         break
+    ...     except xpcnn.OutOfMemoryError as error:
+    ...         size = error.batch_size // 2
+    >>> size
+    50
     """
 
     def __init__(self, message: str, *, layer: str | None, batch_size: int) -> None:

@@ -62,7 +62,14 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def gain(nonlinearity: str, negative_slope: float = 0.01) -> float:
-    """Return the factor that keeps the variance through a nonlinearity (PyTorch's table)."""
+    """Return the factor that keeps the variance through a nonlinearity (PyTorch's table).
+
+    Examples
+    --------
+    >>> from xpcnn import initializers
+    >>> round(initializers.gain("relu") ** 2, 4)  # half of the inputs are lost
+    2.0
+    """
     if nonlinearity == "leaky_relu":
         if not math.isfinite(negative_slope):
             raise ValueError(f"the negative slope must be a finite number, got {negative_slope!r}")
@@ -82,6 +89,14 @@ def normal(mean: float = 0.0, std: float = 1.0) -> Initializer:
     ------
     ValueError
         If `std` is negative or a setting is not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import initializers
+    >>> w = initializers.normal(mean=5.0, std=0.0)((2,), np.random.default_rng(0))
+    >>> w.tolist()  # without any spread
+    [5.0, 5.0]
     """
     if not (math.isfinite(mean) and 0.0 <= std < math.inf):
         raise ValueError(f"normal: expected a finite mean and std >= 0, got {mean!r} and {std!r}")
@@ -95,6 +110,14 @@ def uniform(a: float = 0.0, b: float = 1.0) -> Initializer:
     ------
     ValueError
         If `b` is below `a` or one of them is not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import initializers
+    >>> w = initializers.uniform(-2.0, 3.0)((10, 10), np.random.default_rng(0))
+    >>> w.shape, bool(w.min() >= -2.0), bool(w.max() < 3.0)
+    ((10, 10), True, True)
     """
     if not (math.isfinite(a) and math.isfinite(b) and a <= b):
         raise ValueError(f"uniform: expected finite bounds a <= b, got {a!r} and {b!r}")
@@ -102,7 +125,16 @@ def uniform(a: float = 0.0, b: float = 1.0) -> Initializer:
 
 
 def constant(value: float) -> Initializer:
-    """Return an initializer that sets every element to `value`."""
+    """Return an initializer that sets every element to `value`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import initializers
+    >>> rng = np.random.default_rng(0)
+    >>> initializers.constant(0.25)((2,), rng).tolist()
+    [0.25, 0.25]
+    """
     return partial(_filled, value)  # no lambda: layers keep it, and can be pickled
 
 
@@ -111,22 +143,58 @@ def _filled(value: float, shape: tuple[int, ...], rng: np.random.Generator) -> n
 
 
 def zeros() -> Initializer:
-    """All zeros."""
+    """All zeros.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import initializers
+    >>> rng = np.random.default_rng(0)
+    >>> initializers.zeros()((2, 3), rng).tolist()
+    [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
+    """
     return constant(0.0)
 
 
 def ones() -> Initializer:
-    """All ones."""
+    """All ones.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import initializers
+    >>> rng = np.random.default_rng(0)
+    >>> initializers.ones()((3,), rng).tolist()
+    [1.0, 1.0, 1.0]
+    """
     return constant(1.0)
 
 
 def xavier_normal(gain: float = 1.0) -> Initializer:
-    """Normal with variance 2 gain^2 / (fan_in + fan_out) (Glorot & Bengio, 2010)."""
+    """Normal with variance 2 gain^2 / (fan_in + fan_out) (Glorot & Bengio, 2010).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import initializers
+    >>> w = initializers.xavier_normal()((250, 250), np.random.default_rng(0))
+    >>> round(float(w.var()), 3)  # 2 / (250 + 250)
+    0.004
+    """
     return lambda shape, rng: rng.normal(0.0, gain * math.sqrt(2.0 / sum(fans(shape))), shape)
 
 
 def xavier_uniform(gain: float = 1.0) -> Initializer:
-    """Uniform with variance 2 gain^2 / (fan_in + fan_out) (Glorot & Bengio, 2010)."""
+    """Uniform with variance 2 gain^2 / (fan_in + fan_out) (Glorot & Bengio, 2010).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import initializers
+    >>> w = initializers.xavier_uniform()((2, 4), np.random.default_rng(0))  # 4 inputs, 2 outputs
+    >>> bool(abs(w).max() <= 1.0)  # within +- sqrt(6 / (4 + 2))
+    True
+    """
     return _symmetric(lambda shape: gain * math.sqrt(6.0 / sum(fans(shape))))
 
 
@@ -148,6 +216,14 @@ def he_normal(
     ------
     ValueError
         If `mode` or `nonlinearity` is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import initializers
+    >>> w = initializers.he_normal()((250, 200), np.random.default_rng(0))  # 200 inputs
+    >>> round(float(w.var()), 3)  # 2 / 200
+    0.01
     """
     std = _he_std(a, mode, nonlinearity)
     return lambda shape, rng: rng.normal(0.0, std(shape), shape)
@@ -156,13 +232,31 @@ def he_normal(
 def he_uniform(
     a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu"
 ) -> Initializer:
-    """Uniform with variance gain^2 / fan (He et al., 2015); settings as :func:`he_normal`."""
+    """Uniform with variance gain^2 / fan (He et al., 2015); settings as :func:`he_normal`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import initializers
+    >>> w = initializers.he_uniform()((4, 6), np.random.default_rng(0))  # 6 inputs
+    >>> bool(abs(w).max() <= 1.0)  # the variance 2 / 6 is a third of the square of 1
+    True
+    """
     std = _he_std(a, mode, nonlinearity)
     return _symmetric(lambda shape: math.sqrt(3.0) * std(shape))
 
 
 def orthogonal(gain: float = 1.0) -> Initializer:
-    """Rows (or columns) orthonormal, times `gain` (Saxe et al., 2014)."""
+    """Rows (or columns) orthonormal, times `gain` (Saxe et al., 2014).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import initializers
+    >>> w = initializers.orthogonal()((2, 3), np.random.default_rng(0))
+    >>> np.allclose(w @ w.T, np.eye(2))  # rows of length 1, at right angles
+    True
+    """
 
     def init(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
         fans(shape)
@@ -175,7 +269,16 @@ def orthogonal(gain: float = 1.0) -> Initializer:
 
 
 def fan_in_uniform(fan_in: int) -> Initializer:
-    """Uniform on +-1 / sqrt(fan_in): PyTorch's default for weights and biases alike."""
+    """Uniform on +-1 / sqrt(fan_in): PyTorch's default for weights and biases alike.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import initializers
+    >>> w = initializers.fan_in_uniform(4)((3, 4), np.random.default_rng(0))
+    >>> bool(abs(w).max() <= 0.5)  # 1 / sqrt(4)
+    True
+    """
     return _symmetric(lambda shape: 1.0 / math.sqrt(fan_in) if fan_in else 0.0)
 
 

@@ -11,7 +11,7 @@ from sphinx.application import Sphinx
 PLACES = ("ja/", "notebooks/ja/")
 WIDE = "[\u3000-\u30ff\u3400-\u9fff\uff00-\uffef]"
 """Punctuation, kana, kanji, and full-width forms."""
-BREAK = re.compile(f"(?<={WIDE})\n(?={WIDE})")
+BREAK = re.compile(f"(?<={WIDE})\n(?={WIDE})|(?<=[、。（：])\n|\n(?=[、。）])")
 
 
 def on_read(app: Sphinx, doctree: nodes.document) -> None:
@@ -27,7 +27,13 @@ def on_read(app: Sphinx, doctree: nodes.document) -> None:
             kept = [c for i, c in enumerate(text, start) if i not in breaks]
             start += len(text)
             if len(kept) < len(text):
-                text.parent.replace(text, nodes.Text("".join(kept)))
+                put_in_place(text, nodes.Text("".join(kept)))
+
+
+def put_in_place(old: nodes.Text, new: nodes.Text) -> None:
+    """Exchange this very text: the parent's own method takes the first that is equal to it."""
+    place = next(i for i, child in enumerate(old.parent) if child is old)
+    old.parent[place] = new
 
 
 def on_page(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:

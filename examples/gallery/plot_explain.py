@@ -6,6 +6,8 @@ A convolution, number by number
 of a matrix, the product, and the way back, each formula beside its numbers.
 """
 
+# sphinx_gallery_thumbnail_path = '_static/thumbnails/explain.png'
+
 import numpy as np
 
 import xpcnn

@@ -1,12 +1,10 @@
 """
-Filters, and what they respond to
-=================================
+Filters
+=======
 
-The first layer of a trained network has 30 small patterns, its filters. Sliding over an image, each
-of them makes a map of where it was found.
+The first layer of a trained network has 30 small patterns, its filters: red is where it looks for
+ink, and blue where it looks for paper.
 """
-
-# sphinx_gallery_thumbnail_number = 2
 
 import matplotlib.pyplot as plt
 
@@ -20,10 +18,4 @@ model.compile(xpcnn.optim.Adam(lr=1e-3), xpcnn.CrossEntropyLoss())
 model.fit(x_train, y_train, epochs=3, batch_size=50, verbose=0)
 
 xpcnn.plot.filters(model)
-plt.show()
-
-# %%
-# The maps of one digit, behind the first convolution:
-
-xpcnn.plot.feature_maps(model, x_train[:1], 0)
 plt.show()

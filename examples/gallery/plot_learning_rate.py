@@ -17,15 +17,21 @@ model = xpcnn.Model(xpcnn.networks.simple(), seed=0)
 model.compile("adam", "cross_entropy", ["accuracy"])
 search = model.find_lr(images, labels, batch_size=50)
 
-fig, ax = plt.subplots(figsize=(6, 3.6), layout="constrained")
-ax.semilogx(search.lrs, search.losses, label="loss of each step")
-ax.axvline(search.suggestion, color="tab:red", linestyle="--", label="suggested rate")
-ax.set(xlabel="learning rate", ylabel="cross-entropy", title="The loss while the rate grows")
-ax.set_ylim(0, 2 * search.losses[0])
-ax.legend()
+xpcnn.plot.learning_rate(search)
 plt.show()
 
 # %%
 # The rate it suggests can be given to the optimizer as it is.
 
 print(f"suggested: {search.suggestion:.1e}")
+
+# %%
+# A schedule changes the rate in the course of training. Here are two that rise and fall, over ten
+# epochs of a hundred steps.
+
+fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+waves = xpcnn.optim.CosineAnnealingWarmRestarts(T_0=5)
+xpcnn.plot.learning_rate(waves, epochs=10, base_lr=search.suggestion, ax=left)
+cycle = xpcnn.optim.OneCycleLR(3 * search.suggestion, 1000)
+xpcnn.plot.learning_rate(cycle, steps=1000, ax=right)
+plt.show()

@@ -30,6 +30,8 @@ def test_gray_bytes(images):
         np.testing.assert_array_equal(picture(panel), image[0])
         assert panel.images[0].get_clim() == (0, 255)
     assert axes[0].figure.get_suptitle() == "4 of 6 samples"
+    (only,) = xpcnn.plot.samples(images[:1])
+    assert only.figure.get_suptitle() == "1 sample"
 
 
 @pytest.mark.parametrize(

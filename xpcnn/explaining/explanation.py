@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from xpcnn._files import replace_file
 from xpcnn.errors import check_choice
 from xpcnn.explaining.animation import Animation, animate
 from xpcnn.explaining.convolution import explain_convolution
+from xpcnn.explaining.cross_entropy import CLASS_LOSSES
 from xpcnn.explaining.elementwise import (
     FORMULAS,
     explain_dropout,
@@ -22,11 +22,14 @@ from xpcnn.explaining.elementwise import (
 )
 from xpcnn.explaining.html import as_html, as_page
 from xpcnn.explaining.linear import explain_linear
-from xpcnn.explaining.losses import ELEMENTWISE, explain_loss, run_loss
+from xpcnn.explaining.loss_runs import run_course_loss, run_loss
+from xpcnn.explaining.losses import ELEMENTWISE, explain_loss
+from xpcnn.explaining.network import explain_network, network_of, run_network
 from xpcnn.explaining.normalization import explain_batch_norm
 from xpcnn.explaining.parts import Section
 from xpcnn.explaining.pooling import explain_pooling
 from xpcnn.explaining.running import WHO, Run, Subject, as_numbers, run, subject_of
+from xpcnn.explaining.sample_norm import explain_sample_norm
 from xpcnn.explaining.softmax import explain_softmax
 from xpcnn.explaining.text import as_text
 from xpcnn.explaining.transposed import explain_transposed
@@ -34,6 +37,8 @@ from xpcnn.explaining.words import LANGUAGES, Words, words
 from xpcnn.layers.conv import Conv
 from xpcnn.layers.conv_transpose import ConvTranspose
 from xpcnn.layers.dropout import Dropout
+from xpcnn.layers.group_norm import GroupNorm, LayerNorm
+from xpcnn.layers.instance_norm import InstanceNorm
 from xpcnn.layers.layer import Layer
 from xpcnn.layers.linear import Linear
 from xpcnn.layers.norm import BatchNorm
@@ -52,6 +57,9 @@ FAMILIES: tuple[tuple[type, Family], ...] = (
     (GlobalPool, explain_pooling),
     (Linear, explain_linear),
     (BatchNorm, explain_batch_norm),
+    (GroupNorm, explain_sample_norm),
+    (InstanceNorm, explain_sample_norm),
+    (LayerNorm, explain_sample_norm),
     (Flatten, explain_flatten),
 )
 NAMED: dict[str, Family] = {
@@ -63,10 +71,11 @@ NAMED: dict[str, Family] = {
 TWO_WAYS = (BatchNorm, Dropout)
 """Layers that do something else in training than in inference."""
 
-LOSSES = ("CrossEntropyLoss", *ELEMENTWISE)
+LOSSES = (*CLASS_LOSSES, *ELEMENTWISE)
 SUPPORTED = (
     "Conv1d to Conv3d, ConvTranspose1d to ConvTranspose3d, "
-    "MaxPool, AvgPool and GlobalPool layers, Linear, BatchNorm1d to BatchNorm3d, "
+    "MaxPool, AvgPool and GlobalPool layers, Linear, BatchNorm1d to BatchNorm3d, GroupNorm, "
+    "InstanceNorm1d to InstanceNorm3d, LayerNorm, "
     f"{', '.join(NAMED)}, Flatten, the losses {', '.join(LOSSES)}, and the course classes of "
     "xpcnn.scratch that are like them"
 )
@@ -117,7 +126,8 @@ class Explanation:
 
         Parameters
         ----------
-        what : {"forward", "backward"}
+        what : {"forward", "backward", "weights"}
+            "weights" is the gradient of a filter.
         **options
             As :func:`xpcnn.explaining.animation.animate` takes them.
 
@@ -169,6 +179,7 @@ def explain(
     *,
     target: Any = None,
     dy: Any = None,
+    layer: str | None = None,
     training: bool | None = None,
     lang: str = "en",
     limit: int = 16,
@@ -182,17 +193,21 @@ def explain(
 
     Parameters
     ----------
-    operation : Layer, Loss or an object of a class of xpcnn.scratch
-        A layer that has no weights yet is explained with weights drawn for this input.
+    operation : Layer, Loss, Model or an object of a class of xpcnn.scratch
+        A layer that has no weights yet is explained with weights drawn for this input. Of a
+        network, what each layer gives is shown in short.
     x : array of any library, or list of numbers
-        The input, laid out as the operation takes it; for a loss, the predictions.
+        The input, laid out as the operation takes it; for a loss, the predictions. The axis of
+        samples may be left out, and for what has one channel that of channels too.
     target : array or list, for losses
         The right answers, as the loss takes them.
     dy : array or list of the shape of the output, optional
         The gradient that the backward starts from; ones if it is left out. Not for losses.
+    layer : str, optional
+        Name of a layer of a network, to explain that with what comes into it.
     training : bool, optional
         For BatchNorm and Dropout, which do something else in inference; ``True`` if left out,
-        unless the layer is frozen.
+        unless the layer is frozen, or one of a network.
     lang : {"en", "ja"}
         English or Japanese.
     limit : int
@@ -227,14 +242,25 @@ def explain(
     limit = as_int(limit, WHO, "limit", 4)
     training = None if training is None else as_flag(training, WHO, "training")
     say = words(lang)
+    network = network_of(operation)
+    if network is not None:
+        who = type(operation).__name__
+        found = run_network(who, network, as_numbers(x, "x"))
+        if layer is None:
+            why = "a network; name one of its layers by layer="
+            _without_effect(operation, why, target=target, dy=dy, training=training)
+            sections = explain_network(found, say, limit)
+            return Explanation(say("title", who=who), sections, lang, (operation, x, None))
+        stage = found.find(layer)
+        _check_supported(stage.layer)
+        if training is None and isinstance(stage.layer, TWO_WAYS):
+            training = False
+        operation, x = stage.layer, stage.inputs[0]
+    elif layer is not None:
+        _without_effect(operation, "no network", layer=layer)
     loss = _loss_of(operation)
     if loss is not None:
-        _without_effect(operation, "a loss", dy=dy, training=training)
-        made = run_loss(loss, as_numbers(x, "x"), target)
-        sections = explain_loss(made, say, limit)
-        return Explanation(
-            say("title", who=type(operation).__name__), sections, lang, (operation, x, None)
-        )
+        return _explain_loss(operation, loss, x, target, lang, limit, dy=dy, training=training)
     _check_supported(operation)
     _without_effect(operation, "a layer", target=target)
     if training is not None and not _two_ways(operation):
@@ -246,17 +272,28 @@ def explain(
     if family is None:
         raise _unsupported(operation)
     gradient = None if dy is None else as_numbers(dy, "dy")
-    found = run(subject, gradient, training)
+    ran = run(subject, gradient, training)
     return Explanation(
-        say("title", who=subject.who), family(found, say, limit), lang, (operation, x, dy)
+        say("title", who=subject.who), family(ran, say, limit), lang, (operation, x, dy)
     )
+
+
+def _explain_loss(
+    operation: Any, loss: Any, x: Any, target: Any, lang: str, limit: int, **others: Any
+) -> Explanation:
+    _without_effect(operation, "a loss", **others)
+    run_it = run_loss if isinstance(loss, Loss) else run_course_loss
+    say = words(lang)
+    sections = explain_loss(run_it(loss, as_numbers(x, "x"), target), say, limit)
+    title = say("title", who=type(operation).__name__)
+    return Explanation(title, sections, lang, (operation, x, None))
 
 
 def _in_scratch(operation: Any) -> bool:
     return any(kind.__module__.startswith("xpcnn.scratch.") for kind in type(operation).__mro__)
 
 
-def _loss_of(operation: Any) -> Loss | None:
+def _loss_of(operation: Any) -> Any:
     """Return the loss that is meant, if the operation is one that is explained."""
     if isinstance(operation, Loss):
         if type(operation).__name__ not in LOSSES or not _is_ours(operation):
@@ -266,6 +303,8 @@ def _loss_of(operation: Any) -> Loss | None:
         from xpcnn.losses import CrossEntropyLoss
 
         return CrossEntropyLoss()
+    if _in_scratch(operation) and type(operation).__name__ == "MeanSquaredLoss":
+        return operation
     return None
 
 
@@ -317,9 +356,7 @@ def _unsupported(operation: Any) -> TypeError:
             f"{WHO}: operation must be an object, got the class {operation.__name__}; make one, "
             f"e.g. {operation.__name__}(...)"
         )
-    training = sys.modules.get("xpcnn.training")
-    model = getattr(training, "Model", ())
-    if isinstance(operation, model) or _inside(operation):
+    if _inside(operation):
         return TypeError(
             f"{WHO}: {type(operation).__name__} is a network; explain one of its layers, with the "
             "output of the layers before it as x"

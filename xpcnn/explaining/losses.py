@@ -2,108 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 
-from xpcnn import _xp
-from xpcnn.explaining.common import lines
-from xpcnn.explaining.numbers import factor, shortened, written
-from xpcnn.explaining.parts import (
-    Formula,
-    Index,
-    Made,
-    Numbers,
-    Part,
-    Section,
-    Text,
-    array_tables,
-    places,
-    table,
-)
-from xpcnn.explaining.running import WHO
-from xpcnn.explaining.softmax import softmax_tables
+from xpcnn.explaining.common import work
+from xpcnn.explaining.cross_entropy import CLASS_LOSSES, explain_class_loss
+from xpcnn.explaining.loss_runs import LossRun
+from xpcnn.explaining.numbers import written
+from xpcnn.explaining.parts import Formula, Made, Part, Section, Text, array_tables, places, table
 from xpcnn.explaining.words import Words
-from xpcnn.losses.loss import Loss
 
 ELEMENTWISE: dict[str, tuple[str, str]] = {
     "MSELoss": ("(p - t)²", "2·(p - t)"),
     "L1Loss": ("|p - t|", "sign(p - t)"),
+    "HuberLoss": (
+        "½·(p - t)² if |p - t| ≤ {delta}, else {delta}·(|p - t| - ½·{delta})",
+        "min(max(p - t, -{delta}), {delta})",
+    ),
+    "SmoothL1Loss": (
+        "½·(p - t)² / {beta} if |p - t| < {beta}, else |p - t| - ½·{beta}",
+        "min(max((p - t) / {beta}, -1), 1)",
+    ),
     "BCELoss": ("-t·log(p) - (1 - t)·log(1 - p)", "(p - t) / (p·(1 - p))"),
     "BCEWithLogitsLoss": ("-t·log(σ(p)) - (1 - t)·log(1 - σ(p))", "σ(p) - t"),
+    "MeanSquaredLoss": ("½·(p - t)²", "p - t"),
 }
 """Losses that are a mean over elements: the term, and its slope."""
 
-
-@dataclass(frozen=True)
-class LossRun:
-    """A loss after its forward and backward; `factor` multiplies the value, as courses have ½."""
-
-    who: str
-    kind: str
-    p: Numbers
-    target: Numbers
-    value: float
-    gradient: np.ndarray
-    reduction: str
-    labels: bool
-
-
-def run_loss(loss: Loss, prediction: np.ndarray, target: Any) -> LossRun:
-    """Run a copy of a loss in float64."""
-    who = type(loss).__name__
-    for name, value in loss.arguments().items():
-        if name == "reduction":
-            if value == "none":
-                raise ValueError(
-                    f"{WHO}: {who}(reduction='none') has no one number to explain; give one with "
-                    "reduction='mean' or 'sum'"
-                )
-        elif not _is_default(type(loss), name, value):
-            raise ValueError(
-                f"{WHO}: {who} is explained without {name}, got {name}={value!r:.80}; give one "
-                "without it"
-            )
-    given = _target(target)
-    if who == "CrossEntropyLoss" and prediction.ndim == 1:  # one sample
-        prediction = prediction[None]
-        given = given[None] if given.shape != (1,) else given
-    twin = type(loss).from_arguments(loss.arguments())
-    prepared = twin.prepare_target(prediction.shape, given, "float64")
-    if who == "CrossEntropyLoss" and given.ndim == 1 and (given < 0).any():
-        raise ValueError(
-            f"{WHO}: target has labels {loss.arguments()['ignore_index']}, which do not count; "
-            "leave these samples out"
-        )
-    value = float(twin.forward(prediction, prepared))
-    gradient = np.asarray(twin.backward())
-    labels = given.shape != prediction.shape
-    return LossRun(
-        who,
-        who,
-        Numbers("p", prediction, tuple(range(prediction.ndim))),
-        Numbers("t", given, tuple(range(given.ndim))),
-        value,
-        gradient,
-        loss.reduction,
-        labels,
-    )
-
-
-def _target(target: Any) -> np.ndarray:
-    if target is None:
-        raise TypeError(
-            f"{WHO}: a loss needs target=, the right answers, beside the predictions; got none"
-        )
-    if isinstance(target, (str, bytes)) or callable(target):
-        raise TypeError(f"{WHO}: target must hold numbers, got {target!r}")
-    return np.asarray(_xp.to_numpy(target))
-
-
-def _is_default(kind: type, name: str, value: Any) -> bool:
-    plain = {"weight": None, "pos_weight": None, "label_smoothing": 0.0, "ignore_index": -100}
-    return name in plain and (value is None if plain[name] is None else value == plain[name])
+WEIGHTED_YES = (
+    "-c·t·log(σ(p)) - (1 - t)·log(1 - σ(p))",
+    "(1 - t)·σ(p) - c·t·(1 - σ(p))",
+)
+"""BCEWithLogitsLoss with `pos_weight`, c."""
 
 
 def explain_loss(run: LossRun, say: Words, limit: int) -> list[Section]:
@@ -114,100 +43,58 @@ def explain_loss(run: LossRun, say: Words, limit: int) -> list[Section]:
     if run.labels:
         parts.append(Text(say("labels_as_rows")))
     given = Section(say("scores"), parts)
-    if run.kind == "CrossEntropyLoss":
-        return [given, *_cross_entropy(run, say, limit)]
-    return [given, *_by_elements(run, say, limit)]
+    explained = explain_class_loss if run.who in CLASS_LOSSES else _by_elements
+    forward, back = explained(run, say, limit)
+    return [given, *forward, reduced(run, say), back]
 
 
-def _cross_entropy(run: LossRun, say: Words, limit: int) -> list[Section]:
-    if run.p.values.ndim != 2:
-        raise ValueError(
-            f"{WHO}: {run.who} is explained for scores of shape (N, classes), got "
-            f"{run.p.values.shape}; give the scores of one place"
-        )
-    x = run.p.values
-    n, classes = x.shape
-    t = np.eye(classes)[run.target.values.astype(int)] if run.labels else run.target.values
-    names = [f"n{i}" for i in range(n)]
-    shifted = x - x.max(axis=1, keepdims=True)
-    log_y = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    y = np.exp(log_y)
-    terms = -np.sum(t * log_y, axis=1)
-
-    def line(index: Index) -> str:
-        i = index[0]
-        shown = [
-            (f"{factor(t[i, k])}·" if t[i, k] != 1 else "") + f"log({written(y[i, k])})"
-            for k in range(classes)
-            if t[i, k]
-        ]
-        inside = " + ".join(shown) or "0"
-        inside = f"({inside})" if len(shown) > 1 else inside
-        return f"L[{i}] = -{inside} ≈ {written(terms[i])}"
-
-    softmax: list[Part] = [Text(say("softmax_text")), Formula("y = exp(p - m) / Σ exp(p - m)")]
-    softmax += softmax_tables(x, names, limit, "p")
-    logs: list[Part] = [Text(say("ce_log_text")), Formula("L[n] = -Σ t[n, k]·log(y[n, k])")]
-    logs.append(lines([(i,) for i in range(n)], line, limit, say))
-    columns = [str(k) for k in range(classes)]
-    mean = run.reduction == "mean"
-    back: list[Part] = [Text(say("ce_back_text" if mean else "ce_back_sum"))]
-    back.append(Formula(f"dp = (y - t) / N,  N = {n}" if mean else "dp = y - t"))
-    back.append(table("y - t", y - t, names, columns, limit))
-    back.append(table("dp", run.gradient, names, columns, limit))
-    return [
-        Section(say("ce_softmax_heading"), softmax),
-        Section(say("ce_log_heading"), logs),
-        _reduced(run, terms, say),
-        Section(say("loss_back_heading"), back),
-    ]
+def reduced(run: LossRun, say: Words) -> Section:
+    """Show the sum of the terms, and what it is divided by."""
+    terms = [(float(v),) for v in run.terms.reshape(-1)]
+    over = {"over": run.divisor} if run.is_mean else {}
+    line = work("L", terms, run.value, say, **over)
+    return Section(say("reduce_mean" if run.is_mean else "reduce_sum"), [Formula(line)])
 
 
-def _by_elements(run: LossRun, say: Words, limit: int) -> list[Section]:
-    term, slope = ELEMENTWISE[run.kind]
+def _by_elements(run: LossRun, say: Words, limit: int) -> tuple[list[Section], Section]:
+    term, slope = _formulas(run)
     p, t = run.p.values, run.target.values.astype(float)
-    terms = _terms(run.kind, p, t)
-    count = p.size if run.reduction == "mean" else 1
+    factors = {
+        letter: np.broadcast_to(np.asarray(run.settings[name], dtype="float64"), p.shape)
+        for letter, name in (("w", "weight"), ("c", "pos_weight"))
+        if run.settings.get(name) is not None
+    }
+    columns = {"p": p, "t": t, "p - t": p - t, **factors, "L": run.terms}
     order = places(p.shape)
     names = Made(len(order), lambda k: run.p.at(*order[k]))
-    matrix = np.stack([a.reshape(-1) for a in (p, t, p - t, terms)], axis=1)
-    shown = table("", matrix, names, ["p", "t", "p - t", "L"], limit, by_column=True)
-    slopes = run.gradient * count
-    text = say("elementwise_back", count=count) if run.reduction == "mean" else ""
-    back: list[Part] = [Text(text or say("elementwise_back_sum"))]
-    back.append(Formula(f"dp = {slope}" if count == 1 else f"dp = ({slope}) / {count}"))
-    pair = np.stack([slopes.reshape(-1), run.gradient.reshape(-1)], axis=1)
-    back.append(table("", pair, names, [say("slope"), "dp"], limit, by_column=True))
-    forward: list[Part] = [Formula(f"L = {term}"), shown]
-    if run.kind == "BCEWithLogitsLoss":
-        forward.insert(1, Formula("σ(p) = 1 / (1 + exp(-p))"))
-    return [
-        Section(say("terms_heading"), forward),
-        _reduced(run, terms.reshape(-1), say),
-        Section(say("loss_back_heading"), back),
+    matrix = np.stack([a.reshape(-1) for a in columns.values()], axis=1)
+    shown = table("", matrix, names, list(columns), limit, by_column=True)
+    forward: list[Part] = [Formula(f"L = {term}")]
+    if run.who == "BCEWithLogitsLoss":
+        forward.append(Formula("σ(p) = 1 / (1 + exp(-p))"))
+    forward += [Text(say(f"loss_factor_{letter}")) for letter in factors]
+    divisor = run.divisor
+    key = "elementwise_back_sum" if not run.is_mean else "elementwise_back"
+    if run.who == "MeanSquaredLoss":
+        key = "elementwise_back_samples"
+    pair = np.stack([(run.gradient * divisor).reshape(-1), run.gradient.reshape(-1)], axis=1)
+    back: list[Part] = [
+        Text(say(key, count=written(divisor))),
+        Formula(f"dp = ({slope}) / {written(divisor)}" if run.is_mean else f"dp = {slope}"),
+        table("", pair, names, [say("slope"), "dp"], limit, by_column=True),
     ]
+    return [Section(say("terms_heading"), [*forward, shown])], Section(
+        say("loss_back_heading"), back
+    )
 
 
-def _terms(kind: str, p: np.ndarray, t: np.ndarray) -> np.ndarray:
-    if kind == "MSELoss":
-        return (p - t) ** 2
-    if kind == "L1Loss":
-        return np.abs(p - t)
-    if kind == "BCELoss":
-        with np.errstate(divide="ignore"):
-            yes, no = np.maximum(np.log(p), -100.0), np.maximum(np.log1p(-p), -100.0)
-        return -t * yes - (1.0 - t) * no
-    return np.logaddexp(0.0, p) - t * p
-
-
-def _reduced(run: LossRun, terms: np.ndarray, say: Words) -> Section:
-    shown = shortened([factor(v) for v in terms], say("terms_left_out"))
-    total = " + ".join(shown)
-    exact = all(float(written(v)) == v for v in [*terms, run.value])
-    sign = "=" if exact else "≈"
-    if run.reduction == "mean":
-        line = f"L = ({total}) / {len(terms)} {sign} {written(run.value)}"
-    else:
-        line = f"L = {total} {sign} {written(run.value)}"
-    heading = say("reduce_mean" if run.reduction == "mean" else "reduce_sum")
-    return Section(heading, [Formula(line)])
+def _formulas(run: LossRun) -> tuple[str, str]:
+    """Return term and slope with the settings of the loss put in."""
+    settings = run.settings
+    kind = "L1Loss" if run.who == "SmoothL1Loss" and not settings["beta"] else run.who
+    pair = WEIGHTED_YES if settings.get("pos_weight") is not None else ELEMENTWISE[kind]
+    numbers = {name: written(settings.get(name, 0.0)) for name in ("delta", "beta")}
+    term, slope = (formula.format(**numbers) for formula in pair)
+    if settings.get("weight") is not None:
+        term, slope = f"w·({term})", f"w·({slope})"
+    return term, slope

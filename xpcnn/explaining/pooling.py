@@ -118,9 +118,9 @@ class _Pooling:
                 return work(name, terms, dx.values[index], say)
             if not entries:
                 return f"{dx.at(*index)} = {say('untouched')}"
-            terms = [(self.dy[n, c, p], self.divisor[p]) for p, _ in entries]
+            quotients = [(self.dy[n, c, p], self.divisor[p]) for p, _ in entries]
             more = say("terms_left_out")
-            return shares(dx.at(*index), terms, float(dx.values[index]), more)
+            return shares(dx.at(*index), quotients, float(dx.values[index]), more)
 
         indices: Sequence[Index] = places(dx.values.shape)
         if self.is_max and dx.values.any():  # the zeros say nothing one by one

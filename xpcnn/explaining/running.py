@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +28,15 @@ STARTING_ALIKE = (ScaleAndShift, PReLU)
 
 
 @dataclass(frozen=True)
+class CourseRule:
+    """Moving averages of a course: ``rho·old + (1 - rho)·new``; ``None`` is none yet."""
+
+    rho: float
+    moving_mean: np.ndarray | None
+    moving_var: np.ndarray | None
+
+
+@dataclass(frozen=True)
 class Subject:
     """A layer to run, and what its owner calls its arrays.
 
@@ -45,6 +56,8 @@ class Subject:
         Name of a parameter to (the owner's name, the axes of the parameter that it has).
     notes : list of str
         Names of sentences to say about the input and the layer.
+    rule : CourseRule or None
+        How a course's class gathers its statistics, where that is not the layer's way.
     """
 
     who: str
@@ -54,6 +67,7 @@ class Subject:
     out_axes: Index
     names: Mapping[str, tuple[str, Index]]
     notes: list[str] = field(default_factory=list)
+    rule: CourseRule | None = None
 
 
 @dataclass(frozen=True)
@@ -92,22 +106,24 @@ def as_numbers(value: Any, argument: str) -> np.ndarray:
 
 def copy_of(layer: Layer, shape: Index) -> tuple[Layer, bool]:
     """Return a copy of a layer in float64 on NumPy, built for an input, and if it had values."""
-    twin = type(layer).from_arguments(layer.arguments())
-    seed = getattr(layer, "seed", None)
     try:
-        state = {name: _xp.to_numpy(a) for name, a in layer.state_for_reading().items()}
-        twin.load_state_dict(state)
-    except RuntimeError:  # it has no values yet
-        state = None
+        layer.state_for_reading()
+    except RuntimeError:
+        had_values = False
+    else:
+        had_values = True
+    # what a layer has kept for its backward may name modules, which cannot be copied
+    twin = copy.deepcopy(layer, {id(module): module for module in list(sys.modules.values())})
+    twin.compute_in(None)
+    twin.unfreeze()
+    twin.zero_grad()
     twin.build(shape, dtype="float64", rng=np.random.default_rng(0))
-    if seed is not None:
-        twin.seed, twin.step = seed, layer.step  # type: ignore[attr-defined]
-    return twin, state is not None
+    return twin, had_values
 
 
 def subject_of(layer: Layer, x: np.ndarray) -> Subject:
     """Make a subject of one of the library's layers."""
-    added, note = _missing_axes(layer, x)
+    added, note = missing_axes(layer, x)
     full = x.reshape((1,) * added + x.shape)
     twin, had_values = copy_of(layer, full.shape)
     out = twin.output_shape(full.shape)
@@ -120,7 +136,7 @@ def subject_of(layer: Layer, x: np.ndarray) -> Subject:
     return Subject(layer.who, twin, full, axes, tuple(range(out_added, len(out))), names, notes)
 
 
-def _missing_axes(layer: Layer, x: np.ndarray) -> tuple[int, str]:
+def missing_axes(layer: Layer, x: np.ndarray) -> tuple[int, str]:
     """Count the axes that an input lacks in front, and name the sentence that says so."""
     whole = getattr(layer, "sample_ndim", None)
     channels = getattr(layer, "in_channels", 1)

@@ -1,7 +1,8 @@
 """The two halves of operations: a forward that keeps what its backward needs, and the backward.
 
 They are the operations of :mod:`xpcnn.ops` under names of their own. A forward returns the output
-and what it saved; ``saved(dy, ...)``, with the gradient of the output, is the backward.
+and what it saved, the geometry included; ``saved(dy, ...)``, with the gradient of the output, is
+the backward.
 """
 
 from __future__ import annotations
@@ -59,15 +60,35 @@ def conv_forward(
         If the shapes do not fit together, or the kernel does not fit into the padded input.
     TypeError
         If the arrays come from different libraries or differ in dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import functional as F
+    >>> x, w, b = np.array([[[1.0, 2.0, 4.0]]]), np.array([[[1.0, 10.0]]]), np.array([0.5])
+    >>> window = F.pool_window((3,), (2,), (1,), (0,), (1,), False, "example")
+    >>> y, saved = F.conv_forward(x, w, b, window)
+    >>> y.tolist()
+    [[[21.5, 42.5]]]
     """
     return CONV(x, w, b, window, groups, who=who)
 
 
-def conv_backward(
-    dy: Array, saved: Saved, window: Window, groups: int = 1, need_dx: bool = True
-) -> Gradients:
-    """Return the gradients (dx, dw, db) of a convolution; dx is None unless `need_dx`."""
-    found: Gradients = run_backward(dy, saved, window, groups, need_dx)
+def conv_backward(dy: Array, saved: Saved, *, need_dx: bool = True) -> Gradients:
+    """Return the gradients (dx, dw, db) of a convolution; dx is None unless `need_dx`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import functional as F
+    >>> x, w, b = np.array([[[1.0, 2.0, 4.0]]]), np.array([[[1.0, 10.0]]]), np.array([0.5])
+    >>> window = F.pool_window((3,), (2,), (1,), (0,), (1,), False, "example")
+    >>> y, saved = F.conv_forward(x, w, b, window)
+    >>> dx, dw, db = F.conv_backward(np.array([[[1.0, 100.0]]]), saved)
+    >>> dx.tolist(), dw.tolist(), db.tolist()
+    ([[[1.0, 110.0, 1000.0]]], [[[201.0, 402.0]]], [101.0])
+    """
+    found: Gradients = saved(dy, need_dx)
     return found
 
 
@@ -108,15 +129,35 @@ def conv_transpose_forward(
         If the shapes do not fit together.
     TypeError
         If the arrays come from different libraries or differ in dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import functional as F
+    >>> x, w = np.array([[[1.0, 2.0]]]), np.array([[[1.0, 10.0]]])
+    >>> window, out = F.transposed_window((2,), (2,), (1,), (0,), (0,), (1,), "example")
+    >>> y, saved = F.conv_transpose_forward(x, w, None, window, out)
+    >>> y.tolist()
+    [[[1.0, 12.0, 20.0]]]
     """
     return CONV_TRANSPOSE(x, w, b, window, out, groups, who=who)
 
 
-def conv_transpose_backward(
-    dy: Array, saved: Saved, window: Window, groups: int = 1, need_dx: bool = True
-) -> Gradients:
-    """Return the gradients (dx, dw, db); dx is None unless `need_dx`."""
-    return conv_backward(dy, saved, window, groups, need_dx)
+def conv_transpose_backward(dy: Array, saved: Saved, *, need_dx: bool = True) -> Gradients:
+    """Return the gradients (dx, dw, db); dx is None unless `need_dx`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import functional as F
+    >>> x, w = np.array([[[1.0, 2.0]]]), np.array([[[1.0, 10.0]]])
+    >>> window, out = F.transposed_window((2,), (2,), (1,), (0,), (0,), (1,), "example")
+    >>> y, saved = F.conv_transpose_forward(x, w, None, window, out)
+    >>> dx, dw, db = F.conv_transpose_backward(np.array([[[1.0, 0.0, 3.0]]]), saved)
+    >>> dx.tolist(), dw.tolist(), db
+    ([[[1.0, 30.0]]], [[[1.0, 6.0]]], None)
+    """
+    return conv_backward(dy, saved, need_dx=need_dx)
 
 
 def conv_block_forward(
@@ -136,6 +177,16 @@ def conv_block_forward(
     -------
     (y, saved)
         With ``training=False`` the saved part is of no use.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import functional as F
+    >>> x, w = np.array([[[1.0, -2.0, 4.0]]]), np.array([[[1.0, 1.0]]])
+    >>> window = F.pool_window((3,), (2,), (1,), (0,), (1,), False, "example")
+    >>> y, saved = F.conv_block_forward(x, w, None, window, 1, None)  # no pooling
+    >>> y.tolist()
+    [[[0.0, 2.0]]]
     """
     xp = _xp.namespace(x, w, b)
     found: tuple[Array, Saved]
@@ -147,37 +198,88 @@ def conv_block_forward(
     return found
 
 
-def conv_block_backward(
-    dy: Array, saved: Saved, window: Window, groups: int, pool: Window | None, need_dx: bool
-) -> Gradients:
-    """Return the gradients (dx, dw, db)."""
-    settings = (window, groups) if pool is None else (window, groups, pool)
-    found: Gradients = run_backward(dy, saved, *settings, need_dx)
-    return found
+def conv_block_backward(dy: Array, saved: Saved, *, need_dx: bool = True) -> Gradients:
+    """Return the gradients (dx, dw, db); dx is None unless `need_dx`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import functional as F
+    >>> x, w = np.array([[[1.0, -2.0, 4.0]]]), np.array([[[1.0, 1.0]]])
+    >>> window = F.pool_window((3,), (2,), (1,), (0,), (1,), False, "example")
+    >>> y, saved = F.conv_block_forward(x, w, None, window, 1, None)  # 0 and 2
+    >>> dy = np.array([[[10.0, 100.0]]])
+    >>> dx, dw, db = F.conv_block_backward(dy, saved)
+    >>> dx.tolist(), dw.tolist()
+    ([[[0.0, 100.0, 100.0]]], [[[-200.0, 400.0]]])
+    """
+    return conv_backward(dy, saved, need_dx=need_dx)
 
 
 def max_pool_forward(x: Array, window: Window, *, who: str = "max_pool") -> tuple[Array, Saved]:
-    """Take the maximum under each window and keep what the backward pass needs."""
+    """Take the maximum under each window and keep what the backward pass needs.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import functional as F
+    >>> window = F.pool_window((4,), (2,), (2,), (0,), (1,), False, "example")
+    >>> y, saved = F.max_pool_forward(np.array([[[1.0, 3.0, 2.0, 5.0]]]), window)
+    >>> y.tolist()
+    [[[3.0, 5.0]]]
+    """
     return MAX_POOL(x, window, who=who)
 
 
 def max_pool_indices_forward(
     x: Array, window: Window, *, who: str = "max_pool_indices"
 ) -> tuple[tuple[Array, Array], Saved]:
-    """Take maxima and their places, and keep what :func:`pool_backward` needs for the maxima."""
+    """Take maxima and their places, and keep what :func:`pool_backward` needs for the maxima.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import functional as F
+    >>> window = F.pool_window((4,), (2,), (2,), (0,), (1,), False, "example")
+    >>> x = np.array([[[1.0, 3.0, 2.0, 5.0]]])
+    >>> (y, places), saved = F.max_pool_indices_forward(x, window)
+    >>> y.tolist(), places.tolist()
+    ([[[3.0, 5.0]]], [[[1, 3]]])
+    """
     return MAX_POOL_INDICES(x, window, who=who)
 
 
 def avg_pool_forward(
     x: Array, window: Window, divisor: np.ndarray | float, *, who: str = "avg_pool"
 ) -> tuple[Array, Saved]:
-    """Average under each window and keep what the backward pass needs."""
+    """Average under each window and keep what the backward pass needs.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import functional as F
+    >>> window = F.pool_window((4,), (2,), (2,), (0,), (1,), False, "example")
+    >>> y, saved = F.avg_pool_forward(np.array([[[1.0, 3.0, 2.0, 6.0]]]), window, 2.0)
+    >>> y.tolist()
+    [[[2.0, 4.0]]]
+    """
     return AVG_POOL(x, window, divisor, who=who)
 
 
-def pool_backward(dy: Array, saved: Saved, window: Window) -> Array:
-    """Return the gradient dx of a max or average pooling."""
-    return run_backward(dy, saved, window)
+def pool_backward(dy: Array, saved: Saved) -> Array:
+    """Return the gradient dx of a max or average pooling.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import functional as F
+    >>> window = F.pool_window((4,), (2,), (2,), (0,), (1,), False, "example")
+    >>> y, saved = F.max_pool_forward(np.array([[[1.0, 3.0, 2.0, 5.0]]]), window)
+    >>> F.pool_backward(np.array([[[10.0, 20.0]]]), saved).tolist()
+    [[[0.0, 10.0, 0.0, 20.0]]]
+    """
+    dx: Array = saved(dy)
+    return dx
 
 
 def lp_pool_forward(
@@ -188,19 +290,47 @@ def lp_pool_forward(
     `divisor` is that of an average, from :func:`avg_pool_divisor`. The average is multiplied by
     the size of the window afterwards, as in PyTorch: what ``ceil_mode`` leaves of a window at the
     border counts as if it were a whole one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import functional as F
+    >>> window = F.pool_window((2,), (2,), (2,), (0,), (1,), False, "example")
+    >>> y, saved = F.lp_pool_forward(np.array([[[3.0, 4.0]]]), window, 2.0, 2.0)
+    >>> y.tolist()
+    [[[5.0]]]
     """
     return LP_POOL(x, window, divisor / window.taps, p, who=who)
 
 
-def lp_pool_backward(dy: Array, saved: Saved, window: Window, p: float) -> Array:
-    """Return the gradient dx of a power-mean pooling."""
-    return run_backward(dy, saved, window, p)
+def lp_pool_backward(dy: Array, saved: Saved) -> Array:
+    """Return the gradient dx of a power-mean pooling.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import functional as F
+    >>> window = F.pool_window((2,), (2,), (2,), (0,), (1,), False, "example")
+    >>> y, saved = F.lp_pool_forward(np.array([[[3.0, 4.0]]]), window, 2.0, 2.0)
+    >>> F.lp_pool_backward(np.array([[[10.0]]]), saved).round(6).tolist()
+    [[[6.0, 8.0]]]
+    """
+    return pool_backward(dy, saved)
 
 
 def linear_forward(
     x: Array, w: Array, b: Array | None, *, who: str = "linear"
 ) -> tuple[Array, Saved]:
-    """Multiply the last axis of `x` by `w` and add `b`; keep what the backward pass needs."""
+    """Multiply the last axis of `x` by `w` and add `b`; keep what the backward pass needs.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import functional as F
+    >>> y, saved = F.linear_forward(np.array([[1.0, 2.0]]), np.array([[3.0, 4.0]]), None)
+    >>> y.tolist()
+    [[11.0]]
+    """
     return LINEAR(x, w, b, who=who)
 
 
@@ -211,6 +341,15 @@ def embedding_forward(w: Array, indices: Array, *, who: str = "embedding") -> tu
     ------
     ValueError
         If an index is not from 0 to V - 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import functional as F
+    >>> rows = np.array([[1.0, 2.0], [3.0, 4.0]])
+    >>> y, saved = F.embedding_forward(rows, np.array([1, 0, 1]))
+    >>> y.tolist()
+    [[3.0, 4.0], [1.0, 2.0], [3.0, 4.0]]
     """
     return EMBEDDING(w, host_indices(w, indices, who), who=who)
 
@@ -225,6 +364,15 @@ def resize_forward(x: Array, axes: Any, *, who: str = "resize") -> tuple[Array, 
         Axes count from 0.
     who : str
         Name for error messages.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import functional as F
+    >>> taps = F.nearest_taps(np.array([0.0, 0.0, 1.0]), 2)
+    >>> y, saved = F.resize_forward(np.array([[5.0, 7.0]]), [(1, taps)])
+    >>> y.tolist()
+    [[5.0, 5.0, 7.0]]
     """
     return RESIZE(x, tuple(axes), who=who)
 
@@ -233,7 +381,16 @@ def resize_forward(x: Array, axes: Any, *, who: str = "resize") -> tuple[Array, 
 
 
 def run(op: str, x: Array, *arguments: Any, who: str) -> tuple[Array, Saved]:
-    """Run the forward of an operation that takes one array, and keep what backward needs."""
+    """Run the forward of an operation that takes one array, and keep what backward needs.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import functional as F
+    >>> y, saved = F.run("relu", np.array([-1.0, 2.0]), who="example")
+    >>> y.tolist()
+    [0.0, 2.0]
+    """
     xp = _xp.namespace(x, who=who)
     check_float(x, who)
     found: tuple[Array, Saved] = OPS[op].run(xp, x, *arguments)
@@ -241,25 +398,58 @@ def run(op: str, x: Array, *arguments: Any, who: str) -> tuple[Array, Saved]:
 
 
 def run_if_any(op: str, x: Array, *arguments: Any, **options: Any) -> tuple[Any, Saved] | None:
-    """Run the forward of an operation that not every kernel set has; ``None`` if none takes it."""
+    """Run the forward of an operation that not every kernel set has; ``None`` if none takes it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import functional as F
+    >>> F.run_if_any("no such operation", np.array([1.0])) is None
+    True
+    """
     found: tuple[Any, Saved] | None = kernels.run(_xp.namespace(x), op, x, *arguments, **options)
     return found
 
 
-def run_backward(dy: Array, saved: Saved, *arguments: Any) -> Any:
-    """Run the backward that belongs to `saved`, telling it all that it must be told."""
-    return saved.backward(_xp.namespace(dy), dy, saved.state, *arguments)
+def run_backward(dy: Array, saved: Saved, *needs: bool) -> Any:
+    """Run the backward that belongs to `saved`; `needs` says which gradients are needed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import functional as F
+    >>> y, saved = F.run("relu", np.array([-1.0, 2.0]), who="example")
+    >>> F.run_backward(np.array([10.0, 20.0]), saved).tolist()
+    [0.0, 20.0]
+    """
+    return saved(dy, *needs)
 
 
 def in_order(x: Array) -> Array:
-    """Return x in the memory order of its axes, where a kernel does that faster than reshaping."""
+    """Return x in the memory order of its axes, where a kernel does that faster than reshaping.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import functional as F
+    >>> F.in_order(np.array([[1.0, 2.0], [3.0, 4.0]]).T).tolist()  # the same elements
+    [[1.0, 3.0], [2.0, 4.0]]
+    """
     xp = _xp.namespace(x)
     result = kernels.run(xp, "in_order", x) if kernels.select(xp, "in_order") else None
     return x if result is None else result[0]
 
 
 def concat(arrays: Sequence[Array], axis: int) -> Array:
-    """Return arrays one behind the other along an axis, by a kernel where there is one for that."""
+    """Return arrays one behind the other along an axis, by a kernel where there is one for that.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import functional as F
+    >>> F.concat([np.array([[1.0], [2.0]]), np.array([[3.0], [4.0]])], 1).tolist()
+    [[1.0, 3.0], [2.0, 4.0]]
+    """
     xp = _xp.namespace(*arrays)
     result = None
     if kernels.select(xp, "concat"):
@@ -279,6 +469,14 @@ def rearrange(x: Array, cut: Ints, order: Ints, merged: Ints) -> Array:
         The new order of the pieces.
     merged : tuple of int
         The shape of the result.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import functional as F
+    >>> x = np.array([[1.0, 2.0, 3.0, 4.0]])
+    >>> F.rearrange(x, cut=(1, 2, 2), order=(0, 2, 1), merged=(1, 4)).tolist()
+    [[1.0, 3.0, 2.0, 4.0]]
     """
     xp = _xp.namespace(x)
     result = None

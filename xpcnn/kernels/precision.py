@@ -36,6 +36,14 @@ def set_precision(precision: str) -> None:
     ------
     ValueError
         If there is no such choice.
+
+    Examples
+    --------
+    >>> import xpcnn
+    >>> xpcnn.set_precision("exact")
+    >>> xpcnn.get_precision()
+    'exact'
+    >>> xpcnn.set_precision("fast")
     """
     global _chosen
     if precision not in PRECISIONS:
@@ -94,6 +102,14 @@ def set_deterministic(on: bool) -> None:
     ------
     TypeError
         If `on` is not a truth value.
+
+    Examples
+    --------
+    >>> import xpcnn
+    >>> xpcnn.set_deterministic(True)
+    >>> xpcnn.get_deterministic()
+    True
+    >>> xpcnn.set_deterministic(False)
     """
     global _deterministic
     if not isinstance(on, bool):

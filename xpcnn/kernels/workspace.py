@@ -28,6 +28,15 @@ def set_workspace_limit(n_bytes: int) -> None:
     ------
     ValueError
         If `n_bytes` is not positive.
+
+    Examples
+    --------
+    >>> import xpcnn
+    >>> before = xpcnn.get_workspace_limit()
+    >>> xpcnn.set_workspace_limit(16 * 2**20)  # 16 MiB
+    >>> xpcnn.get_workspace_limit()
+    16777216
+    >>> xpcnn.set_workspace_limit(before)
     """
     global _limit
     if n_bytes <= 0:
@@ -36,7 +45,14 @@ def set_workspace_limit(n_bytes: int) -> None:
 
 
 def get_workspace_limit() -> int:
-    """Return the most scratch memory, in bytes, that one operation may use."""
+    """Return the most scratch memory, in bytes, that one operation may use.
+
+    Examples
+    --------
+    >>> import xpcnn
+    >>> xpcnn.get_workspace_limit() // 2**20  # in MiB
+    64
+    """
     return _limit
 
 

@@ -170,6 +170,23 @@ class Layer(Checked):
     All shapes include the batch axis. Layers of which PyTorch's take a sample without that axis
     have a `sample_ndim`; the axis is added before `_forward` and taken away behind it. Batches of
     no samples do not come to `_forward` either.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> class Double(xpcnn.Layer):
+    ...     def output_shape(self, input_shape):
+    ...         return tuple(input_shape)
+    ...     def _forward(self, xp, x, training):
+    ...         return 2 * x, None
+    ...     def _backward(self, xp, dy, saved, need_dx):
+    ...         return 2 * dy
+    >>> layer = Double()
+    >>> layer.forward(np.array([1.0, 3.0]), training=True).tolist()
+    [2.0, 6.0]
+    >>> layer.backward(np.array([1.0, 5.0])).tolist()
+    [2.0, 10.0]
     """
 
     sample_ndim: int | None = None

@@ -39,6 +39,23 @@ class Operation(Layer):
 
     An input that may be left out comes as ``None``, and so does the gradient of an output that
     nobody uses. Inputs may hold integers; they have no gradient.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> class Difference(xpcnn.Operation):
+    ...     def output_shapes(self, a, b):
+    ...         return (tuple(a),)
+    ...     def _run(self, xp, inputs, training):
+    ...         return (inputs[0] - inputs[1],), None
+    ...     def _run_backward(self, xp, dys, saved, need):
+    ...         return dys[0], -dys[0]
+    >>> operation = Difference()
+    >>> operation.forward(np.array([5.0]), np.array([3.0]), training=True).tolist()
+    [2.0]
+    >>> [dx.tolist() for dx in operation.backward(np.array([1.0]))]
+    [[1.0], [-1.0]]
     """
 
     _saved: _Kept | None = None

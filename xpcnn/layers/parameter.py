@@ -179,6 +179,16 @@ class Parameter(Tensor):
         Sum of the gradients of the backward passes since :meth:`zero_grad`.
     requires_grad : bool
         ``False`` freezes the parameter: it gets no gradient, and optimizers pass it over.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> layer = xpcnn.Linear(2, 1)
+    >>> y = layer.forward(np.array([[3.0, 5.0]], dtype="float32"), training=True)
+    >>> dx = layer.backward(np.array([[2.0]], dtype="float32"))
+    >>> layer.weight.grad.tolist()  # dy times x
+    [[6.0, 10.0]]
     """
 
     def __init__(self, shape: tuple[int, ...] | None, init: Initializer) -> None:
@@ -242,6 +252,15 @@ class Buffer(Tensor):
     """An array that belongs to the state of a layer but is not trained, as running statistics.
 
     With ``on_host=True`` it holds whole numbers in a NumPy array wherever the layer computes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> layer = xpcnn.BatchNorm1d(2)
+    >>> y = layer(np.zeros((1, 2), dtype="float32"))  # builds the layer
+    >>> isinstance(layer.running_var, xpcnn.Buffer), layer.running_var.data.tolist()
+    (True, [1.0, 1.0])
     """
 
     def __init__(

@@ -86,5 +86,11 @@ def from_config(description: Any, custom: Mapping[str, Any] | None = None) -> Lo
     ------
     ValueError
         If the class is none of this module or of these, or its arguments do not fit.
+
+    Examples
+    --------
+    >>> from xpcnn import losses
+    >>> losses.from_config({"class": "HuberLoss", "config": {"delta": 2.0}})
+    HuberLoss(delta=2.0)
     """
     return _registry.from_config(description, _CLASSES, "loss", custom, (Loss,))

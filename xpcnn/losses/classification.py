@@ -294,6 +294,15 @@ class NLLLoss(_ClassLoss):
     ------
     ValueError
         If a setting is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> loss = xpcnn.NLLLoss()
+    >>> log_probabilities = np.log([[0.25, 0.75], [0.5, 0.5]])
+    >>> round(float(loss(log_probabilities, np.array([0, 1]))), 4)  # (log(4) + log(2)) / 2
+    1.0397
     """
 
     reads = "log_probabilities"

@@ -108,6 +108,15 @@ class PoissonNLLLoss(SameShapeLoss):
     ------
     ValueError
         If `eps` is not above 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> loss = xpcnn.PoissonNLLLoss(reduction="none")
+    >>> y = loss(np.log([1.0, 2.0]), np.array([3.0, 1.0]))  # logarithms of the expected counts
+    >>> y.round(4).tolist()  # 1 - 3 * 0, 2 - 1 * log(2)
+    [1.0, 1.3069]
     """
 
     reads: Reads = "values"

@@ -43,6 +43,22 @@ class Loss(Checked):
     ------
     ValueError
         If a setting is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> class FourthPower(xpcnn.Loss):
+    ...     def _terms(self, xp, prediction, target):
+    ...         difference = prediction - target
+    ...         return difference**4, len(prediction), difference
+    ...     def _gradient(self, xp, saved, scale):
+    ...         return scale * 4 * saved**3
+    >>> loss = FourthPower()
+    >>> float(loss(np.array([3.0, 1.0]), np.array([1.0, 1.0])))  # (2^4 + 0) / 2
+    8.0
+    >>> loss.backward().tolist()  # 4 * 2^3 / 2
+    [16.0, 0.0]
     """
 
     reductions: ClassVar[tuple[str, ...]] = REDUCTIONS

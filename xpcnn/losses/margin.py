@@ -273,6 +273,15 @@ class SoftMarginLoss(_SignLoss, SameShapeLoss):
     -----
     Prediction x (N, ...), scores; target t of the same shape, 1 or -1. Nothing overflows, where
     PyTorch's term becomes infinite from x = -t * 710 on (89 in float32).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> loss = xpcnn.SoftMarginLoss(reduction="none")
+    >>> y = loss(np.array([0.0, 1000.0, 1000.0]), np.array([1.0, 1.0, -1.0]))
+    >>> y.round(4).tolist()  # log(2), right, very wrong
+    [0.6931, 0.0, 1000.0]
     """
 
     reads = "logits"
@@ -306,6 +315,15 @@ class HingeEmbeddingLoss(_SignLoss, SameShapeLoss):
     -----
     Prediction x (N, ...), distances; target of the same shape, 1 or -1. (As in PyTorch, both terms
     count where a target is neither.)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> loss = xpcnn.HingeEmbeddingLoss(reduction="none")
+    >>> distance = np.array([0.25, 0.25, 3.0])
+    >>> loss(distance, np.array([1, -1, -1])).tolist()  # together; apart, but too near; far enough
+    [0.25, 0.75, 0.0]
     """
 
     reads = "distances"

@@ -29,6 +29,15 @@ class LossPerOutput(Loss):
     ValueError
         If the numbers of losses and weights differ, a weight is not finite, or a loss is not
         reduced to one number.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> loss = xpcnn.losses.LossPerOutput([xpcnn.L1Loss(), xpcnn.MSELoss()], weights=[1.0, 10.0])
+    >>> predictions = np.array([1.0]), np.array([2.0])
+    >>> float(loss(predictions, (np.array([0.0]), np.array([0.0]))))  # 1 + 10 * 4
+    41.0
     """
 
     def __init__(self, losses: Sequence[Loss], weights: Sequence[float] | None = None) -> None:

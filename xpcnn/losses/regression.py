@@ -72,6 +72,16 @@ class L1Loss(_DifferenceLoss):
     Notes
     -----
     Prediction (N, ...); target of the same shape. The derivative at zero is zero.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> loss = xpcnn.L1Loss()
+    >>> float(loss(np.array([1.0, 2.0]), np.array([4.0, 1.0])))  # (3 + 1) / 2
+    2.0
+    >>> loss.backward().tolist()
+    [-0.5, 0.5]
     """
 
     def _operation(self) -> tuple[Any, ...]:
@@ -100,6 +110,14 @@ class HuberLoss(_DifferenceLoss):
     ------
     ValueError
         If `delta` is not a finite number above 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> loss = xpcnn.HuberLoss(reduction="none", delta=1.0)
+    >>> loss(np.array([0.5, 3.0]), np.array([0.0, 0.0])).tolist()  # 0.5^2 / 2, 3 - 1/2
+    [0.125, 2.5]
     """
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
@@ -137,6 +155,14 @@ class SmoothL1Loss(_DifferenceLoss):
     ------
     ValueError
         If `beta` is not a finite number of at least 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> loss = xpcnn.SmoothL1Loss(reduction="none", beta=2.0)
+    >>> loss(np.array([1.0, 5.0]), np.array([0.0, 0.0])).tolist()  # 1^2 / 2 / 2, 5 - 2/2
+    [0.25, 4.0]
     """
 
     def __init__(self, reduction: str = "mean", beta: float = 1.0) -> None:

@@ -93,6 +93,14 @@ def get(metric: Any) -> Metric:
     ------
     ValueError
         If there is no metric of that name.
+
+    Examples
+    --------
+    >>> from xpcnn import metrics
+    >>> metrics.get("accuracy")
+    Accuracy()
+    >>> metrics.get(metrics.r2)
+    R2()
     """
     if callable(metric) and not isinstance(metric, (type, Metric)):
         name = getattr(metric, "__name__", "")
@@ -115,5 +123,11 @@ def from_config(description: Any, custom: Mapping[str, Any] | None = None) -> Me
     ------
     ValueError
         If the class is none of this module or of these, or its arguments do not fit.
+
+    Examples
+    --------
+    >>> from xpcnn import metrics
+    >>> metrics.from_config({"class": "TopKAccuracy", "config": {"k": 3}})
+    TopKAccuracy(k=3)
     """
     return _registry.from_config(description, _CLASSES, "metric", custom, (Metric,))

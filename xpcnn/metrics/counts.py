@@ -98,6 +98,16 @@ class ConfusionMatrix(Counts):
         Label of places that do not count; the loss's if left out.
     name : str, optional
         Key in training logs, where another metric has the usual one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> metric = xpcnn.metrics.ConfusionMatrix(num_classes=2)
+    >>> metric.update(np.array([0, 1]), np.array([0, 0]))
+    >>> metric.update(np.array([1]), np.array([1]))
+    >>> metric.result().tolist()  # one 0 taken for a 1
+    [[1, 1], [0, 1]]
     """
 
     name = "confusion_matrix"

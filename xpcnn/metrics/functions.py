@@ -49,7 +49,15 @@ def accuracy(
 def top_k_accuracy(
     prediction: Array, target: Array, *, k: int = 5, ignore_index: int | None = None
 ) -> float:
-    """Return the share of places with the target among the `k` highest scores."""
+    """Return the share of places with the target among the `k` highest scores.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> scores = np.array([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2]])
+    >>> top_k_accuracy(scores, np.array([1, 2]), k=2)
+    0.5
+    """
     return float(TopKAccuracy(k, ignore_index)._once(prediction, target))
 
 
@@ -84,7 +92,15 @@ def precision(
     threshold: float | None = None,
     ignore_index: int | None = None,
 ) -> Any:
-    """Return the share of the predictions of a class that are correct; see :class:`Precision`."""
+    """Return the share of the predictions of a class that are correct; see :class:`Precision`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> yes = np.array([0.9, 0.8, 0.6, 0.1])
+    >>> round(float(precision(yes, np.array([1, 0, 0, 1]), threshold=0.5)), 4)  # 1 of 3 yeses
+    0.3333
+    """
     metric = Precision(average, num_classes, zero_division, threshold, ignore_index)
     return metric._once(prediction, target)
 
@@ -99,7 +115,15 @@ def recall(
     threshold: float | None = None,
     ignore_index: int | None = None,
 ) -> Any:
-    """Return the share of the places of a class that are found; see :class:`Recall`."""
+    """Return the share of the places of a class that are found; see :class:`Recall`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> yes = np.array([0.9, 0.8, 0.6, 0.1])
+    >>> float(recall(yes, np.array([1, 0, 0, 1]), threshold=0.5))  # 1 of 2 that are a yes
+    0.5
+    """
     metric = Recall(average, num_classes, zero_division, threshold, ignore_index)
     return metric._once(prediction, target)
 
@@ -114,7 +138,16 @@ def f1_score(
     threshold: float | None = None,
     ignore_index: int | None = None,
 ) -> Any:
-    """Return the harmonic mean of precision and recall; see :class:`F1Score`."""
+    """Return the harmonic mean of precision and recall; see :class:`F1Score`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> yes = np.array([0.9, 0.8, 0.6, 0.1])
+    >>> target = np.array([1, 0, 0, 1])
+    >>> round(float(f1_score(yes, target, threshold=0.5)), 4)  # 2 * 1/3 * 1/2 / (1/3 + 1/2)
+    0.4
+    """
     metric = F1Score(average, num_classes, zero_division, threshold, ignore_index)
     return metric._once(prediction, target)
 
@@ -126,7 +159,15 @@ def binary_accuracy(
     threshold: float | None = None,
     ignore_index: int | None = None,
 ) -> float:
-    """Return the share of answers yes or no that are correct; see :class:`BinaryAccuracy`."""
+    """Return the share of answers yes or no that are correct; see :class:`BinaryAccuracy`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> yes = np.array([0.9, 0.8, 0.1, 0.2])
+    >>> binary_accuracy(yes, np.array([1, 0, 0, 0]), threshold=0.5)
+    0.75
+    """
     return float(BinaryAccuracy(threshold, ignore_index)._once(prediction, target))
 
 
@@ -137,7 +178,15 @@ def exact_match(
     threshold: float | None = None,
     ignore_index: int | None = None,
 ) -> float:
-    """Return the share of samples of which every answer is correct; see :class:`ExactMatch`."""
+    """Return the share of samples of which every answer is correct; see :class:`ExactMatch`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> yes = np.array([[0.9, 0.2], [0.8, 0.7]])
+    >>> exact_match(yes, np.array([[1, 1], [1, 1]]), threshold=0.5)  # the second sample
+    0.5
+    """
     return float(ExactMatch(threshold, ignore_index)._once(prediction, target))
 
 
@@ -149,7 +198,16 @@ def multilabel_accuracy(
     threshold: float | None = None,
     ignore_index: int | None = None,
 ) -> Any:
-    """Return the share of correct answers of each label; see :class:`MultilabelAccuracy`."""
+    """Return the share of correct answers of each label; see :class:`MultilabelAccuracy`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> yes = np.array([[0.9, 0.2], [0.8, 0.7]])
+    >>> labels = np.array([[1, 1], [1, 1]])
+    >>> multilabel_accuracy(yes, labels, average=None, threshold=0.5).tolist()
+    [1.0, 0.5]
+    """
     return MultilabelAccuracy(average, threshold, ignore_index)._once(prediction, target)
 
 
@@ -163,7 +221,15 @@ def specificity(
     threshold: float | None = None,
     ignore_index: int | None = None,
 ) -> Any:
-    """Return how much of what is not of a class is told so; see :class:`Specificity`."""
+    """Return how much of what is not of a class is told so; see :class:`Specificity`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> yes = np.array([0.9, 0.2, 0.1, 0.3, 0.6])
+    >>> float(specificity(yes, np.array([0, 0, 0, 0, 1]), threshold=0.5))  # three of four noes
+    0.75
+    """
     metric = Specificity(average, num_classes, zero_division, threshold, ignore_index)
     return metric._once(prediction, target)
 
@@ -178,7 +244,16 @@ def dice(
     threshold: float | None = None,
     ignore_index: int | None = None,
 ) -> Any:
-    """Return the Dice coefficient of segmentation; see :class:`Dice`."""
+    """Return the Dice coefficient of segmentation; see :class:`Dice`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> predicted, true = np.array([[0, 0, 1, 1]]), np.array([[0, 0, 0, 1]])
+    >>> each = dice(predicted, true, average=None, num_classes=2)
+    >>> each.round(4).tolist()  # 2 * 2 / (2 + 3), 2 * 1 / (2 + 1)
+    [0.8, 0.6667]
+    """
     metric = Dice(average, num_classes, zero_division, threshold, ignore_index)
     return metric._once(prediction, target)
 
@@ -193,7 +268,15 @@ def mean_iou(
     threshold: float | None = None,
     ignore_index: int | None = None,
 ) -> Any:
-    """Return intersection over union of the classes; see :class:`MeanIoU`."""
+    """Return intersection over union of the classes; see :class:`MeanIoU`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> predicted, true = np.array([[0, 0, 1, 1]]), np.array([[0, 0, 0, 1]])
+    >>> round(float(mean_iou(predicted, true, num_classes=2)), 4)  # (2/3 + 1/2) / 2
+    0.5833
+    """
     metric = MeanIoU(num_classes, average, zero_division, threshold, ignore_index)
     return metric._once(prediction, target)
 
@@ -206,7 +289,14 @@ def matthews_corrcoef(
     threshold: float | None = None,
     ignore_index: int | None = None,
 ) -> float:
-    """Return the correlation between predicted and true classes; see :class:`MatthewsCorrCoef`."""
+    """Return the correlation between predicted and true classes; see :class:`MatthewsCorrCoef`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> round(matthews_corrcoef(np.array([0, 1]), np.array([1, 0]), num_classes=2), 4)  # all wrong
+    -1.0
+    """
     return float(MatthewsCorrCoef(num_classes, threshold, ignore_index)._once(prediction, target))
 
 
@@ -218,7 +308,15 @@ def cohen_kappa(
     threshold: float | None = None,
     ignore_index: int | None = None,
 ) -> float:
-    """Return the agreement beyond that of chance; see :class:`CohenKappa`."""
+    """Return the agreement beyond that of chance; see :class:`CohenKappa`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> predicted, true = np.array([0, 1, 1, 1]), np.array([0, 1, 1, 0])
+    >>> round(cohen_kappa(predicted, true, num_classes=2), 4)  # (3/4 - 1/2) / (1 - 1/2)
+    0.5
+    """
     return float(CohenKappa(num_classes, threshold, ignore_index)._once(prediction, target))
 
 
@@ -232,7 +330,15 @@ def auc(
     from_logits: bool | None = None,
     ignore_index: int | None = None,
 ) -> Any:
-    """Return the area under the curve of the scores; see :class:`AUC`."""
+    """Return the area under the curve of the scores; see :class:`AUC`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> scores = np.array([0.1, 0.4, 0.35, 0.8])
+    >>> float(auc(scores, np.array([0, 0, 1, 1])))  # 3 of 4 pairs of a no and a yes are in order
+    0.75
+    """
     metric = AUC(curve, average, multilabel, from_logits, ignore_index)
     return metric._once(prediction, target)
 
@@ -247,33 +353,77 @@ def calibration_error(
     from_logits: bool | None = None,
     ignore_index: int | None = None,
 ) -> float:
-    """Return how far probabilities are from shares; see :class:`CalibrationError`."""
+    """Return how far probabilities are from shares; see :class:`CalibrationError`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> sure = np.array([[0.75, 0.25], [0.75, 0.25]])
+    >>> calibration_error(sure, np.array([0, 1]), from_logits=False)  # 0.75, but half are right
+    0.25
+    """
     metric = CalibrationError(n_bins, norm, multilabel, from_logits, ignore_index)
     return float(metric._once(prediction, target))
 
 
 def mae(prediction: Array, target: Array) -> float:
-    """Return the mean absolute error over all numbers; see :class:`MAE`."""
+    """Return the mean absolute error over all numbers; see :class:`MAE`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> mae(np.array([1.0, 4.0]), np.array([0.0, 2.0]))  # (1 + 2) / 2
+    1.5
+    """
     return float(MAE()._once(prediction, target))
 
 
 def mse(prediction: Array, target: Array) -> float:
-    """Return the mean squared error over all numbers; see :class:`MSE`."""
+    """Return the mean squared error over all numbers; see :class:`MSE`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> mse(np.array([1.0, 4.0]), np.array([0.0, 2.0]))  # (1 + 4) / 2
+    2.5
+    """
     return float(MSE()._once(prediction, target))
 
 
 def rmse(prediction: Array, target: Array) -> float:
-    """Return the root of the mean squared error over all numbers; see :class:`RMSE`."""
+    """Return the root of the mean squared error over all numbers; see :class:`RMSE`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rmse(np.array([1.0, 7.0]), np.array([0.0, 0.0]))  # the root of (1 + 49) / 2
+    5.0
+    """
     return float(RMSE()._once(prediction, target))
 
 
 def r2(prediction: Array, target: Array, *, multioutput: str = "uniform_average") -> Any:
-    """Return the coefficient of determination; see :class:`R2`."""
+    """Return the coefficient of determination; see :class:`R2`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> round(float(r2(np.array([1.0, 2.0, 4.0]), np.array([1.0, 2.0, 3.0]))), 4)  # 1 - 1 / 2
+    0.5
+    """
     return R2(multioutput)._once(prediction, target)
 
 
 def explained_variance(
     prediction: Array, target: Array, *, multioutput: str = "uniform_average"
 ) -> Any:
-    """Return the share of the targets' variance explained; see :class:`ExplainedVariance`."""
+    """Return the share of the targets' variance explained; see :class:`ExplainedVariance`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> target = np.array([1.0, 2.0, 3.0])
+    >>> round(float(explained_variance(target + 10.0, target)), 4)  # an offset does not count
+    1.0
+    """
     return ExplainedVariance(multioutput)._once(prediction, target)

@@ -23,6 +23,27 @@ class Metric(Checked):
         Key in training logs.
     higher_is_better : bool or None
         What callbacks and schedules go by; ``None`` where neither is better, or nobody knows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> class WorstError(xpcnn.metrics.Metric):
+    ...     name = "worst_error"
+    ...     higher_is_better = False
+    ...     def __init__(self):
+    ...         self._worst = 0.0
+    ...     def update(self, prediction, target):
+    ...         self._worst = max(self._worst, float(abs(prediction - target).max()))
+    ...     def result(self):
+    ...         return self._worst
+    ...     def reset(self):
+    ...         self._worst = 0.0
+    >>> metric = WorstError()
+    >>> metric.update(np.array([1.0, 2.0]), np.array([1.0, 5.0]))
+    >>> metric.update(np.array([1.0]), np.array([2.0]))
+    >>> metric.result()
+    3.0
     """
 
     name = "metric"

@@ -21,6 +21,16 @@ class OutputMetric(Metric):
         Name of the output, which stands in front of the metric's own name in training logs.
     position : int
         Which of the outputs it is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> metric = xpcnn.metrics.OutputMetric(xpcnn.metrics.MAE(), "age", 1)
+    >>> outputs = np.array([1.0]), np.array([40.0])
+    >>> metric.update(outputs, (np.array([0.0]), np.array([38.0])))
+    >>> metric.name, metric.result()
+    ('age_mae', 2.0)
     """
 
     def __init__(self, metric: Metric, output: str, position: int) -> None:

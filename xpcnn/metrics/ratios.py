@@ -54,7 +54,17 @@ class Precision(PerClass):
 
 
 class Recall(PerClass):
-    """Share of the places of a class that are found; settings as for :class:`Precision`."""
+    """Share of the places of a class that are found; settings as for :class:`Precision`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> metric = xpcnn.metrics.Recall(average=None, num_classes=2)
+    >>> metric.update(np.array([0, 1, 1]), np.array([0, 0, 1]))
+    >>> metric.result().tolist()  # 1 of 2 zeros, 1 of 1 ones
+    [0.5, 1.0]
+    """
 
     name = "recall"
 
@@ -63,7 +73,17 @@ class Recall(PerClass):
 
 
 class F1Score(PerClass):
-    """Harmonic mean of precision and recall; settings as for :class:`Precision`."""
+    """Harmonic mean of precision and recall; settings as for :class:`Precision`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> metric = xpcnn.metrics.F1Score(threshold=0.5)
+    >>> metric.update(np.array([0.9, 0.8, 0.6, 0.1]), np.array([1, 0, 0, 1]))
+    >>> round(float(metric.result()), 4)  # precision 1/3, recall 1/2
+    0.4
+    """
 
     name = "f1_score"
 

@@ -184,6 +184,16 @@ class TopKAccuracy(_Share):
     ------
     ValueError
         If `k` is not a whole number of at least 1, or predictions are answers yes or no.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> metric = xpcnn.metrics.TopKAccuracy(k=2)
+    >>> scores = np.array([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2]])
+    >>> metric.update(scores, np.array([1, 2]))  # the second highest, the third highest
+    >>> metric.result()
+    0.5
     """
 
     def __init__(

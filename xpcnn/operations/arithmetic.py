@@ -91,7 +91,15 @@ class _Binary(Elementwise):
 
 
 class Subtract(_Binary):
-    """The first operand minus the second; they are broadcast."""
+    """The first operand minus the second; they are broadcast.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Subtract
+    >>> Subtract()(np.array([5.0, 2.0]), np.array([1.0])).tolist()
+    [4.0, 1.0]
+    """
 
     def _compute(self, xp: ModuleType, a: Array, b: Array) -> Array:
         return a - b
@@ -101,7 +109,15 @@ class Subtract(_Binary):
 
 
 class Multiply(_Binary):
-    """The product of two operands, which are broadcast."""
+    """The product of two operands, which are broadcast.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Multiply
+    >>> Multiply()(np.array([2.0, 3.0]), np.array([[10.0], [100.0]])).tolist()
+    [[20.0, 30.0], [200.0, 300.0]]
+    """
 
     def _compute(self, xp: ModuleType, a: Array, b: Array) -> Array:
         return a * b
@@ -114,6 +130,15 @@ class Divide(_Binary):
     """The first operand divided by the second; they are broadcast.
 
     Quotients of integers are cut towards zero.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Divide
+    >>> Divide()(np.array([3.0, -3.0]), np.array([2.0])).tolist()
+    [1.5, -1.5]
+    >>> Divide()(np.array([3, -3]), np.array([2])).tolist()
+    [1, -1]
     """
 
     def _compute(self, xp: ModuleType, a: Array, b: Array) -> Array:
@@ -132,6 +157,13 @@ class Power(_Binary):
     """The first operand to the power of the second; they are broadcast.
 
     The result has the dtype of the first operand, whatever that of the second.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Power
+    >>> Power()(np.array([2.0, 3.0]), np.array([3, 2])).tolist()
+    [8.0, 9.0]
     """
 
     def _compute(self, xp: ModuleType, a: Array, b: Array) -> Array:
@@ -168,6 +200,15 @@ class Modulo(_Binary):
     ----------
     sign : {"divisor", "dividend"}
         Whose sign the result has: that of the divisor, as in Python, or of the dividend, as in C.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Modulo
+    >>> Modulo()(np.array([7, -7]), np.array([3])).tolist()
+    [1, 2]
+    >>> Modulo("dividend")(np.array([7, -7]), np.array([3])).tolist()
+    [1, -1]
     """
 
     def __init__(self, sign: str = "divisor") -> None:
@@ -209,8 +250,24 @@ class _Extremum(Elementwise):
 
 
 class Maximum(_Extremum, function="maximum"):
-    """The largest of all operands, which are broadcast; NaN wins."""
+    """The largest of all operands, which are broadcast; NaN wins.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Maximum
+    >>> Maximum()(np.array([1.0, 5.0]), np.array([3.0]), np.array([2.0, 2.0])).tolist()
+    [3.0, 5.0]
+    """
 
 
 class Minimum(_Extremum, function="minimum"):
-    """The smallest of all operands, which are broadcast; NaN wins."""
+    """The smallest of all operands, which are broadcast; NaN wins.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Minimum
+    >>> Minimum()(np.array([1.0, 5.0]), np.array([3.0]), np.array([2.0, 2.0])).tolist()
+    [1.0, 2.0]
+    """

@@ -45,6 +45,14 @@ class DepthToSpace(Blocks):
     mode : {"DCR", "CRD"}
         Whether the position in the block is the first part of a channel's number (ONNX's
         default) or the last (that of PyTorch's PixelShuffle).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import DepthToSpace
+    >>> x = np.array([1.0, 2.0, 3.0, 4.0]).reshape(1, 4, 1, 1)
+    >>> DepthToSpace(2)(x).tolist()  # four channels of one pixel become one of 2 x 2
+    [[[[1.0, 2.0], [3.0, 4.0]]]]
     """
 
     def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:
@@ -75,6 +83,13 @@ class SpaceToDepth(Blocks):
     mode : {"DCR", "CRD"}
         Whether the position in the block becomes the first part of a channel's number or the
         last (that of PyTorch's PixelUnshuffle).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import SpaceToDepth
+    >>> SpaceToDepth(2)(np.array([[[[1.0, 2.0], [3.0, 4.0]]]])).tolist()
+    [[[[1.0]], [[2.0]], [[3.0]], [[4.0]]]]
     """
 
     def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:

@@ -29,6 +29,18 @@ class MaskedDropout(RandomLayer, Operation):
     seed, step : int
         The mask follows from these two alone, and `step` counts the masks, as that of
         :class:`xpcnn.Dropout`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import MaskedDropout
+    >>> dropout = MaskedDropout(0.5)
+    >>> y, kept = dropout.forward(np.ones((4, 8)), training=True)
+    >>> bool((y == np.where(kept, 2.0, 0.0)).all())  # what is kept is divided by 1 - p
+    True
+    >>> y, kept = dropout(np.ones((4, 8)))
+    >>> bool(kept.all())
+    True
     """
 
     def __init__(self, p: float = 0.5) -> None:

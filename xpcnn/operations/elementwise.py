@@ -41,55 +41,162 @@ class Unary(SameShape):
 
 
 class Negative(Unary, value=lambda xp, x: -x, slope=lambda xp, x, y: -1.0):
-    """-x."""
+    """-x.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Negative
+    >>> Negative()(np.array([1.0, -2.0])).tolist()
+    [-1.0, 2.0]
+    """
 
 
 class Absolute(Unary, value=lambda xp, x: xp.abs(x), slope=lambda xp, x, y: _xp.sign(x)):
-    """|x|; the gradient is 0 at 0."""
+    """|x|; the gradient is 0 at 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Absolute
+    >>> absolute = Absolute()
+    >>> absolute.forward(np.array([3.0, -2.0, 0.0]), training=True).tolist()
+    [3.0, 2.0, 0.0]
+    >>> absolute.backward(np.array([1.0, 1.0, 1.0])).tolist()
+    [1.0, -1.0, 0.0]
+    """
 
 
 class Sign(Unary, value=lambda xp, x: _xp.sign(x)):
-    """-1, 0 or 1."""
+    """-1, 0 or 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Sign
+    >>> Sign()(np.array([3.0, -2.0, 0.0])).tolist()
+    [1.0, -1.0, 0.0]
+    """
 
 
 class Floor(Unary, value=lambda xp, x: xp.floor(x)):
-    """The largest whole number that is not above x."""
+    """The largest whole number that is not above x.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Floor
+    >>> Floor()(np.array([1.5, -1.5])).tolist()
+    [1.0, -2.0]
+    """
 
 
 class Ceil(Unary, value=lambda xp, x: xp.ceil(x)):
-    """The smallest whole number that is not below x."""
+    """The smallest whole number that is not below x.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Ceil
+    >>> Ceil()(np.array([1.5, -1.5])).tolist()
+    [2.0, -1.0]
+    """
 
 
 class Round(Unary, value=lambda xp, x: xp.round(x)):
-    """The nearest whole number, of two the even one."""
+    """The nearest whole number, of two the even one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Round
+    >>> Round()(np.array([0.5, 1.5, 2.5, 2.75])).tolist()
+    [0.0, 2.0, 2.0, 3.0]
+    """
 
 
 class Reciprocal(Unary, value=lambda xp, x: 1.0 / x, slope=lambda xp, x, y: -y * y):
-    """1 / x."""
+    """1 / x.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Reciprocal
+    >>> Reciprocal()(np.array([2.0, -4.0])).tolist()
+    [0.5, -0.25]
+    """
 
 
 class SquareRoot(Unary, value=lambda xp, x: xp.sqrt(x), slope=lambda xp, x, y: 0.5 / y):
-    """The square root."""
+    """The square root.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import SquareRoot
+    >>> SquareRoot()(np.array([9.0, 0.25])).tolist()
+    [3.0, 0.5]
+    """
 
 
 class Exp(Unary, value=lambda xp, x: xp.exp(x), slope=lambda xp, x, y: y):
-    """e to the power of x."""
+    """e to the power of x.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Exp
+    >>> Exp()(np.array([0.0, 1.0])).round(3).tolist()
+    [1.0, 2.718]
+    """
 
 
 class Log(Unary, value=lambda xp, x: xp.log(x), slope=lambda xp, x, y: 1.0 / x):
-    """The natural logarithm."""
+    """The natural logarithm.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Log
+    >>> Log()(np.array([1.0, 10.0])).round(3).tolist()
+    [0.0, 2.303]
+    """
 
 
 class Erf(Unary, value=special.erf, slope=lambda xp, x, y: xp.exp(-x * x) * (2.0 / sqrt(pi))):
-    """The error function."""
+    """The error function.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Erf
+    >>> Erf()(np.array([0.0, 1.0, -1.0])).round(3).tolist()
+    [0.0, 0.843, -0.843]
+    """
 
 
 class Sin(Unary, value=lambda xp, x: xp.sin(x), slope=lambda xp, x, y: xp.cos(x)):
-    """The sine."""
+    """The sine.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Sin
+    >>> Sin()(np.array([0.0, np.pi / 6, np.pi / 2])).round(3).tolist()
+    [0.0, 0.5, 1.0]
+    """
 
 
 class Cos(Unary, value=lambda xp, x: xp.cos(x), slope=lambda xp, x, y: -xp.sin(x)):
-    """The cosine."""
+    """The cosine.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Cos
+    >>> Cos()(np.array([0.0, np.pi / 3, np.pi])).round(3).tolist()
+    [1.0, 0.5, -1.0]
+    """
 
 
 class Affine(Unary):
@@ -98,6 +205,13 @@ class Affine(Unary):
     Parameters
     ----------
     scale, shift : float
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Affine
+    >>> Affine(scale=2.0, shift=1.0)(np.array([0.0, 3.0])).tolist()
+    [1.0, 7.0]
     """
 
     def __init__(self, scale: float = 1.0, shift: float = 0.0) -> None:
@@ -118,6 +232,13 @@ class Shrink(Unary):
     Parameters
     ----------
     lambd, bias : float
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Shrink
+    >>> Shrink(lambd=1.0, bias=0.5)(np.array([-3.0, -1.0, 0.5, 2.0])).tolist()
+    [-2.5, 0.0, 0.0, 1.5]
     """
 
     def __init__(self, lambd: float = 0.5, bias: float = 0.0) -> None:
@@ -150,6 +271,13 @@ class Cast(OfDtype, SameShape):
     Notes
     -----
     Floating-point numbers become whole numbers by dropping what is behind the point.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Cast
+    >>> Cast("int64")(np.array([1.75, -1.75])).tolist()
+    [1, -1]
     """
 
     def __init__(self, dtype: str | None = None, follows: bool = False) -> None:
@@ -176,6 +304,15 @@ class Clip(SameShape):
     Notes
     -----
     Where both limits hold something the largest wins. The gradient is 1 on the limits.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Clip
+    >>> Clip(min=0.0, max=6.0)(np.array([-1.0, 2.0, 7.0])).tolist()
+    [0.0, 2.0, 6.0]
+    >>> Clip()(np.array([-1.0, 2.0, 7.0]), np.array(1.0)).tolist()  # the limit is an input
+    [1.0, 2.0, 7.0]
     """
 
     def __init__(self, min: float | None = None, max: float | None = None) -> None:

@@ -35,6 +35,16 @@ class Slice(Steered):
         The axes; the first ones if left out everywhere.
     steps : sequence of int, optional
         1 if left out everywhere; a negative one goes backwards.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Slice
+    >>> x = np.array([[0, 1, 2, 3, 4, 5]])
+    >>> Slice([1], [5], dims=[1], steps=[2])(x).tolist()
+    [[1, 3]]
+    >>> Slice([-1], [-4], dims=[1], steps=[-1])(x).tolist()
+    [[5, 4, 3]]
     """
 
     def __init__(
@@ -106,6 +116,16 @@ class Gather(Operation):
     Notes
     -----
     Negative numbers count from the end.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Gather
+    >>> x = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    >>> Gather()(x, np.array([2, 0])).tolist()
+    [[5.0, 6.0], [1.0, 2.0]]
+    >>> Gather(1)(x, np.array([-1])).tolist()
+    [[2.0], [4.0], [6.0]]
     """
 
     def __init__(self, dim: int = 0) -> None:
@@ -150,6 +170,16 @@ class Split(Operation):
         Lengths of the pieces; if left out, the second input holds them.
     pieces : int, optional
         In place of sizes: so many pieces of one length, of which the last may be shorter.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Split
+    >>> x = np.array([1, 2, 3, 4, 5])
+    >>> [piece.tolist() for piece in Split(sizes=[1, 4])(x)]
+    [[1], [2, 3, 4, 5]]
+    >>> [piece.tolist() for piece in Split(pieces=2)(x)]
+    [[1, 2, 3], [4, 5]]
     """
 
     def __init__(

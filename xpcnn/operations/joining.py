@@ -19,6 +19,13 @@ class Concat(Operation):
     ----------
     dim : int
         The axis; 1 is that of the channels. Along all others the lengths must be equal.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Concat
+    >>> Concat(1)(np.array([[1.0], [2.0]]), np.array([[3.0, 4.0], [5.0, 6.0]])).tolist()
+    [[1.0, 3.0, 4.0], [2.0, 5.0, 6.0]]
     """
 
     def __init__(self, dim: int = 1) -> None:

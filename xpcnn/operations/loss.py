@@ -25,6 +25,17 @@ class NegativeLogLikelihood(Operation):
         The mean divides by the sum of the weights of the targets.
     ignore_index : int, optional
         A target that counts nothing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import NegativeLogLikelihood
+    >>> log_probabilities = np.array([[-1.0, -2.0], [-3.0, -0.5]])
+    >>> labels = np.array([0, 0])
+    >>> float(NegativeLogLikelihood()(log_probabilities, labels))  # (1 + 3) / 2
+    2.0
+    >>> NegativeLogLikelihood("none")(log_probabilities, labels).tolist()
+    [1.0, 3.0]
     """
 
     def __init__(self, reduction: str = "mean", ignore_index: int | None = None) -> None:

@@ -16,6 +16,16 @@ class MatMul(Operation):
     """The product of matrices in the last two axes; the axes in front are broadcast.
 
     A vector on the left is a row, on the right a column, and that axis is not in the result.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import MatMul
+    >>> a = np.array([[1.0, 2.0], [3.0, 4.0]])
+    >>> MatMul()(a, np.array([[1.0], [10.0]])).tolist()
+    [[21.0], [43.0]]
+    >>> MatMul()(a, np.array([1.0, 10.0])).tolist()
+    [21.0, 43.0]
     """
 
     def output_shapes(self, *input_shapes: Shape | None) -> tuple[Shape, ...]:

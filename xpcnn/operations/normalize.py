@@ -27,6 +27,14 @@ class Standardize(Operation):
         The first of the axes.
     eps : float
         Added to the variance.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Standardize
+    >>> y, mean, inverse = Standardize()(np.array([[1.0, 3.0]]))
+    >>> y.round(3).tolist(), mean.tolist(), inverse.round(3).tolist()
+    ([[-1.0, 1.0]], [[2.0]], [[1.0]])
     """
 
     def __init__(self, dim: int = -1, eps: float = 1e-5) -> None:
@@ -64,6 +72,14 @@ class GroupStandardize(SameShape):
         Number of groups; each channel is one if left out.
     eps : float
         Added to the variance.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import GroupStandardize
+    >>> x = np.array([[[1.0], [3.0], [10.0], [30.0]]])  # four channels of one number
+    >>> GroupStandardize(2)(x).round(3).tolist()
+    [[[-1.0], [1.0], [-1.0], [1.0]]]
     """
 
     def __init__(self, num_groups: int | None = None, eps: float = 1e-5) -> None:
@@ -92,6 +108,14 @@ class PerChannel(SameShape):
 
     The second and third input are scale and shift, of shape (C,); where there is a number for
     every group of channels only, it holds for all of them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import PerChannel
+    >>> x = np.array([[[1.0, 2.0], [3.0, 4.0]]])
+    >>> PerChannel()(x, np.array([10.0, 100.0]), np.array([0.0, 1.0])).tolist()
+    [[[10.0, 20.0], [301.0, 401.0]]]
     """
 
     def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
@@ -132,6 +156,17 @@ class BatchNormalization(Operation):
     momentum : float, optional
         Normalise by the mean and the variance of the batch, and give two more outputs: the
         running ones, of which this share is kept. The inputs serve as they are if left out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import BatchNormalization
+    >>> x, one, zero = np.array([[1.0], [3.0]]), np.array([1.0]), np.array([0.0])
+    >>> BatchNormalization()(x, one, zero, one, 4.0 * one).round(3).tolist()
+    [[0.0], [1.0]]
+    >>> y, mean, variance = BatchNormalization(momentum=0.75)(x, one, zero, zero, zero)
+    >>> mean.tolist(), variance.tolist()  # a quarter of the batch's 2 and 1
+    ([0.5], [0.25])
     """
 
     def __init__(self, eps: float = 1e-5, momentum: float | None = None) -> None:

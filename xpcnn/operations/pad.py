@@ -34,6 +34,18 @@ class Pad(Steered):
         The constant, if no input holds it.
     dims : sequence of int, optional
         The axes; all if left out everywhere.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Pad
+    >>> x = np.array([1.0, 2.0, 3.0])
+    >>> Pad([1, 2])(x).tolist()
+    [0.0, 1.0, 2.0, 3.0, 0.0, 0.0]
+    >>> Pad([1, 2], mode="reflect")(x).tolist()
+    [2.0, 1.0, 2.0, 3.0, 2.0, 1.0]
+    >>> Pad([-1, 0])(x).tolist()
+    [2.0, 3.0]
     """
 
     def __init__(

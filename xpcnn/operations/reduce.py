@@ -83,7 +83,18 @@ def _sum(xp: ModuleType, x: Array, axes: Ints) -> Array:
 
 
 class ReduceSum(Reduction):
-    """The sum along axes; see :class:`Reduction`."""
+    """The sum along axes; see :class:`Reduction`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import ReduceSum
+    >>> x = np.array([[1.0, 2.0], [3.0, 4.0]])
+    >>> ReduceSum((1,))(x).tolist()
+    [[3.0], [7.0]]
+    >>> ReduceSum((0,), keepdim=False)(x).tolist()
+    [4.0, 6.0]
+    """
 
     def _value(self, xp: ModuleType, x: Array, axes: Ints) -> Array:
         return _sum(xp, x, axes)
@@ -93,7 +104,15 @@ class ReduceSum(Reduction):
 
 
 class ReduceMean(Reduction):
-    """The mean along axes; see :class:`Reduction`."""
+    """The mean along axes; see :class:`Reduction`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import ReduceMean
+    >>> ReduceMean()(np.array([[1.0, 2.0], [3.0, 4.0]])).tolist()
+    [[2.5]]
+    """
 
     def _value(self, xp: ModuleType, x: Array, axes: Ints) -> Array:
         if not axes:
@@ -110,6 +129,16 @@ class ReduceMax(Reduction):
     """The largest element along axes; see :class:`Reduction`.
 
     Equal ones share the gradient.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import ReduceMax
+    >>> largest = ReduceMax((1,))
+    >>> largest.forward(np.array([[1.0, 5.0, 5.0]]), training=True).tolist()
+    [[5.0]]
+    >>> largest.backward(np.array([[1.0]])).tolist()
+    [[0.0, 0.5, 0.5]]
     """
 
     function: ClassVar[str] = "max"
@@ -133,6 +162,13 @@ class ReduceMin(ReduceMax, function="min", of_bools="all", of_nothing=inf):
     """The smallest element along axes; see :class:`Reduction`.
 
     Equal ones share the gradient.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import ReduceMin
+    >>> ReduceMin((1,), keepdim=False)(np.array([[4.0, 2.0], [1.0, 3.0]])).tolist()
+    [2.0, 1.0]
     """
 
 
@@ -143,7 +179,15 @@ def _of_nothing(xp: ModuleType, x: Array, axes: Ints, value: float) -> Array:
 
 
 class ReduceProd(Reduction):
-    """The product along axes; see :class:`Reduction`."""
+    """The product along axes; see :class:`Reduction`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import ReduceProd
+    >>> ReduceProd((1,), keepdim=False)(np.array([[4.0, 2.0], [1.0, 3.0]])).tolist()
+    [8.0, 3.0]
+    """
 
     def _value(self, xp: ModuleType, x: Array, axes: Ints) -> Array:
         return xp.prod(x, axis=axes, keepdims=True, dtype=x.dtype) if axes else x
@@ -159,7 +203,15 @@ class ReduceProd(Reduction):
 
 
 class ReduceL1(Reduction):
-    """The sum of the absolute values along axes; see :class:`Reduction`."""
+    """The sum of the absolute values along axes; see :class:`Reduction`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import ReduceL1
+    >>> ReduceL1((1,), keepdim=False)(np.array([[3.0, -4.0]])).tolist()
+    [7.0]
+    """
 
     def _value(self, xp: ModuleType, x: Array, axes: Ints) -> Array:
         return _sum(xp, xp.abs(x), axes)
@@ -172,6 +224,13 @@ class ReduceL2(Reduction):
     """The root of the sum of the squares along axes; see :class:`Reduction`.
 
     The gradient is 0 where the sum is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import ReduceL2
+    >>> ReduceL2((1,), keepdim=False)(np.array([[3.0, -4.0]])).tolist()
+    [5.0]
     """
 
     def _value(self, xp: ModuleType, x: Array, axes: Ints) -> Array:
@@ -182,7 +241,15 @@ class ReduceL2(Reduction):
 
 
 class ReduceSumSquare(Reduction):
-    """The sum of the squares along axes; see :class:`Reduction`."""
+    """The sum of the squares along axes; see :class:`Reduction`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import ReduceSumSquare
+    >>> ReduceSumSquare((1,), keepdim=False)(np.array([[3.0, -4.0]])).tolist()
+    [25.0]
+    """
 
     def _value(self, xp: ModuleType, x: Array, axes: Ints) -> Array:
         return _sum(xp, x * x, axes)
@@ -192,7 +259,15 @@ class ReduceSumSquare(Reduction):
 
 
 class ReduceLogSum(Reduction):
-    """The logarithm of the sum along axes; see :class:`Reduction`."""
+    """The logarithm of the sum along axes; see :class:`Reduction`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import ReduceLogSum
+    >>> ReduceLogSum((1,), keepdim=False)(np.array([[4.0, 6.0]])).round(3).tolist()
+    [2.303]
+    """
 
     def _value(self, xp: ModuleType, x: Array, axes: Ints) -> Array:
         return xp.log(_sum(xp, x, axes))
@@ -205,6 +280,13 @@ class ReduceLogSumExp(Reduction):
     """The logarithm of the sum of the exponentials along axes; see :class:`Reduction`.
 
     It does not overflow.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import ReduceLogSumExp
+    >>> ReduceLogSumExp((1,), keepdim=False)(np.array([[1000.0, 1000.0]])).round(3).tolist()
+    [1000.693]
     """
 
     def _value(self, xp: ModuleType, x: Array, axes: Ints) -> Array:
@@ -256,11 +338,27 @@ class ArgMax(_ArgExtremum, function="argmax"):
     keepdim : bool
     last : bool
         Of equal elements take the last in place of the first.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import ArgMax
+    >>> x = np.array([[1.0, 5.0, 5.0]])
+    >>> ArgMax(1)(x).tolist(), ArgMax(1, keepdim=False, last=True)(x).tolist()
+    ([[1]], [2])
     """
 
 
 class ArgMin(_ArgExtremum, function="argmin"):
-    """The position of the smallest element along an axis; see :class:`ArgMax`."""
+    """The position of the smallest element along an axis; see :class:`ArgMax`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import ArgMin
+    >>> ArgMin(1, keepdim=False)(np.array([[4.0, 2.0, 3.0]])).tolist()
+    [1]
+    """
 
 
 class Hardmax(NoGradient, SameShape):
@@ -269,6 +367,13 @@ class Hardmax(NoGradient, SameShape):
     Parameters
     ----------
     dim : int
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Hardmax
+    >>> Hardmax()(np.array([[1.0, 5.0, 5.0]])).tolist()
+    [[0.0, 1.0, 0.0]]
     """
 
     def __init__(self, dim: int = -1) -> None:

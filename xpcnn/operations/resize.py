@@ -67,6 +67,17 @@ class Resizing(Steered):
         Whether sizes are met exactly, or bounds that keep the proportions.
     dims : sequence of int, optional
         The axes; all if left out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Resizing
+    >>> Resizing(sizes=[6])(np.array([1.0, 2.0, 3.0])).tolist()
+    [1.0, 1.0, 2.0, 2.0, 3.0, 3.0]
+    >>> Resizing(sizes=[5], mode="linear", coordinates="align_corners")(
+    ...     np.array([1.0, 2.0, 3.0])
+    ... ).tolist()
+    [1.0, 1.5, 2.0, 2.5, 3.0]
     """
 
     def __init__(

@@ -72,6 +72,14 @@ class Squeeze(_Reshaping):
     ----------
     dims : sequence of int, optional
         The axes; if left out, those in the second input, and without one all of length 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Squeeze
+    >>> x = np.zeros((1, 3, 1))
+    >>> Squeeze()(x).shape, Squeeze([0])(x).shape
+    ((3,), (3, 1))
     """
 
     def __init__(self, dims: Sequence[int] | None = None) -> None:
@@ -94,6 +102,13 @@ class Unsqueeze(_Reshaping):
     ----------
     dims : sequence of int, optional
         Where the new axes are in the result; if left out, the second input says so.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Unsqueeze
+    >>> Unsqueeze([0, -1])(np.zeros((3,))).shape
+    (1, 3, 1)
     """
 
     def __init__(self, dims: Sequence[int] | None = None) -> None:
@@ -114,6 +129,14 @@ class MergeDims(_Reshaping):
     ----------
     dim : int
         From 0 to the number of axes; counted from the end where negative.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import MergeDims
+    >>> x = np.zeros((2, 3, 4))
+    >>> MergeDims()(x).shape, MergeDims(2)(x).shape
+    ((2, 12), (6, 4))
     """
 
     def __init__(self, dim: int = 1) -> None:
@@ -135,6 +158,15 @@ class Transpose(Operation):
     ----------
     dims : sequence of int, optional
         For each axis of the result, which axis of the input it is; reversed if left out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Transpose
+    >>> Transpose()(np.array([[1, 2], [3, 4]])).tolist()
+    [[1, 3], [2, 4]]
+    >>> Transpose((0, 2, 3, 1))(np.zeros((8, 3, 32, 24))).shape  # channels to the end
+    (8, 32, 24, 3)
     """
 
     def __init__(self, dims: Sequence[int] | None = None) -> None:
@@ -169,6 +201,13 @@ class Expand(Steered):
     shape : sequence of int, optional
         What the input's shape is broadcast with: a length of 1 keeps that of the input. If left
         out, the second input holds it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Expand
+    >>> Expand((2, 3))(np.array([[1], [2]])).tolist()
+    [[1, 1, 1], [2, 2, 2]]
     """
 
     def __init__(self, shape: Sequence[int] | None = None) -> None:
@@ -196,6 +235,13 @@ class Tile(Steered):
     ----------
     repeats : sequence of int, optional
         How often, for each axis; if left out, the second input says so.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Tile
+    >>> Tile((1, 2))(np.array([[1, 2], [3, 4]])).tolist()
+    [[1, 2, 1, 2], [3, 4, 3, 4]]
     """
 
     def __init__(self, repeats: Sequence[int] | None = None) -> None:
@@ -229,6 +275,14 @@ class ShapeOf(NoGradient):
     ----------
     start, end : int
         Which axes; counted from the end where negative, and cut to those that are there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import ShapeOf
+    >>> x = np.zeros((8, 3, 32, 24))
+    >>> ShapeOf()(x).tolist(), ShapeOf(start=-2)(x).tolist()
+    ([8, 3, 32, 24], [32, 24])
     """
 
     def __init__(self, start: int = 0, end: int | None = None) -> None:
@@ -245,7 +299,15 @@ class ShapeOf(NoGradient):
 
 
 class Size(ShapeOf):
-    """The number of elements of an array, as an array without axes."""
+    """The number of elements of an array, as an array without axes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Size
+    >>> int(Size()(np.zeros((2, 3, 4))))
+    24
+    """
 
     def __init__(self) -> None:
         super().__init__()

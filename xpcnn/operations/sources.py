@@ -43,6 +43,19 @@ class Weight(Held):
     Attributes
     ----------
     value : Parameter of that shape
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Weight
+    >>> weight = Weight((2,))
+    >>> weight.value.load(np.array([1.0, 2.0]))
+    >>> weight.forward(training=True).tolist()
+    [1.0, 2.0]
+    >>> weight.backward(np.array([0.5, 0.25]))
+    ()
+    >>> weight.value.grad.tolist()
+    [0.5, 0.25]
     """
 
     def __init__(self, shape: Sequence[int]) -> None:
@@ -81,6 +94,13 @@ class Constant(NoGradient, Held):
     Attributes
     ----------
     value : Buffer of that shape
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Constant
+    >>> Constant.of(np.array([1, 2]))().tolist()
+    [1, 2]
     """
 
     def __init__(self, shape: Sequence[int], dtype: str = "float32", follows: bool = True) -> None:
@@ -111,6 +131,13 @@ class Filled(OfDtype, NoGradient):
         Such as "float32".
     follows : bool
         Whether the dtype is that of the network, and changes with it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Filled
+    >>> Filled(7.0)(np.array([2, 3])).tolist()
+    [[7.0, 7.0, 7.0], [7.0, 7.0, 7.0]]
     """
 
     def __init__(self, value: float = 0.0, dtype: str = "float32", follows: bool = False) -> None:
@@ -125,7 +152,15 @@ class Filled(OfDtype, NoGradient):
 
 
 class Range(NoGradient):
-    """Numbers from a first one up to before a last one, a step apart; three inputs hold these."""
+    """Numbers from a first one up to before a last one, a step apart; three inputs hold these.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Range
+    >>> Range()(np.array(1), np.array(8), np.array(3)).tolist()
+    [1, 4, 7]
+    """
 
     def _run(self, xp: ModuleType, inputs: Arrays, training: bool) -> tuple[Arrays, Any]:
         start, stop, step = (_xp.to_numpy(x).reshape(()).item() for x in inputs)

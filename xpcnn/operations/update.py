@@ -58,6 +58,16 @@ class AdagradUpdate(_Update):
         Keeps the division finite.
     norm_coefficient : float
         L2 penalty.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import AdagradUpdate
+    >>> rate, updates, x = np.array(0.5), np.array(0), np.array([1.0])
+    >>> gradient, squares = np.array([3.0]), np.array([16.0])
+    >>> x, squares = AdagradUpdate()(rate, updates, x, gradient, squares)
+    >>> squares.tolist(), x.round(3).tolist()  # 16 + 3^2, and 1 - 0.5 * 3 / 5
+    ([25.0], [0.7])
     """
 
     states = 1
@@ -87,6 +97,16 @@ class AdamUpdate(_Update):
         Keeps the division finite.
     norm_coefficient, norm_coefficient_post : float
         L2 penalty on the gradient, and on the result.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import AdamUpdate
+    >>> rate, updates, x = np.array(0.25), np.array(0), np.array([1.0])
+    >>> gradient, mean, squares = np.array([2.0]), np.array([2.0]), np.array([4.0])
+    >>> x, mean, squares = AdamUpdate()(rate, updates, x, gradient, mean, squares)
+    >>> [a.round(3).tolist() for a in (mean, squares, x)]  # means of equals, and 1 - 0.25 * 2 / 2
+    [[2.0], [4.0], [0.75]]
     """
 
     states = 2
@@ -127,6 +147,16 @@ class MomentumUpdate(_Update):
     norm_coefficient : float
         L2 penalty.
     mode : {"standard", "nesterov"}
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import MomentumUpdate
+    >>> rate, updates, x = np.array(0.5), np.array(1), np.array([1.0])
+    >>> gradient, velocity = np.array([2.0]), np.array([4.0])
+    >>> x, velocity = MomentumUpdate(alpha=0.5)(rate, updates, x, gradient, velocity)
+    >>> velocity.tolist(), x.tolist()  # 0.5 * 4 + 2, and 1 - 0.5 * 4
+    ([4.0], [-1.0])
     """
 
     states = 1

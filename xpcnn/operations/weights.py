@@ -26,6 +26,18 @@ class Weights(Operation):
     ------
     ValueError
         If a name stands there twice, or is one that the class needs for itself.
+
+    Examples
+    --------
+    >>> from xpcnn.operations import Weights
+    >>> weights = Weights([("scale", (2,)), ("shift", (2,))], fixed=["shift"])
+    >>> weights.build()
+    ((2,), (2,))
+    >>> scale, shift = weights()
+    >>> scale.tolist(), shift.tolist()
+    ([0.0, 0.0], [0.0, 0.0])
+    >>> type(weights.scale).__name__, type(weights.shift).__name__
+    ('Parameter', 'Buffer')
     """
 
     def __init__(

@@ -64,6 +64,16 @@ class Convolution(_Weighted):
         As in :class:`xpcnn.Conv2d`; any number of dimensions.
     padding : int, sequence, "same", "same_lower" or "valid"
         As there, and "same_lower": as "same", but an odd element goes to the front.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Convolution
+    >>> x, weight = np.array([[[1.0, 2.0, 4.0]]]), np.array([[[1.0, 10.0]]])
+    >>> Convolution()(x, weight).tolist()
+    [[[21.0, 42.0]]]
+    >>> Convolution(padding="same_lower")(x, weight, np.array([0.5])).tolist()
+    [[[10.5, 21.5, 42.5]]]
     """
 
     op = "conv"
@@ -100,6 +110,16 @@ class TransposedConvolution(_Weighted):
     stride, padding, output_padding, groups, dilation
         As in :class:`xpcnn.ConvTranspose2d`; any number of dimensions. Padding may be (before,
         after) pairs.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import TransposedConvolution
+    >>> x, weight = np.array([[[1.0, 2.0]]]), np.array([[[1.0, 10.0]]])
+    >>> TransposedConvolution()(x, weight).tolist()
+    [[[1.0, 12.0, 20.0]]]
+    >>> TransposedConvolution(stride=2)(x, weight).tolist()
+    [[[1.0, 10.0, 2.0, 20.0]]]
     """
 
     op = "conv_transpose"
@@ -209,6 +229,13 @@ class MaxPooling(_Pooling, op="max_pool"):
         As in :class:`Convolution`.
     ceil_mode : bool
         Round the output size up.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import MaxPooling
+    >>> MaxPooling([2], stride=2, ceil_mode=True)(np.array([[[1.0, 3.0, 2.0]]])).tolist()
+    [[[3.0, 2.0]]]
     """
 
 
@@ -223,6 +250,16 @@ class AveragePooling(_Pooling):
         Whether the zeros of the padding count as elements.
     divisor_override : int, optional
         Divide by this instead of the number of elements; 1 gives sums.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import AveragePooling
+    >>> x = np.array([[[1.0, 3.0, 2.0]]])
+    >>> AveragePooling([2], padding="same")(x).tolist()
+    [[[2.0, 2.5, 2.0]]]
+    >>> AveragePooling([2], padding="same", count_include_pad=True)(x).tolist()
+    [[[2.0, 2.5, 1.0]]]
     """
 
     op = "avg_pool"
@@ -257,6 +294,14 @@ class MaxPositions(NoGradient, _Pooling):
         As in :class:`MaxPooling`.
     column_major : bool
         Number the elements of a channel with the first spatial axis fastest.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import MaxPositions
+    >>> x = np.array([[[[1.0, 2.0], [4.0, 3.0]], [[5.0, 8.0], [6.0, 7.0]]]])
+    >>> MaxPositions([2, 2])(x).tolist()  # the second channel is numbered from 4 on
+    [[[[2]], [[5]]]]
     """
 
     def __init__(
@@ -293,6 +338,14 @@ class GlobalPooling(Operation):
     Parameters
     ----------
     kind : {"mean", "max"}
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import GlobalPooling
+    >>> x = np.array([[[[1.0, 2.0], [3.0, 6.0]]]])
+    >>> GlobalPooling()(x).tolist(), GlobalPooling("max")(x).tolist()
+    ([[[[3.0]]]], [[[[6.0]]]])
     """
 
     keepdims = True
@@ -331,6 +384,14 @@ class Col2Im(Operation):
     ----------
     stride, padding, dilation
         As in :class:`Convolution`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn.operations import Col2Im
+    >>> columns = np.array([[[1.0, 2.0], [10.0, 20.0]]])  # two taps at two positions
+    >>> Col2Im()(columns, np.array([3]), np.array([2])).tolist()
+    [[[1.0, 12.0, 20.0]]]
     """
 
     def __init__(self, stride: Any = 1, padding: Padding = 0, dilation: Any = 1) -> None:

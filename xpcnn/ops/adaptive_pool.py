@@ -134,7 +134,14 @@ ADAPTIVE_MAX_POOL = Op("adaptive_max_pool", max_forward, max_backward, check=che
 
 
 def as_output_size(value: Any, ndim: int, who: str) -> OutputSize:
-    """Turn one output size, or one per dimension, into a tuple; ``None`` keeps an axis as it is."""
+    """Turn one output size, or one per dimension, into a tuple; ``None`` keeps an axis as it is.
+
+    Examples
+    --------
+    >>> from xpcnn import functional as F
+    >>> F.as_output_size(7, 2, "example"), F.as_output_size((None, 7), 2, "example")
+    ((7, 7), (None, 7))
+    """
     if isinstance(value, (str, bytes)):
         raise TypeError(f"{who}: output_size must be integers or None, got {value!r}")
     values = tuple(value) if hasattr(value, "__iter__") else (value,)
@@ -149,7 +156,14 @@ def as_output_size(value: Any, ndim: int, who: str) -> OutputSize:
 
 
 def adaptive_size(spatial: Ints, output_size: OutputSize) -> Ints:
-    """Return the output size for one input size."""
+    """Return the output size for one input size.
+
+    Examples
+    --------
+    >>> from xpcnn import functional as F
+    >>> F.adaptive_size((32, 24), (None, 7))
+    (32, 7)
+    """
     return tuple(n if m is None else m for n, m in zip(spatial, output_size, strict=True))
 
 
@@ -160,6 +174,14 @@ def adaptive_pool_forward(
 
     One output is global pooling, and where every size divides, all windows are alike: other
     operations do that faster.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import functional as F
+    >>> y, saved = F.adaptive_pool_forward("avg", np.array([[[1.0, 3.0, 2.0, 6.0]]]), (2,))
+    >>> y.tolist()
+    [[[2.0, 4.0]]]
     """
     _xp.namespace(x, who=who)
     check_image(x, len(output_size), who)
@@ -179,7 +201,16 @@ def adaptive_pool_forward(
 
 
 def adaptive_pool_backward(dy: Array, saved: AdaptiveSaved) -> Array:
-    """Return the gradient dx of an adaptive pooling."""
+    """Return the gradient dx of an adaptive pooling.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import functional as F
+    >>> y, saved = F.adaptive_pool_forward("max", np.array([[[1.0, 3.0, 2.0, 6.0]]]), (2,))
+    >>> F.adaptive_pool_backward(np.array([[[10.0, 20.0]]]), saved).tolist()
+    [[[0.0, 10.0, 0.0, 20.0]]]
+    """
     inner, is_global = saved
     return inner(_xp.namespace(dy).reshape(dy, dy.shape[:2]) if is_global else dy)
 

@@ -52,6 +52,13 @@ def transposed_window(
     ValueError
         If `output_padding` is neither below the stride nor below the dilation, or is given with
         "same", or if nothing would be left of the output.
+
+    Examples
+    --------
+    >>> from xpcnn import functional as F
+    >>> window, out = F.transposed_window((4,), (3,), (2,), (1,), (1,), (1,), "example")
+    >>> out  # (4 - 1) * 2 + 3 - 2 * 1 + 1
+    (8,)
     """
     if padding == "same":
         if any(output_padding):

@@ -54,5 +54,13 @@ LINEAR = Op("linear", linear_forward, linear_backward, check=check)
 
 
 def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
-    """Return ``x @ weight.T + bias``: (..., I) to (..., O), with weight (O, I)."""
+    """Return ``x @ weight.T + bias``: (..., I) to (..., O), with weight (O, I).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import functional as F
+    >>> F.linear(np.array([[1.0, 2.0]]), np.array([[3.0, 4.0]]), np.array([0.5])).tolist()
+    [[11.5]]
+    """
     return LINEAR(x, weight, bias)[0]

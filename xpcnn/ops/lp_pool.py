@@ -55,7 +55,14 @@ LP_POOL = Op("lp_pool", forward, backward, check=check)
 
 
 def as_norm_type(value: Any, who: str) -> float:
-    """Return the power of a power mean, or say why it cannot be one."""
+    """Return the power of a power mean, or say why it cannot be one.
+
+    Examples
+    --------
+    >>> from xpcnn import functional as F
+    >>> F.as_norm_type(2, "example")
+    2.0
+    """
     power = float(value)
     if power == 0.0 or isnan(power):
         raise ValueError(f"{who}: norm_type must be a number other than zero, got {value!r}")

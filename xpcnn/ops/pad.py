@@ -20,7 +20,17 @@ PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
 
 def pad_pairs(spatial: tuple[int, ...], padding: Pairs, mode: str, who: str) -> None:
-    """Raise unless an input of that size can be padded so."""
+    """Raise unless an input of that size can be padded so.
+
+    Examples
+    --------
+    >>> from xpcnn import functional as F
+    >>> F.pad_pairs((3,), ((2, 2),), "reflect", "example")
+    >>> F.pad_pairs((3,), ((3, 0),), "reflect", "example")
+    Traceback (most recent call last):
+        ...
+    ValueError: example: padding_mode 'reflect' can add at most 2 elements ...
+    """
     if len(padding) != len(spatial):
         raise ValueError(
             f"{who}: expected one (before, after) pair for each of {len(spatial)} spatial axes, "
@@ -148,6 +158,16 @@ def pad(x: Array, padding: Pairs, mode: str = "reflect", value: float = 0.0) -> 
 
     `mode` is "reflect", "replicate", "circular", or "constant", which adds `value`. Negative
     numbers crop.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import functional as F
+    >>> x = np.array([[[1.0, 2.0, 3.0]]])
+    >>> F.pad(x, ((2, 1),)).tolist()
+    [[[3.0, 2.0, 1.0, 2.0, 3.0, 2.0]]]
+    >>> F.pad(x, ((1, -1),), "constant", 9.0).tolist()
+    [[[9.0, 1.0, 2.0]]]
     """
     modes = ("constant", *PADDING_MODES[1:])
     if mode not in modes:

@@ -43,6 +43,15 @@ def pool_window(
     ValueError
         If the padding is more than half the window (a window could then lie wholly in it), or the
         window does not fit into the padded input.
+
+    Examples
+    --------
+    >>> from xpcnn import functional as F
+    >>> window = F.pool_window((5,), (2,), (2,), (0,), (1,), False, "example")
+    >>> window.output_shape((5,))
+    (2,)
+    >>> F.pool_window((5,), (2,), (2,), (0,), (1,), True, "example").output_shape((5,))
+    (3,)
     """
     window = Window.resolve(spatial, kernel, stride, padding, dilation)
     if not is_half_padded(window):
@@ -232,6 +241,15 @@ def avg_pool_divisor(
     """Say by what each window's sum is divided.
 
     `padding` is what the user asked for: elements that only ``ceil_mode`` added never count.
+
+    Examples
+    --------
+    >>> from xpcnn import functional as F
+    >>> window = F.pool_window((3,), (2,), (2,), (1,), (1,), False, "example")
+    >>> F.avg_pool_divisor(window, (3,), window.padding, False, None).tolist()
+    [1.0, 2.0]
+    >>> F.avg_pool_divisor(window, (3,), window.padding, True, None)
+    2.0
     """
     if divisor_override is not None:
         return float(divisor_override)

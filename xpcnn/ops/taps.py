@@ -68,6 +68,14 @@ def source_coordinates(
     ------
     ValueError
         If `transform` is unknown.
+
+    Examples
+    --------
+    >>> from xpcnn import functional as F
+    >>> F.source_coordinates(4, 2, 2.0).tolist()
+    [-0.25, 0.25, 0.75, 1.25]
+    >>> F.source_coordinates(3, 5, 0.6, "align_corners").tolist()
+    [0.0, 2.0, 4.0]
     """
     if transform not in TRANSFORMS:
         raise choice_error("source_coordinates", "transform", transform, TRANSFORMS)
@@ -99,6 +107,13 @@ def nearest_taps(coordinates: np.ndarray, n: int, rounding: str = "round_prefer_
     ------
     ValueError
         If `rounding` is none of ONNX's ``nearest_mode``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import functional as F
+    >>> F.nearest_taps(np.array([-0.25, 0.25, 0.75, 1.25]), 2).indices.tolist()
+    [[0], [0], [1], [1]]
     """
     if rounding not in ROUNDINGS:
         raise choice_error("nearest_taps", "rounding", rounding, ROUNDINGS)
@@ -133,6 +148,14 @@ def filter_taps(
     ------
     ValueError
         If `kind` is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpcnn import functional as F
+    >>> taps = F.filter_taps(np.array([0.25, 1.0]), 3)
+    >>> taps.indices.tolist(), taps.weights.tolist()
+    ([[0, 1], [1, 2]], [[0.75, 0.25], [1.0, 0.0]])
     """
     if kind not in FILTERS:
         raise choice_error("filter_taps", "kind", kind, FILTERS)
@@ -185,6 +208,14 @@ def upsample_taps(
         PyTorch has a rule of its own: nearest positions are computed in float32, whatever the
         dtype, and "nearest" repeats elements evenly where the new length is that of the old or
         twice that, whatever `factor` is.
+
+    Examples
+    --------
+    >>> from xpcnn import functional as F
+    >>> F.upsample_taps(2, 4, None, "nearest", False, "float32").indices.tolist()
+    [[0], [0], [1], [1]]
+    >>> F.upsample_taps(2, 3, None, "bilinear", True, "float32").weights.tolist()
+    [[1.0, 0.0], [0.5, 0.5], [1.0, 0.0]]
     """
     step = n / out if factor is None else 1.0 / factor
     if mode.startswith("nearest") and ndim == 2 and not large:

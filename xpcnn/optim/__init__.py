@@ -72,6 +72,12 @@ def from_config(description: Any, custom: Mapping[str, Any] | None = None) -> An
     ------
     ValueError
         If the class is none of this module or of these, or its arguments do not fit.
+
+    Examples
+    --------
+    >>> from xpcnn import optim
+    >>> optim.from_config({"class": "StepLR", "config": {"step_size": 30}})
+    StepLR(step_size=30)
     """
     bases = (Optimizer, Schedule)
     return _registry.from_config(description, _CLASSES, "optimizer or schedule", custom, bases)

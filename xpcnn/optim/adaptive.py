@@ -31,6 +31,18 @@ class Adagrad(Optimizer):
         Keeps the division finite.
     clip_norm, clip_value, schedule, groups
         See :class:`Optimizer`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> p = xpcnn.Parameter((1,), xpcnn.initializers.ones())
+    >>> p.data, p.grad = np.array([1.0]), np.array([0.5])
+    >>> optimizer = xpcnn.optim.Adagrad(lr=0.1)
+    >>> for update in range(2):
+    ...     optimizer.step({"p": p})
+    >>> p.data.round(4).tolist()  # 1 - 0.1 - 0.1 / sqrt(2)
+    [0.8293]
     """
 
     _slots = ("sum",)
@@ -79,6 +91,16 @@ class RMSprop(Optimizer):
         Divides by the standard deviation of the gradient (Graves, 2013).
     clip_norm, clip_value, schedule, groups
         See :class:`Optimizer`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> p = xpcnn.Parameter((1,), xpcnn.initializers.ones())
+    >>> p.data, p.grad = np.array([1.0]), np.array([0.5])
+    >>> xpcnn.optim.RMSprop(lr=0.01).step({"p": p})  # the running mean is 0.01 * 0.5^2
+    >>> p.data.round(4).tolist()  # 1 - 0.01 / sqrt(0.01)
+    [0.9]
     """
 
     _slots = ("square_avg", "grad_avg", "momentum_buffer")
@@ -129,6 +151,16 @@ class Adadelta(Optimizer):
         L2 penalty.
     clip_norm, clip_value, schedule, groups
         See :class:`Optimizer`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> p = xpcnn.Parameter((1,), xpcnn.initializers.ones())
+    >>> p.data, p.grad = np.array([1.0]), np.array([0.5])
+    >>> xpcnn.optim.Adadelta(rho=0.75, eps=0.01).step({"p": p})
+    >>> p.data.round(4).tolist()  # 1 - 0.5 * sqrt(0.01) / sqrt(0.25 * 0.5^2 + 0.01)
+    [0.8143]
     """
 
     _slots = ("square_avg", "acc_delta")
@@ -247,6 +279,16 @@ class AdamW(Adam):
         Divides by the largest mean square so far (Reddi et al., 2018).
     clip_norm, clip_value, schedule, groups
         See :class:`Optimizer`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> p = xpcnn.Parameter((1,), xpcnn.initializers.ones())
+    >>> p.data, p.grad = np.array([1.0]), np.array([0.5])
+    >>> xpcnn.optim.AdamW(lr=0.1, weight_decay=0.5).step({"p": p})
+    >>> p.data.round(4).tolist()  # 1 - 0.1 * 0.5 for the decay, and a first step of 0.1
+    [0.85]
     """
 
     _decoupled_decay = True
@@ -281,6 +323,16 @@ class Adamax(Optimizer):
         L2 penalty.
     clip_norm, clip_value, schedule, groups
         See :class:`Optimizer`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> p = xpcnn.Parameter((2,), xpcnn.initializers.ones())
+    >>> p.data, p.grad = np.array([1.0, 1.0]), np.array([0.5, -200.0])
+    >>> xpcnn.optim.Adamax(lr=0.1).step({"p": p})
+    >>> p.data.round(4).tolist()  # a first step of 0.1, whatever the size of the gradient
+    [0.9, 1.1]
     """
 
     _slots = ("exp_avg", "exp_inf")

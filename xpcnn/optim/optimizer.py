@@ -100,6 +100,19 @@ class Optimizer(Checked):
     ------
     ValueError
         If a setting is negative or not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> class SignSGD(xpcnn.optim.Optimizer):  # steps of one size
+    ...     def _update(self, xp, p, g, slots, lr, step):
+    ...         return p - lr * xp.sign(g)
+    >>> p = xpcnn.Parameter((2,), xpcnn.initializers.ones())
+    >>> p.data, p.grad = np.array([1.0, 1.0]), np.array([0.01, -200.0])
+    >>> SignSGD(lr=0.25).step({"p": p})
+    >>> p.data.tolist()
+    [0.75, 1.25]
     """
 
     spellings: ClassVar[Mapping[str, str]] = {"learning_rate": "lr", "decay": "weight_decay"}

@@ -42,6 +42,16 @@ class ReduceLROnPlateau(Schedule):
     ------
     ValueError
         If a setting is out of range.
+
+    Examples
+    --------
+    >>> import xpcnn
+    >>> from xpcnn.optim import ReduceLROnPlateau
+    >>> schedule = ReduceLROnPlateau(factor=0.5, patience=1)
+    >>> for val_loss in (1.0, 0.7, 0.8, 0.9):  # twice not better than 0.7
+    ...     schedule.observe(val_loss)
+    >>> schedule.lr(1.0, epoch=4, step=0)
+    0.5
     """
 
     def __init__(

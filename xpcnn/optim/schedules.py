@@ -23,6 +23,17 @@ class Schedule(Checked):
         What the schedule goes by.
     monitor : str or None
         Which value of the training log :meth:`observe` wants after every epoch, if any.
+
+    Examples
+    --------
+    >>> import xpcnn
+    >>> class Halved(xpcnn.optim.Schedule):
+    ...     def __init__(self, after):
+    ...         self.after = after
+    ...     def lr(self, base_lr, *, epoch, step):
+    ...         return base_lr if epoch < self.after else base_lr / 2
+    >>> [Halved(2).lr(0.5, epoch=i, step=0) for i in range(4)]
+    [0.5, 0.5, 0.25, 0.25]
     """
 
     counts: Literal["epochs", "steps"] = "epochs"
@@ -123,7 +134,15 @@ class StepLR(Schedule):
 
 
 class MultiStepLR(Schedule):
-    """Multiply by `gamma` at each of the epochs in `milestones`."""
+    """Multiply by `gamma` at each of the epochs in `milestones`.
+
+    Examples
+    --------
+    >>> import xpcnn
+    >>> from xpcnn.optim import MultiStepLR
+    >>> [MultiStepLR([2, 4], gamma=0.5).lr(1.0, epoch=i, step=0) for i in range(5)]
+    [1.0, 1.0, 0.5, 0.5, 0.25]
+    """
 
     def __init__(self, milestones: Sequence[int], gamma: float = 0.1) -> None:
         if not is_sequence(milestones):
@@ -137,7 +156,15 @@ class MultiStepLR(Schedule):
 
 
 class ExponentialLR(Schedule):
-    """Multiply by `gamma` after every epoch."""
+    """Multiply by `gamma` after every epoch.
+
+    Examples
+    --------
+    >>> import xpcnn
+    >>> from xpcnn.optim import ExponentialLR
+    >>> [ExponentialLR(0.5).lr(1.0, epoch=i, step=0) for i in range(4)]
+    [1.0, 0.5, 0.25, 0.125]
+    """
 
     def __init__(self, gamma: float) -> None:
         self.gamma = self._number("gamma", gamma)
@@ -151,6 +178,14 @@ class CosineAnnealingLR(Schedule):
     """Half a cosine wave from the base learning rate to `eta_min` in `T_max` epochs.
 
     It rises again in the following `T_max` epochs (Loshchilov & Hutter, 2017).
+
+    Examples
+    --------
+    >>> import xpcnn
+    >>> from xpcnn.optim import CosineAnnealingLR
+    >>> schedule = CosineAnnealingLR(T_max=3, eta_min=1.0)
+    >>> [round(schedule.lr(5.0, epoch=i, step=0), 4) for i in range(4)]  # 3 + 2 cos(60 degrees i)
+    [5.0, 4.0, 2.0, 1.0]
     """
 
     def __init__(self, T_max: int, eta_min: float = 0.0) -> None:
@@ -188,6 +223,14 @@ class OneCycleLR(Schedule):
     ------
     ValueError
         If the length is not given, or a setting is out of range.
+
+    Examples
+    --------
+    >>> import xpcnn
+    >>> from xpcnn.optim import OneCycleLR
+    >>> schedule = OneCycleLR(1.0, 5, pct_start=0.4, anneal_strategy="linear", div_factor=10.0)
+    >>> [round(schedule.lr(0.0, epoch=0, step=i), 3) for i in range(5)]  # up, down in three steps
+    [0.1, 1.0, 0.667, 0.333, 0.0]
     """
 
     counts = "steps"

@@ -87,7 +87,8 @@ def samples(
         names = class_names_for(class_names, int(labels.max()) + 1, who, x)
         captions = [names[label] for label in labels[:most]]
     shown = pictures.take(x, range(min(most, total)), who)
-    title = f"{len(shown):,} of {total:,} samples" if len(shown) < total else f"{total:,} samples"
+    counted = f"{total:,} {'sample' if total == 1 else 'samples'}"
+    title = f"{len(shown):,} of {counted}" if len(shown) < total else counted
     return _grid(shown, captions, title, wide, ax, who)
 
 

@@ -166,11 +166,16 @@ class EMA(Averaging):
 
     Examples
     --------
-    >>> import numpy as np, xpcnn
-    >>> model = xpcnn.Model([xpcnn.Linear(2, 2)], device="cpu", seed=0)
-    >>> model.compile("sgd", "cross_entropy")
-    >>> x, y = np.eye(2, dtype="float32"), np.array([0, 1])
-    >>> history = model.fit(x, y, epochs=3, callbacks=[xpcnn.callbacks.EMA(0.9)], verbose=0)
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> model = xpcnn.Model([xpcnn.Linear(1, 1, bias=False)], device="cpu")
+    >>> model.compile(xpcnn.optim.SGD(1.0), "l1")  # steps of 1 towards 100
+    >>> x, y = np.array([[1.0]], dtype="float32"), np.array([[100.0]], dtype="float32")
+    >>> _ = model.build((None, 1))
+    >>> _ = model.load_state_dict({"0.weight": np.zeros((1, 1), dtype="float32")})
+    >>> _ = model.fit(x, y, epochs=2, callbacks=[xpcnn.callbacks.EMA(0.5)], verbose=0)
+    >>> model.state_dict()["0.weight"].tolist()  # the weights are 1, then 2: (1 + 2) / 2
+    [[1.5]]
     """
 
     def __init__(self, decay: float = 0.999, start: int = 1) -> None:
@@ -232,11 +237,16 @@ class SWA(Averaging):
 
     Examples
     --------
-    >>> import numpy as np, xpcnn
-    >>> model = xpcnn.Model([xpcnn.Linear(2, 2)], device="cpu", seed=0)
-    >>> model.compile(xpcnn.optim.SGD(lr=0.1, schedule=xpcnn.optim.SWALR(0.05, 2)), "cross_entropy")
-    >>> x, y = np.eye(2, dtype="float32"), np.array([0, 1])
-    >>> history = model.fit(x, y, epochs=4, callbacks=[xpcnn.callbacks.SWA(start=3)], verbose=0)
+    >>> import numpy as np
+    >>> import xpcnn
+    >>> model = xpcnn.Model([xpcnn.Linear(1, 1, bias=False)], device="cpu")
+    >>> model.compile(xpcnn.optim.SGD(1.0), "l1")  # steps of 1 towards 100
+    >>> x, y = np.array([[1.0]], dtype="float32"), np.array([[100.0]], dtype="float32")
+    >>> _ = model.build((None, 1))
+    >>> _ = model.load_state_dict({"0.weight": np.zeros((1, 1), dtype="float32")})
+    >>> _ = model.fit(x, y, epochs=4, callbacks=[xpcnn.callbacks.SWA(start=3)], verbose=0)
+    >>> model.state_dict()["0.weight"].tolist()  # 3 after epoch 3, 4 after epoch 4
+    [[3.5]]
     """
 
     def __init__(self, start: int, every: int = 1) -> None:
