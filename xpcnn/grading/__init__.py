@@ -5,7 +5,8 @@
 - `calling.py`, `dialects.py`, `players.py`, `runs.py`, `functions.py`: how a stranger's class or
   pair of functions is made, called and read.
 - `running.py` is the plan that all layers share; `layers.py`, `norms.py`, `losses.py`,
-  `optimizers.py` (by `rules.py`) and `columns.py` say what is right, and what each mistake would give.
+  `optimizers.py` (by `rules.py`) and `columns.py` say what is right, and what each mistake would
+  give.
 - `windows.py`: convolution and pooling by plain NumPy, with everything that can be done wrong.
 """
 
