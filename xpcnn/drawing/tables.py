@@ -11,9 +11,10 @@ from typing import Any
 
 from xpcnn import _xp
 from xpcnn._registry import function_name
+from xpcnn._showing import escape
 from xpcnn.drawing.drawing import draw, input_shapes, known_shapes
 from xpcnn.drawing.structure import Structure, open_shape, structure_of
-from xpcnn.drawing.svg import escape, shorten
+from xpcnn.drawing.svg import shorten
 from xpcnn.drawing.theme import FONT, variables
 from xpcnn.drawing.wording import (
     class_name,
