@@ -56,7 +56,8 @@ def drawing(scene: Scene, layout: Layout, step: int) -> str:
     """Return one step as SVG."""
     frame = scene.frames[step]
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="xpcnn-animation-drawing" role="img" '
+        '<svg xmlns="http://www.w3.org/2000/svg" role="img" '
+        'class="xpcnn-animation xpcnn-animation-drawing" '
         f'aria-label="{escape(frame.caption)}" viewBox="0 0 {layout.width} {layout.height}" '
         f'width="{layout.width}" height="{layout.height}"><style>{STYLE}</style>'
         f'<rect class="page" width="{layout.width}" height="{layout.height}"/>'
