@@ -49,7 +49,7 @@ def listed_in(text: str) -> list[str]:
 
 
 def test_every_public_name_is_in_the_reference_once(extension, needs_all_parts):
-    listed = Counter(name for path in LISTS for name in listed_in(path.read_text()))
+    listed = Counter(name for path in LISTS for name in listed_in(path.read_text(encoding="utf-8")))
     objects = Counter()
     for name, times in listed.items():
         module, _, attribute = name.rpartition(".")
@@ -63,13 +63,14 @@ def test_every_public_name_is_in_the_reference_once(extension, needs_all_parts):
 
 
 def test_every_page_of_the_reference_is_in_its_contents():
-    contents = (ROOT / "docs" / "reference" / "index.rst").read_text()
+    contents = (ROOT / "docs" / "reference" / "index.rst").read_text(encoding="utf-8")
     pages = {path.stem for path in LISTS}
     assert set(re.findall(r"^   (\w+)$", contents, re.M)) == pages
 
 
 def test_every_page_of_the_guide_is_in_the_contents():
-    contents = "".join((ROOT / "docs" / f"{n}.md").read_text() for n in ("guide", "project"))
+    files = (ROOT / "docs" / "guide.md", ROOT / "docs" / "project.md")
+    contents = "".join(path.read_text(encoding="utf-8") for path in files)
     here = {path.stem for path in (ROOT / "docs").glob("*.md")}
     listed = set(re.findall(r"^([\w-]+)$", contents, re.M))
     assert here - listed <= {"index", "guide", "project", "notebooks"}
@@ -221,4 +222,5 @@ def test_the_front_page():
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples" / "gallery").glob("plot_*.py")))
 def test_the_gallery_has_titles(path: Path):
-    assert re.match(r'"""\n[^\n]+\n=+\n\n', path.read_text()), "title, underlined, then a text"
+    text = path.read_text(encoding="utf-8")
+    assert re.match(r'"""\n[^\n]+\n=+\n\n', text), "title, underlined, then a text"

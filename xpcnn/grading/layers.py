@@ -312,6 +312,7 @@ class LinearFamily(Family):
         self.layouts = tuple(
             Layout("rows", w, bias) for w in weights for bias in ("line", "row", "column", "none")
         )
+        self.layouts += (Layout("columns", "as is", "column"),)
 
     def layer(self, trial: Trial) -> Layer:
         w = trial.params["W"]
@@ -359,7 +360,7 @@ class LinearFamily(Family):
 
     def _images(self, grading: Grading, layout: Layout) -> None:
         """Give (N, C, H, W) to a layer that flattens its input itself."""
-        if self.fixed or self.held:
+        if self.fixed or self.held or layout.images == "columns":
             return
         trial = self._trial("image as input", 3, 8, 4, layout)
         run = grading.player.made(trial, layout)

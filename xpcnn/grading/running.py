@@ -79,6 +79,7 @@ class Grading:
         self.report, self.player, self.family = report, player, family
         self.lang = report.lang
         self.wrong: set[str] = set()  # quantities that were wrong already
+        self.averages: set[str] = set()  # gradients that are averages over the batch, by intention
         self.backward_runs = True
 
     # -- what is written into the report
@@ -147,7 +148,8 @@ class Grading:
         return best[1]
 
     def _is_right(self, trial: Trial, quantity: str, got: Array) -> bool:
-        if close(got, trial.right[quantity], trial.tolerance):
+        share = trial.x.shape[0] if quantity in self.averages else 1
+        if close(got, trial.right[quantity] / share, trial.tolerance):
             return True
         return any(close(got, a, trial.tolerance) for a in self.family.accepted(trial, quantity))
 
@@ -300,6 +302,11 @@ class Grading:
             self.add("backward", "wrong", str(error))
             return
         found = {name: np.array(array) for name, array in found.items()}
+        if not found:
+            self.backward_runs = False
+            self.wrong |= {"dx", *(f"d{name}" for name in trial.params)}
+            self.add("backward", "wrong", self.say("no gradients"))
+            return
         self._compare_gradients(found, trial, layout)
         if np.array_equal(dout, kept):
             self.right("dout unchanged")
@@ -323,7 +330,7 @@ class Grading:
             )
         ):
             self.add(" / ".join(gradients), "note", self.say("averages"))
-            self.wrong |= set(gradients)
+            self.averages = set(gradients)
             gradients = []
         for name in ("dx", *gradients):
             if name == "db" and not layout.has_bias:

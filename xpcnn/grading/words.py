@@ -18,6 +18,14 @@ WORDS: dict[str, tuple[str, str]] = {
         "nothing was found as {what} after backward; keep it as self.{what} or return it",
         "backward の後に {what} が見つかりません。self.{what} に保存するか返してください",
     ),
+    "no gradients": (
+        "it returns nothing, and keeps no gradient as self.dx, self.dW or the like",
+        "何も返さず、self.dx や self.dW などの勾配も残りません",
+    ),
+    "printed": (
+        "what it prints ({lines} lines in all) is left out here",
+        "print の出力(計 {lines} 行)はここでは省いています",
+    ),
     "no backward": ("there is no backward(dout)", "backward(dout) がありません"),
     "mend first": ("mend what is above first", "先に上の誤りを直してください"),
     "mend gradients": (
@@ -93,7 +101,7 @@ NAMES: dict[str, str] = {
     "at zero": "0 での勾配",
     "equal maxima": "等しい最大値",
     "negative maxima": "負の最大値",
-    "overlapping windows": "重なるウィンドウ",
+    "overlapping windows": "重なる窓",
     "image as input": "画像の入力",
     "loss": "損失",
     "gradient": "勾配",
@@ -107,6 +115,7 @@ NAMES: dict[str, str] = {
     "one row": "1 行の入力",
     "dgamma": "dgamma",
     "dbeta": "dbeta",
+    "output": "画面への出力",
     "zero probability": "確率 0",
 }
 
