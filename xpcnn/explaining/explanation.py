@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from xpcnn._files import replace_file
-from xpcnn.errors import check_choice
+from xpcnn.errors import check_language
 from xpcnn.explaining.animation import Animation, animate
 from xpcnn.explaining.convolution import explain_convolution
 from xpcnn.explaining.cross_entropy import CLASS_LOSSES
@@ -33,7 +33,7 @@ from xpcnn.explaining.sample_norm import explain_sample_norm
 from xpcnn.explaining.softmax import explain_softmax
 from xpcnn.explaining.text import as_text
 from xpcnn.explaining.transposed import explain_transposed
-from xpcnn.explaining.words import LANGUAGES, Words, words
+from xpcnn.explaining.words import Words, words
 from xpcnn.layers.conv import Conv
 from xpcnn.layers.conv_transpose import ConvTranspose
 from xpcnn.layers.dropout import Dropout
@@ -238,7 +238,7 @@ def explain(
     >>> "dW[1] = 2·10 + 3·20 = 80" in str(shown)
     True
     """
-    check_choice(WHO, "lang", lang, LANGUAGES)
+    check_language(WHO, lang)
     limit = as_int(limit, WHO, "limit", 4)
     training = None if training is None else as_flag(training, WHO, "training")
     say = words(lang)

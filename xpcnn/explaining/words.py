@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-LANGUAGES = ("en", "ja")
+from xpcnn.errors import LANGUAGES
 
 SENTENCES: dict[str, tuple[str, str]] = {
     # -- of all operations

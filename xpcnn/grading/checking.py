@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from xpcnn.errors import check_choice
+from xpcnn.errors import check_language
 from xpcnn.grading.choosing import family_of, special_of
 from xpcnn.grading.functions import is_pair
 from xpcnn.grading.players import Player
@@ -90,7 +90,7 @@ def check(
     >>> [check.name for check in report.checks if check.state == "wrong"]
     ['db']
     """
-    check_choice("check", "lang", lang, ("en", "ja"))
+    check_language("check", lang)
     theirs = tuple(theirs) if isinstance(theirs, list) else theirs
     if make is not None and not callable(make):
         raise TypeError(

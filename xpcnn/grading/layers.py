@@ -203,6 +203,8 @@ class ConvFamily(Family):
 
         for how in ("taps", "windows"):
             yield "col2im_overwrites", lambda h=how: windows.unpadded(image(how=h), pads)
+        last = windows.spread(dout[:, -1:], w[-1:])  # loops overwrite over the filters too
+        yield "col2im_overwrites", lambda: windows.unpadded(image(last, "windows"), pads)
         yield (
             "filter_flipped_in_backward",
             lambda: windows.unpadded(image(windows.spread(dout, flipped)), pads),

@@ -73,6 +73,15 @@ WORDS: dict[str, tuple[str, str]] = {
         "{what} is {got}, expected {right}",
         "{what} が {got} ですが、正しくは {right} です",
     ),
+    "passed": (
+        "{subject}, compared with {like}: passed; {right} right, {wrong} wrong",
+        "{subject}（{like} と比較）：合格。正しい {right}、誤り {wrong}",
+    ),
+    "not passed": (
+        "{subject}, compared with {like}: not passed; {right} right, {wrong} wrong",
+        "{subject}（{like} と比較）：不合格。正しい {right}、誤り {wrong}",
+    ),
+    "mend": ("How to mend it", "直し方"),
     "loss kind": ("the loss is {what}", "損失は {what} です"),
 }
 
@@ -128,3 +137,8 @@ def say(lang: str, key: str, **values: Any) -> str:
 def title(lang: str, name: str) -> str:
     """Write what a check is called."""
     return NAMES.get(name, name) if lang == "ja" else name
+
+
+def number(value: Any) -> str:
+    """Write a number as short as it can be told apart."""
+    return f"{float(value):.6g}"

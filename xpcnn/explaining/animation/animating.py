@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from xpcnn._files import replace_file
-from xpcnn.errors import check_choice
+from xpcnn.errors import check_choice, check_language
 from xpcnn.explaining.animation import gif, page
 from xpcnn.explaining.animation.gather import gathered
 from xpcnn.explaining.animation.running import WHO, Run, run
@@ -17,7 +17,7 @@ from xpcnn.explaining.animation.scatter import scattered
 from xpcnn.explaining.animation.scene import Scene
 from xpcnn.explaining.animation.views import gather_of, is_gathered, scatter_of, weights_of
 from xpcnn.explaining.animation.weights import summed_weights
-from xpcnn.explaining.animation.words import LANGUAGES
+from xpcnn.explaining.animation.words import WORDS
 from xpcnn.window import as_int
 
 
@@ -162,7 +162,7 @@ def animate(
     >>> animation.scene.frames[1].lines
     ('y[0, 0, 1] = max(2, 5) = 5',)
     """
-    check_choice(WHO, "lang", lang, tuple(LANGUAGES))
+    check_language(WHO, lang)
     check_choice(WHO, "what", what, ("forward", "backward", "weights"))
     if what == "forward" and dy is not None:
         raise ValueError(
@@ -185,7 +185,7 @@ class View(NamedTuple):
 
 
 def _scene(ran: Run, what: str, lang: str, view: View) -> Scene:
-    words = LANGUAGES[lang]
+    words = WORDS[lang]
     shown = (view.sample, view.channel)
     if what == "weights":
         gathering = weights_of(ran, *shown)

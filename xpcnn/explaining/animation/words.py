@@ -136,4 +136,4 @@ JAPANESE = {
     "position": "ステップ",
 }
 
-LANGUAGES = {"en": ENGLISH, "ja": JAPANESE}
+WORDS = {"en": ENGLISH, "ja": JAPANESE}
