@@ -217,3 +217,11 @@ def test_errors_of_mistakes(predictions, options, message):
     with pytest.raises((ValueError, TypeError), match=message):
         xpcnn.plot.mistakes(predictions, X, **arguments)
     assert not plt.get_fignums()
+
+
+def test_numbers_that_are_no_classes(images):
+    y = [0, 1, 2, 3, 4, 10**9]
+    with pytest.raises(ValueError, match="the largest label is 1000000000, .* numpy.unique"):
+        xpcnn.plot.samples(images, y)
+    with pytest.raises(ValueError, match="the largest label is 1000000000, .* numpy.unique"):
+        xpcnn.plot.mistakes(np.arange(6), images, y)
