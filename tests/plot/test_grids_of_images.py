@@ -225,3 +225,16 @@ def test_numbers_that_are_no_classes(images):
         xpcnn.plot.samples(images, y)
     with pytest.raises(ValueError, match="the largest label is 1000000000, .* numpy.unique"):
         xpcnn.plot.mistakes(np.arange(6), images, y)
+
+
+def test_dollars_in_names_make_no_formula(images, tmp_path):
+    names = ["US$ 5 to $10", "$\\nothing{$"]
+    axes = [
+        xpcnn.plot.samples(images, [0, 1, 0, 1, 0, 1], class_names=names)[0],
+        xpcnn.plot.mistakes([1, 0, 1, 0, 1, 0], images, [0, 1, 0, 1, 0, 1], class_names=names)[0],
+        xpcnn.plot.confusion_matrix([0, 1], [0, 1], class_names=names),
+        xpcnn.plot.roc([0, 1], [[0.6, 0.4], [0.3, 0.7]], class_names=names),
+        xpcnn.plot.history({names[1]: [1.0, 2.0]})[0],
+    ]
+    for ax in axes:
+        ax.figure.savefig(tmp_path / "a.png")  # a formula that is none would raise
