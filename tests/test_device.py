@@ -561,6 +561,11 @@ def test_read_only_arrays_come_in(device):
     np.testing.assert_array_equal(_xp.to_numpy(device.asarray(host)), host)
 
 
+def test_read_only_arrays_come_out(device):
+    repeated = device.xp.broadcast_to(device.asarray(np.arange(2.0)), (3, 2))
+    np.testing.assert_array_equal(_xp.to_numpy(repeated), [[0.0, 1.0]] * 3)
+
+
 @pytest.mark.parametrize("source", ["strict", "strict:1", "torch:cpu", "jax:cpu"])
 def test_arrays_of_other_libraries_come_in(device, source):
     try:

@@ -40,7 +40,8 @@ def test_every_block_says_what_it_is(path):
 
 @pytest.mark.parametrize("path", [path for path in PAGES if Page(path).of("python")])
 def test_what_a_page_shows_is_run_somewhere(path):
-    tests = "".join(file.read_text() for file in (ROOT / "tests").rglob("test_*.py"))
+    files = (ROOT / "tests").rglob("test_*.py")
+    tests = "".join(file.read_text(encoding="utf-8") for file in files)
     assert path in tests, "a test of its subject must run it"
 
 

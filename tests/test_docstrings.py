@@ -76,6 +76,8 @@ def has_docstring(module: str, name: str) -> bool:
 
 @pytest.mark.parametrize("module", PUBLIC)
 def test_what_is_public_has_a_docstring_in_the_source(module: str) -> None:
+    if module in ("xpcnn", "xpcnn.sklearn"):  # the first has the second among its names
+        pytest.importorskip("sklearn")
     found = importlib.import_module(module)
     callables = [name for name in found.__all__ if callable(getattr(found, name))]
     assert [name for name in callables if not has_docstring(module, name)] == []

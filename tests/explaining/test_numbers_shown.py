@@ -469,3 +469,18 @@ def test_a_window_of_one_number_is_a_mean_too():
 def test_a_mean_of_rounded_numbers_says_if_it_is_true(x, line):
     shown = xpcnn.explain(xpcnn.AvgPool1d(2), [[x]])
     assert line_of(shown, "y[0, 0, 0]") == f"y[0, 0, 0] = {line}"
+
+
+def test_moving_averages_of_the_course():
+    layer = deep_conv_net.BatchNormalization(None, None, rho=0.75)
+    x = np.array([[1.0], [5.0]])  # mean 3, variance 4
+    shown = xpcnn.explain(layer, x)
+    assert line_of(shown, "moving_mean[0]") == "moving_mean[0] = 0.25·3 = 0.75"
+    assert line_of(shown, "moving_var[0]") == "moving_var[0] = 0.25·4 = 1"
+    assert layer.moving_mean is None
+    layer.forward(x)
+    shown = xpcnn.explain(layer, x + 4)
+    assert line_of(shown, "moving_mean[0]") == "moving_mean[0] = 0.75·0.75 + 0.25·7 ≈ 2.312"
+    layer.forward(x + 4)
+    assert layer.moving_mean[0] == 2.3125
+    assert layer.moving_var[0] == 0.75 * 1 + 0.25 * 4

@@ -64,7 +64,7 @@ def test_a_grid_in_the_place_of_an_axes(draw, layout):
         assert inside.y1 < place.y1 + 0.13
     assert not left.has_data()
     parts = plt.figure(layout="constrained").subfigures(1, 2)
-    assert all(panel.get_figure(root=False) is parts[1] for panel in draw(parts[1]))
+    assert all(panel.get_figure() is parts[1] for panel in draw(parts[1]))
 
 
 @pytest.mark.parametrize("draw", GRIDS.values(), ids=GRIDS)

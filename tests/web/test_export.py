@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 import tarfile
 from io import BytesIO
 from pathlib import Path
@@ -368,8 +367,8 @@ def test_runtimes_that_are_none(tmp_path, runtime):
 @pytest.fixture
 def npm(tmp_path, monkeypatch):
     """Put a program called npm, made for the test, in front of all others."""
-    if sys.platform == "win32":
-        pytest.skip("a program that is a script")
+    if not Path("/bin/sh").exists():
+        pytest.skip("the program is a script for /bin/sh")
 
     def make(script: str) -> None:
         folder = tmp_path / "bin"

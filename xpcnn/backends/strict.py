@@ -29,4 +29,7 @@ class Strict(Backend):
         return f"strict:{number}" if number.isdigit() else "strict"
 
     def to_numpy(self, x: Any) -> np.ndarray:
-        return np.asarray(np.from_dlpack(x))
+        try:
+            return np.asarray(np.from_dlpack(x))
+        except BufferError:  # NumPy 2.0 exports nothing that is read-only, such as what is repeated
+            return np.asarray(np.from_dlpack(x.__array_namespace__().asarray(x, copy=True)))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from xpcnn.errors import rank_error
 from xpcnn.explaining.parts import Index
-from xpcnn.explaining.running import WHO, Subject, as_numbers
+from xpcnn.explaining.running import WHO, CourseRule, Subject, as_numbers
 from xpcnn.layers.activation import LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
 from xpcnn.layers.conv import Conv1d, Conv2d
 from xpcnn.layers.layer import Layer
@@ -155,7 +156,9 @@ def _batch_norm(operation: Any, x: np.ndarray) -> Subject:
         for name, (own, old, new) in given.items()
     }
     axes = tuple(range(x.ndim))
-    return _subject(operation, layer, x, axes, axes, **arrays)
+    made = _subject(operation, layer, x, axes, axes, **arrays)
+    old = [None if a is None else _vector(a) for a in (operation.moving_mean, operation.moving_var)]
+    return replace(made, rule=CourseRule(operation.rho, *old))
 
 
 def _vector(values: Any) -> np.ndarray:

@@ -47,8 +47,7 @@ class _BatchNorm:
         self.x, self.dy = _by_channel(run.x.values), _by_channel(run.dy.values)
         tracks: bool = layer.track_running_stats
         self.own = run.training or not tracks
-        # the course's class averages in its own way, and keeps these under names of its own
-        self.tracks = run.training and tracks and "running_mean" not in run.subject.names
+        self.tracks = run.training and tracks
         if self.own:
             self.mean = self.x.mean(axis=1)
             self.var = ((self.x - self.mean[:, None]) ** 2).mean(axis=1)
@@ -132,23 +131,37 @@ class _BatchNorm:
         return Section(say("bn_norm_heading"), parts)
 
     def tracking(self) -> Section:
-        new = self._running()
-        before = self.run.before
-        momentum = self.layer.momentum
-        share = 1.0 / int(self.layer.num_batches_tracked.value) if momentum is None else momentum
-        count = self.x.shape[1]
-        batch = {"running_mean": self.mean, "running_var": self.var * count / (count - 1)}
-        rows = [(k, c) for k in range(2) for c in range(len(self.x))]
+        rule, count = self.run.subject.rule, self.x.shape[1]
+        new = self._running() if rule is None else None
+        old: list[np.ndarray | None]
+        if rule is None:
+            text, share, before = "bn_tracking", self._share(), self.run.before
+            names = ("running_mean", "running_var")
+            old = [before[name] for name in names]
+            batch = [self.mean, self.var * count / (count - 1)]
+        else:
+            text, share, names = "bn_tracking_course", 1.0 - rule.rho, ("moving_mean", "moving_var")
+            old = [rule.moving_mean, rule.moving_var]
+            batch = [self.mean, self.var]
 
         def line(index: Index) -> str:
             k, c = index
-            name = ("running_mean", "running_var")[k]
-            terms = [(1.0 - share, before[name][c]), (share, batch[name][c])]
-            return work(f"{name}[{c}]", terms, new[k][c], self.say)
+            terms = [(share, float(batch[k][c]))]
+            earlier = old[k]
+            if earlier is not None:
+                terms.insert(0, (1.0 - share, float(earlier[c])))
+            result = sum(a * b for a, b in terms) if new is None else new[k][c]
+            return work(f"{names[k]}[{c}]", terms, result, self.say)
 
-        parts: list[Part] = [Text(self.say("bn_tracking"))]
+        rows = [(k, c) for k in range(2) for c in range(len(self.x))]
+        parts: list[Part] = [Text(self.say(text))]
         parts.append(lines(rows, line, self.limit, self.say))
         return Section(self.say("bn_tracking_heading"), parts)
+
+    def _share(self) -> float:
+        """Return the share of the new batch in the running statistics."""
+        momentum = self.layer.momentum
+        return 1.0 / int(self.layer.num_batches_tracked.value) if momentum is None else momentum
 
     def parameter_gradients(self) -> Section:
         grads = self.run.grads

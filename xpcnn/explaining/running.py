@@ -28,6 +28,15 @@ STARTING_ALIKE = (ScaleAndShift, PReLU)
 
 
 @dataclass(frozen=True)
+class CourseRule:
+    """Moving averages of a course: ``rho·old + (1 - rho)·new``; ``None`` is none yet."""
+
+    rho: float
+    moving_mean: np.ndarray | None
+    moving_var: np.ndarray | None
+
+
+@dataclass(frozen=True)
 class Subject:
     """A layer to run, and what its owner calls its arrays.
 
@@ -47,6 +56,8 @@ class Subject:
         Name of a parameter to (the owner's name, the axes of the parameter that it has).
     notes : list of str
         Names of sentences to say about the input and the layer.
+    rule : CourseRule or None
+        How a course's class gathers its statistics, where that is not the layer's way.
     """
 
     who: str
@@ -56,6 +67,7 @@ class Subject:
     out_axes: Index
     names: Mapping[str, tuple[str, Index]]
     notes: list[str] = field(default_factory=list)
+    rule: CourseRule | None = None
 
 
 @dataclass(frozen=True)

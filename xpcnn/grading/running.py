@@ -15,7 +15,7 @@ from xpcnn.grading.mistakes import MISTAKES
 from xpcnn.grading.players import Player
 from xpcnn.grading.report import Check, Report
 from xpcnn.grading.trials import Trial, run_ours
-from xpcnn.grading.words import say, title
+from xpcnn.grading.words import number, say, title
 from xpcnn.layers.layer import Layer
 
 Hypotheses = Iterator[tuple[str, Any]]
@@ -79,6 +79,8 @@ class Grading:
         self.report, self.player, self.family = report, player, family
         self.lang = report.lang
         self.wrong: set[str] = set()  # quantities that were wrong already
+        self.averages: set[str] = set()  # gradients that are averages over the batch, by intention
+        self.backward_runs = True
 
     # -- what is written into the report
 
@@ -146,22 +148,53 @@ class Grading:
         return best[1]
 
     def _is_right(self, trial: Trial, quantity: str, got: Array) -> bool:
-        if close(got, trial.right[quantity], trial.tolerance):
+        share = trial.x.shape[0] if quantity in self.averages else 1
+        if close(got, trial.right[quantity] / share, trial.tolerance):
             return True
         return any(close(got, a, trial.tolerance) for a in self.family.accepted(trial, quantity))
 
-    def _diagnose(self, trial: Trial, quantity: str, got: Array) -> str | None:
-        """Return the mistake that gives just these numbers."""
+    def _diagnose(self, trial: Trial, quantity: str, got: Array) -> list[str]:
+        """Return the mistakes that give just these numbers: one, if the sizes tell them apart."""
+        return [name for name, fits in self._hypotheses(trial, quantity, got).items() if fits]
+
+    def _hypotheses(self, trial: Trial, quantity: str, got: Array) -> dict[str, bool]:
+        """Return what each mistake that is possible here would give: these numbers or others."""
+        found: dict[str, bool] = {}
+        size_is_right = got.shape == trial.right[quantity].shape
         for source in (self.family.hypotheses, self._general):
             for name, compute in source(trial, quantity):
+                if found.get(name):
+                    continue
+                if size_is_right and name.startswith("output_size"):
+                    found[name] = False
+                    continue
                 try:
                     with np.errstate(all="ignore"):
                         value = np.asarray(compute())
                 except (ValueError, IndexError):  # does not go with these sizes
                     continue
-                if close(got, value, trial.tolerance):
-                    return name
-        return None
+                found[name] = close(got, value, trial.tolerance)
+        return found
+
+    def _told_apart(self, found: list[str], trial: Trial, quantity: str, layout: Layout) -> Any:
+        """Leave of several mistakes those that the numbers of other sizes look like as well."""
+        for other in self.family.trials(layout):
+            if len(found) < 2:
+                break
+            if other.name == trial.name or other.x.shape[0] != trial.x.shape[0]:
+                continue
+            try:
+                run = self.player.made(other, layout)
+                got = {"y": run.forward(layout.theirs("x", other.x))}
+                if quantity != "y":
+                    got = run.backward(layout.theirs("dout", other.dout))
+            except (TheirError, UnrecognisedError, NotOfferedError):
+                continue
+            if quantity in got:
+                here = self._hypotheses(other, quantity, got[quantity])
+                right = self._is_right(other, quantity, got[quantity])
+                found = [name for name in found if here.get(name, right)] or found
+        return found
 
     def _general(self, trial: Trial, quantity: str) -> Hypotheses:
         """Mistakes that any quantity may have."""
@@ -202,7 +235,11 @@ class Grading:
             return True
         self.wrong.add(quantity)
         message = self.difference(quantity, got, trial.right[quantity], layout, trial.tolerance)
-        self.add(name, "wrong", message, self._diagnose(trial, quantity, got))
+        found = self._told_apart(self._diagnose(trial, quantity, got), trial, quantity, layout)
+        if len(found) > 1:
+            looks = "; ".join(MISTAKES[mistake].what(self.lang) for mistake in found)
+            message = f"{message}: {self.say('one of', what=looks)}"
+        self.add(name, "wrong", message, found[0] if len(found) == 1 else None)
         return False
 
     def difference(
@@ -261,9 +298,15 @@ class Grading:
             found = run.backward(dout)
         except (TheirError, UnrecognisedError) as error:
             self.wrong |= {"dx", *(f"d{name}" for name in trial.params)}
+            self.backward_runs = False
             self.add("backward", "wrong", str(error))
             return
         found = {name: np.array(array) for name, array in found.items()}
+        if not found:
+            self.backward_runs = False
+            self.wrong |= {"dx", *(f"d{name}" for name in trial.params)}
+            self.add("backward", "wrong", self.say("no gradients"))
+            return
         self._compare_gradients(found, trial, layout)
         if np.array_equal(dout, kept):
             self.right("dout unchanged")
@@ -287,7 +330,7 @@ class Grading:
             )
         ):
             self.add(" / ".join(gradients), "note", self.say("averages"))
-            self.wrong |= set(gradients)
+            self.averages = set(gradients)
             gradients = []
         for name in ("dx", *gradients):
             if name == "db" and not layout.has_bias:
@@ -336,7 +379,7 @@ class Grading:
                 self.add(trial.name, "not tested", self.say("not offered", what=unread))
                 return
             fits = self._is_right(trial, "y", got["y"])
-            if fits and run.has_backward and "dx" not in self.wrong:
+            if fits and run.has_backward and self.backward_runs:
                 got |= run.backward(layout.theirs("dout", trial.dout))
         except (TheirError, UnrecognisedError) as error:
             square = trial.name in ("image not square", "kernel not square")
@@ -347,9 +390,9 @@ class Grading:
             if name not in known and not self.compare(trial.name, trial, name, array, layout):
                 self.wrong = known  # only here: the other trials are compared in full
                 return
-        self.right(trial.name)
-
-
-def number(value: Any) -> str:
-    """Write a number as short as it can be told apart."""
-    return f"{float(value):.6g}"
+        untested = [g for g in ("dx", *(f"d{name}" for name in trial.params)) if g in known]
+        if untested and run.has_backward:
+            message = self.say("mend gradients", what=", ".join(untested))
+            self.add(trial.name, "not tested", message)
+        else:
+            self.right(trial.name)
