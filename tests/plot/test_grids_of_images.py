@@ -238,3 +238,14 @@ def test_dollars_in_names_make_no_formula(images, tmp_path):
     ]
     for ax in axes:
         ax.figure.savefig(tmp_path / "a.png")  # a formula that is none would raise
+
+
+@pytest.mark.parametrize(("columns", "loss"), [(3, "cross_entropy"), (1, "bce_with_logits")])
+def test_a_model_that_gives_nan_has_no_mistakes(columns, loss):
+    model = xpcnn.Model([xpcnn.Flatten(), xpcnn.Linear(16, columns)], device="cpu")
+    model.build((None, 1, 4, 4))
+    model.compile("sgd", loss)
+    weight = np.full((columns, 16), np.nan, "float32")
+    model.load_state_dict({"1.weight": weight, "1.bias": np.zeros(columns, "float32")})
+    with pytest.raises(ValueError, match="the model predicts NaN"):
+        xpcnn.plot.mistakes(model, np.ones((2, 1, 4, 4), "float32"), [0, 1])
