@@ -243,6 +243,15 @@ def check_choice(who: str, argument: str, value: Any, choices: Sequence[str | No
         raise choice_error(who, argument, value, choices)
 
 
+LANGUAGES = ("en", "ja")
+"""Languages of what is written for learners: English and Japanese."""
+
+
+def check_language(who: str, lang: Any) -> None:
+    """Raise unless there are texts in a language."""
+    check_choice(who, "lang", lang, LANGUAGES)
+
+
 def choice_error(who: str, argument: str, value: Any, choices: Sequence[str | None]) -> ValueError:
     """Build the error for a value that is not one of the allowed names."""
     allowed = ", ".join(repr(choice) for choice in choices)

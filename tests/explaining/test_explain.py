@@ -282,7 +282,7 @@ def _loop(x):
         (xpcnn.ReLU, [[1]], {}, TypeError, r"got the class ReLU; make one, e\.g\. ReLU\("),
         (xpcnn.functional.conv, [[1]], {}, TypeError, "got conv; give a layer with its weights"),
         (_loop, [[1]], {}, TypeError, "got _loop; give a layer"),
-        (xpcnn.GroupNorm(1, 1), [[1]], {}, TypeError, "GroupNorm is not explained; these are: "),
+        (xpcnn.RMSNorm(1), [[1]], {}, TypeError, "RMSNorm is not explained; these are: "),
         (xpcnn.FocalLoss(), [[1]], {"target": [0]}, TypeError, "FocalLoss is not explained"),
         (deep_conv_net.MeanSquaredLoss(), [[1, 2]], {"target": [5]}, ValueError, "labels must lie"),
         (deep_conv_net.Dropout(0.5), [[1]], {}, TypeError, "the Dropout of xpcnn.scratch is not"),

@@ -25,11 +25,11 @@ def test_gradients_are_those_of_the_steps(dtype, groups, pooled, biased, need_dx
     dy = rng.standard_normal(wanted.shape).astype(dtype)
 
     y, saved = F.conv_block_forward(x, w, b, WINDOW, groups, pool)
-    got = F.conv_block_backward(dy, saved, WINDOW, groups, pool, need_dx)
+    got = F.conv_block_backward(dy, saved, need_dx=need_dx)
 
-    d_active = F.pool_backward(dy, of_pool, pool) if pooled else dy
+    d_active = F.pool_backward(dy, of_pool) if pooled else dy
     d_inner = np.where(inner > 0, d_active, 0).astype(dtype)
-    gradients = F.conv_backward(d_inner, of_conv, WINDOW, groups, need_dx)
+    gradients = F.conv_backward(d_inner, of_conv, need_dx=need_dx)
     tolerance = 1e-4 if dtype == "float32" else 1e-11
     np.testing.assert_allclose(y, wanted, rtol=tolerance, atol=tolerance)
     assert (got[0] is None) is not need_dx

@@ -51,5 +51,5 @@ def test_gradient_of_maxima_with_places():
     (y, places), saved = F.max_pool_indices_forward(x, window)
     np.testing.assert_array_equal(y, [[[np.nan, np.nan]]])
     np.testing.assert_array_equal(places, [[[2, 4]]])
-    dx = F.pool_backward(np.array([[[3.0, 5.0]]]), saved, window)
+    dx = F.pool_backward(np.array([[[3.0, 5.0]]]), saved)
     np.testing.assert_array_equal(dx, [[[0, 0, 3, 0, 5, 0]]])

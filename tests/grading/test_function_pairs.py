@@ -192,6 +192,28 @@ def last_pool_back(dA: Any, cache: Any, mode: str = "max") -> Any:
     return d
 
 
+def columns_there(A: Any, W: Any, b: Any) -> Any:
+    """Samples in columns, (features, samples)."""
+    return W @ A + b, (A, W, b)
+
+
+def columns_back(dZ: Any, cache: Any) -> Any:
+    """The loss is not divided by the batch, so the gradients are."""
+    A, W, _ = cache
+    m = A.shape[1]
+    return W.T @ dZ, dZ @ A.T / m, dZ.sum(axis=1, keepdims=True) / m
+
+
+def relu_of_columns(Z: Any) -> Any:
+    return np.maximum(0, Z), Z
+
+
+def relu_of_columns_back(dA: Any, cache: Any) -> Any:
+    dZ = np.array(dA, copy=True)
+    dZ[cache <= 0] = 0
+    return dZ
+
+
 # -- without a cache -------------------------------------------------------------------------------
 
 
@@ -248,6 +270,8 @@ RIGHT: list[tuple[Pair, str]] = [
     ((last_there, last_back), "conv2d"),
     ((last_pool_there, last_pool_back), "max_pool2d"),
     ((last_pool_there, last_pool_back), "avg_pool2d"),
+    ((columns_there, columns_back), "linear"),
+    ((relu_of_columns, relu_of_columns_back), "relu"),
     ((plain_sigmoid, from_output), "sigmoid"),
     ((plain_sigmoid, from_input), "sigmoid"),
     ((dense, dense_back), "linear"),
@@ -296,8 +320,35 @@ def of(mistake: str) -> Pair:
     return conv_there, lambda dout, cache: conv_back(dout, cache, mistake)
 
 
+def columns_back_transposed(dZ: Any, cache: Any) -> Any:
+    dA, dW, db = columns_back(dZ, cache)
+    return dA, dW.T * dZ.shape[1], db * dZ.shape[1]
+
+
+def norm_of(mistake: str) -> Pair:
+    def there(x: Any, gamma: Any, beta: Any, bn_param: Any) -> Any:
+        mode, kept = bn_param["mode"], dict(bn_param)
+        if mistake == "batch_statistics_in_inference":
+            kept = bn_param | {"mode": "train"}
+        if mistake == "momentum_reversed":
+            bn_param["momentum"] = 0.1
+        if mistake != "running_statistics_never_move":
+            kept = kept if kept["mode"] != mode else bn_param
+        out, cache = norm_there(x, gamma, beta, kept)
+        if mistake == "variance_divided_by_n_minus_1" and mode == "train":
+            out = gamma * (x - x.mean(0)) / x.std(0, ddof=1) + beta
+        return out, cache
+
+    return there, norm_back
+
+
+def stride_forgotten(x: Any, w: Any, b: Any, conv_param: Any) -> Any:
+    out, cache = conv_there(x, w, b, {"stride": 1, "pad": conv_param["pad"]})
+    return out, (*cache[:3], {"stride": conv_param["stride"], "pad": conv_param["pad"]})
+
+
 WRONG: list[tuple[Pair, str, str]] = [
-    (of("overwrites"), "conv2d", "dx"),
+    (of("overwrites"), "conv2d", "col2im_overwrites"),
     (of("db"), "conv2d", "db"),
     (of("dw_of_the_last"), "conv2d", "dW"),
     (of("padded"), "conv2d", "padding_not_removed"),
@@ -309,6 +360,20 @@ WRONG: list[tuple[Pair, str, str]] = [
     ((plain_sigmoid, lambda dout, x: dout * x * (1 - x)), "sigmoid",
      "derivative_at_x_instead_of_y"),
     ((relu_there, crashes), "relu", "backward"),
+    ((columns_there, columns_back_transposed), "linear", "gradient_transposed"),
+    ((stride_forgotten, conv_back), "conv2d", "stride_ignored"),
+    (norm_of("batch_statistics_in_inference"), "batch_norm", "batch_statistics_in_inference"),
+    (norm_of("momentum_reversed"), "batch_norm", "momentum_reversed"),
+    (norm_of("running_statistics_never_move"), "batch_norm", "running_statistics_never_move"),
+    (norm_of("variance_divided_by_n_minus_1"), "batch_norm", "variance_divided_by_n_minus_1"),
+    ((affine_there, lambda dout, cache: (dout @ cache[1].T, *affine_back(dout, cache)[1:])),
+     "affine", "backward_forgets_shape"),
+    ((lambda x, w, b: (x @ w, (x, w, b)), affine_back), "affine", "bias_missing"),
+    ((affine_there, lambda d, cache: (*affine_back(d, cache)[:2], d.sum(axis=1))), "affine", "db"),
+    ((dropout_there, lambda dout, cache: dout * (cache[1] > 0)), "dropout",
+     "dropout_backward_not_scaled"),
+    ((last_there, lambda dZ, cache: (*last_back(dZ, cache)[:2], last_back(dZ, cache)[2] / 3)),
+     "conv2d", "db"),
 ]  # fmt: skip
 
 

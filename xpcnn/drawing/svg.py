@@ -6,14 +6,14 @@ that follow the theme of a page. There are no ids, so that one page can hold man
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from unicodedata import east_asian_width
 
+from xpcnn._showing import escape
+from xpcnn._themes import SANS, variables
 from xpcnn.drawing.layout import COLUMN_GAP, STUB, Cell, Placed, Wire
-from xpcnn.drawing.theme import FONT, LIGHT, variables
+from xpcnn.drawing.theme import DARK, LIGHT
 from xpcnn.drawing.wording import FAMILIES
 
 ROOT = "xpcnn-net"
@@ -67,13 +67,6 @@ def shorten(text: str, most: int = LONGEST) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def escape(text: str) -> str:
-    """Make a text safe in SVG and HTML."""
-    return html.escape(
-        re.sub(r"[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]", "\N{REPLACEMENT CHARACTER}", text)
-    )
-
-
 def paint(
     placed: Placed,
     labels: Sequence[Label],
@@ -100,7 +93,7 @@ def paint(
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="{ROOT}" role="img" '
         f'width="{width + 2 * MARGIN:.0f}" height="{height:.0f}" '
-        f'viewBox="0 0 {width + 2 * MARGIN:.0f} {height:.0f}" font-family="{escape(FONT)}" '
+        f'viewBox="0 0 {width + 2 * MARGIN:.0f} {height:.0f}" font-family="{escape(SANS)}" '
         f'aria-label="{escape(f"{title}, {subtitle}")}">',
         f"<style>{_style()}</style>",
         f'<rect class="page" width="100%" height="100%" rx="8" fill="{LIGHT["page"]}"/>',
@@ -118,7 +111,7 @@ def paint(
 
 
 def _style() -> str:
-    rules = [variables(ROOT)]
+    rules = [variables(ROOT, LIGHT, DARK)]
     for name in (*FAMILIES, "end"):
         rules.append(f".{ROOT} .{name}{{fill:var(--xp-{name});stroke:var(--xp-{name}-edge)}}")
     for name in ("page", "ink", "soft"):

@@ -11,10 +11,12 @@ from typing import Any
 
 from xpcnn import _xp
 from xpcnn._registry import function_name
+from xpcnn._showing import escape
+from xpcnn._themes import SANS, variables
 from xpcnn.drawing.drawing import draw, input_shapes, known_shapes
 from xpcnn.drawing.structure import Structure, open_shape, structure_of
-from xpcnn.drawing.svg import escape, shorten
-from xpcnn.drawing.theme import FONT, variables
+from xpcnn.drawing.svg import shorten
+from xpcnn.drawing.theme import DARK, LIGHT
 from xpcnn.drawing.wording import (
     class_name,
     main_arguments,
@@ -192,9 +194,9 @@ def _page(parts: Iterable[str]) -> str:
 
 
 _STYLE = (
-    variables(ROOT)
+    variables(ROOT, LIGHT, DARK)
     + f"""
-.{ROOT}{{background:var(--xp-page);color:var(--xp-ink);font:13px/1.4 {FONT};padding:8px 12px;
+.{ROOT}{{background:var(--xp-page);color:var(--xp-ink);font:13px/1.4 {SANS};padding:8px 12px;
 border-radius:8px;width:fit-content;max-width:100%;box-sizing:border-box}}
 .{ROOT} p{{margin:2px 0 8px;color:var(--xp-ink)}}
 .{ROOT} .title{{font-size:15px;margin-right:6px}}

@@ -1,7 +1,6 @@
 """Colours of drawings and tables, for light and dark pages.
 
-What is shown has a background of its own, so that it can be read wherever it stands. It follows
-the theme of the page (JupyterLab, VS Code, a Sphinx site), or that of the system.
+What is shown has a background of its own, so that it can be read wherever it stands.
 """
 
 from __future__ import annotations
@@ -38,23 +37,3 @@ DARK = {
     "other": "#262c35", "other-edge": "#8b95a5",
     "end": "#14181f", "end-edge": "#eef2f8",
 }  # fmt: skip
-_LIGHT_PAGES = ('[data-jp-theme-light="true"]', "body.vscode-light", 'html[data-theme="light"]')
-_DARK_PAGES = ('[data-jp-theme-light="false"]', "body.vscode-dark", 'html[data-theme="dark"]')
-FONT = (
-    'system-ui,-apple-system,"Segoe UI","Noto Sans","Noto Sans CJK JP",Helvetica,Arial,sans-serif'
-)
-
-
-def variables(root: str) -> str:
-    """Return the rules that give what has the class `root` its colours, as CSS variables."""
-    light, dark = (
-        ";".join(f"--xp-{name}:{value}" for name, value in colours.items())
-        for colours in (LIGHT, DARK)
-    )
-    lit = ",".join(f"{page} .{root}" for page in _LIGHT_PAGES)
-    unlit = ",".join(f"{page} .{root}" for page in _DARK_PAGES)
-    return (
-        f".{root}{{{light}}}\n"
-        f"@media (prefers-color-scheme:dark){{.{root}{{{dark}}}}}\n"
-        f"{lit}{{{light}}}\n{unlit}{{{dark}}}\n"
-    )

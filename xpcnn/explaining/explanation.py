@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from xpcnn._files import replace_file
-from xpcnn.errors import check_choice
+from xpcnn.errors import check_language
 from xpcnn.explaining.animation import Animation, animate
 from xpcnn.explaining.convolution import explain_convolution
 from xpcnn.explaining.cross_entropy import CLASS_LOSSES
@@ -29,13 +29,16 @@ from xpcnn.explaining.normalization import explain_batch_norm
 from xpcnn.explaining.parts import Section
 from xpcnn.explaining.pooling import explain_pooling
 from xpcnn.explaining.running import WHO, Run, Subject, as_numbers, run, subject_of
+from xpcnn.explaining.sample_norm import explain_sample_norm
 from xpcnn.explaining.softmax import explain_softmax
 from xpcnn.explaining.text import as_text
 from xpcnn.explaining.transposed import explain_transposed
-from xpcnn.explaining.words import LANGUAGES, Words, words
+from xpcnn.explaining.words import Words, words
 from xpcnn.layers.conv import Conv
 from xpcnn.layers.conv_transpose import ConvTranspose
 from xpcnn.layers.dropout import Dropout
+from xpcnn.layers.group_norm import GroupNorm, LayerNorm
+from xpcnn.layers.instance_norm import InstanceNorm
 from xpcnn.layers.layer import Layer
 from xpcnn.layers.linear import Linear
 from xpcnn.layers.norm import BatchNorm
@@ -54,6 +57,9 @@ FAMILIES: tuple[tuple[type, Family], ...] = (
     (GlobalPool, explain_pooling),
     (Linear, explain_linear),
     (BatchNorm, explain_batch_norm),
+    (GroupNorm, explain_sample_norm),
+    (InstanceNorm, explain_sample_norm),
+    (LayerNorm, explain_sample_norm),
     (Flatten, explain_flatten),
 )
 NAMED: dict[str, Family] = {
@@ -68,7 +74,8 @@ TWO_WAYS = (BatchNorm, Dropout)
 LOSSES = (*CLASS_LOSSES, *ELEMENTWISE)
 SUPPORTED = (
     "Conv1d to Conv3d, ConvTranspose1d to ConvTranspose3d, "
-    "MaxPool, AvgPool and GlobalPool layers, Linear, BatchNorm1d to BatchNorm3d, "
+    "MaxPool, AvgPool and GlobalPool layers, Linear, BatchNorm1d to BatchNorm3d, GroupNorm, "
+    "InstanceNorm1d to InstanceNorm3d, LayerNorm, "
     f"{', '.join(NAMED)}, Flatten, the losses {', '.join(LOSSES)}, and the course classes of "
     "xpcnn.scratch that are like them"
 )
@@ -119,7 +126,8 @@ class Explanation:
 
         Parameters
         ----------
-        what : {"forward", "backward"}
+        what : {"forward", "backward", "weights"}
+            "weights" is the gradient of a filter.
         **options
             As :func:`xpcnn.explaining.animation.animate` takes them.
 
@@ -230,7 +238,7 @@ def explain(
     >>> "dW[1] = 2·10 + 3·20 = 80" in str(shown)
     True
     """
-    check_choice(WHO, "lang", lang, LANGUAGES)
+    check_language(WHO, lang)
     limit = as_int(limit, WHO, "limit", 4)
     training = None if training is None else as_flag(training, WHO, "training")
     say = words(lang)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-LANGUAGES = ("en", "ja")
+from xpcnn.errors import LANGUAGES
 
 SENTENCES: dict[str, tuple[str, str]] = {
     # -- of all operations
@@ -20,7 +20,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "It is one channel of one sample: the axes of batch and channels, (1, 1, …), were put in "
         "front.",
         "これはサンプル1個・チャンネル1個の入力なので、先頭にバッチとチャンネルの軸 (1, 1, …) "
-        "を付けて計算します。",
+        "を補って計算します。",
     ),
     "as_array": (
         "It is a single number, computed as an array of one.",
@@ -32,14 +32,14 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "初回の使用時と同じ方法でシード0から生成したものです。",
     ),
     "tables_left_out": (
-        "… and {count} more of these, which are left out (a larger limit= shows more).",
+        "… and {count} more like these are left out (a larger limit= shows more).",
         "… ほか {count} 個は省略しました（limit= を大きくすると表示されます）。",
     ),
     "lines_left_out": ("… {count} more lines …", "… ほか {count} 行 …"),
     "terms_left_out": ("… {count} more terms …", "… ほか {count} 項 …"),
     "gradient_given": (
-        "Backward: the gradient dy that comes from behind",
-        "逆伝播：後ろの層から来る勾配 dy",
+        "Backward: the gradient dy from the next layer",
+        "逆伝播：次の層から来る勾配 dy",
     ),
     "dy_given": (
         "dy says how much the loss grows with each output. It has the shape {shape}.",
@@ -192,7 +192,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "pool_heading": ("The windows", "窓"),
     "pool_max_text": (
         "A row is what lies under the window at one position of one channel; the largest "
-        "number, which is marked, is the output. Of equal ones the first counts.",
+        "number, which is marked, is the output. If several are equal, the first counts.",
         "1行は、あるチャンネルのある位置で窓の下にある値です。"
         "印を付けた最大の値が出力になります。同じ値なら最初のものを取ります。",
     ),
@@ -240,9 +240,9 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "elements_heading": ("Element by element", "要素ごとの計算"),
     "elements_text": (
         "Each element is computed by itself: y, the slope dy/dx at x, and backward dx, the "
-        "slope times the gradient g that comes from behind.",
+        "slope times the gradient g from the next layer.",
         "要素ごとに独立に計算します。y と x における傾き dy/dx、"
-        "逆伝播では傾きに後ろから来た勾配 g を掛けた dx です。",
+        "逆伝播では、次の層から来た勾配 g に傾きを掛けた dx です。",
     ),
     "elements_corner": ("element", "要素"),
     "learned_slope": (
@@ -262,7 +262,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
     ),
     "dropout_inference": (
         "In inference nothing is dropped: y = x, and dx = dy.",
-        "推論時には何も落としません。y = x、dx = dy です。",
+        "推論時には何も 0 にしません。y = x、dx = dy です。",
     ),
     "flatten_text": (
         "Nothing is computed: the numbers stay in their order, and only the shape changes, from "
@@ -271,7 +271,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "逆伝播では勾配を元の形に戻します。",
     ),
     # -- softmax
-    "softmax_heading": ("From scores to shares", "得点から割合へ"),
+    "softmax_heading": ("From scores to shares", "スコアから割合へ"),
     "softmax_text": (
         "The largest number m is subtracted first, which changes nothing in the result but "
         "keeps exp from overflowing. Each row adds up to 1.",
@@ -301,7 +301,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "In inference the running mean and variance gathered in training are used: {numbers}.",
         "推論時には、学習中に求めた移動平均と移動分散を使います：{numbers}。",
     ),
-    "bn_norm_heading": ("Normalised, scaled and shifted", "正規化・拡大・移動"),
+    "bn_norm_heading": ("Normalised, scaled and shifted", "正規化・スケール・シフト"),
     "bn_norm_text": (
         "ε = {eps} keeps the root from being zero; after this each channel has mean 0 and "
         "variance 1 (nearly, because of ε).",
@@ -333,13 +333,29 @@ SENTENCES: dict[str, tuple[str, str]] = {
     ),
     "bn_beta_heading": ("Backward: β and γ", "逆伝播：β と γ"),
     "bn_dx_text": (
-        "x moves y in three ways: by itself, by the mean, and by the variance. The last two are "
-        "what is subtracted:",
+        "x affects y in three ways: directly, through the mean, and through the variance. The last "
+        "two are the terms subtracted:",
         "x は、それ自身・平均・分散の3通りで y に影響します。引かれている2項が平均と分散の分です。",
     ),
     "bn_dx_running": (
         "The running statistics do not depend on x, so only the scale is left:",
         "移動平均と移動分散は x によらないので、倍率だけが残ります。",
+    ),
+    # -- normalisation of each sample
+    "sn_heading": ("What is normalised together", "いっしょに正規化する数"),
+    "sn_rows": (
+        "Each row is normalised by itself: m = {count} numbers of one sample. The other samples of "
+        "the batch play no part.",
+        "行ごとに正規化します。1つのサンプルの m = {count} 個の数です。"
+        "バッチのほかのサンプルは関係しません。",
+    ),
+    "sn_affine": (
+        "γ (weight) scales and β (bias) shifts, each number by that of its channel or place:",
+        "γ（weight）を掛け、β（bias）を足します。チャンネルまたは位置ごとに値があります。",
+    ),
+    "sn_sums": (
+        "γ and β were used in every sample, so their gradients are sums over all of them.",
+        "γ と β はすべてのサンプルで使われたので、勾配はその全体の和です。",
     ),
     # -- networks
     "network_heading": ("Layer by layer", "層ごとの出力"),
@@ -376,7 +392,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "A label k stands for a row with 1 at place k and 0 elsewhere.",
         "ラベル k は、k 番目が 1 で他が 0 の行を表します。",
     ),
-    "ce_softmax_heading": ("Softmax: scores to probabilities", "ソフトマックス：得点を確率に"),
+    "ce_softmax_heading": ("Softmax: scores to probabilities", "ソフトマックス：スコアを確率に"),
     "ce_log_heading": ("-log of the probability of the right class", "正解クラスの確率の -log"),
     "ce_log_text": (
         "The surer the network is of the right class, the closer to 0.",

@@ -1,7 +1,8 @@
 """The two halves of operations: a forward that keeps what its backward needs, and the backward.
 
 They are the operations of :mod:`xpcnn.ops` under names of their own. A forward returns the output
-and what it saved; ``saved(dy, ...)``, with the gradient of the output, is the backward.
+and what it saved, the geometry included; ``saved(dy, ...)``, with the gradient of the output, is
+the backward.
 """
 
 from __future__ import annotations
@@ -73,9 +74,7 @@ def conv_forward(
     return CONV(x, w, b, window, groups, who=who)
 
 
-def conv_backward(
-    dy: Array, saved: Saved, window: Window, groups: int = 1, need_dx: bool = True
-) -> Gradients:
+def conv_backward(dy: Array, saved: Saved, *, need_dx: bool = True) -> Gradients:
     """Return the gradients (dx, dw, db) of a convolution; dx is None unless `need_dx`.
 
     Examples
@@ -85,11 +84,11 @@ def conv_backward(
     >>> x, w, b = np.array([[[1.0, 2.0, 4.0]]]), np.array([[[1.0, 10.0]]]), np.array([0.5])
     >>> window = F.pool_window((3,), (2,), (1,), (0,), (1,), False, "example")
     >>> y, saved = F.conv_forward(x, w, b, window)
-    >>> dx, dw, db = F.conv_backward(np.array([[[1.0, 100.0]]]), saved, window)
+    >>> dx, dw, db = F.conv_backward(np.array([[[1.0, 100.0]]]), saved)
     >>> dx.tolist(), dw.tolist(), db.tolist()
     ([[[1.0, 110.0, 1000.0]]], [[[201.0, 402.0]]], [101.0])
     """
-    found: Gradients = run_backward(dy, saved, window, groups, need_dx)
+    found: Gradients = saved(dy, need_dx)
     return found
 
 
@@ -144,9 +143,7 @@ def conv_transpose_forward(
     return CONV_TRANSPOSE(x, w, b, window, out, groups, who=who)
 
 
-def conv_transpose_backward(
-    dy: Array, saved: Saved, window: Window, groups: int = 1, need_dx: bool = True
-) -> Gradients:
+def conv_transpose_backward(dy: Array, saved: Saved, *, need_dx: bool = True) -> Gradients:
     """Return the gradients (dx, dw, db); dx is None unless `need_dx`.
 
     Examples
@@ -156,11 +153,11 @@ def conv_transpose_backward(
     >>> x, w = np.array([[[1.0, 2.0]]]), np.array([[[1.0, 10.0]]])
     >>> window, out = F.transposed_window((2,), (2,), (1,), (0,), (0,), (1,), "example")
     >>> y, saved = F.conv_transpose_forward(x, w, None, window, out)
-    >>> dx, dw, db = F.conv_transpose_backward(np.array([[[1.0, 0.0, 3.0]]]), saved, window)
+    >>> dx, dw, db = F.conv_transpose_backward(np.array([[[1.0, 0.0, 3.0]]]), saved)
     >>> dx.tolist(), dw.tolist(), db
     ([[[1.0, 30.0]]], [[[1.0, 6.0]]], None)
     """
-    return conv_backward(dy, saved, window, groups, need_dx)
+    return conv_backward(dy, saved, need_dx=need_dx)
 
 
 def conv_block_forward(
@@ -201,12 +198,8 @@ def conv_block_forward(
     return found
 
 
-def conv_block_backward(
-    dy: Array, saved: Saved, window: Window, groups: int, pool: Window | None, need_dx: bool
-) -> Gradients:
+def conv_block_backward(dy: Array, saved: Saved, *, need_dx: bool = True) -> Gradients:
     """Return the gradients (dx, dw, db); dx is None unless `need_dx`.
-
-    What was saved knows the window, the groups and the pooling of the forward.
 
     Examples
     --------
@@ -216,12 +209,11 @@ def conv_block_backward(
     >>> window = F.pool_window((3,), (2,), (1,), (0,), (1,), False, "example")
     >>> y, saved = F.conv_block_forward(x, w, None, window, 1, None)  # 0 and 2
     >>> dy = np.array([[[10.0, 100.0]]])
-    >>> dx, dw, db = F.conv_block_backward(dy, saved, window, 1, None, need_dx=True)
+    >>> dx, dw, db = F.conv_block_backward(dy, saved)
     >>> dx.tolist(), dw.tolist()
     ([[[0.0, 100.0, 100.0]]], [[[-200.0, 400.0]]])
     """
-    found: Gradients = saved(dy, need_dx)
-    return found
+    return conv_backward(dy, saved, need_dx=need_dx)
 
 
 def max_pool_forward(x: Array, window: Window, *, who: str = "max_pool") -> tuple[Array, Saved]:
@@ -274,7 +266,7 @@ def avg_pool_forward(
     return AVG_POOL(x, window, divisor, who=who)
 
 
-def pool_backward(dy: Array, saved: Saved, window: Window) -> Array:
+def pool_backward(dy: Array, saved: Saved) -> Array:
     """Return the gradient dx of a max or average pooling.
 
     Examples
@@ -283,10 +275,11 @@ def pool_backward(dy: Array, saved: Saved, window: Window) -> Array:
     >>> from xpcnn import functional as F
     >>> window = F.pool_window((4,), (2,), (2,), (0,), (1,), False, "example")
     >>> y, saved = F.max_pool_forward(np.array([[[1.0, 3.0, 2.0, 5.0]]]), window)
-    >>> F.pool_backward(np.array([[[10.0, 20.0]]]), saved, window).tolist()
+    >>> F.pool_backward(np.array([[[10.0, 20.0]]]), saved).tolist()
     [[[0.0, 10.0, 0.0, 20.0]]]
     """
-    return run_backward(dy, saved, window)
+    dx: Array = saved(dy)
+    return dx
 
 
 def lp_pool_forward(
@@ -310,7 +303,7 @@ def lp_pool_forward(
     return LP_POOL(x, window, divisor / window.taps, p, who=who)
 
 
-def lp_pool_backward(dy: Array, saved: Saved, window: Window, p: float) -> Array:
+def lp_pool_backward(dy: Array, saved: Saved) -> Array:
     """Return the gradient dx of a power-mean pooling.
 
     Examples
@@ -319,10 +312,10 @@ def lp_pool_backward(dy: Array, saved: Saved, window: Window, p: float) -> Array
     >>> from xpcnn import functional as F
     >>> window = F.pool_window((2,), (2,), (2,), (0,), (1,), False, "example")
     >>> y, saved = F.lp_pool_forward(np.array([[[3.0, 4.0]]]), window, 2.0, 2.0)
-    >>> F.lp_pool_backward(np.array([[[10.0]]]), saved, window, 2.0).round(6).tolist()
+    >>> F.lp_pool_backward(np.array([[[10.0]]]), saved).round(6).tolist()
     [[[6.0, 8.0]]]
     """
-    return run_backward(dy, saved, window, p)
+    return pool_backward(dy, saved)
 
 
 def linear_forward(
@@ -418,8 +411,8 @@ def run_if_any(op: str, x: Array, *arguments: Any, **options: Any) -> tuple[Any,
     return found
 
 
-def run_backward(dy: Array, saved: Saved, *arguments: Any) -> Any:
-    """Run the backward that belongs to `saved`, telling it all that it must be told.
+def run_backward(dy: Array, saved: Saved, *needs: bool) -> Any:
+    """Run the backward that belongs to `saved`; `needs` says which gradients are needed.
 
     Examples
     --------
@@ -429,7 +422,7 @@ def run_backward(dy: Array, saved: Saved, *arguments: Any) -> Any:
     >>> F.run_backward(np.array([10.0, 20.0]), saved).tolist()
     [0.0, 20.0]
     """
-    return saved.backward(_xp.namespace(dy), dy, saved.state, *arguments)
+    return saved(dy, *needs)
 
 
 def in_order(x: Array) -> Array:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import io
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from xpcnn.errors import check_choice
+from xpcnn.errors import check_language
 from xpcnn.grading.choosing import family_of, special_of
 from xpcnn.grading.functions import is_pair
 from xpcnn.grading.players import Player
-from xpcnn.grading.report import Report
+from xpcnn.grading.report import Check, Report
 from xpcnn.grading.running import Grading
+from xpcnn.grading.words import say, title
 
 
 def check(
@@ -87,7 +90,7 @@ def check(
     >>> [check.name for check in report.checks if check.state == "wrong"]
     ['db']
     """
-    check_choice("check", "lang", lang, ("en", "ja"))
+    check_language("check", lang)
     theirs = tuple(theirs) if isinstance(theirs, list) else theirs
     if make is not None and not callable(make):
         raise TypeError(
@@ -116,8 +119,14 @@ def check(
             f"got {_described(theirs)}"
         )
     random = np.random.get_state()
+    printed = io.StringIO()
     try:
-        return _check(theirs, like, make, lang)
+        with contextlib.redirect_stdout(printed):
+            report = _check(theirs, like, make, lang)
+        if lines := len(printed.getvalue().splitlines()):
+            message = say(lang, "printed", lines=lines)
+            report.checks.append(Check(title(lang, "output"), "note", message))
+        return report
     finally:
         np.random.set_state(random)
 

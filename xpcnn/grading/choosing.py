@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from xpcnn import layers
+from xpcnn import layers, optim
 from xpcnn.errors import choice_error
 from xpcnn.grading.calling import to_host
 from xpcnn.grading.columns import ColumnsGrading
@@ -21,8 +21,10 @@ from xpcnn.grading.optimizers import OptimizerGrading
 from xpcnn.grading.players import Player
 from xpcnn.grading.pointwise import PointwiseFamily, PoolFamily, SoftmaxFamily
 from xpcnn.grading.report import Report
+from xpcnn.grading.rules import settings_of
 from xpcnn.grading.running import Family, Grading
 from xpcnn.layers.activation import Activation
+from xpcnn.optim import SGD, AdamW, Optimizer, RMSprop
 
 CONVS = {layers.Conv1d: 1, layers.Conv2d: 2, layers.Conv3d: 3}
 POOLS = {layers.MaxPool1d: 1, layers.MaxPool2d: 2, layers.MaxPool3d: 3,
@@ -31,6 +33,10 @@ NORMS = {layers.BatchNorm1d: 0, layers.BatchNorm2d: 2}
 NAMED: dict[str, Any] = {
     "affine": layers.Linear, "fc": layers.Linear, "dense": layers.Linear,
     "convolution": layers.Conv2d, "conv": layers.Conv2d,
+    "convolution1d": layers.Conv1d, "convolution2d": layers.Conv2d, "convolution3d": layers.Conv3d,
+    "maxpooling1d": layers.MaxPool1d, "maxpooling2d": layers.MaxPool2d,
+    "averagepooling1d": layers.AvgPool1d, "averagepooling2d": layers.AvgPool2d,
+    "averagepool": layers.AvgPool2d, "averagepooling": layers.AvgPool2d,
     "batchnorm": layers.BatchNorm1d, "batchnormalization": layers.BatchNorm1d,
     "maxpool": layers.MaxPool2d, "avgpool": layers.AvgPool2d, "maxpooling": layers.MaxPool2d,
 }  # fmt: skip
@@ -39,8 +45,7 @@ NAMED: dict[str, Any] = {
 LOSSES = {"crossentropy": False, "crossentropyloss": False, "softmaxwithloss": False,
           "crossentropyerror": False, "mse": True, "mseloss": True, "meansquarederror": True,
           "meansquaredloss": True}  # fmt: skip
-OPTIMIZERS = {"sgd": "sgd", "momentum": "momentum", "adagrad": "adagrad", "rmsprop": "rmsprop",
-              "adam": "adam"}  # fmt: skip
+OPTIMIZERS = ("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adadelta", "adam", "adamw")
 COLUMNS = {"im2col": False, "im2col1d": False, "col2im": True, "col2im1d": True}
 
 
@@ -49,17 +54,26 @@ PLAIN_SETTINGS: dict[str, Any] = {
     "return_indices": False, "count_include_pad": True, "divisor_override": None,
     "reduction": "mean", "weight": None, "label_smoothing": 0.0, "ignore_index": -100,
     "weight_decay": 0.0, "clip_norm": None, "clip_value": None, "nesterov": False,
-    "dampening": 0.0, "amsgrad": False, "schedule": None, "affine": True, "centered": False,
+    "dampening": 0.0, "momentum": 0.0, "amsgrad": False, "schedule": None, "affine": True,
+    "centered": False, "lr_decay": 0.0, "initial_accumulator_value": 0.0,
 }  # fmt: skip
 
 
 def refuse_settings(like: Any) -> None:
     """Raise for a setting of an object that nothing here looks at."""
-    if isinstance(like, (str, type)) or inspect.isfunction(like):
+    if isinstance(like, (str, type)) or inspect.isfunction(like) or not hasattr(like, "__dict__"):
         return
     name = type(like).__name__
     settings = {n: v for n, v in vars(like).items() if n in PLAIN_SETTINGS}
+    if isinstance(like, Optimizer):
+        settings.pop("groups", None)  # of parameters, not of channels
+        if vars(like)["groups"] is not None:
+            raise ValueError(f"check: like={name}(...) has groups=, which are not checked")
     for setting, value in settings.items():
+        if setting == "nesterov" or (setting == "momentum" and not isinstance(like, RMSprop)):
+            continue
+        if setting == "weight_decay" and isinstance(like, AdamW):
+            continue
         if value is None or hasattr(value, "is_built"):  # the weight of a layer
             continue
         alike = value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value
@@ -88,15 +102,27 @@ def special_of(like: Any) -> Callable[[Report, Any, Any], Grading] | None:
     if name in LOSSES:
         return partial(LossGrading, squares=LOSSES[name])
     if name in OPTIMIZERS:
-        kind = OPTIMIZERS[name]
-        if kind == "sgd" and getattr(like, "momentum", False) and not isinstance(like, type):
-            kind = "momentum"
-        return partial(OptimizerGrading, kind=kind)
+        kind, wanted, usual = name, {}, {}
+        if isinstance(like, Optimizer):
+            kind = "momentum" if name == "sgd" and vars(like)["momentum"] else name
+            kind = "nesterov" if kind == "momentum" and vars(like)["nesterov"] else kind
+            wanted, usual = _asked_of(like), _asked_of(vars(optim)[type(like).__name__]())
+        return partial(OptimizerGrading, kind=kind, wanted=wanted, usual=usual)
     if name in COLUMNS:
         return partial(_columns, back=COLUMNS[name])
     if name.startswith("dropout"):
         return _dropout
     return None
+
+
+def _asked_of(like: Optimizer) -> dict[str, float]:
+    """Return the settings of one of the library's optimizers."""
+    names = {n: v for n, v in vars(like).items() if n not in ("weight_decay", "momentum")}
+    if isinstance(like, SGD) and like.momentum:
+        names["momentum"] = like.momentum
+    if isinstance(like, AdamW):
+        names["weight_decay"] = like.weight_decay
+    return settings_of(names)
 
 
 def _class_of(like: Any) -> type:
@@ -127,6 +153,11 @@ def _dropout(report: Report, theirs: Any, make: Any) -> Grading:
 
 def family_of(like: Any, theirs: Any) -> Family:
     """Return what to check a layer with."""
+    if inspect.isfunction(like) and not like.__module__.startswith("xpcnn."):
+        raise TypeError(
+            f"check: like must be a layer, loss, optimizer or function of xpcnn or a name such as "
+            f"'conv2d', and {like.__name__} is a function of {like.__module__}"
+        )
     if inspect.isfunction(like):
         like = like.__name__
     like = _by_name(like) if isinstance(like, str) else like
@@ -165,7 +196,7 @@ def _by_name(name: str) -> Any:
     if plain(name) not in found:
         known = ("conv1d", "conv2d", "linear", "max_pool2d", "avg_pool2d", "relu", "sigmoid",
                  "tanh", "softmax", "flatten", "batch_norm", "dropout", "cross_entropy", "mse",
-                 "sgd", "momentum", "adagrad", "rmsprop", "adam", "im2col", "col2im")  # fmt: skip
+                 *OPTIMIZERS, "im2col", "col2im")  # fmt: skip
         raise choice_error("check", "like", name, known)
     return found[plain(name)]
 

@@ -56,7 +56,7 @@ ARRAYS = {"W": ("W", "w", "weight", "weights", "kernel", "kernels", "filters", "
 
 def plain(name: str) -> str:
     """Leave out what is only a matter of spelling."""
-    return name.replace("_", "").lower()
+    return name.replace("_", "").replace("-", "").lower()
 
 
 def roles_of(function: Callable[..., Any], preferred: tuple[str, ...]) -> dict[str, str | None]:
@@ -72,6 +72,10 @@ def roles_of(function: Callable[..., Any], preferred: tuple[str, ...]) -> dict[s
         roles = [r for r, names in ROLES.items() if plain(name) in names.split()]
         liked = [r for r in roles if r in preferred]
         found[name] = next(iter(liked or roles), None)
+    if "W" in preferred and not {"W", "out", "in"} & set(found.values()):
+        for name in found:
+            if plain(name) in ("kernel", "filter", "filters"):
+                found[name] = "W"  # without numbers of filters, it is what they are made of
     return found
 
 
@@ -117,8 +121,8 @@ class Layout:
     """How a course lays its arrays out.
 
     `images` is "first" for (N, C, ...), "last" for (N, ..., C), "unbatched" for (C, ...), "line"
-    for the plain (L,). `weights` is "as is", "last" for (..., C, F), "transposed", or "flat" for
-    (F, C * taps).
+    for the plain (L,), "rows" for (N, D), and "columns" for (D, N). `weights` is "as is", "last"
+    for (..., C, F), "transposed", or "flat" for (F, C * taps).
     """
 
     images: str = "first"
@@ -129,6 +133,8 @@ class Layout:
         if name in ("x", "y", "dout", "dx"):
             if self.images == "last":
                 a = np.moveaxis(a, 1, -1)
+            elif self.images == "columns":
+                a = a.T
             elif self.images == "unbatched":
                 a = a[0]
             elif self.images == "line":
@@ -163,6 +169,8 @@ class Layout:
         if name in ("x", "y", "dout", "dx"):
             if self.images == "last" and a.ndim == len(shape):
                 return np.moveaxis(a, -1, 1)
+            if self.images == "columns" and a.ndim == 2:
+                return a.T
             if self.images == "unbatched" and a.ndim == len(shape) - 1:
                 return a[None]
             if self.images == "line" and a.ndim == 1:
@@ -182,7 +190,8 @@ class Layout:
 
     def __str__(self) -> str:
         images = {"first": "(N, C, ...)", "last": "(N, ..., C)", "unbatched": "(C, ...)",
-                  "line": "(L,)", "rows": "(N, D)", "plain": ""}[self.images]  # fmt: skip
+                  "line": "(L,)", "rows": "(N, D)", "columns": "(D, N)",
+                  "plain": ""}[self.images]  # fmt: skip
         weights = {"as is": "", "last": ", W (..., C, F)", "transposed": ", W (in, out)",
                    "flat": ", W (F, C * taps)", "line": ", W (taps,)"}[self.weights]  # fmt: skip
         bias = "" if self.has_bias else ", without b"

@@ -203,6 +203,8 @@ class ConvFamily(Family):
 
         for how in ("taps", "windows"):
             yield "col2im_overwrites", lambda h=how: windows.unpadded(image(how=h), pads)
+        last = windows.spread(dout[:, -1:], w[-1:])  # loops overwrite over the filters too
+        yield "col2im_overwrites", lambda: windows.unpadded(image(last, "windows"), pads)
         yield (
             "filter_flipped_in_backward",
             lambda: windows.unpadded(image(windows.spread(dout, flipped)), pads),
@@ -312,6 +314,7 @@ class LinearFamily(Family):
         self.layouts = tuple(
             Layout("rows", w, bias) for w in weights for bias in ("line", "row", "column", "none")
         )
+        self.layouts += (Layout("columns", "as is", "column"),)
 
     def layer(self, trial: Trial) -> Layer:
         w = trial.params["W"]
@@ -359,7 +362,7 @@ class LinearFamily(Family):
 
     def _images(self, grading: Grading, layout: Layout) -> None:
         """Give (N, C, H, W) to a layer that flattens its input itself."""
-        if self.fixed or self.held:
+        if self.fixed or self.held or layout.images == "columns":
             return
         trial = self._trial("image as input", 3, 8, 4, layout)
         run = grading.player.made(trial, layout)

@@ -6,6 +6,7 @@ import html
 from dataclasses import dataclass, field
 
 from xpcnn.grading.mistakes import MISTAKES
+from xpcnn.grading.words import say
 
 STATES = {
     "right": ("ok  ", "○", "right", "正しい"),
@@ -95,17 +96,15 @@ class Report:
         ]
         hints = [f"  - {MISTAKES[name].hint(self.lang)}" for name in self.mistakes]
         if hints:
-            lines += ["", "直し方:" if self.lang == "ja" else "How to mend it:", *hints]
+            lines += ["", f"{say(self.lang, 'mend')}:", *hints]
         return "\n".join(lines)
 
     def _title(self) -> str:
         wrong = sum(check.state == "wrong" for check in self.checks)
         right = sum(check.state == "right" for check in self.checks)
-        if self.lang == "ja":
-            result = "合格" if self.passed else "不合格"
-            return f"{self.subject}({self.like} と比較): {result}。正しい {right}、誤り {wrong}"
         result = "passed" if self.passed else "not passed"
-        return f"{self.subject}, compared with {self.like}: {result}; {right} right, {wrong} wrong"
+        values = {"subject": self.subject, "like": self.like, "right": right, "wrong": wrong}
+        return say(self.lang, result, **values)
 
     def __str__(self) -> str:
         return self.text
@@ -129,8 +128,7 @@ class Report:
             for c in self.checks
         ]
         hints = [f"<li>{html.escape(MISTAKES[m].hint(self.lang))}</li>" for m in self.mistakes]
-        mend = "直し方" if self.lang == "ja" else "How to mend it"
-        below = f"<p><b>{mend}</b></p><ul>{''.join(hints)}</ul>" if hints else ""
+        below = f"<p><b>{say(self.lang, 'mend')}</b></p><ul>{''.join(hints)}</ul>" if hints else ""
         called = f"<p><code>{html.escape(self.called)}</code></p>" if self.called else ""
         return (
             f'<div lang="{self.lang}"><p><b>{html.escape(self._title())}</b></p>{called}'

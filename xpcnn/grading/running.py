@@ -15,7 +15,7 @@ from xpcnn.grading.mistakes import MISTAKES
 from xpcnn.grading.players import Player
 from xpcnn.grading.report import Check, Report
 from xpcnn.grading.trials import Trial, run_ours
-from xpcnn.grading.words import say, title
+from xpcnn.grading.words import number, say, title
 from xpcnn.layers.layer import Layer
 
 Hypotheses = Iterator[tuple[str, Any]]
@@ -79,6 +79,7 @@ class Grading:
         self.report, self.player, self.family = report, player, family
         self.lang = report.lang
         self.wrong: set[str] = set()  # quantities that were wrong already
+        self.averages: set[str] = set()  # gradients that are averages over the batch, by intention
         self.backward_runs = True
 
     # -- what is written into the report
@@ -147,7 +148,8 @@ class Grading:
         return best[1]
 
     def _is_right(self, trial: Trial, quantity: str, got: Array) -> bool:
-        if close(got, trial.right[quantity], trial.tolerance):
+        share = trial.x.shape[0] if quantity in self.averages else 1
+        if close(got, trial.right[quantity] / share, trial.tolerance):
             return True
         return any(close(got, a, trial.tolerance) for a in self.family.accepted(trial, quantity))
 
@@ -300,6 +302,11 @@ class Grading:
             self.add("backward", "wrong", str(error))
             return
         found = {name: np.array(array) for name, array in found.items()}
+        if not found:
+            self.backward_runs = False
+            self.wrong |= {"dx", *(f"d{name}" for name in trial.params)}
+            self.add("backward", "wrong", self.say("no gradients"))
+            return
         self._compare_gradients(found, trial, layout)
         if np.array_equal(dout, kept):
             self.right("dout unchanged")
@@ -323,7 +330,7 @@ class Grading:
             )
         ):
             self.add(" / ".join(gradients), "note", self.say("averages"))
-            self.wrong |= set(gradients)
+            self.averages = set(gradients)
             gradients = []
         for name in ("dx", *gradients):
             if name == "db" and not layout.has_bias:
@@ -383,14 +390,9 @@ class Grading:
             if name not in known and not self.compare(trial.name, trial, name, array, layout):
                 self.wrong = known  # only here: the other trials are compared in full
                 return
-        untested = sorted(known & {"dx", *(f"d{name}" for name in trial.params)})
+        untested = [g for g in ("dx", *(f"d{name}" for name in trial.params)) if g in known]
         if untested and run.has_backward:
             message = self.say("mend gradients", what=", ".join(untested))
             self.add(trial.name, "not tested", message)
         else:
             self.right(trial.name)
-
-
-def number(value: Any) -> str:
-    """Write a number as short as it can be told apart."""
-    return f"{float(value):.6g}"

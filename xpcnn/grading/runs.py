@@ -174,6 +174,8 @@ def named(result: Any, trial: Trial, layout: Layout) -> dict[str, Array]:
             for spelling in spellings
             if (array := items.get(spelling)) is not None and name in trial.right
         }
+    if isinstance(result, list) and not any(hasattr(part, "shape") for part in result):
+        result = to_host(result)  # an array as lists of numbers
     if not isinstance(result, (tuple, list)):
         array = to_host(result)
         return {} if array is None else {"dx": layout.ours("dx", array, trial.x.shape)}

@@ -8,15 +8,15 @@ TABLE: dict[str, tuple[str, str, str, str]] = {
     # -- convolution, forward
     "filter_flipped": (
         "the filter is flipped: this is a convolution instead of a cross-correlation",
-        "フィルターが反転しています。相互相関ではなく数学の畳み込みになっています",
+        "フィルタが反転しています。相互相関ではなく数学の畳み込みになっています",
         "Multiply the window with W as it is, without [::-1].",
-        "ウィンドウと W をそのまま掛けます。[::-1] は不要です。",
+        "窓と W をそのまま掛けます。[::-1] は不要です。",
     ),
     "filter_transposed": (
         "the height and width of the filter are exchanged",
-        "フィルターの高さと幅が入れ替わっています",
+        "フィルタの高さと幅が入れ替わっています",
         "Keep the order (filters, channels, height, width) in reshape and transpose.",
-        "reshape と transpose で (フィルター数, チャンネル, 高さ, 幅) の順を保ちます。",
+        "reshape と transpose で (フィルタ数, チャンネル, 高さ, 幅) の順を保ちます。",
     ),
     "bias_missing": (
         "the bias is not added",
@@ -40,7 +40,7 @@ TABLE: dict[str, tuple[str, str, str, str]] = {
         "the columns of im2col are in another order than the weights (taps and channels exchanged)",
         "im2col の列の順が重みと違います(タップとチャンネルが入れ替わっています)",
         "Order a row of im2col as W.reshape(n_filters, -1) is: channel, then tap.",
-        "im2col の行は W.reshape(フィルター数, -1) と同じく、チャンネル、タップの順に並べます。",
+        "im2col の行は W.reshape(フィルタ数, -1) と同じく、チャンネル、タップの順に並べます。",
     ),
     "reshape_instead_of_transpose": (
         "the numbers are right but in the wrong places: reshape is used where axes must be moved",
@@ -70,13 +70,13 @@ TABLE: dict[str, tuple[str, str, str, str]] = {
         "the stride is ignored",
         "ストライドが無視されています",
         "Start window i at i * stride, forward and backward.",
-        "順伝播でも逆伝播でも、i 番目のウィンドウは i * stride から始まります。",
+        "順伝播でも逆伝播でも、i 番目の窓は i * stride から始まります。",
     ),
     "padding_ignored": (
         "the padding is ignored",
         "パディングが無視されています",
         "Pad the input with np.pad before taking windows.",
-        "ウィンドウを取る前に np.pad で入力を広げます。",
+        "窓を取る前に np.pad で入力を広げます。",
     ),
     "padded_on_one_side": (
         "the input is padded on one side only",
@@ -189,9 +189,9 @@ TABLE: dict[str, tuple[str, str, str, str]] = {
     ),
     "summed_over_everything": (
         "it is summed over everything, filters too",
-        "フィルターも含めてすべて足されています",
+        "フィルタも含めてすべて足されています",
         "Leave the axis of the filters out of the sum.",
-        "フィルターの軸は和から除きます。",
+        "フィルタの軸は和から除きます。",
     ),
     "gradient_transposed": (
         "it is transposed",
@@ -239,7 +239,7 @@ TABLE: dict[str, tuple[str, str, str, str]] = {
         "W or b is changed by forward or backward",
         "forward か backward が W や b を書き換えています",
         "Leave updates to the optimizer, and work on copies.",
-        "更新はオプティマイザーに任せ、計算はコピーで行います。",
+        "更新はオプティマイザに任せ、計算はコピーで行います。",
     ),
     "integers_cut_off": (
         "for an input of integers the results are cut off to integers",
@@ -250,7 +250,7 @@ TABLE: dict[str, tuple[str, str, str, str]] = {
     # -- convolution, backward
     "col2im_overwrites": (
         "col2im overwrites where windows overlap",
-        "ウィンドウが重なる所で col2im が上書きしています",
+        "窓が重なる所で col2im が上書きしています",
         "Use += instead of = when the columns go back into the image.",
         "列を画像に戻すときは = ではなく += を使います。",
     ),
@@ -268,9 +268,9 @@ TABLE: dict[str, tuple[str, str, str, str]] = {
     ),
     "filter_flipped_in_backward": (
         "the filter lies the wrong way round in dx",
-        "dx の計算でフィルターの向きが逆です",
+        "dx の計算でフィルタの向きが逆です",
         "dx[s + i] += dout[i] * w[s]; written as a correlation, dx needs the filter flipped.",
-        "dx[s + i] += dout[i] * w[s] です。相関で書くならフィルターを反転します。",
+        "dx[s + i] += dout[i] * w[s] です。相関で書くならフィルタを反転します。",
     ),
     "dw_flipped": (
         "the taps of dW are in reverse order",
@@ -299,9 +299,9 @@ TABLE: dict[str, tuple[str, str, str, str]] = {
     ),
     "sum_instead_of_mean": (
         "the window is summed and not divided by its size",
-        "ウィンドウの和が要素数で割られていません",
+        "窓の和が要素数で割られていません",
         "Divide by the number of taps.",
-        "ウィンドウの要素数で割ります。",
+        "窓の要素数で割ります。",
     ),
     "gradient_to_all_maxima": (
         "where a maximum occurs twice, each gets the whole gradient",
@@ -311,25 +311,25 @@ TABLE: dict[str, tuple[str, str, str, str]] = {
     ),
     "gradient_to_every_position": (
         "the gradient goes to every position of the window, not to the maximum",
-        "勾配が最大値の位置ではなくウィンドウ全体に渡されています",
+        "勾配が最大値の位置ではなく窓全体に渡されています",
         "Pass it to the position of the maximum only.",
         "最大値の位置にだけ渡します。",
     ),
     "gradient_shared_over_window": (
         "the gradient is shared by the whole window, as for average pooling",
-        "平均プーリングのように、勾配がウィンドウ全体に分けられています",
+        "平均プーリングのように、勾配が窓全体に分けられています",
         "Pass it whole to the position of the maximum.",
         "最大値の位置にすべて渡します。",
     ),
     "gradient_to_minimum": (
         "the gradient goes to the minimum of the window",
-        "勾配がウィンドウの最小値に渡されています",
+        "勾配が窓の最小値に渡されています",
         "Use argmax.",
         "argmax を使います。",
     ),
     "average_backward_not_divided": (
         "the gradient of the mean is not divided by the size of the window",
-        "平均の勾配がウィンドウの要素数で割られていません",
+        "平均の勾配が窓の要素数で割られていません",
         "Each position gets dout / (number of taps).",
         "各位置に dout / 要素数 を渡します。",
     ),

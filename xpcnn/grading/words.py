@@ -18,6 +18,14 @@ WORDS: dict[str, tuple[str, str]] = {
         "nothing was found as {what} after backward; keep it as self.{what} or return it",
         "backward の後に {what} が見つかりません。self.{what} に保存するか返してください",
     ),
+    "no gradients": (
+        "it returns nothing, and keeps no gradient as self.dx, self.dW or the like",
+        "何も返さず、self.dx や self.dW などの勾配も残りません",
+    ),
+    "printed": (
+        "what it prints ({lines} lines in all) is left out here",
+        "print の出力(計 {lines} 行)はここでは省いています",
+    ),
     "no backward": ("there is no backward(dout)", "backward(dout) がありません"),
     "mend first": ("mend what is above first", "先に上の誤りを直してください"),
     "mend gradients": (
@@ -65,6 +73,15 @@ WORDS: dict[str, tuple[str, str]] = {
         "{what} is {got}, expected {right}",
         "{what} が {got} ですが、正しくは {right} です",
     ),
+    "passed": (
+        "{subject}, compared with {like}: passed; {right} right, {wrong} wrong",
+        "{subject}({like} と比較): 合格。正しい {right}、誤り {wrong}",
+    ),
+    "not passed": (
+        "{subject}, compared with {like}: not passed; {right} right, {wrong} wrong",
+        "{subject}({like} と比較): 不合格。正しい {right}、誤り {wrong}",
+    ),
+    "mend": ("How to mend it", "直し方"),
     "loss kind": ("the loss is {what}", "損失は {what} です"),
 }
 
@@ -93,7 +110,7 @@ NAMES: dict[str, str] = {
     "at zero": "0 での勾配",
     "equal maxima": "等しい最大値",
     "negative maxima": "負の最大値",
-    "overlapping windows": "重なるウィンドウ",
+    "overlapping windows": "重なる窓",
     "image as input": "画像の入力",
     "loss": "損失",
     "gradient": "勾配",
@@ -107,6 +124,7 @@ NAMES: dict[str, str] = {
     "one row": "1 行の入力",
     "dgamma": "dgamma",
     "dbeta": "dbeta",
+    "output": "画面への出力",
     "zero probability": "確率 0",
 }
 
@@ -119,3 +137,8 @@ def say(lang: str, key: str, **values: Any) -> str:
 def title(lang: str, name: str) -> str:
     """Write what a check is called."""
     return NAMES.get(name, name) if lang == "ja" else name
+
+
+def number(value: Any) -> str:
+    """Write a number as short as it can be told apart."""
+    return f"{float(value):.6g}"

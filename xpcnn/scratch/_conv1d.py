@@ -142,24 +142,23 @@ class Conv1d(Filters):
         padded = None
         if self.pad_mode == "edge" and window.is_padded:
             x, pad_saved = F.run("pad", x, window.padding, "replicate", who=self.who)
-            padded, window = (pad_saved, window.padding), window.without_padding()
+            padded, window = pad_saved, window.without_padding()
         y, saved = F.conv_forward(x, w, b, window, who=self.who)
         self.x, self._columns, self._filters, self._dout = given, (x, window), w, None
-        kept = (saved, window, padded, tuple(y.shape), shapes)
+        kept = (saved, padded, tuple(y.shape), shapes)
         return self._keep(xp.reshape(y, tuple(y.shape[axis] for axis in out_axes)), kept)
 
     def backward(self, dout: Array, need_dx: bool = True) -> Array:
         """Set `dW` and `db`, and return the gradient of the input (None unless `need_dx`)."""
-        dout, (saved, window, padded, y_shape, (x_shape, w_shape, b_shape)) = self._recall(dout)
+        dout, (saved, padded, y_shape, (x_shape, w_shape, b_shape)) = self._recall(dout)
         xp = _xp.namespace(dout)
         self._dout = xp.reshape(dout, y_shape)
-        dx, dw, db = F.conv_backward(self._dout, saved, window, need_dx=need_dx)
+        dx, dw, db = F.conv_backward(self._dout, saved, need_dx=need_dx)
         self.dW, self.db = xp.reshape(dw, w_shape), xp.reshape(db, b_shape)
         if dx is None:
             return None
         if padded is not None:
-            pad_saved, sides = padded
-            dx = F.run_backward(dx, pad_saved, sides, "replicate")
+            dx = F.run_backward(dx, padded)
         return xp.reshape(dx, x_shape)
 
     def _batch_shape(self, x: Ints, w: Ints) -> tuple[Ints, Ints]:
@@ -251,11 +250,11 @@ class MaxPooling1D(Pools):
         x = xp.reshape(x, (1,) * (3 - len(shape)) + shape)
         y, saved, window = max_pool(x, (self.pool_size,), self.stride, self.pad, self.who)
         self.x, self._columns, self._dout = xp.reshape(x, shape), (x, window), None
-        kept = (saved, window, tuple(y.shape), shape)
+        kept = (saved, tuple(y.shape), shape)
         return self._keep(xp.reshape(y, shape[:-1] + tuple(y.shape[2:])), kept)
 
     def backward(self, dout: Array) -> Array:
-        dout, (saved, window, y_shape, x_shape) = self._recall(dout)
+        dout, (saved, y_shape, x_shape) = self._recall(dout)
         xp = _xp.namespace(dout)
         self._dout = xp.reshape(dout, y_shape)
-        return xp.reshape(F.pool_backward(self._dout, saved, window), x_shape)
+        return xp.reshape(F.pool_backward(self._dout, saved), x_shape)

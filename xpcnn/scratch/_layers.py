@@ -288,13 +288,13 @@ class Convolution(Filters):
         )
         y, saved = F.conv_forward(x, w, b, window, who=self.who)
         self.x, self._columns, self._filters, self._dout = x, (x, window), w, None
-        return self._keep(y, (saved, window))
+        return self._keep(y, saved)
 
     def backward(self, dout: Array, need_dx: bool = True) -> Array:
         """Set `dW` and `db`, and return the gradient of the input (None unless `need_dx`)."""
-        dout, (saved, window) = self._recall(dout)
+        dout, saved = self._recall(dout)
         self._dout = dout
-        dx, self.dW, self.db = F.conv_backward(dout, saved, window, need_dx=need_dx)
+        dx, self.dW, self.db = F.conv_backward(dout, saved, need_dx=need_dx)
         return dx
 
 
@@ -330,12 +330,12 @@ class Pooling(Pools):
             raise rank_error(self.who, 4, LAYOUTS[2], x.shape)
         y, saved, window = max_pool(x, (self.pool_h, self.pool_w), self.stride, self.pad, self.who)
         self.x, self._columns, self._dout = x, (x, window), None
-        return self._keep(y, (saved, window))
+        return self._keep(y, saved)
 
     def backward(self, dout: Array) -> Array:
-        dout, (saved, window) = self._recall(dout)
+        dout, saved = self._recall(dout)
         self._dout = dout
-        return F.pool_backward(dout, saved, window)
+        return F.pool_backward(dout, saved)
 
 
 class MaxPooling(Pooling):

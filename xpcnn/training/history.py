@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from xpcnn.training.history_html import as_html
-
 
 @dataclass(repr=False)
 class History:
@@ -44,6 +42,8 @@ class History:
 
     def _repr_html_(self) -> str:
         """Return curves and a table of the last epochs, for notebooks."""
+        from xpcnn.training.history_html import as_html  # here: no program without one needs it
+
         return as_html(self.epoch, self.history)
 
     def append(self, epoch: int, logs: Mapping[str, float]) -> None:

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from xpcnn._files import replace_file
-from xpcnn.errors import check_choice
+from xpcnn.errors import check_choice, check_language
 from xpcnn.explaining.animation import gif, page
 from xpcnn.explaining.animation.gather import gathered
 from xpcnn.explaining.animation.running import WHO, Run, run
 from xpcnn.explaining.animation.scatter import scattered
 from xpcnn.explaining.animation.scene import Scene
-from xpcnn.explaining.animation.views import gather_of, is_gathered, scatter_of
-from xpcnn.explaining.animation.words import LANGUAGES
+from xpcnn.explaining.animation.views import gather_of, is_gathered, scatter_of, weights_of
+from xpcnn.explaining.animation.weights import summed_weights
+from xpcnn.explaining.animation.words import WORDS
 from xpcnn.window import as_int
 
 
@@ -125,7 +126,8 @@ def animate(
         Gradient of the output, for the backward; ones if left out.
     lang : {"en", "ja"}
         Language of the sentences.
-    what : {"forward", "backward"}
+    what : {"forward", "backward", "weights"}
+        "weights" shows how the gradient of a filter comes about, of a convolution.
     sample : int
         Which of the samples is shown.
     channel : int
@@ -160,16 +162,16 @@ def animate(
     >>> animation.scene.frames[1].lines
     ('y[0, 0, 1] = max(2, 5) = 5',)
     """
-    check_choice(WHO, "lang", lang, tuple(LANGUAGES))
-    check_choice(WHO, "what", what, ("forward", "backward"))
+    check_language(WHO, lang)
+    check_choice(WHO, "what", what, ("forward", "backward", "weights"))
     if what == "forward" and dy is not None:
         raise ValueError(
             f"{WHO}: dy is the gradient of the output, which only the backward takes; say "
-            "what='backward', or leave dy out"
+            "what='backward' or 'weights', or leave dy out"
         )
     sample, channel = as_int(sample, WHO, "sample", 0), as_int(channel, WHO, "channel", 0)
     max_frames = as_int(max_frames, WHO, "max_frames", 2)
-    ran = run(operation, x, dy, what == "backward")
+    ran = run(operation, x, dy, what != "forward")
     view = View(sample, channel, max_frames)
     return Animation(_scene(ran, what, lang, view), lang, lambda: _scene(ran, what, "en", view))
 
@@ -183,12 +185,16 @@ class View(NamedTuple):
 
 
 def _scene(ran: Run, what: str, lang: str, view: View) -> Scene:
-    words = LANGUAGES[lang]
+    words = WORDS[lang]
     shown = (view.sample, view.channel)
-    if is_gathered(ran):
+    if what == "weights":
+        gathering = weights_of(ran, *shown)
+        grids, frames, notes = summed_weights(gathering, len(ran.x), words, view.max_frames)
+    elif is_gathered(ran):
         grids, frames, notes = gathered(gather_of(ran, *shown), words, view.max_frames)
     else:
         grids, frames, notes = scattered(scatter_of(ran, *shown), words, view.max_frames)
-    notes = [words["drawn"]] * ran.drawn + [words["ones"]] * ran.ones + notes
+    shows_weights = what != "weights"
+    notes = [words["drawn"]] * (ran.drawn and shows_weights) + [words["ones"]] * ran.ones + notes
     title = words[what].format(name=ran.name)
     return Scene(title, tuple(notes), tuple(grids), tuple(frames))

@@ -99,7 +99,7 @@ def gathered(
     g: Gather, words: Mapping[str, str], most: int
 ) -> tuple[list[Grid], list[Frame], list[str]]:
     """Return the tables, the frames, and notes about what is left out."""
-    pictures = _Pictures(g, words)
+    pictures = Pictures(g, words)
     chosen = evenly(len(pictures.positions), most)
     frames = [
         Frame(tuple(pictures.cells(step)), pictures.lines(step), pictures.caption(step))
@@ -108,7 +108,9 @@ def gathered(
     return pictures.grids(), frames, pictures.notes(len(chosen))
 
 
-class _Pictures:
+class Pictures:
+    """The cells, formulas and captions of all steps."""
+
     def __init__(self, g: Gather, words: Mapping[str, str]) -> None:
         self.g, self.words, self.slide = g, words, g.slide
         self.positions = g.slide.positions(inside=True)

@@ -14,7 +14,7 @@ from html import escape
 from xpcnn.explaining.animation.layout import Layout, is_drawn, lay_out, lines_of
 from xpcnn.explaining.animation.player import SCRIPT, STYLE
 from xpcnn.explaining.animation.scene import ROLES, Frame, Scene
-from xpcnn.explaining.animation.words import LANGUAGES
+from xpcnn.explaining.animation.words import WORDS
 
 CODES = {role: role[0] if role != "padding" else "d" for role in ROLES}
 """The class of a cell in the drawing, by what the cell is."""
@@ -34,7 +34,7 @@ def document(scene: Scene, lang: str) -> str:
 def fragment(scene: Scene, lang: str) -> str:
     """Return a part of a page, which needs nothing from outside; each has a name of its own."""
     name = f"xpcnn-animation-{secrets.token_hex(6)}"
-    words, layout = LANGUAGES[lang], lay_out(scene)
+    words, layout = WORDS[lang], lay_out(scene)
     figures = [_figure(drawing(scene, layout, 0), words["first"], scene.frames[0], layout)]
     if len(scene.frames) > 1:
         last = drawing(scene, layout, len(scene.frames) - 1)
@@ -56,7 +56,8 @@ def drawing(scene: Scene, layout: Layout, step: int) -> str:
     """Return one step as SVG."""
     frame = scene.frames[step]
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="xpcnn-animation-drawing" role="img" '
+        '<svg xmlns="http://www.w3.org/2000/svg" role="img" '
+        'class="xpcnn-animation xpcnn-animation-drawing" '
         f'aria-label="{escape(frame.caption)}" viewBox="0 0 {layout.width} {layout.height}" '
         f'width="{layout.width}" height="{layout.height}"><style>{STYLE}</style>'
         f'<rect class="page" width="{layout.width}" height="{layout.height}"/>'

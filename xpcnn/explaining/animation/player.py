@@ -1,10 +1,11 @@
 """The style and the script of an animation in HTML.
 
-Colours are those of Okabe and Ito, which colour-blind readers can tell apart. A notebook or page
-that says whether it is light or dark is followed, otherwise the reader's system.
+Colours are those of Okabe and Ito, which colour-blind readers can tell apart.
 """
 
 from __future__ import annotations
+
+from xpcnn._themes import SANS, variables
 
 LIGHT = {
     "page": "#ffffff", "ink": "#1a1a1a", "soft": "#5c6470", "line": "#b4bac4",
@@ -20,63 +21,35 @@ DARK = {
 }  # fmt: skip
 
 
-def _colours(names: str, colours: dict[str, str]) -> str:
-    return names + "{" + "".join(f"--{name}:{value};" for name, value in colours.items()) + "}"
-
-
-def _themed(outside: str) -> str:
-    return ",".join(
-        f"{where} {part}"
-        for where in outside.split(",")
-        for part in (".xpcnn-animation", ".xpcnn-animation-drawing")
-    )
-
-
-_BOTH = ".xpcnn-animation,.xpcnn-animation-drawing"
-_SYSTEM_DARK = _colours(_BOTH, DARK)
-
-COLOURS = (
-    _colours(_BOTH, LIGHT)
-    + "@media (prefers-color-scheme:dark){"
-    + _SYSTEM_DARK
-    + "}"
-    + _colours(
-        _themed('[data-jp-theme-light="true"],html[data-theme="light"],.vscode-light'), LIGHT
-    )
-    + _colours(_themed('[data-jp-theme-light="false"],html[data-theme="dark"],.vscode-dark'), DARK)
-)
-
 _D = ".xpcnn-animation-drawing "
 STYLE = (
-    COLOURS
-    + f"{_D}text{{fill:var(--ink);font-family:system-ui,'Segoe UI','Hiragino Sans','Yu Gothic UI',"
-    "'Noto Sans CJK JP','Noto Sans JP',sans-serif}"
-    f"{_D}.page{{fill:var(--page)}}"
+    variables("xpcnn-animation", LIGHT, DARK) + f"{_D}text{{fill:var(--xp-ink);font-family:{SANS}}}"
+    f"{_D}.page{{fill:var(--xp-page)}}"
     f"{_D}text.k,{_D}.line{{font-family:ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',"
     "'Liberation Mono',monospace;font-size:12px}"
-    f"{_D}text.k{{text-anchor:middle}}{_D}rect.k{{fill:none;stroke:var(--line)}}"
-    f"{_D}text.l{{fill:var(--soft);font-size:11px}}{_D}text.d{{fill:var(--soft)}}"
-    f"{_D}rect.d{{fill:var(--padding)}}{_D}rect.e{{stroke-dasharray:2 2}}"
-    f"{_D}rect.f{{fill:var(--filter);stroke:var(--filter-line)}}"
-    f"{_D}rect.w{{fill:var(--window);stroke:var(--window-line)}}"
-    f"{_D}rect.b{{fill:var(--best);stroke:var(--best-line);stroke-width:2}}"
-    f"{_D}rect.r{{fill:var(--result);stroke:var(--result-line);stroke-width:2}}"
+    f"{_D}text.k{{text-anchor:middle}}{_D}rect.k{{fill:none;stroke:var(--xp-line)}}"
+    f"{_D}text.l{{fill:var(--xp-soft);font-size:11px}}{_D}text.d{{fill:var(--xp-soft)}}"
+    f"{_D}rect.d{{fill:var(--xp-padding)}}{_D}rect.e{{stroke-dasharray:2 2}}"
+    f"{_D}rect.f{{fill:var(--xp-filter);stroke:var(--xp-filter-line)}}"
+    f"{_D}rect.w{{fill:var(--xp-window);stroke:var(--xp-window-line)}}"
+    f"{_D}rect.b{{fill:var(--xp-best);stroke:var(--xp-best-line);stroke-width:2}}"
+    f"{_D}rect.r{{fill:var(--xp-result);stroke:var(--xp-result-line);stroke-width:2}}"
     f"{_D}text.r,{_D}text.b{{font-weight:700}}"
     f"{_D}.title{{font-size:15px;font-weight:600}}{_D}.name{{font-size:13px;font-weight:600}}"
-    f"{_D}.note{{font-size:13px;fill:var(--soft)}}{_D}.line{{font-size:13px}}"
+    f"{_D}.note{{font-size:13px;fill:var(--xp-soft)}}{_D}.line{{font-size:13px}}"
     f"{_D}.caption{{font-size:14px}}"
 )
 
 CONTROLS = (
-    ".xpcnn-animation{color:var(--ink);background:var(--page);max-width:100%}"
+    ".xpcnn-animation{color:var(--xp-ink);background:var(--xp-page);max-width:100%}"
     ".xpcnn-animation svg{display:block;max-width:100%;height:auto}"
     ".xpcnn-animation .bar{display:flex;gap:8px;align-items:center;padding:6px 14px;"
     "box-sizing:border-box;max-width:100%}"
-    ".xpcnn-animation .bar input{flex:1;min-width:60px;accent-color:var(--result-line)}"
-    ".xpcnn-animation .bar button{font:13px system-ui,sans-serif;color:var(--ink);"
-    "background:var(--padding);border:1px solid var(--line);border-radius:4px;padding:3px 10px;"
-    "cursor:pointer;white-space:nowrap}"
-    ".xpcnn-animation .bar output{font:13px system-ui,sans-serif;color:var(--ink);"
+    ".xpcnn-animation .bar input{flex:1;min-width:60px;accent-color:var(--xp-result-line)}"
+    ".xpcnn-animation .bar button{font:13px system-ui,sans-serif;color:var(--xp-ink);"
+    "background:var(--xp-padding);border:1px solid var(--xp-line);border-radius:4px;"
+    "padding:3px 10px;cursor:pointer;white-space:nowrap}"
+    ".xpcnn-animation .bar output{font:13px system-ui,sans-serif;color:var(--xp-ink);"
     "min-width:4em;text-align:right}"
 )
 

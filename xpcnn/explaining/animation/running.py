@@ -16,6 +16,7 @@ import numpy as np
 from xpcnn import _xp, layers
 from xpcnn.device import Device
 from xpcnn.explaining.animation.inputs import as_gradient, as_samples
+from xpcnn.explaining.running import copy_of
 from xpcnn.layers.conv import Conv
 from xpcnn.layers.conv_transpose import ConvTranspose
 from xpcnn.layers.pool import AvgPool, MaxPool
@@ -115,36 +116,25 @@ def _run_layer(layer: Any, x: Any, dy: Any, backward: bool) -> Run:
         geometry["divisor"] = _divisor(twin, geometry["window"], tuple(x.shape[2:]))
     if isinstance(twin, (Conv, ConvTranspose)):
         weight, bias = twin.weight.value, twin.bias
-        geometry["w"] = _xp.to_numpy(weight)
-        geometry["b"] = None if bias is None else _xp.to_numpy(bias.value)
+        geometry["w"] = weight
+        geometry["b"] = None if bias is None else bias.value
         geometry["groups"] = twin.groups
         geometry["padding_mode"] = twin.padding_mode
-    host_y = _xp.to_numpy(y)
+    host_y = np.asarray(y)
     if backward:
-        host_dy = as_gradient(dy, host_y.shape, WHO)
-        geometry["dy"], geometry["ones"] = host_dy, dy is None
-        dx = twin.backward(Device.of(y).asarray(host_dy, _xp.dtype_name(y)))
-        geometry["dx"] = _xp.to_numpy(dx)
+        geometry["dy"], geometry["ones"] = as_gradient(dy, host_y.shape, WHO), dy is None
+        geometry["dx"] = twin.backward(geometry["dy"].astype("float64"))
     kinds = {Conv: "conv", ConvTranspose: "conv_transpose", MaxPool: "max_pool"}
     kind = next((k for cls, k in kinds.items() if isinstance(layer, cls)), "avg_pool")
-    return Run(repr(layer), kind, x=_xp.to_numpy(x), y=host_y, drawn=drawn, **geometry)
+    return Run(repr(layer), kind, x=x, y=host_y, drawn=drawn, **geometry)
 
 
-def _twin(layer: Any, x: Any) -> tuple[Any, Any, bool]:
+def _twin(layer: Any, x: Any) -> tuple[np.ndarray, Any, bool]:
     """Return the input for a layer, a copy of it that takes it, and whether that drew weights."""
-    tensors = {**layer.parameters(), **layer.buffers()}
-    held = {name: tensor.value for name, tensor in tensors.items() if tensor.is_built}
     one_channel = not isinstance(layer, (Conv, ConvTranspose)) or layer.in_channels in (1, None)
-    x = as_samples(x, layer.ndim, one_channel, layer.who)
-    if held:
-        like = next(iter(held.values()))
-        x = Device.of(like).asarray(x, _xp.dtype_name(like))
-    twin = type(layer).from_arguments(layer.arguments())
-    options: dict[str, Any] = {"device": Device.of(x), "dtype": _xp.dtype_name(x)}
-    twin.build(tuple(x.shape), **options, rng=np.random.default_rng(0))
-    if held:
-        twin.load_state_dict(held)
-    return x, twin, bool(tensors) and not held
+    x = _xp.to_numpy(as_samples(x, layer.ndim, one_channel, layer.who)).astype("float64")
+    twin, had_values = copy_of(layer, tuple(x.shape))
+    return x, twin, bool(twin.parameters()) and not had_values
 
 
 def _window(layer: Any, x: Any) -> Window:

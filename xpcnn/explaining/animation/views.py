@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from xpcnn.explaining.animation.gather import Gather, winner
@@ -38,6 +40,18 @@ def gather_of(run: Run, sample: int, channel: int) -> Gather:
     divisor = None if run.divisor is None else run.divisor.reshape(slid.out)
     first = (sample, channel)
     return Gather(slid, seen, target[channel], w, b, divisor, names, first, block.start)
+
+
+def weights_of(run: Run, sample: int, channel: int) -> Gather:
+    """Return what a window reads to make the gradient of a filter; the target is that of `y`."""
+    if run.kind != "conv" or run.dy is None:
+        raise ValueError(
+            f"{WHO}: what='weights' shows how the gradient of a filter comes about, and is for "
+            f"convolutions; got {run.name}; take what='backward'"
+        )
+    forward = gather_of(replace(run, dx=None, b=None), sample, channel)
+    dy = as_image(run.dy)[sample, channel]
+    return replace(forward, target=dy, w=None, names=("x", "dW"))
 
 
 def scatter_of(run: Run, sample: int, channel: int) -> Scatter:

@@ -5,6 +5,13 @@ from __future__ import annotations
 ENGLISH = {
     "forward": "{name} · forward",
     "backward": "{name} · backward",
+    "weights": "{name} · backward, the filter",
+    "weight_sums": (
+        "Window {step} of {total}: what lay under it, row {row} of the matrix, is multiplied by "
+        "{source} and added to dW. At the end all windows have added their share."
+    ),
+    "one_sample": "dW adds up all {n} samples; this is the share of sample {sample} alone.",
+    "some_windows": "The sums are those of {shown} windows of {total}; dW has all of them.",
     "batch": "sample {sample} of {n}",
     "channel": "channel {channel}",
     "padded": "{name} with padding",
@@ -64,6 +71,15 @@ ENGLISH = {
 JAPANESE = {
     "forward": "{name} · 順伝播",
     "backward": "{name} · 逆伝播",
+    "weights": "{name} · 逆伝播（フィルタの勾配）",
+    "weight_sums": (
+        "窓 {step} / {total}：窓の下の数（行列の行 {row}）に {source} を掛けて dW に足します。"
+        "最後の窓まで足すと dW になります。"
+    ),
+    "one_sample": (
+        "dW は {n} 個のサンプルすべての和です。ここに示すのはサンプル {sample} の分です。"
+    ),
+    "some_windows": "ここでの和は {total} 個の窓のうち {shown} 個の分で、dW は全部の窓の和です。",
     "batch": "{n} 個のサンプルのうち {sample} 番",
     "channel": "チャンネル {channel}",
     "padded": "{name}（パディング付き）",
@@ -120,4 +136,4 @@ JAPANESE = {
     "position": "ステップ",
 }
 
-LANGUAGES = {"en": ENGLISH, "ja": JAPANESE}
+WORDS = {"en": ENGLISH, "ja": JAPANESE}
