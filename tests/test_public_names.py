@@ -48,7 +48,32 @@ def test_parts_are_imported_when_they_are_asked_for() -> None:
     assert result.stdout.splitlines() == ["[]", "ReLU xpcnn.zoo xpcnn.interop"]
 
 
+@pytest.mark.parametrize(
+    ("module", "name", "meant"),
+    [
+        (xpcnn.functional, "conv2d", "xpcnn.functional.conv, which takes one to three dim"),
+        (xpcnn.functional, "max_pool1d", "xpcnn.functional.max_pool, which takes one to th"),
+        (xpcnn.functional, "ReLU", r"xpcnn.functional.relu\?"),
+        (xpcnn.functional, "sofmax", r"xpcnn.functional.softmax\?"),
+        (xpcnn, "conv2d", r"xpcnn.Conv2d\?"),
+        (xpcnn, "MaxPooling2D", r"xpcnn.MaxPool2d\?"),
+        (xpcnn, "Dense", r"xpcnn.Linear\?"),
+        (xpcnn, "Adam", r"xpcnn.optim.Adam\?"),
+        (xpcnn, "softmax", r"xpcnn.Softmax\?"),
+        (xpcnn, "one_hot", r"xpcnn.functional.one_hot\?"),
+        (xpcnn, "explian", r"xpcnn.explain\?"),
+    ],
+)
+def test_an_unknown_name_brings_the_near_one(module: object, name: str, meant: str) -> None:
+    with pytest.raises(AttributeError, match=f"no attribute '{name}'; did you mean {meant}"):
+        getattr(module, name)
+
+
 def test_unknown_names() -> None:
+    with pytest.raises(AttributeError, match="'dropout'; what is not here is a layer or a loss"):
+        _ = xpcnn.functional.dropout
+    with pytest.raises(AttributeError, match="'xpcnn' has no attribute '__wrapped__'$"):
+        _ = xpcnn.__wrapped__
     with pytest.raises(AttributeError, match="module 'xpcnn' has no attribute 'Conv4d'"):
         _ = xpcnn.Conv4d
     with pytest.raises(AttributeError, match="it is in deep_conv_net and in simple_conv_net"):

@@ -20,6 +20,7 @@ from xpcnn import metrics as metrics
 from xpcnn import networks as networks
 from xpcnn import operations as operations
 from xpcnn import optim as optim
+from xpcnn._missing import missing_name as _missing_name
 from xpcnn.device import Device as Device
 from xpcnn.device import devices as devices
 from xpcnn.errors import DeviceError as DeviceError
@@ -85,6 +86,11 @@ _LATER = (
 )  # fmt: skip
 _FUNCTIONS_LATER = {"check": "xpcnn.grading", "explain": "xpcnn.explaining"}
 """Functions, and the modules that have them."""
+_MEANT = {
+    "Affine": "Linear", "BatchNormalization": "BatchNorm2d", "Convolution": "Conv2d",
+    "Dense": "Linear", "SoftmaxWithLoss": "CrossEntropyLoss",
+}  # fmt: skip
+"""Names that Keras and courses have, and ours."""
 
 if _TYPE_CHECKING:  # imported when they are asked for
     from xpcnn import attribution as attribution
@@ -106,7 +112,10 @@ def __getattr__(name: str) -> _Any:
         return _import_module(f"xpcnn.{name}")
     if name in _FUNCTIONS_LATER:
         return getattr(_import_module(_FUNCTIONS_LATER[name]), name)
-    raise AttributeError(f"module 'xpcnn' has no attribute {name!r}")
+    places = {"xpcnn": [*globals(), *_LATER, *_FUNCTIONS_LATER]}
+    places |= {f"xpcnn.{part}": dir(globals()[part]) for part in _PARTS}
+    places = {place: [n for n in names if n[0] != "_"] for place, names in places.items()}
+    raise _missing_name("xpcnn", name, places, meant=_MEANT)
 
 
 def __dir__() -> list[str]:

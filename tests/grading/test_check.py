@@ -241,7 +241,8 @@ def test_html_has_everything_and_no_code_of_others() -> None:
 
 def test_every_mistake_has_a_test() -> None:
     cases = [*test_mistakes_windows.CASES, *test_mistakes_values.CASES]
-    assert {case.values[2] for case in cases} == set(MISTAKES)
+    noted = {"log_of_zero"}  # test_a_plain_log_is_noted_and_passes
+    assert {case.values[2] for case in cases} | noted == set(MISTAKES)
 
 
 def test_every_mistake_says_how_to_mend_it_in_both_languages() -> None:

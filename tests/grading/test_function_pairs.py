@@ -348,7 +348,7 @@ def stride_forgotten(x: Any, w: Any, b: Any, conv_param: Any) -> Any:
 
 
 WRONG: list[tuple[Pair, str, str]] = [
-    (of("overwrites"), "conv2d", "dx"),
+    (of("overwrites"), "conv2d", "col2im_overwrites"),
     (of("db"), "conv2d", "db"),
     (of("dw_of_the_last"), "conv2d", "dW"),
     (of("padded"), "conv2d", "padding_not_removed"),

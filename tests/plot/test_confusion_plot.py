@@ -182,3 +182,50 @@ def test_a_regression_has_no_matrix():
             draw(model, x, np.array([0.3, 1.0]))
     with pytest.raises(ValueError, match="plot.mistakes: the model was trained with MSELoss"):
         xpcnn.plot.mistakes(model, x[:, None], [0, 1])
+
+
+class Estimator:
+    def __init__(self, classes, answers):
+        self.classes_, self.answers = np.array(classes), np.array(answers)
+
+    def predict(self, x):
+        return self.answers
+
+
+@pytest.mark.parametrize(
+    ("classes", "answers", "truth", "expected"),
+    [
+        ([1, 2, 3], [1, 2, 2, 1], [1, 2, 2, 2], [[1, 0, 0], [1, 2, 0], [0, 0, 0]]),
+        ([0, 5], [0, 5, 5, 0], [0, 5, 0, 0], [[2, 1], [0, 1]]),
+        ([-1, 1], [-1, 1, 1, -1], [1, 1, 1, -1], [[1, 0], [1, 2]]),
+        (["a", "b", "c"], list("abba"), list("abbb"), [[1, 0, 0], [1, 2, 0], [0, 0, 0]]),
+        ([1, 2], [1, 2, 2, 1], [1, 2, 2, 3], [[1, 0, 0], [0, 2, 0], [1, 0, 0]]),
+        ([3, 4], [3, 4, 4, 4], [[1, 0], [0, 1], [0, 1], [1, 0]], [[1, 1], [0, 2]]),
+        ([0.0, 1.0], [0.0, 1.0, 1.0, 0.0], [0.0, 1.0, 0.0, 0.0], [[2, 1], [0, 1]]),
+    ],
+)
+def test_labels_of_an_estimator_keep_their_names(classes, answers, truth, expected):
+    ax = xpcnn.plot.confusion_matrix(Estimator(classes, answers), np.zeros((4, 1)), truth)
+    assert cells(ax) == expected
+    if len(truth) == 4 and np.ndim(truth) == 1:
+        assert names(ax) == [str(name) for name in np.union1d(classes, truth)]
+
+
+def test_labels_of_an_estimator_that_do_not_count_or_have_other_names():
+    estimator, x = Estimator([1, 2], [1, 2, 2, 1]), np.zeros((4, 1))
+    ax = xpcnn.plot.confusion_matrix(estimator, x, [1, 2, -1, 2], ignore_index=-1)
+    assert (cells(ax), names(ax)) == ([[1, 0], [1, 1]], ["1", "2"])
+    ax = xpcnn.plot.confusion_matrix(estimator, x, [1, 2, 1, 2], class_names=["cat", "dog"])
+    assert (cells(ax), names(ax)) == ([[1, 1], [1, 1]], ["cat", "dog"])
+    with pytest.raises(ValueError, match="class_names has 1 names, cat, and there are 2 classes"):
+        xpcnn.plot.confusion_matrix(estimator, x, [1, 2, 1, 2], class_names=["cat"])
+    with pytest.raises(TypeError, match="one of y_true and y_pred holds names"):
+        xpcnn.plot.confusion_matrix(estimator, x, ["1", "2", "1", "2"])
+    with pytest.raises(TypeError, match="ignore_index must be a whole number"):
+        xpcnn.plot.confusion_matrix(estimator, x, [1, 2, 1, 2], ignore_index=0.5)
+
+
+def test_whole_floats_are_labels():
+    assert cells(xpcnn.plot.confusion_matrix(TRUE.astype("float32"), PREDICTED)) == MATRIX
+    with pytest.raises(ValueError, match="y_true must hold classes"):
+        xpcnn.plot.confusion_matrix([0.0, np.inf], [0, 1])

@@ -152,6 +152,24 @@ def test_an_estimator_gives_classes(images):
     assert captions(axes) == ["true: 0\npredicted: 1", "true: 1\npredicted: 0"]
 
 
+@pytest.mark.parametrize("classes", [[1, 2, 3], ["a", "b", "c"], [-1, 0, 7]])
+def test_labels_of_an_estimator_keep_their_names(images, classes):
+    class Estimator:
+        classes_ = np.array(classes)
+
+        def predict(self, x):
+            return self.classes_[[0, 1, 1, 1, 0, 0]]
+
+    y = [classes[0], classes[1], classes[0], classes[1], classes[0], classes[1]]
+    a, b, _ = classes
+    axes = xpcnn.plot.mistakes(Estimator(), images, y)
+    assert captions(axes) == [f"true: {a}\npredicted: {b}", f"true: {b}\npredicted: {a}"]
+    with pytest.raises(ValueError, match="from_logits is for arrays"):
+        xpcnn.plot.mistakes(Estimator(), images, y, from_logits=True)
+    with pytest.raises(ValueError, match="y has 5 labels and x 6 samples"):
+        xpcnn.plot.mistakes(Estimator(), images, y[:5])
+
+
 X = np.zeros((3, 1, 4, 4), "uint8")
 
 

@@ -88,3 +88,11 @@ def test_names_are_text_and_nothing_is_fetched():
 
 def test_no_epoch_yet():
     assert xpcnn.History()._repr_html_() == "<p>History: no epoch yet</p>"
+
+
+def test_characters_that_xml_does_not_allow():
+    history = xpcnn.History()
+    history.append(1, {"a\x07\ud800<": 0.5})
+    text = history._repr_html_()
+    text.encode()
+    ElementTree.fromstring(text[text.index("<svg") : text.index("</svg>") + 6])

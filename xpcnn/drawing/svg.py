@@ -6,12 +6,11 @@ that follow the theme of a page. There are no ids, so that one page can hold man
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from unicodedata import east_asian_width
 
+from xpcnn._showing import escape
 from xpcnn._themes import SANS, variables
 from xpcnn.drawing.layout import COLUMN_GAP, STUB, Cell, Placed, Wire
 from xpcnn.drawing.theme import DARK, LIGHT
@@ -66,13 +65,6 @@ def text_width(text: str, size: float) -> float:
 def shorten(text: str, most: int = LONGEST) -> str:
     """Cut a long text."""
     return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def escape(text: str) -> str:
-    """Make a text safe in SVG and HTML."""
-    return html.escape(
-        re.sub(r"[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]", "\N{REPLACEMENT CHARACTER}", text)
-    )
 
 
 def paint(

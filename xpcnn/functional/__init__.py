@@ -6,6 +6,7 @@ are.
 
 from typing import TYPE_CHECKING
 
+from xpcnn._missing import missing_name as _missing_name
 from xpcnn.functional.pairs import avg_pool_forward as avg_pool_forward
 from xpcnn.functional.pairs import concat as concat
 from xpcnn.functional.pairs import conv_backward as conv_backward
@@ -64,5 +65,13 @@ from xpcnn.ops.taps import source_coordinates as source_coordinates
 from xpcnn.ops.taps import upsample_taps as upsample_taps
 
 if not TYPE_CHECKING:  # type checkers go by the imports: "as" makes a name public
-    __all__ = [name for name, item in globals().items() if callable(item)]
+    __all__ = [name for name, item in globals().items() if callable(item) and name[0] != "_"]
     __all__ += ["LARGE_IMAGE", "PADDING_MODES", "UPSAMPLE_MODES"]
+
+    def __getattr__(name):
+        """Say which function was probably meant, or where what is no function here is found."""
+        raise _missing_name(
+            "xpcnn.functional", name, {"xpcnn.functional": __all__},
+            hint="what is not here is a layer or a loss, such as xpcnn.Dropout or "
+            "xpcnn.CrossEntropyLoss",
+        )  # fmt: skip

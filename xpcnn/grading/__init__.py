@@ -2,9 +2,11 @@
 
 - `checking.py` has :func:`check`: what `like` says, and which tests that means.
 - `report.py`, `mistakes.py`: the result, and the mistakes known by name, in English and Japanese.
-- `calling.py`, `dialects.py`: how a stranger's class is made, called and read.
+- `calling.py`, `dialects.py`, `players.py`, `runs.py`, `functions.py`: how a stranger's class or
+  pair of functions is made, called and read.
 - `running.py` is the plan that all layers share; `layers.py`, `norms.py`, `losses.py`,
-  `optimizers.py` and `columns.py` say what is right, and what each mistake would give.
+  `optimizers.py` (by `rules.py`) and `columns.py` say what is right, and what each mistake would
+  give.
 - `windows.py`: convolution and pooling by plain NumPy, with everything that can be done wrong.
 """
 

@@ -138,11 +138,7 @@ def operands(
     """
     x, out, others = kept
     names = [n for n in signature(back) if n not in FLAGS]
-    if not names:
-        raise UnrecognisedError(f"{name_of(back)} tells nothing about its arguments")
-    cached = [n for n in names if n.lower().strip("_") in CACHES]
-    behind = [n for n in names if BEHIND.match(n.lower()) and n not in cached]
-    first = behind[0] if behind else next((n for n in names if n not in cached), names[0])
+    first, cached = _dout_and_cache(back, names)
     if len(names) == 2 and not cached and others:  # whatever it calls its cache
         cached = [n for n in names if n != first]
     behind_it = [n for n in names if n != first]
@@ -170,6 +166,16 @@ def operands(
             hint = "" if others else f", and {out_of(out)} is all that the forward returned"
             raise UnrecognisedError(f"{why}{hint}")
     return given
+
+
+def _dout_and_cache(back: Callable[..., Any], names: list[str]) -> tuple[str, list[str]]:
+    """Return which argument is the gradient from behind, and which are caches by their names."""
+    if not names:
+        raise UnrecognisedError(f"{name_of(back)} tells nothing about its arguments")
+    cached = [n for n in names if n.lower().strip("_") in CACHES]
+    behind = [n for n in names if BEHIND.match(n.lower()) and n not in cached]
+    first = behind[0] if behind else next((n for n in names if n not in cached), names[0])
+    return first, cached
 
 
 def out_of(out: Any) -> str:

@@ -218,6 +218,8 @@ class ConvFamily(Family):
 
         for how in ("taps", "windows"):
             yield "col2im_overwrites", lambda h=how: inside(how=h)
+        last = windows.spread(dout[:, -1:], w[-1:])  # loops overwrite over the filters too
+        yield "col2im_overwrites", lambda: inside(last, "windows")
         yield "filter_flipped_in_backward", lambda: inside(windows.spread(dout, flipped))
         if any(map(any, pads)):
             yield "padding_not_removed", image

@@ -15,7 +15,7 @@ from xpcnn.grading.mistakes import MISTAKES
 from xpcnn.grading.players import Player
 from xpcnn.grading.report import Check, Report
 from xpcnn.grading.trials import Trial, run_ours
-from xpcnn.grading.words import say, title
+from xpcnn.grading.words import number, say, title
 from xpcnn.layers.layer import Layer
 
 Hypotheses = Iterator[tuple[str, Any]]
@@ -390,14 +390,9 @@ class Grading:
             if name not in known and not self.compare(trial.name, trial, name, array, layout):
                 self.wrong = known  # only here: the other trials are compared in full
                 return
-        untested = sorted(known & {"dx", *(f"d{name}" for name in trial.params)})
+        untested = [g for g in ("dx", *(f"d{name}" for name in trial.params)) if g in known]
         if untested and run.has_backward:
             message = self.say("mend gradients", what=", ".join(untested))
             self.add(trial.name, "not tested", message)
         else:
             self.right(trial.name)
-
-
-def number(value: Any) -> str:
-    """Write a number as short as it can be told apart."""
-    return f"{float(value):.6g}"

@@ -137,3 +137,8 @@ def say(lang: str, key: str, **values: Any) -> str:
 def title(lang: str, name: str) -> str:
     """Write what a check is called."""
     return NAMES.get(name, name) if lang == "ja" else name
+
+
+def number(value: Any) -> str:
+    """Write a number as short as it can be told apart."""
+    return f"{float(value):.6g}"

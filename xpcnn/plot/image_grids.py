@@ -13,7 +13,9 @@ from xpcnn.plot.reading import (
     as_array,
     as_labels,
     class_names_for,
+    classes_of,
     is_predictor,
+    numbered,
     predict,
     targets_of,
 )
@@ -146,9 +148,20 @@ def mistakes(
     most, wide = as_int(count, who, "count", 1), _columns(columns, who)
     as_flag(from_logits, who, "from_logits")
     total = _length(x, who)
-    truth = as_labels(targets_of(x, y, who), who, "y")
-    _check_length(truth, total, who)
-    classes, confidence, width = _answers(predictions, x, from_logits, who)
+    truth = targets_of(x, y, who)
+    known = classes_of(predictions)
+    if known is None:
+        truth = as_labels(truth, who, "y")
+        _check_length(truth, total, who)
+        classes, confidence, width = _answers(predictions, x, from_logits, who)
+    else:
+        if from_logits:
+            raise _not_for_models(who)
+        found = predict(predictions, x, who)
+        truth, classes, seen = numbered(as_array(truth, who, "y"), found, known, who)
+        _check_length(truth, total, who)
+        confidence, width = None, len(seen)
+        class_names = list(map(str, seen)) if class_names is None else class_names
     if len(classes) != total:
         raise ValueError(f"{who}: there are {len(classes)} predictions and {total} samples")
     highest = int(max(truth.max(), classes.max()))
@@ -191,15 +204,19 @@ def _check_length(labels: np.ndarray, total: int, who: str) -> None:
         )
 
 
+def _not_for_models(who: str) -> ValueError:
+    return ValueError(
+        f"{who}: from_logits is for arrays; a model knows what it gives; leave it out"
+    )
+
+
 def _answers(
     given: Any, x: Any, from_logits: bool, who: str
 ) -> tuple[np.ndarray, np.ndarray | None, int]:
     """Return classes (N,), the probability of each, if known, and how many classes there are."""
     if is_predictor(given):
         if from_logits:
-            raise ValueError(
-                f"{who}: from_logits is for arrays; a model knows what it gives; leave it out"
-            )
+            raise _not_for_models(who)
         outputs = predict(given, x, who)
         if isinstance(given, Model):
             try:

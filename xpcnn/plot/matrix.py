@@ -13,8 +13,10 @@ from xpcnn.plot import canvas
 from xpcnn.plot.reading import (
     as_array,
     class_names_for,
+    classes_of,
     is_one_hot,
     is_predictor,
+    numbered,
     predict,
     reads_like,
     targets_of,
@@ -105,6 +107,13 @@ def _of_model(
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     truth = as_array(targets_of(x, y, WHO), WHO, "y")
     found = predict(model, x, WHO)
+    known = classes_of(model)
+    if known is not None and found.ndim == 1:
+        ignored = ConfusionMatrix(None, None, ignore_index).ignore_index
+        if ignored is not None and truth.shape == found.shape:
+            truth, found = truth[truth != ignored], found[truth != ignored]
+        truth, found, names = _numbered(truth, found, class_names, known)
+        return _count(truth, found, names, threshold, None)
     if found.dtype.kind != "f":  # an estimator's, which are labels
         return _count(truth, found, class_names, threshold, ignore_index, model, x)
     return _count_scores(
@@ -124,18 +133,14 @@ def _count(
     """Return counts (C, C) and the names of the classes."""
     if not truth.size or not found.size:
         raise ValueError(f"{WHO}: there are no samples; give at least one")
-    whole = truth.dtype.kind != "f" or is_one_hot(truth) or (truth == np.floor(truth)).all()
-    if not whole:
-        raise ValueError(
-            f"{WHO}: y_true must hold classes, whole numbers or one-hot rows, got "
-            f"{truth.ravel()[:3]}"
-        )
-    if (truth.dtype.kind == "U") != (found.dtype.kind == "U"):
-        raise TypeError(
-            f"{WHO}: one of y_true and y_pred holds names and the other numbers "
-            f"({truth.dtype} and {found.dtype}); give names in both, or numbers in both"
-        )
-    if found.dtype.kind == "U":
+    if truth.dtype.kind == "f" and not is_one_hot(truth):
+        if not (np.isfinite(truth) & (truth == np.floor(truth))).all():
+            raise ValueError(
+                f"{WHO}: y_true must hold classes, whole numbers or one-hot rows, got "
+                f"{truth.ravel()[:3]}"
+            )
+        truth = truth.astype(np.int64)
+    if "U" in (truth.dtype.kind, found.dtype.kind):
         truth, found, class_names = _numbered(truth, found, class_names)
     if found.dtype.kind == "f":
         _check_threshold(found, threshold)
@@ -196,18 +201,22 @@ def _count_scores(
 
 
 def _numbered(
-    truth: np.ndarray, found: np.ndarray, class_names: Any
+    truth: np.ndarray, found: np.ndarray, class_names: Any, known: Sequence[Any] | np.ndarray = ()
 ) -> tuple[np.ndarray, np.ndarray, Sequence[str]]:
-    """Return labels in the place of names."""
-    seen = np.unique(np.concatenate([truth.ravel(), found.ravel()]))
-    names = list(map(str, seen)) if class_names is None else list(class_names)
+    """Return the places of labels, names among them, and a name for each place."""
+    truth, found, seen = numbered(truth, found, known, WHO)
+    if class_names is None:
+        return truth, found, list(map(str, seen))
+    if seen.dtype.kind != "U":
+        return truth, found, class_names_for(class_names, len(seen), WHO)
+    names = class_names_for(class_names, 0, WHO)
     unknown = [str(name) for name in seen if name not in names]
     if unknown:
         raise ValueError(
             f"{WHO}: class_names lacks {canvas.listed(unknown)}, which y_true or y_pred has"
         )
     places = np.array([names.index(name) for name in seen])
-    return places[np.searchsorted(seen, truth)], places[np.searchsorted(seen, found)], names
+    return places[truth], places[found], names
 
 
 def normalized(counts: np.ndarray, normalize: str | None) -> np.ndarray:

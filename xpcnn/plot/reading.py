@@ -70,7 +70,8 @@ def as_labels(given: Any, who: str, argument: str) -> np.ndarray:
             f"{who}: {argument} must be labels (N,) or one-hot (N, classes), got shape "
             f"{array.shape}"
         )
-    whole = array.astype(np.int64)
+    with np.errstate(invalid="ignore"):
+        whole = array.astype(np.int64)
     if (whole != array).any():
         raise ValueError(f"{who}: {argument} must be whole numbers, got {array.ravel()[:4]}")
     if whole.size and whole.min() < 0:
@@ -105,6 +106,43 @@ def predict(model: Any, x: Any, who: str) -> np.ndarray:
             "labels and the predictions of one of them, as model.predict(x)[0]"
         )
     return as_array(found, who, "model.predict(x)")
+
+
+def classes_of(model: Any) -> np.ndarray | None:
+    """Return the labels that an estimator of scikit-learn was trained on; ``None`` of others."""
+    found = None if isinstance(model, Model) else getattr(model, "classes_", None)
+    return found if isinstance(found, np.ndarray) and found.ndim == 1 else None
+
+
+def numbered(
+    truth: np.ndarray, found: np.ndarray, classes: Sequence[Any] | np.ndarray, who: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return labels as places among all that there are, and these, in order.
+
+    Parameters
+    ----------
+    truth, found : array
+        Labels, numbers or names; a truth that is one-hot has a column for each of `classes`.
+    classes : sequence
+        Labels that there are, also where neither array has them.
+    who : str
+        For messages.
+
+    Raises
+    ------
+    TypeError
+        If some are names and others numbers.
+    """
+    if len(classes) and truth.ndim == 2 and is_one_hot(truth) and truth.shape[1] == len(classes):
+        truth = np.asarray(classes)[truth.argmax(axis=1)]
+    known = as_array(classes, who, "classes") if len(classes) else found
+    if len({each.dtype.kind == "U" for each in (truth, found, known)}) > 1:
+        raise TypeError(
+            f"{who}: one of y_true and y_pred holds names and the other numbers ({truth.dtype} "
+            f"and {found.dtype}); give names in both, or numbers in both"
+        )
+    seen = np.unique(np.concatenate([known.ravel(), truth.ravel(), found.ravel()]))
+    return np.searchsorted(seen, truth), np.searchsorted(seen, found), seen
 
 
 def targets_of(x: Any, y: Any, who: str) -> Any:

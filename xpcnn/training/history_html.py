@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from html import escape
+
+from xpcnn._showing import escape
 
 TRAINING, VALIDATION = "#2f86cf", "#dd6b1a"
 """Blue and orange that can be read on white and on black, and told apart by color-blind readers."""
