@@ -28,7 +28,14 @@ def written(value: float) -> str:
 
 
 def format_of(values: np.ndarray) -> Callable[[float], str]:
-    """Return a function that writes all numbers of one table alike, so that points are aligned."""
+    """Return a function that writes all numbers of one table alike, so that points are aligned.
+
+    Examples
+    --------
+    >>> write = format_of(np.array([0.25, -0.5, -1e-9]))
+    >>> [write(v) for v in (0.25, -0.5, -1e-9)]
+    ['0.2500', '-0.5000', '0.0000']
+    """
     finite = np.abs(values[np.isfinite(values)]) if values.size else values
     if not finite.size or ((finite == np.floor(finite)) & (finite < 1e10)).all():
         return written
@@ -38,7 +45,7 @@ def format_of(values: np.ndarray) -> Callable[[float], str]:
     decimals = max(0, DIGITS - 1 - math.floor(math.log10(largest)))
     while decimals > 1 and (np.round(finite, decimals - 1) == finite).all():
         decimals -= 1
-    return lambda v: f"{v:.{decimals}f}" if math.isfinite(v) else written(v)
+    return lambda v: f"{v:z.{decimals}f}" if math.isfinite(v) else written(v)
 
 
 def factor(value: float) -> str:

@@ -52,9 +52,9 @@ SENTENCES: dict[str, tuple[str, str]] = {
     ),
     # -- windows
     "padding_shown": (
-        "Positions below 0 and from {size} on are padding ({mode}); the window slides over them "
-        "too.",
-        "0 より前と {size} 以降の位置はパディング（{mode}）で、窓はその上も動きます。",
+        "Positions outside of the input (size {size}) are padding ({mode}); the window slides "
+        "over them too.",
+        "入力（大きさ {size}）の外側の位置はパディング（{mode}）で、窓はその上も動きます。",
     ),
     "mode_zeros": ("zeros", "ゼロ"),
     "mode_reflect": ("mirrored at the border", "端で鏡映し"),
