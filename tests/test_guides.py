@@ -307,7 +307,8 @@ def test_explain_in_japanese(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     promised = re.findall(r"^- `(.*)`：", page.text, re.M)
     assert [line in printed for line in promised] == [True] * 3
-    assert (tmp_path / "convolution-moving.html").stat().st_size > 1000
+    for name in ("forward", "backward", "weights"):
+        assert (tmp_path / f"{name}.html").stat().st_size > 1000
 
 
 def test_check_in_japanese(capsys):

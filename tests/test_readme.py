@@ -53,7 +53,7 @@ def test_set_up_commands():
     assert tests.endswith("&& bash ci/test.sh")
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert "bash ci/test.sh" in ci
-    assert 'pip install --quiet -e ".[test]"' in ci
+    assert 'pip install --quiet -e ".[test,docs]"' in ci
     assert "pytest -n auto" in (ROOT / "ci" / "test.sh").read_text(encoding="utf-8")
 
 

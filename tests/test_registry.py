@@ -169,3 +169,18 @@ def test_what_cannot_be_made_by_its_name_alone_has_none(module, name):
 def test_files_do_not_name_a_base_class(module, name):
     with pytest.raises(ValueError, match=f"unknown class '{name}'"):
         module.from_config({"class": name, "config": {}})
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "meant"),
+    [
+        (losses, "crossentropy", "cross_entropy"),
+        (losses, "sparse_categorical_crossentropy", "cross_entropy"),
+        (losses, "mean_squared_error", "mse"),
+        (optim, "adm", "adam"),
+        (metrics, "acuracy", "accuracy"),
+    ],
+)
+def test_a_name_of_another_library_or_misspelt_brings_the_right_one(module, name, meant):
+    with pytest.raises(ValueError, match=rf"unknown .* '{name}' \(did you mean '{meant}'\?\)"):
+        module.get(name)

@@ -25,6 +25,10 @@ ELSEWHERE = {
     "filters": "out_channels",
     "units": "out_features",
     "kernel": "kernel_size",
+    "filter_size": "kernel_size",
+    "n_filters": "out_channels",
+    "n_channels": "in_channels",
+    "pad": "padding",
     "pool_size": "kernel_size",
     "strides": "stride",
     "dilation_rate": "dilation",
@@ -33,6 +37,15 @@ ELSEWHERE = {
     "learning_rate": "lr",
 }
 """What arguments are called in Keras and in courses, and here."""
+_OTHER_SPELLINGS = {
+    "categorical_crossentropy": "cross_entropy",
+    "sparse_categorical_crossentropy": "cross_entropy",
+    "binary_crossentropy": "bce",
+    "mean_squared_error": "mse",
+    "mean_absolute_error": "l1",
+    "mae": "l1",
+}
+"""What losses are called in Keras, and here."""
 
 
 class Named:
@@ -506,5 +519,10 @@ def get(spec: Any, base: type[T], names: Mapping[str, type[T]], kind: str) -> T:
         )
     key = spec.strip().lower().replace("-", "_")
     if key not in names:
-        raise ValueError(f"unknown {kind} {spec!r}; choose one of {listing}, or pass an object")
+        meant = _OTHER_SPELLINGS.get(key, key)
+        near = [meant] if meant in names else difflib.get_close_matches(key, names, 1, 0.75)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise ValueError(
+            f"unknown {kind} {spec!r}{hint}; choose one of {listing}, or pass an object"
+        )
     return names[key]()

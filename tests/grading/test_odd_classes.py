@@ -157,3 +157,22 @@ def test_likes_that_there_are_none_of() -> None:
             xpcnn.check(Affine, like=like)
     with pytest.raises(TypeError, match=r"<lambda> is a function of tests\.grading"):
         xpcnn.check(Affine, like=lambda x: x)
+
+
+def test_a_forgotten_return_and_a_forgotten_self_are_pointed_out():
+    class NoReturn:
+        def forward(self, x):
+            self.out = x * (x > 0)
+
+    class NoSelf:
+        def forward(x):  # noqa: N805 - that is the mistake
+            return x * (x > 0)
+
+    class TooMany:
+        def forward(self, x, mask):
+            return x * mask
+
+    assert "; is there a return at its end?" in xpcnn.check(NoReturn, like="relu").text
+    hint = "the first argument of a method is self"
+    assert f"{hint}: def forward(self, ...)" in xpcnn.check(NoSelf, like="relu").text
+    assert hint not in xpcnn.check(TooMany, like="relu").text

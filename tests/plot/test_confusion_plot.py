@@ -221,6 +221,9 @@ def test_labels_of_an_estimator_that_do_not_count_or_have_other_names():
         xpcnn.plot.confusion_matrix(estimator, x, [1, 2, 1, 2], class_names=["cat"])
     with pytest.raises(TypeError, match="one of y_true and y_pred holds names"):
         xpcnn.plot.confusion_matrix(estimator, x, ["1", "2", "1", "2"])
+    named = Estimator(["a", "b"], list("abba"))
+    with pytest.raises(ValueError, match="ignore_index=0 is for labels that are numbers"):
+        xpcnn.plot.confusion_matrix(named, x, list("abba"), ignore_index=0)
     with pytest.raises(TypeError, match="ignore_index must be a whole number"):
         xpcnn.plot.confusion_matrix(estimator, x, [1, 2, 1, 2], ignore_index=0.5)
 
@@ -229,3 +232,28 @@ def test_whole_floats_are_labels():
     assert cells(xpcnn.plot.confusion_matrix(TRUE.astype("float32"), PREDICTED)) == MATRIX
     with pytest.raises(ValueError, match="y_true must hold classes"):
         xpcnn.plot.confusion_matrix([0.0, np.inf], [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("args", "options", "message"),
+    [
+        (([0, 10**9], [0, 1]), {}, "the largest label is 1000000000, .* numpy.unique"),
+        (([0, 1], [[np.nan, 1.0], [0.0, 1.0]]), {}, "y_pred holds NaN"),
+        (([0, 1], [np.nan, 1.0]), {"threshold": 0.5}, "y_pred holds NaN"),
+        ((["a", "b"], ["a", "b"]), {"ignore_index": 0}, "ignore_index=0 is for labels that are"),
+    ],
+)
+def test_what_would_be_counted_wrongly(args, options, message):
+    with pytest.raises(ValueError, match=message):
+        xpcnn.plot.confusion_matrix(*args, **options)
+    assert not plt.get_fignums()
+
+
+def test_a_threshold_has_an_effect():
+    x = np.array([[-1.0], [0.5], [2.0]], "float32")
+    two = model_of(np.eye(2, 1), "cross_entropy", device="cpu")
+    with pytest.raises(ValueError, match="threshold is for scores in a single column"):
+        xpcnn.plot.confusion_matrix(two, x, [0, 1, 1], threshold=0.5)
+    one = model_of(np.ones((1, 1)), "bce_with_logits", device="cpu")
+    ax = xpcnn.plot.confusion_matrix(one, x, [0, 1, 1], threshold=1.0)
+    assert cells(ax) == [[1, 0], [1, 1]]

@@ -217,3 +217,35 @@ def test_errors_of_mistakes(predictions, options, message):
     with pytest.raises((ValueError, TypeError), match=message):
         xpcnn.plot.mistakes(predictions, X, **arguments)
     assert not plt.get_fignums()
+
+
+def test_numbers_that_are_no_classes(images):
+    y = [0, 1, 2, 3, 4, 10**9]
+    with pytest.raises(ValueError, match="the largest label is 1000000000, .* numpy.unique"):
+        xpcnn.plot.samples(images, y)
+    with pytest.raises(ValueError, match="the largest label is 1000000000, .* numpy.unique"):
+        xpcnn.plot.mistakes(np.arange(6), images, y)
+
+
+def test_dollars_in_names_make_no_formula(images, tmp_path):
+    names = ["US$ 5 to $10", "$\\nothing{$"]
+    axes = [
+        xpcnn.plot.samples(images, [0, 1, 0, 1, 0, 1], class_names=names)[0],
+        xpcnn.plot.mistakes([1, 0, 1, 0, 1, 0], images, [0, 1, 0, 1, 0, 1], class_names=names)[0],
+        xpcnn.plot.confusion_matrix([0, 1], [0, 1], class_names=names),
+        xpcnn.plot.roc([0, 1], [[0.6, 0.4], [0.3, 0.7]], class_names=names),
+        xpcnn.plot.history({names[1]: [1.0, 2.0]})[0],
+    ]
+    for ax in axes:
+        ax.figure.savefig(tmp_path / "a.png")  # a formula that is none would raise
+
+
+@pytest.mark.parametrize(("columns", "loss"), [(3, "cross_entropy"), (1, "bce_with_logits")])
+def test_a_model_that_gives_nan_has_no_mistakes(columns, loss):
+    model = xpcnn.Model([xpcnn.Flatten(), xpcnn.Linear(16, columns)], device="cpu")
+    model.build((None, 1, 4, 4))
+    model.compile("sgd", loss)
+    weight = np.full((columns, 16), np.nan, "float32")
+    model.load_state_dict({"1.weight": weight, "1.bias": np.zeros(columns, "float32")})
+    with pytest.raises(ValueError, match="the model predicts NaN"):
+        xpcnn.plot.mistakes(model, np.ones((2, 1, 4, 4), "float32"), [0, 1])

@@ -13,6 +13,7 @@ import pytest
 import xpcnn
 from tests.web.browser import OPTIONS, DigitPage, find_browser, serving
 from tests.web.digits import STYLES, Point
+from tests.web.sharing import made_once
 from xpcnn.cli import main
 from xpcnn.training.probabilities import class_probabilities
 
@@ -36,7 +37,10 @@ def exported(tmp_path_factory: pytest.TempPathFactory, browser: Any) -> Path:
     """The page of the model that README's first command trains."""
     if shutil.which("npm") is None:
         pytest.skip("npm is not installed")
-    folder = tmp_path_factory.mktemp("page")
+    return made_once(tmp_path_factory, "digit-page", export_page)
+
+
+def export_page(folder: Path) -> None:
     try:
         xpcnn.web.runtime.runtime_files()
     except RuntimeError as error:
@@ -44,7 +48,6 @@ def exported(tmp_path_factory: pytest.TempPathFactory, browser: Any) -> Path:
     model = folder / "simple-digits.safetensors"
     assert main(["train", "--device", "cpu", "--save", str(model)]) == 0
     assert main(["export", "--web", str(folder / "sub" / "page"), "--model", str(model)]) == 0
-    return folder
 
 
 @pytest.fixture(scope="module")

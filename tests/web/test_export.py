@@ -114,6 +114,24 @@ def test_another_model_has_another_address(runtime):
     assert len(addresses) == 2
 
 
+@pytest.mark.parametrize(
+    ("first", "white"),
+    [
+        ([xpcnn.Rescale(1 / 255)], 255),
+        ([xpcnn.Rescale(1 / 127.5, -1)], 255),
+        ([xpcnn.Rescale(1 / 255), xpcnn.Normalize(0.1307, 0.3081)], 255),
+        ([xpcnn.Normalize(33.3, 78.6)], 255),
+        ([xpcnn.Normalize(0.1307, 0.3081)], 1),
+        ([xpcnn.Rescale(2.0, -1.0)], 1),
+    ],
+)
+def test_what_is_white(runtime, first, white):
+    """Normalize alone says by its numbers whether it is for bytes or for 0 to 1."""
+    model = made(*first, xpcnn.Flatten(), xpcnn.Linear(out_features=2))
+    export(model, "page", runtime=runtime)
+    assert settings_in(Path("page"))["white"] == white
+
+
 def test_networks_that_scale_get_bytes(runtime):
     model = made(xpcnn.Rescale(1 / 255), xpcnn.Flatten(), xpcnn.Linear(out_features=2))
     export(model, "page", runtime=runtime)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import linecache
 import traceback
 import warnings
@@ -37,7 +38,17 @@ def guarded(what: str, function: Callable[..., Any], *args: Any, **kwargs: Any) 
     except (KeyboardInterrupt, MemoryError):
         raise
     except BaseException as error:  # their code may raise anything, SystemExit too
-        raise TheirError(f"{what}: {_told(error)}") from error
+        raise TheirError(f"{what}: {_told(error)}{_hint(function, error)}") from error
+
+
+def _hint(function: Callable[..., Any], error: BaseException) -> str:
+    """Say that a method was written without self, if that is why it could not be called."""
+    code = getattr(getattr(function, "__func__", None), "__code__", None)
+    if isinstance(error, TypeError) and "positional argument" in str(error) and code is not None:
+        first = code.co_varnames[: code.co_argcount][:1]
+        if first != ("self",) and not code.co_flags & inspect.CO_VARARGS:
+            return f"; the first argument of a method is self: def {code.co_name}(self, ...)"
+    return ""
 
 
 def _told(error: BaseException) -> str:

@@ -132,5 +132,6 @@ class Report:
         called = f"<p><code>{escape(self.called)}</code></p>" if self.called else ""
         return (
             f'<div lang="{self.lang}"><p><b>{escape(self._title())}</b></p>{called}'
-            f'<table style="border-collapse:collapse">{"".join(rows)}</table>{below}</div>'
+            f'<table style="border-collapse:collapse;margin:0 0 1em">{"".join(rows)}</table>'
+            f"{below}</div>"
         )

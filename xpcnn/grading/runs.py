@@ -68,7 +68,8 @@ class Run:
         if array is None:
             kind = f" of {y.dtype}" if hasattr(y, "dtype") else ""
             kind = f"{type(y).__name__}{kind}"
-            raise TheirError(f"{what} returned {kind} instead of an array of numbers")
+            hint = "; is there a return at its end?" if y is None else ""
+            raise TheirError(f"{what} returned {kind} instead of an array of numbers{hint}")
         return self.layout.ours("y", array, self.trial.right["y"].shape)
 
 

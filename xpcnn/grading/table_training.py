@@ -8,7 +8,7 @@ TABLE: dict[str, tuple[str, str, str, str]] = {
     # -- batch normalisation
     "eps_missing": (
         "a constant feature gives NaN: epsilon is missing",
-        "値が一定の特徴で NaN になります(epsilon がありません)",
+        "値が一定の特徴で NaN になります（epsilon がありません）",
         "Divide by sqrt(var + eps).",
         "sqrt(var + eps) で割ります。",
     ),
@@ -184,7 +184,7 @@ TABLE: dict[str, tuple[str, str, str, str]] = {
     ),
     "parameters_not_updated": (
         "the parameters do not change: a local name was assigned",
-        "パラメータが変わりません(ローカル変数への代入です)",
+        "パラメータが変わりません（ローカル変数への代入です）",
         "Write params[key] -= ..., not p = p - ....",
         "p = p - ... ではなく params[key] -= ... とします。",
     ),
@@ -196,7 +196,7 @@ TABLE: dict[str, tuple[str, str, str, str]] = {
     ),
     "momentum_not_kept": (
         "nothing is kept from step to step: this is plain gradient descent",
-        "前のステップから何も引き継がれていません(単なる勾配降下法です)",
+        "前のステップから何も引き継がれていません（単なる勾配降下法です）",
         "Keep v in self, one for each parameter.",
         "v をパラメータごとに self に保存します。",
     ),

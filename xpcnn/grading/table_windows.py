@@ -38,7 +38,7 @@ TABLE: dict[str, tuple[str, str, str, str]] = {
     ),
     "columns_in_wrong_order": (
         "the columns of im2col are in another order than the weights (taps and channels exchanged)",
-        "im2col の列の順が重みと違います(タップとチャンネルが入れ替わっています)",
+        "im2col の列の順が重みと違います（タップとチャンネルが入れ替わっています）",
         "Order a row of im2col as W.reshape(n_filters, -1) is: channel, then tap.",
         "im2col の行は W.reshape(フィルタ数, -1) と同じく、チャンネル、タップの順に並べます。",
     ),
@@ -56,7 +56,7 @@ TABLE: dict[str, tuple[str, str, str, str]] = {
     ),
     "only_last_channel": (
         "only the last channel of the input counts: the others are overwritten",
-        "最後のチャンネルしか残っていません(上書きされています)",
+        "最後のチャンネルしか残っていません（上書きされています）",
         "Use += over the channels instead of =.",
         "チャンネルのループでは = ではなく += を使います。",
     ),
@@ -98,7 +98,7 @@ TABLE: dict[str, tuple[str, str, str, str]] = {
     ),
     "output_size_too_large": (
         "the output has a position too many: its size is rounded up",
-        "出力が 1 つ多くなっています(サイズが切り上げられています)",
+        "出力が 1 つ多くなっています（サイズが切り上げられています）",
         "Round down: (n + 2 * pad - kernel) // stride + 1.",
         "切り捨てます: (n + 2 * pad - kernel) // stride + 1。",
     ),
@@ -117,7 +117,7 @@ TABLE: dict[str, tuple[str, str, str, str]] = {
     # -- gradients in general
     "all_zero": (
         "it is all zeros: it was set up but never filled",
-        "すべて 0 です(初期化後に代入されていません)",
+        "すべて 0 です（初期化後に代入されていません）",
         "Look for the line that should fill it.",
         "値を代入する行を確かめます。",
     ),
@@ -129,7 +129,7 @@ TABLE: dict[str, tuple[str, str, str, str]] = {
     ),
     "twice_too_large": (
         "it is twice too large: summed twice, or a factor 1/2 forgotten",
-        "2 倍になっています(二重に足したか、1/2 を忘れています)",
+        "2 倍になっています（二重に足したか、1/2 を忘れています）",
         "Look for a second sum or +=, and for the 1/2.",
         "二重の和や +=、1/2 を確かめます。",
     ),
@@ -141,7 +141,7 @@ TABLE: dict[str, tuple[str, str, str, str]] = {
     ),
     "times_batch_size": (
         "it is multiplied by the batch size (summed over the batch twice)",
-        "バッチサイズ倍になっています(バッチについて二重に和を取っています)",
+        "バッチサイズ倍になっています（バッチについて二重に和を取っています）",
         "Sum over the batch once.",
         "バッチについての和は一度だけ取ります。",
     ),
@@ -165,7 +165,7 @@ TABLE: dict[str, tuple[str, str, str, str]] = {
     ),
     "only_last_sample": (
         "only the last sample of the batch counts: the others are overwritten",
-        "バッチの最後のサンプルしか残っていません(上書きされています)",
+        "バッチの最後のサンプルしか残っていません（上書きされています）",
         "Use += in the loop over the batch, or sum over axis 0.",
         "バッチのループで += を使うか、軸 0 で sum します。",
     ),

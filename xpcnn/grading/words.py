@@ -24,7 +24,7 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "printed": (
         "what it prints ({lines} lines in all) is left out here",
-        "print の出力(計 {lines} 行)はここでは省いています",
+        "print の出力（計 {lines} 行）はここでは省いています",
     ),
     "no backward": ("there is no backward(dout)", "backward(dout) がありません"),
     "mend first": ("mend what is above first", "先に上の誤りを直してください"),
@@ -53,7 +53,7 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "combined": (
         "backward passes dout on ({how}); right if the loss's gradient y - t is given to it",
-        "backward は dout を渡すだけです({how})。損失側で y - t を計算する場合に正しい書き方です",
+        "backward は dout を渡すだけです（{how}）。損失側で y - t を計算する場合に正しい書き方です",
     ),
     "inverted": ("dropout is scaled in training", "学習時にスケーリングする方式です"),
     "classic": ("dropout is scaled in inference", "推論時にスケーリングする方式です"),
@@ -75,11 +75,11 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "passed": (
         "{subject}, compared with {like}: passed; {right} right, {wrong} wrong",
-        "{subject}({like} と比較): 合格。正しい {right}、誤り {wrong}",
+        "{subject}（{like} と比較）：合格。正しい {right}、誤り {wrong}",
     ),
     "not passed": (
         "{subject}, compared with {like}: not passed; {right} right, {wrong} wrong",
-        "{subject}({like} と比較): 不合格。正しい {right}、誤り {wrong}",
+        "{subject}（{like} と比較）：不合格。正しい {right}、誤り {wrong}",
     ),
     "mend": ("How to mend it", "直し方"),
     "loss kind": ("the loss is {what}", "損失は {what} です"),

@@ -179,18 +179,18 @@ def _inside(ax: Any, high: int, wide: int, title: str | None) -> np.ndarray:
 
 
 def fonts(*texts: str) -> dict[str, Any]:
-    """Return the argument that has text drawn with letters of East Asia, where it has some.
+    """Return the arguments that have names drawn as they are.
 
-    matplotlib's own font lacks them. It stays the first; behind it come those of a list of fonts
-    that are installed.
+    Dollar signs make no formula of them. For letters of East Asia, which matplotlib's own font
+    lacks, those of a list of fonts that are installed come behind it.
     """
     if all(ord(letter) < _LATIN_ENDS for text in texts for letter in text):
-        return {}
+        return {"parse_math": False}
     from matplotlib import font_manager, rcParams
 
     installed = {font.name for font in font_manager.fontManager.ttflist}
     further = [name for name in _WITH_EAST_ASIAN if name in installed]
-    return {"fontfamily": [*rcParams["font.family"], *further]}
+    return {"parse_math": False, "fontfamily": [*rcParams["font.family"], *further]}
 
 
 def without_ticks(ax: Any) -> None:

@@ -220,9 +220,12 @@ def _answers(
         outputs = predict(given, x, who)
         if isinstance(given, Model):
             try:
-                return _most_probable(class_probabilities(given, outputs))
+                rows = class_probabilities(given, outputs)
             except ValueError as error:
                 raise ValueError(f"{who}: {error}") from None
+            if np.isnan(rows).any():
+                raise ValueError(f"{who}: the model predicts NaN, of which no class is the highest")
+            return _most_probable(rows)
         return as_labels(outputs, who, "predictions"), None, 0
     array = as_array(given, who, "predictions")
     if array.dtype.kind != "f":

@@ -12,6 +12,7 @@ from xpcnn.metrics import ConfusionMatrix
 from xpcnn.plot import canvas
 from xpcnn.plot.reading import (
     as_array,
+    check_class_count,
     class_names_for,
     classes_of,
     is_one_hot,
@@ -25,6 +26,8 @@ from xpcnn.plot.reading import (
 WHO = "plot.confusion_matrix"
 _ANNOTATED = 25
 """Up to so many classes the numbers stand in the cells."""
+_MOST = 2000
+"""Up to so many classes there is a pixel for each."""
 
 
 def confusion_matrix(
@@ -96,6 +99,7 @@ def confusion_matrix(
         )
     else:
         truth, found = as_array(y_true, WHO, "y_true"), as_array(y_pred, WHO, "y_pred")
+        _check_ignored(ignore_index, truth)
         counts, names = _count(truth, found, class_names, threshold, ignore_index)
     with canvas.one_axes(ax, WHO, _size(len(names))) as place:
         _draw(place, normalized(counts, normalize), names, normalize)
@@ -106,6 +110,7 @@ def _of_model(
     model: Any, x: Any, y: Any, class_names: Any, threshold: Any, ignore_index: Any
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     truth = as_array(targets_of(x, y, WHO), WHO, "y")
+    _check_ignored(ignore_index, truth)
     found = predict(model, x, WHO)
     known = classes_of(model)
     if known is not None and found.ndim == 1:
@@ -120,6 +125,14 @@ def _of_model(
         reads_like(ConfusionMatrix(None, threshold, ignore_index), model, truth, found),
         truth, found, class_names, model, x,
     )  # fmt: skip
+
+
+def _check_ignored(ignore_index: int | None, truth: np.ndarray) -> None:
+    if ignore_index is not None and truth.dtype.kind == "U":
+        raise ValueError(
+            f"{WHO}: ignore_index={ignore_index} is for labels that are numbers, and here they are "
+            "names; leave out what is not to count"
+        )
 
 
 def _count(
@@ -143,7 +156,13 @@ def _count(
     if "U" in (truth.dtype.kind, found.dtype.kind):
         truth, found, class_names = _numbered(truth, found, class_names)
     if found.dtype.kind == "f":
-        _check_threshold(found, threshold)
+        single = found.ndim == 1 or found.shape[1] == 1
+        if single and threshold is None:
+            raise ValueError(
+                f"{WHO}: y_pred of shape {found.shape} holds one score a sample; say from where on "
+                "it is a yes: threshold=0.5 for probabilities, threshold=0 for logits (or give "
+                "classes, y_pred.astype('int64'))"
+            )
         metric = ConfusionMatrix(None, threshold, ignore_index)
         return _count_scores(metric, truth, found, class_names, *sources)
     if threshold is not None:
@@ -158,31 +177,23 @@ def _count(
         if each.size and each.min() < 0:
             raise ValueError(f"{WHO}: {name} must hold classes from 0, got {each.min()}")
     count = int(max(found.max(initial=0), kept.max(initial=0))) + 1
+    check_class_count(count, _MOST, WHO)
     names = class_names_for(class_names, count, WHO, *sources)
     metric = ConfusionMatrix(len(names), None, ignore_index)
     metric.update(found, truth)
     return np.asarray(metric.result()), names
 
 
-def _check_threshold(scores: np.ndarray, threshold: float | None) -> None:
-    """Raise unless there is a threshold for scores that need one, and none for others."""
-    single = scores.ndim == 1 or scores.shape[1] == 1
-    if single and threshold is None:
-        raise ValueError(
-            f"{WHO}: y_pred of shape {scores.shape} holds one score a sample; say from where on "
-            "it is a yes: threshold=0.5 for probabilities, threshold=0 for logits (or give "
-            "classes, y_pred.astype('int64'))"
-        )
-    if not single and threshold is not None:
-        raise ValueError(
-            f"{WHO}: threshold is for scores in a single column, and y_pred has shape "
-            f"{scores.shape}, of which the highest score is the class; leave it out"
-        )
-
-
 def _count_scores(
     metric: ConfusionMatrix, truth: np.ndarray, scores: np.ndarray, class_names: Any, *sources: Any
 ) -> tuple[np.ndarray, tuple[str, ...]]:
+    if scores.ndim > 1 and scores.shape[1] > 1 and metric.threshold is not None:
+        raise ValueError(
+            f"{WHO}: threshold is for scores in a single column, and those here have shape "
+            f"{scores.shape}, of which the highest is the class; leave it out"
+        )
+    if np.isnan(scores).any():
+        raise ValueError(f"{WHO}: y_pred holds NaN, of which no class is the highest")
     metric.update(scores, truth)
     counts = np.asarray(metric.result())
     if counts.ndim == 3:

@@ -70,7 +70,7 @@ def attribution(image: Any, heat: Any, *, title: str = "Attribution", ax: Any = 
     total = total.sum(axis=0) if weights.shape == sample.shape else total
     with canvas.one_axes(ax, WHO, (4.2, 3.4) if sample.ndim == 3 else (6.0, 3.0)) as place:
         (_draw_image if sample.ndim == 3 else _draw_signal)(place, sample, total)
-        place.set_title(title, fontsize="medium", **canvas.fonts(title))
+        place.set_title(title, fontsize="medium", **canvas.fonts(title) | {"parse_math": True})
     return place
 
 

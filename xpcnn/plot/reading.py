@@ -14,6 +14,8 @@ from xpcnn.training import Model
 from xpcnn.training.doubts import GIVES, last_layer
 
 M = TypeVar("M", bound=AnswerMetric)
+_MOST_CLASSES = 100_000
+"""More are no classes, but other numbers, of which names would fill the memory."""
 
 
 def as_array(given: Any, who: str, argument: str) -> np.ndarray:
@@ -177,8 +179,9 @@ def class_names_for(given: Any, count: int, who: str, *sources: Any) -> tuple[st
     Raises
     ------
     TypeError, ValueError
-        If the names are no strings, or too few.
+        If the names are no strings, or too few; or there are too many classes.
     """
+    check_class_count(count, _MOST_CLASSES, who)
     if given is None:
         given = next((found for source in sources if (found := _known(source)) is not None), None)
         if given is None:
@@ -190,6 +193,16 @@ def class_names_for(given: Any, count: int, who: str, *sources: Any) -> tuple[st
             f"{count} classes; give a name for each"
         )
     return names
+
+
+def check_class_count(count: int, most: int, who: str) -> None:
+    """Raise if labels are too large to be those of classes."""
+    if count > most:
+        raise ValueError(
+            f"{who}: the largest label is {count - 1}, which would make {count:,} classes, and "
+            f"{most:,} can be drawn; number those that there are: names, labels = "
+            "numpy.unique(y, return_inverse=True)"
+        )
 
 
 def _known(source: Any) -> Sequence[str] | None:

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from xpcnn._files import check_target, replace_file
-from xpcnn.layers.preprocessing import takes_bytes
+from xpcnn.layers import Layer
+from xpcnn.layers.inference import undisturbed
+from xpcnn.layers.preprocessing import Preprocessing, takes_bytes
 from xpcnn.training import Model
 from xpcnn.training.probabilities import class_probabilities, names_of_classes
 from xpcnn.web.network import PageNetwork, page_network
@@ -19,6 +21,9 @@ from xpcnn.web.runtime import RUNTIME, runtime_files
 _TEMPLATE = Path(__file__).with_name("index.html")
 _SETTINGS = "{{settings}}"
 """What stands for the settings in the template."""
+
+_LARGEST_SCALED = 32.0
+"""What is made of white is at most so large, if the layer that scales is for bytes."""
 
 FILES = ("index.html", "model.onnx", *(f"ort/{name}" for name in RUNTIME))
 """What a page consists of, in its folder."""
@@ -103,9 +108,24 @@ def _described(model: Any) -> tuple[PageNetwork, dict[str, Any]]:
         "layer": network.layer,
         "height": height,
         "width": width,
-        "white": 255 if all(takes_bytes(model.network)) else 1,
+        "white": _white(model.network),
         "classes": list(names_of_classes(model, classes)),
     }
+
+
+def _white(network: Layer) -> int:
+    """Return the number of a white pixel: 255 for networks that scale bytes, 1 for others.
+
+    ``Normalize(0.13, 0.3)`` alone is for images from 0 to 1, of which it makes numbers near 0; of
+    bytes it would make hundreds.
+    """
+    if not all(takes_bytes(network)):
+        return 1
+    scales = (x for _, x in network.layers_within() if isinstance(x, Preprocessing) and x.scales)
+    first = next(scales)
+    with undisturbed(first):
+        scaled = first.forward(np.full((1, 1, 1, 1), 255, np.float32))
+    return 255 if abs(scaled).max() <= _LARGEST_SCALED else 1
 
 
 def _image_size(model: Model) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 from io import BytesIO
@@ -105,7 +106,8 @@ def _from_archive(path: Path) -> dict[str, bytes]:
 
 
 def _from_npm() -> dict[str, bytes]:
-    npm = shutil.which("npm")
+    # On Windows a file called npm, which is none of its programs, lies beside npm.cmd.
+    npm = shutil.which("npm.cmd" if sys.platform == "win32" else "npm")
     if npm is None:
         raise RuntimeError(
             f"npm, which fetches {NPM_PACKAGE} for the page, is not installed; it comes with "
@@ -127,7 +129,7 @@ def _run_npm(npm: str, folder: str) -> None:
             [npm, "pack", NPM_PACKAGE, *options],
             cwd=folder,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             errors="replace",
             timeout=_WAIT,
             check=False,

@@ -183,7 +183,8 @@ def _run_course(operation: Any, x: Any, dy: Any, backward: bool) -> Run:
     if backward:
         more["dy"], more["ones"] = as_gradient(dy, y.shape, WHO), dy is None
         more["dx"] = _host(own.backward(_like(operation, more["dy"])))
-    return Run(repr(operation), "conv" if weighted else "max_pool", window, x, y, **more)
+    name = type(operation).__name__ if weighted else repr(operation)  # a repr shows W as a shape
+    return Run(name, "conv" if weighted else "max_pool", window, x, y, **more)
 
 
 def _host(value: Any) -> np.ndarray:
