@@ -69,6 +69,12 @@ def test_an_unknown_name_brings_the_near_one(module: object, name: str, meant: s
         getattr(module, name)
 
 
+def test_python_does_not_say_the_near_name_again() -> None:
+    code = "import xpcnn; xpcnn.Conv2D"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.stderr.lower().count("did you mean") == 1
+
+
 def test_unknown_names() -> None:
     with pytest.raises(AttributeError, match="'dropout'; what is not here is a layer or a loss"):
         _ = xpcnn.functional.dropout

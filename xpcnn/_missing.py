@@ -41,11 +41,9 @@ xpcnn.functional.conv, which takes one to three dimensions?")
     near = _near(
         (meant or {}).get(name, name), {place: list(names) for place, names in places.items()}
     )
-    if near:
-        message += f"; did you mean {near}?"
-    elif hint:
-        message += f"; {hint}"
-    return AttributeError(message)
+    if near:  # told without the module, in whose names Python would look for a near one too
+        return AttributeError(f"{message}; did you mean {near}?", name=name, obj=None)
+    return AttributeError(f"{message}; {hint}" if hint else message)
 
 
 def _near(name: str, places: dict[str, list[str]]) -> str:

@@ -5,8 +5,6 @@ So it is imported by its name, and only when a notebook asks.
 
 from __future__ import annotations
 
-import html
-import re
 from importlib import import_module
 from typing import Any
 
@@ -21,10 +19,3 @@ def html_of(thing: Any) -> str | None:
     except Exception:
         return None
     return found
-
-
-def escape(text: str) -> str:
-    """Make a text safe in SVG and HTML, also one with characters that XML does not allow."""
-    return html.escape(
-        re.sub(r"[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]", "\N{REPLACEMENT CHARACTER}", text)
-    )

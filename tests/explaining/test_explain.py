@@ -304,3 +304,9 @@ def test_a_subclass_may_compute_anything():
 
     with pytest.raises(TypeError, match="Odd is not explained"):
         xpcnn.explain(Odd(1, 1, 1), [[[1]]])
+
+
+def test_an_animation_speaks_the_explanation_s_language_or_another():
+    explanation = xpcnn.explain(xpcnn.Conv1d(1, 1, 2), [1, 2, 3], lang="ja")
+    assert explanation.animate().lang == "ja"
+    assert explanation.animate(lang="en").lang == "en"

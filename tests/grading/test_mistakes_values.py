@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import xpcnn
+from tests.grading.collecting import assert_named, collector
 from tests.grading.courses import (
     AdaGrad,
     Adam,
@@ -24,24 +25,12 @@ from tests.grading.courses import (
     Tanh,
 )
 
-CASES: list[Any] = []
-
-
-def mistake(name: str, like: str) -> Any:
-    """Collect a class or function that makes one mistake."""
-
-    def collect(theirs: Any) -> Any:
-        CASES.append(pytest.param(theirs, like, name, id=f"{name}-{like}-{len(CASES)}"))
-        return theirs
-
-    return collect
+CASES, mistake = collector()
 
 
 @pytest.mark.parametrize(("theirs", "like", "name"), CASES)
 def test_it_is_named(theirs: Any, like: str, name: str) -> None:
-    report = xpcnn.check(theirs, like=like)
-    assert not report.passed
-    assert report.mistakes == [name], report.text
+    assert_named(theirs, like, name)
 
 
 # -- Linear layers ---------------------------------------------------------------------------------

@@ -7,27 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-import xpcnn
+from tests.grading.collecting import assert_named, collector
 from tests.grading.courses import AvgPool, Conv, Conv1dLoops, MaxPool, col2im, im2col
 
-CASES: list[Any] = []
-
-
-def mistake(name: str, like: str) -> Any:
-    """Collect a class or function that makes one mistake."""
-
-    def collect(theirs: Any) -> Any:
-        CASES.append(pytest.param(theirs, like, name, id=f"{name}-{like}-{len(CASES)}"))
-        return theirs
-
-    return collect
+CASES, mistake = collector()
 
 
 @pytest.mark.parametrize(("theirs", "like", "name"), CASES)
 def test_it_is_named(theirs: Any, like: str, name: str) -> None:
-    report = xpcnn.check(theirs, like=like)
-    assert not report.passed
-    assert report.mistakes == [name], report.text
+    assert_named(theirs, like, name)
 
 
 # -- Convolution, forward --------------------------------------------------------------------------

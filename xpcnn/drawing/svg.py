@@ -10,8 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from unicodedata import east_asian_width
 
-from xpcnn._showing import escape
-from xpcnn._themes import SANS, variables
+from xpcnn._markup import SANS, escape, variables
 from xpcnn.drawing.layout import COLUMN_GAP, STUB, Cell, Placed, Wire
 from xpcnn.drawing.theme import DARK, LIGHT
 from xpcnn.drawing.wording import FAMILIES

@@ -10,9 +10,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from xpcnn import _xp
+from xpcnn._markup import SANS, escape, variables
 from xpcnn._registry import function_name
-from xpcnn._showing import escape
-from xpcnn._themes import SANS, variables
 from xpcnn.drawing.drawing import draw, input_shapes, known_shapes
 from xpcnn.drawing.structure import Structure, open_shape, structure_of
 from xpcnn.drawing.svg import shorten

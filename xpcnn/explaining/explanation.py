@@ -129,7 +129,8 @@ class Explanation:
         what : {"forward", "backward", "weights"}
             "weights" is the gradient of a filter.
         **options
-            As :func:`xpcnn.explaining.animation.animate` takes them.
+            As :func:`xpcnn.explaining.animation.animate` takes them; `lang` is that of the
+            explanation if left out.
 
         Returns
         -------
@@ -144,7 +145,7 @@ class Explanation:
         operation, x, dy = self._given
         if what == "forward":
             dy = None
-        return animate(operation, x, dy, lang=self.lang, what=what, **options)
+        return animate(operation, x, dy, what=what, **{"lang": self.lang, **options})
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it to a file.

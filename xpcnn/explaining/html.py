@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
+from xpcnn._markup import escape
 from xpcnn.explaining.parts import Formula, Lines, Section, Table, Text
 
 # Backgrounds are translucent and text has the colour of the page, so that one set of colours does

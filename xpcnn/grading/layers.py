@@ -133,9 +133,19 @@ class ConvFamily(Family):
     def _forward(
         self, trial: Trial, w: Any, b: Any, flipped: Any, stride: Any, pads: Any
     ) -> Hypotheses:
-        x, y = trial.x, trial.right["y"]
-        xp = windows.padded(x, pads)
-        spatial = tuple(range(2, x.ndim))
+        y = trial.right["y"]
+        yield from self._filters(windows.padded(trial.x, pads), y, w, b, flipped, stride)
+        yield from self._geometry(trial.x, y, w, b, stride, pads)
+        if self.rank == 2:
+            yield "height_and_width_exchanged", lambda: np.swapaxes(y, 2, 3)
+        yield "only_first_sample", lambda: np.broadcast_to(y[:1], y.shape)
+        yield "only_last_sample", lambda: np.broadcast_to(y[-1:], y.shape)
+
+    def _filters(
+        self, xp: Array, y: Array, w: Array, b: Array, flipped: Array, stride: Any
+    ) -> Hypotheses:
+        """Mistakes with the numbers of the filters, the biases and the channels."""
+        spatial = tuple(range(2, xp.ndim))
         column = b.reshape(-1, *(1,) * self.rank)
         yield "filter_flipped", lambda: windows.conv(xp, flipped, b, stride)
         if self.rank > 1:
@@ -158,6 +168,12 @@ class ConvFamily(Family):
             yield "only_last_channel", lambda: windows.conv(xp[:, last], w[:, last], b, stride)
             mean = (y - column) / w.shape[1]
             yield "channels_averaged", lambda: mean + column
+
+    def _geometry(
+        self, x: Array, y: Array, w: Array, b: Array, stride: Any, pads: Any
+    ) -> Hypotheses:
+        """Mistakes with stride, padding and the size of the output."""
+        xp = windows.padded(x, pads)
         yield "stride_ignored", lambda: windows.conv(xp, w, b, (1,) * self.rank)
         yield "padding_ignored", lambda: windows.conv(x, w, b, stride)
         for one in ([(lo, 0) for lo, _ in pads], [(0, hi) for _, hi in pads],
@@ -185,10 +201,6 @@ class ConvFamily(Family):
             ],
         )
         yield "output_size_too_large", lambda: windows.conv(more, w, b, stride)
-        if self.rank == 2:
-            yield "height_and_width_exchanged", lambda: np.swapaxes(y, 2, 3)
-        yield "only_first_sample", lambda: np.broadcast_to(y[:1], y.shape)
-        yield "only_last_sample", lambda: np.broadcast_to(y[-1:], y.shape)
 
     def _dx(self, trial: Trial, w: Any, flipped: Any, stride: Any, pads: Any) -> Hypotheses:
         x, dout, right = trial.x, trial.dout, trial.right["dx"]
@@ -201,14 +213,14 @@ class ConvFamily(Family):
         def image(columns: Any = cols, how: str = "add", steps: Any = stride) -> Array:
             return windows.scatter(columns, shape, steps, how)
 
+        def inside(*columns: Array, **options: Any) -> Array:
+            return windows.unpadded(image(*columns, **options), pads)
+
         for how in ("taps", "windows"):
-            yield "col2im_overwrites", lambda h=how: windows.unpadded(image(how=h), pads)
+            yield "col2im_overwrites", lambda h=how: inside(how=h)
         last = windows.spread(dout[:, -1:], w[-1:])  # loops overwrite over the filters too
-        yield "col2im_overwrites", lambda: windows.unpadded(image(last, "windows"), pads)
-        yield (
-            "filter_flipped_in_backward",
-            lambda: windows.unpadded(image(windows.spread(dout, flipped)), pads),
-        )
+        yield "col2im_overwrites", lambda: inside(last, "windows")
+        yield "filter_flipped_in_backward", lambda: inside(windows.spread(dout, flipped))
         if any(map(any, pads)):
             yield "padding_not_removed", image
             start = (slice(0, s) for s in x.shape[2:])
@@ -217,25 +229,16 @@ class ConvFamily(Family):
             end = tuple(slice(-s, None) for s in x.shape[2:])
             yield "padding_removed_on_one_side", lambda: image()[(..., *end)]
         if set(stride) != {1}:
-            yield "stride_ignored", lambda: windows.unpadded(image(steps=(1,) * self.rank), pads)
+            yield "stride_ignored", lambda: inside(steps=(1,) * self.rank)
         order = np.moveaxis(w, 1, -1).reshape(w.shape)
-        yield (
-            "columns_in_wrong_order",
-            lambda: windows.unpadded(image(windows.spread(dout, order)), pads),
-        )
+        yield "columns_in_wrong_order", lambda: inside(windows.spread(dout, order))
         scrambled = np.moveaxis(dout, 1, -1).reshape(dout.shape)
         back = dout.reshape(dout.shape[0], *dout.shape[2:], dout.shape[1])
         for d in (scrambled, np.moveaxis(back, -1, 1), _flat_rows(dout)):
-            yield (
-                "reshape_instead_of_transpose",
-                lambda d=d: windows.unpadded(image(windows.spread(d, w)), pads),
-            )
+            yield "reshape_instead_of_transpose", lambda d=d: inside(windows.spread(d, w))
         for i, name in ((-1, "only_last_channel"), (0, "only_first_channel")):
             part = slice(i, None) if i else slice(0, 1)
-            yield (
-                name,
-                lambda p=part: windows.unpadded(image(windows.spread(dout[:, p], w[p])), pads),
-            )
+            yield name, lambda p=part: inside(windows.spread(dout[:, p], w[p]))
         yield "only_first_sample", lambda: np.broadcast_to(right[:1], right.shape)
 
     def _dw(self, trial: Trial, w: Any, stride: Any, pads: Any) -> Hypotheses:

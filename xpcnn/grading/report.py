@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass, field
 
+from xpcnn._markup import escape
 from xpcnn.grading.mistakes import MISTAKES
 from xpcnn.grading.words import say
 
@@ -123,15 +123,15 @@ class Report:
         rows = [
             f'<tr><td style="{cell};color:{colors[c.state]};font-weight:bold;white-space:nowrap">'
             f"{STATES[c.state][1]} {STATES[c.state][word]}</td>"
-            f'<td style="{cell};white-space:nowrap">{html.escape(c.name)}</td>'
-            f'<td style="{cell}">{html.escape(c.message)}</td></tr>'
+            f'<td style="{cell};white-space:nowrap">{escape(c.name)}</td>'
+            f'<td style="{cell}">{escape(c.message)}</td></tr>'
             for c in self.checks
         ]
-        hints = [f"<li>{html.escape(MISTAKES[m].hint(self.lang))}</li>" for m in self.mistakes]
+        hints = [f"<li>{escape(MISTAKES[m].hint(self.lang))}</li>" for m in self.mistakes]
         below = f"<p><b>{say(self.lang, 'mend')}</b></p><ul>{''.join(hints)}</ul>" if hints else ""
-        called = f"<p><code>{html.escape(self.called)}</code></p>" if self.called else ""
+        called = f"<p><code>{escape(self.called)}</code></p>" if self.called else ""
         return (
-            f'<div lang="{self.lang}"><p><b>{html.escape(self._title())}</b></p>{called}'
+            f'<div lang="{self.lang}"><p><b>{escape(self._title())}</b></p>{called}'
             f'<table style="border-collapse:collapse;margin:0 0 1em">{"".join(rows)}</table>'
             f"{below}</div>"
         )

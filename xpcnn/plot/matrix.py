@@ -156,13 +156,7 @@ def _count(
     if "U" in (truth.dtype.kind, found.dtype.kind):
         truth, found, class_names = _numbered(truth, found, class_names)
     if found.dtype.kind == "f":
-        single = found.ndim == 1 or found.shape[1] == 1
-        if single and threshold is None:
-            raise ValueError(
-                f"{WHO}: y_pred of shape {found.shape} holds one score a sample; say from where on "
-                "it is a yes: threshold=0.5 for probabilities, threshold=0 for logits (or give "
-                "classes, y_pred.astype('int64'))"
-            )
+        _check_threshold(found, threshold)
         metric = ConfusionMatrix(None, threshold, ignore_index)
         return _count_scores(metric, truth, found, class_names, *sources)
     if threshold is not None:
@@ -182,6 +176,16 @@ def _count(
     metric = ConfusionMatrix(len(names), None, ignore_index)
     metric.update(found, truth)
     return np.asarray(metric.result()), names
+
+
+def _check_threshold(scores: np.ndarray, threshold: float | None) -> None:
+    """Raise unless there is a threshold for scores that need one."""
+    if (scores.ndim == 1 or scores.shape[1] == 1) and threshold is None:
+        raise ValueError(
+            f"{WHO}: y_pred of shape {scores.shape} holds one score a sample; say from where on "
+            "it is a yes: threshold=0.5 for probabilities, threshold=0 for logits (or give "
+            "classes, y_pred.astype('int64'))"
+        )
 
 
 def _count_scores(

@@ -85,6 +85,37 @@ def roc(
     >>> ax.lines[0].get_label()
     'AUC = 0.750'
     """
+    settings = (multilabel, from_logits, ignore_index)
+    metric, truth, found, sources = _read(y_true, scores, y, *settings)
+    metric.update(found, truth)
+    curves, areas = metric.points(), np.atleast_1d(metric.result())
+    if np.isnan(areas).all():
+        raise ValueError(
+            f"{WHO}: no class has a curve, for which there must be samples of it and others, and "
+            "scores that are not NaN"
+        )
+    single = len(areas) == 1
+    if single and class_names is not None and len(class_names) > 2:
+        raise ValueError(f"{WHO}: class_names has {len(class_names)} names, and scores one column")
+    # A single column is the score of class 1.
+    names = class_names_for(class_names, 2 if single else len(areas), WHO, *sources)
+    known = class_names is not None or any(hasattr(s, "class_names") for s in sources)
+    labels = {column: (names[1] if known else "") if single else names[column] for column in curves}
+    width = 4.8 if len(curves) <= _INSIDE else 6.8
+    with canvas.one_axes(ax, WHO, (width, 4.5)) as place:
+        _draw(place, curves, areas, labels)
+    return place
+
+
+def _read(
+    y_true: Any,
+    scores: Any,
+    y: Any,
+    multilabel: bool,
+    from_logits: bool | None,
+    ignore_index: int | None,
+) -> tuple[AUC, np.ndarray, np.ndarray, tuple[Any, ...]]:
+    """Return what measures, the truth, the scores, and what may know the names of classes."""
     metric = AUC("ROC", None, multilabel, from_logits, ignore_index)
     sources: tuple[Any, ...] = ()
     if is_predictor(y_true):
@@ -108,24 +139,7 @@ def roc(
         columns = truth.shape == found.shape and found.ndim > 1 and found.shape[1] > 1
         if columns and not multilabel and not is_one_hot(truth):
             metric = AUC("ROC", None, True, from_logits, ignore_index)
-    metric.update(found, truth)
-    curves, areas = metric.points(), np.atleast_1d(metric.result())
-    if np.isnan(areas).all():
-        raise ValueError(
-            f"{WHO}: no class has a curve, for which there must be samples of it and others, and "
-            "scores that are not NaN"
-        )
-    single = len(areas) == 1
-    if single and class_names is not None and len(class_names) > 2:
-        raise ValueError(f"{WHO}: class_names has {len(class_names)} names, and scores one column")
-    # A single column is the score of class 1.
-    names = class_names_for(class_names, 2 if single else len(areas), WHO, *sources)
-    known = class_names is not None or any(hasattr(s, "class_names") for s in sources)
-    labels = {column: (names[1] if known else "") if single else names[column] for column in curves}
-    width = 4.8 if len(curves) <= _INSIDE else 6.8
-    with canvas.one_axes(ax, WHO, (width, 4.5)) as place:
-        _draw(place, curves, areas, labels)
-    return place
+    return metric, truth, found, sources
 
 
 def _draw(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from xpcnn._showing import escape
+from xpcnn._markup import escape
 
 TRAINING, VALIDATION = "#2f86cf", "#dd6b1a"
 """Blue and orange that can be read on white and on black, and told apart by color-blind readers."""

@@ -24,7 +24,7 @@ from xpcnn.explaining.animation.scene import (
     Frame,
     Grid,
     equals,
-    evenly,
+    frames_of,
     image_cells,
     index,
     places,
@@ -100,12 +100,8 @@ def gathered(
 ) -> tuple[list[Grid], list[Frame], list[str]]:
     """Return the tables, the frames, and notes about what is left out."""
     pictures = Pictures(g, words)
-    chosen = evenly(len(pictures.positions), most)
-    frames = [
-        Frame(tuple(pictures.cells(step)), pictures.lines(step), pictures.caption(step))
-        for step in chosen
-    ]
-    return pictures.grids(), frames, pictures.notes(len(chosen))
+    frames = frames_of(pictures, most)
+    return pictures.grids(), frames, pictures.notes(len(frames))
 
 
 class Pictures:

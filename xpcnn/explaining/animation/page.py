@@ -9,8 +9,8 @@ from __future__ import annotations
 import base64
 import json
 import secrets
-from html import escape
 
+from xpcnn._markup import escape
 from xpcnn.explaining.animation.layout import Layout, is_drawn, lay_out, lines_of
 from xpcnn.explaining.animation.player import SCRIPT, STYLE
 from xpcnn.explaining.animation.scene import ROLES, Frame, Scene

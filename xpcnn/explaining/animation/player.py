@@ -5,7 +5,7 @@ Colours are those of Okabe and Ito, which colour-blind readers can tell apart.
 
 from __future__ import annotations
 
-from xpcnn._themes import SANS, variables
+from xpcnn._markup import SANS, variables
 
 LIGHT = {
     "page": "#ffffff", "ink": "#1a1a1a", "soft": "#5c6470", "line": "#b4bac4",

@@ -32,7 +32,7 @@ from xpcnn.explaining.animation.scene import (
     Frame,
     Grid,
     equals,
-    evenly,
+    frames_of,
     image_cells,
     index,
     places,
@@ -86,16 +86,11 @@ def scattered(
 ) -> tuple[list[Grid], list[Frame], list[str]]:
     """Return the tables, the frames, and notes about what is left out."""
     pictures = _Pictures(s, words)
-    chosen = evenly(len(pictures.positions), most)
-    frames = [
-        Frame(tuple(pictures.cells(step)), pictures.lines(step), pictures.caption(step))
-        for step in chosen
-    ]
+    frames = frames_of(pictures, most)
+    notes = pictures.notes(len(frames))
     if s.last:
-        frames.append(
-            Frame(tuple(pictures.last_cells()), frames[-1].lines[:0], pictures.last_caption())
-        )
-    return pictures.grids(), frames, pictures.notes(len(chosen))
+        frames.append(Frame(tuple(pictures.last_cells()), (), pictures.last_caption()))
+    return pictures.grids(), frames, notes
 
 
 class _Pictures:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -93,6 +93,27 @@ def places(n: int, before: int = 0, after: int = 0) -> tuple[str, ...]:
     """Number the places of an axis, with nothing beside its padding."""
     inside = n - before - after
     return ("",) * before + tuple(map(str, range(inside))) + ("",) * after
+
+
+class Steps(Protocol):
+    """What there is to see at each position of the window."""
+
+    @property
+    def positions(self) -> Sequence[tuple[int, int]]: ...
+
+    def cells(self, step: int) -> Iterable[Cell]: ...
+
+    def lines(self, step: int) -> tuple[str, ...]: ...
+
+    def caption(self, step: int) -> str: ...
+
+
+def frames_of(steps: Steps, most: int) -> list[Frame]:
+    """Draw at most `most` of the steps."""
+    return [
+        Frame(tuple(steps.cells(step)), steps.lines(step), steps.caption(step))
+        for step in evenly(len(steps.positions), most)
+    ]
 
 
 def evenly(total: int, most: int) -> list[int]:

@@ -16,7 +16,7 @@ from xpcnn.explaining.animation.scene import (
     Frame,
     Grid,
     equals,
-    evenly,
+    frames_of,
     image_cells,
     index,
     places,
@@ -32,12 +32,8 @@ def summed_weights(
     The target of `g` is the gradient of the output; what is added up are the rows times that.
     """
     pictures = _Pictures(g, words)
-    chosen = evenly(len(pictures.positions), most)
-    frames = [
-        Frame(tuple(pictures.cells(step)), pictures.lines(step), pictures.caption(step))
-        for step in chosen
-    ]
-    notes = pictures.notes(len(chosen))
+    frames = frames_of(pictures, most)
+    notes = pictures.notes(len(frames))
     if samples > 1:
         notes.append(words["one_sample"].format(sample=g.first[0], n=samples))
     if len(pictures.positions) < g.target.size:

@@ -1,11 +1,13 @@
-"""Colours that follow the page: light or dark as a notebook or site says, else as the system does.
+"""What HTML and SVG of all parts share: safe text, fonts, and colours that follow the page.
 
-A page that says which it is goes before the system: JupyterLab, VS Code, and Sphinx sites by their
-``data-theme``.
+Colours are light or dark as a notebook or a site says (JupyterLab, VS Code, ``data-theme`` of
+Sphinx sites), else as the system does.
 """
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Mapping
 
 LIGHT_PAGES = ('[data-jp-theme-light="true"]', "body.vscode-light", 'html[data-theme="light"]')
@@ -28,4 +30,13 @@ def variables(root: str, light: Mapping[str, str], dark: Mapping[str, str]) -> s
     return (
         f".{root}{lit}\n@media (prefers-color-scheme:dark){{.{root}{unlit}}}\n"
         f"{on_light}{lit}\n{on_dark}{unlit}\n"
+    )
+
+
+def escape(text: str) -> str:
+    """Make a text safe in SVG and HTML, also one with characters that XML does not allow."""
+    return html.escape(
+        re.sub(
+            r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufffe\uffff]", "\N{REPLACEMENT CHARACTER}", text
+        )
     )
