@@ -89,7 +89,9 @@ def test_a_notebook_says_which_extras_it_needs():
 
 def test_nothing_but_text_is_stored():
     endings = {path.suffix for path in FOLDER.rglob("*") if path.is_file()}
-    assert endings <= {".md", ".png", ".svg"}
+    assert endings <= {".md", ".png", ".svg", ".ipynb"}
+    ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+    assert "/notebooks/**/*.ipynb" in ignored  # a reader makes them of the text
     assert NOTEBOOKS
 
 

@@ -249,3 +249,8 @@ def test_a_model_that_gives_nan_has_no_mistakes(columns, loss):
     model.load_state_dict({"1.weight": weight, "1.bias": np.zeros(columns, "float32")})
     with pytest.raises(ValueError, match="the model predicts NaN"):
         xpcnn.plot.mistakes(model, np.ones((2, 1, 4, 4), "float32"), [0, 1])
+
+
+def test_images_in_the_place_of_predictions_are_told_the_order(images):
+    with pytest.raises(ValueError, match=r"predictions must .*mistakes\(predictions, x, y\)"):
+        xpcnn.plot.mistakes(images, np.arange(len(images)) % 3, np.zeros((len(images), 3)))

@@ -151,9 +151,9 @@ def mistakes(
     truth = targets_of(x, y, who)
     known = classes_of(predictions)
     if known is None:
+        classes, confidence, width = _answers(predictions, x, from_logits, who)
         truth = as_labels(truth, who, "y")
         _check_length(truth, total, who)
-        classes, confidence, width = _answers(predictions, x, from_logits, who)
     else:
         if from_logits:
             raise _not_for_models(who)
@@ -228,15 +228,16 @@ def _answers(
             return _most_probable(rows)
         return as_labels(outputs, who, "predictions"), None, 0
     array = as_array(given, who, "predictions")
+    if array.ndim > 2:
+        raise ValueError(
+            f"{who}: predictions must be (N, classes), (N,) or classes, got shape {array.shape}; "
+            "the order is mistakes(predictions, x, y)"
+        )
     if array.dtype.kind != "f":
         if from_logits:
             raise ValueError(f"{who}: from_logits is for scores, and predictions are classes")
         return as_labels(array, who, "predictions"), None, 0
     rows = array.astype(np.float64).reshape(len(array), -1)
-    if array.ndim > 2:
-        raise ValueError(
-            f"{who}: predictions must be (N, classes), (N,) or classes, got shape {array.shape}"
-        )
     single = rows.shape[1] == 1
     if from_logits:
         rows = F.sigmoid(rows) if single else F.softmax(rows)
