@@ -23,9 +23,9 @@ def fit() -> xpcnn.History:
 
 @pytest.fixture
 def in_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
-    for name in ("ipywidgets", "IPython"):
-        monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed
+    shell = types.SimpleNamespace(kernel=object())
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)  # as if it were not installed
 
 
 @pytest.mark.usefixtures("in_notebook")
@@ -41,6 +41,18 @@ def test_no_widgets_are_needed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "loss 0." in out
 
 
+@pytest.mark.parametrize("shell", [None, types.SimpleNamespace()])
+def test_a_program_that_has_imported_jupyter_is_no_notebook(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], shell: object
+) -> None:
+    monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))
+    fit()
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("epoch 1/2: loss 0.")
+
+
 @pytest.mark.usefixtures("in_notebook")
 def test_a_bar_that_fails_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*args: object, **options: object) -> None:
@@ -52,7 +64,9 @@ def test_a_bar_that_fails_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_widgets_are_never_imported() -> None:
     code = (
-        "import sys, types; sys.modules['ipykernel'] = types.ModuleType('ipykernel')\n"
+        "import sys, types\n"
+        "shell = types.SimpleNamespace(kernel=1)\n"
+        "sys.modules['IPython'] = types.SimpleNamespace(get_ipython=lambda: shell)\n"
         "import numpy as np, xpcnn\n"
         "model = xpcnn.Model([xpcnn.Linear(2, 2)], device='cpu')\n"
         "model.compile('sgd', 'cross_entropy')\n"

@@ -50,7 +50,7 @@ class ProgressBar(Callback):
         if self._has_failed:
             return
         # a bar of text there too: widgets would need ipywidgets, in the kernel and in the browser
-        in_notebook = self.stream is None and "ipykernel" in sys.modules
+        in_notebook = self.stream is None and _in_a_notebook()
         stream = sys.stdout if in_notebook else self.stream or sys.stderr
         if in_notebook or getattr(stream, "isatty", bool)():
             from tqdm import tqdm
@@ -96,3 +96,9 @@ class ProgressBar(Callback):
 
     def _title(self, epoch: int) -> str:
         return f"epoch {epoch}/{self._first + self._epochs}"
+
+
+def _in_a_notebook() -> bool:
+    """Whether a notebook's kernel runs this; much imports ``ipykernel`` without being one."""
+    get_shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)
+    return hasattr(get_shell(), "kernel")
