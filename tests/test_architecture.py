@@ -21,7 +21,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Imports inside the package go to the left only. What stands together does not know each other.
 LEVELS: list[set[str]] = [
-    {"errors", "_starting", "interrupts", "_files", "_missing", "_showing", "_markup"},
+    {"errors", "_starting", "interrupts", "_files", "_missing", "_showing", "_markup", "_columns"},
     {"_archives"},
     {"backends", "window", "rng", "_registry", "_patterns", "initializers"},
     {"_xp"},

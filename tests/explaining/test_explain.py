@@ -11,7 +11,8 @@ import pytest
 
 import xpcnn
 from tests.pages import Page
-from xpcnn.explaining.text import as_text, width_of, wrapped
+from xpcnn._columns import columns_of
+from xpcnn.explaining.text import as_text, wrapped
 from xpcnn.explaining.words import SENTENCES
 from xpcnn.scratch import conv1d, deep_conv_net, deep_nn, simple_conv_net
 
@@ -62,7 +63,7 @@ def test_text_is_narrow_and_html_is_whole(layer, x, options, lang):
     shown = xpcnn.explain(layer, x, lang=lang, **options)
     text = str(shown)
     assert repr(shown) == text
-    assert max(map(width_of, text.splitlines())) <= 100
+    assert max(map(columns_of, text.splitlines())) <= 100
     assert len(text) < 40_000
     html = shown._repr_html_()
     assert len(html) < 150_000
@@ -89,9 +90,9 @@ class _Whole(HTMLParser):
 
 
 def test_wide_characters_count_twice():
-    assert width_of("畳み込み col") == 12
+    assert columns_of("畳み込み col") == 12
     lines = wrapped("窓の下にある値を1行に並べます。" * 10, 40)
-    assert max(map(width_of, lines)) <= 40
+    assert max(map(columns_of, lines)) <= 40
     assert not any(line[0] in "、。ャッー" for line in lines)
     assert "".join(lines) == "窓の下にある値を1行に並べます。" * 10
 

@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import sys
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from xpcnn._columns import columns_of
 from xpcnn.cli.common import load_model, network_input
 from xpcnn.data import ImageReader
 from xpcnn.data.images import check_pillow
@@ -135,17 +135,12 @@ def _table(found: Sequence[Found], names: Sequence[str], top: int) -> list[str]:
         for place, label in enumerate(best):
             file = shown(one.path) if place == 0 else ""
             rows.append((file, names[label], f"{one.probabilities[label]:.4f}"))
-    first, second = (max(_width(row[column]) for row in rows) for column in (0, 1))
+    first, second = (max(columns_of(row[column]) for row in rows) for column in (0, 1))
     return [
-        f"{file}{' ' * (first - _width(file))}  {name}{' ' * (second - _width(name))}  {p:>11}"
+        f"{file}{' ' * (first - columns_of(file))}  "
+        f"{name}{' ' * (second - columns_of(name))}  {p:>11}"
         for file, name, p in rows
     ]
-
-
-def _width(text: str) -> int:
-    """Return how many columns of a terminal a text takes: Chinese or Japanese signs take two."""
-    signs = [sign for sign in text if not unicodedata.combining(sign)]
-    return len(signs) + sum(unicodedata.east_asian_width(sign) in "WF" for sign in signs)
 
 
 def shown(path: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
+from xpcnn._columns import columns_of
 from xpcnn.explaining.parts import Formula, Lines, Section, Table, Text
 
 WIDTH = 100
@@ -13,19 +14,11 @@ _NEVER_FIRST = "ァィゥェォッャュョーぁぃぅぇぉっゃゅょ、。�
 _NEVER_LAST = "（「『("
 
 
-def width_of(text: str) -> int:
-    """Count the cells of a terminal that a text takes; East Asian wide characters take two."""
-    return sum(
-        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
-        for c in text
-    )
-
-
 def wrapped(text: str, width: int = WIDTH, indent: str = "") -> list[str]:
     """Break a text into lines: between words, and anywhere in Japanese."""
     lines, line = [], ""
     for piece in _pieces(text):
-        if line and width_of(line + piece.rstrip()) > width:
+        if line and columns_of(line + piece.rstrip()) > width:
             lines.append(line.rstrip())
             line = indent + piece.lstrip()
         else:
@@ -56,10 +49,10 @@ def _pieces(text: str) -> list[str]:
 
 def as_text(title: str, sections: Sequence[Section]) -> str:
     """Lay out a whole explanation in lines of at most :data:`WIDTH` cells."""
-    lines = [title, "=" * width_of(title)]
+    lines = [title, "=" * columns_of(title)]
     for number, section in enumerate(sections, start=1):
         heading = f"{number}. {section.heading}"
-        lines += ["", *wrapped(heading), "-" * min(width_of(heading), WIDTH)]
+        lines += ["", *wrapped(heading), "-" * min(columns_of(heading), WIDTH)]
         for part in section.parts:
             if isinstance(part, Text):
                 lines += wrapped(part.text)
@@ -76,12 +69,12 @@ def as_text(title: str, sections: Sequence[Section]) -> str:
 
 def _aligned(rows: Sequence[str]) -> list[str]:
     """Put the first "=" of worked lines below one another."""
-    left = max((width_of(row.partition(" = ")[0]) for row in rows if " = " in row), default=0)
+    left = max((columns_of(row.partition(" = ")[0]) for row in rows if " = " in row), default=0)
     lines = []
     for row in rows:
         name, equals, rest = row.partition(" = ")
         line = (
-            f"    {name}{' ' * (left - width_of(name))}{equals}{rest}" if equals else f"    {row}"
+            f"    {name}{' ' * (left - columns_of(name))}{equals}{rest}" if equals else f"    {row}"
         )
         lines += wrapped(line, WIDTH, " " * (left + 7))
     return lines
@@ -92,12 +85,12 @@ def _table(part: Table) -> list[str]:
     grid = [[part.corner, *part.columns]]
     grid += [[label, *row] for label, row in zip(part.rows, cells, strict=True)]
     grid = _narrowed(grid)
-    widths = [max(width_of(row[c]) for row in grid) for c in range(len(grid[0]))]
+    widths = [max(columns_of(row[c]) for row in grid) for c in range(len(grid[0]))]
     lines = [part.title] if part.title else []
     for number, row in enumerate(grid):
-        label = row[0] + " " * (widths[0] - width_of(row[0]))
+        label = row[0] + " " * (widths[0] - columns_of(row[0]))
         rest = "  ".join(
-            " " * (w - width_of(v)) + v for v, w in zip(row[1:], widths[1:], strict=True)
+            " " * (w - columns_of(v)) + v for v, w in zip(row[1:], widths[1:], strict=True)
         )
         lines.append(f"    {label} | {rest}".rstrip())
         if number == 0:
@@ -118,7 +111,7 @@ def _narrowed(grid: list[list[str]]) -> list[list[str]]:
     """Leave out columns in the middle until a table fits."""
 
     def whole(rows: list[list[str]]) -> int:
-        return 7 + sum(2 + max(width_of(v) for v in column) for column in zip(*rows, strict=True))
+        return 7 + sum(2 + max(columns_of(v) for v in column) for column in zip(*rows, strict=True))
 
     if whole(grid) <= WIDTH:
         return grid

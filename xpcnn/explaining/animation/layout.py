@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
 from typing import NamedTuple
 
+from xpcnn._columns import columns_of
 from xpcnn.explaining.animation.scene import LABEL, Grid, Scene
+from xpcnn.explaining.text import wrapped
 
 WIDTH = 920
 """What tables side by side take at most, unless one alone takes more."""
@@ -19,8 +20,6 @@ SIGN = 7.3
 """Width of a letter of the fixed-width font in cells, at :data:`FONT` pixels."""
 
 FONT, TEXT_FONT = 12, 14
-SIGNS = 100
-"""Letters in a line of text below the tables."""
 
 
 class Box(NamedTuple):
@@ -54,38 +53,6 @@ class Layout(NamedTuple):
     """Base lines of the formulas."""
     captions: tuple[int, ...]
     """Base lines of the caption."""
-
-
-def columns_of(text: str) -> int:
-    """Return how many columns of a fixed-width font a text takes; Japanese signs take two."""
-    return sum(2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text)
-
-
-def wrapped(text: str) -> list[str]:
-    """Break a text into lines: at spaces, and in Japanese anywhere but in front of punctuation."""
-    lines, line = [], ""
-    for piece in _pieces(text):
-        if line and columns_of((line + piece).rstrip()) > SIGNS:
-            lines.append(line.rstrip())
-            line = ""
-        line += piece
-    return [*lines, line.rstrip()]
-
-
-def _pieces(text: str) -> list[str]:
-    pieces: list[str] = []
-    for sign in text:
-        wide = unicodedata.east_asian_width(sign) == "W"
-        joins = sign in "。、）・" or (pieces and not wide and not _ends(pieces[-1]))
-        if pieces and joins:
-            pieces[-1] += sign
-        else:
-            pieces.append(sign)
-    return pieces
-
-
-def _ends(piece: str) -> bool:
-    return piece[-1] == " " or unicodedata.east_asian_width(piece[-1]) == "W"
 
 
 def lay_out(scene: Scene) -> Layout:
