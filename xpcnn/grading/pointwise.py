@@ -226,14 +226,19 @@ class PointwiseFamily(Family):
 
     def _at_zero(self, grading: Grading, layout: Layout) -> None:
         trial = self.solved(Trial("at zero", np.array([[0.0, 1.0, -1.0]]), np.ones((1, 3))))
-        try:
-            run = grading.player.made(trial, layout)
-            run.forward(trial.x.copy())
-            dx = run.backward(trial.dout.copy())["dx"] if run.has_backward else None
-        except (TheirError, UnrecognisedError, KeyError):
-            return
+        dx = _gradient(grading, trial, layout)
         if dx is not None and dx.shape == (1, 3) and dx[0, 0] != trial.right["dx"][0, 0]:
             grading.add("at zero", "note", grading.say("kink"))
+
+
+def _gradient(grading: Grading, trial: Trial, layout: Layout) -> Array | None:
+    """Return their dx, where they have a backward and it runs."""
+    try:
+        run = grading.player.made(trial, layout)
+        run.forward(trial.x.copy())
+        return run.backward(trial.dout.copy())["dx"] if run.has_backward else None
+    except (TheirError, UnrecognisedError, KeyError):
+        return None
 
 
 class SoftmaxFamily(PointwiseFamily):
@@ -247,12 +252,7 @@ class SoftmaxFamily(PointwiseFamily):
     def finish(self, grading: Grading, layout: Layout) -> None:
         super().finish(grading, layout)
         trial = self.trials(layout)[0]
-        try:
-            run = grading.player.made(trial, layout)
-            run.forward(trial.x.copy())
-            dx = run.backward(trial.dout.copy())["dx"] if run.has_backward else None
-        except (TheirError, UnrecognisedError, KeyError):
-            return
+        dx = _gradient(grading, trial, layout)
         for how, value in (("dout", trial.dout), ("dout / N", trial.dout / trial.x.shape[0])):
             if dx is not None and close(dx, value, 1e-6):
                 grading.add("backward", "note", grading.say("combined", how=how))
