@@ -229,10 +229,14 @@ def _parameters(function: Any) -> dict[str, inspect.Parameter]:
     return dict(inspect.signature(function).parameters)
 
 
-def _copy(obj: Any) -> Any:
+def copied(obj: Any) -> Any:
     """Copy an object and what is in it; modules that it refers to are no part of it."""
+    return copy.deepcopy(obj, {id(m): m for m in list(sys.modules.values())})
+
+
+def _copy(obj: Any) -> Any:
     try:
-        return copy.deepcopy(obj, {id(m): m for m in list(sys.modules.values())})
+        return copied(obj)
     except TypeError as error:
         raise TypeError(
             f"gradcheck: it works on copies, and {type(obj).__name__} cannot be copied: {error}"

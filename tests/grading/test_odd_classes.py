@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import xpcnn
+from tests.grading.courses import SoftmaxWithLoss
 
 
 class Affine:
@@ -176,3 +177,20 @@ def test_a_forgotten_return_and_a_forgotten_self_are_pointed_out():
     hint = "the first argument of a method is self"
     assert f"{hint}: def forward(self, ...)" in xpcnn.check(NoSelf, like="relu").text
     assert hint not in xpcnn.check(TooMany, like="relu").text
+
+
+def test_objects_that_hold_a_module_are_copied() -> None:
+    class Loss(SoftmaxWithLoss):
+        def __init__(self):
+            self.xp = np
+
+    class Descent:
+        def __init__(self, lr=0.1):
+            self.lr, self.xp = lr, np
+
+        def update(self, params, grads):
+            for key in params:
+                params[key] -= self.lr * grads[key]
+
+    assert xpcnn.check(Loss(), like="cross_entropy").passed
+    assert xpcnn.check(Descent(), like="sgd").passed

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import math
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from xpcnn import _xp
+from xpcnn._checked import copied
 from xpcnn.explaining.parts import Index, Numbers
 from xpcnn.layers.activation import Activation, AlongAxis
 from xpcnn.layers.conv import Conv
@@ -113,7 +112,7 @@ def copy_of(layer: Layer, shape: Index) -> tuple[Layer, bool]:
     else:
         had_values = True
     # what a layer has kept for its backward may name modules, which cannot be copied
-    twin = copy.deepcopy(layer, {id(module): module for module in list(sys.modules.values())})
+    twin = copied(layer)
     twin.compute_in(None)
     twin.unfreeze()
     twin.zero_grad()

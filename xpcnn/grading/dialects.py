@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -217,11 +215,6 @@ class Stub:
 
     backward = forward
     __call__ = forward
-
-
-def copied(obj: Any) -> Any:
-    """Copy an object; modules that it refers to are no part of it."""
-    return copy.deepcopy(obj, {id(m): m for m in list(sys.modules.values())})
 
 
 def places(obj: Any, role: str) -> Iterator[tuple[Any, Any, str]]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from xpcnn._checked import copied
 from xpcnn._xp import Array
 from xpcnn.grading.calling import TheirError, UnrecognisedError, guarded, to_host
 from xpcnn.grading.dialects import Layout, method, roles_of, signature
@@ -79,7 +79,7 @@ class LossGrading(Grading):
             return guarded("make()", self.make)
         if self.player.is_class:
             return guarded(f"{self.player.name}()", self.theirs)
-        return copy.deepcopy(self.theirs)
+        return copied(self.theirs)
 
     def _value(self, obj: Any, x: Array, t: Array) -> tuple[Any, Any]:
         """Return the loss, and its gradient where a function returns both."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from xpcnn._checked import copied
 from xpcnn._xp import Array
 from xpcnn.grading.calling import NotOfferedError, TheirError, UnrecognisedError, guarded, to_host
 from xpcnn.grading.dialects import Layout, Signed, arguments, method, plain, signature
@@ -88,7 +88,7 @@ class OptimizerGrading(Grading):
 
     def _dicts_or_lists(self, optimizer: Any) -> list[dict[str, Array]]:
         """Give dicts, or the lists of arrays that some courses have."""
-        fresh = copy.deepcopy(optimizer)
+        fresh = copied(optimizer)
         try:
             return self._run(optimizer)
         except TheirError:
@@ -108,7 +108,7 @@ class OptimizerGrading(Grading):
             given = self._arguments(build)
             obj = guarded(f"{self.player.name}(...)", build, **given)
         else:
-            obj = copy.deepcopy(self.theirs)
+            obj = copied(self.theirs)
         taken = set(settings_of(given, self.rates))
         wanted = {"lr": self.lr, **self.wanted}
         for name, value in list(vars(obj).items()) if hasattr(obj, "__dict__") else ():

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from xpcnn._checked import copied
 from xpcnn.grading.calling import UnrecognisedError, guarded
-from xpcnn.grading.dialects import Layout, Stub, arguments, copied, method, name_of, roles_of
+from xpcnn.grading.dialects import Layout, Stub, arguments, method, name_of, roles_of
 from xpcnn.grading.functions import FunctionRun, PairRun, is_pair, pair_name
 from xpcnn.grading.runs import ObjectRun, Run
 from xpcnn.grading.trials import Trial
